@@ -1,0 +1,275 @@
+"""Paired recordings of people moving, wherever they came from: ragged arrays, a table, and what the numbers mean."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from mmssl.errors import UserError
+
+Array = npt.NDArray[np.float32]
+
+FORMAT = "mmssl.recordings/1"
+
+
+class Protocol(BaseModel):
+    """Who trains and who tests, by subject; a search never looks at the test subjects."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: tuple[str, ...]
+    test: tuple[str, ...] = ()
+
+
+class Description(BaseModel):
+    """What the numbers of a data set mean. Sizes and names are read from here and stand nowhere else in the code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    classes: tuple[str, ...]
+    """Class names; a recording's label is an index into them."""
+    joints: tuple[str, ...]
+    root_joint: str
+    """The joint that becomes the origin."""
+    scale_joints: tuple[str, str]
+    """Two joints whose distance in the first frame is the unit of length."""
+    bones: tuple[tuple[str, str], ...] = ()
+    """Pairs of joints to draw; not used in training."""
+    coordinates: tuple[str, ...]
+    """Axis names, ("x", "y", "z") or ("x", "y")."""
+    imu_channels: tuple[str, ...]
+    imu_sensors: tuple[tuple[tuple[str, str, str], ...], ...] = ()
+    """One entry a rigid sensor: its triads of channels, which turn together when the sensor is rotated."""
+    skeleton_unit: str = ""
+    imu_units: tuple[str, ...] = ()
+    skeleton_hz: float | None = None
+    imu_hz: float | None = None
+    protocols: dict[str, Protocol] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Description":
+        for what, names in (
+            ("classes", self.classes),
+            ("joints", self.joints),
+            ("coordinates", self.coordinates),
+            ("imu_channels", self.imu_channels),
+        ):
+            if not names:
+                raise ValueError(f"{what} is empty")
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise ValueError(f"{what} names {', '.join(twice)} more than once")
+        for joint in (self.root_joint, *self.scale_joints, *(joint for bone in self.bones for joint in bone)):
+            if joint not in self.joints:
+                raise ValueError(f"joint {joint!r} is not among joints: {', '.join(self.joints)}")
+        if self.scale_joints[0] == self.scale_joints[1]:
+            raise ValueError("scale_joints must be two different joints: their distance is the unit of length")
+        if len(self.coordinates) not in (2, 3):
+            raise ValueError(f"coordinates must be 2 or 3 axes, not {len(self.coordinates)}")
+        triad_channels = [channel for sensor in self.imu_sensors for triad in sensor for channel in triad]
+        for channel in triad_channels:
+            if channel not in self.imu_channels:
+                raise ValueError(f"sensor channel {channel!r} is not among imu_channels: {', '.join(self.imu_channels)}")
+        if len(set(triad_channels)) != len(triad_channels):
+            raise ValueError("imu_sensors uses a channel twice")
+        if self.imu_units and len(self.imu_units) != len(self.imu_channels):
+            raise ValueError(f"imu_units has {len(self.imu_units)} entries for {len(self.imu_channels)} imu_channels")
+        for name, protocol in self.protocols.items():
+            both = set(protocol.train) & set(protocol.test)
+            if both:
+                raise ValueError(f"protocol {name}: subjects {', '.join(sorted(both))} both train and test")
+        return self
+
+
+class Row(BaseModel):
+    """One recording's line in the table. Subjects, trials, sessions and scenes are names, even where they look like numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    recording_id: str
+    label: str
+    """A class name."""
+    subject: str
+    trial: str = ""
+    session: str = ""
+    scene: str = ""
+
+
+class Recordings:
+    """Paired recordings with their table and description.
+
+    Args:
+        description: what the numbers mean.
+        rows: one per recording.
+        skeleton: one array per recording, (frames, joints, coordinates); frame counts differ.
+        imu: one array per recording, (samples, channels); sample counts differ.
+
+    Raises:
+        UserError: lists everything that does not fit, by recording.
+    """
+
+    def __init__(
+        self,
+        description: Description,
+        rows: Sequence[Row],
+        skeleton: Sequence[npt.ArrayLike],
+        imu: Sequence[npt.ArrayLike],
+    ) -> None:
+        self.description = description
+        self.rows = tuple(rows)
+        if not len(self.rows) == len(skeleton) == len(imu):
+            raise UserError(f"{len(self.rows)} rows, {len(skeleton)} skeleton arrays and {len(imu)} IMU arrays: give one each")
+        self.skeleton = tuple(np.ascontiguousarray(array, dtype=np.float32) for array in skeleton)
+        self.imu = tuple(np.ascontiguousarray(array, dtype=np.float32) for array in imu)
+        faults = self._faults()
+        if faults:
+            raise UserError(f"{description.name}: {len(faults)} faults in the recordings:\n  " + "\n  ".join(faults))
+
+    def _faults(self) -> list[str]:
+        description = self.description
+        faults: list[str] = []
+        if not self.rows:
+            faults.append("there is no recording")
+        counts = Counter(row.recording_id for row in self.rows)
+        faults += [f"{name}: recording_id stands {count} times" for name, count in counts.items() if count > 1]
+        known = set(description.classes)
+        for row, skeleton, imu in zip(self.rows, self.skeleton, self.imu, strict=True):
+            if row.label not in known:
+                faults.append(f"{row.recording_id}: label {row.label!r} is not among the classes")
+            if not row.subject:
+                faults.append(f"{row.recording_id}: subject is empty")
+            faults += [f"{row.recording_id}: {fault}" for fault in array_faults(description, skeleton, imu)]
+        return faults
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class index of each recording, (recordings,)."""
+        index = {name: i for i, name in enumerate(self.description.classes)}
+        return np.array([index[row.label] for row in self.rows], dtype=np.int64)
+
+    @cached_property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects that have recordings here, numbers in numeric order."""
+        return tuple(sorted({row.subject for row in self.rows}, key=lambda s: (0, int(s), s) if s.isdigit() else (1, 0, s)))
+
+    def where(self, keep: Callable[[Row], bool]) -> "Recordings":
+        """The recordings whose row is kept, in the same order."""
+        chosen = [i for i, row in enumerate(self.rows) if keep(row)]
+        return Recordings(
+            self.description,
+            [self.rows[i] for i in chosen],
+            [self.skeleton[i] for i in chosen],
+            [self.imu[i] for i in chosen],
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over description, table and every number; the same data give the same fingerprint on any machine."""
+        digest = hashlib.sha256(self.description.model_dump_json().encode())
+        for row, skeleton, imu in zip(self.rows, self.skeleton, self.imu, strict=True):
+            digest.update(row.model_dump_json().encode())
+            for array in (skeleton, imu):
+                digest.update(str(array.shape).encode())
+                digest.update(array.astype("<f4", copy=False).tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write one Parquet file: a row per recording, the description as JSON in the schema's metadata.
+
+        Arrays are stored flat and row-major with their first length (`frames`, `samples`); the other sizes follow from
+        the description.
+        """
+        table = pa.table(
+            {
+                **{name: pa.array([getattr(row, name) for row in self.rows], pa.string()) for name in Row.model_fields},
+                "frames": pa.array([len(a) for a in self.skeleton], pa.int32()),
+                "skeleton": pa.array([a.ravel() for a in self.skeleton], pa.large_list(pa.float32())),
+                "samples": pa.array([len(a) for a in self.imu], pa.int32()),
+                "imu": pa.array([a.ravel() for a in self.imu], pa.large_list(pa.float32())),
+            },
+            metadata={"format": FORMAT, "description": self.description.model_dump_json()},
+        )
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".part")
+        pq.write_table(table, beside, compression="zstd")
+        beside.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recordings":
+        """Read a file written by `save`.
+
+        Raises:
+            UserError: the file is missing, is not such a file, or what it holds does not fit together.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such recordings file")
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{path}: not a readable Parquet file ({error})") from error
+        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        if metadata.get("format") != FORMAT:
+            raise UserError(
+                f"{path}: not a recordings file (no {FORMAT!r} in its metadata): write one with mmssl.Recordings(...).save()"
+            )
+        missing = {*Row.model_fields, "frames", "skeleton", "samples", "imu"} - set(table.column_names)
+        if missing:
+            raise UserError(f"{path}: columns missing: {', '.join(sorted(missing))}")
+        try:
+            description = Description.model_validate(json.loads(metadata["description"]))
+            rows = [Row.model_validate(row) for row in table.select(list(Row.model_fields)).to_pylist()]
+        except (KeyError, ValueError, ValidationError) as error:
+            raise UserError(f"{path}: {error}") from error
+        return cls(
+            description,
+            rows,
+            _ragged(path, rows, table, "frames", "skeleton", (len(description.joints), len(description.coordinates))),
+            _ragged(path, rows, table, "samples", "imu", (len(description.imu_channels),)),
+        )
+
+
+def array_faults(description: Description, skeleton: npt.NDArray[np.generic], imu: npt.NDArray[np.generic]) -> list[str]:
+    """What is wrong with one recording's arrays, in words; empty when nothing is."""
+    faults: list[str] = []
+    for name, array, rest in (
+        ("skeleton", skeleton, (len(description.joints), len(description.coordinates))),
+        ("imu", imu, (len(description.imu_channels),)),
+    ):
+        if array.shape[1:] != rest:
+            faults.append(f"{name} has shape {array.shape}, expected (any, {', '.join(map(str, rest))})")
+        elif len(array) == 0:
+            faults.append(f"{name} has no {'frames' if name == 'skeleton' else 'samples'}")
+        elif not np.isfinite(array).all():
+            faults.append(f"{name} has {int((~np.isfinite(array)).sum())} values that are not finite")
+        elif name == "skeleton":
+            first, second = (description.joints.index(joint) for joint in description.scale_joints)
+            if not np.linalg.norm((array[0, first] - array[0, second]).astype(np.float64)) > 0:
+                faults.append(f"joints {' and '.join(description.scale_joints)} coincide in the first frame: no unit of length")
+    return faults
+
+
+def _ragged(path: Path, rows: list[Row], table: pa.Table, count: str, name: str, rest: tuple[int, ...]) -> list[Array]:
+    arrays: list[Array] = []
+    for row, length, flat in zip(rows, table[count].to_pylist(), table[name], strict=True):
+        values = np.asarray(flat.values, dtype=np.float32) if flat.is_valid else np.empty(0, np.float32)
+        if length is None or values.size != length * int(np.prod(rest)):
+            raise UserError(
+                f"{path}: {row.recording_id}: {name} holds {values.size} numbers, expected {count} {length} x "
+                + " x ".join(map(str, rest))
+            )
+        arrays.append(values.reshape(length, *rest))
+    return arrays

@@ -1,0 +1,13 @@
+"""The one exception for mistakes the user can mend."""
+
+
+class UserError(Exception):
+    """Wrong input. The message says what is wrong, where, and what would be right; the CLI prints it and exits with 2."""
+
+
+def nearest(word: str, valid: list[str], n: int = 3) -> str:
+    """Name the valid words closest to a misspelt one, as the tail of an error message."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, valid, n=n, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"valid names: {', '.join(valid)}"

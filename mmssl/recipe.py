@@ -1,0 +1,276 @@
+"""Every knob of one training run, validated and hashed; the presets hold the paper's settings.
+
+Paper: Yang et al., "Contrastive self-supervised representation learning without negative samples for multimodal human
+action recognition", Front. Neurosci. 2023.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from mmssl.errors import UserError, nearest
+
+Modality = Literal["imu", "skeleton"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
+Value = str | int | float | bool | None | list["Value"]
+
+
+class Section(BaseModel):
+    # Without `strict`, a boolean or a quoted number would slip in where a number is meant and change the trial's identity.
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, (bool, str)):
+        raise ValueError(f"a number is expected, not {value!r}")
+    return value
+
+
+def _in_order(value: tuple[Modality, ...]) -> tuple[Modality, ...]:
+    if len(set(value)) != len(value):
+        raise ValueError("a modality stands twice")
+    return tuple(sorted(value, key=MODALITIES.index))
+
+
+Probability = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
+Weight = Annotated[float, BeforeValidator(_number), Field(ge=0)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
+Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+Subjects = tuple[Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)], ...]
+
+
+class Data(Section):
+    """Which recordings are used, and how they are prepared."""
+
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(_in_order)] = MODALITIES
+    """One modality: two augmented views of it are pre-trained together. Two: the modalities are each other's view."""
+    steps: Annotated[Count, Field(ge=16)] = 50
+    """Time steps each recording is resampled to, skeleton and IMU alike."""
+    protocol: str = "cross_subject"
+    """Name of a protocol in the data set's description."""
+    train_subjects: Subjects = ()
+    """Empty: as the protocol says; all subjects but the test subjects where it says nothing."""
+    test_subjects: Subjects = ()
+    """Empty: as the protocol says."""
+    validation_subjects: Subjects = ()
+    """Training subjects held out to validate on. In a study the fold sets them."""
+
+
+class Augmentation(Section):
+    probability: Probability = 0.0
+    """Chance that a recording in a batch is changed."""
+
+
+class Jitter(Augmentation):
+    strength: Weight = 0.05
+    """Standard deviation of the noise: body lengths for the skeleton, standard deviations of the channel for the IMU."""
+
+
+class Crop(Augmentation):
+    strength: Annotated[Weight, Field(lt=1)] = 0.2
+    """Largest share of the time that is cut away before resizing to full length."""
+
+
+class Scale(Augmentation):
+    strength: Annotated[Weight, Field(lt=1)] = 0.2
+    """Factors are drawn between 1 - strength and 1 + strength."""
+
+
+class Rotate(Augmentation):
+    strength: Annotated[Weight, Field(le=180)] = 10.0
+    """Largest angle in degrees."""
+
+
+class Shear(Augmentation):
+    strength: Weight = 0.2
+    """Largest shear coefficient."""
+
+
+class Permute(Augmentation):
+    strength: Annotated[Count, Field(ge=2)] = 3
+    """Largest number of time segments that change places."""
+
+
+class Shuffle(Augmentation):
+    strength: Probability = 1.0
+    """Share of the channels that change places with each other."""
+
+
+class SkeletonAugment(Section):
+    jitter: Jitter = Jitter()
+    crop: Crop = Crop()
+    scale: Scale = Scale()
+    rotate: Rotate = Rotate()
+    shear: Shear = Shear()
+
+
+class ImuAugment(Section):
+    jitter: Jitter = Jitter()
+    scale: Scale = Scale()
+    rotate: Rotate = Rotate()
+    permute: Permute = Permute()
+    shuffle: Shuffle = Shuffle()
+
+
+class Augment(Section):
+    skeleton: SkeletonAugment = SkeletonAugment()
+    imu: ImuAugment = ImuAugment()
+
+
+class ImuEncoderKnobs(Section):
+    """Transformer part of the IMU encoder (paper, Fig. 1); the convolutions are the paper's."""
+
+    layers: Count = 2
+    heads: Count = 2
+    feedforward: Count = 256
+    """Width of the feed-forward network; the paper does not give it."""
+    dropout: Annotated[Weight, Field(lt=1)] = 0.1
+
+
+class ProjectorKnobs(Section):
+    hidden: Count = 256
+    width: Annotated[Count, Field(ge=2)] = 128
+    """Dimensions of the embeddings that the objective sees."""
+
+
+class Encoder(Section):
+    imu: ImuEncoderKnobs = ImuEncoderKnobs()
+    projector: ProjectorKnobs = ProjectorKnobs()
+
+
+class Objective(Section):
+    """loss = lambda * invariance + mu * variance + nu * covariance (paper, equation 16)."""
+
+    name: Literal["vicreg"] = "vicreg"
+    lambda_: Annotated[Weight, Field(alias="lambda")] = 25.0
+    """Weight of the invariance, a mean over batch and dimensions; the paper's equation 13 sums over the D dimensions."""
+    mu: Weight = 25.0
+    """Weight of the variance, summed over the two branches; the official VICReg code halves this sum: mu here is half of mu there."""
+    nu: Weight = 1.0
+    """Weight of the covariance."""
+
+
+class Pretrain(Section):
+    epochs: Annotated[int, BeforeValidator(_number), Field(ge=0)] = 200
+    """0 leaves the encoders untrained, the baseline every table needs."""
+    batch_size: Annotated[Count, Field(ge=2)] = 256
+    lr: Positive = 1e-3
+
+
+class Finetune(Section):
+    epochs: Count = 100
+    batch_size: Annotated[Count, Field(ge=2)] = 64
+    lr: Positive = 1e-3
+    hidden: Count = 256
+    """Width of each modality's linear layer before the classifier."""
+
+
+class Recipe(Section):
+    data: Data = Data()
+    augment: Augment = Augment()
+    encoder: Encoder = Encoder()
+    objective: Objective = Objective()
+    pretrain: Pretrain = Pretrain()
+    finetune: Finetune = Finetune()
+    seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**32)] = 28
+    """Every random draw of the run comes from it."""
+
+    def knobs(self) -> dict[str, Value]:
+        """Every knob with its value, by dotted name, in the order of this file."""
+        return dict(_flatten(self.model_dump(mode="json", by_alias=True)))
+
+    def with_knobs(self, values: Mapping[str, Any]) -> "Recipe":
+        """This recipe with some knobs changed.
+
+        Raises:
+            UserError: one message that names every misspelt knob and every value that does not fit.
+        """
+        mistakes = [f"{name}: no such knob; {nearest(name, knob_names())}" for name in values if name not in _FIELDS]
+        document = self.model_dump(mode="json", by_alias=True)
+        for name, value in values.items():
+            if name in _FIELDS:
+                *path, last = name.split(".")
+                section = document
+                for part in path:
+                    section = section[part]
+                section[last] = value
+        try:
+            recipe = Recipe.model_validate(document)
+        except ValidationError as error:
+            mistakes += explain(error)
+            recipe = self
+        if mistakes:
+            raise UserError("\n".join(mistakes))
+        return recipe
+
+    def content_id(self, *also: str) -> str:
+        """A short name that is the same for the same knobs (and further facts) and for nothing else."""
+        text = json.dumps([self.model_dump(mode="json", by_alias=True), *also], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def explain(error: ValidationError) -> list[str]:
+    """Pydantic's findings as one plain line each: dotted place, what is wrong, what was given."""
+    lines: list[str] = []
+    for finding in error.errors():
+        place = ".".join(str(part) for part in finding["loc"] if not str(part).startswith("function-"))
+        message = finding["msg"].removeprefix("Value error, ")
+        given = "" if finding["type"] in ("missing", "value_error") else f" (given: {finding['input']!r})"
+        lines.append(f"{place}: {message[0].lower()}{message[1:]}{given}" if place else message)
+    return lines
+
+
+def _flatten(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Value]]:
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        dotted = f"{prefix}{field.alias or name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _fields(field.annotation, f"{dotted}.")
+        else:
+            yield dotted, field
+
+
+_FIELDS = dict(_fields(Recipe))
+
+
+def knob_names() -> list[str]:
+    return list(_FIELDS)
+
+
+# The paper's settings for pre-training across modalities; it gives no augmentation for this case.
+_PAPER: dict[str, dict[str, Any]] = {
+    "utd_mhad": {"pretrain.batch_size": 256, "pretrain.lr": 1e-3, "pretrain.epochs": 200},
+    "mmact": {"pretrain.batch_size": 128, "pretrain.lr": 1e-4, "pretrain.epochs": 200},
+    # Not the paper's: small enough for a first search on two cores within minutes.
+    "synthetic": {"pretrain.batch_size": 64, "pretrain.lr": 1e-3, "pretrain.epochs": 30, "finetune.epochs": 60},
+}
+_PAPER_ONE_MODALITY: dict[str, dict[str, Any]] = {
+    "utd_mhad": {"pretrain.batch_size": 128, "pretrain.lr": 1e-2, "pretrain.epochs": 100},
+    "mmact": {"pretrain.batch_size": 96, "pretrain.lr": 1e-3, "pretrain.epochs": 100},
+    "synthetic": _PAPER["synthetic"],
+}
+
+
+def preset(dataset: str, modalities: tuple[Modality, ...] = MODALITIES) -> Recipe:
+    """The recipe a data set starts from; one of the user's own starts from UTD-MHAD's.
+
+    Within one modality the two views must differ, so every augmentation is on; across modalities the modalities are the
+    two views already.
+    """
+    table = _PAPER if len(modalities) == 2 else _PAPER_ONE_MODALITY
+    values = {"data.modalities": list(modalities), **table.get(dataset, table["utd_mhad"])}
+    if len(modalities) == 1:
+        values |= {name: 0.75 for name in _FIELDS if name.startswith(f"augment.{modalities[0]}") and name.endswith("probability")}
+    return Recipe().with_knobs(values)
