@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Wrong input. The message says what is wrong, where, and what would be right; the CLI prints it and exits with 2."""
+    """Wrong input: the message says what is wrong, where, and what would be right."""
 
 
 def nearest(word: str, valid: list[str], n: int = 3) -> str:

@@ -21,7 +21,6 @@ Value = str | int | float | bool | None | list["Value"]
 
 
 class Section(BaseModel):
-    # Without `strict`, a boolean or a quoted number would slip in where a number is meant and change the trial's identity.
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
@@ -68,7 +67,7 @@ class Augmentation(Section):
 
 class Jitter(Augmentation):
     strength: Weight = 0.05
-    """Standard deviation of the noise: body lengths for the skeleton, standard deviations of the channel for the IMU."""
+    """Standard deviation of the noise, in units of the body length (skeleton) or of the channel's deviation (IMU)."""
 
 
 class Crop(Augmentation):
@@ -148,9 +147,9 @@ class Objective(Section):
 
     name: Literal["vicreg"] = "vicreg"
     lambda_: Annotated[Weight, Field(alias="lambda")] = 25.0
-    """Weight of the invariance, a mean over batch and dimensions; the paper's equation 13 sums over the D dimensions."""
+    """Weight of the invariance, a mean over batch and dimensions (the paper's equation 13 sums over dimensions: D times)."""
     mu: Weight = 25.0
-    """Weight of the variance, summed over the two branches; the official VICReg code halves this sum: mu here is half of mu there."""
+    """Weight of the variance, summed over both branches (the official VICReg code halves the sum: mu there is twice this)."""
     nu: Weight = 1.0
     """Weight of the covariance."""
 
@@ -220,7 +219,9 @@ def explain(error: ValidationError) -> list[str]:
     for finding in error.errors():
         place = ".".join(str(part) for part in finding["loc"] if not str(part).startswith("function-"))
         message = finding["msg"].removeprefix("Value error, ")
-        given = "" if finding["type"] in ("missing", "value_error") else f" (given: {finding['input']!r})"
+        given = (
+            "" if finding["type"] in ("missing", "value_error", "json_invalid") else f" (given: {finding['input']!r})"
+        )
         lines.append(f"{place}: {message[0].lower()}{message[1:]}{given}" if place else message)
     return lines
 
@@ -272,5 +273,9 @@ def preset(dataset: str, modalities: tuple[Modality, ...] = MODALITIES) -> Recip
     table = _PAPER if len(modalities) == 2 else _PAPER_ONE_MODALITY
     values = {"data.modalities": list(modalities), **table.get(dataset, table["utd_mhad"])}
     if len(modalities) == 1:
-        values |= {name: 0.75 for name in _FIELDS if name.startswith(f"augment.{modalities[0]}") and name.endswith("probability")}
+        values |= {
+            name: 0.75
+            for name in _FIELDS
+            if name.startswith(f"augment.{modalities[0]}") and name.endswith("probability")
+        }
     return Recipe().with_knobs(values)

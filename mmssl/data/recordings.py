@@ -1,11 +1,11 @@
 """Paired recordings of people moving, wherever they came from: ragged arrays, a table, and what the numbers mean."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,9 @@ class Description(BaseModel):
         triad_channels = [channel for sensor in self.imu_sensors for triad in sensor for channel in triad]
         for channel in triad_channels:
             if channel not in self.imu_channels:
-                raise ValueError(f"sensor channel {channel!r} is not among imu_channels: {', '.join(self.imu_channels)}")
+                raise ValueError(
+                    f"sensor channel {channel!r} is not among imu_channels: {', '.join(self.imu_channels)}"
+                )
         if len(set(triad_channels)) != len(triad_channels):
             raise ValueError("imu_sensors uses a channel twice")
         if self.imu_units and len(self.imu_units) != len(self.imu_channels):
@@ -91,7 +93,7 @@ class Description(BaseModel):
 
 
 class Row(BaseModel):
-    """One recording's line in the table. Subjects, trials, sessions and scenes are names, even where they look like numbers."""
+    """One line of the table. Subjects, trials, sessions and scenes are names, even where they look like numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
@@ -102,6 +104,17 @@ class Row(BaseModel):
     trial: str = ""
     session: str = ""
     scene: str = ""
+
+
+_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in Row.model_fields),
+        ("frames", pa.int32()),
+        ("skeleton", pa.large_list(pa.float32())),
+        ("samples", pa.int32()),
+        ("imu", pa.large_list(pa.float32())),
+    ]
+)
 
 
 class Recordings:
@@ -127,9 +140,11 @@ class Recordings:
         self.description = description
         self.rows = tuple(rows)
         if not len(self.rows) == len(skeleton) == len(imu):
-            raise UserError(f"{len(self.rows)} rows, {len(skeleton)} skeleton arrays and {len(imu)} IMU arrays: give one each")
-        self.skeleton = tuple(np.ascontiguousarray(array, dtype=np.float32) for array in skeleton)
-        self.imu = tuple(np.ascontiguousarray(array, dtype=np.float32) for array in imu)
+            raise UserError(
+                f"{len(self.rows)} rows, {len(skeleton)} skeleton arrays and {len(imu)} IMU arrays: give one each"
+            )
+        self.skeleton = _float32("skeleton", self.rows, skeleton)
+        self.imu = _float32("imu", self.rows, imu)
         faults = self._faults()
         if faults:
             raise UserError(f"{description.name}: {len(faults)} faults in the recordings:\n  " + "\n  ".join(faults))
@@ -147,7 +162,8 @@ class Recordings:
                 faults.append(f"{row.recording_id}: label {row.label!r} is not among the classes")
             if not row.subject:
                 faults.append(f"{row.recording_id}: subject is empty")
-            faults += [f"{row.recording_id}: {fault}" for fault in array_faults(description, skeleton, imu)]
+            array_faults = skeleton_faults(description, skeleton) + imu_faults(description, imu)
+            faults += [f"{row.recording_id}: {fault}" for fault in array_faults]
         return faults
 
     def __len__(self) -> int:
@@ -162,7 +178,9 @@ class Recordings:
     @cached_property
     def subjects(self) -> tuple[str, ...]:
         """Subjects that have recordings here, numbers in numeric order."""
-        return tuple(sorted({row.subject for row in self.rows}, key=lambda s: (0, int(s), s) if s.isdigit() else (1, 0, s)))
+        return tuple(
+            sorted({row.subject for row in self.rows}, key=lambda s: (0, int(s), s) if s.isdecimal() else (1, 0, s))
+        )
 
     def where(self, keep: Callable[[Row], bool]) -> "Recordings":
         """The recordings whose row is kept, in the same order."""
@@ -193,13 +211,13 @@ class Recordings:
         """
         table = pa.table(
             {
-                **{name: pa.array([getattr(row, name) for row in self.rows], pa.string()) for name in Row.model_fields},
-                "frames": pa.array([len(a) for a in self.skeleton], pa.int32()),
-                "skeleton": pa.array([a.ravel() for a in self.skeleton], pa.large_list(pa.float32())),
-                "samples": pa.array([len(a) for a in self.imu], pa.int32()),
-                "imu": pa.array([a.ravel() for a in self.imu], pa.large_list(pa.float32())),
+                **{name: [getattr(row, name) for row in self.rows] for name in Row.model_fields},
+                "frames": [len(a) for a in self.skeleton],
+                "skeleton": [a.ravel() for a in self.skeleton],
+                "samples": [len(a) for a in self.imu],
+                "imu": [a.ravel() for a in self.imu],
             },
-            metadata={"format": FORMAT, "description": self.description.model_dump_json()},
+            schema=_SCHEMA.with_metadata({"format": FORMAT, "description": self.description.model_dump_json()}),
         )
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,21 +236,24 @@ class Recordings:
         if not path.is_file():
             raise UserError(f"{path}: there is no such recordings file")
         try:
-            table = pq.read_table(path)
+            # Not read_table: it would take folders named like x=1 for columns.
+            with pq.ParquetFile(path) as file:
+                table = file.read()
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{path}: not a readable Parquet file ({error})") from error
-        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        if metadata.get("format") != FORMAT:
+        metadata = table.schema.metadata or {}
+        if metadata.get(b"format") != FORMAT.encode():
             raise UserError(
-                f"{path}: not a recordings file (no {FORMAT!r} in its metadata): write one with mmssl.Recordings(...).save()"
+                f"{path}: not a recordings file (no {FORMAT!r} in its metadata): write one with Recordings.save()"
             )
-        missing = {*Row.model_fields, "frames", "skeleton", "samples", "imu"} - set(table.column_names)
+        missing = set(_SCHEMA.names) - set(table.column_names)
         if missing:
             raise UserError(f"{path}: columns missing: {', '.join(sorted(missing))}")
         try:
-            description = Description.model_validate(json.loads(metadata["description"]))
+            table = table.select(_SCHEMA.names).cast(_SCHEMA)
+            description = Description.model_validate_json(metadata.get(b"description", b""))
             rows = [Row.model_validate(row) for row in table.select(list(Row.model_fields)).to_pylist()]
-        except (KeyError, ValueError, ValidationError) as error:
+        except (pa.ArrowException, ValidationError) as error:
             raise UserError(f"{path}: {error}") from error
         return cls(
             description,
@@ -242,27 +263,45 @@ class Recordings:
         )
 
 
-def array_faults(description: Description, skeleton: npt.NDArray[np.generic], imu: npt.NDArray[np.generic]) -> list[str]:
-    """What is wrong with one recording's arrays, in words; empty when nothing is."""
-    faults: list[str] = []
-    for name, array, rest in (
-        ("skeleton", skeleton, (len(description.joints), len(description.coordinates))),
-        ("imu", imu, (len(description.imu_channels),)),
-    ):
-        if array.shape[1:] != rest:
-            faults.append(f"{name} has shape {array.shape}, expected (any, {', '.join(map(str, rest))})")
-        elif len(array) == 0:
-            faults.append(f"{name} has no {'frames' if name == 'skeleton' else 'samples'}")
-        elif not np.isfinite(array).all():
-            faults.append(f"{name} has {int((~np.isfinite(array)).sum())} values that are not finite")
-        elif name == "skeleton":
-            first, second = (description.joints.index(joint) for joint in description.scale_joints)
-            if not np.linalg.norm((array[0, first] - array[0, second]).astype(np.float64)) > 0:
-                faults.append(f"joints {' and '.join(description.scale_joints)} coincide in the first frame: no unit of length")
+def skeleton_faults(description: Description, array: npt.NDArray[np.generic]) -> list[str]:
+    """What is wrong with one recording's skeleton, in words; empty when nothing is."""
+    rest = (len(description.joints), len(description.coordinates))
+    faults = _array_faults("skeleton", "frames", array, rest)
+    if not faults:
+        first, second = (array[0, description.joints.index(joint)] for joint in description.scale_joints)
+        if not np.linalg.norm((first - second).astype(np.float64)) > 0:
+            faults.append(
+                f"joints {' and '.join(description.scale_joints)} coincide in the first frame: no unit of length"
+            )
     return faults
 
 
-def _ragged(path: Path, rows: list[Row], table: pa.Table, count: str, name: str, rest: tuple[int, ...]) -> list[Array]:
+def imu_faults(description: Description, array: npt.NDArray[np.generic]) -> list[str]:
+    """What is wrong with one recording's IMU signal, in words; empty when nothing is."""
+    return _array_faults("imu", "samples", array, (len(description.imu_channels),))
+
+
+def _array_faults(name: str, unit: str, array: npt.NDArray[np.generic], rest: tuple[int, ...]) -> list[str]:
+    if array.shape[1:] != rest:
+        return [f"{name} has shape {array.shape}, expected (any, {', '.join(map(str, rest))})"]
+    if len(array) == 0:
+        return [f"{name} has no {unit}"]
+    bad = int((~np.isfinite(array)).sum())
+    return [f"{name} has {bad} values that are not finite"] if bad else []
+
+
+def _float32(name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike]) -> tuple[Array, ...]:
+    converted: list[Array] = []
+    for row, array in zip(rows, arrays, strict=True):
+        try:
+            with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
+                converted.append(np.ascontiguousarray(array, dtype=np.float32))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{row.recording_id}: {name} is no array of numbers: {error}") from error
+    return tuple(converted)
+
+
+def _ragged(path: Path, rows: list[Row], table: Any, count: str, name: str, rest: tuple[int, ...]) -> list[Array]:
     arrays: list[Array] = []
     for row, length, flat in zip(rows, table[count].to_pylist(), table[name], strict=True):
         values = np.asarray(flat.values, dtype=np.float32) if flat.is_valid else np.empty(0, np.float32)

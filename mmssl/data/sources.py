@@ -1,0 +1,163 @@
+"""From a data set's name, or a file, to its recordings; and what there is to know about them at a glance."""
+
+import os
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import BaseModel, ConfigDict
+
+from mmssl.data import synthetic, utd_mhad
+from mmssl.data.recordings import Recordings
+from mmssl.errors import UserError, nearest
+
+NAMES = ("synthetic", "utd_mhad")
+FOLDER_VARIABLE = "MMSSL_DATA"
+
+
+def open_dataset(
+    name_or_file: str, folder: Path | None = None, *, skip_bad: bool = False
+) -> tuple[Recordings, list[str]]:
+    """Read a data set by name, or a file that `Recordings.save` wrote.
+
+    Args:
+        name_or_file: one of `NAMES`, or the path of a Parquet file.
+        folder: where a data set on disk is; None for `default_folder`.
+        skip_bad: leave faulty recordings out instead of refusing to read.
+
+    Returns:
+        The recordings, and what was left out, by file name with the reason.
+
+    Raises:
+        UserError: no such name, file or folder, or what is there cannot be read.
+    """
+    if _is_file(name_or_file):
+        return Recordings.load(Path(name_or_file).expanduser()), []
+    if dataset_name(name_or_file) == "synthetic":
+        return synthetic.generate(), []
+    return utd_mhad.read(folder or default_folder("utd_mhad"), skip_bad=skip_bad)
+
+
+def dataset_name(name_or_file: str) -> str:
+    """The name of a data set; for a file, its own without the ending.
+
+    Raises:
+        UserError: neither.
+    """
+    if _is_file(name_or_file):
+        return Path(name_or_file).stem
+    if name_or_file == "mmact":
+        raise UserError("mmact: this version has no reader for it yet; save it as a recordings file and name that")
+    if name_or_file not in NAMES:
+        close = nearest(name_or_file, list(NAMES))
+        raise UserError(f"no data set {name_or_file!r}; {close}; or name a recordings file (.parquet)")
+    return name_or_file
+
+
+def default_folder(name: str) -> Path:
+    """Where a data set is looked for, and put, by default.
+
+    That is $MMSSL_DATA, or the folder of the data set's name in it if there is one; without that variable, a folder of
+    that name where the operating system keeps a user's data.
+    """
+    root = os.environ.get(FOLDER_VARIABLE)
+    if not root:
+        return user_data_path("mmssl-tune", appauthor=False) / name
+    inside = Path(root).expanduser() / name
+    return inside if inside.is_dir() else inside.parent
+
+
+def _is_file(name_or_file: str) -> bool:
+    if name_or_file in NAMES:
+        return False
+    path = Path(name_or_file)
+    return path.suffix.lower() == ".parquet" or path.name != name_or_file or path.is_file()
+
+
+class Lengths(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    shortest: int
+    median: float
+    longest: int
+
+
+class Missing(BaseModel):
+    """A recording that most other subjects have."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    subject: str
+    trial: str
+
+
+class Survey(BaseModel):
+    """What is in a data set, and what is not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    fingerprint: str
+    recordings: int
+    expected: int | None
+    """Recordings in the whole data set, where that is known."""
+    classes: tuple[str, ...]
+    subjects: tuple[str, ...]
+    absent_subjects: tuple[str, ...]
+    """Subjects that a protocol names and that have no recordings."""
+    counts: tuple[tuple[int, ...], ...]
+    """Recordings of each subject (outer) and class (inner)."""
+    missing: tuple[Missing, ...]
+    frames: Lengths
+    samples: Lengths
+    problems: tuple[str, ...]
+    """What was left out while reading, by file name with the reason."""
+
+    @property
+    def whole(self) -> bool | None:
+        """Whether every recording of the data set is here; None where its number is not known."""
+        return None if self.expected is None else self.recordings == self.expected
+
+
+def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
+    """Count and measure recordings; `problems` are passed on."""
+    description = recordings.description
+    is_utd_mhad = description == utd_mhad.DESCRIPTION
+    named = {s for protocol in description.protocols.values() for s in (*protocol.train, *protocol.test)}
+    counts = Counter((row.subject, row.label) for row in recordings.rows)
+    return Survey(
+        name=description.name,
+        fingerprint=recordings.fingerprint,
+        recordings=len(recordings),
+        expected=utd_mhad.RECORDINGS if is_utd_mhad else None,
+        classes=description.classes,
+        subjects=recordings.subjects,
+        absent_subjects=tuple(sorted(named - set(recordings.subjects), key=lambda s: (len(s), s))),
+        counts=tuple(tuple(counts[subject, label] for label in description.classes) for subject in recordings.subjects),
+        missing=_missing(recordings, utd_mhad.NEVER_RECORDED if is_utd_mhad else frozenset()),
+        frames=_lengths([len(array) for array in recordings.skeleton]),
+        samples=_lengths([len(array) for array in recordings.imu]),
+        problems=tuple(problems),
+    )
+
+
+def _missing(recordings: Recordings, never_recorded: frozenset[tuple[str, str, str]]) -> tuple[Missing, ...]:
+    have: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in recordings.rows:
+        have[row.label, row.trial].add(row.subject)
+    return tuple(
+        Missing(label=label, subject=subject, trial=trial)
+        for label in recordings.description.classes
+        for trial in sorted({trial for other, trial in have if other == label})
+        for subject in recordings.subjects
+        if len(have[label, trial]) > len(recordings.subjects) / 2
+        and subject not in have[label, trial]
+        and (label, subject, trial) not in never_recorded
+    )
+
+
+def _lengths(counts: list[int]) -> Lengths:
+    return Lengths(shortest=min(counts), median=statistics.median(counts), longest=max(counts))

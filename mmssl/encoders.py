@@ -1,0 +1,182 @@
+"""Networks: one encoder a modality, the projector that pre-training discards, and the head that fine-tuning trains.
+
+Constructors run no data through the network: widths are arithmetic, and batch-norm statistics stay as new.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from mmssl.errors import UserError
+from mmssl.recipe import ImuEncoderKnobs, ProjectorKnobs, Recipe
+
+
+class ImuEncoder(nn.Module):
+    """Three 1-D convolutions over time, then a transformer (Yang et al. 2023, Fig. 1).
+
+    Args:
+        channels: IMU channels.
+        steps: time steps; every input has exactly these.
+        knobs: the transformer's.
+
+    Raises:
+        UserError: the heads do not divide the transformer's width.
+    """
+
+    FEATURES = 128
+    positions: Tensor
+
+    def __init__(self, channels: int, steps: int, knobs: ImuEncoderKnobs) -> None:
+        super().__init__()
+        if self.FEATURES % knobs.heads:
+            right = " or ".join(str(n) for n in range(1, self.FEATURES + 1) if self.FEATURES % n == 0)
+            raise UserError(
+                f"encoder.imu.heads: {knobs.heads} does not divide the width {self.FEATURES}: choose {right}"
+            )
+        self.width = steps * self.FEATURES
+        self.convolutions = nn.Sequential(
+            *_convolution_over_time(channels, 32),
+            *_convolution_over_time(32, 64),
+            *_convolution_over_time(64, self.FEATURES),
+        )
+        self.register_buffer("positions", _sinusoids(steps, self.FEATURES), persistent=False)
+        self.dropout = nn.Dropout(knobs.dropout)
+        # Not nn.TransformerEncoder: it copies one layer, so that all layers would start from the same weights.
+        self.transformer = nn.Sequential(
+            *(
+                nn.TransformerEncoderLayer(
+                    self.FEATURES, knobs.heads, knobs.feedforward, knobs.dropout, batch_first=True
+                )
+                for _ in range(knobs.layers)
+            )
+        )
+
+    def forward(self, imu: Tensor) -> Tensor:
+        """(batch, steps, channels) -> (batch, width): the features of every step, one step after the other."""
+        features: Tensor = self.convolutions(imu.transpose(1, 2)).transpose(1, 2)
+        return self.transformer(self.dropout(features + self.positions)).flatten(1)
+
+
+def _convolution_over_time(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    # No bias here and below where batch norm follows: it would subtract it again.
+    return (
+        nn.Conv1d(channels_in, channels_out, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm1d(channels_out),
+        nn.ReLU(),
+    )
+
+
+def _sinusoids(steps: int, width: int) -> Tensor:
+    """Positional encoding (Vaswani et al. 2017, section 3.5), (steps, width)."""
+    rates = 10000.0 ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(steps)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+class SkeletonEncoder(nn.Module):
+    """Co-occurrence network (Li et al., IJCAI 2018; Yang et al. 2023, Fig. 2).
+
+    Two streams, the joints' positions and their temporal differences, are each turned into 32 features a joint; the
+    joints then become the channels, so that the next convolution sees all of them at once; the streams are joined for
+    two more convolutions. ReLU follows the first, fifth and sixth convolution as in the original, batch norm each of
+    them. Everything is padded, so that any number of steps from 16 on will do.
+
+    Args:
+        joints: joints of the skeleton.
+        coordinates: 2 or 3.
+        steps: time steps, 16 or more; every input has exactly these.
+    """
+
+    def __init__(self, joints: int, coordinates: int, steps: int) -> None:
+        super().__init__()
+        # Four times a pooling halves time and the axis of the 32 point features.
+        self.width = 256 * (steps // 16) * (32 // 16)
+        self.positions = _Stream(joints, coordinates)
+        self.differences = _Stream(joints, coordinates)
+        self.joined = nn.Sequential(
+            *_convolution_and_pool(128, 128), nn.ReLU(), *_convolution_and_pool(128, 256), nn.ReLU()
+        )
+
+    def forward(self, skeleton: Tensor) -> Tensor:
+        """(batch, steps, joints, coordinates) -> (batch, width)."""
+        differences = skeleton.diff(dim=1, prepend=skeleton[:, :1])
+        streams = torch.cat([self.positions(skeleton), self.differences(differences)], dim=1)
+        return self.joined(streams).flatten(1)
+
+
+class _Stream(nn.Module):
+    def __init__(self, joints: int, coordinates: int) -> None:
+        super().__init__()
+        self.point = nn.Sequential(
+            nn.Conv2d(coordinates, 64, kernel_size=1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64, 32, kernel_size=(3, 1), padding=(1, 0), bias=False),
+            nn.BatchNorm2d(32),
+        )
+        self.co_occurrence = nn.Sequential(*_convolution_and_pool(joints, 32), *_convolution_and_pool(32, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, steps, joints, coordinates) -> (batch, 64, steps // 4, 8)."""
+        # With channels last in memory, as the input has them, a CPU is about twice as fast. Through the flat view the
+        # gradient comes back in that layout too; batch norm is several times slower on any other.
+        points = self.point(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        points = points.reshape(-1, 32).view(points.shape)
+        joints_as_channels = points.transpose(1, 2).contiguous(memory_format=torch.channels_last)
+        return self.co_occurrence(joints_as_channels)
+
+
+def _convolution_and_pool(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    return (
+        nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.MaxPool2d(2),
+    )
+
+
+class Projector(nn.Sequential):
+    """Maps an encoder's features to the embeddings that the objective sees; used in pre-training only.
+
+    (batch, width_in) -> (batch, knobs.width)
+    """
+
+    def __init__(self, width_in: int, knobs: ProjectorKnobs) -> None:
+        super().__init__(*_linear_block(width_in, knobs.hidden), nn.Linear(knobs.hidden, knobs.width))
+
+
+class Head(nn.Module):
+    """Classifier over the features of one or more frozen encoders.
+
+    Args:
+        widths: width of each modality's features; their order is the order in which they are joined.
+        hidden: width of each modality's linear layer.
+        classes: number of classes.
+    """
+
+    def __init__(self, widths: dict[str, int], hidden: int, classes: int) -> None:
+        super().__init__()
+        self.hidden = nn.ModuleDict(
+            {name: nn.Sequential(*_linear_block(width, hidden)) for name, width in widths.items()}
+        )
+        self.classifier = nn.Linear(hidden * len(widths), classes)
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Features by modality, each (batch, width) -> logits (batch, classes)."""
+        return self.classifier(torch.cat([layer(features[name]) for name, layer in self.hidden.items()], dim=1))
+
+
+def _linear_block(width_in: int, width_out: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out), nn.ReLU()
+
+
+def build_encoders(recipe: Recipe, joints: int, coordinates: int, channels: int) -> nn.ModuleDict:
+    """The recipe's encoders by modality, in the recipe's order; each has a `width`.
+
+    Raises:
+        UserError: a knob of an encoder does not fit.
+    """
+    steps = recipe.data.steps
+    build = {
+        "imu": lambda: ImuEncoder(channels, steps, recipe.encoder.imu),
+        "skeleton": lambda: SkeletonEncoder(joints, coordinates, steps),
+    }
+    return nn.ModuleDict({modality: build[modality]() for modality in recipe.data.modalities})

@@ -1,0 +1,261 @@
+"""The best encoders as a folder that another program loads, checked by loading it in another process."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from mmssl.data.protocols import split
+from mmssl.data.recordings import Recordings
+from mmssl.errors import UserError
+from mmssl.model import FACTS, WEIGHTS, Model
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.results import Point
+from mmssl.search.store import Study
+from mmssl.training import OnEpoch, Prepared, run_trial, score
+
+CARD = "README.md"
+# Another process may split its sums over other threads; float32 keeps about seven digits.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Exported:
+    folder: Path
+    checkpoint: str
+    """Which weights were taken, in words."""
+    metrics: dict[str, float]
+    checked: int
+    """Recordings on which a new process gave the same features and predictions."""
+
+
+def load_encoders(folder: str | Path) -> Model:
+    """Load an exported folder: `features(recordings)` and `predict(recordings)` take raw recordings.
+
+    Raises:
+        UserError: the folder is no whole export.
+    """
+    folder = Path(folder)
+    missing = [name for name in (WEIGHTS, FACTS) if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder}: no export lies here ({' and '.join(missing)} missing)")
+    return Model.from_files({name: (folder / name).read_bytes() for name in (WEIGHTS, FACTS)}, str(folder))
+
+
+def representative(plan: Plan, point: Point) -> PlannedTrial:
+    """The point's trial whose metric is nearest the point's mean.
+
+    Not its highest: that would pick the easiest fold or the luckiest seed, and its score would promise too much.
+    """
+    mean = point.mean or 0.0
+    trials = [trial for trial in plan.trials if trial.point_id == point.point_id]
+    return min(trials, key=lambda trial: abs(point.scores[trial.seed, trial.fold] - mean))
+
+
+def export(
+    study: Study,
+    plan: Plan,
+    recordings: Recordings,
+    point: Point,
+    folder: Path | None,
+    *,
+    refit: bool,
+    on_epoch: OnEpoch = lambda epoch: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Exported:
+    """Write the point's encoders to a folder, load it in a new process, and compare.
+
+    The test subjects' score is computed if their recordings are here, once for each checkpoint, and recorded in the
+    study; a later export of the same checkpoint states the recorded one.
+
+    Args:
+        recordings: those of the study.
+        folder: where to write; inside the study by default.
+        refit: train anew on all training subjects, with the study's first seed, instead of taking a checkpoint.
+
+    Raises:
+        UserError: the folder holds something else, or the exported encoders do not give the same in a new process.
+    """
+    trial = representative(plan, point)
+    trained = _refitted(plan, trial, recordings, on_epoch) if refit else _kept(study, trial)
+    key = f"{trial.point_id}-refit" if refit else trial.trial_id
+    if refit:
+        checkpoint = (
+            f"retrained on all training subjects ({', '.join(plan.dataset.train_subjects)}), seed {plan.space.seeds[0]}"
+        )
+    else:
+        checkpoint = (
+            f"trial {trial.trial_id}: seed {trial.seed}, trained without subject {trial.fold}; "
+            f"of the point's {point.planned} trials the one nearest its mean"
+        )
+    say(f"taking {checkpoint}")
+
+    metrics = {f"{plan.space.metric}.mean": point.mean or 0.0, f"{plan.space.metric}.n": float(len(point.scores))}
+    if point.std is not None:
+        metrics[f"{plan.space.metric}.std"] = point.std
+    if not refit:
+        metrics[plan.space.metric] = point.scores[trial.seed, trial.fold]
+    tested = _test(study, plan, trained, recordings, key)
+    if tested:
+        metrics |= tested["metrics"]
+
+    folder = (folder or study.exports_folder / key).expanduser().absolute()
+    _may_replace(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
+        beside = Path(scratch) / "export"
+        beside.mkdir()
+        facts: dict[str, Any] = {
+            "study": plan.name,
+            "checkpoint": checkpoint,
+            "metrics": metrics,
+            "data": plan.dataset.model_dump(mode="json"),
+            "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        for name, content in trained.files(**facts).items():
+            (beside / name).write_bytes(content)
+        (beside / CARD).write_text(_card(plan, point, trained, checkpoint, metrics, tested), encoding="utf-8")
+        held_out = recordings if refit else recordings.where(lambda row: row.subject in trial.held_out)
+        checked = _check_in_new_process(beside, trained, held_out, Path(scratch))
+        if folder.exists():
+            shutil.rmtree(folder)
+        beside.rename(folder)
+    return Exported(folder, checkpoint, metrics, checked)
+
+
+def _kept(study: Study, trial: PlannedTrial) -> Model:
+    folder = study.trial_folder(trial.trial_id)
+    try:
+        return load_encoders(folder)
+    except UserError as error:
+        raise UserError(f"{error}; without this checkpoint export with --refit, which trains anew") from error
+
+
+def _refitted(plan: Plan, trial: PlannedTrial, recordings: Recordings, on_epoch: OnEpoch) -> Model:
+    recipe = plan.recipe(trial).with_knobs({"data.validation_subjects": [], "seed": plan.space.seeds[0]})
+    outcome = run_trial(recipe, Prepared.of(recordings, recipe), split(recordings, recipe.data), on_epoch=on_epoch)
+    if outcome.model is None:
+        raise UserError(
+            f"training on all training subjects ended {outcome.status}: {outcome.cause}; export a checkpoint instead"
+        )
+    return outcome.model
+
+
+def _test(study: Study, plan: Plan, model: Model, recordings: Recordings, key: str) -> dict[str, Any] | None:
+    """The checkpoint's test score, computed the first time it is asked for; None where no test subject is present."""
+    looks: dict[str, dict[str, Any]] = json.loads(study.tests_path.read_text()) if study.tests_path.exists() else {}
+    if key not in looks:
+        sides = split(recordings, model.recipe.data)
+        if len(sides.test) == 0:
+            return None
+        _, metrics = score(model, Prepared.of(recordings, model.recipe), sides.test, "test")
+        looks[key] = {
+            "look": len(looks) + 1,
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "metrics": metrics,
+            "recordings": len(sides.test),
+            "subjects": list(sides.test_subjects),
+        }
+        study.put(study.tests_path, json.dumps(looks, indent=1).encode())
+    return looks[key]
+
+
+def _may_replace(folder: Path) -> None:
+    if not folder.exists():
+        return
+    strange = [path.name for path in folder.iterdir() if path.name not in (WEIGHTS, FACTS, CARD)]
+    if strange or not (folder / FACTS).is_file():
+        raise UserError(f"{folder}: exists and is not an export; choose another place with --out")
+
+
+def _check_in_new_process(folder: Path, model: Model, recordings: Recordings, scratch: Path) -> int:
+    """Compare features and predictions of raw recordings between this process and one that knows only the folder."""
+    recordings.save(scratch / "recordings.parquet")
+    command = [
+        sys.executable,
+        "-m",
+        "mmssl.cli",
+        "evaluate",
+        str(folder),
+        "--dataset",
+        str(scratch / "recordings.parquet"),
+    ]
+    done = subprocess.run(
+        [*command, "--features", str(scratch / "features.safetensors"), "--json"], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise UserError(f"the exported encoders could not be loaded in a new process:\n{done.stderr.strip()}")
+    theirs = load_file(scratch / "features.safetensors")
+    ours = model.features(recordings)
+    for name, features in ours.items():
+        difference = float(np.abs(theirs[name] - features).max())
+        if difference > TOLERANCE * max(1.0, float(np.abs(features).max())):
+            raise UserError(f"a new process gives other {name} features: they differ by up to {difference:.2g}")
+    predicted = model.probabilities(ours).argmax(axis=1)
+    accuracy = float((predicted == recordings.labels).mean())
+    if json.loads(done.stdout)["accuracy"] != accuracy:
+        raise UserError(f"a new process scores {json.loads(done.stdout)['accuracy']}, this one {accuracy}")
+    return len(recordings)
+
+
+def _card(
+    plan: Plan, point: Point, model: Model, checkpoint: str, metrics: dict[str, float], tested: dict[str, Any] | None
+) -> str:
+    dataset, description, metric = plan.dataset, model.description, plan.space.metric
+    searched = ", ".join(f"`{knob}` = {value}" for knob, value in point.values.items())
+    spread = f" ± {point.std:.4f}" if point.std is not None else ""
+    lines = [
+        f"# {' + '.join(model.recipe.data.modalities)} encoders from study {plan.name}",
+        "",
+        f"Pre-trained without labels by {model.recipe.objective.name} ({searched}), then frozen; "
+        "a head was fine-tuned on labels.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| checkpoint | {checkpoint} |",
+        f"| data | {dataset.name}, {dataset.recordings} recordings, fingerprint `{dataset.fingerprint[:16]}` |",
+        f"| training subjects | {', '.join(dataset.train_subjects)} |",
+        f"| {metric} of the point | {point.mean:.4f}{spread} (n = {len(point.scores)} seeds x folds, "
+        "on held-out training subjects) |",
+    ]
+    if metric in metrics:
+        lines.append(f"| {metric} of this checkpoint | {metrics[metric]:.4f} |")
+    if tested:
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in tested["metrics"].items())
+        lines.append(
+            f"| test subjects {', '.join(tested['subjects'])} | {scores} ({tested['recordings']} recordings; "
+            f"look no. {tested['look']} of this study at its test subjects, {tested['when']}) |"
+        )
+    else:
+        lines.append("| test subjects | not present, not evaluated |")
+    shape = f"{len(description.joints)} joints x {len(description.coordinates)}"
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "The point was chosen by validation alone. The recipe, the IMU statistics and the class names are in "
+            f"`{FACTS}`; the weights in `{WEIGHTS}`.",
+            "",
+            "```python",
+            "import mmssl",
+            "",
+            'encoders = mmssl.load_encoders("this folder")',
+            'recordings = mmssl.Recordings.load("my_recordings.parquet")',
+            "encoders.features(recordings)  # by modality: (recordings, width)",
+            "encoders.predict(recordings)  # class names",
+            "```",
+            "",
+            f"It takes skeletons of {shape} ({description.skeleton_unit or 'any unit'}) and IMU signals of the channels "
+            f"{', '.join(description.imu_channels)}. The data's own licence governs their use.",
+            "",
+        ]
+    )

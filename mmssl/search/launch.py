@@ -1,0 +1,251 @@
+"""Run what a plan still lacks: Ray schedules, this process alone writes the study."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+# Tune's own result files would repeat ours, at a price per trial and report.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+# One process may run two studies; neither sends usage statistics from a lab's machines.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from ray import tune
+
+from mmssl.data.protocols import split
+from mmssl.data.recordings import Recordings
+from mmssl.errors import UserError
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.store import Record, Study, Tables
+from mmssl.search.trainable import trial as run_one
+from mmssl.training import Prepared
+
+Watch = Callable[[PlannedTrial, Record], None]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial may use, and how many run at once."""
+
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float | None = None
+    """None: a quarter of a GPU where there are GPUs, else none."""
+    max_concurrent: int | None = None
+    """None: as many as fit."""
+
+
+def run(study: Study, plan: Plan, recordings: Recordings, resources: Resources, watch: Watch) -> dict[str, Record]:
+    """Run every planned trial that has not ended, and write the study's tables.
+
+    Args:
+        recordings: those the plan was made for.
+        watch: called in this process whenever a trial's record changes.
+
+    Returns:
+        The record of every trial that has ended, by trial id; fewer than planned where the run was interrupted.
+
+    Raises:
+        UserError: other recordings than the plan's, another driver at work, or more asked per trial than there is.
+    """
+    if recordings.fingerprint != plan.dataset.fingerprint:
+        raise UserError(
+            f"study {study.name} was planned for other recordings: fingerprint {plan.dataset.fingerprint[:12]}, "
+            f"these have {recordings.fingerprint[:12]}; give it its own data, or launch a new study"
+        )
+    with study.locked(), _output_to(study.log_path):
+        records = study.records(plan)
+        optuna_study = OptunaStudy(study.optuna_path, plan)
+        tables = Tables(study, plan)
+        for planned in plan.trials:
+            if planned.trial_id in records:
+                tables.put(records[planned.trial_id])
+                optuna_study.end(planned, records[planned.trial_id])
+        if len(records) < len(plan.trials):
+            searcher = PlanSearcher(plan, optuna_study, records)
+            recorder = _Recorder(study, tables, searcher, optuna_study, records, watch)
+            try:
+                _tune(study, plan, recordings, resources, searcher, recorder)
+            finally:
+                ray.shutdown()
+                tables.settle()
+        else:
+            tables.settle()
+    return records
+
+
+def _tune(
+    study: Study,
+    plan: Plan,
+    recordings: Recordings,
+    resources: Resources,
+    searcher: PlanSearcher,
+    recorder: "_Recorder",
+) -> None:
+    recipes = [plan.recipe(planned) for planned in plan.trials]
+    prepared = {recipe.data.steps: recipe for recipe in recipes}
+    splits = {recipe.data.validation_subjects: split(recordings, recipe.data) for recipe in recipes}
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, configure_logging=False)
+    cpus, gpus, at_once = _fit(resources, ray.cluster_resources())
+    trainable = tune.with_parameters(
+        run_one,
+        root=str(study.folder.parent),
+        study=study.name,
+        prepared={steps: Prepared.of(recordings, recipe) for steps, recipe in prepared.items()},
+        splits=splits,
+        threads=max(1, int(cpus)),
+        device="cuda" if gpus else "cpu",
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=at_once,
+            # A fresh process imports torch for seconds; a reused one starts a trial at once.
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=datetime.now(UTC).strftime("%Y%m%dT%H%M%S"),
+            storage_path=str(study.ray_folder),
+            callbacks=[recorder],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def _fit(resources: Resources, there: Mapping[str, float]) -> tuple[float, float, int]:
+    """CPUs and GPUs per trial, and how many trials run at once."""
+    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+    if gpus is None:
+        gpus = 0.25 if there.get("GPU") else 0.0
+    for what, asked in (("CPU", cpus), ("GPU", gpus)):
+        if asked > there.get(what, 0):
+            raise UserError(
+                f"--{what.lower()}s-per-trial {asked:g}: there are {there.get(what, 0):g} {what}s; ask for no more"
+            )
+    fits = [there["CPU"] // cpus] if cpus else []
+    if gpus:
+        # A fraction must fit into one device: three trials of 0.3 on each.
+        fits.append(there["GPU"] * (1 // gpus) if gpus <= 1 else there["GPU"] // gpus)
+    return cpus, gpus, max(1, min([int(fit) for fit in fits] + [resources.max_concurrent or sys.maxsize]))
+
+
+class _Recorder(tune.Callback):
+    """Turns what Tune reports into records: durable first, then told to Optuna, tables and the watcher."""
+
+    def __init__(
+        self,
+        study: Study,
+        tables: Tables,
+        searcher: PlanSearcher,
+        optuna_study: OptunaStudy,
+        records: dict[str, Record],
+        watch: Watch,
+    ) -> None:
+        self._study, self._tables, self._searcher = study, tables, searcher
+        self._optuna, self._records, self._watch = optuna_study, records, watch
+        self._open: dict[str, Record] = {}
+        self._facts = _environment()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        planned = self._searcher.planned[trial.trial_id]
+        record = Record(trial_id=planned.trial_id, status="RUNNING", started=datetime.now(UTC), facts=dict(self._facts))
+        self._open[planned.trial_id] = record
+        self._show(planned, record)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        planned = self._searcher.planned[trial.trial_id]
+        record = self._open.get(planned.trial_id)
+        if record is None:  # Tune repeats the last report of a function trainable when it returns.
+            return
+        record.epochs += result["epochs"]
+        end = result.get("end")
+        if end is None:
+            self._show(planned, record)
+            return
+        self._end(planned, record, **end)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The worker died: what a trial raises is reported, not raised."""
+        planned = self._searcher.planned[trial.trial_id]
+        record = self._open.get(planned.trial_id)
+        if record is not None:
+            error = trial.get_error()
+            cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if error else "the worker died"
+            self._end(
+                planned, record, status="FAILED", cause=cause, traceback=str(error or ""), finished=datetime.now(UTC)
+            )
+
+    def _end(
+        self, planned: PlannedTrial, record: Record, *, facts: dict[str, Any] | None = None, **ending: Any
+    ) -> None:
+        del self._open[planned.trial_id]
+        ended = Record.model_validate({**record.model_dump(), **ending, "facts": {**record.facts, **(facts or {})}})
+        self._study.keep(ended)
+        self._records[planned.trial_id] = ended
+        self._optuna.end(planned, ended)
+        self._show(planned, ended)
+
+    def _show(self, planned: PlannedTrial, record: Record) -> None:
+        self._tables.put(record)
+        self._tables.write_if_due()
+        self._watch(planned, record)
+
+
+def _environment() -> dict[str, Any]:
+    """The columns of a trial's row that say with what it was made."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10)  # noqa: S607
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # Installed into somebody's project, the package lies in a repository that is not its own.
+    own = git("rev-parse", "--show-toplevel") == str(here.parents[1])
+    changes = git("status", "--porcelain") if own else None
+    return {
+        "version.mmssl": version("mmssl-tune"),
+        "version.python": platform.python_version(),
+        "version.ray": ray.__version__,
+        "version.optuna": version("optuna"),
+        "git.commit": git("rev-parse", "HEAD") if own else None,
+        "git.clean": None if changes is None else not changes,
+    }
+
+
+@contextmanager
+def _output_to(path: Path) -> Generator[None]:
+    """Send standard output and error to a file, descriptors and all: Ray's C++ parts write past Python's streams.
+
+    Whoever wants to reach the terminal meanwhile keeps a duplicate of its descriptor.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)

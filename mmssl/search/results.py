@@ -1,0 +1,135 @@
+"""What a study's tables say: points with their spread, and the best of them as far as the noise allows."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from mmssl.errors import UserError
+from mmssl.search.plan import Plan
+
+# Differences that chance alone gives more often than this leave two points tied.
+SIGNIFICANCE = 0.05
+
+
+@dataclass
+class Point:
+    """One point's trials, all seeds and folds together."""
+
+    point_id: str
+    values: dict[str, Any]
+    """The searched knobs."""
+    planned: int = 0
+    scores: dict[tuple[int, str], float] = field(default_factory=dict[tuple[int, str], float])
+    """The metric by seed and fold, of trials that are COMPLETE."""
+    statuses: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def complete(self) -> bool:
+        return len(self.scores) == self.planned
+
+    @property
+    def failures(self) -> int:
+        """Trials that ended without a result."""
+        return sum(self.statuses.get(status, 0) for status in ("FAILED", "DIVERGED", "COLLAPSED", "PRUNED"))
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.scores.values()) if self.scores else None
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over seeds and folds; None for fewer than two."""
+        return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else None
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "point_id": self.point_id,
+            **self.values,
+            "mean": self.mean,
+            "std": self.std,
+            "n": len(self.scores),
+            "planned": self.planned,
+            "failures": self.failures,
+            "statuses": self.statuses,
+        }
+
+
+@dataclass(frozen=True)
+class Choice:
+    best: Point
+    tied: list[Point]
+    """Complete points whose difference from the best is within the noise, best first."""
+    caveats: list[str]
+    """What the reader must know before trusting the choice."""
+
+
+def points(plan: Plan, trials: pa.Table, metric: str | None = None) -> list[Point]:
+    """The plan's points in its order, with what the trials' table says of them.
+
+    Args:
+        trials: `trials.parquet`.
+        metric: a validation column; the study's own by default.
+    """
+    metric = metric or plan.space.metric
+    gathered: dict[str, Point] = {}
+    for planned in plan.trials:
+        gathered.setdefault(planned.point_id, Point(planned.point_id, planned.point)).planned += 1
+    for row in trials.select(["point_id", "seed", "fold", "status", metric]).to_pylist():
+        point = gathered[row["point_id"]]
+        point.statuses[row["status"]] = point.statuses.get(row["status"], 0) + 1
+        if row["status"] == "COMPLETE":
+            point.scores[row["seed"], row["fold"]] = row[metric]
+    return list(gathered.values())
+
+
+def ranked(all_points: Sequence[Point]) -> list[Point]:
+    """Complete points first, by mean, highest first; then the others."""
+    return sorted(
+        all_points, key=lambda point: (not point.complete, -(point.mean if point.mean is not None else -math.inf))
+    )
+
+
+def choose(all_points: Sequence[Point]) -> Choice:
+    """The point with the highest mean among those whose every trial is complete, and those tied with it.
+
+    Tied means: a paired t-test over seeds and folds does not tell the two apart at the 5 % level. With a single pair
+    there is no noise to measure, and every choice is a guess: the caveats say so.
+
+    Raises:
+        UserError: no point is complete.
+    """
+    complete = ranked([point for point in all_points if point.complete])
+    if not complete:
+        counts: dict[str, int] = {}
+        for point in all_points:
+            for status, count in point.statuses.items():
+                counts[status] = counts.get(status, 0) + count
+        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        raise UserError(f"no point has all its trials complete yet ({said}): `mmssl-tune resume` runs what is missing")
+    best = complete[0]
+    caveats: list[str] = []
+    if len(best.scores) < 2:
+        caveats.append("one seed and one fold: the noise is unknown, so no point can be called better than another")
+    elif len({seed for seed, _ in best.scores}) == 1:
+        caveats.append("one seed: the spread is over folds alone; more seeds would show how much is chance")
+    left_out = len(all_points) - len(complete)
+    if left_out:
+        caveats.append(f"{left_out} of {len(all_points)} points are not complete and were not considered")
+    return Choice(best, [point for point in complete[1:] if _tied(best, point)], caveats)
+
+
+def _tied(best: Point, other: Point) -> bool:
+    differences = [score - other.scores[key] for key, score in best.scores.items()]
+    if len(differences) < 2:
+        return True
+    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
+    if spread == 0:
+        return mean == 0
+    from scipy.special import stdtr
+
+    n = len(differences)
+    return 2 * float(stdtr(n - 1, -abs(mean) / (spread / math.sqrt(n)))) > SIGNIFICANCE

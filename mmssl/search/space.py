@@ -1,0 +1,276 @@
+"""A space: the YAML file that says what a study searches, and the points that come of it."""
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, cast
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+
+from mmssl.errors import UserError, nearest
+from mmssl.recipe import Recipe, Value, explain
+from mmssl.search.where import Point, condition
+
+_SET_BY_STUDY = {
+    "seed": "a study takes its seeds from `seeds`",
+    "data.validation_subjects": "a study takes the subjects it holds out from `folds`",
+}
+_SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
+_MOST_COMBINATIONS = 100_000
+
+
+def _listed(value: Any) -> list[Any]:
+    return cast("list[Any]", list(value)) if isinstance(value, list | tuple) else [value]
+
+
+def _different(value: list[Any]) -> list[Any]:
+    for index, item in enumerate(value):
+        if item in value[:index]:
+            raise ValueError(f"{item!r} stands twice")
+    return value
+
+
+def _groups(value: Any) -> Any:
+    """[7, [1, 3]] as (("7",), ("1", "3")), so that one spelling is left of a group."""
+    if isinstance(value, str) and value == "leave_one_subject_out":
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"give leave_one_subject_out or a list of held-out groups, as [[1, 3], [5]], not {value!r}")
+    groups: list[tuple[str, ...]] = []
+    for given in _listed(value):
+        group = _listed(given)
+        if not group or any(isinstance(one, bool) or not isinstance(one, str | int) or one == "" for one in group):
+            raise ValueError(f"a group is a subject or a list of subjects, not {given!r}")
+        groups.append(tuple(_different([str(one) for one in group])))
+    _different([sorted(group) for group in groups])
+    return tuple(groups)
+
+
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
+Folds = Literal["leave_one_subject_out"] | tuple[tuple[str, ...], ...]
+
+
+class Space(BaseModel):
+    """What a study searches; `load` makes one whose every knob and value fits a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Stem of the file."""
+    description: str = ""
+    fixed: dict[str, Any] = {}
+    """Knobs that differ from the data set's preset, the same in every point."""
+    grid: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
+    """The searched knobs, each with its values; the last knob changes fastest."""
+    where: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = []
+    """Conditions (see `condition`) that a point must meet, all of them."""
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_different)] = [28]
+    folds: Annotated[Folds, BeforeValidator(_groups)] = "leave_one_subject_out"
+    """Groups of training subjects; each in turn is held out to validate on."""
+    sampler: Literal["grid"] = "grid"
+    metric: Literal["val.accuracy", "val.f1"] = "val.accuracy"
+    """What the best point is best in; higher is better."""
+
+    def points(self, base: Recipe) -> list[dict[str, Value]]:
+        """The grid's points that meet `where`, in the grid's order: each has a value for every searched knob.
+
+        Args:
+            base: the recipe that `fixed` and the points are put in.
+
+        Raises:
+            UserError: one message with every mistake.
+        """
+        checked = _check(base, self.fixed, self.grid, self.where)
+        if checked.mistakes:
+            raise UserError(_all(f"space {self.name}", checked.mistakes))
+        return checked.points
+
+
+class Found(NamedTuple):
+    """A space that can be loaded by its name."""
+
+    name: str
+    path: Path
+    source: Literal["local", "shipped"]
+
+
+def available() -> list[Found]:
+    """Spaces in ./search_spaces, then those that come with the project; of two with one name the local one counts."""
+    found: dict[str, Found] = {}
+    for source, folder in _folders().items():
+        for path in sorted(folder.glob("*.y*ml")):
+            if path.suffix in (".yaml", ".yml") and path.is_file():
+                found.setdefault(path.stem, Found(path.stem, path, source))
+    return list(found.values())
+
+
+def load(name_or_path: str) -> Space:
+    """Read a space by its name (see `available`) or from a file.
+
+    Values come out as a recipe holds them: 1 under a knob that is a real number is 1.0.
+
+    Raises:
+        UserError: no such space; or one message with every mistake in its file.
+    """
+    path = _find(name_or_path)
+    document, mistakes = _read(path)
+    entries = [name for name in Space.model_fields if name != "name"]
+    for name in [name for name in document if name not in entries]:
+        why = "a space is named by its file" if name == "name" else nearest(str(name), entries)
+        mistakes.append(f"{name}: no such entry; {why}")
+        del document[name]
+    # What is sound beside a faulty part is checked all the same, so that one message names every mistake.
+    checked = _check(
+        Recipe(),
+        _mapping(document.get("fixed")),
+        {knob: _listed(values) for knob, values in _mapping(document.get("grid")).items()},
+        [text for text in _listed(document.get("where")) if isinstance(text, str)],
+    )
+    try:
+        space = Space.model_validate({**document, "name": path.stem})
+    except ValidationError as error:
+        raise UserError(_all(str(path), [*mistakes, *explain(error), *checked.mistakes])) from error
+    if mistakes or checked.mistakes:
+        raise UserError(_all(str(path), [*mistakes, *checked.mistakes]))
+    return space.model_copy(update={"fixed": checked.fixed, "grid": checked.grid})
+
+
+def _folders() -> dict[Literal["local", "shipped"], Path]:
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "search_spaces"
+    # Only a wheel has them in the package; a checkout keeps them at its top.
+    return {"local": Path("search_spaces"), "shipped": inside if inside.is_dir() else package.parent / "search_spaces"}
+
+
+def _find(name_or_path: str) -> Path:
+    if re.search(r"[/\\]|\.ya?ml$", name_or_path):
+        return Path(name_or_path).expanduser()
+    found = {space.name: space.path for space in available()}
+    if name_or_path not in found:
+        places = " and ".join(dict.fromkeys(str(folder.absolute()) for folder in _folders().values()))
+        raise UserError(f"no space {name_or_path!r} in {places}; {nearest(name_or_path, list(found))}")
+    return found[name_or_path]
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return {str(key): item for key, item in cast("dict[Any, Any]", value).items()} if isinstance(value, dict) else {}
+
+
+def _all(place: str, mistakes: Iterable[str]) -> str:
+    return "\n  ".join([f"{place}:", *dict.fromkeys(mistakes)])
+
+
+class _Checked(NamedTuple):
+    fixed: dict[str, Value]
+    grid: dict[str, list[Value]]
+    points: list[dict[str, Value]]
+    mistakes: list[str]
+
+
+def _check(base: Recipe, fixed: Mapping[str, Any], grid: Mapping[str, list[Any]], where: Iterable[str]) -> _Checked:
+    checked = _Checked({}, {}, [], mistakes := [])
+
+    def fitting(part: str, knob: str, value: Any) -> Value:
+        if knob in _SET_BY_STUDY:
+            mistakes.append(f"{part}.{knob}: {_SET_BY_STUDY[knob]}")
+            return value
+        try:
+            return base.with_knobs({knob: value}).knobs()[knob]
+        except UserError as error:
+            mistakes.extend(f"{part}.{line}" for line in str(error).splitlines())
+            return value
+
+    for knob, value in fixed.items():
+        checked.fixed[knob] = fitting("fixed", knob, value)
+    for knob, values in grid.items():
+        checked.grid[knob] = [fitting("grid", knob, value) for value in values]
+        if knob in fixed:
+            mistakes.append(f"grid.{knob}: also under fixed; take it out of one of the two")
+        if knob in _SAME_FOR_ALL:
+            mistakes.append(f"grid.{knob}: all points share their subjects; put it under fixed")
+        try:
+            _different(checked.grid[knob])
+        except ValueError as error:
+            mistakes.append(f"grid.{knob}: {error}")
+    conditions: list[Callable[[Point], bool]] = []
+    for text in where:
+        try:
+            conditions.append(condition(text, [*fixed, *grid]))
+        except UserError as error:
+            mistakes.extend(str(error).splitlines())
+    combinations = math.prod(len(values) for values in grid.values())
+    if combinations > _MOST_COMBINATIONS:
+        mistakes.append(f"grid: {combinations:,} combinations; at most {_MOST_COMBINATIONS:,} can be planned")
+    if mistakes:
+        return checked
+    try:
+        for values in itertools.product(*checked.grid.values()):
+            point = dict(zip(checked.grid, values, strict=True))
+            knobs = {**checked.fixed, **point}
+            if all(holds(knobs) for holds in conditions):
+                base.with_knobs(knobs)
+                checked.points.append(point)
+        if not checked.points:
+            mistakes.append(f"where: none of the grid's {combinations:,} points meets it")
+    except UserError as error:
+        mistakes.extend(str(error).splitlines())
+    return checked
+
+
+def parse_value(text: str) -> Any:
+    """A knob's value written as in a space file: `1e-3`, `[7]`, `vicreg`.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return _Loader(text).get_single_data()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{text!r} is no value: write a number, a word, or a list as [1, 3]") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain data, with no repeated key, no alias, and 1e-3 as the number it looks like."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.mistakes: list[str] = []
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # Aliases of aliases grow a small file without bound.
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(None, None, "aliases are not read; write it out", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                self.mistakes.append(f"line {key.start_mark.line + 1}: {key.value} stands twice")
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _read(path: Path) -> tuple[dict[Any, Any], list[str]]:
+    try:
+        loader = _Loader(path.read_text("utf-8"))
+        document: Any = loader.get_single_data()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UserError(f"{path}: {place}{error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a YAML file ({error})") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{path}: a space is a mapping with the entry `grid`, not {document!r:.60}")
+    return document, loader.mistakes

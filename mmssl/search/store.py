@@ -1,0 +1,314 @@
+"""A study's folder: every path in it, the tables' schemas, and the only code that writes them."""
+
+import os
+import re
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mmssl.errors import UserError, nearest
+from mmssl.recipe import MODALITIES, Recipe, explain
+from mmssl.search.plan import TERMINAL, Plan, PlannedTrial, Status
+
+_HEALTH = [
+    f"train.{modality}.{measure}" for modality in MODALITIES for measure in ("std", "effective_rank", "covariance")
+]
+_TERMS = ["train.loss", "train.invariance", "train.variance", "train.covariance"]
+_FINETUNE = ["train.finetune.loss", "train.finetune.accuracy"]
+_KEYS = [("trial_id", pa.string()), ("point_id", pa.string()), ("seed", pa.int64()), ("fold", pa.string())]
+_KNOB_TYPES: dict[type, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    list: pa.list_(pa.string()),
+}
+
+TRIALS = pa.schema(
+    [
+        *_KEYS,
+        ("status", pa.string()),
+        ("cause", pa.string()),
+        ("traceback", pa.string()),
+        *((f"param.{name}", _KNOB_TYPES[type(value)]) for name, value in Recipe().knobs().items()),
+        *((name, pa.float64()) for name in ("val.accuracy", "val.f1", *_TERMS, *_HEALTH, *_FINETUNE)),
+        *((f"seconds.{phase}", pa.float64()) for phase in ("pretrain", "finetune", "score", "total")),
+        ("started", pa.timestamp("us", "UTC")),
+        ("finished", pa.timestamp("us", "UTC")),
+        ("subjects.train", pa.list_(pa.string())),
+        ("subjects.validation", pa.list_(pa.string())),
+        ("recordings.train", pa.int64()),
+        ("recordings.validation", pa.int64()),
+        ("device", pa.string()),
+        ("threads", pa.int64()),
+        *((f"version.{name}", pa.string()) for name in ("mmssl", "python", "torch", "ray", "optuna")),
+        ("git.commit", pa.string()),
+        ("git.clean", pa.bool_()),
+        ("data.name", pa.string()),
+        ("data.fingerprint", pa.string()),
+    ]
+)
+EPOCHS = pa.schema(
+    [
+        *_KEYS,
+        ("phase", pa.string()),
+        ("epoch", pa.int64()),
+        *((n, pa.float64()) for n in (*_TERMS, *_HEALTH, *_FINETUNE)),
+    ]
+)
+PREDICTIONS = pa.schema(
+    [
+        *_KEYS,
+        *((name, pa.string()) for name in ("split", "recording_id", "subject", "label", "predicted")),
+        ("confidence", pa.float64()),
+    ]
+)
+
+
+class Record(BaseModel):
+    """What is known of one trial once it has begun; kept as JSON beside its checkpoint when it has ended."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    trial_id: str
+    status: Status
+    cause: str = ""
+    traceback: str = ""
+    started: datetime | None = None
+    finished: datetime | None = None
+    facts: dict[str, Any] = {}
+    """Further columns of `trials.parquet`: metrics, seconds, device, versions ..."""
+    epochs: list[dict[str, Any]] = []
+    predictions: list[dict[str, Any]] = []
+
+
+class Study:
+    """The folder ROOT/NAME.
+
+    Args:
+        root: where studies lie.
+        name: letters, digits, `.`, `_` and `-`, so that it cannot leave the root.
+    """
+
+    def __init__(self, root: str | Path, name: str) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise UserError(
+                f"study name {name!r}: use up to 100 letters, digits, '.', '_' and '-', the first a letter or digit"
+            )
+        self.name = name
+        self.folder = Path(root).expanduser().absolute() / name
+        self.plan_path = self.folder / "plan.json"
+        self.trials_path = self.folder / "trials.parquet"
+        self.epochs_path = self.folder / "epochs.parquet"
+        self.predictions_path = self.folder / "predictions.parquet"
+        self.tests_path = self.folder / "tests.json"
+        self.log_path = self.folder / "study.log"
+        self.optuna_path = self.folder / "optuna.db"
+        self.ray_folder = self.folder / "ray"
+        self.exports_folder = self.folder / "exports"
+
+    def trial_folder(self, trial_id: str) -> Path:
+        return self.folder / "trials" / trial_id
+
+    def create(self, plan: Plan) -> None:
+        """Write the plan and tables in which every trial is PLANNED.
+
+        Raises:
+            UserError: there is a study of this name, or the folder cannot be written.
+        """
+        if self.plan_path.exists():
+            raise UserError(
+                f"study {self.name} exists in {self.folder.parent}: go on with `mmssl-tune resume {self.name}`, "
+                "or give this one another --name"
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.put(self.plan_path, plan.model_dump_json(indent=1).encode())
+            Tables(self, plan).write()
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: cannot be written ({error.strerror}); choose another place with --storage"
+            ) from error
+
+    def plan(self) -> Plan:
+        if not self.plan_path.is_file():
+            raise UserError(f"{self.folder}: no study lies here (no {self.plan_path.name})")
+        try:
+            return Plan.model_validate_json(self.plan_path.read_bytes())
+        except ValidationError as error:
+            raise UserError(
+                f"{self.plan_path}: damaged, or written by another version: {'; '.join(explain(error))}"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Keep a second driver out; the lock goes with the process that holds it.
+
+        Raises:
+            UserError: another process is running this study.
+        """
+        try:
+            with FileLock(self.folder / "driver.lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise UserError(
+                f"study {self.name} is being run by another process; wait for it, or stop it first"
+            ) from error
+
+    def keep(self, record: Record) -> None:
+        """Make a trial's end durable."""
+        folder = self.trial_folder(record.trial_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.put(folder / "record.json", record.model_dump_json().encode())
+
+    def records(self, plan: Plan) -> dict[str, Record]:
+        """What is kept of the planned trials that have ended, by trial id."""
+        kept: dict[str, Record] = {}
+        for trial in plan.trials:
+            path = self.trial_folder(trial.trial_id) / "record.json"
+            try:
+                kept[trial.trial_id] = Record.model_validate_json(path.read_bytes())
+            except FileNotFoundError:
+                continue
+            except ValidationError as error:
+                raise UserError(
+                    f"{path}: damaged ({'; '.join(explain(error))}); remove it and resume, to run this trial again"
+                ) from error
+        return kept
+
+    def put_model(self, trial_id: str, files: Mapping[str, bytes]) -> None:
+        folder = self.trial_folder(trial_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            self.put(folder / name, content)
+
+    def put(self, path: Path, content: bytes) -> None:
+        """Write a file of the study beside the old one and rename it over: never half of it is seen."""
+        beside = path.with_name(path.name + ".part")
+        with beside.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+
+    def table(self, path: Path) -> pa.Table:
+        """One of the study's tables, as last written."""
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such table; is {self.name} a study?")
+        try:
+            return pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(
+                f"{path}: not readable ({error}); `mmssl-tune resume {self.name}` writes it anew"
+            ) from error
+
+
+class Tables:
+    """The three tables of a study while it runs; the rows of a trial that has ended are built once."""
+
+    def __init__(self, study: Study, plan: Plan) -> None:
+        self._study, self._plan = study, plan
+        self._constant: dict[str, dict[str, Any]] = {}
+        self._ended: dict[str, tuple[pa.Table, pa.Table, pa.Table]] = {}
+        self._open: dict[str, Record] = {}
+        self._next_write = 0.0
+
+    def put(self, record: Record) -> None:
+        """Take in the newest state of a trial."""
+        if record.status in TERMINAL:
+            self._ended[record.trial_id] = self._rows(record)
+            self._open.pop(record.trial_id, None)
+        else:
+            self._open[record.trial_id] = record
+
+    def write(self) -> None:
+        """Write all three tables, each beside the old one and then renamed over it."""
+        started = time.monotonic()
+        parts = [
+            self._ended.get(trial.trial_id)
+            or self._rows(self._open.get(trial.trial_id) or Record(trial_id=trial.trial_id, status="PLANNED"))
+            for trial in self._plan.trials
+        ]
+        study = self._study
+        for i, path in enumerate((study.trials_path, study.epochs_path, study.predictions_path)):
+            beside = path.with_name(path.name + ".part")
+            pq.write_table(pa.concat_tables(part[i] for part in parts), beside, compression="zstd")
+            beside.replace(path)
+        # Writing again costs as much as there are rows: spend at most a tenth of the time on it.
+        now = time.monotonic()
+        self._next_write = now + max(1.0, 10 * (now - started))
+
+    def settle(self) -> None:
+        """Write for the last time: trials that were cut off are planned again, not running."""
+        self._open.clear()
+        self.write()
+
+    def write_if_due(self) -> None:
+        if time.monotonic() >= self._next_write:
+            self.write()
+
+    def _rows(self, record: Record) -> tuple[pa.Table, pa.Table, pa.Table]:
+        if not self._constant:
+            self._constant = {trial.trial_id: _planned_columns(self._plan, trial) for trial in self._plan.trials}
+        planned = self._constant[record.trial_id]
+        keys = {name: planned[name] for name, _ in _KEYS}
+        unknown = set(record.facts) - set(TRIALS.names)
+        if unknown:
+            raise ValueError(f"no column for {', '.join(sorted(unknown))}")
+        row = {
+            **planned,
+            **record.facts,
+            **record.model_dump(include={"status", "cause", "traceback", "started", "finished"}),
+        }
+        return (
+            pa.Table.from_pylist([row], schema=TRIALS),
+            pa.Table.from_pylist([{**keys, **epoch} for epoch in record.epochs], schema=EPOCHS),
+            pa.Table.from_pylist([{**keys, **prediction} for prediction in record.predictions], schema=PREDICTIONS),
+        )
+
+
+def _planned_columns(plan: Plan, trial: PlannedTrial) -> dict[str, Any]:
+    dataset = plan.dataset
+    return {
+        **trial.model_dump(include={"trial_id", "point_id", "seed"}),
+        "fold": trial.fold,
+        **{f"param.{name}": value for name, value in plan.recipe(trial).knobs().items()},
+        "subjects.train": [subject for subject in dataset.train_subjects if subject not in trial.held_out],
+        "subjects.validation": list(trial.held_out),
+        "data.name": dataset.name,
+        "data.fingerprint": dataset.fingerprint,
+    }
+
+
+def newest(root: str | Path) -> Study:
+    """The study under `root` whose plan was made last."""
+    root = Path(root).expanduser()
+    plans = sorted(root.glob("*/plan.json"), key=lambda path: path.stat().st_mtime)
+    if not plans:
+        raise UserError(
+            f"{root}: there is no study here; make one with `mmssl-tune launch`, or say where with --storage"
+        )
+    return Study(root, plans[-1].parent.name)
+
+
+def find(root: str | Path, name: str | None) -> Study:
+    """The study of that name under `root`, the newest where no name is given.
+
+    Raises:
+        UserError: there is none; names those that exist.
+    """
+    if name is None:
+        return newest(root)
+    study = Study(root, name)
+    if not study.plan_path.is_file():
+        there = sorted(path.parent.name for path in study.folder.parent.glob("*/plan.json"))
+        hint = nearest(name, there) if there else "there is none at all; say where with --storage"
+        raise UserError(f"{study.folder.parent}: no study {name}; {hint}")
+    return study

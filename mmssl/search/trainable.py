@@ -1,0 +1,81 @@
+"""The thin adapter between Ray Tune and a training run."""
+
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+import torch
+from ray import tune
+
+from mmssl.data.protocols import Split
+from mmssl.recipe import Recipe
+from mmssl.search.store import Study
+from mmssl.training import Epoch, Outcome, Prepared, run_trial
+
+# Each report costs the driver more than an epoch of a small study costs a worker.
+SECONDS_BETWEEN_REPORTS = 2.0
+
+
+def trial(
+    config: dict[str, Any],
+    *,
+    root: str,
+    study: str,
+    prepared: dict[int, Prepared],
+    splits: dict[tuple[str, ...], Split],
+    threads: int,
+    device: str,
+) -> None:
+    """Train the recipe in `config`, keep the model in the study, report epochs in batches and the outcome at the end.
+
+    Args:
+        config: `trial_id`, and the recipe as JSON.
+        prepared: by number of time steps.
+        splits: by held-out subjects.
+    """
+    torch.set_num_threads(threads)
+    recipe = Recipe.model_validate_json(config["recipe"])
+    waiting: list[Epoch] = []
+    reported = time.monotonic()
+
+    def on_epoch(epoch: Epoch) -> None:
+        nonlocal reported
+        waiting.append(epoch)
+        if time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
+            tune.report({"epochs": list(waiting)})
+            waiting.clear()
+            reported = time.monotonic()
+
+    started = time.time()
+    facts: dict[str, Any] = {"device": _device_name(device), "threads": threads, "version.torch": torch.__version__}
+    end: dict[str, Any] = {"started": started}
+    try:
+        sides = splits[recipe.data.validation_subjects]
+        facts |= {"recordings.train": len(sides.train), "recordings.validation": len(sides.validation)}
+        outcome = run_trial(recipe, prepared[recipe.data.steps], sides, on_epoch=on_epoch, device=device)
+        if outcome.model is not None:
+            Study(root, study).put_model(config["trial_id"], outcome.model.files(metrics=outcome.metrics))
+        facts |= {**outcome.metrics, **{f"seconds.{phase}": seconds for phase, seconds in outcome.seconds.items()}}
+        end |= {"status": outcome.status, "cause": outcome.cause, "predictions": _plain(outcome)}
+    except Exception as error:
+        # Reported rather than raised: Tune would keep the traceback in a file of its own and drop the epochs.
+        end |= {"status": "FAILED", "cause": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    finished = time.time()
+    tune.report(
+        {
+            "epochs": waiting,
+            "end": {**end, "finished": finished, "facts": {**facts, "seconds.total": finished - started}},
+        }
+    )
+
+
+def _plain(outcome: Outcome) -> list[dict[str, str | float]]:
+    return [
+        {name: float(value) if isinstance(value, np.floating) else value for name, value in row.items()}
+        for row in outcome.predictions
+    ]
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else "cpu"

@@ -1,0 +1,265 @@
+"""Recordings of any length become arrays of one shape, once; batches are changed at random, at every training step."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmssl.recipe import ImuAugment, SkeletonAugment
+
+Array = NDArray[np.float32]
+
+
+def prepare_skeleton(skeleton: Sequence[Array], steps: int, root: int, scale: tuple[int, int]) -> Array:
+    """Place, size and resample skeletons.
+
+    The root joint of the first frame becomes the origin, the distance of the two scale joints in that frame the unit of
+    length. Time is normalised by length and interpolated linearly; a single frame is repeated.
+
+    Args:
+        skeleton: one array a recording, (frames, joints, coordinates), in any unit.
+        steps: time steps of the result.
+        root: index of the root joint.
+        scale: indices of two joints that do not coincide in any first frame.
+
+    Returns:
+        (recordings, steps, joints, coordinates).
+    """
+    first, second = scale
+    prepared: list[NDArray[np.float64]] = []
+    for recording in skeleton:
+        joints = recording.astype(np.float64)
+        unit = np.linalg.norm(joints[0, first] - joints[0, second])
+        prepared.append(_interpolate((joints - joints[0, root]) / unit, steps))
+    return np.stack(prepared, dtype=np.float32)
+
+
+def prepare_imu(imu: Sequence[Array], steps: int) -> Array:
+    """Resample IMU signals; the units stay.
+
+    Recordings of more samples than steps, the usual case, are averaged over `steps` windows of equal length.
+    Interpolating between the two nearest samples would ignore all others, and show movement too fast for the steps as
+    slow movement that never was (aliasing). Recordings of fewer samples are interpolated linearly over normalised time;
+    a single sample is repeated.
+
+    Args:
+        imu: one array a recording, (samples, channels).
+        steps: time steps of the result.
+
+    Returns:
+        (recordings, steps, channels).
+    """
+    return np.stack([_average(recording.astype(np.float64), steps) for recording in imu], dtype=np.float32)
+
+
+def _interpolate(x: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    position = np.linspace(0, len(x) - 1, steps)
+    before = position.astype(np.intp)
+    after = np.minimum(before + 1, len(x) - 1)
+    weight = (position - before).reshape(-1, *(1,) * (x.ndim - 1))
+    return x[before] + weight * (x[after] - x[before])
+
+
+def _average(x: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    if len(x) <= steps:
+        return _interpolate(x, steps)
+    integral = np.concatenate([np.zeros_like(x[:1]), x.cumsum(axis=0)])
+    return np.diff(_interpolate(integral, steps + 1), axis=0) * (steps / len(x))
+
+
+@dataclass(frozen=True, eq=False)
+class Standardisation:
+    """Per-channel mean and standard deviation, each (channels,), of the recordings that train."""
+
+    mean: Array
+    std: Array
+
+    @classmethod
+    def fit(cls, imu: Array) -> "Standardisation":
+        """Over recordings and time of (recordings, steps, channels); a constant channel has std 1."""
+        constant = imu.min(axis=(0, 1)) == imu.max(axis=(0, 1))
+        std = imu.std(axis=(0, 1), dtype=np.float64)
+        return cls(
+            imu.mean(axis=(0, 1), dtype=np.float64).astype(np.float32), np.where(constant, 1, std).astype(np.float32)
+        )
+
+    def apply(self, imu: Array) -> Array:
+        """(recordings, steps, channels) with mean 0 and standard deviation 1 in each channel, where it was fitted."""
+        return (imu - self.mean) / self.std
+
+
+def augment_skeleton(x: Tensor, knobs: SkeletonAugment, generator: torch.Generator) -> Tensor:
+    """Crop in time, rotate about the origin, shear, scale and jitter, in this order.
+
+    Each changes a recording with its own `probability`, independently; what `strength` means is said in the recipe.
+    Scaling draws one factor for each recording and coordinate axis. Rotation turns a 2-D skeleton by one angle, a 3-D
+    skeleton by three Euler angles; the origin is the root of the first frame before cropping.
+
+    Args:
+        x: (batch, steps, joints, coordinates), prepared; not modified.
+        generator: the only source of randomness; on x's device, or on the CPU to get the same draws on any device.
+
+    Returns:
+        A tensor like x.
+    """
+    return _change_some(
+        x,
+        (
+            (knobs.crop.probability, lambda x: _crop(x, knobs.crop.strength, generator)),
+            (
+                knobs.rotate.probability,
+                lambda x: _turn(x, _rotations(x, x.shape[-1], knobs.rotate.strength, generator)),
+            ),
+            (knobs.shear.probability, lambda x: _turn(x, _shears(x, knobs.shear.strength, generator))),
+            (knobs.scale.probability, lambda x: _scale(x, knobs.scale.strength, generator)),
+            (knobs.jitter.probability, lambda x: _jitter(x, knobs.jitter.strength, generator)),
+        ),
+        generator,
+    )
+
+
+def augment_imu(
+    x: Tensor,
+    knobs: ImuAugment,
+    generator: torch.Generator,
+    triads: Sequence[Sequence[tuple[int, int, int]]],
+    standardisation: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Permute time segments, rotate sensors, scale, shuffle channels and jitter, in this order.
+
+    Each changes a recording with its own `probability`, independently; what `strength` means is said in the recipe.
+    Permutation cuts at random steps and never puts every segment back in its place. Scaling draws one factor for each
+    recording and channel. The shuffled channels are at least two, and each of them gets the signal of another.
+
+    Args:
+        x: (batch, steps, channels); not modified.
+        generator: the only source of randomness; on x's device, or on the CPU to get the same draws on any device.
+        triads: for each rigid sensor the channel indices of its x, y, z triads, which turn together. Without sensors
+            nothing is rotated.
+        standardisation: mean and std, each (channels,), if x is standardised: a sensor turns in its raw units.
+
+    Returns:
+        A tensor like x.
+    """
+    return _change_some(
+        x,
+        (
+            (knobs.permute.probability, lambda x: _permute(x, knobs.permute.strength, generator)),
+            (
+                knobs.rotate.probability,
+                lambda x: _rotate_sensors(x, knobs.rotate.strength, generator, triads, standardisation),
+            ),
+            (knobs.scale.probability, lambda x: _scale(x, knobs.scale.strength, generator)),
+            (knobs.shuffle.probability, lambda x: _shuffle(x, knobs.shuffle.strength, generator)),
+            (knobs.jitter.probability, lambda x: _jitter(x, knobs.jitter.strength, generator)),
+        ),
+        generator,
+    )
+
+
+def _change_some(
+    x: Tensor, changes: Iterable[tuple[float, Callable[[Tensor], Tensor]]], generator: torch.Generator
+) -> Tensor:
+    for probability, change in changes:
+        if probability > 0:
+            chosen = _uniform(x, (len(x), *(1,) * (x.dim() - 1)), generator) < probability
+            x = torch.where(chosen, change(x), x)
+    return x
+
+
+def _uniform(
+    like: Tensor, shape: tuple[int, ...], generator: torch.Generator, low: float = 0.0, high: float = 1.0
+) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device).to(like)
+
+
+def _crop(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    steps = x.shape[1]
+    cut = _uniform(x, (len(x), 1), generator, high=strength)
+    start = cut * _uniform(x, (len(x), 1), generator)
+    position = (steps - 1) * (start + (1 - cut) * torch.linspace(0, 1, steps, dtype=x.dtype, device=x.device))
+    before = position.long()
+    after = (before + 1).clamp(max=steps - 1)
+    return torch.lerp(
+        x.take_along_dim(before[..., None, None], dim=1),
+        x.take_along_dim(after[..., None, None], dim=1),
+        (position - before)[..., None, None],
+    )
+
+
+def _rotations(like: Tensor, coordinates: int, strength: float, generator: torch.Generator) -> Tensor:
+    """One matrix a recording, (batch, coordinates, coordinates): a turn in each coordinate plane, in a row."""
+    planes = list(combinations(range(coordinates), 2))
+    angles = math.radians(strength) * _uniform(like, (len(planes), len(like)), generator, -1, 1)
+    unturned = torch.eye(coordinates, dtype=like.dtype, device=like.device).expand(len(like), -1, -1)
+    rotations = unturned
+    for (i, j), angle in zip(planes, angles, strict=True):
+        turn = unturned.clone()
+        turn[:, i, i] = turn[:, j, j] = angle.cos()
+        turn[:, j, i] = angle.sin()
+        turn[:, i, j] = -angle.sin()
+        rotations = rotations @ turn
+    return rotations
+
+
+def _shears(like: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """One matrix a recording, (batch, coordinates, coordinates), with ones on the diagonal."""
+    coordinates = like.shape[-1]
+    shears = _uniform(like, (len(like), coordinates, coordinates), generator, -strength, strength)
+    shears.diagonal(dim1=1, dim2=2).fill_(1)
+    return shears
+
+
+def _turn(x: Tensor, matrices: Tensor) -> Tensor:
+    return torch.einsum("bij,b...j->b...i", matrices, x)
+
+
+def _scale(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    shape = (len(x), *(1,) * (x.dim() - 2), x.shape[-1])
+    return x * _uniform(x, shape, generator, 1 - strength, 1 + strength)
+
+
+def _jitter(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    return x + strength * torch.randn(x.shape, generator=generator, device=generator.device).to(x)
+
+
+def _permute(x: Tensor, strength: int, generator: torch.Generator) -> Tensor:
+    batch, steps, _ = x.shape
+    segments = 2 + (_uniform(x, (batch, 1), generator) * (strength - 1)).long()
+    rank = _uniform(x, (batch, steps - 1), generator).argsort(dim=1).argsort(dim=1)
+    segment = torch.nn.functional.pad((rank < segments - 1).cumsum(dim=1), (1, 0))
+    key = _uniform(x, (batch, strength), generator).take_along_dim(segment, dim=1)
+    # Where chance sorts every segment into its own place, the order is reversed.
+    key = torch.where((key.diff(dim=1) >= 0).all(dim=1, keepdim=True), -key, key)
+    return x.take_along_dim(key.argsort(dim=1, stable=True)[..., None], dim=1)
+
+
+def _rotate_sensors(
+    x: Tensor,
+    strength: float,
+    generator: torch.Generator,
+    sensors: Sequence[Sequence[tuple[int, int, int]]],
+    standardisation: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    mean, std = standardisation or (x.new_zeros(x.shape[-1]), x.new_ones(x.shape[-1]))
+    rotated = x.clone()
+    for triads in sensors:
+        rotations = _rotations(x, 3, strength, generator)
+        for triad in map(list, triads):
+            raw = x[..., triad] * std[triad] + mean[triad]
+            rotated[..., triad] = (_turn(raw, rotations) - mean[triad]) / std[triad]
+    return rotated
+
+
+def _shuffle(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    channels = x.shape[-1]
+    count = max(2, round(strength * channels)) if strength > 0 else 0
+    order = _uniform(x, (len(x), channels), generator).argsort(dim=1)
+    # The first `count` of a random order hand their signals on in a circle.
+    giver = torch.cat([order[:, :count].roll(1, dims=1), order[:, count:]], dim=1)
+    return x.take_along_dim(torch.empty_like(order).scatter_(1, order, giver)[:, None], dim=2)

@@ -1,0 +1,55 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmssl import Description, Protocol, Recordings, Row
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def utd_mhad() -> Path:
+    """The folder with real UTD-MHAD recordings; tests that need it are skipped where it is absent."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "utd_mhad"
+    folder = Path(os.environ.get("MMSSL_UTD_MHAD", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no UTD-MHAD recordings at {folder}: set MMSSL_UTD_MHAD")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Recordings:
+    """A data set unlike UTD-MHAD in every size: 2-D, 5 joints, 4 channels, 3 classes, subjects with names."""
+    draws = np.random.default_rng(0)
+    rows: list[Row] = []
+    skeleton: list[np.ndarray] = []
+    imu: list[np.ndarray] = []
+    body = np.array([[0, 0], [0, 1], [0, 1.5], [-0.5, 1], [0.5, 1]])
+    for subject in ("anna", "ben", "chris", "dora"):
+        for label, speed in (("slow", 1), ("middle", 2), ("fast", 4)):
+            for trial in range(3):
+                frames, samples = draws.integers(20, 40), draws.integers(60, 90)
+                phase = draws.uniform(0, 0.3)
+                swing = np.sin(2 * np.pi * (speed * np.linspace(0, 1, frames) + phase))[:, None, None]
+                skeleton.append(body + 0.5 * swing + 0.02 * draws.normal(size=(frames, 5, 2)) + draws.uniform(-1, 1, 2))
+                angle = 2 * np.pi * (speed * np.linspace(0, 1, samples) + phase)
+                signals = np.stack([np.sin(angle), np.cos(angle), 0 * angle + 9.8, speed * np.cos(angle)], axis=1)
+                imu.append(signals + 0.1 * draws.normal(size=signals.shape))
+                rows.append(
+                    Row(recording_id=f"{subject}-{label}-{trial}", label=label, subject=subject, trial=str(trial))
+                )
+    description = Description(
+        name="tiny",
+        classes=("slow", "middle", "fast"),
+        joints=("pelvis", "neck", "head", "left", "right"),
+        root_joint="pelvis",
+        scale_joints=("pelvis", "neck"),
+        coordinates=("x", "y"),
+        imu_channels=("ax", "ay", "az", "turn"),
+        imu_sensors=((("ax", "ay", "az"),),),
+        protocols={"cross_subject": Protocol(train=("anna", "ben", "chris"), test=("dora",))},
+    )
+    return Recordings(description, rows, skeleton, imu)

@@ -1,0 +1,73 @@
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmssl.errors import UserError
+from mmssl.recipe import Recipe
+from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.space import Space
+
+
+def test_a_plan_is_points_times_seeds_times_folds(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0, 5.0], [1.0, 10.0, 25.0], seeds=[28, 29])
+    assert len(plan.trials) == 2 * 3 * 2 * 3
+    assert plan.size() == "6 points x 2 seeds x 3 folds = 36 trials"
+    assert len({trial.trial_id for trial in plan.trials}) == 36
+    assert {(t.point["objective.lambda"], t.point["objective.mu"], t.seed, t.held_out) for t in plan.trials} == {
+        (lambda_, mu, seed, (subject,))
+        for lambda_ in (1.0, 5.0)
+        for mu in (1.0, 10.0, 25.0)
+        for seed in (28, 29)
+        for subject in ("1", "3", "5")
+    }
+
+
+def test_the_trials_of_a_point_share_its_id_and_stand_together(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0, 5.0], [2.0], seeds=[1, 2])
+    ids = [trial.point_id for trial in plan.trials]
+    assert ids == [ids[0]] * 6 + [ids[6]] * 6
+    assert ids[0] != ids[6]
+
+
+def test_a_trials_recipe_carries_point_seed_and_fold(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([5.0], [25.0], seeds=[7])
+    recipe = plan.recipe(plan.trials[1])
+    assert (recipe.objective.lambda_, recipe.objective.mu, recipe.seed) == (5.0, 25.0, 7)
+    assert recipe.data.validation_subjects == ("3",)
+    assert plan.trials[1].fold == "3"
+
+
+def test_ids_come_from_content_and_not_from_the_study(dataset: Dataset) -> None:
+    def ids(name: str, fingerprint: str, lambdas: list[float]) -> set[str]:
+        space = Space(name=name, grid={"objective.lambda": lambdas})
+        data = dataset.model_copy(update={"fingerprint": fingerprint})
+        made = make_plan(name, space, Recipe(), data, [("1",)], space.points(Recipe()))
+        return {trial.trial_id for trial in made.trials}
+
+    assert ids("a", "x", [1.0, 2.0]) == ids("b", "x", [2.0, 1.0])
+    assert not ids("a", "x", [1.0]) & ids("a", "y", [1.0])
+    assert ids("a", "x", [1.0]) < ids("a", "x", [1.0, 3.0])
+
+
+def test_two_points_that_are_one_recipe_are_refused(dataset: Dataset) -> None:
+    space = Space(name="twice", grid={"objective.lambda": [1.0]})
+    point = {"objective.lambda": 1.0}
+    with pytest.raises(UserError, match="same recipe"):
+        make_plan("study", space, Recipe(), dataset, [("1",)], [point, point])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    values=st.lists(st.floats(0, 100), min_size=1, max_size=4, unique=True),
+    seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3, unique=True),
+)
+def test_a_plan_survives_its_own_file(values: list[float], seeds: list[int]) -> None:
+    space = Space(name="s", grid={"objective.mu": values}, seeds=seeds)
+    data = Dataset(
+        source="d", folder=None, name="d", fingerprint="0", recordings=2, train_subjects=("a", "b"), test_subjects=()
+    )
+    plan = make_plan("study", space, Recipe(), data, [("a",), ("b",)], space.points(Recipe()))
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    assert len({trial.trial_id for trial in plan.trials}) == len(values) * len(seeds) * 2

@@ -1,0 +1,291 @@
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmssl.errors import UserError
+from mmssl.recipe import Recipe, preset
+from mmssl.search.space import Space, available, load
+
+TOP = Path(__file__).resolve().parents[2]
+
+GRID = "grid: {objective.lambda: [1, 5], objective.mu: [10, 1]}\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str | bytes, name: str = "mine.yaml") -> str:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return str(path)
+
+    return write
+
+
+def mistakes(path: str) -> str:
+    with pytest.raises(UserError) as error:
+        load(path)
+    text = str(error.value)
+    assert text.startswith(path)
+    return text
+
+
+def test_points_come_in_the_grids_order(write):
+    space = load(write(GRID))
+    assert space.name == "mine"
+    assert (space.seeds, space.folds, space.sampler, space.metric) == (
+        [28],
+        "leave_one_subject_out",
+        "grid",
+        "val.accuracy",
+    )
+    expected = [{"objective.lambda": a, "objective.mu": b} for a in (1, 5) for b in (10, 1)]
+    assert space.points(Recipe()) == expected
+    assert [list(point) for point in space.points(Recipe())] == [["objective.lambda", "objective.mu"]] * 4
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("lambda == mu", [(1, 1), (2, 2), (3, 3)]),
+        ("[lambda == mu, lambda > 1]", [(2, 2), (3, 3)]),
+        ("objective.lambda + mu == 4 and nu == 1", [(1, 3), (2, 2), (3, 1)]),
+        ("lambda * mu in (2, 3) or mu / lambda == 1.5", [(1, 2), (1, 3), (2, 1), (2, 3), (3, 1)]),
+    ],
+)
+def test_where_keeps_the_points_that_meet_all_conditions(write, where: str, expected: list[tuple[int, int]]):
+    text = "grid: {objective.lambda: [1, 2, 3], objective.mu: [1, 2, 3]}\nfixed: {objective.nu: 1}\n"
+    points = load(write(f"{text}where: {where}\n")).points(Recipe())
+    assert [tuple(point.values()) for point in points] == expected
+
+
+def test_values_come_out_as_a_recipe_holds_them(write):
+    text = "grid: {pretrain.lr: [1e-3, 1E-2, .5, 1.e+0], data.modalities: [[skeleton, imu], [imu]]}\n"
+    space = load(write(text + "fixed: {objective.nu: 2}"))
+    assert space.grid == {"pretrain.lr": [0.001, 0.01, 0.5, 1.0], "data.modalities": [["imu", "skeleton"], ["imu"]]}
+    assert space.fixed == {"objective.nu": 2.0}
+    assert type(space.fixed["objective.nu"]) is float
+
+
+def test_points_keep_to_the_base_recipe(write):
+    space = load(write(GRID + "fixed: {objective.nu: 4}"))
+    base = preset("mmact")
+    for point in space.points(base):
+        recipe = base.with_knobs({**space.fixed, **point})
+        assert recipe.pretrain.lr == 1e-4
+        assert recipe.objective.nu == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "folds"),
+    [
+        ("[7]", (("7",),)),
+        ("[[1, 3], [5]]", (("1", "3"), ("5",))),
+        ("[1, [3, s5]]", (("1",), ("3", "s5"))),
+        ("leave_one_subject_out", "leave_one_subject_out"),
+    ],
+)
+def test_folds_are_groups_of_subjects(write, text: str, folds: object):
+    assert load(write(f"{GRID}folds: {text}")).folds == folds
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("folds: []", "folds: give leave_one_subject_out or a list of held-out groups"),
+        ("folds: leave_one_out", "not 'leave_one_out'"),
+        ("folds: [[1, 3], [3, 1]]", "folds: ['1', '3'] stands twice"),
+        ("folds: [[1, 1]]", "folds: '1' stands twice"),
+        ("folds: [1, '1']", "folds: ['1'] stands twice"),
+        ("folds: [[]]", "folds: a group is a subject or a list of subjects, not []"),
+        ("folds: [true]", "not True"),
+        ("folds: [1.5]", "not 1.5"),
+        ("folds: [[[1]]]", "not [[1]]"),
+        ("folds: {1: 2}", "not {1: 2}"),
+        ("seeds: []", "seeds: list should have at least 1 item"),
+        ("seeds: 28", "seeds: input should be a valid list (given: 28)"),
+        ("seeds: [1, 2, 1]", "seeds: 1 stands twice"),
+        ("seeds: [-1]", "seeds.0: input should be greater than or equal to 0 (given: -1)"),
+        ("seeds: [4294967296]", "seeds.0: input should be less than 4294967296"),
+        ("seeds: [true]", "seeds.0: input should be a valid integer (given: True)"),
+        ("seeds: [1.5]", "seeds.0: input should be a valid integer (given: 1.5)"),
+        ("sampler: tpe", "sampler: input should be 'grid' (given: 'tpe')"),
+        ("metric: test.accuracy", "metric: input should be 'val.accuracy' or 'val.f1' (given: 'test.accuracy')"),
+        ("seed: [1]", "seed: no such entry; did you mean seeds?"),
+        ("name: mine", "name: no such entry; a space is named by its file"),
+        ("1: 2", "1: no such entry; valid names: description, fixed, grid"),
+        ("where: lamda > 1", "where 'lamda > 1': lamda: not in this space; did you mean lambda?"),
+        ("where: encoder.imu.layers > 1", "encoder.imu.layers: not in this space"),
+        ("where: lambda > 5", "where: none of the grid's 4 points meets it"),
+        ("where: lambda / (mu - 10) > 1", "division by zero, at objective.lambda = 1.0, objective.mu = 10.0"),
+        ("where: [true]", "where.0: input should be a valid string (given: True)"),
+        ("fixed: {objective.mu: 1}", "grid.objective.mu: also under fixed"),
+        ("fixed: {objective.nu: .nan}", "fixed.objective.nu: input should be a finite number (given: nan)"),
+        ("fixed: {objective.nu: 1e999}", "fixed.objective.nu: input should be a finite number (given: inf)"),
+        ("fixed: {objective.nu: one}", "fixed.objective.nu: a number is expected, not 'one'"),
+        ("fixed: {objective.nu: }", "fixed.objective.nu: input should be a valid number (given: None)"),
+        ("fixed: {encoder.imu.layers: 1.5}", "fixed.encoder.imu.layers: input should be a valid integer"),
+        ("fixed: {objective: {nu: 1}}", "fixed.objective: no such knob; did you mean objective.nu"),
+        ("fixed: {seed: 1}", "fixed.seed: a study takes its seeds from `seeds`"),
+        ("fixed: {data.validation_subjects: [1]}", "a study takes the subjects it holds out from `folds`"),
+        ("fixed: [objective.nu]", "fixed: input should be a valid dictionary"),
+    ],
+)
+def test_each_mistake_is_named_with_its_place(write, entry: str, message: str):
+    assert message in mistakes(write(GRID + entry))
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ("", "grid: field required"),
+        ("grid:", "grid: input should be a valid dictionary (given: None)"),
+        ("grid: {}", "grid: dictionary should have at least 1 item"),
+        ("grid: {objective.mu: []}", "grid.objective.mu: list should have at least 1 item"),
+        ("grid: {objective.mu: 5}", "grid.objective.mu: input should be a valid list (given: 5)"),
+        ("grid: {objective.mu: [5, 5.0]}", "grid.objective.mu: 5.0 stands twice"),
+        ("grid: {objective.mu: [-1]}", "grid.objective.mu: input should be greater than or equal to 0 (given: -1)"),
+        ("grid: {objective.lamda: [1]}", "grid.objective.lamda: no such knob; did you mean objective.lambda"),
+        ("grid: {seed: [1]}", "grid.seed: a study takes its seeds from `seeds`"),
+        ("grid: {data.train_subjects: [[1], [3]]}", "grid.data.train_subjects: all points share their subjects"),
+        ("grid: {objective.mu: [2020-01-01]}", "grid.objective.mu: input should be a valid number"),
+        ("grid: {objective.mu: [2020-99-99]}", "not a YAML file"),
+    ],
+)
+def test_each_mistake_of_a_grid_is_named(write, grid: str, message: str):
+    assert message in mistakes(write(f"seeds: [28]\n{grid}\n"))
+
+
+def test_too_large_a_grid_is_refused_before_it_is_built(write):
+    knobs = [
+        "objective.lambda",
+        "objective.mu",
+        "objective.nu",
+        "pretrain.lr",
+        "finetune.lr",
+        "augment.imu.jitter.strength",
+    ]
+    grid = {knob: [n / 10 for n in range(1, 21)] for knob in knobs}
+    assert "grid: 64,000,000 combinations; at most 100,000" in mistakes(write(json.dumps({"grid": grid})))
+
+
+def test_all_mistakes_stand_in_one_message(write):
+    text = """
+sede: [1]
+seeds: [1, 1]
+seeds: [2, 2]
+fixed: {objective.nu: -1, encoder.imu.layer: 3}
+grid: {objective.lamda: [1], objective.mu: [], pretrain.epochs: [1.5]}
+where: [beta > 1, "epochs = 1"]
+folds: nobody
+"""
+    places = [line.strip().split(": ")[0] for line in mistakes(write(text)).splitlines()[1:]]
+    assert places == [
+        "line 4",
+        "sede",
+        "grid.objective.mu",
+        "seeds",
+        "folds",
+        "fixed.objective.nu",
+        "fixed.encoder.imu.layer",
+        "grid.objective.lamda",
+        "grid.pretrain.epochs",
+        "where 'beta > 1'",
+        "where 'epochs = 1'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grid:\n  objective.mu: [1, 2\nseeds: [1]", "line 3, column 6: "),
+        ("grid:\n\tobjective.mu: [1]", "line 2, column 1: "),
+        ('where: "lambda" == 1', "line 1, column 17: "),
+        ("- 1", "a space is a mapping with the entry `grid`, not [1]"),
+        ("", "a space is a mapping with the entry `grid`, not None"),
+        ("grid: {}\n---\ngrid: {}", "line 2, column 1: "),
+        ("grid: &a {objective.mu: [1]}\nfixed: *a", "line 2, column 8: aliases are not read"),
+        ("grid: {objective.mu: [1], objective.mu: [2]}", "line 1: objective.mu stands twice"),
+        ("grid: {[1]: [1]}", "line 1, column 8: found unhashable key"),
+        ("grid: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("grid: " + "[" * 5000, "not a YAML file"),
+        (b"\xff\xfe\x00grid", "not a YAML file"),
+        (b"\x00", "not a YAML file"),
+    ],
+)
+def test_what_is_no_plain_mapping_is_refused(write, text: str | bytes, message: str):
+    assert message in mistakes(write(text))
+
+
+def test_a_space_survives_json(write):
+    space = load(write(GRID + "folds: [[1, 3], 5]\nwhere: lambda < mu\nseeds: [1, 2]\n"))
+    assert Space.model_validate_json(space.model_dump_json()) == space
+
+
+def test_a_local_space_comes_before_a_shipped_one(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert {space.source for space in available()} == {"shipped"}
+    shipped = [space.name for space in available()]
+    assert shipped == sorted(path.stem for path in (TOP / "search_spaces").glob("*.yaml"))
+    write(GRID, "search_spaces/vicreg_grid.yaml")
+    write(GRID, "search_spaces/second.yml")
+    write("no space", "search_spaces/notes.txt")
+    (tmp_path / "search_spaces" / "folder.yaml").mkdir()
+    assert [(space.name, space.source) for space in available()[:2]] == [("second", "local"), ("vicreg_grid", "local")]
+    assert sorted(space.name for space in available()) == sorted([*shipped, "second"])
+    assert len(load("vicreg_grid").points(Recipe())) == 4
+    assert load("second").name == "second"
+
+
+def test_an_unknown_name_says_what_there_is_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as error:
+        load("vicreg_gird")
+    assert "did you mean vicreg_grid" in str(error.value)
+    assert str(tmp_path / "search_spaces") in str(error.value)
+    assert str(TOP / "search_spaces") in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "~", "vicreg_grid\x00", "*", "CON"])
+def test_a_name_is_no_path(name: str):
+    with pytest.raises(UserError, match="no space"):
+        load(name)
+
+
+@pytest.mark.parametrize("path", ["../none.yaml", "none.yaml", "/", "folder/none", "a\x00b.yaml"])
+def test_a_path_that_is_no_file_is_named(path: str):
+    assert mistakes(path)
+
+
+@pytest.mark.parametrize("space", [space.name for space in available()])
+def test_a_shipped_space_is_what_its_header_says(space: str):
+    text = (TOP / "search_spaces" / f"{space}.yaml").read_text()
+    header = " ".join(
+        line.strip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    )
+    loaded = load(space)
+    points = loaded.points(preset("utd_mhad"))
+    assert f"mmssl-tune launch --space {space} " in header
+    assert int(re.findall(r"\b(\d+) points\b", header)[0]) == len(points)
+    assert int(re.findall(r"= (\d+) trials", header)[0]) == len(points) * len(loaded.seeds) * 4
+    assert loaded.description
+
+
+def test_the_shipped_spaces():
+    weights = (1, 5, 10, 25, 50)
+    points = load("vicreg_grid").points(Recipe())
+    assert [tuple(point.values()) for point in points] == list(itertools.product(weights, weights))
+    diagonal = load("vicreg_diagonal").points(Recipe())
+    assert all(point["objective.lambda"] == point["objective.mu"] for point in diagonal)
+    assert [point["objective.mu"] for point in diagonal] == [1.5, 2, 5, 10, 25, 50, 100]
+
+
+def test_loading_needs_no_heavy_library():
+    code = "import sys, mmssl.search.space; print(*{'torch', 'ray', 'scipy', 'sklearn'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=TOP)
+    assert found.stdout.split() == []

@@ -1,0 +1,171 @@
+import errno
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from mmssl.errors import UserError
+from mmssl.recipe import knob_names
+from mmssl.search import store
+from mmssl.search.plan import Plan
+from mmssl.search.store import Record, Study, Tables, find
+
+
+def ended(trial_id: str, accuracy: float = 0.5) -> Record:
+    return Record(
+        trial_id=trial_id,
+        status="COMPLETE",
+        started=datetime(2026, 1, 1, tzinfo=UTC),
+        finished=datetime(2026, 1, 2, tzinfo=UTC),
+        facts={"val.accuracy": accuracy, "seconds.total": 3.0, "device": "cpu"},
+        epochs=[{"phase": "pretrain", "epoch": e, "train.loss": 1.0 / e} for e in (1, 2)],
+        predictions=[
+            {
+                "split": "val",
+                "recording_id": "r",
+                "subject": "1",
+                "label": "walk",
+                "predicted": "run",
+                "confidence": 0.75,
+            }
+        ],
+    )
+
+
+def test_a_new_study_has_a_row_for_every_planned_trial(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0, 5.0], [2.0])
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    rows = study.table(study.trials_path).to_pylist()
+    assert [row["trial_id"] for row in rows] == [trial.trial_id for trial in plan.trials]
+    assert {row["status"] for row in rows} == {"PLANNED"}
+    assert [row["param.objective.lambda"] for row in rows] == [1.0] * 3 + [5.0] * 3
+    assert rows[0]["subjects.train"] == ["3", "5"]
+    assert rows[0]["subjects.validation"] == ["1"]
+    assert {f"param.{knob}" for knob in knob_names()} <= set(rows[0])
+    assert study.plan() == plan
+
+
+def test_tables_follow_the_records_and_are_read_by_other_libraries(
+    tmp_path: Path, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of([1.0, 5.0], [2.0])
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    tables = Tables(study, plan)
+    tables.put(ended(plan.trials[0].trial_id, 0.25))
+    tables.put(Record(trial_id=plan.trials[1].trial_id, status="RUNNING", epochs=[{"phase": "pretrain", "epoch": 1}]))
+    tables.put(Record(trial_id=plan.trials[2].trial_id, status="DIVERGED", cause="epoch 3: loss is nan"))
+    tables.write()
+
+    frame = pd.read_parquet(study.trials_path)
+    assert list(frame["status"]) == ["COMPLETE", "RUNNING", "DIVERGED", "PLANNED", "PLANNED", "PLANNED"]
+    assert frame["val.accuracy"][0] == 0.25
+    assert frame["val.accuracy"].isna().sum() == 5
+    assert frame["cause"][2] == "epoch 3: loss is nan"
+    assert pl.read_parquet(study.epochs_path)["train.loss"].to_list() == [1.0, 0.5, None]
+    query = f"select predicted, confidence from read_parquet('{study.predictions_path}')"
+    assert duckdb.sql(query).fetchall() == [("run", 0.75)]
+
+    tables.settle()
+    assert list(pd.read_parquet(study.trials_path)["status"])[:2] == ["COMPLETE", "PLANNED"]
+    assert pq.read_table(study.epochs_path).num_rows == 2
+
+
+def test_schemas_do_not_depend_on_what_happened(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0], [2.0])
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    empty = [pq.read_schema(path) for path in (study.trials_path, study.epochs_path, study.predictions_path)]
+    tables = Tables(study, plan)
+    tables.put(ended(plan.trials[0].trial_id))
+    tables.write()
+    full = [pq.read_schema(path) for path in (study.trials_path, study.epochs_path, study.predictions_path)]
+    assert empty == full == [store.TRIALS, store.EPOCHS, store.PREDICTIONS]
+
+
+def test_a_fact_without_a_column_is_an_error_not_a_silent_loss(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0], [2.0])
+    tables = Tables(Study(tmp_path, "study"), plan)
+    with pytest.raises(ValueError, match=r"val\.acuracy"):
+        tables.put(Record(trial_id=plan.trials[0].trial_id, status="COMPLETE", facts={"val.acuracy": 1.0}))
+
+
+def test_records_come_back_as_they_were_kept(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0], [2.0])
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    record = ended(plan.trials[1].trial_id)
+    study.keep(record)
+    assert study.records(plan) == {record.trial_id: record}
+
+
+def test_a_damaged_record_is_named_with_the_way_out(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0], [2.0])
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    study.keep(ended(plan.trials[0].trial_id))
+    path = study.trial_folder(plan.trials[0].trial_id) / "record.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"record\.json: damaged.*remove it and resume"):
+        study.records(plan)
+
+
+def test_a_study_is_not_made_twice(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0], [2.0])
+    Study(tmp_path, "study").create(plan)
+    with pytest.raises(UserError, match="mmssl-tune resume study"):
+        Study(tmp_path, "study").create(plan)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../up", "a/b", ".hidden", "a b", "x" * 101, "a\n"])
+def test_names_cannot_leave_the_root(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="study name"):
+        Study(tmp_path, name)
+
+
+def test_two_drivers_cannot_share_a_study(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    study = Study(tmp_path, "study")
+    study.create(plan_of([1.0], [2.0]))
+    with study.locked(), pytest.raises(UserError, match="run by another process"), Study(tmp_path, "study").locked():
+        pass
+    with study.locked():
+        pass
+
+
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of([1.0], [2.0])
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    tables = Tables(study, plan)
+    tables.put(ended(plan.trials[0].trial_id))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # A mock: the disk of the machine that runs the tests is not ours to fill.
+    monkeypatch.setattr(store.pq, "write_table", full)
+    with pytest.raises(OSError, match="No space left"):
+        tables.write()
+    monkeypatch.undo()
+    assert set(study.table(study.trials_path)["status"].to_pylist()) == {"PLANNED"}
+
+
+def test_the_newest_study_is_found_and_a_misspelt_one_explained(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    with pytest.raises(UserError, match="no study here"):
+        find(tmp_path, None)
+    for i, name in enumerate(["first", "second"]):
+        study = Study(tmp_path, name)
+        study.create(plan_of([1.0], [2.0]))
+        os.utime(study.plan_path, (i, i))
+    assert find(tmp_path, None).name == "second"
+    with pytest.raises(UserError, match="did you mean second"):
+        find(tmp_path, "secnd")
