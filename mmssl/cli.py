@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mmssl.data.recordings import Recordings
+    from mmssl.data.sources import Lengths, Survey
     from mmssl.recipe import Recipe
     from mmssl.search.plan import Plan
     from mmssl.search.results import Point
@@ -35,7 +36,9 @@ DatasetOption = Annotated[
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", envvar="MMSSL_DATA", help="Folder in which the data set lies.", metavar="DIR"),
+    typer.Option(
+        "--data", help="Folder of the data set. Default: $MMSSL_DATA, else a folder of the user's.", metavar="DIR"
+    ),
 ]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Go on without faulty recordings.")]
 StorageOption = Annotated[
@@ -148,9 +151,8 @@ def run(
             {"status": outcome.status, "cause": outcome.cause, "metrics": outcome.metrics, "seconds": outcome.seconds}
         )
     else:
-        _say(
-            f"{_sides(parts.train_subjects, parts.validation_subjects, parts.test_subjects)}; {outcome.status} {outcome.cause}"
-        )
+        _say(_sides(parts.train_subjects, parts.validation_subjects, parts.test_subjects))
+        _say(f"{outcome.status} {outcome.cause}")
         for metric, value in outcome.metrics.items():
             _say(f"  {metric:<32}{value:.4f}")
         if out is not None and outcome.model is not None:
@@ -246,9 +248,8 @@ def best(
         if not as_json:
             for metric, value in done.metrics.items():
                 _say(f"  {metric:<32}{value:.4f}")
-            _say(
-                f"exported to {done.folder}: a new process gives the same features and score on {done.checked} recordings"
-            )
+            _say(f"exported to {done.folder}")
+            _say(f"loaded in a new process: the same features and score on {done.checked} recordings")
     if as_json:
         _print_json(answer)
 
@@ -282,7 +283,8 @@ def evaluate(
     model = load_encoders(folder)
     if model.description.classes != recordings.description.classes:
         raise UserError(
-            f"{dataset}: its classes are not those the head was trained on ({len(model.description.classes)} classes)"
+            f"{dataset}: its {len(recordings.description.classes)} classes are not the "
+            f"{len(model.description.classes)} that the head was trained on"
         )
     encoded = model.features(recordings)
     measured = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
@@ -403,6 +405,29 @@ def data_download(
     _say(f"utd_mhad is in {folder}: mmssl-tune data info --dataset utd_mhad --data {folder}")
 
 
+def _survey(found: "Survey") -> None:
+    of = f" of {found.expected}" if found.expected else ""
+    _say(f"{found.name}: {found.recordings}{of} recordings, fingerprint {found.fingerprint[:16]}")
+    _say(f"frames {_lengths(found.frames)}; IMU samples {_lengths(found.samples)}")
+    _table(
+        "recordings of each class by subject",
+        ["class", *found.subjects],
+        [[name, *(str(counts[i]) for counts in found.counts)] for i, name in enumerate(found.classes)],
+    )
+    if found.absent_subjects:
+        _say(f"no recordings of subjects {', '.join(found.absent_subjects)}, whom a protocol names")
+    for missing in found.missing:
+        _say(f"missing: {missing.label}, subject {missing.subject}, trial {missing.trial}")
+    for problem in found.problems:
+        _say(f"faulty: {problem}")
+    if found.whole and not found.problems:
+        _say("whole")
+
+
+def _lengths(lengths: "Lengths") -> str:
+    return f"{lengths.shortest} to {lengths.longest}, median {lengths.median:g}"
+
+
 def _run(
     study: "Study",
     plan: "Plan",
@@ -516,7 +541,8 @@ def _recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
     if recordings.fingerprint != plan.dataset.fingerprint:
         raise UserError(
             f"study {plan.name} was planned for other recordings than those in {folder or plan.dataset.source}: "
-            f"fingerprint {plan.dataset.fingerprint[:12]} then, {recordings.fingerprint[:12]} now; give the old ones with --data"
+            f"fingerprint {plan.dataset.fingerprint[:12]} then, {recordings.fingerprint[:12]} now; "
+            "give the old ones with --data"
         )
     return recordings
 
@@ -607,12 +633,14 @@ def _table(title: str, header: list[str], rows: list[list[str]], console: "Conso
 
 def _points_table(title: str, rows: "list[Point]", console: "Console | None" = None) -> None:
     knobs = list(rows[0].values)
+    last = [knob.rpartition(".")[2] for knob in knobs]
+    shown = [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
     _table(
         title,
-        ["point", *knobs, "mean", "std", "n", "failures"],
+        ["point", *shown, "mean", "std", "n", "failures"],
         [
             [
-                point.point_id,
+                point.point_id[:8],
                 *(str(point.values[knob]) for knob in knobs),
                 "-" if point.mean is None else f"{point.mean:.4f}",
                 "-" if point.std is None else f"{point.std:.4f}",
@@ -683,7 +711,7 @@ def _trial_progress(console: "Console", plan: "Plan") -> Generator[Any]:
 
 def main() -> None:
     try:
-        app(standalone_mode=False)
+        app()
     except UserError as error:
         print(f"mmssl-tune: {error}", file=sys.stderr)
         sys.exit(2)

@@ -254,7 +254,7 @@ def _card(
             "encoders.predict(recordings)  # class names",
             "```",
             "",
-            f"It takes skeletons of {shape} ({description.skeleton_unit or 'any unit'}) and IMU signals of the channels "
+            f"Input: skeletons of {shape} ({description.skeleton_unit or 'any unit'}) and IMU channels "
             f"{', '.join(description.imu_channels)}. The data's own licence governs their use.",
             "",
         ]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -65,14 +66,13 @@ class Model:
         encoders = build_encoders(
             recipe, len(description.joints), len(description.coordinates), len(description.imu_channels)
         )
-        widths = {name: int(encoder.width) for name, encoder in encoders.items()}
-        return cls(
-            recipe,
-            description,
-            standardisation,
-            encoders,
-            Head(widths, recipe.finetune.hidden, len(description.classes)),
-        )
+        head = Head(_widths(encoders), recipe.finetune.hidden, len(description.classes))
+        return cls(recipe, description, standardisation, encoders, head)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Width of each modality's features."""
+        return _widths(self.encoders)
 
     def tensors(self, inputs: Inputs) -> dict[Modality, Tensor]:
         """Prepared inputs, standardised, on the encoders' device."""
@@ -166,7 +166,7 @@ class Model:
             model = cls.fresh(
                 Recipe.model_validate(document["recipe"]),
                 Description.model_validate(document["description"]),
-                Standardisation(np.float32(document["imu_mean"]), np.float32(document["imu_std"])),
+                Standardisation(np.array(document["imu_mean"], np.float32), np.array(document["imu_std"], np.float32)),
             )
             weights = tensors_from_bytes(files[WEIGHTS])
             for part, module in (("encoders.", model.encoders), ("head.", model.head)):
@@ -174,3 +174,7 @@ class Model:
         except (SafetensorError, ValidationError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{where}: not a whole model: {error}") from error
         return model
+
+
+def _widths(encoders: nn.ModuleDict) -> dict[str, int]:
+    return {name: cast(int, encoder.width) for name, encoder in encoders.items()}

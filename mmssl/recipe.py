@@ -147,9 +147,9 @@ class Objective(Section):
 
     name: Literal["vicreg"] = "vicreg"
     lambda_: Annotated[Weight, Field(alias="lambda")] = 25.0
-    """Weight of the invariance, a mean over batch and dimensions (the paper's equation 13 sums over dimensions: D times)."""
+    """Weight of the invariance, a mean over batch and dimensions (the paper's equation 13: D times that)."""
     mu: Weight = 25.0
-    """Weight of the variance, summed over both branches (the official VICReg code halves the sum: mu there is twice this)."""
+    """Weight of the variance, summed over both branches (the official VICReg halves it: mu there is twice this)."""
     nu: Weight = 1.0
     """Weight of the covariance."""
 

@@ -151,7 +151,7 @@ def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_
     branches: tuple[Modality, ...] = modalities if len(modalities) == 2 else modalities * 2
     first = tensors[modalities[0]]
     projectors = nn.ModuleDict(
-        {name: Projector(int(encoders[name].width), recipe.encoder.projector) for name in modalities}
+        {name: Projector(model.widths[name], recipe.encoder.projector) for name in modalities}
     ).to(first.device)
     optimizer = torch.optim.Adam([*encoders.parameters(), *projectors.parameters()], lr=recipe.pretrain.lr)
     order = torch.Generator().manual_seed(seed)

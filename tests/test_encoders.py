@@ -51,9 +51,7 @@ def conv(x: np.ndarray, weight: Tensor) -> np.ndarray:
     for i in range(height):
         for j in range(width):
             window = padded[:, :, i : i + x.shape[2], j : j + x.shape[3]]
-            for o in range(len(kernel)):
-                for c in range(x.shape[1]):
-                    out[:, o] += kernel[o, c, i, j] * window[:, c]
+            out += np.einsum("oc,bchw->bohw", kernel[:, :, i, j], window)
     return out
 
 
@@ -80,6 +78,9 @@ def test_skeleton_encoder_is_the_co_occurrence_network(steps: int, joints: int, 
     encoder = at_random(SkeletonEncoder(joints, coordinates, steps))
     w = dict(encoder.named_parameters())
     skeleton = normal(3, steps, joints, coordinates).double()
+    kernels = [tuple(parameter.shape) for name, parameter in w.items() if parameter.dim() == 4]
+    stream = [(64, coordinates, 1, 1), (32, 64, 3, 1), (32, joints, 3, 3), (64, 32, 3, 3)]
+    assert kernels == [*stream, *stream, (128, 128, 3, 3), (256, 128, 3, 3)]
 
     def convolve(x: np.ndarray, name: str, index: int) -> np.ndarray:
         after = f"{name}.{index + 1}"

@@ -153,7 +153,7 @@ def test_embedding_health_by_hand() -> None:
 def test_effective_rank_counts_the_directions_in_use() -> None:
     orthogonal = torch.linalg.qr(normal(40, 8)).Q
     assert embedding_health(orthogonal)["effective_rank"] == pytest.approx(8)
-    assert embedding_health(orthogonal[:, :3] @ normal(3, 3) @ torch.eye(3, 8))["effective_rank"] <= 3
+    assert embedding_health(orthogonal[:, :3] @ normal(3, 3) @ torch.eye(3, 8).double())["effective_rank"] <= 3
     assert embedding_health(normal(40, 1) @ normal(1, 8))["effective_rank"] == pytest.approx(1)
     for collapsed in (torch.full((40, 8), 3.3), torch.zeros(40, 8)):
         health = embedding_health(collapsed)

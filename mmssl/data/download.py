@@ -86,8 +86,7 @@ def _fetch(client: httpx.Client, url: str, part: Path, progress: Progress | None
     """Ask for the rest of a file until all of it is in `part`."""
     most = _size(part)
     tries = 0
-    trouble = ""
-    while tries < _TRIES:
+    while True:
         try:
             if _fetch_some(client, url, part, progress):
                 return
@@ -102,13 +101,14 @@ def _fetch(client: httpx.Client, url: str, part: Path, progress: Progress | None
             trouble = f"{type(error).__name__}: {error}"
         if _size(part) > most:
             most, tries = _size(part), 0
-        else:
-            time.sleep(_PAUSE_S * 2**tries)
-            tries += 1
-    raise UserError(
-        f"{url}: {trouble}, {_TRIES} times in a row with nothing new; {most} bytes are kept in {part.name}: "
-        f"start again later, or {_by_hand(part.parent)}"
-    )
+            continue
+        tries += 1
+        if tries == _TRIES:
+            raise UserError(
+                f"{url}: {trouble}, {_TRIES} times in a row with nothing new; {_size(part)} bytes are kept in "
+                f"{part.name}: start again later, or {_by_hand(part.parent)}"
+            )
+        time.sleep(_PAUSE_S * 2**tries)
 
 
 def _fetch_some(client: httpx.Client, url: str, part: Path, progress: Progress | None) -> bool:

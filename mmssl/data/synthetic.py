@@ -91,8 +91,8 @@ _ACTIONS = {
         1.3, (_Move("right_upper_arm", (0, 0, -80)), _Move("right_forearm", (0, 0, -80), (0, 0, 30)))
     ),
     "wave_left": _Action(1.3, (_Move("left_upper_arm", (0, 0, 80)), _Move("left_forearm", (0, 0, 80), (0, 0, 30)))),
-    "circle_clockwise": _circle(1),
-    "circle_counterclockwise": _circle(-1),
+    "circle_clockwise": _circle(-1),
+    "circle_counterclockwise": _circle(1),
     "hold_out": _Action(1.0, (_Move("right_upper_arm", (-80, 0, 0)),)),
     "turn_key": _Action(1.0, (_Move("right_upper_arm", (-80, 0, 0)), _Move("right_forearm", (0, 0, 0), (0, 45, 0)))),
     "knock_slowly": _knock(1.1),

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,6 +24,14 @@ RECORDINGS = 861
 """Recordings in the whole data set."""
 NEVER_RECORDED = frozenset({("draw_x", "1", "4"), ("walk", "6", "4"), ("squat", "8", "4")})
 """Class, subject and trial of the three recordings that the data set lacks."""
+
+_LIMBS = (
+    ("head", "shoulder_center", "spine", "hip_center"),
+    ("shoulder_center", "left_shoulder", "left_elbow", "left_wrist", "left_hand"),
+    ("shoulder_center", "right_shoulder", "right_elbow", "right_wrist", "right_hand"),
+    ("hip_center", "left_hip", "left_knee", "left_ankle", "left_foot"),
+    ("hip_center", "right_hip", "right_knee", "right_ankle", "right_foot"),
+)
 
 DESCRIPTION = Description(
     name="utd_mhad",
@@ -42,21 +51,7 @@ DESCRIPTION = Description(
     root_joint="hip_center",
     # Within a subject this length varies by 2 % between first frames; shoulder_center to hip_center by 4 %.
     scale_joints=("head", "hip_center"),
-    bones=(
-        *(("head", "shoulder_center"), ("shoulder_center", "spine"), ("spine", "hip_center")),
-        *(("shoulder_center", "left_shoulder"), ("left_shoulder", "left_elbow")),
-        *(("left_elbow", "left_wrist"), ("left_wrist", "left_hand")),
-        *(("shoulder_center", "right_shoulder"), ("right_shoulder", "right_elbow")),
-        *(("right_elbow", "right_wrist"), ("right_wrist", "right_hand")),
-        *(
-            ("hip_center", "left_hip"),
-            ("left_hip", "left_knee"),
-            ("left_knee", "left_ankle"),
-            ("left_ankle", "left_foot"),
-        ),
-        *(("hip_center", "right_hip"), ("right_hip", "right_knee")),
-        *(("right_knee", "right_ankle"), ("right_ankle", "right_foot")),
-    ),
+    bones=tuple(bone for limb in _LIMBS for bone in pairwise(limb)),
     coordinates=("x", "y", "z"),
     imu_channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"),
     imu_sensors=((("acc_x", "acc_y", "acc_z"), ("gyro_x", "gyro_y", "gyro_z")),),

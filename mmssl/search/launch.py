@@ -1,5 +1,6 @@
 """Run what a plan still lacks: Ray schedules, this process alone writes the study."""
 
+import logging
 import os
 import platform
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 # Tune's own result files would repeat ours, at a price per trial and report.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-# One process may run two studies; neither sends usage statistics from a lab's machines.
+# Nothing about a lab's work leaves its machines unasked.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
@@ -121,6 +122,8 @@ def _tune(
             verbose=0,
         ),
     )
+    # At its end Tune looks for the result files it was told not to write, and complains of each.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     tuner.fit()
 
 
@@ -157,6 +160,9 @@ class _Recorder(tune.Callback):
         self._optuna, self._records, self._watch = optuna_study, records, watch
         self._open: dict[str, Record] = {}
         self._facts = _environment()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given, for a restore that a study never needs.
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         planned = self._searcher.planned[trial.trial_id]

@@ -88,7 +88,7 @@ class PlanSearcher(Searcher):
         self.planned: dict[str, PlannedTrial] = {}
         """The planned trial behind each of Tune's."""
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not self._queue:
             return Searcher.FINISHED
         trial = self._queue.popleft()
@@ -99,6 +99,12 @@ class PlanSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: whoever writes the record tells Optuna."""
+
+    def __deepcopy__(self, memo: object) -> "PlanSearcher":
+        return self  # Tune copies what it is given; there is one queue.
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given, for a restore that a study never needs.
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the plan and the records say where the study stands."""

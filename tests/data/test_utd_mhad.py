@@ -110,7 +110,8 @@ def test_an_entry_too_large_for_a_recording_is_not_unpacked(tmp_path: Path) -> N
     with zipfile.ZipFile(tmp_path / "Inertial.zip", "a") as archive:
         archive.writestr("a5_s5_t1_inertial.mat", b"")
     _, skipped = read(tmp_path, skip_bad=True)
-    assert "a5_s5_t1_skeleton.mat: 16777217 bytes are too many for a recording" in skipped[0]
+    assert "a5_s5_t1_skeleton.mat: " in skipped[0]
+    assert "16777217 bytes are too many for a recording" in skipped[0]
 
 
 def test_files_of_the_system_and_of_other_modalities_are_passed_over(tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmssl.data import sources, utd_mhad
+from mmssl.data.recordings import Recordings
+from mmssl.data.sources import dataset_name, default_folder, open_dataset, survey
+from mmssl.data.synthetic import generate
+from mmssl.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def small() -> Recordings:
+    return generate(subjects=4, trials=2)
+
+
+@pytest.fixture(autouse=True)
+def no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MMSSL_DATA", raising=False)
+
+
+@pytest.fixture
+def read_from(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, bool]]:
+    """Where the UTD-MHAD reader was sent to."""
+    calls: list[tuple[Path, bool]] = []
+
+    def read(folder: Path, *, skip_bad: bool) -> tuple[str, list[str]]:
+        calls.append((folder, skip_bad))
+        return "recordings", ["problem"]
+
+    monkeypatch.setattr(utd_mhad, "read", read)
+    return calls
+
+
+def test_the_synthetic_set_by_name() -> None:
+    recordings, skipped = open_dataset("synthetic")
+    assert skipped == []
+    assert (recordings.description.name, len(recordings)) == ("synthetic", 288)
+
+
+@pytest.mark.parametrize("name", ["mine.parquet", "mine.PARQUET", "mine", "synthetic.parquet"])
+def test_a_recordings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Recordings, name: str) -> None:
+    small.save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for given in (str(tmp_path / name), name, f"./{name}"):
+        recordings, skipped = open_dataset(given)
+        assert (recordings.fingerprint, skipped) == (small.fingerprint, [])
+        assert dataset_name(given) == Path(name).stem
+
+
+@pytest.mark.parametrize("given", ["absent.parquet", "folder/absent", "./synthetic"])
+def test_what_looks_like_a_file_must_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="there is no such recordings file"):
+        open_dataset(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("utd_mahd", "no data set 'utd_mahd'; did you mean utd_mhad.*or name a recordings file"),
+        ("zebra", "no data set 'zebra'; valid names: synthetic, utd_mhad"),
+        ("", "no data set ''"),
+        ("mmact", "mmact: this version has no reader for it yet"),
+    ],
+)
+def test_other_names_are_refused(name: str, message: str) -> None:
+    for function in (open_dataset, dataset_name):
+        with pytest.raises(UserError, match=message):
+            function(name)
+
+
+def test_names_are_those_of_the_data_sets() -> None:
+    assert [dataset_name(name) for name in sources.NAMES] == ["synthetic", "utd_mhad"]
+    assert generate(subjects=1, trials=1).description.name == "synthetic"
+    assert utd_mhad.DESCRIPTION.name == "utd_mhad"
+
+
+def test_the_folder_given_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_from: list[tuple[Path, bool]]
+) -> None:
+    monkeypatch.setenv("MMSSL_DATA", str(tmp_path / "elsewhere"))
+    assert open_dataset("utd_mhad", tmp_path, skip_bad=True) == ("recordings", ["problem"])
+    open_dataset("utd_mhad")
+    assert read_from == [(tmp_path, True), (tmp_path / "elsewhere", False)]
+
+
+def test_the_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_folder("utd_mhad").parts[-2:] == ("mmssl-tune", "utd_mhad")
+    assert default_folder("utd_mhad").is_relative_to(tmp_path)
+
+    monkeypatch.setenv("MMSSL_DATA", str(tmp_path / "data"))
+    assert default_folder("utd_mhad") == tmp_path / "data"
+    (tmp_path / "data" / "utd_mhad").mkdir(parents=True)
+    assert default_folder("utd_mhad") == tmp_path / "data" / "utd_mhad"
+    monkeypatch.setenv("MMSSL_DATA", "~/data")
+    assert default_folder("utd_mhad") == tmp_path / "data" / "utd_mhad"
+
+
+def test_no_recordings_where_they_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMSSL_DATA", str(tmp_path / "data"))
+    with pytest.raises(UserError, match=r"data: no such folder; get them with `mmssl-tune data download utd_mhad`"):
+        open_dataset("utd_mhad")
+
+
+def test_a_survey_counts_and_measures(small: Recordings) -> None:
+    found = survey(small, ["a.mat: torn"])
+    assert (found.name, found.fingerprint, found.recordings) == ("synthetic", small.fingerprint, 96)
+    assert found.subjects == ("1", "2", "3", "4")
+    assert found.classes == small.description.classes
+    assert found.counts == ((2,) * 12,) * 4
+    assert (found.missing, found.absent_subjects, found.problems) == ((), (), ("a.mat: torn",))
+    assert (found.expected, found.whole) == (None, None)
+    frames = sorted(len(skeleton) for skeleton in small.skeleton)
+    assert (found.frames.shortest, found.frames.longest) == (frames[0], frames[-1])
+    assert found.frames.median == np.median(frames)
+    assert found.samples.median == np.median([len(imu) for imu in small.imu])
+    assert type(found).model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_survey_names_what_most_others_have(small: Recordings) -> None:
+    gone = {"squat_s3_t2", "bow_s1_t1", "wave_left_s2_t1", "wave_left_s3_t1"}
+    found = survey(small.where(lambda row: row.recording_id not in gone))
+    # Half of them have wave_left in trial 1: that is not most.
+    assert [(m.label, m.subject, m.trial) for m in found.missing] == [("squat", "3", "2"), ("bow", "1", "1")]
+    squat = found.classes.index("squat")
+    assert [found.counts[i][squat] for i in range(4)] == [2, 2, 1, 2]
+
+
+def test_a_survey_names_absent_subjects(small: Recordings) -> None:
+    found = survey(small.where(lambda row: row.subject in "13"))
+    assert (found.subjects, found.absent_subjects) == (("1", "3"), ("2", "4"))
+
+
+def utd_mhad_recordings(lacking: set[tuple[str, str, str]]) -> Recordings:
+    """All of UTD-MHAD's rows with the shortest arrays that will do."""
+    from mmssl.data.recordings import Row
+
+    description = utd_mhad.DESCRIPTION
+    rows = [
+        Row(recording_id=f"{label}{subject}{trial}", label=label, subject=subject, trial=trial)
+        for label in description.classes
+        for subject in "12345678"
+        for trial in "1234"
+        if (label, subject, trial) not in lacking
+    ]
+    skeleton = np.arange(60).reshape(1, 20, 3)
+    return Recordings(description, rows, [skeleton] * len(rows), [np.zeros((1, 6))] * len(rows))
+
+
+def test_the_whole_of_utd_mhad_is_known() -> None:
+    never = set(utd_mhad.NEVER_RECORDED)
+    found = survey(utd_mhad_recordings(never))
+    assert (found.recordings, found.expected, found.whole, found.missing) == (861, 861, True, ())
+    found = survey(utd_mhad_recordings({*never, ("wave", "2", "3")}))
+    assert (found.recordings, found.whole) == (860, False)
+    assert [(m.label, m.subject, m.trial) for m in found.missing] == [("wave", "2", "3")]
+
+
+def test_half_of_utd_mhad(utd_mhad: Path) -> None:
+    recordings, skipped = open_dataset("utd_mhad", utd_mhad)
+    found = survey(recordings, skipped)
+    assert (found.recordings, found.expected, found.whole) == (431, 861, False)
+    assert (found.absent_subjects, found.missing, found.problems) == (("2", "4", "6", "8"), (), ())
+    assert [sum(counts) for counts in found.counts] == [107, 108, 108, 108]

@@ -1,0 +1,203 @@
+"""The rules of the tree, read from the source: who may import whom, who prints, what is never called."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[1]
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(TOP).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {_name(path): path for path in sorted((TOP / "mmssl").rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items()}
+
+LAYERS = ("mmssl.data", "mmssl.transforms", "mmssl.encoders", "mmssl.objectives")
+LIGHT = ("mmssl.recipe", "mmssl.search.space", "mmssl.search.plan", "mmssl.search.store", "mmssl.cli")
+HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn"}
+RUN_TEXT = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
+YAML_THAT_RUNS = {f"yaml.{kind}load{many}" for kind in ("", "full_", "unsafe_") for many in ("", "_all")}
+RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+
+
+def test_there_is_a_package_to_look_at():
+    assert {"mmssl", "mmssl.recipe", "mmssl.errors"} <= set(TREES)
+
+
+def imports(tree: ast.AST, *, on_load: bool = False) -> set[str]:
+    """Dotted names of what a module imports; `on_load`: only what importing it imports too."""
+    found: set[str] = set()
+    for node in _nodes(tree, on_load):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            assert node.module
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def _nodes(tree: ast.AST, on_load: bool) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if on_load and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if on_load and isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        yield node
+        yield from _nodes(node, on_load)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def loaded_with(module: str, trees: dict[str, ast.Module]) -> set[str]:
+    """All that is imported when a module is, through the modules of the package."""
+    waiting, done, found = [module], set[str](), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in done or name not in trees:
+            continue
+        done.add(name)
+        direct = imports(trees[name], on_load=True)
+        found |= direct
+        for one in (name, *direct):
+            parts = one.split(".")
+            waiting += [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    return found
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def loud(tree: ast.AST) -> list[str]:
+    """Where a module prints, ends the process or is a script."""
+    found = [name for name, _ in calls(tree) if name in ("print", "exit", "quit", "sys.exit", "os._exit", "os.abort")]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == "SystemExit":
+            found.append("SystemExit")
+        if isinstance(node, ast.Compare) and "__main__" in ast.unparse(node):
+            found.append("__main__")
+    return found
+
+
+def unsafe(tree: ast.AST) -> list[str]:
+    """Where a module could run what it reads."""
+    found = [name for name in imports(tree) if name.split(".")[0] in RUNS_CODE]
+    for name, call in calls(tree):
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        if (
+            name in RUN_TEXT
+            or (name == "torch.load" and given.get("weights_only") != "True")
+            or name in YAML_THAT_RUNS
+            or given.get("allow_pickle", "False") != "False"
+            or given.get("shell", "False") != "False"
+        ):
+            found.append(name)
+    bases = [ast.unparse(base) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in node.bases]
+    return found + [base for base in bases if base in ("yaml.Loader", "yaml.FullLoader", "yaml.UnsafeLoader")]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_do_not_import_each_other(layer: str):
+    own = [module for module in TREES if within(module, layer)]
+    if not own:
+        pytest.skip("not there")
+    others = [other for other in LAYERS if other != layer]
+    found = [(module, name) for module in own for name in imports(TREES[module])]
+    assert [(module, name) for module, name in found if any(within(name, other) for other in others)] == []
+
+
+@pytest.mark.parametrize("module", [name for name in TREES if not within(name, "mmssl.search")])
+def test_ray_and_optuna_stay_under_search(module: str):
+    assert {name for name in imports(TREES[module]) if name.split(".")[0] in ("ray", "optuna")} == set()
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_load_nothing_heavy(module: str):
+    if module not in TREES:
+        pytest.skip("not there")
+    assert {name for name in loaded_with(module, TREES) if name.split(".")[0] in HEAVY} == set()
+
+
+def test_light_modules_load_nothing_heavy_in_a_process():
+    code = f"import sys, {', '.join(name for name in LIGHT if name in TREES)}; print(*({HEAVY} & set(sys.modules)))"
+    process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=TOP)
+    assert process.stdout.split() == []
+
+
+def test_no_module_is_a_drawer_for_odds_and_ends():
+    assert {path.stem for path in PATHS.values()} & {"utils", "util", "common", "base", "helpers", "misc"} == set()
+
+
+@pytest.mark.parametrize("module", [name for name in TREES if name != "mmssl.cli"])
+def test_only_the_command_line_prints_or_exits(module: str):
+    assert loud(TREES[module]) == []
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_nothing_that_is_read_can_run(module: str):
+    assert unsafe(TREES[module]) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print(1)",
+        "import sys\nsys.exit(2)",
+        "def f():\n    raise SystemExit",
+        "if __name__ == '__main__':\n    main()",
+    ],
+)
+def test_the_eye_for_loud_modules(code: str):
+    assert len(loud(ast.parse(code))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "eval('1')",
+        "exec(text)",
+        "import pickle",
+        "from joblib import load",
+        "def f():\n    import pickle as p",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "yaml.load(text)",
+        "yaml.load(text, Loader=yaml.SafeLoader)",
+        "yaml.unsafe_load(text)",
+        "yaml.full_load(text)",
+        "np.load(path, allow_pickle=True)",
+        "subprocess.run(text, shell=True)",
+        "class L(yaml.Loader): ...",
+    ],
+)
+def test_the_eye_for_unsafe_calls(code: str):
+    assert unsafe(ast.parse(code))
+
+
+def test_the_eye_passes_what_is_safe():
+    calls = "torch.load(p, weights_only=True); yaml.safe_load(t); np.load(p, allow_pickle=False)"
+    assert unsafe(ast.parse(f"{calls}; model.eval(); re.compile('a')\nclass L(yaml.SafeLoader): ...")) == []
+
+
+def test_the_eye_for_what_is_loaded():
+    trees = {
+        "mmssl": ast.parse("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import scipy"),
+        "mmssl.a": ast.parse("def f():\n    import torch\nfrom mmssl import b"),
+        "mmssl.b": ast.parse("class B:\n    from mmssl.c.d import e"),
+        "mmssl.c": ast.parse("try:\n    import ray\nexcept ImportError:\n    pass"),
+        "mmssl.c.d": ast.parse("import numpy.linalg as la"),
+    }
+    assert {name.split(".")[0] for name in loaded_with("mmssl.a", trees)} == {"mmssl", "ray", "numpy", "typing"}
+    assert "torch" in imports(trees["mmssl.a"])
