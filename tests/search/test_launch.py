@@ -1,0 +1,197 @@
+"""One real study on real Ray, small in every respect, with points that complete, diverge and fail."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+from mmssl import Recordings
+from mmssl.data.protocols import split
+from mmssl.search.plan import Plan
+from mmssl.search.store import Study
+from mmssl.training import Prepared, run_trial
+
+pytestmark = pytest.mark.ray
+
+# Three heads do not divide the encoder's width: that point fails. A learning rate of 1e30 diverges.
+SPACE = """
+fixed:
+  data.steps: 16
+  encoder.imu.layers: 1
+  encoder.imu.feedforward: 16
+  encoder.projector.hidden: 16
+  encoder.projector.width: 8
+  pretrain.epochs: 4
+  pretrain.batch_size: 16
+  finetune.epochs: 3
+  finetune.hidden: 8
+grid:
+  encoder.imu.heads: [1, 2, 3]
+  pretrain.lr: [0.001, 1e30]
+where: pretrain.lr < 1 or encoder.imu.heads == 1
+"""
+
+
+@dataclass
+class Launched:
+    study: Study
+    plan: Plan
+    done: subprocess.CompletedProcess[str]
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "mmssl.cli", *map(str, words)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "NO_COLOR": "1", "COLUMNS": "120"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Path:
+    folder = tmp_path_factory.mktemp("launch")
+    tiny.save(folder / "tiny.parquet")
+    (folder / "mixed.yaml").write_text(SPACE)
+    return folder
+
+
+def launch_words(folder: Path, name: str) -> list[str]:
+    return command(
+        "launch", "--space", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
+        "--storage", folder / "studies", "--name", name,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def launched(folder: Path) -> Launched:
+    done = subprocess.run(launch_words(folder, "undisturbed"), capture_output=True, text=True, env=environment())
+    study = Study(folder / "studies", "undisturbed")
+    return Launched(study, study.plan(), done)
+
+
+def test_every_planned_trial_ran_once_in_all_places(launched: Launched) -> None:
+    plan, study = launched.plan, launched.study
+    planned = [trial.trial_id for trial in plan.trials]
+    assert plan.size() == "4 points x 1 seed x 3 folds = 12 trials"
+    rows = pd.read_parquet(study.trials_path)
+    assert list(rows["trial_id"]) == planned
+    assert rows["status"].value_counts().to_dict() == {"COMPLETE": 6, "DIVERGED": 3, "FAILED": 3}
+    assert set(study.records(plan)) == set(planned)
+    seen = optuna.load_study(study_name="undisturbed", storage=f"sqlite:///{study.optuna_path}").trials
+    assert sorted(trial.user_attrs["trial_id"] for trial in seen) == sorted(planned)
+    values = dict(zip(rows["trial_id"], rows["val.accuracy"], strict=True))
+    for trial in seen:
+        if trial.state == optuna.trial.TrialState.COMPLETE:
+            assert trial.value == values[trial.user_attrs["trial_id"]]
+        else:
+            assert trial.state == optuna.trial.TrialState.FAIL
+            assert trial.user_attrs["status"] in ("DIVERGED", "FAILED")
+
+
+def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> None:
+    assert launched.done.returncode == 1, "three trials failed"
+    assert "4 points x 1 seed x 3 folds = 12 trials" in launched.done.stdout
+    assert (
+        "train anna, ben, chris; held out in turn: anna, ben, chris; test, not looked at: dora" in launched.done.stdout
+    )
+    assert "3 of 12 trials failed" in launched.done.stdout
+    assert "encoder.imu.heads: 3 does not divide" in launched.done.stdout
+    lines = launched.done.stderr.splitlines()
+    assert len(lines) == 12, "a line a trial, and no warning of any library"
+    assert all(line.split("/")[0] == str(i + 1) for i, line in enumerate(lines))
+
+
+def test_what_a_worker_gives_is_what_the_same_recipe_gives_alone(launched: Launched, tiny: Recordings) -> None:
+    rows = pd.read_parquet(launched.study.trials_path).set_index("trial_id")
+    predictions = pd.read_parquet(launched.study.predictions_path)
+    for trial in [trial for trial in launched.plan.trials if rows.loc[trial.trial_id, "status"] == "COMPLETE"][-2:]:
+        recipe = launched.plan.recipe(trial)
+        alone = run_trial(recipe, Prepared.of(tiny, recipe), split(tiny, recipe.data))
+        for name, value in alone.metrics.items():
+            assert rows.loc[trial.trial_id, name] == value, name
+        theirs = predictions[predictions["trial_id"] == trial.trial_id]
+        assert list(theirs["predicted"]) == [row["predicted"] for row in alone.predictions]
+        kept = launched.study.trial_folder(trial.trial_id) / "model.safetensors"
+        assert alone.model is not None
+        assert kept.read_bytes() == alone.model.files()["model.safetensors"]
+
+
+def test_curves_have_every_epoch_once(launched: Launched) -> None:
+    epochs = pd.read_parquet(launched.study.epochs_path)
+    rows = pd.read_parquet(launched.study.trials_path).set_index("trial_id")
+    for trial_id, curve in epochs.groupby("trial_id"):
+        pretrain = curve[curve["phase"] == "pretrain"]
+        assert list(pretrain["epoch"]) == list(range(1, len(pretrain) + 1))
+        if rows.loc[trial_id, "status"] == "COMPLETE":
+            assert len(pretrain) == 4
+            assert list(curve[curve["phase"] == "finetune"]["epoch"]) == [1, 2, 3]
+
+
+def test_rows_carry_cause_subjects_and_origin(launched: Launched, tiny: Recordings) -> None:
+    rows = pd.read_parquet(launched.study.trials_path)
+    diverged = rows[rows["status"] == "DIVERGED"]
+    assert diverged["cause"].str.match(r"epoch \d+: \w+ is (nan|inf)").all()
+    failed = rows[rows["status"] == "FAILED"]
+    assert failed["traceback"].str.contains("Traceback").all()
+    assert (rows["data.fingerprint"] == tiny.fingerprint).all()
+    assert rows["version.torch"].notna().all()
+    for row in rows.to_dict("records"):
+        assert set(row["subjects.train"]) | set(row["subjects.validation"]) == {"anna", "ben", "chris"}
+        assert not set(row["subjects.train"]) & set(row["subjects.validation"])
+
+
+def test_a_second_launch_of_the_same_name_is_refused(launched: Launched, folder: Path) -> None:
+    done = subprocess.run(launch_words(folder, "undisturbed"), capture_output=True, text=True, env=environment())
+    assert done.returncode == 2
+    assert "mmssl-tune resume undisturbed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_point_that_failed_is_never_best(launched: Launched, folder: Path) -> None:
+    words = command("best", "undisturbed", "--storage", folder / "studies", "--json")
+    done = subprocess.run(words, capture_output=True, text=True, env=environment())
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert answer["best"]["pretrain.lr"] == 0.001
+    assert answer["best"]["encoder.imu.heads"] in (1, 2)
+    assert any("2 of 4 points" in caveat for caveat in answer["caveats"])
+
+
+def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, folder: Path) -> None:
+    study = Study(folder / "studies", "interrupted")
+    words = launch_words(folder, "interrupted")
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+    ) as process:
+        while not list(study.folder.glob("trials/*/record.json")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole process group
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "mmssl-tune resume interrupted" in out
+    assert "Traceback" not in out + err
+    rows = pd.read_parquet(study.trials_path)
+    assert len(rows) == 12
+    assert "RUNNING" not in set(rows["status"])
+    assert (rows["status"] == "PLANNED").any()
+    kept = {path: path.stat().st_mtime_ns for path in study.folder.glob("trials/*/record.json")}
+
+    words = command("resume", "interrupted", "--storage", folder / "studies")
+    done = subprocess.run(words, capture_output=True, text=True, env=environment())
+    assert done.returncode == 1, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what had ended was run again"
+    mine, theirs = (pd.read_parquet(s.trials_path).set_index("trial_id") for s in (study, launched.study))
+    same = ["status", "val.accuracy", "val.f1", "train.loss", "fold", "point_id"]
+    pd.testing.assert_frame_equal(mine[same], theirs[same])
+    seen = optuna.load_study(study_name="interrupted", storage=f"sqlite:///{study.optuna_path}").trials
+    assert len(seen) == 12
+    assert all(trial.state.is_finished() for trial in seen)

@@ -1,0 +1,190 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mmssl
+from mmssl import Recipe, Recordings, UserError
+from mmssl.data.protocols import split
+from mmssl.export import Exported, export, representative
+from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.results import Choice, choose, points
+from mmssl.search.space import Space
+from mmssl.search.store import Record, Study, Tables
+from mmssl.training import Prepared, run_trial, score
+
+SMALL = {
+    "data.steps": 16,
+    "encoder.imu.layers": 1,
+    "encoder.imu.feedforward": 16,
+    "encoder.projector.hidden": 16,
+    "encoder.projector.width": 8,
+    "pretrain.epochs": 5,
+    "pretrain.batch_size": 16,
+    "finetune.epochs": 20,
+    "finetune.hidden": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Study:
+    """A study of one point and three folds, run without Ray; its recordings lie beside it."""
+    root = tmp_path_factory.mktemp("finished")
+    tiny.save(root / "tiny.parquet")
+    space = Space(name="one", grid={"objective.lambda": [25.0]})
+    base = Recipe().with_knobs(SMALL)
+    dataset = Dataset(
+        source=str(root / "tiny.parquet"),
+        folder=None,
+        name="tiny",
+        fingerprint=tiny.fingerprint,
+        recordings=len(tiny),
+        train_subjects=("anna", "ben", "chris"),
+        test_subjects=("dora",),
+    )
+    plan = make_plan("one", space, base, dataset, [("anna",), ("ben",), ("chris",)], space.points(base))
+    study = Study(root, "one")
+    study.create(plan)
+    tables = Tables(study, plan)
+    for trial in plan.trials:
+        recipe = plan.recipe(trial)
+        outcome = run_trial(recipe, Prepared.of(tiny, recipe), split(tiny, recipe.data))
+        assert outcome.model is not None
+        study.put_model(trial.trial_id, outcome.model.files())
+        record = Record(trial_id=trial.trial_id, status="COMPLETE", facts=dict(outcome.metrics))
+        study.keep(record)
+        tables.put(record)
+    tables.write()
+    return study
+
+
+def chosen(study: Study) -> tuple[Plan, Choice]:
+    plan = study.plan()
+    return plan, choose(points(plan, study.table(study.trials_path)))
+
+
+@pytest.fixture(scope="module")
+def exported(finished: Study, tiny: Recordings) -> Exported:
+    plan, choice = chosen(finished)
+    return export(finished, plan, tiny, choice.best, None, refit=False)
+
+
+def test_the_representative_trial_is_the_one_nearest_the_mean(finished: Study) -> None:
+    plan, choice = chosen(finished)
+    trial = representative(plan, choice.best)
+    gaps = {key: abs(value - np.mean(list(choice.best.scores.values()))) for key, value in choice.best.scores.items()}
+    assert gaps[trial.seed, trial.fold] == min(gaps.values())
+
+
+def test_an_export_gives_the_trials_own_features_and_scores(
+    exported: Exported, finished: Study, tiny: Recordings
+) -> None:
+    plan, choice = chosen(finished)
+    trial = representative(plan, choice.best)
+    encoders = mmssl.load_encoders(exported.folder)
+    held_out = tiny.where(lambda row: row.subject == trial.fold)
+    predicted = encoders.predict(held_out)
+    right = np.mean([guess == row.label for guess, row in zip(predicted, held_out.rows, strict=True)])
+    assert right == pytest.approx(choice.best.scores[trial.seed, trial.fold])
+    features = encoders.features(held_out)
+    assert {name: array.shape for name, array in features.items()} == {"imu": (9, 16 * 128), "skeleton": (9, 512)}
+    assert exported.checked == 9
+
+
+def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finished: Study, tiny: Recordings) -> None:
+    plan, choice = chosen(finished)
+    trial = representative(plan, choice.best)
+    looks = json.loads(finished.tests_path.read_text())
+    assert list(looks) == [trial.trial_id]
+    recipe = plan.recipe(trial)
+    sides = split(tiny, recipe.data)
+    _, metrics = score(mmssl.load_encoders(exported.folder), Prepared.of(tiny, recipe), sides.test, "test")
+    assert looks[trial.trial_id]["metrics"] == metrics
+    assert looks[trial.trial_id]["look"] == 1
+    again = export(finished, plan, tiny, choice.best, None, refit=False)
+    assert json.loads(finished.tests_path.read_text()) == looks, "a second export must not be a second look"
+    assert again.metrics == exported.metrics
+
+
+def test_the_card_states_the_point_not_just_the_checkpoint(exported: Exported, finished: Study) -> None:
+    _, choice = chosen(finished)
+    card = (exported.folder / "README.md").read_text()
+    assert f"{choice.best.mean:.4f} ± {choice.best.std:.4f} (n = 3 seeds x folds" in card
+    assert "look no. 1" in card
+    assert "dora" in card
+
+
+def test_refit_trains_on_every_training_subject_and_says_so(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    plan, choice = chosen(finished)
+    said: list[str] = []
+    done = export(finished, plan, tiny, choice.best, tmp_path / "refit", refit=True, say=said.append)
+    encoders = mmssl.load_encoders(done.folder)
+    assert encoders.recipe.data.validation_subjects == ()
+    assert "retrained on all training subjects (anna, ben, chris)" in said[0]
+    assert "val.accuracy" not in done.metrics, "no subject was held out from these encoders"
+    assert done.metrics["val.accuracy.mean"] == choice.best.mean
+    raw = np.concatenate([prepared for prepared in Prepared.of(tiny, encoders.recipe).inputs["imu"][:27]])
+    assert encoders.standardisation.mean == pytest.approx(raw.mean(axis=0), rel=1e-3, abs=1e-4)
+
+
+def test_an_export_does_not_overwrite_what_is_none(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    plan, choice = chosen(finished)
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="not an export"):
+        export(finished, plan, tiny, choice.best, tmp_path, refit=False)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_lost_checkpoint_is_explained(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    copy = Study(tmp_path, "one")
+    shutil.copytree(finished.folder, copy.folder)
+    plan, choice = chosen(copy)
+    (copy.trial_folder(representative(plan, choice.best).trial_id) / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="--refit"):
+        export(copy, plan, tiny, choice.best, tmp_path / "out", refit=False)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+def test_a_damaged_export_is_refused(exported: Exported, tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    (copy / name).write_bytes((copy / name).read_bytes()[:-40])
+    with pytest.raises(UserError, match="not a whole model"):
+        mmssl.load_encoders(copy)
+
+
+def test_weights_of_another_size_are_refused(exported: Exported, tmp_path: Path) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    document = json.loads((copy / "model.json").read_text())
+    document["recipe"]["finetune"]["hidden"] = 9
+    (copy / "model.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match="not a whole model"):
+        mmssl.load_encoders(copy)
+
+
+def test_recordings_of_another_body_are_refused(exported: Exported, tiny: Recordings) -> None:
+    other = Recordings(
+        tiny.description.model_copy(update={"imu_channels": ("ax", "ay", "az", "spin")}),
+        tiny.rows,
+        tiny.skeleton,
+        tiny.imu,
+    )
+    with pytest.raises(UserError, match="imu_channels are ax, ay, az, spin; these encoders take ax, ay, az, turn"):
+        mmssl.load_encoders(exported.folder).features(other)
+
+
+def test_an_export_needs_nothing_of_the_study(exported: Exported, finished: Study, tmp_path: Path) -> None:
+    shutil.copytree(exported.folder, tmp_path / "elsewhere")
+    recordings = finished.folder.parent / "tiny.parquet"
+    words = ["evaluate", tmp_path / "elsewhere", "--dataset", recordings, "--subjects", "dora", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mmssl.cli", *map(str, words)], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    answer = json.loads(done.stdout)
+    assert answer["recordings"] == 9
+    assert answer["accuracy"] == pytest.approx(exported.metrics["test.accuracy"])
