@@ -225,7 +225,8 @@ def best(
     if not as_json:
         _points_table(f"{found.name}: best by {plan.space.metric}", [choice.best])
         if choice.tied:
-            _points_table("tied with it (paired t-test over seeds and folds, 5 % level)", choice.tied)
+            more = f"; the first 5 of {len(choice.tied)}" if len(choice.tied) > 5 else ""
+            _points_table(f"tied with it by a paired t-test over seeds and folds, 5 % level{more}", choice.tied[:5])
         for caveat in choice.caveats:
             _say(f"note: {caveat}")
     if export:

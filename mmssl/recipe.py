@@ -255,7 +255,13 @@ _PAPER: dict[str, dict[str, Any]] = {
     "utd_mhad": {"pretrain.batch_size": 256, "pretrain.lr": 1e-3, "pretrain.epochs": 200},
     "mmact": {"pretrain.batch_size": 128, "pretrain.lr": 1e-4, "pretrain.epochs": 200},
     # Not the paper's: small enough for a first search on two cores within minutes.
-    "synthetic": {"pretrain.batch_size": 64, "pretrain.lr": 1e-3, "pretrain.epochs": 30, "finetune.epochs": 60},
+    "synthetic": {
+        "data.steps": 24,
+        "pretrain.batch_size": 32,
+        "pretrain.lr": 1e-3,
+        "pretrain.epochs": 10,
+        "finetune.epochs": 30,
+    },
 }
 _PAPER_ONE_MODALITY: dict[str, dict[str, Any]] = {
     "utd_mhad": {"pretrain.batch_size": 128, "pretrain.lr": 1e-2, "pretrain.epochs": 100},

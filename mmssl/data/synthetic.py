@@ -126,14 +126,14 @@ class _Person:
     place: Floats
 
 
-def generate(*, subjects: int = 8, trials: int = 3, seed: int = 0, noise: float = 1.0) -> Recordings:
+def generate(*, subjects: int = 8, trials: int = 2, seed: int = 0, noise: float = 1.0) -> Recordings:
     """Make the data set; the same arguments give the same numbers.
 
     Args:
         subjects: people, who differ in body, style, and in how they wear the sensor; odd ones train, even ones test.
         trials: recordings of each person and class.
         seed: every random draw comes from it.
-        noise: what the sensors add to the truth, as a multiple of the usual; 0 for perfect sensors.
+        noise: what the sensors add to the truth, as a multiple of what makes a search worth while; 0 for none.
 
     Raises:
         UserError: fewer than one subject or trial.
@@ -216,8 +216,8 @@ def _record(person: _Person, action: _Action, rng: np.random.Generator, noise: f
     joint, segment = _SENSOR
     imu = inertial(joints[:, joint], segments[:, segment] @ rotation(mounting), _HZ)[::_IMU_EVERY]
     skeleton = joints[1:-1:_SKELETON_EVERY]
-    skeleton = skeleton + noise * rng.normal(0, 0.015, skeleton.shape)
-    spread = np.repeat([0.03, 4.0], 3)
+    skeleton = skeleton + noise * rng.normal(0, 0.06, skeleton.shape)
+    spread = np.repeat([0.12, 16.0], 3)
     imu = imu + noise * (rng.normal(0, spread) + rng.normal(0, spread, imu.shape))
     # To a sensor's resolution, which hides how processors differ in the last bit.
     return skeleton.round(4), imu.round(3)

@@ -36,7 +36,7 @@ def read_from(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, bool]]:
 def test_the_synthetic_set_by_name() -> None:
     recordings, skipped = open_dataset("synthetic")
     assert skipped == []
-    assert (recordings.description.name, len(recordings)) == ("synthetic", 288)
+    assert (recordings.description.name, len(recordings)) == ("synthetic", 192)
 
 
 @pytest.mark.parametrize("name", ["mine.parquet", "mine.PARQUET", "mine", "synthetic.parquet"])
