@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,7 +80,8 @@ def launch(
     from mmssl.search.store import Study
 
     searched = spaces.load(space)
-    base = _recipe(dataset, {**searched.fixed, **_settings(settings, taken=searched.grid)})
+    taken = {**dict.fromkeys(searched.grid, "the space searches it; take it out of its grid"), **spaces.SET_BY_STUDY}
+    base = _recipe(dataset, {**searched.fixed, **_settings(settings, taken)})
     points = searched.points(base)
     recordings, skipped = _open(dataset, data, skip_bad, quiet=as_json)
     plan = _plan(
@@ -129,7 +130,7 @@ def run(
     Example: mmssl-tune run --dataset utd_mhad --set objective.lambda=10 --set data.validation_subjects=[7]
     """
     recordings, _ = _open(dataset, data, skip_bad, quiet=as_json)
-    recipe = _recipe(dataset, _settings(settings))
+    recipe = _recipe(dataset, _settings(settings, {}))
     from mmssl.data.protocols import sides, split
 
     if not recipe.data.validation_subjects:
@@ -556,8 +557,8 @@ def _recipe(dataset: str, knobs: dict[str, Any]) -> "Recipe":
     return preset(dataset_name(dataset), tuple(modalities)).with_knobs(knobs)
 
 
-def _settings(settings: list[str] | None, taken: Sequence[str] | dict[str, Any] = ()) -> dict[str, Any]:
-    """`knob=value` words as knobs; values as in a space file."""
+def _settings(settings: list[str] | None, taken: Mapping[str, str]) -> dict[str, Any]:
+    """`knob=value` words as knobs, values as in a space file; `taken` says why some knobs cannot be set."""
     from mmssl.search.space import parse_value
 
     knobs: dict[str, Any] = {}
@@ -566,7 +567,7 @@ def _settings(settings: list[str] | None, taken: Sequence[str] | dict[str, Any] 
         if not equals:
             raise UserError(f"--set {word}: write KNOB=VALUE, as in --set pretrain.epochs=50")
         if knob in taken:
-            raise UserError(f"--set {word}: the space searches {knob}; take it out of its grid to fix it")
+            raise UserError(f"--set {word}: {taken[knob]}")
         knobs[knob] = parse_value(value)
     return knobs
 

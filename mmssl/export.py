@@ -21,7 +21,7 @@ from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import Point
 from mmssl.search.store import Study
-from mmssl.training import OnEpoch, Prepared, run_trial, score
+from mmssl.training import OnEpoch, Prepared, score, train
 
 CARD = "README.md"
 # Another process may split its sums over other threads; float32 keeps about seven digits.
@@ -142,7 +142,7 @@ def _kept(study: Study, trial: PlannedTrial) -> Model:
 
 def _refitted(plan: Plan, trial: PlannedTrial, recordings: Recordings, on_epoch: OnEpoch) -> Model:
     recipe = plan.recipe(trial).with_knobs({"data.validation_subjects": [], "seed": plan.space.seeds[0]})
-    outcome = run_trial(recipe, Prepared.of(recordings, recipe), split(recordings, recipe.data), on_epoch=on_epoch)
+    outcome = train(recipe, recordings, on_epoch=on_epoch)
     if outcome.model is None:
         raise UserError(
             f"training on all training subjects ended {outcome.status}: {outcome.cause}; export a checkpoint instead"

@@ -127,8 +127,10 @@ def run_trial(
 
 
 def train(recipe: Recipe, recordings: Recordings, *, on_epoch: OnEpoch = lambda epoch: None) -> Outcome:
-    """`run_trial` from raw recordings, for use without a study."""
-    return run_trial(recipe, Prepared.of(recordings, recipe), split(recordings, recipe.data), on_epoch=on_epoch)
+    """`run_trial` from raw recordings, for use without a study; on a GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    prepared, sides = Prepared.of(recordings, recipe), split(recordings, recipe.data)
+    return run_trial(recipe, prepared, sides, on_epoch=on_epoch, device=device)
 
 
 def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_epoch: OnEpoch) -> Numbers:

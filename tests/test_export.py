@@ -127,7 +127,7 @@ def test_refit_trains_on_every_training_subject_and_says_so(finished: Study, tin
     assert "retrained on all training subjects (anna, ben, chris)" in said[0]
     assert "val.accuracy" not in done.metrics, "no subject was held out from these encoders"
     assert done.metrics["val.accuracy.mean"] == choice.best.mean
-    raw = np.concatenate([prepared for prepared in Prepared.of(tiny, encoders.recipe).inputs["imu"][:27]])
+    raw = np.concatenate(Prepared.of(tiny, encoders.recipe).inputs["imu"][:27])
     assert encoders.standardisation.mean == pytest.approx(raw.mean(axis=0), rel=1e-3, abs=1e-4)
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping
@@ -18,6 +19,8 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 # glibc gives large activations back to the system and maps them anew in each step: a third of a step's time.
 os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(10**11))
+# Under `uv run`, Ray would start every worker through uv again.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 # Nothing about a lab's work leaves its machines unasked.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -97,7 +100,15 @@ def _tune(
     recipes = [plan.recipe(planned) for planned in plan.trials]
     prepared = {recipe.data.steps: recipe for recipe in recipes}
     splits = {recipe.data.validation_subjects: split(recordings, recipe.data) for recipe in recipes}
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, configure_logging=False)
+    # Ray hands the interpreter's path to a shell as it is: one with a space in it has to be quoted, and costs a second.
+    python = shlex.quote(sys.executable)
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        runtime_env=None if python == sys.executable else {"py_executable": python},
+    )
     cpus, gpus, at_once = _fit(resources, ray.cluster_resources())
     trainable = tune.with_parameters(
         run_one,

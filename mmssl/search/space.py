@@ -14,7 +14,7 @@ from mmssl.errors import UserError, nearest
 from mmssl.recipe import Recipe, Value, explain
 from mmssl.search.where import Point, condition
 
-_SET_BY_STUDY = {
+SET_BY_STUDY = {
     "seed": "a study takes its seeds from `seeds`",
     "data.validation_subjects": "a study takes the subjects it holds out from `folds`",
 }
@@ -174,8 +174,8 @@ def _check(base: Recipe, fixed: Mapping[str, Any], grid: Mapping[str, list[Any]]
     checked = _Checked({}, {}, [], mistakes := [])
 
     def fitting(part: str, knob: str, value: Any) -> Value:
-        if knob in _SET_BY_STUDY:
-            mistakes.append(f"{part}.{knob}: {_SET_BY_STUDY[knob]}")
+        if knob in SET_BY_STUDY:
+            mistakes.append(f"{part}.{knob}: {SET_BY_STUDY[knob]}")
             return value
         try:
             return base.with_knobs({knob: value}).knobs()[knob]

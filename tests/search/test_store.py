@@ -70,8 +70,8 @@ def test_tables_follow_the_records_and_are_read_by_other_libraries(
     assert frame["val.accuracy"].isna().sum() == 5
     assert frame["cause"][2] == "epoch 3: loss is nan"
     assert pl.read_parquet(study.epochs_path)["train.loss"].to_list() == [1.0, 0.5, None]
-    query = f"select predicted, confidence from read_parquet('{study.predictions_path}')"
-    assert duckdb.sql(query).fetchall() == [("run", 0.75)]
+    predictions = duckdb.read_parquet(str(study.predictions_path))
+    assert predictions.project("predicted, confidence").fetchall() == [("run", 0.75)]
 
     tables.settle()
     assert list(pd.read_parquet(study.trials_path)["status"])[:2] == ["COMPLETE", "PLANNED"]

@@ -1,0 +1,87 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmssl import Recipe, UserError, preset
+from mmssl.recipe import knob_names
+
+
+def test_the_papers_settings_are_the_presets() -> None:
+    def settings(recipe: Recipe) -> tuple[int, float, int, int]:
+        return recipe.pretrain.batch_size, recipe.pretrain.lr, recipe.pretrain.epochs, recipe.seed
+
+    assert settings(preset("utd_mhad")) == (256, 1e-3, 200, 28)
+    assert settings(preset("mmact")) == (128, 1e-4, 200, 28)
+    for modality in ("imu", "skeleton"):
+        assert settings(preset("utd_mhad", (modality,))) == (128, 1e-2, 100, 28)
+        assert settings(preset("mmact", (modality,))) == (96, 1e-3, 100, 28)
+    assert preset("utd_mhad").data.steps == 50
+    assert preset("utd_mhad").finetune.epochs == 100
+    assert preset("utd_mhad").finetune.hidden == 256
+
+
+def test_a_data_set_of_the_users_own_starts_from_utd_mhads() -> None:
+    assert preset("kitchen") == preset("utd_mhad")
+
+
+def test_one_modality_augments_its_two_views_and_only_its_own() -> None:
+    knobs = preset("utd_mhad", ("imu",)).knobs()
+    for name, value in knobs.items():
+        if name.endswith(".probability"):
+            assert (value > 0) == name.startswith("augment.imu"), name
+    assert knobs["data.modalities"] == ["imu"]
+
+
+def test_every_knob_is_named_once_and_can_be_set_to_its_own_value() -> None:
+    recipe = Recipe()
+    assert list(recipe.knobs()) == knob_names()
+    assert len(set(knob_names())) == len(knob_names())
+    assert recipe.with_knobs(recipe.knobs()) == recipe
+    for name in ("objective.lambda", "objective.mu", "objective.nu", "pretrain.epochs", "pretrain.batch_size"):
+        assert name in knob_names()
+
+
+def test_all_mistakes_come_in_one_message() -> None:
+    wrong = {"objective.lamda": 1, "objective.mu": -1, "pretrain.epochs": "ten", "data.steps": True, "finetune.lr": 0}
+    with pytest.raises(UserError) as caught:
+        Recipe().with_knobs(wrong)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 5
+    assert any(line.startswith("objective.lamda: no such knob; did you mean objective.lambda") for line in lines)
+    assert any(
+        line.startswith("objective.mu: input should be greater than or equal to 0 (given: -1)") for line in lines
+    )
+    assert "pretrain.epochs: a number is expected, not 'ten'" in lines
+    assert "data.steps: a number is expected, not True" in lines
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", None, [1]])
+def test_weights_are_finite_numbers(value: object) -> None:
+    with pytest.raises(UserError, match=r"objective\.lambda"):
+        Recipe().with_knobs({"objective.lambda": value})
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_an_id_names_the_content(first: float, second: float) -> None:
+    a, b = (Recipe().with_knobs({"objective.mu": value}) for value in (first, second))
+    assert (a.content_id() == b.content_id()) == (first == second)
+    assert a.content_id("data") != a.content_id("other data")
+    assert Recipe.model_validate_json(a.model_dump_json(by_alias=True)).content_id() == a.content_id()
+
+
+def test_a_whole_number_is_the_same_weight_with_and_without_a_point() -> None:
+    assert (
+        Recipe().with_knobs({"objective.mu": 5}).content_id() == Recipe().with_knobs({"objective.mu": 5.0}).content_id()
+    )
+
+
+def test_the_order_of_modalities_does_not_matter() -> None:
+    turned = Recipe().with_knobs({"data.modalities": ["skeleton", "imu"]})
+    assert turned == Recipe()
+    with pytest.raises(UserError, match="stands twice"):
+        Recipe().with_knobs({"data.modalities": ["imu", "imu"]})
+
+
+def test_a_recipe_does_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Recipe().seed = 3  # pyright: ignore[reportAttributeAccessIssue]
