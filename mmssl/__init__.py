@@ -1,26 +1,28 @@
 """Search for the encoders that multimodal self-supervised learning of human actions gives at its best weights."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mmssl.data.recordings import Description, Protocol, Recordings, Row
-from mmssl.errors import UserError
-from mmssl.recipe import Recipe, preset
-
 if TYPE_CHECKING:
+    from mmssl.data.recordings import Description, Protocol, Recordings, Row
+    from mmssl.errors import UserError
     from mmssl.export import load_encoders
+    from mmssl.recipe import Recipe, preset
     from mmssl.training import train
 
 __all__ = ["Description", "Protocol", "Recipe", "Recordings", "Row", "UserError", "load_encoders", "preset", "train"]
 
+# Imported when first asked for: numpy, pyarrow and torch together take seconds, and `--help` needs none of them.
+_HOME = {
+    **dict.fromkeys(("Description", "Protocol", "Recordings", "Row"), "mmssl.data.recordings"),
+    **dict.fromkeys(("Recipe", "preset"), "mmssl.recipe"),
+    "UserError": "mmssl.errors",
+    "load_encoders": "mmssl.export",
+    "train": "mmssl.training",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # These two import torch, for seconds: not before somebody asks.
-    if name == "load_encoders":
-        from mmssl.export import load_encoders
-
-        return load_encoders
-    if name == "train":
-        from mmssl.training import train
-
-        return train
-    raise AttributeError(f"module 'mmssl' has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'mmssl' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

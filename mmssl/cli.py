@@ -613,7 +613,7 @@ def _terminal(descriptor: int) -> "Console":
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    _console().print(line, markup=False)
 
 
 def _print_json(document: Any) -> None:
@@ -690,7 +690,9 @@ def _trial_progress(console: "Console", plan: "Plan") -> Generator[Any]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    # Not redirected: what Ray prints meanwhile belongs in the log, not above the bar.
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, disable=hidden, redirect_stdout=False, redirect_stderr=False) as bar:
         task = bar.add_task("starting Ray", total=len(plan.trials))
 
         def watch(planned: Any, record: Any) -> None:
@@ -717,9 +719,10 @@ def main() -> None:
     except UserError as error:
         print(f"mmssl-tune: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("mmssl-tune: stopped", file=sys.stderr)
-        sys.exit(130)
+    except OSError as error:
+        # The disk, not the program: full, read-only, gone.
+        print(f"mmssl-tune: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""The pre-training objective: embeddings of two views become named loss terms; and the embeddings' health.
+"""The pre-training objectives: embeddings of two views become named loss terms; and the embeddings' health.
 
-Equations and Algorithm 1 are those of Yang et al. 2023; the objective is VICReg (Bardes, Ponce, LeCun, ICLR 2022). All
-terms are computed in float32 or wider, also under autocast.
+Numbered equations and Algorithm 1 are those of Yang et al. 2023; theirs is VICReg (Bardes, Ponce, LeCun, ICLR 2022),
+the others are what they compare it with. All terms are computed in float32 or wider, also under autocast.
 """
 
 import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def invariance(a: Tensor, b: Tensor) -> Tensor:
@@ -18,8 +19,7 @@ def invariance(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"the two views' embeddings differ in shape: {tuple(a.shape)} and {tuple(b.shape)}")
+    _same_shape(a, b)
     return (_precise(a) - _precise(b)).square().mean()
 
 
@@ -74,6 +74,108 @@ def vicreg(a: Tensor, b: Tensor, *, lambda_: float, mu: float, nu: float) -> dic
     return {"loss": lambda_ * terms["invariance"] + mu * terms["variance"] + nu * terms["covariance"], **terms}
 
 
+def barlow_twins(a: Tensor, b: Tensor, *, beta: float) -> dict[str, Tensor]:
+    """Barlow Twins (equations 5 and 6; Zbontar et al., ICML 2021) for the embeddings of two views, each (batch, D).
+
+    The cross-correlation of a's with b's dimensions should be the identity. Embeddings are standardised over the batch
+    by batch normalisation, as in the official code: with its 1e-5 beside the variance, a constant dimension correlates
+    with nothing. As there, both terms are sums, so they grow with D and with D squared.
+
+    Returns:
+        "loss" = on_diagonal + beta * off_diagonal; "on_diagonal", squared distances of the D correlations from 1;
+        "off_diagonal", squares of the D (D - 1) others: scalars.
+
+    Raises:
+        ValueError: the shapes differ, or the batch has fewer than two embeddings.
+    """
+    _same_shape(a, b)
+    with torch.autocast(a.device.type, enabled=False):
+        x, y = (functional.batch_norm(_batch(z), None, None, training=True, eps=1e-5) for z in (a, b))
+        correlation = x.T @ y / len(a)
+    diagonal = correlation.diagonal()
+    on_diagonal = (1 - diagonal).square().sum()
+    off_diagonal = (correlation - diagonal.diag()).square().sum()
+    return {"loss": on_diagonal + beta * off_diagonal, "on_diagonal": on_diagonal, "off_diagonal": off_diagonal}
+
+
+def simclr(a: Tensor, b: Tensor, *, temperature: float) -> dict[str, Tensor]:
+    """NT-Xent (Chen et al., ICML 2020, equation 1) for the embeddings of two views, each (batch, D).
+
+    Each of the 2 * batch embeddings has to find its other view among all the others, of either view.
+
+    Returns:
+        "loss", and the mean cosine similarity of the "positive" and of the "negative" pairs: scalars.
+
+    Raises:
+        ValueError: the shapes differ, or the batch has fewer than two embeddings.
+    """
+    return _contrast(a, b, temperature, within=1)
+
+
+def cmc(a: Tensor, b: Tensor, *, temperature: float) -> dict[str, Tensor]:
+    """Symmetric InfoNCE across two modalities' embeddings, each (batch, D): contrastive multiview coding.
+
+    Each of the 2 * batch embeddings has to find its recording among all embeddings of the other modality. Tian et al.
+    (ECCV 2020) draw the others from a memory bank; they come from the batch here, as in Brinzea et al. (IJCNN 2022).
+
+    Returns:
+        "loss", and the mean cosine similarity of the "positive" and of the "negative" pairs: scalars.
+
+    Raises:
+        ValueError: the shapes differ, or the batch has fewer than two embeddings.
+    """
+    return _contrast(a, b, temperature, within=0)
+
+
+def cmc_cmkm(
+    a: Tensor,
+    b: Tensor,
+    guide_a: Tensor,
+    guide_b: Tensor,
+    *,
+    temperature: float,
+    positives: int,
+    negatives_weight: float,
+) -> dict[str, Tensor]:
+    """CMC with cross-modal knowledge mining (CMC-CMKM; Brinzea et al., IJCNN 2022), for embeddings, each (batch, D).
+
+    Frozen encoders, one a modality, say which recordings are alike. With e(x, y) = exp(cosine(x, y) / temperature),
+    and A_i, B_i the `positives` recordings other than i that are nearest to i by cosine in guide_a, guide_b, the loss
+    of a_i is
+
+        -log(P / (P + C + negatives_weight * W)), where
+        P = e(a_i, b_i) + sum of e(a_i, b_j) over j in B_i + sum of e(a_i, a_j) over j in A_i,
+        C = sum of e(a_i, b_j) over the remaining j, and W = sum of e(a_i, a_j) over the remaining j other than i;
+
+    that of b_i is its mirror image, and the mean is over all 2 * batch. So b's guide chooses what a_i is drawn to in b;
+    each guide takes false negatives out of its own modality. Without `positives` this is `cmc` where `negatives_weight`
+    is 0, and `simclr` where it is 1.
+
+    The definition follows the authors' code, with two changes. There the temperature divides similarities across
+    modalities only; here one temperature serves all, or the terms within a modality, at most e against exp(1 /
+    temperature), would hardly count. And what a batch with too few recordings for `positives` does is left open there:
+    here at most batch - 2 are mined, so that every embedding keeps a negative.
+
+    Args:
+        guide_a: features of the same recordings from a's frozen encoder, (batch, any width); likewise guide_b.
+        positives: recordings mined per anchor and modality (1 in the authors' settings).
+        negatives_weight: weight of the negatives within a modality (1 in the authors' settings).
+
+    Returns:
+        "loss", and the mean cosine similarity of the "positive" and of the "negative" pairs, the latter weighted as in
+        the loss: scalars.
+
+    Raises:
+        ValueError: the shapes differ, a guide is of another number of recordings, or the batch has fewer than two.
+    """
+    _same_shape(a, b)
+    for guide in (guide_a, guide_b):
+        if len(guide) != len(a):
+            raise ValueError(f"a guide has features of {len(guide)} recordings for {len(a)} embeddings")
+    mined = torch.cat([_nearest(_batch(guide), positives) for guide in (guide_a, guide_b)], dim=1)
+    return _contrast(a, b, temperature, within=negatives_weight, mined=mined)
+
+
 def embedding_health(z: Tensor) -> dict[str, float]:
     """Signs of collapse in embeddings (batch, D); every value is nan if one is not finite or there are fewer than two.
 
@@ -96,11 +198,59 @@ def embedding_health(z: Tensor) -> dict[str, float]:
     }
 
 
+def _contrast(
+    a: Tensor, b: Tensor, temperature: float, *, within: float, mined: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Every embedding of both branches against all others: minus the log of the positives' share.
+
+    Args:
+        within: weight of the negatives of the anchor's own branch; those of the other branch weigh 1.
+        mined: (batch, 2 * batch), which of a's and b's embeddings are further positives of each recording.
+    """
+    _same_shape(a, b)
+    n = len(a)
+    cosine = _cosines(torch.cat([_batch(a), _batch(b)]))
+    itself = torch.eye(2 * n, dtype=torch.bool, device=a.device)
+    positive = itself.roll(n, dims=0)
+    if mined is not None:
+        positive |= mined.repeat(2, 1)
+    weight = torch.ones_like(cosine)
+    weight[:n, :n] = weight[n:, n:] = within
+    weight = weight.masked_fill(positive, 1).masked_fill(itself, 0)
+    logits = cosine / temperature + weight.log()
+    loss = logits.logsumexp(dim=1) - logits.masked_fill(~positive, -math.inf).logsumexp(dim=1)
+    negative = weight.masked_fill(positive, 0)
+    return {
+        "loss": loss.mean(),
+        "positive": cosine[positive].mean(),
+        "negative": (cosine * negative).sum() / negative.sum(),
+    }
+
+
+def _nearest(z: Tensor, count: int) -> Tensor:
+    """Which others are the nearest of each by cosine: (batch, batch) of bool; at most batch - 2 of them."""
+    others = _cosines(z).fill_diagonal_(-math.inf)
+    chosen = others.topk(min(count, len(z) - 2), dim=1).indices
+    return torch.zeros_like(others, dtype=torch.bool).scatter_(1, chosen, True)
+
+
+def _cosines(z: Tensor) -> Tensor:
+    """(batch, batch); an embedding of zero has cosine 0 with all."""
+    with torch.autocast(z.device.type, enabled=False):
+        unit = functional.normalize(z, dim=1)
+        return unit @ unit.T
+
+
+def _same_shape(a: Tensor, b: Tensor) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"the two views' embeddings differ in shape: {tuple(a.shape)} and {tuple(b.shape)}")
+
+
 def _precise(z: Tensor) -> Tensor:
     return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 def _batch(z: Tensor) -> Tensor:
     if len(z) < 2:
-        raise ValueError(f"variance and covariance need a batch of at least 2 embeddings, not {len(z)}")
+        raise ValueError(f"a batch needs at least 2 embeddings, not {len(z)}")
     return _precise(z)

@@ -1,0 +1,335 @@
+"""MMAct: 35 actions of 20 subjects in 4 scenes, with 2-D poses from 4 cameras and the sensors of a phone and a watch.
+
+Kong et al., "MMAct: a large-scale dataset for cross modal human action understanding", ICCV 2019.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import csv
+from pydantic import TypeAdapter, ValidationError
+
+from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, imu_faults, skeleton_faults
+from mmssl.errors import UserError, nearest
+
+_ACTIONS = (
+    *("carrying", "carrying_heavy", "carrying_light", "checking_time", "closing", "crouching", "drinking", "entering"),
+    *("exiting", "fall", "jumping", "kicking", "loitering", "looking_around", "opening", "picking_up", "pocket_in"),
+    *("pocket_out", "pointing", "pulling", "pushing", "running", "setting_down", "sitting", "sitting_down", "standing"),
+    *("standing_up", "talking", "talking_on_phone", "throwing", "transferring_object", "using_pc", "using_phone"),
+    *("walking", "waving_hand"),
+)
+_DESK = 3
+"""The scene with the desk."""
+_APART_AT_DESK = ("using_phone", "talking_on_phone")
+"""Actions that count as others at the desk: the first of them in 36 classes, both in 37."""
+
+_LIMBS = (
+    ("nose", "left_eye", "left_ear"),
+    ("nose", "right_eye", "right_ear"),
+    ("left_shoulder", "left_elbow", "left_wrist"),
+    ("right_shoulder", "right_elbow", "right_wrist"),
+    ("left_hip", "left_knee", "left_ankle"),
+    ("right_hip", "right_knee", "right_ankle"),
+    ("left_shoulder", "right_shoulder", "right_hip", "left_hip", "left_shoulder"),
+)
+# The order of the angles in Android's orientation sensor.
+_AXES = {sensor: ("x", "y", "z") for sensor in ("acc_phone", "acc_watch", "gyro")} | {
+    "orientation": ("azimuth", "pitch", "roll")
+}
+_CHANNELS = {sensor: tuple(f"{sensor}_{axis}" for axis in axes) for sensor, axes in _AXES.items()}
+_UNITS = {"acc_phone": "m/s^2", "acc_watch": "m/s^2", "gyro": "rad/s", "orientation": "deg"}
+_IMU_HZ = 100
+
+_HOW_TO_GET = (
+    "MMAct is given on request only (https://mmact19.github.io/2019/): unpack acc_phone_clip, acc_watch_clip, "
+    "gyro_clip, orientation_clip and trimmed_pose into one folder, and say where it is with --data FOLDER"
+)
+_CLIP = r"scene(?P<scene>[0-9]{1,6})/session(?P<session>[0-9]{1,6})/(?P<action>[^/.][^/]*)"
+_SUBJECT = r"subject(?P<subject>[0-9]{1,6})"
+_SENSOR_FILE = re.compile(
+    rf"(?:.*/)?(?P<part>{'|'.join(_AXES)})(?:_clip)?/{_SUBJECT}/{_CLIP}\.csv *", re.IGNORECASE
+)
+_POSE_FILE = re.compile(rf"(?:.*/)?{_SUBJECT}/cam(?P<camera>[0-9]{{1,6}})/{_CLIP}\.json *", re.IGNORECASE)
+_TIME = re.compile(r"[0-9]{8}_[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?")
+_POSE = TypeAdapter(dict[int, dict[str, list[float]]])
+# A quarter of an hour of samples: a clip that claims more has a broken time stamp or frame number.
+_LONGEST = 90_000
+
+_Track = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+"""Time stamps in microseconds, rising, and a sensor's three channels, (samples, 3)."""
+
+
+class _Key(NamedTuple):
+    subject: int
+    scene: int
+    session: int
+    action: str
+
+    def __str__(self) -> str:
+        return f"subject{self.subject}_scene{self.scene}_session{self.session}_{self.action}"
+
+
+_LARGEST = (20, 4, 5)
+"""Subject, scene and session, each from 1."""
+
+
+@dataclass(frozen=True)
+class _File:
+    key: _Key
+    part: str
+    """A sensor, or "pose"."""
+    place: str
+    path: Path
+
+
+def describe(classes: int = 35) -> Description:
+    """What the numbers mean, with 35, 36 or 37 classes; the name says with how many.
+
+    36 count using_phone at the desk (scene 3) apart, 37 talking_on_phone at the desk too. Coordinates are pixels of a
+    1920 x 1080 picture, y down. COCO's joints have no pelvis and no neck: the left hip is the root, and from the left
+    shoulder to it is the unit of length, since the trunk looks about as long from every side.
+
+    Raises:
+        UserError: another number of classes.
+    """
+    if classes not in (35, 36, 37):
+        raise UserError(f"MMAct has 35, 36 or 37 classes, not {classes}")
+    subjects = tuple(str(subject) for subject in range(1, 21))
+    return Description(
+        name=f"mmact_{classes}",
+        classes=(*_ACTIONS, *map(_at_desk, _APART_AT_DESK[: classes - 35])),
+        joints=(
+            *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+            *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
+            *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+        ),
+        root_joint="left_hip",
+        scale_joints=("left_shoulder", "left_hip"),
+        bones=tuple(bone for limb in _LIMBS for bone in pairwise(limb)),
+        coordinates=("x", "y"),
+        imu_channels=tuple(channel for channels in _CHANNELS.values() for channel in channels),
+        # Angles are no vector, which a rotation could turn.
+        imu_sensors=((_CHANNELS["acc_phone"], _CHANNELS["gyro"]), (_CHANNELS["acc_watch"],)),
+        skeleton_unit="px",
+        imu_units=tuple(_UNITS[sensor] for sensor, channels in _CHANNELS.items() for _ in channels),
+        imu_hz=_IMU_HZ,
+        protocols={
+            "cross_subject": Protocol(train=subjects[:16], test=subjects[16:]),
+            "cross_scene": Protocol(by="scene", train=("1", "3", "4"), test=("2",)),
+            "cross_session": Protocol(by="session", train=("1", "2", "3", "4"), test=("5",)),
+        },
+    )
+
+
+def read(
+    folder: Path, *, skip_bad: bool = False, camera: int = 1, classes: int = 35
+) -> tuple[Recordings, list[str]]:
+    """Read the unpacked files under a folder, whatever the folders around them are called. Any part of MMAct will do.
+
+    The files of a subject, scene, session and action make one recording; letter case and spaces around the action do
+    not matter.
+
+    Sensors: the four are interpolated linearly at the same moments, 100 a second as the accelerometers have, from when
+    the last of them starts to when the first of them ends. Of samples with the same stamp the first in the file counts.
+    Angles go on beyond 180 degrees where they would wrap, and start within.
+
+    Pose: the person whose joints' confidences sum to most over the clip is taken throughout, person1 if they are equal.
+    There is one frame for each number from the first to the last. A joint that is not seen (confidence 0) is
+    interpolated linearly between the frames that show it, and stays where it was seen first or last. A joint that is
+    never seen lies on the root joint. Frames have no time stamps: skeleton and signals are taken to span the same time.
+
+    Args:
+        folder: where the files are.
+        skip_bad: leave faulty recordings out instead of refusing to read.
+        camera: 1 to 4. The signals are the same for all, so that a protocol across cameras would test on signals it
+            has trained on: one camera is read, and there is no such protocol.
+        classes: 35, 36 or 37, see `describe`.
+
+    Returns:
+        The recordings by subject, scene, session and action; and what was left out, by file name with the reason.
+
+    Raises:
+        UserError: there is nothing to read, or (without `skip_bad`) one message that lists every faulty file.
+    """
+    folder = Path(folder)
+    description = describe(classes)
+    rows: list[Row] = []
+    skeletons: list[Array] = []
+    signals: list[Array] = []
+    files, faults = _by_recording(_find(folder, camera))
+    for key, found in sorted(files.items()):
+        arrays, wrong = _arrays(description, key, found)
+        faults += wrong
+        if arrays:
+            label = key.action if key.scene != _DESK or key.action not in _APART_AT_DESK else _at_desk(key.action)
+            rows.append(
+                Row(
+                    recording_id=str(key),
+                    label=label if label in description.classes else key.action,
+                    subject=str(key.subject),
+                    scene=str(key.scene),
+                    session=str(key.session),
+                )
+            )
+            skeletons.append(arrays[0])
+            signals.append(arrays[1])
+    if faults and not (skip_bad and rows):
+        advice = "no recording is whole" if not rows else "mend them, or leave their recordings out with --skip-bad"
+        raise UserError(f"{folder}: {len(faults)} faults in the files; {advice}:\n  " + "\n  ".join(faults))
+    return Recordings(description, rows, skeletons, signals), faults
+
+
+def _at_desk(action: str) -> str:
+    return f"{action}_at_desk"
+
+
+def _find(folder: Path, camera: int) -> list[_File]:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; {_HOW_TO_GET}")
+    files: list[_File] = []
+    cameras: set[int] = set()
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder).as_posix()
+        match = _SENSOR_FILE.fullmatch(place) or _POSE_FILE.fullmatch(place)
+        if match is None:
+            continue
+        named = match.groupdict()
+        if "camera" in named:
+            cameras.add(int(named["camera"]))
+            if int(named["camera"]) != camera:
+                continue
+        action = "_".join(named["action"].lower().split())
+        key = _Key(int(named["subject"]), int(named["scene"]), int(named["session"]), action)
+        files.append(_File(key, named.get("part", "pose").lower(), place, path))
+    parts = {file.part for file in files}
+    for sensor in _AXES:
+        if sensor not in parts:
+            raise UserError(
+                f"{folder}: no {sensor} files: looked for places like "
+                f"{sensor}_clip/subject1/scene1/session1/walking.csv here and in all folders below; {_HOW_TO_GET}"
+            )
+    if "pose" not in parts:
+        others = f"there are cameras {', '.join(map(str, sorted(cameras)))}" if cameras else _HOW_TO_GET
+        raise UserError(
+            f"{folder}: no pose files of camera {camera}: looked for places like "
+            f"subject1/cam{camera}/scene1/session1/walking.json here and in all folders below; {others}"
+        )
+    return files
+
+
+def _by_recording(files: list[_File]) -> tuple[dict[_Key, list[_File]], list[str]]:
+    """The files of each recording, and the files that are of none."""
+    groups: dict[_Key, list[_File]] = defaultdict(list)
+    faults: list[str] = []
+    for file in files:
+        *numbers, action = file.key
+        if not all(1 <= number <= largest for number, largest in zip(numbers, _LARGEST, strict=True)):
+            limits = "subjects 1 to {}, scenes 1 to {}, sessions 1 to {}".format(*_LARGEST)
+            faults.append(f"{file.place}: the data set has no such recording: {limits}")
+        elif action not in _ACTIONS:
+            faults.append(f"{file.place}: no action {action!r}; {nearest(action, list(_ACTIONS))}")
+        else:
+            groups[file.key].append(file)
+    return groups, faults
+
+
+def _arrays(description: Description, key: _Key, files: list[_File]) -> tuple[tuple[Array, Array] | None, list[str]]:
+    """One recording's skeleton and signals, or what is wrong with its files."""
+    tracks: list[_Track] = []
+    skeletons: list[Array] = []
+    faults: list[str] = []
+    for part in (*_AXES, "pose"):
+        candidates = [file for file in files if file.part == part]
+        if not candidates:
+            faults.append(f"{key}: no {part} file, though {files[0].place} is there")
+        elif len(candidates) > 1:
+            places = ", ".join(file.place for file in candidates)
+            faults.append(f"{key}: {len(candidates)} {part} files: {places}")
+        else:
+            [file] = candidates
+            try:
+                if part == "pose":
+                    skeletons.append(_pose(description, file.path))
+                else:
+                    tracks.append(_track(part, file.path))
+            except (ValueError, OSError) as error:
+                faults.append(f"{file.place}: {error}")
+    if faults:
+        return None, faults
+    try:
+        return (skeletons[0], _align(description, tracks)), []
+    except ValueError as error:
+        return None, [f"{key}: {error}"]
+
+
+def _track(sensor: str, path: Path) -> _Track:
+    """Raises ValueError: what is wrong with the file."""
+    content = path.read_bytes()
+    if not content.strip():
+        raise ValueError("empty")
+    first = content.partition(b"\n")[0].decode("utf-8-sig", "replace").strip()
+    named, *names = (name.strip().lower() for name in first.split(","))
+    has_header = named == "time"
+    axes = _AXES[sensor]
+    if has_header and tuple(names) not in (("x", "y", "z"), axes):
+        raise ValueError(f"header is {first!r}, expected time,{','.join(axes)} or none")
+    table = csv.read_csv(
+        BytesIO(content),
+        # Without threads, so that errors name the row.
+        csv.ReadOptions(column_names=["time", *axes], skip_rows=int(has_header), use_threads=False),
+        convert_options=csv.ConvertOptions(
+            column_types={"time": pa.string(), **dict.fromkeys(axes, pa.float64())}, null_values=[]
+        ),
+    )
+    if table.num_rows == 0:
+        raise ValueError("no samples")
+    moments = [_moment(row, text.strip()) for row, text in enumerate(table["time"].to_pylist(), 1)]
+    values = np.stack([table[axis].to_numpy() for axis in axes], axis=1)
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        raise ValueError(f"row {bad[0] + 1} has values that are not finite ({len(bad)} such rows)")
+    stamps, first_with_it = np.unique(np.array(moments, "datetime64[us]").astype(np.int64), return_index=True)
+    values = values[first_with_it]
+    return stamps, np.unwrap(values, axis=0, period=360) if sensor == "orientation" else values
+
+
+def _moment(row: int, text: str) -> datetime:
+    if _TIME.fullmatch(text):
+        with suppress(ValueError):  # the 31st of February
+            return datetime.fromisoformat(text)  # which takes a fortieth of strptime's time
+    raise ValueError(f"row {row}: {text!r} is no time like 20180920_15:04:05.678")
+
+
+def _align(description: Description, tracks: Sequence[_Track]) -> Array:
+    """(samples, channels), from the tracks in the order of the channels.
+
+    Raises:
+        ValueError: the tracks have no time in common, or far too much.
+    """
+    start = max(stamps[0] for stamps, _ in tracks)
+    end = min(stamps[-1] for stamps, _ in tracks)
+    if end <= start:
+        spans = ", ".join(
+            f"{sensor} {_clock(stamps[0])} to {_clock(stamps[-1])}"
+            for sensor, (stamps, _) in zip(_AXES, tracks, strict=True)
+        )
+        raise ValueError(f"the sensors have no time in common: {spans}")
+    if (end - start) * _IMU_HZ > _LONGEST * 10**6:
+        raise ValueError(f"the sensors' time stamps span {(end - start) / 1e6:.0f} s, too much for a clip")
+    grid = np.arange(start, end + 1, 10**6 // _IMU_HZ)
+    imu = np.stack([np.interp(grid, stamps, channel) for stamps, values in tracks for channel in values.T], axis=1)
+    angles = [description.imu_channels.index(channel) for channel in _CHANNELS["orientation"]]
+    imu[:, angles] -= 360 * np.round(imu[0, angles] / 360)
+    return _single(imu, imu_faults, description)
