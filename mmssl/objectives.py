@@ -222,7 +222,7 @@ def _contrast(
     negative = weight.masked_fill(positive, 0)
     return {
         "loss": loss.mean(),
-        "positive": cosine[positive].mean(),
+        "positive": (cosine * positive).sum() / positive.sum(),
         "negative": (cosine * negative).sum() / negative.sum(),
     }
 

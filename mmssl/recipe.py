@@ -9,7 +9,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from mmssl.errors import UserError, nearest
@@ -143,15 +152,20 @@ class Encoder(Section):
 
 
 class Objective(Section):
-    """loss = lambda * invariance + mu * variance + nu * covariance (paper, equation 16)."""
+    """What pre-training minimises; VICReg's is lambda * invariance + mu * variance + nu * covariance (equation 16)."""
 
-    name: Literal["vicreg"] = "vicreg"
+    name: Literal["vicreg", "barlow_twins", "simclr", "cmc"] = "vicreg"
+    """simclr sets two views of one modality against each other, cmc two modalities; the others do both."""
     lambda_: Annotated[Weight, Field(alias="lambda")] = 25.0
     """Weight of the invariance, a mean over batch and dimensions (the paper's equation 13: D times that)."""
     mu: Weight = 25.0
     """Weight of the variance, summed over both branches (the official VICReg halves it: mu there is twice this)."""
     nu: Weight = 1.0
     """Weight of the covariance."""
+    beta: Weight = 0.005
+    """barlow_twins: weight of the correlations off the diagonal (the paper's equation 5)."""
+    temperature: Positive = 0.1
+    """simclr, cmc: divides the cosine similarities."""
 
 
 class Pretrain(Section):
@@ -169,6 +183,9 @@ class Finetune(Section):
     """Width of each modality's linear layer before the classifier."""
 
 
+_ONE_KNOB = "one knob"
+
+
 class Recipe(Section):
     data: Data = Data()
     augment: Augment = Augment()
@@ -179,9 +196,29 @@ class Recipe(Section):
     seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**32)] = 28
     """Every random draw of the run comes from it."""
 
+    @model_validator(mode="after")
+    def _views_fit(self, info: ValidationInfo) -> "Recipe":
+        if info.context == _ONE_KNOB:
+            return self
+        wanted = {"simclr": 1, "cmc": 2}.get(self.objective.name)
+        if wanted is not None and len(self.data.modalities) != wanted:
+            raise ValueError(
+                f"objective.name: {self.objective.name} takes {wanted} of the modalities, "
+                f"data.modalities names {len(self.data.modalities)}"
+            )
+        return self
+
     def knobs(self) -> dict[str, Value]:
         """Every knob with its value, by dotted name, in the order of this file."""
         return dict(_flatten(self.model_dump(mode="json", by_alias=True)))
+
+    def fitted(self, knob: str, value: Any) -> Value:
+        """A knob's value as a recipe holds it, judged by itself: whether it goes with the other knobs is not asked.
+
+        Raises:
+            UserError: no such knob, or no value for it.
+        """
+        return self._with({knob: value}, _ONE_KNOB).knobs()[knob]
 
     def with_knobs(self, values: Mapping[str, Any]) -> "Recipe":
         """This recipe with some knobs changed.
@@ -189,6 +226,9 @@ class Recipe(Section):
         Raises:
             UserError: one message that names every misspelt knob and every value that does not fit.
         """
+        return self._with(values, None)
+
+    def _with(self, values: Mapping[str, Any], context: str | None) -> "Recipe":
         mistakes = [f"{name}: no such knob; {nearest(name, knob_names())}" for name in values if name not in _FIELDS]
         document = self.model_dump(mode="json", by_alias=True)
         for name, value in values.items():
@@ -199,7 +239,7 @@ class Recipe(Section):
                     section = section[part]
                 section[last] = value
         try:
-            recipe = Recipe.model_validate(document)
+            recipe = Recipe.model_validate(document, context=context)
         except ValidationError as error:
             mistakes += explain(error)
             recipe = self

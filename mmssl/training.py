@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -16,8 +17,8 @@ from mmssl.encoders import Projector
 from mmssl.errors import UserError
 from mmssl.evaluation import scores
 from mmssl.model import Inputs, Model, prepare
-from mmssl.objectives import embedding_health, vicreg
-from mmssl.recipe import Modality, Recipe
+from mmssl.objectives import barlow_twins, cmc, embedding_health, simclr, vicreg
+from mmssl.recipe import Modality, Objective, Recipe
 from mmssl.transforms import Standardisation, augment_imu, augment_skeleton
 
 # VICReg holds each dimension's standard deviation at 1; a hundredth of that is a constant for every purpose.
@@ -134,7 +135,7 @@ def train(recipe: Recipe, recordings: Recordings, *, on_epoch: OnEpoch = lambda 
 
 
 def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_epoch: OnEpoch) -> Numbers:
-    """Train the encoders by VICReg, without labels (paper, Algorithm 1).
+    """Train the encoders by the recipe's objective, without labels (for VICReg the paper's Algorithm 1).
 
     With two modalities their embeddings are drawn to each other; with one, those of two augmented views.
 
@@ -159,7 +160,7 @@ def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_
     order = torch.Generator().manual_seed(seed)
     draws = torch.Generator(device=first.device).manual_seed(seed)
     augment = _augmentation(model, first.device)
-    weights = recipe.objective
+    objective = _objective(recipe.objective)
     latest: Numbers = {}
 
     encoders.train()
@@ -170,7 +171,7 @@ def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_
         for batch in batches:
             views = [augment(name, tensors[name][batch.to(first.device)], draws) for name in branches]
             pair = [projectors[name](encoders[name](view)) for name, view in zip(branches, views, strict=True)]
-            terms = vicreg(pair[0], pair[1], lambda_=weights.lambda_, mu=weights.mu, nu=weights.nu)
+            terms = objective(pair[0], pair[1])
             optimizer.zero_grad()
             terms["loss"].backward()
             optimizer.step()
@@ -180,10 +181,10 @@ def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_
                 kept.append(embedding.detach())
         latest = {f"train.{name}": float(term) for name, term in sums.items()}
         for name, kept in zip(branches, embeddings, strict=True):
-            health = embedding_health(torch.cat(kept)[-HEALTH_SAMPLE:])
+            health = embedding_health(_at_scale(recipe.objective, torch.cat(kept)[-HEALTH_SAMPLE:]))
             latest |= {f"train.{name}.{measure}": value for measure, value in health.items()}
         on_epoch({"phase": "pretrain", "epoch": epoch, **latest})
-        _check(epoch, latest, branches)
+        _check(epoch, list(sums), latest, branches)
     encoders.eval()
     return latest
 
@@ -283,8 +284,27 @@ def _batches(count: int, most: int, generator: torch.Generator) -> tuple[Tensor,
     return torch.randperm(count, generator=generator).tensor_split(max(1, min(math.ceil(count / most), count // 2)))
 
 
-def _check(epoch: int, numbers: Numbers, branches: Sequence[Modality]) -> None:
-    for name in ("invariance", "variance", "covariance", "loss"):
+def _objective(knobs: Objective) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    match knobs.name:
+        case "vicreg":
+            return partial(vicreg, lambda_=knobs.lambda_, mu=knobs.mu, nu=knobs.nu)
+        case "barlow_twins":
+            return partial(barlow_twins, beta=knobs.beta)
+        case "simclr":
+            return partial(simclr, temperature=knobs.temperature)
+        case "cmc":
+            return partial(cmc, temperature=knobs.temperature)
+
+
+def _at_scale(knobs: Objective, embeddings: Tensor) -> Tensor:
+    """Embeddings at the scale at which a healthy dimension deviates by about 1: only VICReg keeps them there itself."""
+    if knobs.name == "vicreg":
+        return embeddings
+    return nn.functional.normalize(embeddings, dim=1) * math.sqrt(embeddings.shape[1])
+
+
+def _check(epoch: int, terms: Sequence[str], numbers: Numbers, branches: Sequence[Modality]) -> None:
+    for name in sorted(terms, key=lambda term: term == "loss"):  # a part tells more than the sum
         value = numbers[f"train.{name}"]
         if not math.isfinite(value):
             raise StoppedError("DIVERGED", f"epoch {epoch}: {name} is {value}")

@@ -108,6 +108,35 @@ def test_training_learns_what_untrained_weights_do_not_know(tiny: Recordings, re
     assert outcome.metrics["train.invariance"] < train(recipe, tiny).metrics["train.invariance"]
 
 
+@pytest.mark.parametrize(
+    ("name", "modalities", "terms"),
+    [
+        ("barlow_twins", ["imu", "skeleton"], {"on_diagonal", "off_diagonal"}),
+        ("barlow_twins", ["imu"], {"on_diagonal", "off_diagonal"}),
+        ("simclr", ["skeleton"], {"positive", "negative"}),
+        ("cmc", ["imu", "skeleton"], {"positive", "negative"}),
+    ],
+)
+def test_the_other_objectives_train_and_record_their_terms(
+    tiny: Recordings, recipe: Recipe, name: str, modalities: list[str], terms: set[str]
+) -> None:
+    chosen = recipe.with_knobs({"objective.name": name, "data.modalities": modalities, "pretrain.epochs": 10})
+    epochs: list[Epoch] = []
+    outcome = train(chosen, tiny, on_epoch=epochs.append)
+    assert outcome.status == "COMPLETE", outcome.cause
+    assert terms <= {metric.removeprefix("train.") for metric in outcome.metrics}
+    losses = [float(epoch["train.loss"]) for epoch in epochs if epoch["phase"] == "pretrain"]
+    assert losses[-1] < losses[0]
+    for modality in modalities:
+        assert 0.01 < outcome.metrics[f"train.{modality}.std"] <= 1.01
+
+
+@pytest.mark.parametrize(("name", "modalities"), [("simclr", ["imu", "skeleton"]), ("cmc", ["imu"])])
+def test_an_objective_refuses_views_it_is_not_made_for(recipe: Recipe, name: str, modalities: list[str]) -> None:
+    with pytest.raises(UserError, match=rf"objective\.name: {name} takes"):
+        recipe.with_knobs({"objective.name": name, "data.modalities": modalities})
+
+
 @pytest.mark.parametrize("modality", ["imu", "skeleton"])
 def test_one_modality_trains_on_two_views_of_it(tiny: Recordings, recipe: Recipe, modality: str) -> None:
     outcome = train(recipe.with_knobs({"data.modalities": [modality]}), tiny)

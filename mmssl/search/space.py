@@ -178,7 +178,7 @@ def _check(base: Recipe, fixed: Mapping[str, Any], grid: Mapping[str, list[Any]]
             mistakes.append(f"{part}.{knob}: {SET_BY_STUDY[knob]}")
             return value
         try:
-            return base.with_knobs({knob: value}).knobs()[knob]
+            return base.fitted(knob, value)
         except UserError as error:
             mistakes.extend(f"{part}.{line}" for line in str(error).splitlines())
             return value

@@ -21,7 +21,14 @@ from mmssl.search.plan import TERMINAL, Plan, PlannedTrial, Status
 _HEALTH = [
     f"train.{modality}.{measure}" for modality in MODALITIES for measure in ("std", "effective_rank", "covariance")
 ]
-_TERMS = ["train.loss", "train.invariance", "train.variance", "train.covariance"]
+_TERMS = [
+    f"train.{term}"
+    for term in (
+        *("loss", "invariance", "variance", "covariance"),  # vicreg
+        *("on_diagonal", "off_diagonal"),  # barlow_twins
+        *("positive", "negative"),  # simclr, cmc
+    )
+]
 _FINETUNE = ["train.finetune.loss", "train.finetune.accuracy"]
 _KEYS = [("trial_id", pa.string()), ("point_id", pa.string()), ("seed", pa.int64()), ("fold", pa.string())]
 _KNOB_TYPES: dict[type, pa.DataType] = {

@@ -289,3 +289,14 @@ def test_loading_needs_no_heavy_library():
     code = "import sys, mmssl.search.space; print(*{'torch', 'ray', 'scipy', 'sklearn'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=TOP)
     assert found.stdout.split() == []
+
+
+def test_knobs_that_go_together_may_be_fixed_together(tmp_path: Path) -> None:
+    path = tmp_path / "simclr.yaml"
+    path.write_text(
+        "fixed: {objective.name: simclr, data.modalities: [imu]}\ngrid: {objective.temperature: [0.05, 0.1]}\n"
+    )
+    assert len(load(str(path)).points(Recipe())) == 2
+    path.write_text("fixed: {objective.name: simclr}\ngrid: {objective.temperature: [0.05, 0.1]}\n")
+    with pytest.raises(UserError, match="simclr takes 1 of the modalities"):
+        load(str(path))
