@@ -109,7 +109,7 @@ def simclr(a: Tensor, b: Tensor, *, temperature: float) -> dict[str, Tensor]:
     Raises:
         ValueError: the shapes differ, or the batch has fewer than two embeddings.
     """
-    return _contrast(a, b, temperature, within=1)
+    return _contrast(a, b, temperature, within=1, temperature_within=temperature)
 
 
 def cmc(a: Tensor, b: Tensor, *, temperature: float) -> dict[str, Tensor]:
@@ -139,22 +139,21 @@ def cmc_cmkm(
 ) -> dict[str, Tensor]:
     """CMC with cross-modal knowledge mining (CMC-CMKM; Brinzea et al., IJCNN 2022), for embeddings, each (batch, D).
 
-    Frozen encoders, one a modality, say which recordings are alike. With e(x, y) = exp(cosine(x, y) / temperature),
-    and A_i, B_i the `positives` recordings other than i that are nearest to i by cosine in guide_a, guide_b, the loss
-    of a_i is
+    Frozen encoders, one a modality, say which recordings are alike. With A_i, B_i the `positives` recordings other than
+    i that are nearest to i by cosine in guide_a, guide_b, and with the similarities across(a_i, b_j) = exp(cosine /
+    temperature) and inside(a_i, a_j) = exp(cosine), the loss of a_i is
 
         -log(P / (P + C + negatives_weight * W)), where
-        P = e(a_i, b_i) + sum of e(a_i, b_j) over j in B_i + sum of e(a_i, a_j) over j in A_i,
-        C = sum of e(a_i, b_j) over the remaining j, and W = sum of e(a_i, a_j) over the remaining j other than i;
+        P = across(a_i, b_i) + sum of across(a_i, b_j) over j in B_i + sum of inside(a_i, a_j) over j in A_i,
+        C = sum of across(a_i, b_j) over the remaining j,
+        W = sum of inside(a_i, a_j) over the remaining j other than i;
 
     that of b_i is its mirror image, and the mean is over all 2 * batch. So b's guide chooses what a_i is drawn to in b;
-    each guide takes false negatives out of its own modality. Without `positives` this is `cmc` where `negatives_weight`
-    is 0, and `simclr` where it is 1.
+    each guide takes false negatives out of its own modality. With no positives and no weight this is `cmc`.
 
-    The definition follows the authors' code, with two changes. There the temperature divides similarities across
-    modalities only; here one temperature serves all, or the terms within a modality, at most e against exp(1 /
-    temperature), would hardly count. And what a batch with too few recordings for `positives` does is left open there:
-    here at most batch - 2 are mined, so that every embedding keeps a negative.
+    The definition is that of the authors' published code, where too the temperature divides similarities across
+    modalities only. It leaves open what a batch with too few recordings for `positives` does: here at most batch - 2
+    are mined, so that every embedding keeps a negative.
 
     Args:
         guide_a: features of the same recordings from a's frozen encoder, (batch, any width); likewise guide_b.
@@ -199,12 +198,20 @@ def embedding_health(z: Tensor) -> dict[str, float]:
 
 
 def _contrast(
-    a: Tensor, b: Tensor, temperature: float, *, within: float, mined: Tensor | None = None
+    a: Tensor,
+    b: Tensor,
+    temperature: float,
+    *,
+    within: float,
+    temperature_within: float = 1.0,
+    mined: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Every embedding of both branches against all others: minus the log of the positives' share.
 
     Args:
+        temperature: of the similarities across branches.
         within: weight of the negatives of the anchor's own branch; those of the other branch weigh 1.
+        temperature_within: of the similarities in the anchor's own branch.
         mined: (batch, 2 * batch), which of a's and b's embeddings are further positives of each recording.
     """
     _same_shape(a, b)
@@ -217,7 +224,9 @@ def _contrast(
     weight = torch.ones_like(cosine)
     weight[:n, :n] = weight[n:, n:] = within
     weight = weight.masked_fill(positive, 1).masked_fill(itself, 0)
-    logits = cosine / temperature + weight.log()
+    temperatures = torch.full_like(cosine, temperature)
+    temperatures[:n, :n] = temperatures[n:, n:] = temperature_within
+    logits = cosine / temperatures + weight.log()
     loss = logits.logsumexp(dim=1) - logits.masked_fill(~positive, -math.inf).logsumexp(dim=1)
     negative = weight.masked_fill(positive, 0)
     return {

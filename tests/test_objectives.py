@@ -321,11 +321,11 @@ def knowledge_mining(
                 similarity = cosine(own[i], own[j])
                 if j in mined_own[i]:
                     positive.append(similarity)
-                    numerator += math.exp(similarity / temperature)
+                    numerator += math.exp(similarity)
                 else:
                     negative.append(similarity)
                     weights.append(negatives_weight)
-                    denominator += negatives_weight * math.exp(similarity / temperature)
+                    denominator += negatives_weight * math.exp(similarity)
             losses.append(-math.log(numerator / (numerator + denominator)))
     return {
         "loss": float(np.mean(losses)),
@@ -388,7 +388,8 @@ def test_properties_of_the_contrastive_objectives(
     assert same(mined, mining(a[order], b[order], (guides[0][order], guides[1][order])))
     assert same(mined, mining(sizes * a, b / sizes, (guides[0] / sizes, sizes * guides[1])))
     # Without mining it lies between the other two; a mined positive moves from the negatives to the positives.
-    assert same(simclr(a, b, temperature=temperature), mining(a, b, guides, positives=0))
+    unscaled = cmc_cmkm(a, b, *guides, temperature=1.0, positives=0, negatives_weight=1.0)
+    assert same(simclr(a, b, temperature=1.0), unscaled)
     assert same(cmc(a, b, temperature=temperature), mining(a, b, guides, positives=0, weight=0.0))
     losses = [mining(a, b, guides, positives=0, weight=weight)["loss"].item() for weight in (0.0, 0.5, 1.0)]
     assert losses == sorted(losses)
@@ -406,8 +407,10 @@ def test_contrastive_losses_of_collapsed_embeddings_are_those_of_guessing() -> N
     for z in (torch.ones(4, 3), torch.zeros(4, 3)):
         assert simclr(z, z, temperature=0.1)["loss"].item() == pytest.approx(math.log(7))
         assert cmc(z, z, temperature=0.1)["loss"].item() == pytest.approx(math.log(4))
-        # Three of the seven are positives: the pair, and one mined in each modality.
-        assert guided(z, z, negatives_weight=1.0)["loss"].item() == pytest.approx(math.log(7 / 3))
+        # Two of four across the modalities are positives and one of three within: the pair, and one mined in each.
+        across, inside = math.exp(z[0, 0] / 0.5), math.exp(z[0, 0])
+        expected = math.log((4 * across + 3 * inside) / (2 * across + inside))
+        assert guided(z, z, negatives_weight=1.0)["loss"].item() == pytest.approx(expected)
 
 
 def test_low_temperatures_do_not_overflow() -> None:

@@ -5,20 +5,19 @@ Kong et al., "MMAct: a large-scale dataset for cross modal human action understa
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, imu_faults, skeleton_faults
 from mmssl.errors import UserError, nearest
@@ -44,11 +43,10 @@ _LIMBS = (
     ("right_hip", "right_knee", "right_ankle"),
     ("left_shoulder", "right_shoulder", "right_hip", "left_hip", "left_shoulder"),
 )
-# The order of the angles in Android's orientation sensor.
-_AXES = {sensor: ("x", "y", "z") for sensor in ("acc_phone", "acc_watch", "gyro")} | {
-    "orientation": ("azimuth", "pitch", "roll")
-}
-_CHANNELS = {sensor: tuple(f"{sensor}_{axis}" for axis in axes) for sensor, axes in _AXES.items()}
+_VECTOR = ("x", "y", "z")
+_ANGLES = ("azimuth", "pitch", "roll")
+_AXES = {"acc_phone": _VECTOR, "acc_watch": _VECTOR, "gyro": _VECTOR, "orientation": _ANGLES}
+_CHANNELS = {sensor: (f"{sensor}_{x}", f"{sensor}_{y}", f"{sensor}_{z}") for sensor, (x, y, z) in _AXES.items()}
 _UNITS = {"acc_phone": "m/s^2", "acc_watch": "m/s^2", "gyro": "rad/s", "orientation": "deg"}
 _IMU_HZ = 100
 
@@ -58,12 +56,10 @@ _HOW_TO_GET = (
 )
 _CLIP = r"scene(?P<scene>[0-9]{1,6})/session(?P<session>[0-9]{1,6})/(?P<action>[^/.][^/]*)"
 _SUBJECT = r"subject(?P<subject>[0-9]{1,6})"
-_SENSOR_FILE = re.compile(
-    rf"(?:.*/)?(?P<part>{'|'.join(_AXES)})(?:_clip)?/{_SUBJECT}/{_CLIP}\.csv *", re.IGNORECASE
-)
+_SENSOR_FILE = re.compile(rf"(?:.*/)?(?P<part>{'|'.join(_AXES)})(?:_clip)?/{_SUBJECT}/{_CLIP}\.csv *", re.IGNORECASE)
 _POSE_FILE = re.compile(rf"(?:.*/)?{_SUBJECT}/cam(?P<camera>[0-9]{{1,6}})/{_CLIP}\.json *", re.IGNORECASE)
 _TIME = re.compile(r"[0-9]{8}_[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?")
-_POSE = TypeAdapter(dict[int, dict[str, list[float]]])
+_POSE = TypeAdapter(dict[Annotated[int, Field(ge=0, lt=2**31)], dict[str, list[float]]])
 # A quarter of an hour of samples: a clip that claims more has a broken time stamp or frame number.
 _LONGEST = 90_000
 
@@ -133,9 +129,7 @@ def describe(classes: int = 35) -> Description:
     )
 
 
-def read(
-    folder: Path, *, skip_bad: bool = False, camera: int = 1, classes: int = 35
-) -> tuple[Recordings, list[str]]:
+def read(folder: Path, *, skip_bad: bool = False, camera: int = 1, classes: int = 35) -> tuple[Recordings, list[str]]:
     """Read the unpacked files under a folder, whatever the folders around them are called. Any part of MMAct will do.
 
     The files of a subject, scene, session and action make one recording; letter case and spaces around the action do
@@ -173,11 +167,11 @@ def read(
         arrays, wrong = _arrays(description, key, found)
         faults += wrong
         if arrays:
-            label = key.action if key.scene != _DESK or key.action not in _APART_AT_DESK else _at_desk(key.action)
+            apart = key.scene == _DESK and _at_desk(key.action) in description.classes
             rows.append(
                 Row(
                     recording_id=str(key),
-                    label=label if label in description.classes else key.action,
+                    label=_at_desk(key.action) if apart else key.action,
                     subject=str(key.subject),
                     scene=str(key.scene),
                     session=str(key.session),
@@ -247,7 +241,7 @@ def _by_recording(files: list[_File]) -> tuple[dict[_Key, list[_File]], list[str
 
 def _arrays(description: Description, key: _Key, files: list[_File]) -> tuple[tuple[Array, Array] | None, list[str]]:
     """One recording's skeleton and signals, or what is wrong with its files."""
-    tracks: list[_Track] = []
+    tracks: dict[str, _Track] = {}
     skeletons: list[Array] = []
     faults: list[str] = []
     for part in (*_AXES, "pose"):
@@ -263,7 +257,7 @@ def _arrays(description: Description, key: _Key, files: list[_File]) -> tuple[tu
                 if part == "pose":
                     skeletons.append(_pose(description, file.path))
                 else:
-                    tracks.append(_track(part, file.path))
+                    tracks[part] = _track(part, file.path)
             except (ValueError, OSError) as error:
                 faults.append(f"{file.place}: {error}")
     if faults:
@@ -283,7 +277,7 @@ def _track(sensor: str, path: Path) -> _Track:
     named, *names = (name.strip().lower() for name in first.split(","))
     has_header = named == "time"
     axes = _AXES[sensor]
-    if has_header and tuple(names) not in (("x", "y", "z"), axes):
+    if has_header and tuple(names) not in (_VECTOR, axes):
         raise ValueError(f"header is {first!r}, expected time,{','.join(axes)} or none")
     table = csv.read_csv(
         BytesIO(content),
@@ -301,8 +295,7 @@ def _track(sensor: str, path: Path) -> _Track:
     if len(bad):
         raise ValueError(f"row {bad[0] + 1} has values that are not finite ({len(bad)} such rows)")
     stamps, first_with_it = np.unique(np.array(moments, "datetime64[us]").astype(np.int64), return_index=True)
-    values = values[first_with_it]
-    return stamps, np.unwrap(values, axis=0, period=360) if sensor == "orientation" else values
+    return stamps, values[first_with_it]
 
 
 def _moment(row: int, text: str) -> datetime:
@@ -312,24 +305,94 @@ def _moment(row: int, text: str) -> datetime:
     raise ValueError(f"row {row}: {text!r} is no time like 20180920_15:04:05.678")
 
 
-def _align(description: Description, tracks: Sequence[_Track]) -> Array:
-    """(samples, channels), from the tracks in the order of the channels.
+def _align(description: Description, tracks: dict[str, _Track]) -> Array:
+    """(samples, channels), from the sensors in the order of the channels.
 
     Raises:
-        ValueError: the tracks have no time in common, or far too much.
+        ValueError: the sensors have no time in common, or far too much.
     """
-    start = max(stamps[0] for stamps, _ in tracks)
-    end = min(stamps[-1] for stamps, _ in tracks)
+    start = max(stamps[0] for stamps, _ in tracks.values())
+    end = min(stamps[-1] for stamps, _ in tracks.values())
     if end <= start:
-        spans = ", ".join(
-            f"{sensor} {_clock(stamps[0])} to {_clock(stamps[-1])}"
-            for sensor, (stamps, _) in zip(_AXES, tracks, strict=True)
+        late, early = (
+            next(sensor for sensor, (stamps, _) in tracks.items() if stamps[edge] == moment)
+            for edge, moment in ((0, start), (-1, end))
         )
-        raise ValueError(f"the sensors have no time in common: {spans}")
+        raise ValueError(
+            f"the sensors have no time in common: {late} starts {(start - end) / 1e6} s after {early} ends"
+        )
     if (end - start) * _IMU_HZ > _LONGEST * 10**6:
-        raise ValueError(f"the sensors' time stamps span {(end - start) / 1e6:.0f} s, too much for a clip")
+        raise ValueError(f"the sensors have {(end - start) / 1e6:.0f} s in common, too long for a clip")
     grid = np.arange(start, end + 1, 10**6 // _IMU_HZ)
-    imu = np.stack([np.interp(grid, stamps, channel) for stamps, values in tracks for channel in values.T], axis=1)
-    angles = [description.imu_channels.index(channel) for channel in _CHANNELS["orientation"]]
-    imu[:, angles] -= 360 * np.round(imu[0, angles] / 360)
-    return _single(imu, imu_faults, description)
+    channels: list[npt.NDArray[np.float64]] = []
+    for sensor, (stamps, values) in tracks.items():
+        turns = sensor == "orientation"
+        if turns:
+            values = np.unwrap(values, axis=0, period=360)
+        samples = np.stack([np.interp(grid, stamps, axis) for axis in values.T], axis=1)
+        channels.append(samples - 360 * np.round(samples[0] / 360) if turns else samples)
+    imu = _single(np.concatenate(channels, axis=1))
+    if faults := imu_faults(description, imu):
+        raise ValueError("; ".join(faults))
+    return imu
+
+
+def _pose(description: Description, path: Path) -> Array:
+    """(frames, joints, coordinates).
+
+    Raises:
+        ValueError: what is wrong with the file.
+    """
+    try:
+        frames = _POSE.validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise ValueError(": ".join([*map(str, first["loc"]), first["msg"]])) from error
+    numbers = np.array(sorted(frames), dtype=np.int64)
+    names = sorted({name for people in frames.values() for name in people})
+    if not names:
+        raise ValueError("no frames" if not frames else "nobody is in any frame")
+    if numbers[-1] - numbers[0] >= _LONGEST:
+        raise ValueError(f"frames {numbers[0]} to {numbers[-1]} are too many for a clip")
+    width = 3 * len(description.joints)
+    people = np.zeros((len(names), len(numbers), width))
+    for i, number in enumerate(numbers):
+        for name, keypoints in frames[number].items():
+            if len(keypoints) not in (0, width):
+                raise ValueError(f"frame {number}: {name} has {len(keypoints)} numbers, expected {width} or none")
+            if keypoints:
+                people[names.index(name), i] = keypoints
+    bad = int((~np.isfinite(people)).sum())
+    if bad:
+        raise ValueError(f"{bad} numbers are not finite")
+    people = people.reshape(len(names), len(numbers), -1, 3)
+    person = people[np.argmax(people[..., 2].sum(axis=(1, 2)))]
+    skeleton = _single(_fill(description, numbers, person))
+    if faults := skeleton_faults(description, skeleton):
+        raise ValueError("; ".join(faults))
+    return skeleton
+
+
+def _fill(
+    description: Description, numbers: npt.NDArray[np.int64], person: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """(frames in the file, joints, x y confidence) -> (frames without gaps, joints, x y)."""
+    seen = person[..., 2] > 0
+    unseen = [joint for j, joint in enumerate(description.joints) if not seen[:, j].any()]
+    needed = dict.fromkeys(joint for joint in (description.root_joint, *description.scale_joints) if joint in unseen)
+    if needed:
+        raise ValueError(f"{', '.join(needed)} never seen: no place or no unit of length")
+    root = description.joints.index(description.root_joint)
+    every = np.arange(numbers[0], numbers[-1] + 1)
+    skeleton = np.empty((len(every), len(description.joints), 2))
+    for j, joint in enumerate(description.joints):
+        source = root if joint in unseen else j
+        shown = seen[:, source]
+        for axis in range(2):
+            skeleton[:, j, axis] = np.interp(every, numbers[shown], person[shown, source, axis])
+    return skeleton
+
+
+def _single(values: npt.NDArray[np.float64]) -> Array:
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
+        return values.astype(np.float32)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Recordings
+from mmssl.data.recordings import Protocol, Recordings
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import Data
 
@@ -30,39 +30,48 @@ class Split:
 def sides(recordings: Recordings, data: Data) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Training and test subjects: as the recipe names them, else as its protocol does.
 
-    In a data set without protocols everybody trains but the test subjects that the recipe names. Training subjects that
-    are validated on count as training here.
+    In a data set without protocols everybody trains but the test subjects that the recipe names. Under a protocol by
+    scene or session the same subjects may train and test, each in other scenes or sessions; where the recipe names
+    nobody, all who have recordings there do. Training subjects that are validated on count as training here.
 
     Raises:
-        UserError: no such protocol, a subject on both sides, a training subject without recordings, nobody to train.
+        UserError: no such protocol, a subject on both sides of a protocol by subject, a training subject without
+            recordings to train on, nobody to train.
     """
-    description = recordings.description
-    protocol = description.protocols.get(data.protocol)
-    if description.protocols and protocol is None:
-        known = list(description.protocols)
-        raise UserError(f"data.protocol: {description.name} has no {data.protocol!r}; {nearest(data.protocol, known)}")
-    test = data.test_subjects or (protocol.test if protocol else ())
-    train = data.train_subjects or (protocol.train if protocol else ())
-    train = train or tuple(subject for subject in recordings.subjects if subject not in test)
-    both = [subject for subject in train if subject in test]
-    if both:
+    name = recordings.description.name
+    protocol = _protocol(recordings, data)
+    trainable, testable = (_subjects(recordings, rows) for rows in _halves(recordings, protocol))
+    if protocol.by == "subject":
+        test = data.test_subjects or protocol.test
+        train = data.train_subjects or protocol.train or tuple(subject for subject in trainable if subject not in test)
+        both = [subject for subject in train if subject in test]
+        if both:
+            raise UserError(
+                f"subjects {', '.join(both)} would both train and test: "
+                "name both sides with data.train_subjects and data.test_subjects"
+            )
+        where, why_nobody = name, f"every subject of {name} tests"
+    else:
+        test = data.test_subjects or testable
+        train = data.train_subjects or trainable
+        where = f"the {protocol.by}s of {name} that train"
+        why_nobody = f"there are no recordings in {where}"
+    absent = [subject for subject in train if subject not in trainable]
+    if absent and trainable:
         raise UserError(
-            f"subjects {', '.join(both)} would both train and test: "
-            "name both sides with data.train_subjects and data.test_subjects"
+            f"training subjects {', '.join(absent)} have no recordings in {where}: "
+            f"name some of {', '.join(trainable)} with data.train_subjects"
         )
-    absent = [subject for subject in train if subject not in recordings.subjects]
-    if absent:
-        raise UserError(
-            f"training subjects {', '.join(absent)} have no recordings in {description.name}: "
-            f"name some of {', '.join(recordings.subjects)} with data.train_subjects"
-        )
-    if not train:
-        raise UserError(f"nobody is left to train: every subject of {description.name} tests")
+    if absent or not train:
+        raise UserError(f"nobody is left to train: {why_nobody}")
     return _once(train), _once(test)
 
 
 def split(recordings: Recordings, data: Data) -> Split:
     """The rows that train, validate and test under a recipe; test subjects may have no recordings.
+
+    Under a protocol by scene or session, subjects held out validate on their recordings in the scenes or sessions that
+    train; the test side stays whole.
 
     Raises:
         UserError: as `sides`; a validation subject that does not train, nobody left to train.
@@ -77,11 +86,12 @@ def split(recordings: Recordings, data: Data) -> Split:
     train = tuple(subject for subject in train if subject not in validation)
     if not train:
         raise UserError(f"nobody is left to train: {', '.join(validation)} all validate")
+    may_train, may_test = _halves(recordings, _protocol(recordings, data))
     return Split(
         fold="+".join(validation) or "all",
-        train=_rows(recordings, train),
-        validation=_rows(recordings, validation),
-        test=_rows(recordings, test),
+        train=_of(recordings, may_train, train),
+        validation=_of(recordings, may_train, validation),
+        test=_of(recordings, may_test, test),
         train_subjects=train,
         validation_subjects=validation,
         test_subjects=test,
@@ -106,9 +116,35 @@ def unseen_classes(recordings: Recordings, rows: Indices, train: Indices) -> tup
     return tuple(recordings.description.classes[label] for label in unseen)
 
 
+def _protocol(recordings: Recordings, data: Data) -> Protocol:
+    name, protocols = recordings.description.name, recordings.description.protocols
+    if not protocols:
+        return Protocol(train=())
+    if data.protocol not in protocols:
+        raise UserError(f"data.protocol: {name} has no {data.protocol!r}; {nearest(data.protocol, list(protocols))}")
+    return protocols[data.protocol]
+
+
+def _halves(recordings: Recordings, protocol: Protocol) -> tuple[list[int], list[int]]:
+    """Rows that may train and rows that may test, if their subjects do; under a protocol by subject, all rows."""
+    if protocol.by == "subject":
+        return [*range(len(recordings))], [*range(len(recordings))]
+    places: list[str] = [getattr(row, protocol.by) for row in recordings.rows]
+    train = set(protocol.train) or set(places) - set(protocol.test)
+    return (
+        [i for i, place in enumerate(places) if place in train],
+        [i for i, place in enumerate(places) if place in protocol.test],
+    )
+
+
+def _subjects(recordings: Recordings, rows: list[int]) -> tuple[str, ...]:
+    have = {recordings.rows[i].subject for i in rows}
+    return tuple(subject for subject in recordings.subjects if subject in have)
+
+
+def _of(recordings: Recordings, rows: list[int], subjects: tuple[str, ...]) -> Indices:
+    return np.array([i for i in rows if recordings.rows[i].subject in subjects], dtype=np.int64)
+
+
 def _once(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
-
-
-def _rows(recordings: Recordings, subjects: tuple[str, ...]) -> Indices:
-    return np.array([i for i, row in enumerate(recordings.rows) if row.subject in subjects], dtype=np.int64)

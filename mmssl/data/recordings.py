@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmssl.errors import UserError
 
@@ -21,11 +21,14 @@ FORMAT = "mmssl.recordings/1"
 
 
 class Protocol(BaseModel):
-    """Who trains and who tests, by subject; a search never looks at the test subjects."""
+    """Who trains and who tests; a search never looks at the test side."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    by: Literal["subject", "scene", "session"] = Field(default="subject", exclude_if=lambda by: by == "subject")
+    """What the sides name, a column of the table. Files of protocols by subject, and fingerprints, go without it."""
     train: tuple[str, ...]
+    """Empty: all but those that test."""
     test: tuple[str, ...] = ()
 
 
@@ -88,7 +91,7 @@ class Description(BaseModel):
         for name, protocol in self.protocols.items():
             both = set(protocol.train) & set(protocol.test)
             if both:
-                raise ValueError(f"protocol {name}: subjects {', '.join(sorted(both))} both train and test")
+                raise ValueError(f"protocol {name}: {protocol.by}s {', '.join(sorted(both))} both train and test")
         return self
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict
 
-from mmssl.data import synthetic, utd_mhad
+from mmssl.data import mmact, synthetic, utd_mhad
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError, nearest
 
-NAMES = ("synthetic", "utd_mhad")
+NAMES = ("synthetic", "utd_mhad", "mmact")
 FOLDER_VARIABLE = "MMSSL_DATA"
 
 
@@ -35,9 +35,11 @@ def open_dataset(
     """
     if _is_file(name_or_file):
         return Recordings.load(Path(name_or_file).expanduser()), []
-    if dataset_name(name_or_file) == "synthetic":
+    name = dataset_name(name_or_file)
+    if name == "synthetic":
         return synthetic.generate(), []
-    return utd_mhad.read(folder or default_folder("utd_mhad"), skip_bad=skip_bad)
+    read = mmact.read if name == "mmact" else utd_mhad.read
+    return read(folder or default_folder(name), skip_bad=skip_bad)
 
 
 def dataset_name(name_or_file: str) -> str:
@@ -48,8 +50,6 @@ def dataset_name(name_or_file: str) -> str:
     """
     if _is_file(name_or_file):
         return Path(name_or_file).stem
-    if name_or_file == "mmact":
-        raise UserError("mmact: this version has no reader for it yet; save it as a recordings file and name that")
     if name_or_file not in NAMES:
         close = nearest(name_or_file, list(NAMES))
         raise UserError(f"no data set {name_or_file!r}; {close}; or name a recordings file (.parquet)")
@@ -126,7 +126,8 @@ def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
     """Count and measure recordings; `problems` are passed on."""
     description = recordings.description
     is_utd_mhad = description == utd_mhad.DESCRIPTION
-    named = {s for protocol in description.protocols.values() for s in (*protocol.train, *protocol.test)}
+    by_subject = [protocol for protocol in description.protocols.values() if protocol.by == "subject"]
+    named = {subject for protocol in by_subject for subject in (*protocol.train, *protocol.test)}
     counts = Counter((row.subject, row.label) for row in recordings.rows)
     return Survey(
         name=description.name,

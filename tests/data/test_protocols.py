@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mmssl.data.protocols import leave_one_subject_out, sides, split, unseen_classes
@@ -139,6 +139,90 @@ def test_classes_that_nobody_trains_are_told() -> None:
     assert unseen_classes(recordings, parts.validation, parts.train) == ("stand",)
     assert unseen_classes(recordings, parts.train, parts.train) == ()
     assert unseen_classes(recordings, parts.test, parts.train) == ()
+
+
+PLACES = {
+    "cross_scene": Protocol(by="scene", train=("1", "3"), test=("2",)),
+    "cross_session": Protocol(by="session", train=(), test=("b",)),
+}
+PLACED = [
+    ("ann", "1", "a"),
+    ("ann", "2", "b"),
+    ("ben", "3", "b"),
+    ("ben", "2", "a"),
+    ("ben", "4", "a"),
+    ("cy", "2", "c"),
+]
+
+
+def placed(places: list[tuple[str, str, str]]) -> Recordings:
+    """One recording a subject, scene and session named."""
+    recordings = made([subject for subject, *_ in places], PLACES)
+    rows = [
+        row.model_copy(update={"scene": scene, "session": session})
+        for row, (_, scene, session) in zip(recordings.rows, places, strict=True)
+    ]
+    return Recordings(recordings.description, rows, recordings.skeleton, recordings.imu)
+
+
+def test_a_protocol_by_scene_splits_the_recordings_of_the_same_subjects() -> None:
+    recordings = placed(PLACED)
+    data = knobs(protocol="cross_scene", validation_subjects=["ben"])
+    # cy was only in the scene that tests; nobody uses scene 4.
+    assert sides(recordings, data) == (("ann", "ben"), ("ann", "ben", "cy"))
+    parts = split(recordings, data)
+    assert (parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()) == ([0], [2], [1, 3, 5])
+    assert leave_one_subject_out(recordings, data) == [("ann",), ("ben",)]
+
+
+def test_a_protocol_by_session_may_name_only_what_tests() -> None:
+    parts = split(placed(PLACED), knobs(protocol="cross_session"))
+    assert (parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()) == ([0, 3, 4, 5], [], [1, 2])
+
+
+def test_the_recipe_narrows_a_protocol_by_scene() -> None:
+    data = knobs(protocol="cross_scene", train_subjects=["ann"], test_subjects=["cy", "ann", "zoe"])
+    parts = split(placed(PLACED), data)
+    assert (parts.train.tolist(), parts.test.tolist()) == ([0], [1, 5])
+    assert parts.test_subjects == ("cy", "ann", "zoe")
+
+
+@pytest.mark.parametrize(
+    ("places", "values", "message"),
+    [
+        (
+            PLACED,
+            {"train_subjects": ["cy"]},
+            "subjects cy have no recordings in the scenes of made that train: .*ann, ben",
+        ),
+        (PLACED, {"validation_subjects": ["cy"]}, "cy not among the training subjects ann, ben"),
+        (PLACED[-1:], {}, "nobody is left to train: there are no recordings in the scenes of made that train"),
+        (PLACED[-1:], {"train_subjects": ["cy"]}, "nobody is left to train: there are no recordings"),
+    ],
+)
+def test_scenes_that_cannot_train_are_refused(places: Any, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        split(placed(places), knobs(protocol="cross_scene", **values))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("1234"), st.sampled_from("abc")), min_size=1),
+    st.sampled_from([*PLACES]),
+    st.booleans(),
+)
+def test_no_recording_stands_on_two_sides(places: list[tuple[str, str, str]], protocol: str, fold: bool) -> None:
+    on = {"cross_scene": lambda p: {"1": 0, "3": 0, "2": 1}.get(p[1]), "cross_session": lambda p: int(p[2] == "b")}
+    train = [i for i, place in enumerate(places) if on[protocol](place) == 0]
+    test = [i for i, place in enumerate(places) if on[protocol](place) == 1]
+    trained = sorted({places[i][0] for i in train})
+    assume(len(trained) > 1)
+    held_out = trained[:1] if fold else []
+    parts = split(placed(places), knobs(protocol=protocol, validation_subjects=held_out))
+    assert parts.test.tolist() == test
+    assert parts.validation.tolist() == [i for i in train if places[i][0] in held_out]
+    assert parts.train.tolist() == [i for i in train if places[i][0] not in held_out]
+    taken = np.concatenate([parts.train, parts.validation, parts.test])
+    assert len(np.unique(taken)) == len(taken)
 
 
 SIDES = ("train", "validation", "test", "none")

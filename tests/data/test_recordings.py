@@ -129,6 +129,11 @@ def test_what_is_no_recording_is_refused(rows: Any, skeletons: Any, imus: Any, m
         ({"imu_sensors": ((("ax", "ay", "az"), ("ax", "ay", "az")),)}, "uses a channel twice"),
         ({"imu_units": ("g",)}, "imu_units has 1 entries for 4"),
         ({"protocols": {"p": Protocol(train=("1", "2"), test=("2",))}}, "protocol p: subjects 2 both train and test"),
+        (
+            {"protocols": {"p": Protocol(by="scene", train=("hall",), test=("hall",))}},
+            "protocol p: scenes hall both train and test",
+        ),
+        ({"protocols": {"p": {"by": "label", "train": ("sit",)}}}, "'subject', 'scene' or 'session'"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -194,6 +199,17 @@ def test_the_file_is_as_documented_for_other_programs(tmp_path: Path) -> None:
     assert table["skeleton"][1].as_py()[(1 * 3 + 2) * 2 + 0] == recordings.skeleton[1][1, 2, 0]
     assert table["imu"][1].as_py()[2 * 4 + 3] == recordings.imu[1][2, 3]
     assert Description.model_validate_json(table.schema.metadata[b"description"]) == recordings.description
+
+
+def test_a_protocol_says_by_what_where_it_is_not_by_subject() -> None:
+    by_subject, by_scene = Protocol(train=("1",)), Protocol(by="scene", train=("1",))
+    assert by_subject.by == "subject"
+    assert by_subject.model_dump_json() == '{"train":["1"],"test":[]}'
+    assert by_scene.model_dump_json() == '{"by":"scene","train":["1"],"test":[]}'
+    for protocol in (by_subject, by_scene):
+        assert Protocol.model_validate_json(protocol.model_dump_json()) == protocol
+    described = describe(protocols={"p": by_scene})
+    assert Description.model_validate_json(described.model_dump_json()) == described
 
 
 def test_the_fingerprint_is_the_same_for_the_same_data() -> None:

@@ -1,10 +1,11 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mmssl.data import sources, utd_mhad
-from mmssl.data.recordings import Recordings
+from mmssl.data import mmact, sources, utd_mhad
+from mmssl.data.recordings import Protocol, Recordings
 from mmssl.data.sources import dataset_name, default_folder, open_dataset, survey
 from mmssl.data.synthetic import generate
 from mmssl.errors import UserError
@@ -22,14 +23,18 @@ def no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def read_from(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, bool]]:
-    """Where the UTD-MHAD reader was sent to."""
+    """Where the readers of files were sent to."""
     calls: list[tuple[Path, bool]] = []
 
-    def read(folder: Path, *, skip_bad: bool) -> tuple[str, list[str]]:
-        calls.append((folder, skip_bad))
-        return "recordings", ["problem"]
+    def reader(name: str) -> Callable[..., tuple[str, list[str]]]:
+        def read(folder: Path, *, skip_bad: bool) -> tuple[str, list[str]]:
+            calls.append((folder, skip_bad))
+            return name, ["problem"]
 
-    monkeypatch.setattr(utd_mhad, "read", read)
+        return read
+
+    monkeypatch.setattr(utd_mhad, "read", reader("utd_mhad"))
+    monkeypatch.setattr(mmact, "read", reader("mmact"))
     return calls
 
 
@@ -60,9 +65,8 @@ def test_what_looks_like_a_file_must_be_one(tmp_path: Path, monkeypatch: pytest.
     ("name", "message"),
     [
         ("utd_mahd", "no data set 'utd_mahd'; did you mean utd_mhad.*or name a recordings file"),
-        ("zebra", "no data set 'zebra'; valid names: synthetic, utd_mhad"),
+        ("zebra", "no data set 'zebra'; valid names: synthetic, utd_mhad, mmact"),
         ("", "no data set ''"),
-        ("mmact", "mmact: this version has no reader for it yet"),
     ],
 )
 def test_other_names_are_refused(name: str, message: str) -> None:
@@ -72,7 +76,7 @@ def test_other_names_are_refused(name: str, message: str) -> None:
 
 
 def test_names_are_those_of_the_data_sets() -> None:
-    assert [dataset_name(name) for name in sources.NAMES] == ["synthetic", "utd_mhad"]
+    assert [dataset_name(name) for name in sources.NAMES] == ["synthetic", "utd_mhad", "mmact"]
     assert generate(subjects=1, trials=1).description.name == "synthetic"
     assert utd_mhad.DESCRIPTION.name == "utd_mhad"
 
@@ -81,9 +85,10 @@ def test_the_folder_given_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_from: list[tuple[Path, bool]]
 ) -> None:
     monkeypatch.setenv("MMSSL_DATA", str(tmp_path / "elsewhere"))
-    assert open_dataset("utd_mhad", tmp_path, skip_bad=True) == ("recordings", ["problem"])
-    open_dataset("utd_mhad")
-    assert read_from == [(tmp_path, True), (tmp_path / "elsewhere", False)]
+    for name in ("utd_mhad", "mmact"):
+        assert open_dataset(name, tmp_path, skip_bad=True) == (name, ["problem"])
+        open_dataset(name)
+    assert read_from == [(tmp_path, True), (tmp_path / "elsewhere", False)] * 2
 
 
 def test_the_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,8 +136,13 @@ def test_a_survey_names_what_most_others_have(small: Recordings) -> None:
 
 
 def test_a_survey_names_absent_subjects(small: Recordings) -> None:
-    found = survey(small.where(lambda row: row.subject in "13"))
+    half = small.where(lambda row: row.subject in "13")
+    found = survey(half)
     assert (found.subjects, found.absent_subjects) == (("1", "3"), ("2", "4"))
+    # Scenes are no subjects.
+    by_scene = {"cross_scene": Protocol(by="scene", train=("1",), test=("2",))}
+    described = half.description.model_copy(update={"protocols": by_scene})
+    assert survey(Recordings(described, half.rows, half.skeleton, half.imu)).absent_subjects == ()
 
 
 def utd_mhad_recordings(lacking: set[tuple[str, str, str]]) -> Recordings:

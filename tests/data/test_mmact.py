@@ -1,0 +1,503 @@
+import json
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mmssl.data.mmact import describe, read
+from mmssl.data.protocols import leave_one_subject_out, split
+from mmssl.data.recordings import Recordings
+from mmssl.encoders import build_encoders
+from mmssl.errors import UserError
+from mmssl.recipe import Data, Recipe
+from mmssl.transforms import Standardisation, augment_imu, augment_skeleton, prepare_imu, prepare_skeleton
+
+SENSORS = ("acc_phone", "acc_watch", "gyro", "orientation")
+MIDNIGHT = datetime(2018, 9, 20)
+Key = tuple[int, int, int, str]
+"""Subject, scene, session, action."""
+
+# Seconds of each sensor's samples: other starts, ends and rates; all four cover 0.03 to 1.99.
+SECONDS = {
+    "acc_phone": np.arange(0, 201) / 100,
+    "acc_watch": np.arange(3, 203) / 100,
+    "gyro": np.arange(0, 100) / 50 + 0.01,
+    "orientation": np.array([0.004, 0.3, 0.31, 0.8, 1.25, 1.6, 1.998]),
+}
+
+
+def stamp(seconds: float) -> str:
+    """As `str` writes a datetime: without a fraction where it is zero."""
+    moment = MIDNIGHT + timedelta(microseconds=round(seconds * 1e6))
+    return moment.strftime("%Y%m%d_%H:%M:%S") + (moment.strftime(".%f") if moment.microsecond else "")
+
+
+def slopes(key: Key) -> np.ndarray:
+    """Offsets and slopes of the 12 channels: straight lines, which interpolation must not change."""
+    subject, scene, session, action = key
+    return np.random.default_rng([subject, scene, session, *action.encode()]).uniform(-100, 100, (2, 12))
+
+
+def lines(sensor: str, key: Key) -> list[str]:
+    offset, slope = slopes(key)[:, 3 * SENSORS.index(sensor) :][:, :3]
+    values = offset + SECONDS[sensor][:, None] * slope
+    if sensor == "orientation":
+        values = (values + 180) % 360 - 180
+    rows = zip(SECONDS[sensor], values.tolist(), strict=True)
+    return [",".join([stamp(seconds), *map(repr, numbers)]) for seconds, numbers in rows]
+
+
+def body(key: Key, frames: int) -> np.ndarray:
+    """(frames, 51), everything seen."""
+    keypoints = np.random.default_rng([*key[:3], *key[3].encode(), 1]).uniform(1, 1000, (frames, 17, 3))
+    keypoints[..., 2] = 0.5 + keypoints[..., 2] / 2500
+    return keypoints.reshape(frames, 51)
+
+
+def poses(*people: np.ndarray, start: int = 1) -> dict[str, dict[str, list[float]]]:
+    """Frames in an order that is not theirs."""
+    frames = [
+        (str(start + i), {"person1": one.tolist(), "person2": other.tolist() if other is not None else []})
+        for i, (one, other) in enumerate(zip(people[0], people[1] if len(people) > 1 else [None] * 99, strict=False))
+    ]
+    return dict(frames[::-1])
+
+
+def write(
+    folder: Path,
+    *keys: Key,
+    sensors: str = "",
+    suffix: str = "_clip",
+    pose: str = "pose/cross_view/trainval",
+    camera: int = 1,
+    header: bool = False,
+    name: Callable[[str], str] = str,
+) -> Path:
+    for key in keys:
+        subject, scene, session, action = key
+        clip = f"scene{scene}/session{session}/{name(action)}"
+        for sensor in SENSORS:
+            axes = "azimuth,pitch,roll" if sensor == "orientation" else "x,y,z"
+            first = [f"time,{axes}"] if header else []
+            put(folder / sensors / f"{sensor}{suffix}/subject{subject}/{clip}.csv", [*first, *lines(sensor, key)])
+        frames = poses(body(key, 12))
+        put(folder / pose / f"subject{subject}/cam{camera}/{clip}.json", frames)
+    return folder
+
+
+def put(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, list):
+        content = "\n".join(content) + "\n"
+    path.write_bytes(
+        content
+        if isinstance(content, bytes)
+        else (content if isinstance(content, str) else json.dumps(content)).encode()
+    )
+
+
+KEYS: tuple[Key, ...] = (
+    (1, 1, 1, "walking"),
+    (1, 3, 2, "using_phone"),
+    (2, 3, 1, "talking_on_phone"),
+    (10, 2, 5, "fall"),
+    (17, 4, 1, "using_phone"),
+)
+
+
+def assert_is_what_was_written(recordings: Recordings, keys: tuple[Key, ...] = KEYS) -> None:
+    assert [(r.subject, r.scene, r.session, r.label) for r in recordings.rows] == [
+        (str(subject), str(scene), str(session), action) for subject, scene, session, action in keys
+    ]
+    seconds = 0.03 + np.arange(197) / 100
+    for skeleton, imu, key in zip(recordings.skeleton, recordings.imu, keys, strict=True):
+        offset, slope = slopes(key)
+        assert imu.shape == (197, 12)
+        straight = offset + seconds[:, None] * slope
+        straight[:, 9:] -= 360 * np.round(straight[0, 9:] / 360)
+        np.testing.assert_allclose(imu, straight, rtol=0, atol=1e-4)
+        assert skeleton.shape == (12, 17, 2)
+        np.testing.assert_allclose(skeleton, body(key, 12).reshape(12, 17, 3)[..., :2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sensors", ["", "sensor", "sensors", "Sensor_trimmed", "a/b c", "sensor/acc_phone_clip/subject1"]
+)
+@pytest.mark.parametrize("header", [False, True])
+def test_sensors_in_any_folder_with_or_without_header(tmp_path: Path, sensors: str, header: bool) -> None:
+    recordings, skipped = read(write(tmp_path, *KEYS, sensors=sensors, header=header))
+    assert skipped == []
+    assert_is_what_was_written(recordings)
+
+
+def test_names_of_folders_and_actions_are_lenient(tmp_path: Path) -> None:
+    write(tmp_path, *KEYS, suffix="", pose="", name=lambda action: f" {action.title()}  ")
+    put(tmp_path / "__MACOSX/acc_phone/subject1/scene1/session1/._walking.csv", "Mac OS X")
+    put(tmp_path / "acc_phone/notes.csv", "none")
+    recordings, skipped = read(tmp_path)
+    assert skipped == []
+    assert_is_what_was_written(recordings)
+
+
+def test_a_camera_is_chosen(tmp_path: Path) -> None:
+    write(tmp_path, KEYS[0], camera=1)
+    write(tmp_path, KEYS[0], camera=4)
+    put(tmp_path / "pose/cross_view/trainval/subject1/cam4/scene1/session1/walking.json", poses(body(KEYS[1], 5)))
+    assert [len(skeleton) for skeleton in read(tmp_path)[0].skeleton] == [12]
+    assert [len(skeleton) for skeleton in read(tmp_path, camera=4)[0].skeleton] == [5]
+    with pytest.raises(UserError, match=r"no pose files of camera 2: .*/cam2/.*there are cameras 1, 4"):
+        read(tmp_path, camera=2)
+
+
+def test_classes_at_the_desk(tmp_path: Path) -> None:
+    write(tmp_path, *KEYS)
+    labels = {classes: [row.label for row in read(tmp_path, classes=classes)[0].rows] for classes in (35, 36, 37)}
+    assert labels[35] == ["walking", "using_phone", "talking_on_phone", "fall", "using_phone"]
+    assert labels[36] == ["walking", "using_phone_at_desk", "talking_on_phone", "fall", "using_phone"]
+    assert labels[37] == ["walking", "using_phone_at_desk", "talking_on_phone_at_desk", "fall", "using_phone"]
+    for classes in (35, 36, 37):
+        description = describe(classes)
+        assert (len(description.classes), description.name) == (classes, f"mmact_{classes}")
+        # A class keeps its index.
+        assert description.classes[:35] == describe().classes
+    with pytest.raises(UserError, match="35, 36 or 37 classes, not 34"):
+        read(tmp_path, classes=34)
+
+
+def sensor_files(folder: Path, **content: list[str]) -> None:
+    for sensor, rows in content.items():
+        put(folder / f"{sensor}_clip/subject1/scene1/session1/walking.csv", rows)
+
+
+def test_sensors_are_aligned_on_their_stamps(tmp_path: Path) -> None:
+    write(tmp_path, KEYS[0])
+    sensor_files(
+        tmp_path,
+        acc_phone=["20180920_10:00:00,0,1,2", "20180920_10:00:01,100,1,4"],
+        acc_watch=["20180920_10:00:00.5,10,0,0", "20180920_10:00:02.000,40,0,0"],
+        gyro=["20180920_09:59:59,-1,5,5", "20180920_10:00:01.500000,4,5,5"],
+        orientation=["20180920_10:00:00.25,350,-170,-80", "20180920_10:00:01.25,10,170,80"],
+    )
+    [imu] = read(tmp_path)[0].imu
+    # From 0.5 s, where the watch starts, to 1 s, where the phone ends.
+    assert imu.shape == (51, 12)
+    for row, expected in (
+        (0, [50, 1, 3, 10, 0, 0, 2, 5, 5, -5, -175, -40]),
+        (25, [75, 1, 3.5, 15, 0, 0, 2.5, 5, 5, 0, -180, 0]),
+        (50, [100, 1, 4, 20, 0, 0, 3, 5, 5, 5, -185, 40]),
+    ):
+        np.testing.assert_allclose(imu[row], expected, rtol=1e-6)
+
+
+def test_the_order_of_the_rows_and_repeated_stamps_do_not_matter(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    write(tmp_path, KEYS[0])
+    for sensor in SENSORS:
+        rows = lines(sensor, KEYS[0])
+        repeated = [f"{row.split(',')[0]},7,-7,7" for row in rows[::2]]
+        sensor_files(tmp_path, **{sensor: [rows[i] for i in rng.permutation(len(rows))] + repeated})
+    recordings, _ = read(tmp_path)
+    assert_is_what_was_written(recordings, KEYS[:1])
+
+
+def test_angles_do_not_depend_on_where_they_wrap(tmp_path: Path) -> None:
+    write(tmp_path, KEYS[0])
+    seconds = np.arange(0, 210) / 100
+    # Two turns and back, nowhere faster than 40 degrees a sample.
+    path = 150 + 720 * np.sin(np.pi * seconds / 2)[:, None] * np.array([1, -1, 0.5])
+    for low in (-180, 0, -360):
+        wrapped = (path - low) % 360 + low
+        rows = [f"{stamp(s)},{a!r},{b!r},{c!r}" for s, (a, b, c) in zip(seconds, wrapped.tolist(), strict=True)]
+        sensor_files(tmp_path, orientation=rows)
+        [imu] = read(tmp_path)[0].imu
+        expected = path[3:200]
+        expected = expected - 360 * np.round(expected[0] / 360)
+        np.testing.assert_allclose(imu[:, 9:], expected, atol=1e-3)
+        assert (np.abs(imu[0, 9:]) <= 180).all()
+
+
+def one_clip(folder: Path, frames: Any) -> Path:
+    write(folder, KEYS[0])
+    put(folder / "pose/cross_view/trainval/subject1/cam1/scene1/session1/walking.json", frames)
+    return folder
+
+
+def test_one_person_is_taken_throughout(tmp_path: Path) -> None:
+    faint, clear = body(KEYS[0], 10), body(KEYS[1], 10)
+    faint[:, 2::3] *= 0.6
+    # In the first frame the other is clearer.
+    faint[0, 2::3] = 1
+    for people in ((faint, clear), (clear, faint)):
+        [skeleton] = read(one_clip(tmp_path, poses(*people)))[0].skeleton
+        np.testing.assert_allclose(skeleton, clear.reshape(10, 17, 3)[..., :2], rtol=1e-6)
+
+    # Equal: person1.
+    faint[:, 2::3] = clear[:, 2::3]
+    [skeleton] = read(one_clip(tmp_path, poses(faint, clear)))[0].skeleton
+    np.testing.assert_allclose(skeleton, faint.reshape(10, 17, 3)[..., :2], rtol=1e-6)
+
+
+def test_person1_may_be_empty(tmp_path: Path) -> None:
+    person = body(KEYS[0], 4)
+    frames = {str(i): {"person1": [], "person2": keypoints.tolist()} for i, keypoints in enumerate(person)}
+    [skeleton] = read(one_clip(tmp_path, frames))[0].skeleton
+    np.testing.assert_allclose(skeleton, person.reshape(4, 17, 3)[..., :2], rtol=1e-6)
+
+
+def test_frames_come_in_numeric_order_and_gaps_are_filled(tmp_path: Path) -> None:
+    person = body(KEYS[0], 3)
+    person[:, 0] = 10, 30, 90
+    frames = {
+        name: {"person1": keypoints.tolist(), "person2": []} for name, keypoints in zip("829", person, strict=True)
+    }
+    frames["10"] = frames.pop("9")
+    [skeleton] = read(one_clip(tmp_path, frames))[0].skeleton
+    # Frames 2, 8 and 10 show it at 30, 10 and 90.
+    np.testing.assert_allclose(
+        skeleton[:, 0, 0], [30, 30 - 20 / 6, 30 - 40 / 6, 20, 30 - 80 / 6, 30 - 100 / 6, 10, 50, 90]
+    )
+
+
+def test_joints_not_seen_are_filled_over_time(tmp_path: Path) -> None:
+    joints = describe().joints
+    nose, left_hip, left_ear = (joints.index(joint) for joint in ("nose", "left_hip", "left_ear"))
+    person = body(KEYS[0], 6).reshape(6, 17, 3)
+    person[[0, 2, 3, 5], nose] = 0
+    person[1, nose], person[4, nose] = (100, 10, 0.9), (400, 70, 0.1)
+    person[0, left_hip] = 0
+    person[:, left_ear, 2] = 0
+    frames = poses(person.reshape(6, 51))
+    frames["7"] = {"person1": [], "person2": []}
+    [skeleton] = read(one_clip(tmp_path, frames))[0].skeleton
+    np.testing.assert_allclose(skeleton[:, nose, 0], [100, 100, 200, 300, 400, 400, 400])
+    np.testing.assert_allclose(skeleton[:, nose, 1], [10, 10, 30, 50, 70, 70, 70])
+    np.testing.assert_allclose(skeleton[0, left_hip], person[1, left_hip, :2], rtol=1e-6)
+    np.testing.assert_array_equal(skeleton[:, left_ear], skeleton[:, left_hip])
+
+
+def without(joint: str) -> dict[str, Any]:
+    person = body(KEYS[0], 3)
+    person[:, 3 * describe().joints.index(joint) + 2] = 0
+    return poses(person)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "Invalid JSON: EOF"),
+        (b'{"1": {"person1": [1, 2', "Invalid JSON: EOF"),
+        ({}, "no frames"),
+        ({"1": {}}, "nobody is in any frame"),
+        ({"1": {"person1": [], "person2": []}}, "left_hip, left_shoulder never seen"),
+        (without("left_hip"), "left_hip never seen"),
+        (without("left_shoulder"), "left_shoulder never seen"),
+        ({"1": {"person1": [1.0] * 50, "person2": []}}, "frame 1: person1 has 50 numbers, expected 51 or none"),
+        ({"1": {"person1": [float("nan")] * 51}}, "51 numbers are not finite"),
+        ({"1": {"person1": [1e300] * 51}}, "34 values that are not finite"),
+        ({"1": {"person1": [5.0] * 51}}, "joints left_shoulder and left_hip coincide in the first frame"),
+        ({"one": {"person1": []}}, "one"),
+        ({"-1": {"person1": []}}, "greater than or equal to 0"),
+        ({"9" * 30: {"person1": []}}, "less than 2147483648"),
+        ({"1": {"person1": []}, "1000000": {"person1": []}}, "frames 1 to 1000000 are too many"),
+        ({"1": {"person1": None}}, "1: person1: Input should be a valid array"),
+        ({"1": {"person1": ["left"] * 51}}, "1: person1: 0: Input should be a valid number"),
+        ([1, 2], "Input should be an object"),
+    ],
+)
+def test_faults_of_a_pose_file(tmp_path: Path, content: Any, fault: str) -> None:
+    write(tmp_path, *KEYS[1:])
+    if isinstance(content, list):
+        content = json.dumps(content)
+    recordings, [found] = read(one_clip(tmp_path, content), skip_bad=True)
+    assert len(recordings) == len(KEYS) - 1
+    assert found.startswith("pose/cross_view/trainval/subject1/cam1/scene1/session1/walking.json: ")
+    assert fault in found
+    assert "\n" not in found
+
+
+GOOD = "20180920_00:00:01.5,1,2,3\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", "empty"),
+        ("\n \n", "empty"),
+        ("time,x,y,z\n", "no samples"),
+        ("time,x,z,y\n" + GOOD, "header is 'time,x,z,y', expected time,x,y,z or none"),
+        ("time,azimuth,pitch,roll\n" + GOOD, "header is 'time,azimuth,pitch,roll', expected time,x,y,z or none"),
+        (GOOD + "20180920_00:00:02.5,1,2\n", "Row #2: Expected 4 columns, got 3"),
+        (GOOD + "20180920_00:00:02.5,1,2,3,4\n", "Row #2: Expected 4 columns, got 5"),
+        (GOOD + "20180920_00:00:02.5,1,,3\n", "Row #2: CSV conversion error to double: invalid value ''"),
+        (GOOD + "20180920_00:00:02.5,1,2,three\n", "invalid value 'three'"),
+        (GOOD + "20180920_00:00:02.5,1,nan,inf\n", "row 2 has values that are not finite (1 such rows)"),
+        (GOOD + "20180920_00:00:02.5,1,1e300,2\n" + GOOD, "values that are not finite"),
+        (GOOD + "2018-09-20 00:00:02,1,2,3\n", "row 2: '2018-09-20 00:00:02' is no time like 20180920_15:04:05.678"),
+        (GOOD + "20180231_00:00:02.5,1,2,3\n", "row 2: '20180231_00:00:02.5' is no time"),
+        (GOOD + "20180920_00:00:02.5+09:00,1,2,3\n", "is no time"),
+        (b"\xff\xfe\x00\x01", "Row #1: Expected 4 columns, got 1"),
+        (GOOD.encode() + b"\xff,1,2,3\n", "invalid UTF8 data"),
+        (GOOD + "20180921_00:00:02.5,1,2,3\n", ""),
+    ],
+)
+def test_faults_of_a_sensor_file(tmp_path: Path, content: str | bytes, fault: str) -> None:
+    write(tmp_path, *KEYS)
+    put(tmp_path / "gyro_clip/subject1/scene1/session1/walking.csv", content)
+    recordings, skipped = read(tmp_path, skip_bad=True)
+    if not fault:
+        assert skipped == []
+        return
+    [found] = skipped
+    assert len(recordings) == len(KEYS) - 1
+    assert fault in found
+    assert "\n" not in found
+    key = "subject1_scene1_session1_walking: " if "1e300" in str(content) else ""
+    assert found.startswith(key or "gyro_clip/subject1/scene1/session1/walking.csv: ")
+
+
+def test_sensors_must_share_a_plausible_time(tmp_path: Path) -> None:
+    write(tmp_path, *KEYS)
+    sensor_files(tmp_path, gyro=["20180920_00:00:05,1,2,3", "20180920_00:00:07,1,2,3"])
+    with pytest.raises(UserError) as error:
+        read(tmp_path)
+    assert str(error.value).endswith(
+        "  subject1_scene1_session1_walking: the sensors have no time in common: "
+        "gyro starts 3.002 s after orientation ends"
+    )
+    sensor_files(tmp_path, **{sensor: ["20180920_00:00:00,1,2,3", "20190920_00:00:00,1,2,3"] for sensor in SENSORS})
+    _, [fault] = read(tmp_path, skip_bad=True)
+    assert "31536000 s in common, too long for a clip" in fault
+
+
+def test_every_fault_is_reported_in_one_message(tmp_path: Path) -> None:
+    write(tmp_path, *KEYS, *((3, 1, session, "walking") for session in (1, 2, 3, 4)))
+    sensors, pose = (
+        tmp_path / "acc_watch_clip/subject3/scene1",
+        tmp_path / "pose/cross_view/trainval/subject3/cam1/scene1",
+    )
+    (sensors / "session1/walking.csv").unlink()
+    put(tmp_path / "gyro_clip/subject3/scene1/session1/walking.csv", "")
+    (pose / "session2/walking.json").unlink()
+    shutil.copy(sensors / "session3/walking.csv", sensors / "session3/Walking .csv")
+    shutil.copy(sensors / "session3/walking.csv", sensors / "session3/walkin.csv")
+    for place in ("subject21/scene1/session1", "subject1/scene5/session1", "subject1/scene1/session0"):
+        put(tmp_path / f"acc_watch_clip/{place}/walking.csv", GOOD)
+
+    with pytest.raises(UserError) as error:
+        read(tmp_path)
+    limits = "the data set has no such recording: subjects 1 to 20, scenes 1 to 4, sessions 1 to 5"
+    expected = [
+        f"acc_watch_clip/subject1/scene1/session0/walking.csv: {limits}",
+        f"acc_watch_clip/subject1/scene5/session1/walking.csv: {limits}",
+        f"acc_watch_clip/subject21/scene1/session1/walking.csv: {limits}",
+        "acc_watch_clip/subject3/scene1/session3/walkin.csv: no action 'walkin'; did you mean walking",
+        "subject3_scene1_session1_walking: no acc_watch file, though acc_phone_clip/subject3/scene1/session1/",
+        "gyro_clip/subject3/scene1/session1/walking.csv: empty",
+        "subject3_scene1_session2_walking: no pose file, though acc_phone_clip/subject3/scene1/session2/walking.csv",
+        "subject3_scene1_session3_walking: 2 acc_watch files: acc_watch_clip/subject3/scene1/session3/Walking .csv, "
+        "acc_watch_clip/subject3/scene1/session3/walking.csv",
+    ]
+    first, *found = str(error.value).splitlines()
+    assert first.startswith(f"{tmp_path}: {len(expected)} faults in the files; mend them, or leave")
+    for fault in expected:
+        [_] = [line for line in found if line.strip().startswith(fault)]
+    recordings, skipped = read(tmp_path, skip_bad=True)
+    assert skipped == [line.strip() for line in found]
+    assert [row.recording_id for row in recordings.rows] == [
+        "subject{}_scene{}_session{}_{}".format(*key) for key in sorted([*KEYS, (3, 1, 4, "walking")])
+    ]
+
+
+def test_nothing_to_read_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder; MMAct is given on request only"):
+        read(tmp_path / "absent")
+    with pytest.raises(UserError, match=r"no acc_phone files: .*acc_phone_clip/subject1/.*unpack"):
+        read(tmp_path)
+    write(tmp_path, KEYS[0])
+    put(tmp_path / "gyro_clip/subject1/scene1/session1/walking.csv", "")
+    with pytest.raises(UserError, match="no recording is whole"):
+        read(tmp_path, skip_bad=True)
+    shutil.rmtree(tmp_path / "pose")
+    with pytest.raises(UserError, match=r"no pose files of camera 1: .*unpack"):
+        read(tmp_path)
+
+
+def test_the_description_fits_the_data() -> None:
+    description = describe()
+    assert len(set(description.classes)) == 35
+    # COCO's order: the left of each pair comes first.
+    pairs = [(a, b) for a, b in zip(description.joints[1::2], description.joints[2::2], strict=True)]
+    assert [a.removeprefix("left_") for a, _ in pairs] == [
+        *("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    ]
+    assert all(b == a.replace("left", "right") for a, b in pairs)
+    assert description.joints[0] == "nose"
+    units = dict(zip(description.imu_channels, description.imu_units, strict=True))
+    assert list(units.items())[::3] == [
+        ("acc_phone_x", "m/s^2"),
+        ("acc_watch_x", "m/s^2"),
+        ("gyro_x", "rad/s"),
+        ("orientation_azimuth", "deg"),
+    ]
+
+
+def test_protocols_across_subjects_scenes_and_sessions(tmp_path: Path) -> None:
+    keys = [
+        (subject, scene, session, "walking")
+        for subject in (*range(1, 17), 20)
+        for scene, session in ((1, 1), (2, 1), (3, 5), (4, 2))
+    ]
+    write(tmp_path, keys[0])
+    [row], *arrays = (part[:1] for part in (read(tmp_path)[0].rows, read(tmp_path)[0].skeleton, read(tmp_path)[0].imu))
+    rows = [
+        row.model_copy(
+            update={"recording_id": str(i), "subject": str(subject), "scene": str(scene), "session": str(session)}
+        )
+        for i, (subject, scene, session, _) in enumerate(keys)
+    ]
+    recordings = Recordings(describe(), rows, list(arrays[0]) * len(rows), list(arrays[1]) * len(rows))
+    for protocol, tests in (
+        ("cross_subject", lambda key: key[0] > 16),
+        ("cross_scene", lambda key: key[1] == 2),
+        ("cross_session", lambda key: key[2] == 5),
+    ):
+        parts = split(recordings, Data(protocol=protocol, validation_subjects=["3"]))
+        assert parts.test.tolist() == [i for i, key in enumerate(keys) if tests(key)]
+        assert parts.validation.tolist() == [i for i, key in enumerate(keys) if not tests(key) and key[0] == 3]
+        assert parts.train.tolist() == [i for i, key in enumerate(keys) if not tests(key) and key[0] != 3]
+    assert len(leave_one_subject_out(recordings, Data(protocol="cross_scene"))) == 17
+
+
+def test_recordings_are_prepared_augmented_and_encoded(tmp_path: Path) -> None:
+    recordings, _ = read(write(tmp_path, *KEYS))
+    description = recordings.description
+    root = description.joints.index(description.root_joint)
+    one, other = (description.joints.index(joint) for joint in description.scale_joints)
+    skeleton = prepare_skeleton(recordings.skeleton, 20, root, (one, other))
+    np.testing.assert_array_equal(skeleton[:, 0, root], 0)
+    np.testing.assert_allclose(np.linalg.norm(skeleton[:, 0, one] - skeleton[:, 0, other], axis=-1), 1, rtol=1e-6)
+    imu = prepare_imu(recordings.imu, 20)
+    imu = Standardisation.fit(imu).apply(imu)
+
+    knobs = {
+        f"augment.{m}.{kind}.probability": 1 for m in ("skeleton", "imu") for kind in ("rotate", "scale", "jitter")
+    }
+    recipe = Recipe().with_knobs({"data.steps": 20, **knobs})
+    index = {channel: i for i, channel in enumerate(description.imu_channels)}
+    triads = [[(index[x], index[y], index[z]) for x, y, z in sensor] for sensor in description.imu_sensors]
+    generator = torch.Generator().manual_seed(0)
+    batch = {
+        "skeleton": augment_skeleton(torch.from_numpy(skeleton), recipe.augment.skeleton, generator),
+        "imu": augment_imu(torch.from_numpy(imu), recipe.augment.imu, generator, triads),
+    }
+    encoders = build_encoders(recipe, len(description.joints), len(description.coordinates), len(index))
+    for modality, encoder in encoders.items():
+        features = encoder(batch[modality])
+        assert features.shape == (len(KEYS), encoder.width)
+        assert torch.isfinite(features).all()
+        assert len(features.unique(dim=0)) == len(KEYS)
