@@ -48,13 +48,15 @@ def main(arguments: list[str]) -> int:
     else:
         sys.stderr.write(USAGE)
         return 2
+    # The user's paths hold where the user is; the checks look at the checkout.
+    folder = None if command in ("demo", "run") else ROOT
     uv = find_uv()
     if uv is None:
         return 2
     if command == "sync":
-        return call([uv, "sync", "--locked", "--python", sys.executable, *rest])
+        return call([uv, "sync", "--locked", "--python", sys.executable, *rest], folder)
     for step in steps:
-        code = call([uv, "run", "--locked", "--python", sys.executable, *step])
+        code = call([uv, "run", "--project", str(ROOT), "--locked", "--python", sys.executable, *step], folder)
         if code != 0:
             return code
     return 0
@@ -68,8 +70,8 @@ def demo(arguments: list[str]) -> list[list[str]]:
     options.add_argument("--storage", default=os.environ.get("MMSSL_STORAGE", "studies"))
     options.add_argument("--data")
     chosen, others = options.parse_known_args(arguments)
-    folder = ROOT / chosen.storage
-    free = (name for name in map("demo_{}".format, itertools.count(1)) if not (folder / name).exists())
+    names = map("demo_{}".format, itertools.count(1))
+    free = (name for name in names if not (Path(chosen.storage).expanduser() / name).exists())
     name = chosen.name or next(free)
     where = ["--storage", chosen.storage, *(["--data", chosen.data] if chosen.data else [])]
     return [
@@ -92,18 +94,18 @@ def find_uv() -> str | None:
         return None
     quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--root-user-action=ignore"]
     pip = [sys.executable, "-m", "pip", "install", *quiet, "--only-binary=uv", "--target", str(folder), f"uv=={UV}"]
-    if call(pip) != 0:
+    if call(pip, ROOT) != 0:
         sys.stderr.write(f"start.py could not get uv {UV} (see above). Install it: https://docs.astral.sh/uv\n")
         return None
     return shutil.which("uv", path=folder / "bin")
 
 
-def call(command: list[str]) -> int:
-    """Run a command at the repository's top, and wait for it even when interrupted; its exit code as a shell has it."""
+def call(command: list[str], folder: Path | None) -> int:
+    """Run a command in a folder (None: here) and wait for it, interrupted or not; its exit code as a shell has it."""
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
     # Another environment that happens to be active is none of uv's business here.
     environment.pop("VIRTUAL_ENV", None)
-    with subprocess.Popen(command, cwd=ROOT, env=environment) as child:
+    with subprocess.Popen(command, cwd=folder, env=environment) as child:
         try:
             code = child.wait()
         except KeyboardInterrupt:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,18 +33,33 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at recordings, or fetch them.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+
+def _path(word: str | Path) -> Path:
+    """A shell leaves the ~ of --data=~/x as it is."""
+    try:
+        return Path(word).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{word}: there is no such user") from error
+
+
 DatasetOption = Annotated[
     str, typer.Option("--dataset", help="synthetic, utd_mhad, or a recordings file (.parquet).", metavar="NAME|FILE")
 ]
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--data", help="Folder of the data set. Default: $MMSSL_DATA, else a folder of the user's.", metavar="DIR"
+        "--data",
+        help="Folder of the data set. Default: $MMSSL_DATA, else a folder of the user's.",
+        metavar="DIR",
+        parser=_path,
     ),
 ]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Go on without faulty recordings.")]
 StorageOption = Annotated[
-    Path, typer.Option("--storage", envvar="MMSSL_STORAGE", help="Folder in which studies lie.", metavar="ROOT")
+    Path,
+    typer.Option(
+        "--storage", envvar="MMSSL_STORAGE", help="Folder in which studies lie.", metavar="ROOT", parser=_path
+    ),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Change a knob of the recipe; repeatable.", metavar="KNOB=VALUE")
@@ -79,9 +96,14 @@ def launch(
     from mmssl.search import space as spaces
     from mmssl.search.store import Study
 
+    cpus = os.cpu_count() or 1
+    if cpus_per_trial > cpus:
+        raise UserError(f"--cpus-per-trial {cpus_per_trial:g}: there are {cpus} CPUs; ask for no more")
     searched = spaces.load(space)
     taken = {**dict.fromkeys(searched.grid, "the space searches it; take it out of its grid"), **spaces.SET_BY_STUDY}
-    base = _recipe(dataset, {**searched.fixed, **_settings(settings, taken)})
+    fixed = {**searched.fixed, **_settings(settings, taken)}
+    base = _recipe(dataset, fixed)
+    searched = searched.model_copy(update={"fixed": {knob: base.knobs()[knob] for knob in fixed}})
     points = searched.points(base)
     recordings, skipped = _open(dataset, data, skip_bad, quiet=as_json)
     plan = _plan(
@@ -97,6 +119,7 @@ def resume(
     study: StudyArgument = None,
     data: DataOption = None,
     storage: StorageOption = STORAGE,
+    retry: Annotated[bool, typer.Option("--retry", help="Also run the trials that FAILED once more.")] = False,
     cpus_per_trial: CpusOption = 1.0,
     gpus_per_trial: GpusOption = None,
     max_concurrent: ConcurrentOption = None,
@@ -111,7 +134,7 @@ def resume(
     found = find(storage, study)
     plan = found.plan()
     recordings = _recordings_of(plan, data)
-    _run(found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json)
+    _run(found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=retry)
 
 
 @app.command()
@@ -120,7 +143,9 @@ def run(
     data: DataOption = None,
     skip_bad: SkipOption = False,
     settings: SetOption = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write the trained encoders to.", metavar="DIR")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write the trained encoders to.", metavar="DIR", parser=_path)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one recipe in this process, without a study.
@@ -136,15 +161,20 @@ def run(
     if not recipe.data.validation_subjects:
         trained, _ = sides(recordings, recipe.data)
         recipe = recipe.with_knobs({"data.validation_subjects": [trained[-1]]})
-    if out is not None and out.exists() and any(out.iterdir()):
-        raise UserError(f"{out}: not empty; choose another place with --out")
     parts = split(recordings, recipe.data)
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            empty = not any(out.iterdir())
+        except OSError as error:
+            raise UserError(f"{out}: no folder to write to ({error.strerror}); choose another with --out") from error
+        if not empty:
+            raise UserError(f"{out}: not empty; choose another place with --out")
     from mmssl.training import train
 
     with _epochs(recipe, "training") as on_epoch:
         outcome = train(recipe, recordings, on_epoch=on_epoch)
     if out is not None and outcome.model is not None:
-        out.mkdir(parents=True, exist_ok=True)
         for file, content in outcome.model.files(metrics=outcome.metrics).items():
             (out / file).write_bytes(content)
     if as_json:
@@ -153,7 +183,7 @@ def run(
         )
     else:
         _say(_sides(parts.train_subjects, parts.validation_subjects, parts.test_subjects))
-        _say(f"{outcome.status} {outcome.cause}")
+        _say(f"{outcome.status} {outcome.cause}".rstrip())
         for metric, value in outcome.metrics.items():
             _say(f"  {metric:<32}{value:.4f}")
         if out is not None and outcome.model is not None:
@@ -177,6 +207,8 @@ def results(
     from mmssl.search.results import points, ranked
     from mmssl.search.store import find
 
+    if as_json and as_csv:
+        raise UserError("--json and --csv: choose one of them")
     found = find(storage, study)
     plan = found.plan()
     metric = _metric(metric or plan.space.metric)
@@ -200,7 +232,9 @@ def best(
     storage: StorageOption = STORAGE,
     export: Annotated[bool, typer.Option("--export", help="Write the best point's encoders to a folder.")] = False,
     refit: Annotated[bool, typer.Option("--refit", help="Export encoders retrained on all training subjects.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Where to export. Default: inside the study.", metavar="DIR")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to export. Default: inside the study.", metavar="DIR", parser=_path)
+    ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -258,13 +292,13 @@ def best(
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="An exported folder.", metavar="EXPORT")],
+    folder: Annotated[Path, typer.Argument(help="An exported folder.", metavar="EXPORT", parser=_path)],
     dataset: DatasetOption,
     data: DataOption = None,
     skip_bad: SkipOption = False,
     subjects: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     features: Annotated[
-        Path | None, typer.Option(help="Also write the features, as safetensors.", metavar="FILE")
+        Path | None, typer.Option(help="Also write the features, as safetensors.", metavar="FILE", parser=_path)
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -272,6 +306,8 @@ def evaluate(
 
     Example: mmssl-tune evaluate encoders --dataset my_recordings.parquet --subjects 7
     """
+    if features is not None and not features.parent.is_dir():
+        raise UserError(f"--features {features}: there is no folder {features.parent}")
     recordings, _ = _open(dataset, data, skip_bad, quiet=True)
     if subjects:
         wanted = [subject.strip() for subject in subjects.split(",")]
@@ -283,17 +319,25 @@ def evaluate(
     from mmssl.training import scores
 
     model = load_encoders(folder)
-    if model.description.classes != recordings.description.classes:
+    ours, theirs = model.description.classes, recordings.description.classes
+    if ours != theirs:
+        unknown = [name for name in theirs if name not in ours]
+        absent = [name for name in ours if name not in theirs]
+        differ = [f"unknown to it: {_few(unknown)}"] * bool(unknown) + [f"not here: {_few(absent)}"] * bool(absent)
         raise UserError(
-            f"{dataset}: its {len(recordings.description.classes)} classes are not the "
-            f"{len(model.description.classes)} that the head was trained on"
+            f"{dataset}: its classes are not those that the head was trained on "
+            f"({'; '.join(differ) or 'the same in another order'})"
         )
     encoded = model.features(recordings)
     measured = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
     if features is not None:
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
-        save_file(encoded, features)
+        try:
+            save_file(encoded, features)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"--features {features}: cannot be written ({error})") from error
     if as_json:
         _print_json({"recordings": len(recordings), **measured})
     else:
@@ -404,7 +448,7 @@ def data_download(
             bar.update(tasks[file], completed=done, total=total)
 
         download_utd_mhad(folder, progress=progress)
-    _say(f"utd_mhad is in {folder}: mmssl-tune data info --dataset utd_mhad --data {folder}")
+    _say(f"utd_mhad is in {folder}: mmssl-tune data info --dataset utd_mhad --data {shlex.quote(str(folder))}")
 
 
 def _survey(found: "Survey") -> None:
@@ -438,6 +482,8 @@ def _run(
     gpus_per_trial: float | None,
     max_concurrent: int | None,
     as_json: bool,
+    *,
+    retry: bool = False,
 ) -> None:
     """Print the plan, run it with progress, print what came out, and exit by it."""
     from mmssl.search.results import points, ranked
@@ -446,12 +492,15 @@ def _run(
         _say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
         held_out = sorted({trial.fold for trial in plan.trials})
         _say(_sides(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, folds=True))
+        for note in _unseen(plan, recordings):
+            _say(f"note: {note}")
     out, err = _terminal(1), _terminal(2)  # Ray's own output goes to the log meanwhile.
-    with _trial_progress(err, plan) as watch:
+    with _trial_progress(err, plan, set(study.records(plan))) as watch:
         from mmssl.search.launch import Resources
         from mmssl.search.launch import run as run_plan
 
-        records = run_plan(study, plan, recordings, Resources(cpus_per_trial, gpus_per_trial, max_concurrent), watch)
+        resources = Resources(cpus_per_trial, gpus_per_trial, max_concurrent)
+        records = run_plan(study, plan, recordings, resources, watch, retry=retry)
     statuses = [record.status for record in records.values()]
     failed, left = statuses.count("FAILED"), len(plan.trials) - len(records)
     summary = ranked(points(plan, study.table(study.trials_path)))
@@ -479,7 +528,24 @@ def _run(
 
 def _at(study: "Study") -> str:
     root = study.folder.parent
-    return "" if root == STORAGE.absolute() else f" --storage {root}"
+    return "" if root == STORAGE.absolute() else f" --storage {shlex.quote(str(root))}"
+
+
+def _unseen(plan: "Plan", recordings: "Recordings") -> list[str]:
+    """What no trial of a fold can get right."""
+    from mmssl.data.protocols import split, unseen_classes
+
+    notes: list[str] = []
+    for held_out in dict.fromkeys(trial.held_out for trial in plan.trials):
+        parts = split(recordings, plan.base.with_knobs({"data.validation_subjects": list(held_out)}).data)
+        classes = unseen_classes(recordings, parts.validation, parts.train)
+        if classes:
+            notes.append(f"fold {parts.fold} validates on classes that no training recording shows: {_few(classes)}")
+    return notes
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _plan(
@@ -493,6 +559,7 @@ def _plan(
     skipped: list[str],
 ) -> "Plan":
     from mmssl.data.protocols import leave_one_subject_out, sides, split
+    from mmssl.data.sources import default_folder, recordings_file
     from mmssl.search.plan import Dataset, make_plan
 
     train, test = sides(recordings, base.data)
@@ -501,13 +568,15 @@ def _plan(
     )
     for held_out in folds:  # Before anything is written: a fold that cannot be, fails here.
         split(recordings, base.with_knobs({"data.validation_subjects": list(held_out)}).data)
+    file = recordings_file(dataset)
+    folder = None if file or dataset == "synthetic" else data or default_folder(dataset)
     return make_plan(
         name,
         searched,
         base,
         Dataset(
-            source=str(Path(dataset).absolute()) if Path(dataset).is_file() else dataset,
-            folder=str(data.absolute()) if data else None,
+            source=str(file.absolute()) if file else dataset,
+            folder=str(folder.absolute()) if folder else None,
             name=recordings.description.name,
             fingerprint=recordings.fingerprint,
             recordings=len(recordings),
@@ -551,10 +620,10 @@ def _recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
 
 def _recipe(dataset: str, knobs: dict[str, Any]) -> "Recipe":
     from mmssl.data.sources import dataset_name
-    from mmssl.recipe import MODALITIES, preset
+    from mmssl.recipe import Recipe, preset
 
-    modalities = knobs.get("data.modalities", MODALITIES)
-    return preset(dataset_name(dataset), tuple(modalities)).with_knobs(knobs)
+    modalities = Recipe().with_knobs(knobs).data.modalities
+    return preset(dataset_name(dataset), modalities).with_knobs(knobs)
 
 
 def _settings(settings: list[str] | None, taken: Mapping[str, str]) -> dict[str, Any]:
@@ -575,7 +644,7 @@ def _settings(settings: list[str] | None, taken: Mapping[str, str]) -> dict[str,
 def _free_name(storage: Path, space: str, dataset: str) -> str:
     from mmssl.data.sources import dataset_name
 
-    stem = f"{space}-{dataset_name(dataset)}"
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{space}-{dataset_name(dataset)}").lstrip("._-")[:80] or "study"
     number = 1
     while (storage.expanduser() / f"{stem}-{number}").exists():
         number += 1
@@ -601,7 +670,7 @@ def _sides(train: Sequence[str], validation: Sequence[str], test: Sequence[str],
 def _console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(stderr=stderr, highlight=False, soft_wrap=not (sys.stderr if stderr else sys.stdout).isatty())
 
 
 def _terminal(descriptor: int) -> "Console":
@@ -671,8 +740,8 @@ def _epochs(recipe: "Recipe", what: str) -> Generator[Any]:
 
 
 @contextmanager
-def _trial_progress(console: "Console", plan: "Plan") -> Generator[Any]:
-    """A bar on a terminal, a line per ended trial elsewhere."""
+def _trial_progress(console: "Console", plan: "Plan", ended: set[str]) -> Generator[Any]:
+    """A bar on a terminal, a line per ended trial elsewhere; `ended` are the ids of those that had ended before."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -684,7 +753,6 @@ def _trial_progress(console: "Console", plan: "Plan") -> Generator[Any]:
 
     from mmssl.search.plan import TERMINAL
 
-    ended: set[str] = set()
     running: set[str] = set()
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -693,7 +761,7 @@ def _trial_progress(console: "Console", plan: "Plan") -> Generator[Any]:
     # Not redirected: what Ray prints meanwhile belongs in the log, not above the bar.
     hidden = not console.is_terminal
     with Progress(*columns, console=console, disable=hidden, redirect_stdout=False, redirect_stderr=False) as bar:
-        task = bar.add_task("starting Ray", total=len(plan.trials))
+        task = bar.add_task("starting Ray", total=len(plan.trials), completed=len(ended))
 
         def watch(planned: Any, record: Any) -> None:
             if record.status not in TERMINAL:

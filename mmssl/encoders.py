@@ -6,8 +6,7 @@ Constructors run no data through the network: widths are arithmetic, and batch-n
 import torch
 from torch import Tensor, nn
 
-from mmssl.errors import UserError
-from mmssl.recipe import ImuEncoderKnobs, ProjectorKnobs, Recipe
+from mmssl.recipe import IMU_FEATURES, ImuEncoderKnobs, ProjectorKnobs, Recipe
 
 
 class ImuEncoder(nn.Module):
@@ -17,34 +16,25 @@ class ImuEncoder(nn.Module):
         channels: IMU channels.
         steps: time steps; every input has exactly these.
         knobs: the transformer's.
-
-    Raises:
-        UserError: the heads do not divide the transformer's width.
     """
 
-    FEATURES = 128
     positions: Tensor
 
     def __init__(self, channels: int, steps: int, knobs: ImuEncoderKnobs) -> None:
         super().__init__()
-        if self.FEATURES % knobs.heads:
-            right = " or ".join(str(n) for n in range(1, self.FEATURES + 1) if self.FEATURES % n == 0)
-            raise UserError(
-                f"encoder.imu.heads: {knobs.heads} does not divide the width {self.FEATURES}: choose {right}"
-            )
-        self.width = steps * self.FEATURES
+        self.width = steps * IMU_FEATURES
         self.convolutions = nn.Sequential(
             *_convolution_over_time(channels, 32),
             *_convolution_over_time(32, 64),
-            *_convolution_over_time(64, self.FEATURES),
+            *_convolution_over_time(64, IMU_FEATURES),
         )
-        self.register_buffer("positions", _sinusoids(steps, self.FEATURES), persistent=False)
+        self.register_buffer("positions", _sinusoids(steps, IMU_FEATURES), persistent=False)
         self.dropout = nn.Dropout(knobs.dropout)
         # Not nn.TransformerEncoder: it copies one layer, so that all layers would start from the same weights.
         self.transformer = nn.Sequential(
             *(
                 nn.TransformerEncoderLayer(
-                    self.FEATURES, knobs.heads, knobs.feedforward, knobs.dropout, batch_first=True
+                    IMU_FEATURES, knobs.heads, knobs.feedforward, knobs.dropout, batch_first=True
                 )
                 for _ in range(knobs.layers)
             )
@@ -169,11 +159,7 @@ def _linear_block(width_in: int, width_out: int) -> tuple[nn.Module, ...]:
 
 
 def build_encoders(recipe: Recipe, joints: int, coordinates: int, channels: int) -> nn.ModuleDict:
-    """The recipe's encoders by modality, in the recipe's order; each has a `width`.
-
-    Raises:
-        UserError: a knob of an encoder does not fit.
-    """
+    """The recipe's encoders by modality, in the recipe's order; each has a `width`."""
     steps = recipe.data.steps
     build = {
         "imu": lambda: ImuEncoder(channels, steps, recipe.encoder.imu),

@@ -5,9 +5,12 @@ class UserError(Exception):
     """Wrong input: the message says what is wrong, where, and what would be right."""
 
 
-def nearest(word: str, valid: list[str], n: int = 3) -> str:
-    """Name the valid words closest to a misspelt one, as the tail of an error message."""
+def nearest(word: str, valid: list[str], n: int = 3, most: int = 8) -> str:
+    """Name the valid words closest to a misspelt one, as the tail of an error message; of many, at most `most`."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, valid, n=n, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"valid names: {', '.join(valid)}"
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    shown = valid if len(valid) <= most else [*get_close_matches(word, valid, n=most, cutoff=0), "..."]
+    return f"valid names: {', '.join(shown)}"

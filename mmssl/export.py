@@ -1,5 +1,6 @@
 """The best encoders as a folder that another program loads, checked by loading it in another process."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -85,9 +86,10 @@ def export(
     Raises:
         UserError: the folder holds something else, or the exported encoders do not give the same in a new process.
     """
+    folder = (folder or study.exports_folder / f"{point.point_id}{'-refit' if refit else ''}").expanduser().absolute()
+    _may_replace(folder)
     trial = representative(plan, point)
     trained = _refitted(plan, trial, recordings, on_epoch) if refit else _kept(study, trial)
-    key = f"{trial.point_id}-refit" if refit else trial.trial_id
     if refit:
         checkpoint = (
             f"retrained on all training subjects ({', '.join(plan.dataset.train_subjects)}), seed {plan.space.seeds[0]}"
@@ -104,12 +106,13 @@ def export(
         metrics[f"{plan.space.metric}.std"] = point.std
     if not refit:
         metrics[plan.space.metric] = point.scores[trial.seed, trial.fold]
-    tested = _test(study, plan, trained, recordings, key)
+    # Compared on the processor, whose arithmetic the new process shares.
+    trained.encoders.cpu()
+    trained.head.cpu()
+    tested = _test(study, trained, recordings, checkpoint)
     if tested:
         metrics |= tested["metrics"]
 
-    folder = (folder or study.exports_folder / key).expanduser().absolute()
-    _may_replace(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
         beside = Path(scratch) / "export"
@@ -124,8 +127,9 @@ def export(
         for name, content in trained.files(**facts).items():
             (beside / name).write_bytes(content)
         (beside / CARD).write_text(_card(plan, point, trained, checkpoint, metrics, tested), encoding="utf-8")
-        held_out = recordings if refit else recordings.where(lambda row: row.subject in trial.held_out)
-        checked = _check_in_new_process(beside, trained, held_out, Path(scratch))
+        shown = plan.dataset.train_subjects if refit else trial.held_out
+        some = recordings.where(lambda row: row.subject in shown)
+        checked = _check_in_new_process(beside, trained, some, Path(scratch))
         if folder.exists():
             shutil.rmtree(folder)
         beside.rename(folder)
@@ -150,9 +154,10 @@ def _refitted(plan: Plan, trial: PlannedTrial, recordings: Recordings, on_epoch:
     return outcome.model
 
 
-def _test(study: Study, plan: Plan, model: Model, recordings: Recordings, key: str) -> dict[str, Any] | None:
-    """The checkpoint's test score, computed the first time it is asked for; None where no test subject is present."""
-    looks: dict[str, dict[str, Any]] = json.loads(study.tests_path.read_text()) if study.tests_path.exists() else {}
+def _test(study: Study, model: Model, recordings: Recordings, checkpoint: str) -> dict[str, Any] | None:
+    """The weights' test score, computed the first time it is asked for; None where no test subject is present."""
+    looks = _looks(study)
+    key = hashlib.sha256(model.files()[WEIGHTS]).hexdigest()[:16]
     if key not in looks:
         sides = split(recordings, model.recipe.data)
         if len(sides.test) == 0:
@@ -160,6 +165,7 @@ def _test(study: Study, plan: Plan, model: Model, recordings: Recordings, key: s
         _, metrics = score(model, Prepared.of(recordings, model.recipe), sides.test, "test")
         looks[key] = {
             "look": len(looks) + 1,
+            "checkpoint": checkpoint,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "metrics": metrics,
             "recordings": len(sides.test),
@@ -169,9 +175,23 @@ def _test(study: Study, plan: Plan, model: Model, recordings: Recordings, key: s
     return looks[key]
 
 
+def _looks(study: Study) -> dict[str, dict[str, Any]]:
+    """Each look at the test subjects, by the weights looked at."""
+    if not study.tests_path.exists():
+        return {}
+    try:
+        return json.loads(study.tests_path.read_bytes())
+    except ValueError as error:
+        raise UserError(
+            f"{study.tests_path}: damaged ({error}); how often the tests were looked at is not known"
+        ) from error
+
+
 def _may_replace(folder: Path) -> None:
     if not folder.exists():
         return
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is a file; choose another place with --out")
     strange = [path.name for path in folder.iterdir() if path.name not in (WEIGHTS, FACTS, CARD)]
     if strange or not (folder / FACTS).is_file():
         raise UserError(f"{folder}: exists and is not an export; choose another place with --out")

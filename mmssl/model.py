@@ -160,7 +160,7 @@ class Model:
             UserError: the contents are damaged or of another format.
         """
         try:
-            document = json.loads(files[FACTS])
+            document = dict(json.loads(files[FACTS]))
             if document.get("format") != FORMAT:
                 raise UserError(f"{where}: {FACTS} has format {document.get('format')!r}, expected {FORMAT!r}")
             model = cls.fresh(

@@ -6,6 +6,7 @@ action recognition", Front. Neurosci. 2023.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -26,6 +27,11 @@ from mmssl.errors import UserError, nearest
 Modality = Literal["imu", "skeleton"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
+IMU_FEATURES = 128
+"""Width of the IMU encoder's transformer."""
+# What a table's whole numbers and a tensor's sizes can hold with room to spare.
+MOST = 2**31 - 1
+
 Value = str | int | float | bool | None | list["Value"]
 
 
@@ -45,10 +51,17 @@ def _in_order(value: tuple[Modality, ...]) -> tuple[Modality, ...]:
     return tuple(sorted(value, key=MODALITIES.index))
 
 
+def _divides(value: int) -> int:
+    if IMU_FEATURES % value:
+        right = " or ".join(str(n) for n in range(1, IMU_FEATURES + 1) if IMU_FEATURES % n == 0)
+        raise ValueError(f"{value} does not divide the width {IMU_FEATURES}: choose {right}")
+    return value
+
+
 Probability = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
 Weight = Annotated[float, BeforeValidator(_number), Field(ge=0)]
 Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
-Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MOST)]
 Subjects = tuple[Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)], ...]
 
 
@@ -134,7 +147,7 @@ class ImuEncoderKnobs(Section):
     """Transformer part of the IMU encoder (paper, Fig. 1); the convolutions are the paper's."""
 
     layers: Count = 2
-    heads: Count = 2
+    heads: Annotated[Count, AfterValidator(_divides)] = 2
     feedforward: Count = 256
     """Width of the feed-forward network; the paper does not give it."""
     dropout: Annotated[Weight, Field(lt=1)] = 0.1
@@ -169,7 +182,7 @@ class Objective(Section):
 
 
 class Pretrain(Section):
-    epochs: Annotated[int, BeforeValidator(_number), Field(ge=0)] = 200
+    epochs: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 200
     """0 leaves the encoders untrained, the baseline every table needs."""
     batch_size: Annotated[Count, Field(ge=2)] = 256
     lr: Positive = 1e-3
@@ -253,12 +266,23 @@ class Recipe(Section):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_PLAIN = {
+    r"a valid (list|tuple)": "a list",
+    r"a valid dictionary( or .*)?": "a mapping",
+    r"^(List|Tuple) should": "the list should",
+    r"^Dictionary should": "the mapping should",
+    r" after validation": "",
+}
+
+
 def explain(error: ValidationError) -> list[str]:
     """Pydantic's findings as one plain line each: dotted place, what is wrong, what was given."""
     lines: list[str] = []
     for finding in error.errors():
         place = ".".join(str(part) for part in finding["loc"] if not str(part).startswith("function-"))
         message = finding["msg"].removeprefix("Value error, ")
+        for theirs, plain in _PLAIN.items():
+            message = re.sub(theirs, plain, message)
         given = (
             "" if finding["type"] in ("missing", "value_error", "json_invalid") else f" (given: {finding['input']!r})"
         )

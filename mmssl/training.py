@@ -32,7 +32,7 @@ OnEpoch = Callable[[Epoch], None]
 
 
 class StoppedError(Exception):
-    """Pre-training has failed in a way that more epochs cannot mend."""
+    """Training has failed in a way that more epochs cannot mend."""
 
     def __init__(self, status: Literal["DIVERGED", "COLLAPSED"], cause: str) -> None:
         super().__init__(cause)
@@ -97,7 +97,7 @@ def run_trial(
     if len(sides.train) < 2:
         raise UserError(f"{len(sides.train)} recordings to train on: batch statistics need 2 at least")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        init, batches, head = (int(word) for word in np.random.SeedSequence(recipe.seed).generate_state(3))
+        init, pretraining, finetuning = (int(word) for word in np.random.SeedSequence(recipe.seed).generate_state(3))
         torch.manual_seed(init)
         standardisation = _standardisation(recipe, prepared, sides)
         model = Model.fresh(recipe, prepared.description, standardisation)
@@ -107,13 +107,13 @@ def run_trial(
 
         started = time.perf_counter()
         try:
-            metrics = pretrain(model, tensors, seed=batches, on_epoch=on_epoch)
+            metrics = pretrain(model, tensors, seed=pretraining, on_epoch=on_epoch)
+            pretrained = time.perf_counter()
+            labels = np.asarray(prepared.labels, dtype=np.int64)
+            train_labels = torch.from_numpy(labels[sides.train]).to(device)
+            metrics |= finetune(model, tensors, train_labels, seed=finetuning, on_epoch=on_epoch)
         except StoppedError as stopped:
-            return Outcome(stopped.status, str(stopped), seconds={"pretrain": time.perf_counter() - started})
-        pretrained = time.perf_counter()
-        labels = np.asarray(prepared.labels, dtype=np.int64)
-        train_labels = torch.from_numpy(labels[sides.train]).to(device)
-        metrics |= finetune(model, tensors, train_labels, seed=head, on_epoch=on_epoch)
+            return Outcome(stopped.status, str(stopped), seconds={"total": time.perf_counter() - started})
         finetuned = time.perf_counter()
         outcome = Outcome("COMPLETE", metrics=metrics, model=model)
         if len(sides.validation):
@@ -157,8 +157,9 @@ def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_
         {name: Projector(model.widths[name], recipe.encoder.projector) for name in modalities}
     ).to(first.device)
     optimizer = torch.optim.Adam([*encoders.parameters(), *projectors.parameters()], lr=recipe.pretrain.lr)
-    order = torch.Generator().manual_seed(seed)
-    draws = torch.Generator(device=first.device).manual_seed(seed)
+    ordering, augmenting = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
+    order = torch.Generator().manual_seed(ordering)
+    draws = torch.Generator(device=first.device).manual_seed(augmenting)
     augment = _augmentation(model, first.device)
     objective = _objective(recipe.objective)
     latest: Numbers = {}
@@ -166,9 +167,8 @@ def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_
     encoders.train()
     for epoch in range(1, recipe.pretrain.epochs + 1):
         sums: dict[str, Tensor] = {}
-        embeddings: list[list[Tensor]] = [[], []]
-        batches = _batches(len(first), recipe.pretrain.batch_size, order)
-        for batch in batches:
+        pair: list[Tensor] = []
+        for batch in _batches(len(first), recipe.pretrain.batch_size, order):
             views = [augment(name, tensors[name][batch.to(first.device)], draws) for name in branches]
             pair = [projectors[name](encoders[name](view)) for name, view in zip(branches, views, strict=True)]
             terms = objective(pair[0], pair[1])
@@ -177,11 +177,10 @@ def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_
             optimizer.step()
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0) + term.detach() * (len(batch) / len(first))
-            for kept, embedding in zip(embeddings, pair, strict=True):
-                kept.append(embedding.detach())
         latest = {f"train.{name}": float(term) for name, term in sums.items()}
-        for name, kept in zip(branches, embeddings, strict=True):
-            health = embedding_health(_at_scale(recipe.objective, torch.cat(kept)[-HEALTH_SAMPLE:]))
+        # Of the last batch: embeddings of several would come from as many different weights.
+        for name, embeddings in zip(branches, pair, strict=True):
+            health = embedding_health(_at_scale(recipe.objective, embeddings.detach()[:HEALTH_SAMPLE]))
             latest |= {f"train.{name}.{measure}": value for measure, value in health.items()}
         on_epoch({"phase": "pretrain", "epoch": epoch, **latest})
         _check(epoch, list(sums), latest, branches)
@@ -201,9 +200,15 @@ def finetune(
 
     Returns:
         The last epoch's `train.finetune.loss` and `train.finetune.accuracy`.
+
+    Raises:
+        StoppedError: the features or the loss are not finite.
     """
     knobs, head = model.recipe.finetune, model.head
     features = model.encode(tensors)
+    broken = [name for name, feature in features.items() if not feature.isfinite().all()]
+    if broken:  # The last step of pre-training may have broken what its loss, taken before, did not show.
+        raise StoppedError("DIVERGED", f"after pre-training: {' and '.join(broken)} features are not finite")
     optimizer = torch.optim.Adam(head.parameters(), lr=knobs.lr)
     order = torch.Generator().manual_seed(seed)
     latest: Numbers = {}
@@ -225,6 +230,8 @@ def finetune(
             "train.finetune.accuracy": float(hits / len(labels)),
         }
         on_epoch({"phase": "finetune", "epoch": epoch, **latest})
+        if not math.isfinite(latest["train.finetune.loss"]):
+            raise StoppedError("DIVERGED", f"fine-tuning epoch {epoch}: loss is {latest['train.finetune.loss']}")
     head.eval()
     return latest
 

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import typer
 from typer.main import get_command
 
-from mmssl import Recordings, cli
+from mmssl import Recordings, Row, cli
+from mmssl.data import utd_mhad
 from mmssl.recipe import Recipe
 from mmssl.search.plan import Dataset, make_plan
 from mmssl.search.space import Space
@@ -68,6 +71,28 @@ def study(tmp_path: Path, tiny: Recordings) -> Study:
         tables.put(record)
     tables.write()
     return made
+
+
+@pytest.fixture
+def unrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launching stops where Ray would begin."""
+    without_ray = SimpleNamespace(Resources=lambda *a: a, run=lambda *a, **k: {})
+    monkeypatch.setitem(sys.modules, "mmssl.search.launch", without_ray)
+    monkeypatch.setattr(cli, "_terminal", lambda descriptor: cli._console(stderr=descriptor == 2))
+
+
+@pytest.fixture
+def encoders(tmp_path: Path, tiny: Recordings) -> Path:
+    """An export of encoders as they are before training."""
+    from mmssl.model import Model, Standardisation
+
+    recipe = Recipe().with_knobs({"data.steps": 16, "encoder.imu.layers": 1})
+    model = Model.fresh(recipe, tiny.description, Standardisation(np.zeros(4, np.float32), np.ones(4, np.float32)))
+    folder = tmp_path / "encoders"
+    folder.mkdir()
+    for name, content in model.files().items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 def commands() -> list[list[str]]:
@@ -127,14 +152,25 @@ BAD = [
     (["launch", "--space", "vicreg_grid", "--set", "data.validation_subjects=[1]"], "folds"),
     (["launch", "--space", "vicreg_grid", "--set", "data.train_subjects=[99]"], "99"),
     (["launch", "--space", "vicreg_grid", "--set", "data.modalities=sound"], "data.modalities"),
+    (["launch", "--space", "vicreg_grid", "--set", "pretrain.epochs=9223372036854775808"], "less than or equal to"),
+    (["launch", "--space", "vicreg_grid", "--cpus-per-trial", "5000"], "--cpus-per-trial 5000: there are"),
     (["run", "--set", "data.protocol=cross_scene"], "cross_scene"),
+    (["run", "--set", "data.modalities=5"], "data.modalities: input should be a list (given: 5)"),
+    (["run", "--set", "data.modalities="], "data.modalities: input should be a list (given: None)"),
+    (["run", "--set", "5=5"], "5: no such knob; valid names: "),
+    (["run", "--out", __file__], "no folder to write to"),
+    (["run", "--out", f"{__file__}/inside"], "no folder to write to"),
+    (["run", "--out", str(Path(__file__).parent)], "not empty"),
     (["run", "--set", "data.validation_subjects=[2]"], "not among the training subjects"),
     (["run", "--set", "encoder.imu.heads=3"], "does not divide"),
     (["results", "nothing"], "no study nothing"),
     (["results"], "no study here"),
     (["best", "--refit"], "add --export"),
     (["resume"], "no study here"),
+    (["results", "--json", "--csv"], "--json and --csv: choose one"),
+    (["results", "--storage=~nobody-of-this-name/x"], "~nobody-of-this-name/x: there is no such user"),
     (["evaluate", "nowhere", "--dataset", "synthetic"], "no export lies here"),
+    (["evaluate", "nowhere", "--dataset", "synthetic", "--features", "no/such/f"], "there is no folder no/such"),
     (["spaces", "nothing"], "no space 'nothing'"),
     (["data", "info", "--dataset", "nothing"], "no data set 'nothing'"),
     (["data", "download", "mmact"], "cannot be downloaded"),
@@ -191,6 +227,111 @@ def test_a_run_that_diverges_exits_with_1(ask: Ask, tmp_path: Path, tiny: Record
     answer = ask("run", "--dataset", tmp_path / "tiny.parquet", "--set", "pretrain.lr=1e30")
     assert answer.code == 1
     assert "DIVERGED" in answer.out
+
+
+def test_a_complete_run_says_so_and_no_more(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    small = [f"--set={knob}=1" for knob in ("pretrain.epochs", "finetune.epochs", "encoder.imu.layers")]
+    answer = ask("run", "--dataset", tmp_path / "tiny.parquet", "--set=data.steps=16", *small)
+    assert answer.code == 0
+    assert answer.out.splitlines()[1] == "COMPLETE"
+
+
+def test_evaluate_names_the_classes_that_differ(ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings) -> None:
+    def evaluate(classes: tuple[str, ...]) -> Answer:
+        new = dict(zip(tiny.description.classes, classes, strict=True))
+        rows = [row.model_copy(update={"label": new[row.label]}) for row in tiny.rows]
+        described = tiny.description.model_copy(update={"classes": classes})
+        Recordings(described, rows, tiny.skeleton, tiny.imu).save(tmp_path / "other.parquet")
+        return ask("evaluate", encoders, "--dataset", tmp_path / "other.parquet")
+
+    assert evaluate(("slow", "middle", "fast")).code == 0
+    renamed = evaluate(("slow", "medium", "quick"))
+    assert renamed.code == 2
+    assert "(unknown to it: medium, quick; not here: middle, fast)" in renamed.err
+    assert "the same in another order" in evaluate(("middle", "slow", "fast")).err
+
+
+def test_features_are_written_where_they_can_be(ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings) -> None:
+    from safetensors.numpy import load_file
+
+    tiny.save(tmp_path / "tiny.parquet")
+    words = ["evaluate", encoders, "--dataset", tmp_path / "tiny.parquet", "--features"]
+    assert ask(*words, tmp_path / "features").code == 0
+    assert {name: len(rows) for name, rows in load_file(tmp_path / "features").items()} == {"imu": 36, "skeleton": 36}
+    answer = ask(*words, encoders)
+    assert answer.code == 2
+    assert "cannot be written" in answer.err
+
+
+@pytest.mark.usefixtures("unrun")
+def test_what_is_set_counts_where_the_space_looks(ask: Ask, tmp_path: Path) -> None:
+    space = tmp_path / "mine.yaml"
+    space.write_text("fixed: {objective.nu: 1}\ngrid: {objective.lambda: [1, 2, 3]}\nwhere: lambda > nu\n")
+    ask("launch", "--space", space, "--storage", tmp_path, "--name", "as_written")
+    ask("launch", "--space", space, "--storage", tmp_path, "--name", "changed", "--set", "objective.nu=2")
+    as_written, changed = (Study(tmp_path, name).plan() for name in ("as_written", "changed"))
+    assert {trial.point["objective.lambda"] for trial in as_written.trials} == {2.0, 3.0}
+    assert {trial.point["objective.lambda"] for trial in changed.trials} == {3.0}
+    assert (as_written.space.fixed, changed.space.fixed) == ({"objective.nu": 1.0}, {"objective.nu": 2.0})
+    assert {changed.recipe(trial).objective.nu for trial in changed.trials} == {2.0}
+
+
+@pytest.mark.usefixtures("unrun")
+def test_names_and_places_of_any_spelling(
+    ask: Ask, tmp_path: Path, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    tiny.save(tmp_path / "my réc.parquet")
+    answer = ask("launch", "--space", "vicreg_diagonal", "--dataset=~/my réc.parquet", "--storage=~/all studies")
+    assert answer.code == 130, answer.err
+    (plan,) = (tmp_path / "all studies").glob("*/plan.json")
+    assert plan.parent.name == "vicreg_diagonal-my_r_c-1"
+    assert Study(tmp_path / "all studies", plan.parent.name).plan().dataset.source == str(tmp_path / "my réc.parquet")
+    assert f"mmssl-tune resume vicreg_diagonal-my_r_c-1 --storage '{tmp_path}/all studies'" in answer.out
+
+
+@pytest.mark.usefixtures("unrun")
+def test_a_study_remembers_where_its_data_was(
+    ask: Ask, tmp_path: Path, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def reader(folder: Path, *, skip_bad: bool) -> tuple[Recordings, list[str]]:
+        read.append(folder)
+        return tiny, []
+
+    monkeypatch.setattr(utd_mhad, "read", reader)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MMSSL_DATA", "lab data")
+    ask("launch", "--space", "vicreg_diagonal", "--dataset", "utd_mhad", "--name", "one")
+    monkeypatch.delenv("MMSSL_DATA")
+    ask("resume", "one")
+    assert [folder.absolute() for folder in read] == [tmp_path / "lab data"] * 2
+    ask("launch", "--space", "vicreg_diagonal", "--dataset", "synthetic", "--data", tmp_path, "--name", "two")
+    assert Study("studies", "two").plan().dataset.folder is None, "nothing was read from there"
+
+
+@pytest.mark.usefixtures("unrun")
+def test_a_fold_with_classes_that_nobody_trains_is_pointed_out(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    def fast_is_only_bens(row: Row) -> bool:
+        return row.label != "fast" or row.subject in ("ben", "dora")
+
+    tiny.where(fast_is_only_bens).save(tmp_path / "some.parquet")
+    tiny.save(tmp_path / "all.parquet")
+    words = ["launch", "--space", "vicreg_diagonal", "--storage", tmp_path]
+    notes = [line for line in ask(*words, "--dataset", tmp_path / "some.parquet").out.splitlines() if "note" in line]
+    assert notes == ["note: fold ben validates on classes that no training recording shows: fast"]
+    assert "note" not in ask(*words, "--dataset", tmp_path / "all.parquet").out
+    json.loads(ask(*words, "--dataset", tmp_path / "some.parquet", "--json").out)
+
+
+def test_each_stream_is_asked_whether_it_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert cli._console().soft_wrap
+    assert not cli._console(stderr=True).soft_wrap
 
 
 def test_info_names_what_is_there(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.encoders import Head, ImuEncoder, Projector, SkeletonEncoder, build_encoders
-from mmssl.errors import UserError
 from mmssl.recipe import ImuEncoderKnobs, ProjectorKnobs, Recipe
 
 KNOBS = ImuEncoderKnobs(feedforward=32)
@@ -152,12 +151,6 @@ def test_transformer_layers_start_from_different_weights() -> None:
     assert not torch.equal(first.linear1.weight, second.linear1.weight)
 
 
-@pytest.mark.parametrize("heads", [3, 256])
-def test_heads_must_divide_the_width(heads: int) -> None:
-    with pytest.raises(UserError, match=rf"encoder\.imu\.heads: {heads} does not divide .* 1 or 2 or 4 or .* or 128"):
-        ImuEncoder(6, 16, ImuEncoderKnobs(heads=heads))
-
-
 @pytest.mark.parametrize("heads", [1, 8, 128])
 def test_heads_that_divide_the_width(heads: int) -> None:
     assert ImuEncoder(6, 16, ImuEncoderKnobs(heads=heads, layers=1)).eval()(normal(1, 16, 6)).isfinite().all()
@@ -217,8 +210,6 @@ def test_encoders_are_those_of_the_recipe() -> None:
     for modality in ("imu", "skeleton"):
         one = build_encoders(Recipe().with_knobs({"data.modalities": [modality]}), 5, 2, 4)
         assert list(one) == [modality]
-    with pytest.raises(UserError, match="heads"):
-        build_encoders(Recipe().with_knobs({"encoder.imu.heads": 5}), 5, 2, 4)
 
 
 def test_state_has_no_more_than_is_learned() -> None:

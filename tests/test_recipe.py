@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl import Recipe, UserError, preset
-from mmssl.recipe import knob_names
+from mmssl.recipe import IMU_FEATURES, knob_names
 
 
 def test_the_papers_settings_are_the_presets() -> None:
@@ -53,6 +53,44 @@ def test_all_mistakes_come_in_one_message() -> None:
     )
     assert "pretrain.epochs: a number is expected, not 'ten'" in lines
     assert "data.steps: a number is expected, not True" in lines
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "message"),
+    [
+        ("data.modalities", 5, "data.modalities: input should be a list (given: 5)"),
+        ("data.modalities", [], "data.modalities: the list should have at least 1 item, not 0 (given: [])"),
+        ("pretrain.epochs", 2**31, "pretrain.epochs: input should be less than or equal to 2147483647"),
+        ("finetune.epochs", 2**63, "finetune.epochs: input should be less than or equal to 2147483647"),
+        ("data.steps", 2**31, "data.steps: input should be less than or equal to 2147483647"),
+        ("encoder.imu.heads", 3, "encoder.imu.heads: 3 does not divide the width 128: choose 1 or 2 or 4 or 8"),
+        ("encoder.imu.heads", 256, "encoder.imu.heads: 256 does not divide the width 128"),
+    ],
+)
+def test_mistakes_are_told_in_plain_words(knob: str, value: object, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Recipe().with_knobs({knob: value})
+    assert str(caught.value).startswith(message)
+    assert "valid tuple" not in str(caught.value)
+
+
+def test_a_knob_that_resembles_no_other_is_answered_with_a_few_names() -> None:
+    with pytest.raises(UserError) as caught:
+        Recipe().with_knobs({"123": 1})
+    named = str(caught.value).partition("valid names: ")[2].split(", ")
+    assert len(named) == 9
+    assert named[-1] == "..."
+    assert set(named[:-1]) < set(knob_names())
+
+
+def test_the_largest_counts_and_all_heads_that_divide_the_width() -> None:
+    assert Recipe().with_knobs({"pretrain.epochs": 2**31 - 1}).pretrain.epochs == 2**31 - 1
+    for heads in range(1, 2 * IMU_FEATURES):
+        if IMU_FEATURES / heads == IMU_FEATURES // heads:
+            assert Recipe().with_knobs({"encoder.imu.heads": heads}).encoder.imu.heads == heads
+        else:
+            with pytest.raises(UserError, match="does not divide"):
+                Recipe().with_knobs({"encoder.imu.heads": heads})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", None, [1]])

@@ -80,15 +80,19 @@ class Checkout:
         return [json.loads(line) for line in self.calls_file.read_text().splitlines()]
 
     @property
+    def prefix(self) -> list[str]:
+        return ["run", "--project", str(self.root), "--locked", "--python", sys.executable]
+
+    @property
     def commands(self) -> list[list[str]]:
         """What uv was asked to run, without the part that is always the same."""
-        prefix = ["run", "--locked", "--python", sys.executable]
+        prefix = self.prefix
         commands: list[list[str]] = []
         for call in self.calls:
             arguments = call["arguments"]
             assert isinstance(arguments, list)
-            assert arguments[:4] == prefix
-            commands.append(arguments[4:])
+            assert arguments[: len(prefix)] == prefix
+            commands.append(arguments[len(prefix) :])
         return commands
 
 
@@ -106,6 +110,7 @@ def test_the_checks_are_lint_types_and_tests(checkout: Checkout, command: str):
         ["pyright"],
         ["pytest", "tests/test_x.py", "-k", "a or b"],
     ]
+    assert {call["folder"] for call in checkout.calls} == {str(checkout.root)}
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
@@ -116,11 +121,11 @@ def test_the_first_failure_ends_it_with_its_code(checkout: Checkout, step: int):
     assert len(checkout.calls) == step + 1
 
 
-def test_a_command_runs_at_the_top_in_the_locked_environment_of_this_python(checkout: Checkout):
+def test_a_command_runs_where_the_user_is_in_the_locked_environment_of_this_python(checkout: Checkout):
     assert checkout.start("run", "python", "-c", "print( 1 )") == (0, "", "")
     assert checkout.commands == [["python", "-c", "print( 1 )"]]
     (call,) = checkout.calls
-    assert call["folder"] == str(checkout.root)
+    assert call["folder"] == str(checkout.elsewhere)
     environment = call["environment"]
     assert isinstance(environment, dict)
     assert environment["UV_PYTHON_DOWNLOADS"] == "never"
@@ -139,11 +144,12 @@ def test_the_demo_searches_and_exports(checkout: Checkout):
     launch = ["mmssl-tune", "launch", "--space", "vicreg_grid", "--name", "demo_1", "--storage", "studies"]
     best = ["mmssl-tune", "best", "demo_1", "--export", "--storage", "studies"]
     assert checkout.commands == [[*launch, "--max-concurrent", "2"], best]
+    assert {call["folder"] for call in checkout.calls} == {str(checkout.elsewhere)}
 
 
 def test_the_demo_takes_a_free_name(checkout: Checkout):
     for name in ("demo_1", "demo_2", "demo_4"):
-        (checkout.root / "studies" / name).mkdir(parents=True)
+        (checkout.elsewhere / "studies" / name).mkdir(parents=True)
     checkout.start("demo")
     assert [command[2:][command[2:].index("demo_3")] for command in checkout.commands] == ["demo_3", "demo_3"]
 
@@ -184,7 +190,7 @@ def test_uv_is_fetched_once_where_there_is_none(checkout: Checkout, tmp_path: Pa
     version = runpy.run_path(str(START), run_name="start")["UV"]
     assert first[:2] == ["pip", "install"]
     assert f"uv=={version}" in first
-    assert others == [["run", "--locked", "--python", sys.executable, "true"]] * 2
+    assert others == [[*checkout.prefix, "true"]] * 2
     assert (checkout.root / ".uv" / version / "bin" / "uv").is_file()
 
 

@@ -162,6 +162,19 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_epoch_and_term(tiny: Reco
     assert outcome.model is None
 
 
+def test_a_head_that_diverges_ends_the_trial_too(tiny: Recordings, recipe: Recipe) -> None:
+    outcome = train(recipe.with_knobs({"finetune.lr": 1e30}), tiny)
+    assert outcome.status == "DIVERGED"
+    assert outcome.cause.startswith("fine-tuning epoch ")
+    assert "val.accuracy" not in outcome.metrics
+
+
+def test_encoders_that_the_last_step_broke_are_not_fine_tuned(tiny: Recordings, recipe: Recipe) -> None:
+    outcome = train(recipe.with_knobs({"pretrain.lr": 1e30, "pretrain.epochs": 1, "pretrain.batch_size": 64}), tiny)
+    assert outcome.status == "DIVERGED"
+    assert "features are not finite" in outcome.cause
+
+
 def test_collapsed_embeddings_end_the_trial(tiny: Recordings, recipe: Recipe) -> None:
     invariance_alone = {"objective.mu": 0.0, "objective.nu": 0.0, "pretrain.lr": 0.01, "pretrain.epochs": 200}
     outcome = train(recipe.with_knobs(invariance_alone), tiny)

@@ -33,8 +33,9 @@ def open_dataset(
     Raises:
         UserError: no such name, file or folder, or what is there cannot be read.
     """
-    if _is_file(name_or_file):
-        return Recordings.load(Path(name_or_file).expanduser()), []
+    file = recordings_file(name_or_file)
+    if file is not None:
+        return Recordings.load(file), []
     name = dataset_name(name_or_file)
     if name == "synthetic":
         return synthetic.generate(), []
@@ -48,8 +49,9 @@ def dataset_name(name_or_file: str) -> str:
     Raises:
         UserError: neither.
     """
-    if _is_file(name_or_file):
-        return Path(name_or_file).stem
+    file = recordings_file(name_or_file)
+    if file is not None:
+        return file.stem
     if name_or_file not in NAMES:
         close = nearest(name_or_file, list(NAMES))
         raise UserError(f"no data set {name_or_file!r}; {close}; or name a recordings file (.parquet)")
@@ -65,15 +67,17 @@ def default_folder(name: str) -> Path:
     root = os.environ.get(FOLDER_VARIABLE)
     if not root:
         return user_data_path("mmssl-tune", appauthor=False) / name
-    inside = Path(root).expanduser() / name
+    inside = Path(os.path.expanduser(root)) / name  # noqa: PTH111 - as below
     return inside if inside.is_dir() else inside.parent
 
 
-def _is_file(name_or_file: str) -> bool:
-    if name_or_file in NAMES:
-        return False
-    path = Path(name_or_file)
-    return path.suffix.lower() == ".parquet" or path.name != name_or_file or path.is_file()
+def recordings_file(name_or_file: str) -> Path | None:
+    """The file that is meant, there or not; None for what looks like a name."""
+    path = Path(os.path.expanduser(name_or_file))  # noqa: PTH111 - pathlib's fails where there is no such user
+    named = name_or_file in NAMES or (
+        path.suffix.lower() != ".parquet" and path.name == name_or_file and not path.is_file()
+    )
+    return None if named else path
 
 
 class Lengths(BaseModel):

@@ -50,12 +50,15 @@ class Resources:
     """None: as many as fit."""
 
 
-def run(study: Study, plan: Plan, recordings: Recordings, resources: Resources, watch: Watch) -> dict[str, Record]:
+def run(
+    study: Study, plan: Plan, recordings: Recordings, resources: Resources, watch: Watch, *, retry: bool = False
+) -> dict[str, Record]:
     """Run every planned trial that has not ended, and write the study's tables.
 
     Args:
         recordings: those the plan was made for.
         watch: called in this process whenever a trial's record changes.
+        retry: run trials that FAILED once more; those that diverged or collapsed would do so again.
 
     Returns:
         The record of every trial that has ended, by trial id; fewer than planned where the run was interrupted.
@@ -70,12 +73,14 @@ def run(study: Study, plan: Plan, recordings: Recordings, resources: Resources, 
         )
     with study.locked(), _output_to(study.log_path):
         records = study.records(plan)
-        optuna_study = OptunaStudy(study.optuna_path, plan)
+        if retry:
+            for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
+                study.forget(trial_id)
+                del records[trial_id]
+        optuna_study = OptunaStudy(study.optuna_path, plan, records)
         tables = Tables(study, plan)
-        for planned in plan.trials:
-            if planned.trial_id in records:
-                tables.put(records[planned.trial_id])
-                optuna_study.end(planned, records[planned.trial_id])
+        for record in records.values():
+            tables.put(record)
         if len(records) < len(plan.trials):
             searcher = PlanSearcher(plan, optuna_study, records)
             recorder = _Recorder(study, tables, searcher, optuna_study, records, watch)
@@ -199,10 +204,10 @@ class _Recorder(tune.Callback):
         self._end(planned, record, **end)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The worker died: what a trial raises is reported, not raised."""
+        """The worker died, or never came up: what a trial raises is reported, not raised."""
         planned = self._searcher.planned[trial.trial_id]
-        record = self._open.get(planned.trial_id)
-        if record is not None:
+        if planned.trial_id not in self._records:
+            record = self._open.setdefault(planned.trial_id, Record(trial_id=planned.trial_id, status="RUNNING"))
             error = trial.get_error()
             cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if error else "the worker died"
             self._end(

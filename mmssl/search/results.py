@@ -109,7 +109,11 @@ def choose(all_points: Sequence[Point]) -> Choice:
             for status, count in point.statuses.items():
                 counts[status] = counts.get(status, 0) + count
         said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        raise UserError(f"no point has all its trials complete yet ({said}): `mmssl-tune resume` runs what is missing")
+        open_ones = counts.get("PLANNED", 0) + counts.get("RUNNING", 0)
+        hint = (
+            "`mmssl-tune resume` runs what is missing" if open_ones else "`mmssl-tune resume --retry` runs what failed"
+        )
+        raise UserError(f"no point has all its trials complete ({said}): {hint}")
     best = complete[0]
     caveats: list[str] = []
     if len(best.scores) < 2:

@@ -3,7 +3,8 @@
 import json
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
+from sqlalchemy import URL
 
 from mmssl.recipe import Value
 from mmssl.search.plan import Plan, PlannedTrial
@@ -23,58 +25,88 @@ from mmssl.search.store import Record
 
 
 class OptunaStudy:
-    """The study as Optuna sees it: one Optuna trial per planned trial, named by its id, entered when it begins.
+    """The study as Optuna sees it: one Optuna trial per planned trial that has begun, named by its id.
+
+    It is made anew from the records whenever the study is taken up, so that whatever a killed driver left there, or a
+    record that was removed to run its trial again, cannot make the two disagree.
 
     Args:
         path: SQLite file, made where absent.
+        records: of the trials that have ended, by trial id.
     """
 
-    def __init__(self, path: Path, plan: Plan) -> None:
+    def __init__(self, path: Path, plan: Plan, records: Mapping[str, Record]) -> None:
         optuna.logging.enable_propagation()
         optuna.logging.disable_default_handler()
         optuna.logging.set_verbosity(logging.WARNING)
+        self._metric = plan.space.metric
+        self._distributions = {knob: _distribution(values) for knob, values in plan.space.grid.items()}
+        self._open: dict[str, optuna.Trial] = {}
+        url = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+        storage = optuna.storages.RDBStorage(url)
+        if plan.name in optuna.get_all_study_names(storage):
+            optuna.delete_study(study_name=plan.name, storage=storage)
         self._study = optuna.create_study(
-            storage=f"sqlite:///{path}",
+            storage=storage,
             study_name=plan.name,
             # Every value comes from the plan: the sampler is never asked.
             sampler=optuna.samplers.RandomSampler(seed=0),
             direction="maximize",
-            load_if_exists=True,
         )
-        self._metric = plan.space.metric
-        self._distributions = {knob: _distribution(values) for knob, values in plan.space.grid.items()}
-        # An Optuna trial that a killed driver left running is taken up again rather than entered twice.
-        self._numbers: dict[str, int] = {}
-        self._open: set[str] = set()
-        for trial in self._study.get_trials(deepcopy=False):
-            trial_id = trial.user_attrs["trial_id"]
-            self._numbers[trial_id] = trial.number
-            if not trial.state.is_finished():
-                self._open.add(trial_id)
+        self._study.add_trials(
+            [self._ended(planned, records[planned.trial_id]) for planned in plan.trials if planned.trial_id in records]
+        )
 
-    def begin(self, trial: PlannedTrial) -> None:
-        if trial.trial_id in self._numbers:
-            return
-        facts = {"trial_id": trial.trial_id, "point_id": trial.point_id, "seed": trial.seed, "fold": trial.fold}
-        values = {knob: _scalar(value) for knob, value in trial.point.items()}
-        self._study.enqueue_trial(values, user_attrs=facts)
-        self._numbers[trial.trial_id] = self._study.ask(self._distributions).number
-        self._open.add(trial.trial_id)
+    def begin(self, planned: PlannedTrial) -> None:
+        self._study.enqueue_trial(_values(planned), user_attrs=_facts(planned))
+        self._open[planned.trial_id] = self._study.ask(self._distributions)
 
-    def end(self, trial: PlannedTrial, record: Record) -> None:
-        """Tell Optuna how a trial ended; a second telling is ignored, as the record is the truth."""
-        self.begin(trial)
-        if trial.trial_id not in self._open:
-            return
-        number = self._numbers[trial.trial_id]
+    def end(self, planned: PlannedTrial, record: Record) -> None:
+        """Tell Optuna how a trial that has begun ended."""
+        trial = self._open.pop(planned.trial_id)
         if record.status == "COMPLETE":
-            self._study.tell(number, record.facts[self._metric])
+            self._study.tell(trial, record.facts[self._metric])
         else:
-            storage, trial_key = self._study._storage, self._study.trials[number]._trial_id  # pyright: ignore[reportPrivateUsage]
-            storage.set_trial_user_attr(trial_key, "status", record.status)
-            storage.set_trial_user_attr(trial_key, "cause", record.cause)
-            self._study.tell(number, state=TrialState.PRUNED if record.status == "PRUNED" else TrialState.FAIL)
-        self._open.discard(trial.trial_id)
+            for name, value in _ending(record).items():
+                trial.set_user_attr(name, value)
+            self._study.tell(trial, state=_STATES.get(record.status, TrialState.FAIL))
+
+    def _ended(self, planned: PlannedTrial, record: Record) -> optuna.trial.FrozenTrial:
+        state = _STATES.get(record.status, TrialState.FAIL)
+        complete = state == TrialState.COMPLETE
+        return optuna.trial.FrozenTrial(
+            number=-1,  # Given by the storage, like the id.
+            trial_id=-1,
+            state=state,
+            value=record.facts[self._metric] if complete else None,
+            datetime_start=_local(record.started),
+            datetime_complete=_local(record.finished),
+            params=_values(planned),
+            distributions=self._distributions,
+            user_attrs=_facts(planned) | ({} if complete else _ending(record)),
+            system_attrs={},
+            intermediate_values={},
+        )
+
+
+_STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED}
+
+
+def _facts(planned: PlannedTrial) -> dict[str, Any]:
+    return {"trial_id": planned.trial_id, "point_id": planned.point_id, "seed": planned.seed, "fold": planned.fold}
+
+
+def _ending(record: Record) -> dict[str, str]:
+    return {"status": record.status, "cause": record.cause}
+
+
+def _values(planned: PlannedTrial) -> dict[str, Any]:
+    return {knob: _scalar(value) for knob, value in planned.point.items()}
+
+
+def _local(moment: datetime | None) -> datetime:
+    """Optuna keeps times without a zone, the machine's own."""
+    return (moment or datetime.now(UTC)).astimezone().replace(tzinfo=None)
 
 
 class PlanSearcher(Searcher):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ SET_BY_STUDY = {
     "seed": "a study takes its seeds from `seeds`",
     "data.validation_subjects": "a study takes the subjects it holds out from `folds`",
 }
-_SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
+_SAME_FOR_ALL = ("data.modalities", "data.protocol", "data.train_subjects", "data.test_subjects")
 _MOST_COMBINATIONS = 100_000
 
 
@@ -147,7 +148,7 @@ def _folders() -> dict[Literal["local", "shipped"], Path]:
 
 def _find(name_or_path: str) -> Path:
     if re.search(r"[/\\]|\.ya?ml$", name_or_path):
-        return Path(name_or_path).expanduser()
+        return Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - pathlib's fails where there is no such user
     found = {space.name: space.path for space in available()}
     if name_or_path not in found:
         places = " and ".join(dict.fromkeys(str(folder.absolute()) for folder in _folders().values()))
@@ -190,7 +191,7 @@ def _check(base: Recipe, fixed: Mapping[str, Any], grid: Mapping[str, list[Any]]
         if knob in fixed:
             mistakes.append(f"grid.{knob}: also under fixed; take it out of one of the two")
         if knob in _SAME_FOR_ALL:
-            mistakes.append(f"grid.{knob}: all points share their subjects; put it under fixed")
+            mistakes.append(f"grid.{knob}: all points share their subjects and modalities; put it under fixed")
         try:
             _different(checked.grid[knob])
         except ValueError as error:
@@ -233,7 +234,10 @@ def parse_value(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain data, with no repeated key, no alias, and 1e-3 as the number it looks like."""
+    """YAML 1.2's plain data, with no repeated key and no alias.
+
+    Words are then what they look like: 1e-3 a number, and 007, 1:30, no and 2020-01-01 names.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -254,9 +258,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _pattern, _first in (
+    ("null", r"(~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"(true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)$", "-+0123456789"),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$", "-+.0123456789"),
+    ("float", r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$", "-+."),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list(_first))
 
 
 def _read(path: Path) -> tuple[dict[Any, Any], list[str]]:

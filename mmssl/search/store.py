@@ -130,15 +130,16 @@ class Study:
         Raises:
             UserError: there is a study of this name, or the folder cannot be written.
         """
-        if self.plan_path.exists():
-            raise UserError(
-                f"study {self.name} exists in {self.folder.parent}: go on with `mmssl-tune resume {self.name}`, "
-                "or give this one another --name"
-            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.put(self.plan_path, plan.model_dump_json(indent=1).encode())
-            Tables(self, plan).write()
+            with self.locked():
+                if self.plan_path.exists():
+                    raise UserError(
+                        f"study {self.name} exists in {self.folder.parent}: "
+                        f"go on with `mmssl-tune resume {self.name}`, or give this one another --name"
+                    )
+                Tables(self, plan).write()
+                self.put(self.plan_path, plan.model_dump_json(indent=1).encode())
         except OSError as error:
             raise UserError(
                 f"{self.folder}: cannot be written ({error.strerror}); choose another place with --storage"
@@ -189,6 +190,10 @@ class Study:
                     f"{path}: damaged ({'; '.join(explain(error))}); remove it and resume, to run this trial again"
                 ) from error
         return kept
+
+    def forget(self, trial_id: str) -> None:
+        """Drop what is kept of a trial's end, so that it is run again."""
+        (self.trial_folder(trial_id) / "record.json").unlink(missing_ok=True)
 
     def put_model(self, trial_id: str, files: Mapping[str, bytes]) -> None:
         folder = self.trial_folder(trial_id)

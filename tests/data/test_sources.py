@@ -6,7 +6,7 @@ import pytest
 
 from mmssl.data import mmact, sources, utd_mhad
 from mmssl.data.recordings import Protocol, Recordings
-from mmssl.data.sources import dataset_name, default_folder, open_dataset, survey
+from mmssl.data.sources import dataset_name, default_folder, open_dataset, recordings_file, survey
 from mmssl.data.synthetic import generate
 from mmssl.errors import UserError
 
@@ -52,6 +52,22 @@ def test_a_recordings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smal
         recordings, skipped = open_dataset(given)
         assert (recordings.fingerprint, skipped) == (small.fingerprint, [])
         assert dataset_name(given) == Path(name).stem
+
+
+def test_a_file_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Recordings) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    small.save(tmp_path / "mine.parquet")
+    assert recordings_file("~/mine.parquet") == tmp_path / "mine.parquet"
+    assert open_dataset("~/mine.parquet")[0].fingerprint == small.fingerprint
+    with pytest.raises(UserError, match="there is no such recordings file"):
+        open_dataset("~nobody-of-this-name/mine.parquet")
+
+
+def test_a_name_is_a_data_set_even_beside_a_file_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "synthetic").touch()
+    assert recordings_file("synthetic") is None
+    assert recordings_file("./synthetic") == Path("synthetic")
 
 
 @pytest.mark.parametrize("given", ["absent.parquet", "folder/absent", "./synthetic"])

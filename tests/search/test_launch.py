@@ -11,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import pandas as pd
+import psutil
 import pytest
 
 from mmssl import Recordings
@@ -21,7 +22,7 @@ from mmssl.training import Prepared, run_trial
 
 pytestmark = pytest.mark.ray
 
-# Three heads do not divide the encoder's width: that point fails. A learning rate of 1e30 diverges.
+# A learning rate of 1e30 diverges; one that no 32-bit number can hold is an error in the optimiser.
 SPACE = """
 fixed:
   data.steps: 16
@@ -34,8 +35,8 @@ fixed:
   finetune.epochs: 3
   finetune.hidden: 8
 grid:
-  encoder.imu.heads: [1, 2, 3]
-  pretrain.lr: [0.001, 1e30]
+  encoder.imu.heads: [1, 2]
+  pretrain.lr: [0.001, 1e30, 1e300]
 where: pretrain.lr < 1 or encoder.imu.heads == 1
 """
 
@@ -103,7 +104,9 @@ def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> No
         "train anna, ben, chris; held out in turn: anna, ben, chris; test, not looked at: dora" in launched.done.stdout
     )
     assert "3 of 12 trials failed" in launched.done.stdout
-    assert "encoder.imu.heads: 3 does not divide" in launched.done.stdout
+    assert (
+        "the first with: RuntimeError: value cannot be converted to type float without overflow" in launched.done.stdout
+    )
     lines = launched.done.stderr.splitlines()
     assert len(lines) == 12, "a line a trial, and no warning of any library"
     assert all(line.split("/")[0] == str(i + 1) for i, line in enumerate(lines))
@@ -195,3 +198,44 @@ def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, f
     seen = optuna.load_study(study_name="interrupted", storage=f"sqlite:///{study.optuna_path}").trials
     assert len(seen) == 12
     assert all(trial.state.is_finished() for trial in seen)
+
+
+def test_a_killed_worker_fails_its_trial_alone_and_retry_mends_it(launched: Launched, folder: Path) -> None:
+    study = Study(folder / "studies", "killed")
+    with subprocess.Popen(
+        launch_words(folder, "killed"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        workers: list[psutil.Process] = []
+        while not workers:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+            workers = [child for child in family(process.pid) if "ray::ImplicitFunc.train" in title(child)]
+        workers[0].kill()
+        process.communicate(timeout=200)
+    rows = pd.read_parquet(study.trials_path)
+    died = rows[(rows["status"] == "FAILED") & (rows["param.pretrain.lr"] != 1e300)]
+    assert len(died) == 1
+    assert died["cause"].str.contains("died").all()
+
+    words = command("resume", "killed", "--retry", "--storage", folder / "studies")
+    done = subprocess.run(words, capture_output=True, text=True, env=environment())
+    assert done.returncode == 1, "three trials fail whenever they are tried"
+    mine, theirs = (pd.read_parquet(s.trials_path).set_index("trial_id") for s in (study, launched.study))
+    same = ["status", "val.accuracy", "train.loss"]
+    pd.testing.assert_frame_equal(mine[same], theirs[same])
+    seen = optuna.load_study(study_name="killed", storage=f"sqlite:///{study.optuna_path}").trials
+    assert sorted(trial.user_attrs["trial_id"] for trial in seen) == sorted(mine.index)
+
+
+def family(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

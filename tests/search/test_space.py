@@ -1,5 +1,6 @@
 import itertools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, preset
-from mmssl.search.space import Space, available, load
+from mmssl.search.space import Space, available, load, parse_value
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -65,10 +66,10 @@ def test_where_keeps_the_points_that_meet_all_conditions(write, where: str, expe
 
 
 def test_values_come_out_as_a_recipe_holds_them(write):
-    text = "grid: {pretrain.lr: [1e-3, 1E-2, .5, 1.e+0], data.modalities: [[skeleton, imu], [imu]]}\n"
-    space = load(write(text + "fixed: {objective.nu: 2}"))
-    assert space.grid == {"pretrain.lr": [0.001, 0.01, 0.5, 1.0], "data.modalities": [["imu", "skeleton"], ["imu"]]}
-    assert space.fixed == {"objective.nu": 2.0}
+    text = "grid: {pretrain.lr: [1e-3, 1E-2, .5, 1.e+0]}\n"
+    space = load(write(text + "fixed: {objective.nu: 2, data.modalities: [skeleton, imu]}"))
+    assert space.grid == {"pretrain.lr": [0.001, 0.01, 0.5, 1.0]}
+    assert space.fixed == {"objective.nu": 2.0, "data.modalities": ["imu", "skeleton"]}
     assert type(space.fixed["objective.nu"]) is float
 
 
@@ -87,11 +88,27 @@ def test_points_keep_to_the_base_recipe(write):
         ("[7]", (("7",),)),
         ("[[1, 3], [5]]", (("1", "3"), ("5",))),
         ("[1, [3, s5]]", (("1",), ("3", "s5"))),
+        ("[001, [010, 1:30], no]", (("001",), ("010", "1:30"), ("no",))),
+        ("[on, [2020-01-01, 0x1F, 1_000]]", (("on",), ("2020-01-01", "0x1F", "1_000"))),
         ("leave_one_subject_out", "leave_one_subject_out"),
     ],
 )
 def test_folds_are_groups_of_subjects(write, text: str, folds: object):
     assert load(write(f"{GRID}folds: {text}")).folds == folds
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0), ("-12", -12), ("+7", 7), ("1e3", 1000.0), ("-1.5e-3", -0.0015), (".5", 0.5), ("2.", 2.0),
+        ("true", True), ("False", False), ("yes", "yes"), ("off", "off"), ("007", "007"), ("-01", "-01"),
+        ("[007, 8]", ["007", 8]), ("1:30", "1:30"), ("null", None), ("~", None), ("", None), ("-.inf", -math.inf),
+        ("1.5.2", "1.5.2"), ("e3", "e3"), ("'8'", "8"), ("=", "="),
+    ],
+)  # fmt: skip
+def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: object):
+    found = parse_value(text)
+    assert (found, type(found)) == (value, type(value))
 
 
 @pytest.mark.parametrize(
@@ -107,8 +124,8 @@ def test_folds_are_groups_of_subjects(write, text: str, folds: object):
         ("folds: [1.5]", "not 1.5"),
         ("folds: [[[1]]]", "not [[1]]"),
         ("folds: {1: 2}", "not {1: 2}"),
-        ("seeds: []", "seeds: list should have at least 1 item"),
-        ("seeds: 28", "seeds: input should be a valid list (given: 28)"),
+        ("seeds: []", "seeds: the list should have at least 1 item"),
+        ("seeds: 28", "seeds: input should be a list (given: 28)"),
         ("seeds: [1, 2, 1]", "seeds: 1 stands twice"),
         ("seeds: [-1]", "seeds.0: input should be greater than or equal to 0 (given: -1)"),
         ("seeds: [4294967296]", "seeds.0: input should be less than 4294967296"),
@@ -133,7 +150,7 @@ def test_folds_are_groups_of_subjects(write, text: str, folds: object):
         ("fixed: {objective: {nu: 1}}", "fixed.objective: no such knob; did you mean objective.nu"),
         ("fixed: {seed: 1}", "fixed.seed: a study takes its seeds from `seeds`"),
         ("fixed: {data.validation_subjects: [1]}", "a study takes the subjects it holds out from `folds`"),
-        ("fixed: [objective.nu]", "fixed: input should be a valid dictionary"),
+        ("fixed: [objective.nu]", "fixed: input should be a mapping"),
     ],
 )
 def test_each_mistake_is_named_with_its_place(write, entry: str, message: str):
@@ -144,17 +161,21 @@ def test_each_mistake_is_named_with_its_place(write, entry: str, message: str):
     ("grid", "message"),
     [
         ("", "grid: field required"),
-        ("grid:", "grid: input should be a valid dictionary (given: None)"),
-        ("grid: {}", "grid: dictionary should have at least 1 item"),
-        ("grid: {objective.mu: []}", "grid.objective.mu: list should have at least 1 item"),
-        ("grid: {objective.mu: 5}", "grid.objective.mu: input should be a valid list (given: 5)"),
+        ("grid:", "grid: input should be a mapping (given: None)"),
+        ("grid: {}", "grid: the mapping should have at least 1 item, not 0 (given: {})"),
+        ("grid: {objective.mu: []}", "grid.objective.mu: the list should have at least 1 item"),
+        ("grid: {objective.mu: 5}", "grid.objective.mu: input should be a list (given: 5)"),
         ("grid: {objective.mu: [5, 5.0]}", "grid.objective.mu: 5.0 stands twice"),
         ("grid: {objective.mu: [-1]}", "grid.objective.mu: input should be greater than or equal to 0 (given: -1)"),
         ("grid: {objective.lamda: [1]}", "grid.objective.lamda: no such knob; did you mean objective.lambda"),
         ("grid: {seed: [1]}", "grid.seed: a study takes its seeds from `seeds`"),
         ("grid: {data.train_subjects: [[1], [3]]}", "grid.data.train_subjects: all points share their subjects"),
-        ("grid: {objective.mu: [2020-01-01]}", "grid.objective.mu: input should be a valid number"),
-        ("grid: {objective.mu: [2020-99-99]}", "not a YAML file"),
+        ("grid: {data.modalities: [[imu], [skeleton]]}", "grid.data.modalities: all points share their subjects and"),
+        ("grid: {data.modalities: [[imu]]}", "put it under fixed"),
+        ("grid: {encoder.imu.heads: [2, 3]}", "grid.encoder.imu.heads: 3 does not divide the width 128"),
+        ("grid: {pretrain.epochs: [9223372036854775808]}", "grid.pretrain.epochs: input should be less than or equal"),
+        ("grid: {objective.mu: [2020-01-01]}", "grid.objective.mu: a number is expected, not '2020-01-01'"),
+        ("grid: {objective.mu: [010]}", "grid.objective.mu: a number is expected, not '010'"),
     ],
 )
 def test_each_mistake_of_a_grid_is_named(write, grid: str, message: str):

@@ -1,0 +1,102 @@
+"""Optuna's view of a study, without Ray."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import optuna
+import pytest
+
+from mmssl.search.plan import Plan
+from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.store import Record
+
+
+def stored(path: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="study", storage=f"sqlite:///{path}").trials
+
+
+def record(trial_id: str, status: str = "COMPLETE", accuracy: float = 0.5) -> Record:
+    return Record.model_validate(
+        {
+            "trial_id": trial_id,
+            "status": status,
+            "cause": "" if status == "COMPLETE" else "epoch 3: loss is nan",
+            "started": datetime(2026, 1, 1, tzinfo=UTC),
+            "finished": datetime(2026, 1, 2, tzinfo=UTC),
+            "facts": {"val.accuracy": accuracy} if status == "COMPLETE" else {},
+        }
+    )
+
+
+def test_trials_are_entered_once_with_their_values_and_end_as_their_records(
+    tmp_path: Path, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of([1.0, 5.0], [2.0])
+    study = OptunaStudy(tmp_path / "o.db", plan, {})
+    ends = ["COMPLETE", "DIVERGED", "FAILED", "COLLAPSED", "PRUNED", "COMPLETE"]
+    for planned, status in zip(plan.trials, ends, strict=True):
+        study.begin(planned)
+        study.end(planned, record(planned.trial_id, status, 0.25))
+    seen = stored(tmp_path / "o.db")
+    assert [trial.user_attrs["trial_id"] for trial in seen] == [planned.trial_id for planned in plan.trials]
+    assert [trial.params for trial in seen] == [planned.point for planned in plan.trials]
+    assert [trial.state.name for trial in seen] == ["COMPLETE", "FAIL", "FAIL", "FAIL", "PRUNED", "COMPLETE"]
+    assert [trial.value for trial in seen] == [0.25, None, None, None, None, 0.25]
+    assert seen[1].user_attrs["status"] == "DIVERGED"
+    assert seen[1].user_attrs["cause"] == "epoch 3: loss is nan"
+
+
+def test_taken_up_again_it_says_what_the_records_say(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0, 5.0], [2.0])
+    path = tmp_path / "o.db"
+    first = OptunaStudy(path, plan, {})
+    first.begin(plan.trials[0])
+    first.end(plan.trials[0], record(plan.trials[0].trial_id, "FAILED"))
+    first.begin(plan.trials[1])  # and the driver is killed
+    optuna.load_study(study_name="study", storage=f"sqlite:///{path}").enqueue_trial({"objective.lambda": 5.0})
+
+    kept = {planned.trial_id: record(planned.trial_id, accuracy=0.75) for planned in plan.trials[1:3]}
+    second = OptunaStudy(path, plan, kept)
+    assert [(t.user_attrs["trial_id"], t.state.name, t.value) for t in stored(path)] == [
+        (trial_id, "COMPLETE", 0.75) for trial_id in kept
+    ]
+    second.begin(plan.trials[0])
+    second.end(plan.trials[0], record(plan.trials[0].trial_id, accuracy=0.125))
+    assert stored(path)[2].value == 0.125
+    assert stored(path)[2].user_attrs["trial_id"] == plan.trials[0].trial_id
+
+
+def test_knobs_that_are_no_numbers_become_categories(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0], [2.0])
+    grid = {"objective.name": ["vicreg", "cmc"], "data.modalities": [["imu"], ["skeleton"]], "data.steps": [16, 50]}
+    plan = plan.model_copy(update={"space": plan.space.model_copy(update={"grid": grid})})
+    point = {"objective.name": "cmc", "data.modalities": ["imu"], "data.steps": 50}
+    planned = plan.trials[0].model_copy(update={"point": point})
+    OptunaStudy(tmp_path / "o.db", plan, {}).begin(planned)
+    (seen,) = stored(tmp_path / "o.db")
+    assert seen.params == {"objective.name": "cmc", "data.modalities": '["imu"]', "data.steps": 50}
+
+
+@pytest.mark.parametrize("folder", ["s p", "ü#1", "a?b", "100%41"])
+def test_any_folder_will_do(tmp_path: Path, plan_of: Callable[..., Plan], folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    OptunaStudy(tmp_path / folder / "o.db", plan_of([1.0], [2.0]), {})
+    assert (tmp_path / folder / "o.db").is_file()
+
+
+def test_the_searcher_hands_out_what_has_not_ended_and_then_finishes(
+    tmp_path: Path, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of([1.0, 5.0], [2.0])
+    searcher = PlanSearcher(plan, OptunaStudy(tmp_path / "o.db", plan, {}), {plan.trials[1].trial_id})
+    handed: list[str] = []
+    for i in range(20):
+        given = searcher.suggest(f"ray{i}")
+        if isinstance(given, str):
+            break
+        handed.append(given["trial_id"])
+        assert searcher.planned[f"ray{i}"].trial_id == given["trial_id"]
+    assert given == "FINISHED"
+    assert handed == [t.trial_id for i, t in enumerate(plan.trials) if i != 1]
+    assert searcher.suggest("ray99") == "FINISHED"
