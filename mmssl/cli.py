@@ -1,27 +1,34 @@
 """`mmssl-tune`: parse, one call, print."""
 
-import json
 import os
-import re
 import shlex
 import sys
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmssl.errors import UserError
+from mmssl.terminal import (
+    console_beside,
+    console_on,
+    epoch_progress,
+    few,
+    print_json,
+    say,
+    show_points,
+    show_survey,
+    show_table,
+    sides_line,
+    trial_progress,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from mmssl.data.recordings import Recordings
-    from mmssl.data.sources import Lengths, Survey
-    from mmssl.recipe import Recipe
+    from mmssl.recipe import Modality
     from mmssl.search.plan import Plan
-    from mmssl.search.results import Point
+    from mmssl.search.space import Space
     from mmssl.search.store import Study
 
 app = typer.Typer(
@@ -61,6 +68,14 @@ StorageOption = Annotated[
         "--storage", envvar="MMSSL_STORAGE", help="Folder in which studies lie.", metavar="ROOT", parser=_path
     ),
 ]
+SystemsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--system",
+        help="Instead of the space's systems; repeatable. `mmssl-tune systems` lists them.",
+        metavar="NAME",
+    ),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Change a knob of the recipe; repeatable.", metavar="KNOB=VALUE")
 ]
@@ -84,6 +99,7 @@ def launch(
     name: Annotated[str | None, typer.Option(help="Name of the study. Default: from space and data set.")] = None,
     storage: StorageOption = STORAGE,
     settings: SetOption = None,
+    systems: SystemsOption = None,
     cpus_per_trial: CpusOption = 1.0,
     gpus_per_trial: GpusOption = None,
     max_concurrent: ConcurrentOption = None,
@@ -94,24 +110,17 @@ def launch(
     Example: mmssl-tune launch --space vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
     """
     from mmssl.search import space as spaces
-    from mmssl.search.store import Study
+    from mmssl.search.store import Study, free_name
 
-    cpus = os.cpu_count() or 1
-    if cpus_per_trial > cpus:
-        raise UserError(f"--cpus-per-trial {cpus_per_trial:g}: there are {cpus} CPUs; ask for no more")
-    searched = spaces.load(space)
-    taken = {**dict.fromkeys(searched.grid, "the space searches it; take it out of its grid"), **spaces.SET_BY_STUDY}
-    fixed = {**searched.fixed, **_settings(settings, taken)}
-    base = _recipe(dataset, fixed)
-    searched = searched.model_copy(update={"fixed": {knob: base.knobs()[knob] for knob in fixed}})
-    points = searched.points(base)
+    _no_more_cpus(cpus_per_trial)
+    searched = _space(spaces.load(space), settings, systems)
     recordings, skipped = _open(dataset, data, skip_bad, quiet=as_json)
     plan = _plan(
-        name or _free_name(storage, searched.name, dataset), searched, base, points, recordings, dataset, data, skipped
+        name or free_name(storage, f"{searched.name}-{_name_of(dataset)}"), searched, recordings, dataset, data, skipped
     )
     study = Study(storage, plan.name)
     study.create(plan)
-    _run(study, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json)
+    _end(_run(study, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json))
 
 
 @app.command()
@@ -134,7 +143,7 @@ def resume(
     found = find(storage, study)
     plan = found.plan()
     recordings = _recordings_of(plan, data)
-    _run(found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=retry)
+    _end(_run(found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=retry))
 
 
 @app.command()
@@ -142,6 +151,7 @@ def run(
     dataset: DatasetOption = "synthetic",
     data: DataOption = None,
     skip_bad: SkipOption = False,
+    system: Annotated[str, typer.Option(help="What to train; see `mmssl-tune systems`.", metavar="NAME")] = "vicreg",
     settings: SetOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write the trained encoders to.", metavar="DIR", parser=_path)
@@ -155,7 +165,11 @@ def run(
     Example: mmssl-tune run --dataset utd_mhad --set objective.lambda=10 --set data.validation_subjects=[7]
     """
     recordings, _ = _open(dataset, data, skip_bad, quiet=as_json)
-    recipe = _recipe(dataset, _settings(settings, {}))
+    from mmssl.recipe import SYSTEMS, preset
+
+    start = preset(_name_of(dataset), system)
+    taken = dict.fromkeys(SYSTEMS[system].defining, f"system {system} sets it; choose another --system instead")
+    recipe = start.with_knobs(_settings(settings, taken))
     from mmssl.data.protocols import sides, split
 
     if not recipe.data.validation_subjects:
@@ -172,22 +186,22 @@ def run(
             raise UserError(f"{out}: not empty; choose another place with --out")
     from mmssl.training import train
 
-    with _epochs(recipe, "training") as on_epoch:
+    with epoch_progress(recipe, "training") as on_epoch:
         outcome = train(recipe, recordings, on_epoch=on_epoch)
     if out is not None and outcome.model is not None:
         for file, content in outcome.model.files(metrics=outcome.metrics).items():
             (out / file).write_bytes(content)
     if as_json:
-        _print_json(
+        print_json(
             {"status": outcome.status, "cause": outcome.cause, "metrics": outcome.metrics, "seconds": outcome.seconds}
         )
     else:
-        _say(_sides(parts.train_subjects, parts.validation_subjects, parts.test_subjects))
-        _say(f"{outcome.status} {outcome.cause}".rstrip())
+        say(sides_line(parts.train_subjects, parts.validation_subjects, parts.test_subjects))
+        say(f"{outcome.status} {outcome.cause}".rstrip())
         for metric, value in outcome.metrics.items():
-            _say(f"  {metric:<32}{value:.4f}")
+            say(f"  {metric:<32}{value:.4f}")
         if out is not None and outcome.model is not None:
-            _say(f"encoders in {out}")
+            say(f"encoders in {out}")
     if outcome.status != "COMPLETE":
         raise typer.Exit(1)
 
@@ -196,7 +210,9 @@ def run(
 def results(
     study: StudyArgument = None,
     storage: StorageOption = STORAGE,
-    metric: Annotated[str | None, typer.Option(help="val.accuracy or val.f1. Default: the study's own.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Such as val.f1, val.imu.accuracy, rankme. Default: the study's own.")
+    ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
@@ -211,10 +227,10 @@ def results(
         raise UserError("--json and --csv: choose one of them")
     found = find(storage, study)
     plan = found.plan()
-    metric = _metric(metric or plan.space.metric)
+    metric = _metric(metric, plan)
     rows = ranked(points(plan, found.table(found.trials_path), metric))
     if as_json:
-        _print_json({"study": found.name, "metric": metric, "points": [point.row() for point in rows]})
+        print_json({"study": found.name, "metric": metric, "points": [point.row() for point in rows]})
     elif as_csv:
         import csv
 
@@ -223,7 +239,7 @@ def results(
         writer.writeheader()
         writer.writerows(flat)
     else:
-        _points_table(f"{found.name}: {metric} over {plan.size()}", rows)
+        show_points(f"{found.name}: {metric} over {plan.size()}", rows)
 
 
 @app.command()
@@ -231,6 +247,9 @@ def best(
     study: StudyArgument = None,
     storage: StorageOption = STORAGE,
     export: Annotated[bool, typer.Option("--export", help="Write the best point's encoders to a folder.")] = False,
+    by: Annotated[
+        str | None, typer.Option(help="Choose by rankme, without labels, or by another score than the study's own.")
+    ] = None,
     refit: Annotated[bool, typer.Option("--refit", help="Export encoders retrained on all training subjects.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Where to export. Default: inside the study.", metavar="DIR", parser=_path)
@@ -242,52 +261,63 @@ def best(
 
     Example: mmssl-tune best --export --refit --out encoders
     """
-    from mmssl.search.results import choose, points
+    from mmssl.search.results import LABEL_FREE, RANKME, choose, points
     from mmssl.search.store import find
 
     if (refit or out) and not export:
         raise UserError("--refit and --out say how to export: add --export")
     found = find(storage, study)
     plan = found.plan()
-    choice = choose(points(plan, found.table(found.trials_path)))
+    metric = _metric(by, plan, "--by")
+    if plan.space.side == "test" and metric not in LABEL_FREE:
+        raise UserError(
+            f"study {found.name} scored the test subjects, by which nothing may be chosen: "
+            "choose in a study that holds training subjects out, or without labels (--by rankme)"
+        )
+    if metric in LABEL_FREE and metric != RANKME:
+        raise UserError(f"--by {metric}: more of it is not better; without labels choose by {RANKME}")
+    choice = choose(points(plan, found.table(found.trials_path), metric))
+    if metric == RANKME and len(plan.bases) > 1:
+        choice.caveats.append("RankMe compares points of one system, and these are of several")
     answer: dict[str, Any] = {
         "study": found.name,
-        "metric": plan.space.metric,
+        "metric": metric,
         "best": choice.best.row(),
         "tied": [point.row() for point in choice.tied],
         "caveats": choice.caveats,
     }
     if not as_json:
-        _points_table(f"{found.name}: best by {plan.space.metric}", [choice.best])
+        show_points(f"{found.name}: best by {metric}", [choice.best])
         if choice.tied:
             more = f"; the first 5 of {len(choice.tied)}" if len(choice.tied) > 5 else ""
-            _points_table(f"tied with it by a paired t-test over seeds and folds, 5 % level{more}", choice.tied[:5])
+            show_points(f"tied with it by a paired t-test over seeds and folds, 5 % level{more}", choice.tied[:5])
         for caveat in choice.caveats:
-            _say(f"note: {caveat}")
+            say(f"note: {caveat}")
     if export:
         recordings = _recordings_of(plan, data)
         from mmssl.export import export as write
 
-        recipe = plan.recipe(plan.trials[0])
-        with _epochs(recipe, "retraining" if refit else "exporting") as on_epoch:
+        recipe = plan.recipe(next(trial for trial in plan.trials if trial.point_id == choice.best.point_id))
+        with epoch_progress(recipe, "retraining" if refit else "exporting") as on_epoch:
             done = write(
                 found,
                 plan,
                 recordings,
                 choice.best,
+                metric,
                 out,
                 refit=refit,
                 on_epoch=on_epoch,
-                say=(lambda line: None) if as_json else _say,
+                say=(lambda line: None) if as_json else say,
             )
         answer["export"] = {"folder": str(done.folder), "checkpoint": done.checkpoint, "metrics": done.metrics}
         if not as_json:
             for metric, value in done.metrics.items():
-                _say(f"  {metric:<32}{value:.4f}")
-            _say(f"exported to {done.folder}")
-            _say(f"loaded in a new process: the same features and score on {done.checked} recordings")
+                say(f"  {metric:<32}{value:.4f}")
+            say(f"exported to {done.folder}")
+            say(f"loaded in a new process: the same features and score on {done.checked} recordings")
     if as_json:
-        _print_json(answer)
+        print_json(answer)
 
 
 @app.command()
@@ -297,14 +327,17 @@ def evaluate(
     data: DataOption = None,
     skip_bad: SkipOption = False,
     subjects: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    modalities: Annotated[
+        str | None, typer.Option(help="From these alone, as imu; the recordings may lack the others.")
+    ] = None,
     features: Annotated[
         Path | None, typer.Option(help="Also write the features, as safetensors.", metavar="FILE", parser=_path)
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score exported encoders and their head on recordings.
+    """Score exported encoders on recordings, with the head for all their modalities or for some.
 
-    Example: mmssl-tune evaluate encoders --dataset my_recordings.parquet --subjects 7
+    Example: mmssl-tune evaluate encoders --dataset my_recordings.parquet --subjects 7 --modalities imu
     """
     if features is not None and not features.parent.is_dir():
         raise UserError(f"--features {features}: there is no folder {features.parent}")
@@ -323,12 +356,12 @@ def evaluate(
     if ours != theirs:
         unknown = [name for name in theirs if name not in ours]
         absent = [name for name in ours if name not in theirs]
-        differ = [f"unknown to it: {_few(unknown)}"] * bool(unknown) + [f"not here: {_few(absent)}"] * bool(absent)
+        differ = [f"unknown to it: {few(unknown)}"] * bool(unknown) + [f"not here: {few(absent)}"] * bool(absent)
         raise UserError(
             f"{dataset}: its classes are not those that the head was trained on "
             f"({'; '.join(differ) or 'the same in another order'})"
         )
-    encoded = model.features(recordings)
+    encoded = model.features(recordings, _modalities(modalities) if modalities else None)
     measured = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
     if features is not None:
         from safetensors import SafetensorError
@@ -339,9 +372,10 @@ def evaluate(
         except (OSError, SafetensorError) as error:
             raise UserError(f"--features {features}: cannot be written ({error})") from error
     if as_json:
-        _print_json({"recordings": len(recordings), **measured})
+        print_json({"recordings": len(recordings), "modalities": list(encoded), **measured})
     else:
-        _say(f"{len(recordings)} recordings: accuracy {measured['accuracy']:.4f}, macro F1 {measured['f1']:.4f}")
+        by = " + ".join(encoded)
+        say(f"{len(recordings)} recordings by {by}: accuracy {measured['accuracy']:.4f}, macro F1 {measured['f1']:.4f}")
 
 
 @app.command()
@@ -353,17 +387,16 @@ def spaces(
 
     Example: mmssl-tune spaces vicreg_diagonal
     """
-    from mmssl.recipe import Recipe
     from mmssl.search import space as module
 
     if name is not None:
         searched = module.load(name)
-        shown = searched.points(Recipe().with_knobs(searched.fixed))
+        shown = searched.points(searched.bases("synthetic"))
         if as_json:
-            _print_json({"name": searched.name, "points": shown})
+            print_json({"name": searched.name, "points": shown})
         else:
             for point in shown:
-                _say("  ".join(f"{knob} = {value}" for knob, value in point.items()))
+                say("  ".join(f"{knob} = {value}" for knob, value in point.items()))
         return
     rows: list[dict[str, Any]] = []
     for found in module.available():
@@ -371,16 +404,16 @@ def spaces(
         try:
             searched = module.load(str(found.path))
             row |= {
-                "points": len(searched.points(Recipe().with_knobs(searched.fixed))),
+                "points": len(searched.points(searched.bases("synthetic"))),
                 "description": searched.description,
             }
         except UserError as error:
             row["problem"] = str(error)
         rows.append(row)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
-        _table(
+        show_table(
             "spaces",
             ["name", "points", "what", "file"],
             [
@@ -390,6 +423,28 @@ def spaces(
         )
     if any(row["problem"] for row in rows):
         raise typer.Exit(2)
+
+
+@app.command()
+def systems(as_json: JsonOption = False) -> None:
+    """List what can be trained: methods on their modalities.
+
+    Example: mmssl-tune run --system simclr_imu
+    """
+    from mmssl.recipe import SYSTEMS
+
+    rows = [
+        {"name": name, "method": system.method, "modalities": list(system.modalities)}
+        for name, system in SYSTEMS.items()
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        show_table(
+            "systems",
+            ["name", "method", "modalities"],
+            [[n, s.method, " + ".join(s.modalities)] for n, s in SYSTEMS.items()],
+        )
 
 
 @data_app.command("info")
@@ -402,14 +457,14 @@ def data_info(
 
     Example: mmssl-tune data info --dataset utd_mhad --data ~/UTD-MHAD
     """
-    from mmssl.data.sources import survey
+    from mmssl.data.sources import survey as survey_of
 
     recordings, problems = _open(dataset, data, skip_bad=True, quiet=True)
-    found = survey(recordings, problems)
+    found = survey_of(recordings, problems)
     if as_json:
-        _print_json(found.model_dump(mode="json"))
+        print_json(found.model_dump(mode="json"))
     else:
-        _survey(found)
+        show_survey(found)
 
 
 @data_app.command("download")
@@ -431,7 +486,7 @@ def data_download(
     folder = data or default_folder(name)
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    console = _console(stderr=True)
+    console = console_on(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -448,30 +503,12 @@ def data_download(
             bar.update(tasks[file], completed=done, total=total)
 
         download_utd_mhad(folder, progress=progress)
-    _say(f"utd_mhad is in {folder}: mmssl-tune data info --dataset utd_mhad --data {shlex.quote(str(folder))}")
+    say(f"utd_mhad is in {folder}: mmssl-tune data info --dataset utd_mhad --data {shlex.quote(str(folder))}")
 
 
-def _survey(found: "Survey") -> None:
-    of = f" of {found.expected}" if found.expected else ""
-    _say(f"{found.name}: {found.recordings}{of} recordings, fingerprint {found.fingerprint[:16]}")
-    _say(f"frames {_lengths(found.frames)}; IMU samples {_lengths(found.samples)}")
-    _table(
-        "recordings of each class by subject",
-        ["class", *found.subjects],
-        [[name, *(str(counts[i]) for counts in found.counts)] for i, name in enumerate(found.classes)],
-    )
-    if found.absent_subjects:
-        _say(f"no recordings of subjects {', '.join(found.absent_subjects)}, whom a protocol names")
-    for missing in found.missing:
-        _say(f"missing: {missing.label}, subject {missing.subject}, trial {missing.trial}")
-    for problem in found.problems:
-        _say(f"faulty: {problem}")
-    if found.whole and not found.problems:
-        _say("whole")
-
-
-def _lengths(lengths: "Lengths") -> str:
-    return f"{lengths.shortest} to {lengths.longest}, median {lengths.median:g}"
+def _at(study: "Study") -> str:
+    root = study.folder.parent
+    return "" if root == STORAGE.absolute() else f" --storage {shlex.quote(str(root))}"
 
 
 def _run(
@@ -484,18 +521,18 @@ def _run(
     as_json: bool,
     *,
     retry: bool = False,
-) -> None:
-    """Print the plan, run it with progress, print what came out, and exit by it."""
+) -> int:
+    """Print the plan, run it with progress, print what came out; gives the exit status that follows."""
     from mmssl.search.results import points, ranked
 
     if not as_json:
-        _say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
-        held_out = sorted({trial.fold for trial in plan.trials})
-        _say(_sides(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, folds=True))
+        say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
+        held_out = sorted({"+".join(trial.held_out) for trial in plan.trials} - {""})
+        say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
         for note in _unseen(plan, recordings):
-            _say(f"note: {note}")
-    out, err = _terminal(1), _terminal(2)  # Ray's own output goes to the log meanwhile.
-    with _trial_progress(err, plan, set(study.records(plan))) as watch:
+            say(f"note: {note}")
+    out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
+    with trial_progress(err, plan, set(study.records(plan))) as watch:
         from mmssl.search.launch import Resources
         from mmssl.search.launch import run as run_plan
 
@@ -508,27 +545,24 @@ def _run(
         counts = {status: statuses.count(status) for status in sorted(set(statuses))} | (
             {"PLANNED": left} if left else {}
         )
-        _print_json(
+        print_json(
             {"study": study.name, "folder": str(study.folder), "trials": counts, "points": [p.row() for p in summary]}
         )
     else:
-        _points_table(f"{study.name}: the first of {len(summary)} points by {plan.space.metric}", summary[:5], out)
+        show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
         if failed:
             cause = next(record.cause for record in records.values() if record.status == "FAILED")
-            _say(f"{failed} of {len(plan.trials)} trials failed, the first with: {cause}")
+            say(f"{failed} of {len(plan.trials)} trials failed, the first with: {cause}")
         if left:
-            _say(f"stopped with {left} of {len(plan.trials)} trials to go: mmssl-tune resume {study.name}{_at(study)}")
-        else:
-            _say(f"kept in {study.folder}; next: mmssl-tune best {study.name}{_at(study)} --export")
-    if left:
-        raise typer.Exit(130)
-    if failed:
-        raise typer.Exit(1)
+            say(f"stopped with {left} of {len(plan.trials)} trials to go: mmssl-tune resume {study.name}{_at(study)}")
+        elif plan.space.side == "val":
+            say(f"kept in {study.folder}; next: mmssl-tune best {study.name}{_at(study)} --export")
+    return 130 if left else 1 if failed else 0
 
 
-def _at(study: "Study") -> str:
-    root = study.folder.parent
-    return "" if root == STORAGE.absolute() else f" --storage {shlex.quote(str(root))}"
+def _end(status: int) -> None:
+    if status:
+        raise typer.Exit(status)
 
 
 def _unseen(plan: "Plan", recordings: "Recordings") -> list[str]:
@@ -536,44 +570,78 @@ def _unseen(plan: "Plan", recordings: "Recordings") -> list[str]:
     from mmssl.data.protocols import split, unseen_classes
 
     notes: list[str] = []
-    for held_out in dict.fromkeys(trial.held_out for trial in plan.trials):
-        parts = split(recordings, plan.base.with_knobs({"data.validation_subjects": list(held_out)}).data)
-        classes = unseen_classes(recordings, parts.validation, parts.train)
+    for trial in {trial.held_out: trial for trial in plan.trials}.values():
+        parts = split(recordings, plan.recipe(trial).data)
+        rows, what = (parts.validation, "validates") if plan.space.side == "val" else (parts.test, "tests")
+        classes = unseen_classes(recordings, rows, parts.train)
         if classes:
-            notes.append(f"fold {parts.fold} validates on classes that no training recording shows: {_few(classes)}")
+            notes.append(f"fold {trial.fold} {what} on classes that no training recording shows: {few(classes)}")
     return notes
 
 
-def _few(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _no_more_cpus(cpus_per_trial: float) -> None:
+    cpus = os.cpu_count() or 1
+    if cpus_per_trial > cpus:
+        raise UserError(f"--cpus-per-trial {cpus_per_trial:g}: there are {cpus} CPUs; ask for no more")
+
+
+def _space(space: "Space", settings: list[str] | None, systems: list[str] | None, **changes: Any) -> "Space":
+    """The space with what the command line changes of it."""
+    from mmssl.recipe import SYSTEMS
+    from mmssl.search.space import SET_BY_STUDY, changed
+
+    names = systems or space.systems
+    taken = {
+        **dict.fromkeys(space.grid, "the space searches it; take it out of its grid"),
+        **SET_BY_STUDY,
+        **{
+            knob: f"system {name} sets it; choose another with --system"
+            for name in names
+            if name in SYSTEMS and len(names) == 1
+            for knob in SYSTEMS[name].defining
+        },
+    }
+    fixed = {**space.fixed, **_settings(settings, taken)}
+    return changed(space, fixed=fixed, systems=names, **changes)
 
 
 def _plan(
     name: str,
-    searched: Any,
-    base: "Recipe",
-    points: list[dict[str, Any]],
+    space: "Space",
     recordings: "Recordings",
     dataset: str,
     data: Path | None,
     skipped: list[str],
 ) -> "Plan":
+    """The study of a space on recordings; whatever cannot be, fails here, before anything is written."""
     from mmssl.data.protocols import leave_one_subject_out, sides, split
     from mmssl.data.sources import default_folder, recordings_file
     from mmssl.search.plan import Dataset, make_plan
 
-    train, test = sides(recordings, base.data)
-    folds = (
-        leave_one_subject_out(recordings, base.data) if searched.folds == "leave_one_subject_out" else searched.folds
-    )
-    for held_out in folds:  # Before anything is written: a fold that cannot be, fails here.
-        split(recordings, base.with_knobs({"data.validation_subjects": list(held_out)}).data)
+    bases = space.bases(_name_of(dataset))
+    points = space.points(bases)
+    first = next(iter(bases.values()))
+    train, test = sides(recordings, first.data)
+    if space.folds == "leave_one_subject_out":
+        folds = leave_one_subject_out(recordings, first.data)
+    elif space.folds == "test":
+        folds = [()]
+        if not len(split(recordings, first.data).test):
+            raise UserError(
+                f"no recordings of the test subjects {', '.join(test) or '(there are none)'} are here to score: "
+                "hold training subjects out instead, with folds leave_one_subject_out"
+            )
+    else:
+        folds = list(space.folds)
+    for base in bases.values():
+        for held_out in folds:
+            split(recordings, base.with_knobs({"data.validation_subjects": list(held_out)}).data)
     file = recordings_file(dataset)
-    folder = None if file or dataset == "synthetic" else data or default_folder(dataset)
+    folder = None if file or dataset == "synthetic" else data or default_folder(_name_of(dataset))
     return make_plan(
         name,
-        searched,
-        base,
+        space,
+        bases,
         Dataset(
             source=str(file.absolute()) if file else dataset,
             folder=str(folder.absolute()) if folder else None,
@@ -589,16 +657,22 @@ def _plan(
     )
 
 
+def _name_of(dataset: str) -> str:
+    from mmssl.data.sources import dataset_name
+
+    return dataset_name(dataset)
+
+
 def _open(dataset: str, data: Path | None, skip_bad: bool, *, quiet: bool) -> "tuple[Recordings, list[str]]":
     from mmssl.data.sources import open_dataset
 
     recordings, skipped = open_dataset(dataset, data, skip_bad=skip_bad)
     if skipped and not quiet:
-        _say(f"{len(skipped)} faulty recordings left out:")
+        say(f"{len(skipped)} faulty recordings left out:")
         for fault in skipped:
-            _say(f"  {fault}")
+            say(f"  {fault}")
     if dataset == "synthetic" and not quiet:
-        _say(
+        say(
             "using the synthetic data set: good for a first look, not for conclusions; "
             "real recordings: --dataset utd_mhad --data DIR, or --dataset my_recordings.parquet"
         )
@@ -618,12 +692,10 @@ def _recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
     return recordings
 
 
-def _recipe(dataset: str, knobs: dict[str, Any]) -> "Recipe":
-    from mmssl.data.sources import dataset_name
-    from mmssl.recipe import Recipe, preset
+def _modalities(words: str) -> "tuple[Modality, ...]":
+    from mmssl.recipe import Recipe
 
-    modalities = Recipe().with_knobs(knobs).data.modalities
-    return preset(dataset_name(dataset), modalities).with_knobs(knobs)
+    return Recipe().with_knobs({"data.modalities": [word.strip() for word in words.split(",")]}).data.modalities
 
 
 def _settings(settings: list[str] | None, taken: Mapping[str, str]) -> dict[str, Any]:
@@ -641,144 +713,21 @@ def _settings(settings: list[str] | None, taken: Mapping[str, str]) -> dict[str,
     return knobs
 
 
-def _free_name(storage: Path, space: str, dataset: str) -> str:
-    from mmssl.data.sources import dataset_name
-
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{space}-{dataset_name(dataset)}").lstrip("._-")[:80] or "study"
-    number = 1
-    while (storage.expanduser() / f"{stem}-{number}").exists():
-        number += 1
-    return f"{stem}-{number}"
-
-
-def _metric(name: str) -> str:
+def _metric(name: str | None, plan: "Plan", option: str = "--metric") -> str:
+    """A column of scores that the study has, or a measure without labels."""
     from mmssl.errors import nearest
+    from mmssl.search.results import LABEL_FREE
+    from mmssl.search.store import SCORES
 
-    valid = ["val.accuracy", "val.f1"]
-    if name not in valid:
-        raise UserError(f"--metric {name}: {nearest(name, valid)}")
+    if name is None:
+        return plan.space.scored
+    modalities = {one for trial in plan.trials for one in plan.recipe(trial).data.modalities}
+    valid = [score for score in SCORES if score.startswith(plan.space.side)]
+    if len(modalities) == 1:
+        valid = [score for score in valid if score.count(".") == 1]
+    if name not in (*valid, *LABEL_FREE):
+        raise UserError(f"{option} {name}: {nearest(name, [*valid, *LABEL_FREE])}")
     return name
-
-
-def _sides(train: Sequence[str], validation: Sequence[str], test: Sequence[str], *, folds: bool = False) -> str:
-    held_out = (
-        f"held out in turn: {', '.join(validation)}" if folds else f"validation: {', '.join(validation) or 'none'}"
-    )
-    return f"subjects: train {', '.join(train)}; {held_out}; test, not looked at: {', '.join(test) or 'none'}"
-
-
-def _console(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, soft_wrap=not (sys.stderr if stderr else sys.stdout).isatty())
-
-
-def _terminal(descriptor: int) -> "Console":
-    """A console that keeps reaching the terminal when standard output and error go elsewhere."""
-    from rich.console import Console
-
-    stream = os.fdopen(os.dup(descriptor), "w")
-    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
-
-
-def _say(line: str) -> None:
-    _console().print(line, markup=False)
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=1, default=str))
-
-
-def _table(title: str, header: list[str], rows: list[list[str]], console: "Console | None" = None) -> None:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
-    for column in header:
-        table.add_column(escape(column))
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    (console or _console()).print(table)
-
-
-def _points_table(title: str, rows: "list[Point]", console: "Console | None" = None) -> None:
-    knobs = list(rows[0].values)
-    last = [knob.rpartition(".")[2] for knob in knobs]
-    shown = [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
-    _table(
-        title,
-        ["point", *shown, "mean", "std", "n", "failures"],
-        [
-            [
-                point.point_id[:8],
-                *(str(point.values[knob]) for knob in knobs),
-                "-" if point.mean is None else f"{point.mean:.4f}",
-                "-" if point.std is None else f"{point.std:.4f}",
-                f"{len(point.scores)}/{point.planned}",
-                " ".join(f"{count} {status}" for status, count in point.statuses.items() if status in _ENDED_BADLY)
-                or "0",
-            ]
-            for point in rows
-        ],
-        console,
-    )
-
-
-_ENDED_BADLY = ("FAILED", "DIVERGED", "COLLAPSED", "PRUNED")
-
-
-@contextmanager
-def _epochs(recipe: "Recipe", what: str) -> Generator[Any]:
-    """Progress over the epochs of one training run, on a terminal only."""
-    from rich.progress import Progress
-
-    console = _console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=recipe.pretrain.epochs + recipe.finetune.epochs)
-        yield lambda epoch: bar.advance(task)
-
-
-@contextmanager
-def _trial_progress(console: "Console", plan: "Plan", ended: set[str]) -> Generator[Any]:
-    """A bar on a terminal, a line per ended trial elsewhere; `ended` are the ids of those that had ended before."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from mmssl.search.plan import TERMINAL
-
-    running: set[str] = set()
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    # Not redirected: what Ray prints meanwhile belongs in the log, not above the bar.
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, disable=hidden, redirect_stdout=False, redirect_stderr=False) as bar:
-        task = bar.add_task("starting Ray", total=len(plan.trials), completed=len(ended))
-
-        def watch(planned: Any, record: Any) -> None:
-            if record.status not in TERMINAL:
-                running.add(planned.trial_id)
-                bar.update(task, description=f"{len(running)} running", completed=len(ended))
-                return
-            ended.add(planned.trial_id)
-            running.discard(planned.trial_id)
-            bar.update(task, description=f"{len(running)} running", completed=len(ended))
-            if not console.is_terminal or record.status != "COMPLETE":
-                knobs = " ".join(f"{knob.rpartition('.')[2]}={value}" for knob, value in planned.point.items())
-                score = record.facts.get(plan.space.metric)
-                said = f"{plan.space.metric} {score:.4f}" if score is not None else record.cause
-                where = f"{knobs} seed={planned.seed} fold={planned.fold}"
-                console.print(f"{len(ended)}/{len(plan.trials)} {where}: {record.status} {said}", markup=False)
-
-        yield watch
 
 
 def main() -> None:

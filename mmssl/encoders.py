@@ -124,7 +124,7 @@ def _convolution_and_pool(channels_in: int, channels_out: int) -> tuple[nn.Modul
 
 
 class Projector(nn.Sequential):
-    """Maps an encoder's features to the embeddings that the objective sees; used in pre-training only.
+    """Maps an encoder's features to the embeddings that the objective sees; classification does without it.
 
     (batch, width_in) -> (batch, knobs.width)
     """

@@ -21,7 +21,7 @@ from mmssl.errors import UserError
 from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import Point
-from mmssl.search.store import Study
+from mmssl.search.store import SCORES, Study
 from mmssl.training import OnEpoch, Prepared, score, train
 
 CARD = "README.md"
@@ -67,6 +67,7 @@ def export(
     plan: Plan,
     recordings: Recordings,
     point: Point,
+    metric: str,
     folder: Path | None,
     *,
     refit: bool,
@@ -80,6 +81,7 @@ def export(
 
     Args:
         recordings: those of the study.
+        metric: what the point's scores are.
         folder: where to write; inside the study by default.
         refit: train anew on all training subjects, with the study's first seed, instead of taking a checkpoint.
 
@@ -101,14 +103,14 @@ def export(
         )
     say(f"taking {checkpoint}")
 
-    metrics = {f"{plan.space.metric}.mean": point.mean or 0.0, f"{plan.space.metric}.n": float(len(point.scores))}
+    metrics = {f"{metric}.mean": point.mean or 0.0, f"{metric}.n": float(len(point.scores))}
     if point.std is not None:
-        metrics[f"{plan.space.metric}.std"] = point.std
+        metrics[f"{metric}.std"] = point.std
     if not refit:
-        metrics[plan.space.metric] = point.scores[trial.seed, trial.fold]
+        metrics[metric] = point.scores[trial.seed, trial.fold]
+        metrics |= {name: value for name, value in study.record(trial.trial_id).facts.items() if name in SCORES}
     # Compared on the processor, whose arithmetic the new process shares.
-    trained.encoders.cpu()
-    trained.head.cpu()
+    trained.to("cpu")
     tested = _test(study, trained, recordings, checkpoint)
     if tested:
         metrics |= tested["metrics"]
@@ -126,7 +128,7 @@ def export(
         }
         for name, content in trained.files(**facts).items():
             (beside / name).write_bytes(content)
-        (beside / CARD).write_text(_card(plan, point, trained, checkpoint, metrics, tested), encoding="utf-8")
+        (beside / CARD).write_text(_card(plan, point, metric, trained, checkpoint, metrics, tested), encoding="utf-8")
         shown = plan.dataset.train_subjects if refit else trial.held_out
         some = recordings.where(lambda row: row.subject in shown)
         checked = _check_in_new_process(beside, trained, some, Path(scratch))
@@ -162,7 +164,8 @@ def _test(study: Study, model: Model, recordings: Recordings, checkpoint: str) -
         sides = split(recordings, model.recipe.data)
         if len(sides.test) == 0:
             return None
-        _, metrics = score(model, Prepared.of(recordings, model.recipe), sides.test, "test")
+        data = model.recipe.data
+        _, metrics = score(model, Prepared.of(recordings, data.steps, data.modalities), sides.test, "test")
         looks[key] = {
             "look": len(looks) + 1,
             "checkpoint": checkpoint,
@@ -228,9 +231,15 @@ def _check_in_new_process(folder: Path, model: Model, recordings: Recordings, sc
 
 
 def _card(
-    plan: Plan, point: Point, model: Model, checkpoint: str, metrics: dict[str, float], tested: dict[str, Any] | None
+    plan: Plan,
+    point: Point,
+    metric: str,
+    model: Model,
+    checkpoint: str,
+    metrics: dict[str, float],
+    tested: dict[str, Any] | None,
 ) -> str:
-    dataset, description, metric = plan.dataset, model.description, plan.space.metric
+    dataset, description = plan.dataset, model.description
     searched = ", ".join(f"`{knob}` = {value}" for knob, value in point.values.items())
     spread = f" ± {point.std:.4f}" if point.std is not None else ""
     lines = [
@@ -247,8 +256,7 @@ def _card(
         f"| {metric} of the point | {point.mean:.4f}{spread} (n = {len(point.scores)} seeds x folds, "
         "on held-out training subjects) |",
     ]
-    if metric in metrics:
-        lines.append(f"| {metric} of this checkpoint | {metrics[metric]:.4f} |")
+    lines += [f"| {name} of this checkpoint | {metrics[name]:.4f} |" for name in (*SCORES, metric) if name in metrics]
     if tested:
         scores = ", ".join(f"{name} {value:.4f}" for name, value in tested["metrics"].items())
         lines.append(

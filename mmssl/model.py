@@ -1,7 +1,7 @@
 """A trained pair of encoders with its head: from raw recordings to features and classes, and to files and back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,22 +15,22 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from mmssl.data.recordings import Description, Recordings
-from mmssl.encoders import Head, build_encoders
+from mmssl.encoders import Head, Projector, build_encoders
 from mmssl.errors import UserError
-from mmssl.recipe import Modality, Recipe
+from mmssl.recipe import MODALITIES, Modality, Recipe
 from mmssl.transforms import Standardisation, prepare_imu, prepare_skeleton
 
-FORMAT = "mmssl.model/1"
+FORMAT = "mmssl.model/2"
 WEIGHTS, FACTS = "model.safetensors", "model.json"
 
 Inputs = dict[Modality, npt.NDArray[np.float32]]
 
 
-def prepare(recordings: Recordings, recipe: Recipe) -> Inputs:
+def prepare(recordings: Recordings, steps: int, modalities: Sequence[Modality]) -> Inputs:
     """Each modality's recordings at equal length, before standardisation: (recordings, steps, ...)."""
-    description, steps = recordings.description, recipe.data.steps
+    description = recordings.description
     inputs: Inputs = {}
-    for modality in recipe.data.modalities:
+    for modality in modalities:
         if modality == "imu":
             inputs[modality] = prepare_imu(recordings.imu, steps)
         else:
@@ -40,39 +40,78 @@ def prepare(recordings: Recordings, recipe: Recipe) -> Inputs:
     return inputs
 
 
+def readings(modalities: Sequence[Modality]) -> tuple[tuple[Modality, ...], ...]:
+    """What a model can classify from: all its modalities together first, then each alone."""
+    together = tuple(modalities)
+    return (together, *((modality,) for modality in together)) if len(together) > 1 else (together,)
+
+
 @dataclass
 class Model:
-    """Frozen encoders and the head trained on their features.
+    """Frozen encoders, the projectors of their pre-training, and heads trained on their features.
 
     Attributes:
         recipe: the run that made it, seed and fold included.
         description: the data it was trained on; recordings given to it must agree with its joints, axes and channels.
-        standardisation: IMU statistics of the training recordings.
+        standardisation: IMU statistics of the recordings that pre-trained.
+        encoders, projectors: by modality.
+        heads: one for each of `readings`, by its modalities joined with "+".
     """
 
     recipe: Recipe
     description: Description
     standardisation: Standardisation
     encoders: nn.ModuleDict
-    head: Head
+    projectors: nn.ModuleDict
+    heads: nn.ModuleDict
 
     def __post_init__(self) -> None:
-        self.encoders.eval()
-        self.head.eval()
+        for part in self.parts.values():
+            part.eval()
 
     @classmethod
     def fresh(cls, recipe: Recipe, description: Description, standardisation: Standardisation) -> "Model":
-        """Initialised from torch's global generator, which the caller seeds."""
+        """Initialised from torch's global generator, which the caller seeds; the heads last, so that nothing about them
+        changes the encoders."""
         encoders = build_encoders(
             recipe, len(description.joints), len(description.coordinates), len(description.imu_channels)
         )
-        head = Head(_widths(encoders), recipe.finetune.hidden, len(description.classes))
-        return cls(recipe, description, standardisation, encoders, head)
+        widths = _widths(encoders)
+        projectors = {name: Projector(width, recipe.encoder.projector) for name, width in widths.items()}
+        heads = {
+            "+".join(reading): Head(
+                {name: widths[name] for name in reading}, recipe.finetune.hidden, len(description.classes)
+            )
+            for reading in readings(recipe.data.modalities)
+        }
+        return cls(recipe, description, standardisation, encoders, nn.ModuleDict(projectors), nn.ModuleDict(heads))
+
+    @property
+    def parts(self) -> dict[str, nn.ModuleDict]:
+        return {"encoders": self.encoders, "projectors": self.projectors, "heads": self.heads}
 
     @property
     def widths(self) -> dict[str, int]:
         """Width of each modality's features."""
         return _widths(self.encoders)
+
+    def head(self, modalities: Sequence[str]) -> Head:
+        """The head that classifies from these modalities.
+
+        Raises:
+            UserError: there is none: the model has other modalities.
+        """
+        name = "+".join(sorted(modalities, key=MODALITIES.index)) if set(modalities) <= set(MODALITIES) else ""
+        if name not in self.heads:
+            raise UserError(
+                f"these encoders cannot classify from {', '.join(modalities)}: choose {' or '.join(self.heads)}"
+            )
+        return cast(Head, self.heads[name])
+
+    def to(self, device: torch.device | str) -> "Model":
+        for part in self.parts.values():
+            part.to(device)
+        return self
 
     def tensors(self, inputs: Inputs) -> dict[Modality, Tensor]:
         """Prepared inputs, standardised, on the encoders' device."""
@@ -91,14 +130,28 @@ class Model:
             for modality, tensor in tensors.items()
         }
 
-    def features(self, recordings: Recordings) -> dict[str, npt.NDArray[np.float32]]:
+    @torch.no_grad()
+    def embed(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What pre-training compares, (recordings, width of the projector) by modality, from what `encode` returns."""
+        self.projectors.eval()
+        return {name: self.projectors[name](tensor) for name, tensor in features.items()}
+
+    def features(
+        self, recordings: Recordings, modalities: Sequence[Modality] | None = None
+    ) -> dict[str, npt.NDArray[np.float32]]:
         """Features of raw recordings by modality, (recordings, width).
+
+        Args:
+            modalities: only these; the recordings may lack the others.
 
         Raises:
             UserError: the recordings' joints, axes or IMU channels are not those the encoders were trained on.
         """
+        wanted = self.recipe.data.modalities if modalities is None else modalities
+        self.head(wanted)
         theirs, ours = recordings.description, self.description
-        for what in ("joints", "coordinates", "imu_channels"):
+        compared = {"skeleton": ("joints", "coordinates"), "imu": ("imu_channels",)}
+        for what in (name for modality in wanted for name in compared[modality]):
             if getattr(theirs, what) != getattr(ours, what):
                 raise UserError(
                     f"{theirs.name}: {what} are {', '.join(getattr(theirs, what))}; these encoders take "
@@ -111,20 +164,20 @@ class Model:
             recordings.skeleton,
             recordings.imu,
         )
-        encoded = self.encode(self.tensors(prepare(recordings, self.recipe)))
+        encoded = self.encode(self.tensors(prepare(recordings, self.recipe.data.steps, wanted)))
         return {modality: tensor.cpu().numpy() for modality, tensor in encoded.items()}
 
     @torch.no_grad()
     def probabilities(self, features: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-        """Class probabilities, (recordings, classes), from what `features` returns."""
-        device = next(self.head.parameters()).device
-        self.head.eval()
-        logits = self.head({name: torch.from_numpy(array).to(device) for name, array in features.items()})
+        """Class probabilities, (recordings, classes), from what `features` returns, by the head for its modalities."""
+        head = self.head(list(features)).eval()
+        device = next(head.parameters()).device
+        logits = head({name: torch.from_numpy(array).to(device) for name, array in features.items()})
         return torch.softmax(logits.float(), dim=1).cpu().numpy()
 
-    def predict(self, recordings: Recordings) -> list[str]:
-        """The likeliest class name of each recording."""
-        best = self.probabilities(self.features(recordings)).argmax(axis=1)
+    def predict(self, recordings: Recordings, modalities: Sequence[Modality] | None = None) -> list[str]:
+        """The likeliest class name of each recording, from all modalities or from some."""
+        best = self.probabilities(self.features(recordings, modalities)).argmax(axis=1)
         return [self.description.classes[i] for i in best]
 
     def files(self, **facts: object) -> dict[str, bytes]:
@@ -133,8 +186,11 @@ class Model:
         Args:
             facts: further JSON values to keep beside it, such as metrics.
         """
-        weights = {f"encoders.{name}": tensor for name, tensor in self.encoders.state_dict().items()}
-        weights |= {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}
+        weights = {
+            f"{part}.{name}": tensor
+            for part, module in self.parts.items()
+            for name, tensor in module.state_dict().items()
+        }
         document = {
             "format": FORMAT,
             "recipe": self.recipe.model_dump(mode="json", by_alias=True),
@@ -169,8 +225,10 @@ class Model:
                 Standardisation(np.array(document["imu_mean"], np.float32), np.array(document["imu_std"], np.float32)),
             )
             weights = tensors_from_bytes(files[WEIGHTS])
-            for part, module in (("encoders.", model.encoders), ("head.", model.head)):
-                module.load_state_dict({k.removeprefix(part): v for k, v in weights.items() if k.startswith(part)})
+            for part, module in model.parts.items():
+                module.load_state_dict(
+                    {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
+                )
         except (SafetensorError, ValidationError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{where}: not a whole model: {error}") from error
         return model

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import (
     AfterValidator,
@@ -62,23 +62,24 @@ Probability = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
 Weight = Annotated[float, BeforeValidator(_number), Field(ge=0)]
 Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
 Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MOST)]
-Subjects = tuple[Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)], ...]
+Names = tuple[Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)], ...]
 
 
 class Data(Section):
     """Which recordings are used, and how they are prepared."""
 
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(_in_order)] = MODALITIES
-    """One modality: two augmented views of it are pre-trained together. Two: the modalities are each other's view."""
+    """One modality: two augmented views of it are pre-trained together. Two: the modalities are each other's view.
+    The system (see `SYSTEMS`) sets it."""
     steps: Annotated[Count, Field(ge=16)] = 50
     """Time steps each recording is resampled to, skeleton and IMU alike."""
     protocol: str = "cross_subject"
     """Name of a protocol in the data set's description."""
-    train_subjects: Subjects = ()
+    train_subjects: Names = ()
     """Empty: as the protocol says; all subjects but the test subjects where it says nothing."""
-    test_subjects: Subjects = ()
+    test_subjects: Names = ()
     """Empty: as the protocol says."""
-    validation_subjects: Subjects = ()
+    validation_subjects: Names = ()
     """Training subjects held out to validate on. In a study the fold sets them."""
 
 
@@ -167,8 +168,8 @@ class Encoder(Section):
 class Objective(Section):
     """What pre-training minimises; VICReg's is lambda * invariance + mu * variance + nu * covariance (equation 16)."""
 
-    name: Literal["vicreg", "barlow_twins", "simclr", "cmc"] = "vicreg"
-    """simclr sets two views of one modality against each other, cmc two modalities; the others do both."""
+    name: Literal["vicreg", "barlow_twins", "simclr", "cmc", "cmc_cmkm"] = "vicreg"
+    """simclr sets two views of one modality against each other, cmc and cmc_cmkm two modalities; the others do both."""
     lambda_: Annotated[Weight, Field(alias="lambda")] = 25.0
     """Weight of the invariance, a mean over batch and dimensions (the paper's equation 13: D times that)."""
     mu: Weight = 25.0
@@ -178,7 +179,11 @@ class Objective(Section):
     beta: Weight = 0.005
     """barlow_twins: weight of the correlations off the diagonal (the paper's equation 5)."""
     temperature: Positive = 0.1
-    """simclr, cmc: divides the cosine similarities."""
+    """simclr, cmc, cmc_cmkm: divides the cosine similarities."""
+    positives: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 1
+    """cmc_cmkm: further positives mined for each recording in each modality."""
+    negatives_weight: Weight = 1.0
+    """cmc_cmkm: weight of the negatives within a modality."""
 
 
 class Pretrain(Section):
@@ -186,9 +191,25 @@ class Pretrain(Section):
     """0 leaves the encoders untrained, the baseline every table needs."""
     batch_size: Annotated[Count, Field(ge=2)] = 256
     lr: Positive = 1e-3
+    hidden_classes: Names = ()
+    """Classes whose recordings pre-training is not shown; fine-tuning is."""
+
+
+class Guide(Section):
+    """cmc_cmkm: pre-training by SimCLR of the encoders that say which recordings are alike (see `Recipe.guide_of`)."""
+
+    epochs: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 100
+    batch_size: Annotated[Count, Field(ge=2)] = 128
+    lr: Positive = 1e-2
 
 
 class Finetune(Section):
+    encoders: Literal["frozen", "trained"] = "frozen"
+    """trained: together with the head, on augmented batches; without pre-training this is supervised learning."""
+    labels: Annotated[Positive, Field(le=1)] = 1.0
+    """Share of the labels of each class that is used, but one label at least."""
+    label_draw: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 0
+    """Which labels: the same draw gives the same recordings for every recipe and seed."""
     epochs: Count = 100
     batch_size: Annotated[Count, Field(ge=2)] = 64
     lr: Positive = 1e-3
@@ -205,6 +226,7 @@ class Recipe(Section):
     encoder: Encoder = Encoder()
     objective: Objective = Objective()
     pretrain: Pretrain = Pretrain()
+    guide: Guide = Guide()
     finetune: Finetune = Finetune()
     seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**32)] = 28
     """Every random draw of the run comes from it."""
@@ -213,7 +235,7 @@ class Recipe(Section):
     def _views_fit(self, info: ValidationInfo) -> "Recipe":
         if info.context == _ONE_KNOB:
             return self
-        wanted = {"simclr": 1, "cmc": 2}.get(self.objective.name)
+        wanted = {"simclr": 1, "cmc": 2, "cmc_cmkm": 2}.get(self.objective.name)
         if wanted is not None and len(self.data.modalities) != wanted:
             raise ValueError(
                 f"objective.name: {self.objective.name} takes {wanted} of the modalities, "
@@ -262,8 +284,33 @@ class Recipe(Section):
 
     def content_id(self, *also: str) -> str:
         """A short name that is the same for the same knobs (and further facts) and for nothing else."""
-        text = json.dumps([self.model_dump(mode="json", by_alias=True), *also], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _content_id(self.model_dump(mode="json", by_alias=True), *also)
+
+    def pretraining_id(self, *also: str) -> str:
+        """As `content_id`, but the same for recipes that differ in fine-tuning alone: they share their encoders."""
+        without = {"finetune"} if self.objective.name == "cmc_cmkm" else {"finetune", "guide"}
+        return _content_id(self.model_dump(mode="json", by_alias=True, exclude=without), *also)
+
+    def guide_of(self, modality: Modality) -> "Recipe":
+        """What pre-trains the encoder of one modality that guides cmc_cmkm: SimCLR on the same recordings."""
+        return Recipe(
+            data=self.data.model_copy(update={"modalities": (modality,)}),
+            augment=_all_on(modality),
+            encoder=self.encoder,
+            objective=Objective(name="simclr", temperature=self.objective.temperature),
+            pretrain=Pretrain(hidden_classes=self.pretrain.hidden_classes, **self.guide.model_dump()),
+            seed=self.seed,
+        )
+
+
+def _content_id(document: dict[str, Any], *also: str) -> str:
+    return hashlib.sha256(json.dumps([document, *also], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _all_on(modality: Modality) -> Augment:
+    """Every augmentation of a modality: within one, the two views must differ."""
+    knobs = [name for name in _FIELDS if name.startswith(f"augment.{modality}") and name.endswith("probability")]
+    return Recipe().with_knobs(dict.fromkeys(knobs, 0.75)).augment
 
 
 _PLAIN = {
@@ -333,19 +380,62 @@ _PAPER_ONE_MODALITY: dict[str, dict[str, Any]] = {
     "synthetic": _PAPER["synthetic"],
 }
 
+# What makes a method itself: knobs that neither a data set's settings nor a space's `fixed` change.
+_METHODS: dict[str, dict[str, Any]] = {
+    "untrained": {"pretrain.epochs": 0},
+    "supervised": {"pretrain.epochs": 0, "finetune.encoders": "trained"},
+    "simclr": {"objective.name": "simclr"},
+    "barlow_twins": {"objective.name": "barlow_twins"},
+    "vicreg": {"objective.name": "vicreg"},
+    "cmc": {"objective.name": "cmc"},
+    "cmc_cmkm": {"objective.name": "cmc_cmkm"},
+}
+_TWO_VIEWS_OF_ONE, _ACROSS = ("simclr",), ("cmc", "cmc_cmkm")
 
-def preset(dataset: str, modalities: tuple[Modality, ...] = MODALITIES) -> Recipe:
-    """The recipe a data set starts from; one of the user's own starts from UTD-MHAD's.
+
+class System(NamedTuple):
+    """A method on its modalities: a row of the paper's Table 2."""
+
+    method: str
+    modalities: tuple[Modality, ...]
+
+    @property
+    def defining(self) -> dict[str, Value]:
+        """The knobs that make it this system, with their values."""
+        return {"data.modalities": list(self.modalities), **_METHODS[self.method]}
+
+
+def _systems() -> Iterator[tuple[str, System]]:
+    for method in _METHODS:
+        if method not in _ACROSS:
+            for modality in MODALITIES:
+                yield f"{method}_{modality}", System(method, (modality,))
+        if method not in _TWO_VIEWS_OF_ONE:
+            yield method, System(method, MODALITIES)
+
+
+SYSTEMS = dict(_systems())
+"""By name: a method's own is that across both modalities, with one of them it ends in the modality."""
+
+
+def preset(dataset: str, system: str = "vicreg") -> Recipe:
+    """The recipe a system starts from on a data set; one of the user's own data starts from UTD-MHAD's.
 
     Within one modality the two views must differ, so every augmentation is on; across modalities the modalities are the
-    two views already.
+    two views already. Neither an untrained nor a supervised encoder is shown augmented recordings.
+
+    Raises:
+        UserError: no such system.
     """
-    table = _PAPER if len(modalities) == 2 else _PAPER_ONE_MODALITY
-    values = {"data.modalities": list(modalities), **table.get(dataset, table["utd_mhad"])}
-    if len(modalities) == 1:
-        values |= {
-            name: 0.75
-            for name in _FIELDS
-            if name.startswith(f"augment.{modalities[0]}") and name.endswith("probability")
-        }
-    return Recipe().with_knobs(values)
+    if system not in SYSTEMS:
+        raise UserError(f"no system {system!r}; {nearest(system, list(SYSTEMS), most=len(SYSTEMS))}")
+    method, modalities = SYSTEMS[system]
+    table = _PAPER if len(modalities) == len(MODALITIES) else _PAPER_ONE_MODALITY
+    values = dict(table.get(dataset, table["utd_mhad"]))
+    if method == "cmc_cmkm":
+        one = _PAPER_ONE_MODALITY.get(dataset, _PAPER_ONE_MODALITY["utd_mhad"])
+        values |= {f"guide.{name}": one[f"pretrain.{name}"] for name in Guide.model_fields}
+    recipe = Recipe().with_knobs(values | SYSTEMS[system].defining)
+    if len(modalities) == 1 and recipe.pretrain.epochs:
+        recipe = recipe.model_copy(update={"augment": _all_on(modalities[0])})
+    return recipe

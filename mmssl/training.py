@@ -1,23 +1,25 @@
 """Pre-train encoders without labels, freeze them, fine-tune a head: the only training loops."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Description, Recordings, Row
-from mmssl.encoders import Projector
-from mmssl.errors import UserError
+from mmssl.errors import UserError, nearest
 from mmssl.evaluation import scores
-from mmssl.model import Inputs, Model, prepare
-from mmssl.objectives import barlow_twins, cmc, embedding_health, simclr, vicreg
+from mmssl.model import Inputs, Model, prepare, readings
+from mmssl.objectives import barlow_twins, cmc, cmc_cmkm, embedding_health, simclr, vicreg
 from mmssl.recipe import Modality, Objective, Recipe
 from mmssl.transforms import Standardisation, augment_imu, augment_skeleton
 
@@ -29,6 +31,10 @@ HEALTH_SAMPLE = 1024
 Numbers = dict[str, float]
 Epoch = dict[str, str | int | float]
 OnEpoch = Callable[[Epoch], None]
+Files = Mapping[str, bytes]
+Once = Callable[[str, Callable[[], Files]], Files]
+"""Given a name and how to make files: makes them the first time, and returns those kept from then on."""
+_WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
 
 
 class StoppedError(Exception):
@@ -44,14 +50,22 @@ class Prepared:
     """Recordings at equal length: made once per study, read by every trial."""
 
     description: Description
+    fingerprint: str
+    """Of the recordings."""
     rows: tuple[Row, ...]
-    labels: Sequence[int]
+    labels: npt.NDArray[np.int64]
+    """Class index of each recording, (recordings,)."""
     inputs: Inputs
     """By modality, (recordings, steps, ...)."""
 
     @classmethod
-    def of(cls, recordings: Recordings, recipe: Recipe) -> "Prepared":
-        return cls(recordings.description, recordings.rows, recordings.labels.tolist(), prepare(recordings, recipe))
+    def of(cls, recordings: Recordings, steps: int, modalities: Sequence[Modality]) -> "Prepared":
+        inputs = prepare(recordings, steps, modalities)
+        return cls(recordings.description, recordings.fingerprint, recordings.rows, recordings.labels, inputs)
+
+    def chosen(self, model: Model, rows: npt.NDArray[np.int64]) -> dict[Modality, Tensor]:
+        """Some recordings as the model's encoders take them."""
+        return model.tensors({name: self.inputs[name][rows] for name in model.recipe.data.modalities})
 
 
 @dataclass
@@ -75,53 +89,53 @@ def run_trial(
     prepared: Prepared,
     sides: Split,
     *,
+    side: Literal["val", "test"] = "val",
     on_epoch: OnEpoch = lambda epoch: None,
     device: str | torch.device = "cpu",
+    once: Once | None = None,
+    shared: bool = False,
 ) -> Outcome:
     """Pre-train, freeze, fine-tune and score one recipe.
 
-    The training side alone gives the IMU statistics, the pre-training batches and the labels of the head; the
-    validation side is scored once, at the end. Two runs of one recipe give the same bits on the same machine and number
-    of threads (CPU): every draw comes from `recipe.seed`.
+    The training side alone gives the IMU statistics, the pre-training batches and the labels of the heads; the scored
+    side is looked at once, at the end. Two runs of one recipe give the same bits on the same machine and number of
+    threads (CPU): every draw comes from `recipe.seed`, and the choice of labels from `finetune.label_draw`.
 
     Args:
-        on_epoch: called after each epoch of both phases with `phase`, `epoch` and that epoch's numbers.
+        side: which side to score.
+        on_epoch: called after each epoch of all phases with `phase`, `epoch` and that epoch's numbers.
+        once: keeps pre-trained encoders, so that those that guide cmc_cmkm are trained once.
+        shared: other trials have the same pre-training: keep this one's too, or take it from there.
 
     Returns:
         The outcome; a loss that is not finite and collapsed embeddings end it with the status that says so.
 
     Raises:
-        UserError: fewer than two recordings to train on.
+        UserError: fewer than two recordings to train on, or a hidden class that does not exist.
     """
     device = torch.device(device)
-    if len(sides.train) < 2:
-        raise UserError(f"{len(sides.train)} recordings to train on: batch statistics need 2 at least")
+    *_, finetuning = _seeds(recipe)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        init, pretraining, finetuning = (int(word) for word in np.random.SeedSequence(recipe.seed).generate_state(3))
-        torch.manual_seed(init)
-        standardisation = _standardisation(recipe, prepared, sides)
-        model = Model.fresh(recipe, prepared.description, standardisation)
-        model.encoders.to(device)
-        model.head.to(device)
-        tensors = model.tensors({name: array[sides.train] for name, array in prepared.inputs.items()})
-
         started = time.perf_counter()
         try:
-            metrics = pretrain(model, tensors, seed=pretraining, on_epoch=on_epoch)
-            pretrained = time.perf_counter()
-            labels = np.asarray(prepared.labels, dtype=np.int64)
-            train_labels = torch.from_numpy(labels[sides.train]).to(device)
-            metrics |= finetune(model, tensors, train_labels, seed=finetuning, on_epoch=on_epoch)
+            model, metrics = pretrained(
+                recipe, prepared, sides, on_epoch=on_epoch, device=device, once=once, shared=shared
+            )
+            ready = time.perf_counter()
+            labelled = labelled_rows(recipe, prepared, sides)
+            labels = torch.from_numpy(prepared.labels[labelled]).to(device)
+            metrics |= finetune(model, prepared.chosen(model, labelled), labels, seed=finetuning, on_epoch=on_epoch)
         except StoppedError as stopped:
             return Outcome(stopped.status, str(stopped), seconds={"total": time.perf_counter() - started})
         finetuned = time.perf_counter()
         outcome = Outcome("COMPLETE", metrics=metrics, model=model)
-        if len(sides.validation):
-            outcome.predictions, validated = score(model, prepared, sides.validation, "val")
-            outcome.metrics |= validated
+        rows = sides.validation if side == "val" else sides.test
+        if len(rows):
+            outcome.predictions, scored = score(model, prepared, rows, side)
+            outcome.metrics |= scored
         outcome.seconds = {
-            "pretrain": pretrained - started,
-            "finetune": finetuned - pretrained,
+            "pretrain": ready - started,
+            "finetune": finetuned - ready,
             "score": time.perf_counter() - finetuned,
         }
         return outcome
@@ -130,18 +144,115 @@ def run_trial(
 def train(recipe: Recipe, recordings: Recordings, *, on_epoch: OnEpoch = lambda epoch: None) -> Outcome:
     """`run_trial` from raw recordings, for use without a study; on a GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    prepared, sides = Prepared.of(recordings, recipe), split(recordings, recipe.data)
-    return run_trial(recipe, prepared, sides, on_epoch=on_epoch, device=device)
+    prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
+    return run_trial(recipe, prepared, split(recordings, recipe.data), on_epoch=on_epoch, device=device)
 
 
-def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_epoch: OnEpoch) -> Numbers:
+def pretrained(
+    recipe: Recipe,
+    prepared: Prepared,
+    sides: Split,
+    *,
+    on_epoch: OnEpoch,
+    device: torch.device,
+    once: Once | None = None,
+    shared: bool = False,
+) -> tuple[Model, Numbers]:
+    """A model whose encoders are pre-trained and whose heads are new, and the numbers of that pre-training.
+
+    What is taken from `once` is told to `on_epoch` as if it had just been trained.
+
+    Returns:
+        The model, and the last epoch's `train...` numbers with the health of all training embeddings, `embedding...`.
+
+    Raises:
+        StoppedError: as `pretrain`.
+        UserError: fewer than two recordings to train on, or a hidden class that does not exist.
+    """
+    init, pretraining, _ = _seeds(recipe)
+    shown = _shown(recipe, prepared, sides)
+    torch.manual_seed(init)
+    model = Model.fresh(recipe, prepared.description, _standardisation(recipe, prepared, shown)).to(device)
+    tensors = prepared.chosen(model, shown)
+    latest: Numbers = {}
+    if recipe.pretrain.epochs:
+        told: list[Epoch] = []
+
+        def tell(epoch: Epoch) -> None:
+            told.append(epoch)
+            on_epoch(epoch)
+
+        def make() -> Files:
+            guides = [
+                _guide(recipe.guide_of(modality), prepared, sides, tell, device, once)
+                for modality in (recipe.data.modalities if recipe.objective.name == "cmc_cmkm" else ())
+            ]
+            torch.manual_seed(pretraining)  # Dropout draws from the global generator.
+            pretrain(model, tensors, seed=pretraining, on_epoch=tell, guides=guides)
+            weights = {
+                f"{part}.{name}": tensor.contiguous().cpu()
+                for part in ("encoders", "projectors")
+                for name, tensor in model.parts[part].state_dict().items()
+            }
+            return {_WEIGHTS: tensors_to_bytes(weights), _EPOCHS: json.dumps(told).encode()}
+
+        if once is not None and shared:
+            kept = once(recipe.pretraining_id(prepared.fingerprint), make)
+            if not told:
+                weights = tensors_from_bytes(kept[_WEIGHTS])
+                for part in ("encoders", "projectors"):
+                    model.parts[part].load_state_dict(
+                        {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
+                    )
+                for epoch in json.loads(kept[_EPOCHS]):
+                    tell(epoch)
+        else:
+            make()
+        latest = {name: float(value) for name, value in told[-1].items() if name.startswith("train.")}
+    frozen = recipe.finetune.encoders == "frozen"
+    for name, embeddings in (model.embed(model.encode(tensors)) if frozen else {}).items():
+        health = embedding_health(_at_scale(recipe.objective, embeddings[:HEALTH_SAMPLE]))
+        latest |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
+    return model, latest
+
+
+def _guide(
+    recipe: Recipe, prepared: Prepared, sides: Split, on_epoch: OnEpoch, device: torch.device, once: Once | None
+) -> Tensor:
+    """Features of the recordings that pre-train, (recordings, width), by the encoder that guides one modality."""
+    [modality] = recipe.data.modalities
+    phase = f"guide.{modality}"
+    try:
+        model, _ = pretrained(
+            recipe,
+            prepared,
+            sides,
+            on_epoch=lambda epoch: on_epoch({**epoch, "phase": phase}),
+            device=device,
+            once=once,
+            shared=True,
+        )
+    except StoppedError as stopped:
+        raise StoppedError(stopped.status, f"{phase}: {stopped}") from stopped
+    return model.encode(prepared.chosen(model, _shown(recipe, prepared, sides)))[modality]
+
+
+def pretrain(
+    model: Model,
+    tensors: Mapping[Modality, Tensor],
+    *,
+    seed: int,
+    on_epoch: OnEpoch,
+    guides: Sequence[Tensor] = (),
+) -> Numbers:
     """Train the encoders by the recipe's objective, without labels (for VICReg the paper's Algorithm 1).
 
     With two modalities their embeddings are drawn to each other; with one, those of two augmented views.
 
     Args:
-        model: its encoders are trained in place.
+        model: its encoders and projectors are trained in place.
         tensors: standardised training inputs by modality, (recordings, steps, ...).
+        guides: for cmc_cmkm, features of the same recordings for each modality, (recordings, any width).
 
     Returns:
         The last epoch's loss terms and embedding health, named `train...`.
@@ -149,29 +260,28 @@ def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_
     Raises:
         StoppedError: the loss is not finite, or the embeddings have collapsed; it names epoch and term.
     """
-    recipe, encoders = model.recipe, model.encoders
+    recipe, encoders, projectors = model.recipe, model.encoders, model.projectors
     modalities = recipe.data.modalities
     branches: tuple[Modality, ...] = modalities if len(modalities) == 2 else modalities * 2
     first = tensors[modalities[0]]
-    projectors = nn.ModuleDict(
-        {name: Projector(model.widths[name], recipe.encoder.projector) for name in modalities}
-    ).to(first.device)
     optimizer = torch.optim.Adam([*encoders.parameters(), *projectors.parameters()], lr=recipe.pretrain.lr)
     ordering, augmenting = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
     order = torch.Generator().manual_seed(ordering)
     draws = torch.Generator(device=first.device).manual_seed(augmenting)
     augment = _augmentation(model, first.device)
-    objective = _objective(recipe.objective)
+    objective = _objective(recipe.objective, guides)
     latest: Numbers = {}
 
+    projectors.train()
     encoders.train()
     for epoch in range(1, recipe.pretrain.epochs + 1):
         sums: dict[str, Tensor] = {}
         pair: list[Tensor] = []
         for batch in _batches(len(first), recipe.pretrain.batch_size, order):
-            views = [augment(name, tensors[name][batch.to(first.device)], draws) for name in branches]
+            chosen = batch.to(first.device)
+            views = [augment(name, tensors[name][chosen], draws) for name in branches]
             pair = [projectors[name](encoders[name](view)) for name, view in zip(branches, views, strict=True)]
-            terms = objective(pair[0], pair[1])
+            terms = objective(pair[0], pair[1], chosen)
             optimizer.zero_grad()
             terms["loss"].backward()
             optimizer.step()
@@ -185,40 +295,100 @@ def pretrain(model: Model, tensors: Mapping[Modality, Tensor], *, seed: int, on_
         on_epoch({"phase": "pretrain", "epoch": epoch, **latest})
         _check(epoch, list(sums), latest, branches)
     encoders.eval()
+    projectors.eval()
     return latest
 
 
 def finetune(
     model: Model, tensors: Mapping[Modality, Tensor], labels: Tensor, *, seed: int, on_epoch: OnEpoch
 ) -> Numbers:
-    """Train the head on the features of the frozen encoders, which are computed once.
+    """Train the heads: that of all modalities together, then one for each alone.
+
+    They train on the features of frozen encoders, which are computed once; where the recipe trains the encoders too,
+    they are trained with the first head and frozen for the others.
 
     Args:
-        model: its head is trained in place.
-        tensors: standardised training inputs by modality.
-        labels: class index of each recording, (recordings,).
+        model: its heads are trained in place, and its encoders if the recipe says so.
+        tensors: standardised inputs of the recordings whose labels are used, by modality.
+        labels: class index of each, (recordings,).
+        on_epoch: called for the first head alone.
 
     Returns:
-        The last epoch's `train.finetune.loss` and `train.finetune.accuracy`.
+        The last epoch's `train.finetune.loss` and `train.finetune.accuracy` of the first head.
 
     Raises:
         StoppedError: the features or the loss are not finite.
     """
-    knobs, head = model.recipe.finetune, model.head
-    features = model.encode(tensors)
-    broken = [name for name, feature in features.items() if not feature.isfinite().all()]
-    if broken:  # The last step of pre-training may have broken what its loss, taken before, did not show.
-        raise StoppedError("DIVERGED", f"after pre-training: {' and '.join(broken)} features are not finite")
-    optimizer = torch.optim.Adam(head.parameters(), lr=knobs.lr)
+    torch.manual_seed(seed)
+    together, *alone = readings(model.recipe.data.modalities)
+    if model.recipe.finetune.encoders == "trained":
+        latest = _train_with_encoders(model, tensors, labels, seed, on_epoch)
+        features = model.encode(tensors)
+    else:
+        features = model.encode(tensors)
+        broken = [name for name, feature in features.items() if not feature.isfinite().all()]
+        if broken:  # The last step of pre-training may have broken what its loss, taken before, did not show.
+            raise StoppedError("DIVERGED", f"after pre-training: {' and '.join(broken)} features are not finite")
+        latest = _train_head(model, together, features, labels, seed, on_epoch)
+    for reading in alone:
+        _train_head(model, reading, features, labels, seed, lambda epoch: None)
+    return latest
+
+
+def _train_head(
+    model: Model,
+    reading: Sequence[Modality],
+    features: Mapping[str, Tensor],
+    labels: Tensor,
+    seed: int,
+    on_epoch: OnEpoch,
+) -> Numbers:
+    head = model.head(reading)
+    return _classify(
+        model,
+        [head],
+        lambda chosen: head({name: features[name][chosen] for name in reading}),
+        labels,
+        seed,
+        on_epoch,
+    )
+
+
+def _train_with_encoders(
+    model: Model, tensors: Mapping[Modality, Tensor], labels: Tensor, seed: int, on_epoch: OnEpoch
+) -> Numbers:
+    modalities = model.recipe.data.modalities
+    head, augment = model.head(modalities), _augmentation(model, labels.device)
+    draws = torch.Generator(device=labels.device).manual_seed(seed)
+
+    def logits(chosen: Tensor) -> Tensor:
+        views = {name: augment(name, tensors[name][chosen], draws) for name in modalities}
+        return head({name: model.encoders[name](view) for name, view in views.items()})
+
+    return _classify(model, [model.encoders, head], logits, labels, seed, on_epoch)
+
+
+def _classify(
+    model: Model,
+    trained: Sequence[nn.Module],
+    logits_of: Callable[[Tensor], Tensor],
+    labels: Tensor,
+    seed: int,
+    on_epoch: OnEpoch,
+) -> Numbers:
+    """Train modules by cross-entropy; `logits_of` takes the indices of a batch."""
+    knobs = model.recipe.finetune
+    optimizer = torch.optim.Adam([weight for module in trained for weight in module.parameters()], lr=knobs.lr)
     order = torch.Generator().manual_seed(seed)
     latest: Numbers = {}
-    head.train()
+    for module in trained:
+        module.train()
     for epoch in range(1, knobs.epochs + 1):
         loss_sum = torch.zeros((), device=labels.device)
         hits = torch.zeros((), device=labels.device)
         for batch in _batches(len(labels), knobs.batch_size, order):
             chosen = batch.to(labels.device)
-            logits = head({name: feature[chosen] for name, feature in features.items()})
+            logits = logits_of(chosen)
             loss = nn.functional.cross_entropy(logits, labels[chosen])
             optimizer.zero_grad()
             loss.backward()
@@ -232,18 +402,29 @@ def finetune(
         on_epoch({"phase": "finetune", "epoch": epoch, **latest})
         if not math.isfinite(latest["train.finetune.loss"]):
             raise StoppedError("DIVERGED", f"fine-tuning epoch {epoch}: loss is {latest['train.finetune.loss']}")
-    head.eval()
+    for module in trained:
+        module.eval()
     return latest
 
 
 def score(
-    model: Model, prepared: Prepared, chosen: np.ndarray, side: str
+    model: Model, prepared: Prepared, chosen: npt.NDArray[np.int64], side: str
 ) -> tuple[list[dict[str, str | float]], Numbers]:
-    """Predictions for some recordings, a row each, and their metrics under the name of the side they are on."""
-    features = model.encode(model.tensors({name: array[chosen] for name, array in prepared.inputs.items()}))
-    probabilities = model.probabilities({name: tensor.cpu().numpy() for name, tensor in features.items()})
-    labels, predicted = np.asarray(prepared.labels, dtype=np.int64)[chosen], probabilities.argmax(axis=1)
-    classes = prepared.description.classes
+    """Predictions for some recordings, a row each, and their metrics under the name of the side they are on.
+
+    The predictions and `SIDE.METRIC` are those of all modalities together; of a pair `SIDE.MODALITY.METRIC` are those
+    of one alone.
+    """
+    features = {name: tensor.cpu().numpy() for name, tensor in model.encode(prepared.chosen(model, chosen)).items()}
+    labels, classes = prepared.labels[chosen], prepared.description.classes
+    metrics: Numbers = {}
+    probabilities = model.probabilities(features)
+    predicted = probabilities.argmax(axis=1)
+    for name, value in scores(labels, predicted).items():
+        metrics[f"{side}.{name}"] = value
+    for [modality] in readings(model.recipe.data.modalities)[1:]:
+        guesses = model.probabilities({modality: features[modality]}).argmax(axis=1)
+        metrics |= {f"{side}.{modality}.{name}": value for name, value in scores(labels, guesses).items()}
     rows: list[dict[str, str | float]] = [
         {
             "split": side,
@@ -255,14 +436,49 @@ def score(
         }
         for i, label, guess, row in zip(chosen, labels, predicted, probabilities, strict=True)
     ]
-    return rows, {f"{side}.{name}": value for name, value in scores(labels, predicted).items()}
+    return rows, metrics
 
 
-def _standardisation(recipe: Recipe, prepared: Prepared, sides: Split) -> Standardisation:
+def labelled_rows(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArray[np.int64]:
+    """The training recordings whose labels fine-tuning uses: of each class the recipe's share, one at least."""
+    if recipe.finetune.labels == 1:
+        return sides.train
+    draws = np.random.default_rng(recipe.finetune.label_draw)
+    labels = prepared.labels[sides.train]
+    chosen: list[npt.NDArray[np.int64]] = []
+    for label in np.unique(labels):
+        rows = sides.train[labels == label]
+        chosen.append(draws.permutation(rows)[: max(1, round(recipe.finetune.labels * len(rows)))])
+    return np.sort(np.concatenate(chosen))
+
+
+def _shown(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArray[np.int64]:
+    """The training recordings that pre-training sees."""
+    classes, hidden = prepared.description.classes, recipe.pretrain.hidden_classes
+    unknown = [name for name in hidden if name not in classes]
+    if unknown:
+        raise UserError(
+            f"pretrain.hidden_classes: {prepared.description.name} has no class {unknown[0]!r}; "
+            f"{nearest(unknown[0], list(classes))}"
+        )
+    seen = np.isin(prepared.labels[sides.train], [classes.index(name) for name in hidden], invert=True)
+    shown = sides.train[seen]
+    if len(shown) < 2:
+        raise UserError(f"{len(shown)} recordings to train on: batch statistics need 2 at least")
+    return shown
+
+
+def _seeds(recipe: Recipe) -> tuple[int, int, int]:
+    """Of the weights' initial values, of pre-training and of fine-tuning."""
+    init, pretraining, finetuning = (int(word) for word in np.random.SeedSequence(recipe.seed).generate_state(3))
+    return init, pretraining, finetuning
+
+
+def _standardisation(recipe: Recipe, prepared: Prepared, rows: npt.NDArray[np.int64]) -> Standardisation:
     if "imu" not in recipe.data.modalities:
         channels = len(prepared.description.imu_channels)
         return Standardisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
-    return Standardisation.fit(prepared.inputs["imu"][sides.train])
+    return Standardisation.fit(prepared.inputs["imu"][rows])
 
 
 def _augmentation(model: Model, device: torch.device) -> Callable[[Modality, Tensor, torch.Generator], Tensor]:
@@ -291,16 +507,28 @@ def _batches(count: int, most: int, generator: torch.Generator) -> tuple[Tensor,
     return torch.randperm(count, generator=generator).tensor_split(max(1, min(math.ceil(count / most), count // 2)))
 
 
-def _objective(knobs: Objective) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+def _objective(knobs: Objective, guides: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]:
+    """A function of two branches' embeddings and of the batch's indices among the recordings."""
     match knobs.name:
         case "vicreg":
-            return partial(vicreg, lambda_=knobs.lambda_, mu=knobs.mu, nu=knobs.nu)
+            return lambda a, b, _: vicreg(a, b, lambda_=knobs.lambda_, mu=knobs.mu, nu=knobs.nu)
         case "barlow_twins":
-            return partial(barlow_twins, beta=knobs.beta)
+            return lambda a, b, _: barlow_twins(a, b, beta=knobs.beta)
         case "simclr":
-            return partial(simclr, temperature=knobs.temperature)
+            return lambda a, b, _: simclr(a, b, temperature=knobs.temperature)
         case "cmc":
-            return partial(cmc, temperature=knobs.temperature)
+            return lambda a, b, _: cmc(a, b, temperature=knobs.temperature)
+        case "cmc_cmkm":
+            guide_a, guide_b = guides
+            return lambda a, b, batch: cmc_cmkm(
+                a,
+                b,
+                guide_a[batch],
+                guide_b[batch],
+                temperature=knobs.temperature,
+                positives=knobs.positives,
+                negatives_weight=knobs.negatives_weight,
+            )
 
 
 def _at_scale(knobs: Objective, embeddings: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ PATHS = {_name(path): path for path in sorted((TOP / "mmssl").rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items()}
 
 LAYERS = ("mmssl.data", "mmssl.transforms", "mmssl.encoders", "mmssl.objectives")
-LIGHT = ("mmssl.recipe", "mmssl.search.space", "mmssl.search.plan", "mmssl.search.store", "mmssl.cli")
+LIGHT = ("mmssl.recipe", "mmssl.search.space", "mmssl.search.plan", "mmssl.search.store", "mmssl.cli", "mmssl.terminal")
 HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn"}
 RUN_TEXT = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
 YAML_THAT_RUNS = {f"yaml.{kind}load{many}" for kind in ("", "full_", "unsafe_") for many in ("", "_all")}
@@ -140,7 +140,7 @@ def test_no_module_is_a_drawer_for_odds_and_ends():
     assert {path.stem for path in PATHS.values()} & {"utils", "util", "common", "base", "helpers", "misc"} == set()
 
 
-@pytest.mark.parametrize("module", [name for name in TREES if name != "mmssl.cli"])
+@pytest.mark.parametrize("module", [name for name in TREES if name not in ("mmssl.cli", "mmssl.terminal")])
 def test_only_the_command_line_prints_or_exits(module: str):
     assert loud(TREES[module]) == []
 

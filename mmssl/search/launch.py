@@ -30,6 +30,7 @@ from ray import tune
 from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
+from mmssl.recipe import MODALITIES, Modality
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
 from mmssl.search.store import Record, Study, Tables
@@ -103,7 +104,9 @@ def _tune(
     recorder: "_Recorder",
 ) -> None:
     recipes = [plan.recipe(planned) for planned in plan.trials]
-    prepared = {recipe.data.steps: recipe for recipe in recipes}
+    modalities: list[Modality] = [
+        name for name in MODALITIES if any(name in recipe.data.modalities for recipe in recipes)
+    ]
     splits = {recipe.data.validation_subjects: split(recordings, recipe.data) for recipe in recipes}
     # Ray hands the interpreter's path to a shell as it is: one with a space in it has to be quoted, and costs a second.
     python = shlex.quote(sys.executable)
@@ -119,8 +122,12 @@ def _tune(
         run_one,
         root=str(study.folder.parent),
         study=study.name,
-        prepared={steps: Prepared.of(recordings, recipe) for steps, recipe in prepared.items()},
+        prepared={
+            steps: Prepared.of(recordings, steps, modalities) for steps in {recipe.data.steps for recipe in recipes}
+        },
         splits=splits,
+        side=plan.space.side,
+        shared=plan.shared_pretrainings(),
         threads=max(1, int(cpus)),
         device="cuda" if gpus else "cpu",
     )

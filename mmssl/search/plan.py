@@ -1,6 +1,7 @@
 """The ledger: every trial a study will run, named by its content, written before anything runs."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -8,12 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, Value
-from mmssl.search.space import Space
+from mmssl.search.space import SYSTEM, Space, at_point
 
 Status = Literal["PLANNED", "RUNNING", "COMPLETE", "FAILED", "DIVERGED", "COLLAPSED", "PRUNED"]
 TERMINAL: frozenset[Status] = frozenset({"COMPLETE", "FAILED", "DIVERGED", "COLLAPSED", "PRUNED"})
 
-FORMAT = "mmssl.plan/1"
+FORMAT = "mmssl.plan/2"
 
 
 class _Part(BaseModel):
@@ -28,14 +29,14 @@ class PlannedTrial(_Part):
     point_id: str
     """As trial_id, but for seed and fold."""
     point: dict[str, Any]
-    """The searched knobs and their values."""
+    """The searched knobs and their values; `system` among them where there are several."""
     seed: int
     held_out: tuple[str, ...]
-    """Subjects of the validation side."""
+    """Subjects of the validation side; none where the test subjects are scored."""
 
     @property
     def fold(self) -> str:
-        return "+".join(self.held_out)
+        return "+".join(self.held_out) or "test"
 
 
 class Dataset(_Part):
@@ -54,17 +55,30 @@ class Dataset(_Part):
 
 
 class Plan(_Part):
-    format: Literal["mmssl.plan/1"] = FORMAT
+    format: Literal["mmssl.plan/2"] = FORMAT
     name: str
     created: datetime
     space: Space
-    base: Recipe
-    """The recipe before a point's knobs, a seed and a fold are put in."""
+    bases: dict[str, Recipe]
+    """By system, the recipe before a point's knobs, a seed and a fold are put in."""
     dataset: Dataset
     trials: tuple[PlannedTrial, ...]
 
+    def system(self, trial: PlannedTrial) -> str:
+        return trial.point.get(SYSTEM) or self.space.systems[0]
+
     def recipe(self, trial: PlannedTrial) -> Recipe:
-        return _recipe(self.base, trial.point, trial.seed, trial.held_out)
+        return _recipe(self.bases, trial.point, trial.seed, trial.held_out)
+
+    def shared_pretrainings(self) -> frozenset[str]:
+        """Ids of the pre-trainings that more than one trial needs, for itself or as guides."""
+        counts: Counter[str] = Counter()
+        for trial in self.trials:
+            recipe = self.recipe(trial)
+            guided = recipe.data.modalities if recipe.objective.name == "cmc_cmkm" else ()
+            needed = [recipe, *(recipe.guide_of(modality) for modality in guided)]
+            counts.update(one.pretraining_id(self.dataset.fingerprint) for one in needed if one.pretrain.epochs)
+        return frozenset(name for name, count in counts.items() if count > 1)
 
     def size(self) -> str:
         """The number of trials and where it comes from, in words."""
@@ -79,7 +93,7 @@ class Plan(_Part):
 def make_plan(
     name: str,
     space: Space,
-    base: Recipe,
+    bases: Mapping[str, Recipe],
     dataset: Dataset,
     folds: Sequence[tuple[str, ...]],
     points: Sequence[dict[str, Value]],
@@ -92,20 +106,22 @@ def make_plan(
     trials: list[PlannedTrial] = []
     for point in points:
         # A point is what is left of a recipe when seed and fold are taken out.
-        point_id = _recipe(base, point, 0, ()).content_id(dataset.fingerprint)
+        point_id = _recipe(bases, point, 0, ()).content_id(dataset.fingerprint)
         for seed in space.seeds:
             for held_out in folds:
-                trial_id = _recipe(base, point, seed, held_out).content_id(dataset.fingerprint)
+                trial_id = _recipe(bases, point, seed, held_out).content_id(dataset.fingerprint)
                 trials.append(
                     PlannedTrial(trial_id=trial_id, point_id=point_id, point=point, seed=seed, held_out=held_out)
                 )
     if len({trial.trial_id for trial in trials}) < len(trials):
         raise UserError(f"space {space.name}: two of its points give the same recipe; take one out of the grid")
-    return Plan(name=name, created=datetime.now(UTC), space=space, base=base, dataset=dataset, trials=tuple(trials))
+    return Plan(
+        name=name, created=datetime.now(UTC), space=space, bases=dict(bases), dataset=dataset, trials=tuple(trials)
+    )
 
 
-def _recipe(base: Recipe, point: dict[str, Any], seed: int, held_out: tuple[str, ...]) -> Recipe:
-    return base.with_knobs({**point, "seed": seed, "data.validation_subjects": list(held_out)})
+def _recipe(bases: Mapping[str, Recipe], point: dict[str, Any], seed: int, held_out: tuple[str, ...]) -> Recipe:
+    return at_point(bases, point, seed=seed, **{"data.validation_subjects": list(held_out)})
 
 
 def _counted(count: int, noun: str) -> str:

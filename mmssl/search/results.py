@@ -9,8 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from mmssl.errors import UserError
+from mmssl.recipe import MODALITIES
 from mmssl.search.plan import Plan
 
+RANKME = "rankme"
+"""Effective rank of the embeddings of the training recordings (Garrido et al., ICML 2023), mean over the modalities: a
+measure that needs no labels, and compares points of one system alone."""
+LABEL_FREE = {RANKME: "effective_rank", "std": "std", "covariance": "covariance"}
+"""By name, what of `embedding.MODALITY.*` is averaged over the modalities."""
 # Differences that chance alone gives more often than this leave two points tied.
 SIGNIFICANCE = 0.05
 
@@ -72,17 +78,21 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None) -> list[Poin
 
     Args:
         trials: `trials.parquet`.
-        metric: a validation column; the study's own by default.
+        metric: a column of scores, or a name in `LABEL_FREE`; the study's own metric by default.
     """
-    metric = metric or plan.space.metric
+    metric = metric or plan.space.scored
+    columns = (
+        [f"embedding.{modality}.{LABEL_FREE[metric]}" for modality in MODALITIES] if metric in LABEL_FREE else [metric]
+    )
     gathered: dict[str, Point] = {}
     for planned in plan.trials:
         gathered.setdefault(planned.point_id, Point(planned.point_id, planned.point)).planned += 1
-    for row in trials.select(["point_id", "seed", "fold", "status", metric]).to_pylist():
+    for row in trials.select(["point_id", "seed", "fold", "status", *columns]).to_pylist():
         point = gathered[row["point_id"]]
         point.statuses[row["status"]] = point.statuses.get(row["status"], 0) + 1
-        if row["status"] == "COMPLETE":
-            point.scores[row["seed"], row["fold"]] = row[metric]
+        values = [row[column] for column in columns if row[column] is not None]
+        if row["status"] == "COMPLETE" and values:
+            point.scores[row["seed"], row["fold"]] = statistics.fmean(values)
     return list(gathered.values())
 
 

@@ -39,8 +39,8 @@ class OptunaStudy:
         optuna.logging.enable_propagation()
         optuna.logging.disable_default_handler()
         optuna.logging.set_verbosity(logging.WARNING)
-        self._metric = plan.space.metric
-        self._distributions = {knob: _distribution(values) for knob, values in plan.space.grid.items()}
+        self._metric = plan.space.scored
+        self._distributions = {knob: _distribution(values) for knob, values in plan.space.searched.items()}
         self._open: dict[str, optuna.Trial] = {}
         url = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
         storage = optuna.storages.RDBStorage(url)

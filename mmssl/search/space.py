@@ -9,17 +9,28 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 
 from mmssl.errors import UserError, nearest
-from mmssl.recipe import Recipe, Value, explain
+from mmssl.recipe import SYSTEMS, Recipe, Value, explain, preset
 from mmssl.search.where import Point, condition
 
 SET_BY_STUDY = {
     "seed": "a study takes its seeds from `seeds`",
     "data.validation_subjects": "a study takes the subjects it holds out from `folds`",
 }
-_SAME_FOR_ALL = ("data.modalities", "data.protocol", "data.train_subjects", "data.test_subjects")
+_SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
+SYSTEM = "system"
+"""Name of the searched parameter that a space with several systems has beside its knobs."""
 _MOST_COMBINATIONS = 100_000
 
 
@@ -36,10 +47,12 @@ def _different(value: list[Any]) -> list[Any]:
 
 def _groups(value: Any) -> Any:
     """[7, [1, 3]] as (("7",), ("1", "3")), so that one spelling is left of a group."""
-    if isinstance(value, str) and value == "leave_one_subject_out":
+    if isinstance(value, str) and value in ("leave_one_subject_out", "test"):
         return value
     if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"give leave_one_subject_out or a list of held-out groups, as [[1, 3], [5]], not {value!r}")
+        raise ValueError(
+            f"give leave_one_subject_out, a list of held-out groups as [[1, 3], [5]], or test, not {value!r}"
+        )
     groups: list[tuple[str, ...]] = []
     for given in _listed(value):
         group = _listed(given)
@@ -50,8 +63,15 @@ def _groups(value: Any) -> Any:
     return tuple(groups)
 
 
+def _known(value: list[str]) -> list[str]:
+    for name in value:
+        if name not in SYSTEMS:
+            raise ValueError(f"no system {name!r}; {nearest(name, list(SYSTEMS), most=len(SYSTEMS))}")
+    return value
+
+
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
-Folds = Literal["leave_one_subject_out"] | tuple[tuple[str, ...], ...]
+Folds = Literal["leave_one_subject_out", "test"] | tuple[tuple[str, ...], ...]
 
 
 class Space(BaseModel):
@@ -63,28 +83,71 @@ class Space(BaseModel):
     """Stem of the file."""
     description: str = ""
     fixed: dict[str, Any] = {}
-    """Knobs that differ from the data set's preset, the same in every point."""
-    grid: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
+    """Knobs that differ from the data set's preset, the same in every point; what makes a system itself stays."""
+    systems: Annotated[
+        list[str], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_known), AfterValidator(_different)
+    ] = ["vicreg"]
+    """Where the recipes start from (see `SYSTEMS`); several are searched like a knob, and change slowest."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     """The searched knobs, each with its values; the last knob changes fastest."""
     where: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = []
     """Conditions (see `condition`) that a point must meet, all of them."""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_different)] = [28]
     folds: Annotated[Folds, BeforeValidator(_groups)] = "leave_one_subject_out"
-    """Groups of training subjects; each in turn is held out to validate on."""
+    """Groups of training subjects; each in turn is held out to validate on.
+
+    test: all of them train and the test subjects are scored, by which nothing may be chosen."""
     sampler: Literal["grid"] = "grid"
     metric: Literal["val.accuracy", "val.f1"] = "val.accuracy"
     """What the best point is best in; higher is better."""
 
-    def points(self, base: Recipe) -> list[dict[str, Value]]:
-        """The grid's points that meet `where`, in the grid's order: each has a value for every searched knob.
+    @model_validator(mode="after")
+    def _something_searched(self) -> "Space":
+        if not self.grid and "systems" not in self.model_fields_set:
+            raise ValueError("nothing is searched: give a `grid` of knobs, or `systems` to compare")
+        return self
+
+    @property
+    def side(self) -> Literal["val", "test"]:
+        """Which side its trials score."""
+        return "test" if self.folds == "test" else "val"
+
+    @property
+    def scored(self) -> str:
+        """The metric's column on the side that is scored."""
+        return f"{self.side}.{self.metric.partition('.')[2]}"
+
+    @property
+    def searched(self) -> dict[str, list[Any]]:
+        """The grid, with the systems where there are several."""
+        return ({SYSTEM: list(self.systems)} if len(self.systems) > 1 else {}) | self.grid
+
+    def bases(self, dataset: str) -> dict[str, Recipe]:
+        """By system, the recipe that a point's knobs are put in.
 
         Args:
-            base: the recipe that `fixed` and the points are put in.
+            dataset: its name, for the presets.
+
+        Raises:
+            UserError: a fixed knob does not fit.
+        """
+        return {
+            name: preset(dataset, name).with_knobs(
+                {knob: value for knob, value in self.fixed.items() if knob not in SYSTEMS[name].defining}
+            )
+            for name in self.systems
+        }
+
+    def points(self, bases: Mapping[str, Recipe]) -> list[dict[str, Value]]:
+        """The points that meet `where`, in the grid's order: each has a value for everything searched.
+
+        Args:
+            bases: what `bases` gives.
 
         Raises:
             UserError: one message with every mistake.
         """
-        checked = _check(base, self.fixed, self.grid, self.where)
+        checked = _check(bases, self.fixed, self.grid, self.where)
         if checked.mistakes:
             raise UserError(_all(f"space {self.name}", checked.mistakes))
         return checked.points
@@ -124,8 +187,9 @@ def load(name_or_path: str) -> Space:
         mistakes.append(f"{name}: no such entry; {why}")
         del document[name]
     # What is sound beside a faulty part is checked all the same, so that one message names every mistake.
+    systems = [name for name in _listed(document.get("systems", "vicreg")) if name in SYSTEMS]
     checked = _check(
-        Recipe(),
+        {name: preset("", name) for name in systems or ("vicreg",)},
         _mapping(document.get("fixed")),
         {knob: _listed(values) for knob, values in _mapping(document.get("grid")).items()},
         [text for text in _listed(document.get("where")) if isinstance(text, str)],
@@ -137,6 +201,24 @@ def load(name_or_path: str) -> Space:
     if mistakes or checked.mistakes:
         raise UserError(_all(str(path), [*mistakes, *checked.mistakes]))
     return space.model_copy(update={"fixed": checked.fixed, "grid": checked.grid})
+
+
+def changed(space: Space, **entries: Any) -> Space:
+    """The space with some entries changed, checked like a file's.
+
+    Raises:
+        UserError: one message with every mistake.
+    """
+    document = {name: getattr(space, name) for name in space.model_fields_set} | entries
+    try:
+        changed = Space.model_validate(document)
+    except ValidationError as error:
+        raise UserError(_all(f"space {space.name}", explain(error))) from error
+    bases = {name: preset("", name) for name in changed.systems}
+    checked = _check(bases, changed.fixed, changed.grid, changed.where)
+    if checked.mistakes:
+        raise UserError(_all(f"space {space.name}", checked.mistakes))
+    return changed.model_copy(update={"fixed": checked.fixed, "grid": checked.grid})
 
 
 def _folders() -> dict[Literal["local", "shipped"], Path]:
@@ -171,54 +253,73 @@ class _Checked(NamedTuple):
     mistakes: list[str]
 
 
-def _check(base: Recipe, fixed: Mapping[str, Any], grid: Mapping[str, list[Any]], where: Iterable[str]) -> _Checked:
+def _check(
+    bases: Mapping[str, Recipe], fixed: Mapping[str, Any], grid: Mapping[str, list[Any]], where: Iterable[str]
+) -> _Checked:
     checked = _Checked({}, {}, [], mistakes := [])
+    first = next(iter(bases.values()))
+    defining = {knob: name for name in bases for knob in SYSTEMS[name].defining}
 
     def fitting(part: str, knob: str, value: Any) -> Value:
         if knob in SET_BY_STUDY:
             mistakes.append(f"{part}.{knob}: {SET_BY_STUDY[knob]}")
             return value
         try:
-            return base.fitted(knob, value)
+            return first.fitted(knob, value)
         except UserError as error:
             mistakes.extend(f"{part}.{line}" for line in str(error).splitlines())
             return value
 
     for knob, value in fixed.items():
         checked.fixed[knob] = fitting("fixed", knob, value)
+        if all(knob in SYSTEMS[name].defining for name in bases):
+            mistakes.append(f"fixed.{knob}: {_defines(knob, defining[knob])}")
     for knob, values in grid.items():
         checked.grid[knob] = [fitting("grid", knob, value) for value in values]
         if knob in fixed:
             mistakes.append(f"grid.{knob}: also under fixed; take it out of one of the two")
         if knob in _SAME_FOR_ALL:
-            mistakes.append(f"grid.{knob}: all points share their subjects and modalities; put it under fixed")
+            mistakes.append(f"grid.{knob}: all points share their subjects; put it under fixed")
+        if knob in defining:
+            mistakes.append(f"grid.{knob}: {_defines(knob, defining[knob])}")
         try:
             _different(checked.grid[knob])
         except ValueError as error:
             mistakes.append(f"grid.{knob}: {error}")
+    searched: dict[str, list[Any]] = ({SYSTEM: list(bases)} if len(bases) > 1 else {}) | checked.grid
     conditions: list[Callable[[Point], bool]] = []
     for text in where:
         try:
-            conditions.append(condition(text, [*fixed, *grid]))
+            conditions.append(condition(text, [*fixed, *searched]))
         except UserError as error:
             mistakes.extend(str(error).splitlines())
-    combinations = math.prod(len(values) for values in grid.values())
+    combinations = math.prod(len(values) for values in searched.values())
     if combinations > _MOST_COMBINATIONS:
         mistakes.append(f"grid: {combinations:,} combinations; at most {_MOST_COMBINATIONS:,} can be planned")
     if mistakes:
         return checked
     try:
-        for values in itertools.product(*checked.grid.values()):
-            point = dict(zip(checked.grid, values, strict=True))
-            knobs = {**checked.fixed, **point}
-            if all(holds(knobs) for holds in conditions):
-                base.with_knobs(knobs)
+        for values in itertools.product(*searched.values()):
+            point = dict(zip(searched, values, strict=True))
+            if all(holds(checked.fixed | point) for holds in conditions):
+                at_point(bases, point)
                 checked.points.append(point)
         if not checked.points:
             mistakes.append(f"where: none of the grid's {combinations:,} points meets it")
     except UserError as error:
         mistakes.extend(str(error).splitlines())
     return checked
+
+
+def at_point(bases: Mapping[str, Recipe], point: Point, **also: Any) -> Recipe:
+    """A point's recipe, before or with its seed and fold."""
+    name = point.get(SYSTEM) or next(iter(bases))
+    return bases[str(name)].with_knobs({knob: value for knob, value in point.items() if knob != SYSTEM} | also)
+
+
+def _defines(knob: str, system: str) -> str:
+    modalities = " (as vicreg_imu, for one modality)" if knob == "data.modalities" else ""
+    return f"system {system} sets it; choose another system instead{modalities}"
 
 
 def parse_value(text: str) -> Any:
@@ -282,5 +383,5 @@ def _read(path: Path) -> tuple[dict[Any, Any], list[str]]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a YAML file ({error})") from error
     if not isinstance(document, dict):
-        raise UserError(f"{path}: a space is a mapping with the entry `grid`, not {document!r:.60}")
+        raise UserError(f"{path}: a space is a mapping with the entry `grid` or `systems`, not {document!r:.60}")
     return document, loader.mistakes

@@ -2,8 +2,9 @@
 
 import os
 import re
+import shutil
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,14 @@ _TERMS = [
     )
 ]
 _FINETUNE = ["train.finetune.loss", "train.finetune.accuracy"]
+_EMBEDDINGS = [name.replace("train.", "embedding.", 1) for name in _HEALTH]
+SCORES = [
+    ".".join([side, *reading, measure])
+    for side in ("val", "test")
+    for reading in ((), *((modality,) for modality in MODALITIES))
+    for measure in ("accuracy", "f1")
+]
+"""Columns of what a side scored, by all modalities together and, of a pair, by each alone."""
 _KEYS = [("trial_id", pa.string()), ("point_id", pa.string()), ("seed", pa.int64()), ("fold", pa.string())]
 _KNOB_TYPES: dict[type, pa.DataType] = {
     str: pa.string(),
@@ -44,15 +53,18 @@ TRIALS = pa.schema(
         ("status", pa.string()),
         ("cause", pa.string()),
         ("traceback", pa.string()),
+        ("system", pa.string()),
         *((f"param.{name}", _KNOB_TYPES[type(value)]) for name, value in Recipe().knobs().items()),
-        *((name, pa.float64()) for name in ("val.accuracy", "val.f1", *_TERMS, *_HEALTH, *_FINETUNE)),
+        *((name, pa.float64()) for name in (*SCORES, *_TERMS, *_HEALTH, *_EMBEDDINGS, *_FINETUNE)),
         *((f"seconds.{phase}", pa.float64()) for phase in ("pretrain", "finetune", "score", "total")),
         ("started", pa.timestamp("us", "UTC")),
         ("finished", pa.timestamp("us", "UTC")),
         ("subjects.train", pa.list_(pa.string())),
         ("subjects.validation", pa.list_(pa.string())),
         ("recordings.train", pa.int64()),
+        ("recordings.labelled", pa.int64()),
         ("recordings.validation", pa.int64()),
+        ("pretraining_id", pa.string()),
         ("device", pa.string()),
         ("threads", pa.int64()),
         *((f"version.{name}", pa.string()) for name in ("mmssl", "python", "torch", "ray", "optuna")),
@@ -120,6 +132,8 @@ class Study:
         self.optuna_path = self.folder / "optuna.db"
         self.ray_folder = self.folder / "ray"
         self.exports_folder = self.folder / "exports"
+        self.tables_folder = self.folder / "tables"
+        self.figures_folder = self.folder / "figures"
 
     def trial_folder(self, trial_id: str) -> Path:
         return self.folder / "trials" / trial_id
@@ -180,16 +194,25 @@ class Study:
         """What is kept of the planned trials that have ended, by trial id."""
         kept: dict[str, Record] = {}
         for trial in plan.trials:
-            path = self.trial_folder(trial.trial_id) / "record.json"
             try:
-                kept[trial.trial_id] = Record.model_validate_json(path.read_bytes())
+                kept[trial.trial_id] = self.record(trial.trial_id)
             except FileNotFoundError:
                 continue
-            except ValidationError as error:
-                raise UserError(
-                    f"{path}: damaged ({'; '.join(explain(error))}); remove it and resume, to run this trial again"
-                ) from error
         return kept
+
+    def record(self, trial_id: str) -> Record:
+        """What is kept of one trial that has ended.
+
+        Raises:
+            FileNotFoundError: it has not.
+        """
+        path = self.trial_folder(trial_id) / "record.json"
+        try:
+            return Record.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise UserError(
+                f"{path}: damaged ({'; '.join(explain(error))}); remove it and resume, to run this trial again"
+            ) from error
 
     def forget(self, trial_id: str) -> None:
         """Drop what is kept of a trial's end, so that it is run again."""
@@ -200,6 +223,27 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             self.put(folder / name, content)
+
+    def once(self, name: str, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+        """Files that several trials need: made by the first that asks for them, while the others wait.
+
+        Args:
+            name: what they are known by; a content id.
+            make: gives the files by name; whatever it raises is raised, and nothing is kept.
+        """
+        folder = self.folder / "pretrained" / name
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if folder.is_dir():
+                return {path.name: path.read_bytes() for path in folder.iterdir()}
+            files = make()
+            beside = folder.with_suffix(".part")
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir()
+            for file, content in files.items():
+                self.put(beside / file, content)
+            beside.rename(folder)
+            return files
 
     def put(self, path: Path, content: bytes) -> None:
         """Write a file of the study beside the old one and rename it over: never half of it is seen."""
@@ -291,12 +335,22 @@ def _planned_columns(plan: Plan, trial: PlannedTrial) -> dict[str, Any]:
     return {
         **trial.model_dump(include={"trial_id", "point_id", "seed"}),
         "fold": trial.fold,
+        "system": plan.system(trial),
         **{f"param.{name}": value for name, value in plan.recipe(trial).knobs().items()},
         "subjects.train": [subject for subject in dataset.train_subjects if subject not in trial.held_out],
         "subjects.validation": list(trial.held_out),
         "data.name": dataset.name,
         "data.fingerprint": dataset.fingerprint,
     }
+
+
+def free_name(root: str | Path, stem: str) -> str:
+    """A name that no study under `root` has, made of `stem` and the first free number."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-")[:80] or "study"
+    number = 1
+    while (Path(root).expanduser() / f"{stem}-{number}").exists():
+        number += 1
+    return f"{stem}-{number}"
 
 
 def newest(root: str | Path) -> Study:

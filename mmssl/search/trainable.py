@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from ray import tune
 from mmssl.data.protocols import Split
 from mmssl.recipe import Recipe
 from mmssl.search.store import Study
-from mmssl.training import Epoch, Outcome, Prepared, run_trial
+from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, run_trial
 
 # Each report costs the driver more than an epoch of a small study costs a worker.
 SECONDS_BETWEEN_REPORTS = 2.0
@@ -24,6 +24,8 @@ def trial(
     study: str,
     prepared: dict[int, Prepared],
     splits: dict[tuple[str, ...], Split],
+    side: Literal["val", "test"],
+    shared: frozenset[str],
     threads: int,
     device: str,
 ) -> None:
@@ -33,6 +35,8 @@ def trial(
         config: `trial_id`, and the recipe as JSON.
         prepared: by number of time steps.
         splits: by held-out subjects.
+        side: the side that is scored.
+        shared: ids of the pre-trainings that other trials need too.
     """
     torch.set_num_threads(threads)
     recipe = Recipe.model_validate_json(config["recipe"])
@@ -51,11 +55,26 @@ def trial(
     facts: dict[str, Any] = {"device": _device_name(device), "threads": threads, "version.torch": torch.__version__}
     end: dict[str, Any] = {"started": started}
     try:
-        sides = splits[recipe.data.validation_subjects]
-        facts |= {"recordings.train": len(sides.train), "recordings.validation": len(sides.validation)}
-        outcome = run_trial(recipe, prepared[recipe.data.steps], sides, on_epoch=on_epoch, device=device)
+        sides, data, folder = splits[recipe.data.validation_subjects], prepared[recipe.data.steps], Study(root, study)
+        pretraining = recipe.pretraining_id(data.fingerprint)
+        facts |= {
+            "recordings.train": len(sides.train),
+            "recordings.labelled": len(labelled_rows(recipe, data, sides)),
+            "recordings.validation": len(sides.validation if side == "val" else sides.test),
+            "pretraining_id": pretraining,
+        }
+        outcome = run_trial(
+            recipe,
+            data,
+            sides,
+            side=side,
+            on_epoch=on_epoch,
+            device=device,
+            once=folder.once,
+            shared=pretraining in shared,
+        )
         if outcome.model is not None:
-            Study(root, study).put_model(config["trial_id"], outcome.model.files(metrics=outcome.metrics))
+            folder.put_model(config["trial_id"], outcome.model.files(metrics=outcome.metrics))
         facts |= {**outcome.metrics, **{f"seconds.{phase}": seconds for phase, seconds in outcome.seconds.items()}}
         end |= {"status": outcome.status, "cause": outcome.cause, "predictions": _plain(outcome)}
     except Exception as error:

@@ -26,8 +26,8 @@ def plan_of(dataset: Dataset) -> Callable[..., Plan]:
 
     def make(lambdas: list[float], mus: list[float], seeds: list[int] | None = None) -> Plan:
         space = Space(name="grid", grid={"objective.lambda": lambdas, "objective.mu": mus}, seeds=seeds or [28])
-        base = Recipe()
+        bases = {"vicreg": Recipe()}
         folds = [(subject,) for subject in dataset.train_subjects]
-        return make_plan("study", space, base, dataset, folds, space.points(base))
+        return make_plan("study", space, bases, dataset, folds, space.points(bases))
 
     return make

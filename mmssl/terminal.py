@@ -1,0 +1,170 @@
+"""What is shown on a terminal: lines, tables, progress."""
+
+import json
+import os
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mmssl.data.sources import Lengths, Survey
+    from mmssl.recipe import Recipe
+    from mmssl.search.plan import Plan
+    from mmssl.search.results import Point
+
+
+def show_survey(found: "Survey") -> None:
+    of = f" of {found.expected}" if found.expected else ""
+    say(f"{found.name}: {found.recordings}{of} recordings, fingerprint {found.fingerprint[:16]}")
+    say(f"frames {_lengths(found.frames)}; IMU samples {_lengths(found.samples)}")
+    show_table(
+        "recordings of each class by subject",
+        ["class", *found.subjects],
+        [[name, *(str(counts[i]) for counts in found.counts)] for i, name in enumerate(found.classes)],
+    )
+    if found.absent_subjects:
+        say(f"no recordings of subjects {', '.join(found.absent_subjects)}, whom a protocol names")
+    for missing in found.missing:
+        say(f"missing: {missing.label}, subject {missing.subject}, trial {missing.trial}")
+    for problem in found.problems:
+        say(f"faulty: {problem}")
+    if found.whole and not found.problems:
+        say("whole")
+
+
+def _lengths(lengths: "Lengths") -> str:
+    return f"{lengths.shortest} to {lengths.longest}, median {lengths.median:g}"
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def sides_line(
+    train: Sequence[str], validation: Sequence[str], test: Sequence[str], side: str = "val", *, folds: bool = False
+) -> str:
+    """Who is on each side, in words; `side` is the one that is scored."""
+    if side == "test":
+        return f"subjects: train {', '.join(train)}; test, SCORED: {', '.join(test)}; nothing may be chosen by it"
+    held_out = (
+        f"held out in turn: {', '.join(validation)}" if folds else f"validation: {', '.join(validation) or 'none'}"
+    )
+    return f"subjects: train {', '.join(train)}; {held_out}; test, not looked at: {', '.join(test) or 'none'}"
+
+
+def console_on(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not (sys.stderr if stderr else sys.stdout).isatty())
+
+
+def console_beside(descriptor: int) -> "Console":
+    """A console that keeps reaching the terminal when standard output and error go elsewhere."""
+    from rich.console import Console
+
+    stream = os.fdopen(os.dup(descriptor), "w")
+    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+
+
+def say(line: str) -> None:
+    console_on().print(line, markup=False)
+
+
+def print_json(document: Any) -> None:
+    print(json.dumps(document, indent=1, default=str))
+
+
+def show_table(title: str, header: list[str], rows: list[list[str]], console: "Console | None" = None) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
+    for column in header:
+        table.add_column(escape(column))
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    (console or console_on()).print(table)
+
+
+def show_points(title: str, rows: "list[Point]", console: "Console | None" = None) -> None:
+    knobs = list(rows[0].values)
+    last = [knob.rpartition(".")[2] for knob in knobs]
+    shown = [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
+    show_table(
+        title,
+        ["point", *shown, "mean", "std", "n", "failures"],
+        [
+            [
+                point.point_id[:8],
+                *(str(point.values[knob]) for knob in knobs),
+                "-" if point.mean is None else f"{point.mean:.4f}",
+                "-" if point.std is None else f"{point.std:.4f}",
+                f"{len(point.scores)}/{point.planned}",
+                " ".join(f"{count} {status}" for status, count in point.statuses.items() if status in _ENDED_BADLY)
+                or "0",
+            ]
+            for point in rows
+        ],
+        console,
+    )
+
+
+_ENDED_BADLY = ("FAILED", "DIVERGED", "COLLAPSED", "PRUNED")
+
+
+@contextmanager
+def epoch_progress(recipe: "Recipe", what: str) -> Generator[Any]:
+    """Progress over the epochs of one training run, on a terminal only."""
+    from rich.progress import Progress
+
+    console = console_on(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        guides = 2 * recipe.guide.epochs if recipe.objective.name == "cmc_cmkm" else 0
+        task = bar.add_task(what, total=guides + recipe.pretrain.epochs + recipe.finetune.epochs)
+        yield lambda epoch: bar.advance(task)
+
+
+@contextmanager
+def trial_progress(console: "Console", plan: "Plan", ended: set[str]) -> Generator[Any]:
+    """A bar on a terminal, a line per ended trial elsewhere; `ended` are the ids of those that had ended before."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from mmssl.search.plan import TERMINAL
+
+    running: set[str] = set()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    # Not redirected: what Ray prints meanwhile belongs in the log, not above the bar.
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, disable=hidden, redirect_stdout=False, redirect_stderr=False) as bar:
+        task = bar.add_task("starting Ray", total=len(plan.trials), completed=len(ended))
+
+        def watch(planned: Any, record: Any) -> None:
+            if record.status not in TERMINAL:
+                running.add(planned.trial_id)
+                bar.update(task, description=f"{len(running)} running", completed=len(ended))
+                return
+            ended.add(planned.trial_id)
+            running.discard(planned.trial_id)
+            bar.update(task, description=f"{len(running)} running", completed=len(ended))
+            if not console.is_terminal or record.status != "COMPLETE":
+                knobs = " ".join(f"{knob.rpartition('.')[2]}={value}" for knob, value in planned.point.items())
+                score = record.facts.get(plan.space.scored)
+                said = f"{plan.space.scored} {score:.4f}" if score is not None else record.cause
+                where = f"{knobs} seed={planned.seed} fold={planned.fold}"
+                console.print(f"{len(ended)}/{len(plan.trials)} {where}: {record.status} {said}", markup=False)
+
+        yield watch
