@@ -1,0 +1,307 @@
+"""Experiments that compare scores: all they need stands in a study's tables."""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from mmssl.data.recordings import Recordings
+from mmssl.evaluation import interval
+from mmssl.experiments import Result, protocol
+from mmssl.experiments.published import PUBLISHED
+from mmssl.recipe import MODALITIES, SYSTEMS
+from mmssl.search.plan import Plan
+from mmssl.search.store import Study
+
+Key = tuple[int, str]
+"""Seed and fold."""
+Scores = dict[Key, float]
+
+
+def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
+    """Each system's scores on the side that its study scored, and what pre-training adds to untrained encoders.
+
+    A pair of encoders has three rows: from both modalities, and from each alone by a head of its own. The mean is over
+    seeds and folds; the standard deviation is that of the seeds' means over the folds. The gain is the mean difference
+    from untrained encoders of the same modalities at the same seeds and folds, with its 95 % interval (Student's t).
+    """
+    side, rows = plan.space.side, _complete(study)
+    planned = _count(plan.system(trial) for trial in plan.trials)
+    by_system: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_system[row["system"]].append(row)
+    published = PUBLISHED.get((plan.dataset.name.partition("_3")[0], _protocol_name(plan)), {})
+    # A class is hit by chance once in as many as there are.
+    chance = 1 / len(recordings.description.classes)
+    table: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for system in (name for name in SYSTEMS if name in planned):
+        method, modalities = SYSTEMS[system]
+        untrained = by_system["untrained" if len(modalities) > 1 else f"untrained_{modalities[0]}"]
+        for reading in (modalities, *((one,) for one in modalities if len(modalities) > 1)):
+            prefix = side if reading == modalities else f"{side}.{reading[0]}"
+            accuracy = _scores(by_system[system], f"{prefix}.accuracy")
+            gain = _differences(accuracy, _scores(untrained, f"{prefix}.accuracy")) if method != "untrained" else []
+            low, high = interval(gain)
+            row = {
+                "system": system,
+                "method": method,
+                "trained_on": "+".join(modalities),
+                "read_from": "+".join(reading),
+                **_summary("accuracy", accuracy),
+                **_summary("f1", _scores(by_system[system], f"{prefix}.f1")),
+                "n": len(accuracy),
+                "planned": planned[system],
+                "gain": statistics.fmean(gain) if gain else None,
+                "gain.low": _known(low),
+                "gain.high": _known(high),
+                "chance": chance,
+                **_stated(published.get(system) if reading == modalities else None),
+                "note": "",
+            }
+            row["note"] = "; ".join(_remarks(row))
+            if row["note"]:
+                notes.append(f"{system}, read from {row['read_from']}: {row['note']}")
+            table.append(row)
+    recipes = {base.pretrain.epochs for base in plan.bases.values()} - {0}
+    epochs = f"; {'/'.join(map(str, sorted(recipes)))} epochs of pre-training" if recipes else ""
+    head = "/".join(str(n) for n in sorted({base.finetune.epochs for base in plan.bases.values()}))
+    caption = (
+        f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning. Mean over seeds and folds ± standard "
+        "deviation of the seeds' means; gain over untrained encoders with 95 % interval."
+    )
+    if published and side == "val":
+        notes.append("published figures are of the test subjects, ours here are not: they are no comparison")
+    return Result(
+        caption,
+        {"table2": pa.Table.from_pylist(table)},
+        {
+            "system": "system",
+            "read_from": "read from",
+            "accuracy.mean": "accuracy",
+            "accuracy.std": "±",
+            "f1.mean": "F1",
+            "n": "n",
+            "gain": "gain",
+            "gain.low": "from",
+            "gain.high": "to",
+            "published": "published",
+            "published.source": "by",
+        },
+        notes,
+    )
+
+
+def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
+    """Scores by the share of the labels that fine-tuning uses (Figure 5).
+
+    Each draw of labels gives one value, the mean over seeds and folds; mean and 95 % interval (Student's t) are over the
+    draws, and so is the difference from supervised learning with the same labels.
+    """
+    metric = plan.space.scored
+    gathered: dict[tuple[str, float], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    counts: dict[tuple[str, float], list[int]] = defaultdict(list)
+    for row in _complete(study):
+        at = (row["system"], row["param.finetune.labels"])
+        gathered[at][row["param.finetune.label_draw"]].append(row[metric])
+        counts[at].append(row["recordings.labelled"])
+    table: list[dict[str, Any]] = []
+    for (system, share), draws in sorted(gathered.items(), key=lambda item: (list(plan.bases).index(item[0][0]), item[0][1])):
+        values = {draw: statistics.fmean(scores) for draw, scores in draws.items()}
+        low, high = interval(list(values.values()))
+        beside = {
+            draw: statistics.fmean(scores) for draw, scores in gathered.get(("supervised", share), {}).items()
+        }
+        ahead = [value - beside[draw] for draw, value in values.items() if draw in beside and system != "supervised"]
+        ahead_low, ahead_high = interval(ahead)
+        table.append(
+            {
+                "system": system,
+                "labels": share,
+                "recordings.labelled": statistics.fmean(counts[system, share]),
+                "mean": statistics.fmean(values.values()),
+                "low": _known(low),
+                "high": _known(high),
+                "draws": len(values),
+                "over_supervised": statistics.fmean(ahead) if ahead else None,
+                "over_supervised.low": _known(ahead_low),
+                "over_supervised.high": _known(ahead_high),
+            }
+        )
+    notes = [
+        f"shares {first:g} and {second:g} use the same number of labels, one a class at least"
+        for system in list(plan.bases)[:1]
+        for first, second in _neighbours(sorted(share for name, share in gathered if name == system))
+        if statistics.fmean(counts[system, first]) == statistics.fmean(counts[system, second])
+    ]
+    figures = []
+    if pictures and table:
+        from mmssl.figures import few_label_figure
+
+        series = {
+            system: [
+                (row["labels"], row["mean"], *(row[edge] if row[edge] is not None else row["mean"] for edge in ("low", "high")))
+                for row in table
+                if row["system"] == system
+            ]
+            for system in dict.fromkeys(row["system"] for row in table)
+        }
+        for suffix in pictures:
+            path = study.figure(f"few_labels.{suffix}")
+            few_label_figure(path, series, f"Few labels, {plan.dataset.name}", metric)
+            figures.append(path)
+    return Result(
+        f"Few labels: {protocol(plan)}; {metric}, mean and 95 % interval over draws of labels.",
+        {"few_labels": pa.Table.from_pylist(table)},
+        {
+            "system": "system",
+            "labels": "share",
+            "recordings.labelled": "labels",
+            "mean": metric,
+            "low": "from",
+            "high": "to",
+            "draws": "draws",
+            "over_supervised": "over supervised",
+            "over_supervised.low": "from ",
+            "over_supervised.high": "to ",
+        },
+        notes,
+        figures,
+    )
+
+
+def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
+    """Accuracy where pre-training did not see some classes, on these and on the others (Tables 3 and 4).
+
+    Beside it stands the accuracy on the same classes of the same system pre-trained on all; the difference is paired by
+    seed and fold, with its 95 % interval.
+    """
+    rows = {row["trial_id"]: row for row in _complete(study)}
+    hits: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for prediction in study.table(study.predictions_path).to_pylist():
+        if prediction["trial_id"] in rows:
+            hits[prediction["trial_id"]][prediction["label"]].append(prediction["label"] == prediction["predicted"])
+    trials: dict[str, dict[tuple[str, ...], dict[Key, str]]] = defaultdict(lambda: defaultdict(dict))
+    for trial_id, row in rows.items():
+        hidden = tuple(row["param.pretrain.hidden_classes"])
+        trials[row["system"]][hidden][row["seed"], row["fold"]] = trial_id
+
+    def accuracy(trial_ids: Mapping[Key, str], classes: Iterable[str]) -> Scores:
+        return {
+            key: statistics.fmean(seen)
+            for key, trial_id in trial_ids.items()
+            if (seen := [hit for name in classes for hit in hits[trial_id][name]])
+        }
+
+    every = recordings.description.classes
+    table: list[dict[str, Any]] = []
+    for system, groups in trials.items():
+        for hidden, trial_ids in groups.items():
+            for name, classes in (
+                ("all", every),
+                ("hidden", hidden),
+                ("others", tuple(one for one in every if one not in hidden)),
+            ):
+                if not classes or (not hidden and name != "all"):
+                    continue
+                ours, beside = accuracy(trial_ids, classes), accuracy(groups.get((), {}), classes)
+                change = _differences(ours, beside) if hidden else []
+                low, high = interval(change)
+                table.append(
+                    {
+                        "system": system,
+                        "hidden": ", ".join(hidden) or "none",
+                        "classes": name,
+                        **_summary("accuracy", ours),
+                        "n": len(ours),
+                        "pretrained_on_all": statistics.fmean(beside.values()) if beside else None,
+                        "change": statistics.fmean(change) if change else None,
+                        "change.low": _known(low),
+                        "change.high": _known(high),
+                    }
+                )
+    return Result(
+        f"Hidden classes: {protocol(plan)}. Pre-training never sees the hidden classes, fine-tuning sees all.",
+        {"hidden_classes": pa.Table.from_pylist(table)},
+        {
+            "system": "system",
+            "hidden": "hidden in pre-training",
+            "classes": "scored on",
+            "accuracy.mean": "accuracy",
+            "accuracy.std": "±",
+            "pretrained_on_all": "pre-trained on all",
+            "change": "change",
+            "change.low": "from",
+            "change.high": "to",
+        },
+    )
+
+
+def _complete(study: Study) -> list[dict[str, Any]]:
+    return [row for row in study.table(study.trials_path).to_pylist() if row["status"] == "COMPLETE"]
+
+
+def _scores(rows: Sequence[Mapping[str, Any]], column: str) -> Scores:
+    return {(row["seed"], row["fold"]): row[column] for row in rows if row[column] is not None}
+
+
+def _summary(name: str, scores: Scores) -> dict[str, float | None]:
+    """Mean over seeds and folds, standard deviation over seeds of the mean over folds, and over folds likewise."""
+
+    def spread(by: int) -> float | None:
+        groups: dict[Any, list[float]] = defaultdict(list)
+        for key, score in scores.items():
+            groups[key[by]].append(score)
+        # A group that lacks trials has another mean for that alone.
+        whole = [statistics.fmean(group) for group in groups.values() if len(group) == max(map(len, groups.values()))]
+        return statistics.stdev(whole) if len(whole) > 1 else None
+
+    return {
+        f"{name}.mean": statistics.fmean(scores.values()) if scores else None,
+        f"{name}.std": spread(0),
+        f"{name}.std_folds": spread(1),
+    }
+
+
+def _differences(ours: Scores, theirs: Scores) -> list[float]:
+    return [score - theirs[key] for key, score in ours.items() if key in theirs]
+
+
+def _remarks(row: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of a row: that it is missing, no better than chance, or below untrained encoders."""
+    mean, remarks = row["accuracy.mean"], list[str]()
+    if row["n"] < row["planned"]:
+        remarks.append(f"{row['planned'] - row['n']} of {row['planned']} trials are not complete")
+    if mean is not None and mean <= row["chance"]:
+        remarks.append(f"not above chance ({row['chance']:.3f})")
+    if row["gain"] is not None and row["gain"] < 0:
+        sure = row["gain.high"] is not None and row["gain.high"] < 0
+        remarks.append("below untrained encoders" if sure else "below untrained encoders, within the noise")
+    return remarks
+
+
+def _stated(figure: Any) -> dict[str, Any]:
+    value, metric, source = figure or (None, None, None)
+    return {"published": value, "published.metric": metric, "published.source": source}
+
+
+def _protocol_name(plan: Plan) -> str:
+    return next(iter(plan.bases.values())).data.protocol
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _count(names: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for name in names:
+        counts[name] += 1
+    return counts
+
+
+def _neighbours(values: Sequence[float]) -> list[tuple[float, float]]:
+    return list(zip(values, values[1:], strict=False))
