@@ -29,6 +29,10 @@ _ACTIONS = (
     *("standing_up", "talking", "talking_on_phone", "throwing", "transferring_object", "using_pc", "using_phone"),
     *("walking", "waving_hand"),
 )
+CLASSES = (35, 36, 37)
+"""Numbers of classes to choose from, see `describe`."""
+CAMERAS = (1, 2, 3, 4)
+
 _DESK = 3
 """The scene with the desk."""
 _APART_AT_DESK = ("using_phone", "talking_on_phone")
@@ -100,8 +104,8 @@ def describe(classes: int = 35) -> Description:
     Raises:
         UserError: another number of classes.
     """
-    if classes not in (35, 36, 37):
-        raise UserError(f"MMAct has 35, 36 or 37 classes, not {classes}")
+    if classes not in CLASSES:
+        raise UserError(f"MMAct has {' or '.join(map(str, CLASSES))} classes, not {classes}")
     subjects = tuple(str(subject) for subject in range(1, 21))
     return Description(
         name=f"mmact_{classes}",

@@ -12,6 +12,7 @@ import torch
 from mmssl.data.mmact import describe, read
 from mmssl.data.protocols import leave_one_subject_out, split
 from mmssl.data.recordings import Recordings
+from mmssl.data.sources import open_dataset
 from mmssl.encoders import build_encoders
 from mmssl.errors import UserError
 from mmssl.recipe import Data, Recipe
@@ -154,6 +155,15 @@ def test_a_camera_is_chosen(tmp_path: Path) -> None:
         read(tmp_path, camera=2)
 
 
+def test_the_word_for_the_data_set_says_camera_and_classes(tmp_path: Path) -> None:
+    write(tmp_path, *KEYS, camera=2)
+    recordings, _ = open_dataset("mmact:classes=36,camera=2", tmp_path)
+    assert recordings.description.name == "mmact_36"
+    assert recordings.fingerprint == read(tmp_path, classes=36, camera=2)[0].fingerprint
+    with pytest.raises(UserError, match="no pose files of camera 1"):
+        open_dataset("mmact", tmp_path)
+
+
 def test_classes_at_the_desk(tmp_path: Path) -> None:
     write(tmp_path, *KEYS)
     labels = {classes: [row.label for row in read(tmp_path, classes=classes)[0].rows] for classes in (35, 36, 37)}
@@ -165,7 +175,7 @@ def test_classes_at_the_desk(tmp_path: Path) -> None:
         assert (len(description.classes), description.name) == (classes, f"mmact_{classes}")
         # A class keeps its index.
         assert description.classes[:35] == describe().classes
-    with pytest.raises(UserError, match="35, 36 or 37 classes, not 34"):
+    with pytest.raises(UserError, match="35 or 36 or 37 classes, not 34"):
         read(tmp_path, classes=34)
 
 
