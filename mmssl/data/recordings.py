@@ -25,7 +25,7 @@ class Protocol(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    by: Literal["subject", "scene", "session"] = Field(default="subject", exclude_if=lambda by: by == "subject")
+    by: Literal["subject", "scene", "session", "view"] = Field(default="subject", exclude_if=lambda by: by == "subject")
     """What the sides name, a column of the table. Files of protocols by subject, and fingerprints, go without it."""
     train: tuple[str, ...]
     """Empty: all but those that test."""
@@ -96,7 +96,7 @@ class Description(BaseModel):
 
 
 class Row(BaseModel):
-    """One line of the table. Subjects, trials, sessions and scenes are names, even where they look like numbers."""
+    """One line of the table. Subjects, trials, sessions, scenes, views are names, even where they look like numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
@@ -107,6 +107,9 @@ class Row(BaseModel):
     trial: str = ""
     session: str = ""
     scene: str = ""
+    view: str = Field(default="", exclude_if=lambda view: not view)
+    """The camera, where each of several gives a recording of the same moments: these share one IMU signal. Files of
+    data sets without views, and fingerprints, go without it."""
 
 
 _SCHEMA = pa.schema(
@@ -212,15 +215,19 @@ class Recordings:
         Arrays are stored flat and row-major with their first length (`frames`, `samples`); the other sizes follow from
         the description.
         """
+        has_views = any(row.view for row in self.rows)
+        schema = _SCHEMA if has_views else _SCHEMA.remove(_SCHEMA.get_field_index("view"))
         table = pa.table(
             {
-                **{name: [getattr(row, name) for row in self.rows] for name in Row.model_fields},
+                **{
+                    name: [getattr(row, name) for row in self.rows] for name in Row.model_fields if name in schema.names
+                },
                 "frames": [len(a) for a in self.skeleton],
                 "skeleton": [a.ravel() for a in self.skeleton],
                 "samples": [len(a) for a in self.imu],
                 "imu": [a.ravel() for a in self.imu],
             },
-            schema=_SCHEMA.with_metadata({"format": FORMAT, "description": self.description.model_dump_json()}),
+            schema=schema.with_metadata({"format": FORMAT, "description": self.description.model_dump_json()}),
         )
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,13 +256,15 @@ class Recordings:
             raise UserError(
                 f"{path}: not a recordings file (no {FORMAT!r} in its metadata): write one with Recordings.save()"
             )
-        missing = set(_SCHEMA.names) - set(table.column_names)
+        schema = pa.schema([column for column in _SCHEMA if column.name in table.column_names])
+        missing = set(_SCHEMA.names) - set(schema.names) - {"view"}
         if missing:
             raise UserError(f"{path}: columns missing: {', '.join(sorted(missing))}")
         try:
-            table = table.select(_SCHEMA.names).cast(_SCHEMA)
+            table = table.select(schema.names).cast(schema)
             description = Description.model_validate_json(metadata.get(b"description", b""))
-            rows = [Row.model_validate(row) for row in table.select(list(Row.model_fields)).to_pylist()]
+            names = [name for name in Row.model_fields if name in schema.names]
+            rows = [Row.model_validate(row) for row in table.select(names).to_pylist()]
         except (pa.ArrowException, ValidationError) as error:
             raise UserError(f"{path}: {error}") from error
         return cls(

@@ -18,7 +18,7 @@ NAMES = ("synthetic", "utd_mhad", "mmact")
 _OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "mmact": {
         "classes": {str(number): number for number in mmact.CLASSES},
-        "camera": {str(number): number for number in mmact.CAMERAS},
+        "camera": {**{str(number): number for number in mmact.CAMERAS}, "all": "all"},
     }
 }
 """What may stand after a name: by data set and option, the words and what its reader takes for them."""

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mmssl.data.mmact import describe, read
-from mmssl.data.protocols import leave_one_subject_out, split
-from mmssl.data.recordings import Recordings
+from mmssl.data.protocols import leave_one_subject_out, sides, split
+from mmssl.data.recordings import Recordings, Row
 from mmssl.data.sources import open_dataset
 from mmssl.encoders import build_encoders
 from mmssl.errors import UserError
@@ -153,6 +153,57 @@ def test_a_camera_is_chosen(tmp_path: Path) -> None:
     assert [len(skeleton) for skeleton in read(tmp_path, camera=4)[0].skeleton] == [5]
     with pytest.raises(UserError, match=r"no pose files of camera 2: .*/cam2/.*there are cameras 1, 4"):
         read(tmp_path, camera=2)
+
+
+def view(folder: Path, key: Key, camera: int) -> Path:
+    subject, scene, session, action = key
+    return folder / f"pose/cross_view/trainval/subject{subject}/cam{camera}/scene{scene}/session{session}/{action}.json"
+
+
+def test_every_camera_gives_a_recording_of_its_own(tmp_path: Path) -> None:
+    keys = KEYS[:2]
+    for camera in (1, 2, 4):
+        write(tmp_path, *keys, camera=camera)
+        for key in keys:
+            put(view(tmp_path, key, camera), poses(body(key, 10 + camera)))
+    put(view(tmp_path, keys[0], 5), "no such camera")
+    recordings, skipped = open_dataset("mmact:camera=all", tmp_path)
+    assert skipped == []
+    assert [(row.recording_id, row.view) for row in recordings.rows] == [
+        (f"{clip}_cam{camera}", str(camera))
+        for clip in ("subject1_scene1_session1_walking", "subject1_scene3_session2_using_phone")
+        for camera in (1, 2, 4)
+    ]
+    for camera in (1, 2, 4):
+        of_camera = recordings.where(lambda row, camera=camera: row.view == str(camera))
+        one, _ = read(tmp_path, camera=camera)
+        assert [row.view for row in one.rows] == ["", ""]
+        assert [len(skeleton) for skeleton in one.skeleton] == [10 + camera] * 2
+        for mine, theirs in zip(of_camera.skeleton + of_camera.imu, one.skeleton + one.imu, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_fault_of_one_camera_leaves_the_others(tmp_path: Path) -> None:
+    for camera in (1, 2, 3):
+        write(tmp_path, *KEYS[:3], camera=camera)
+    view(tmp_path, KEYS[0], 2).unlink()
+    put(view(tmp_path, KEYS[1], 3), "")
+    put(tmp_path / "gyro_clip/subject2/scene3/session1/talking_on_phone.csv", "")
+    recordings, skipped = read(tmp_path, camera="all", skip_bad=True)
+    assert [(row.label, row.view) for row in recordings.rows] == [
+        *(("walking", "1"), ("walking", "3"), ("using_phone", "1"), ("using_phone", "2"))
+    ]
+    # Sensors are read once a clip, and camera 4 is nowhere.
+    expected = (
+        "subject1_scene1_session1_walking: no camera 2 pose file, though acc_phone_clip/",
+        "pose/cross_view/trainval/subject1/cam3/scene3/session2/using_phone.json: Invalid JSON: EOF",
+        "gyro_clip/subject2/scene3/session1/talking_on_phone.csv: empty",
+    )
+    for fault, start in zip(skipped, expected, strict=True):
+        assert fault.startswith(start)
+    shutil.rmtree(tmp_path / "pose")
+    with pytest.raises(UserError, match=r"no pose files of camera 1 or 2 or 3 or 4: .*unpack"):
+        read(tmp_path, camera="all")
 
 
 def test_the_word_for_the_data_set_says_camera_and_classes(tmp_path: Path) -> None:
@@ -408,7 +459,7 @@ def test_every_fault_is_reported_in_one_message(tmp_path: Path) -> None:
         "acc_watch_clip/subject3/scene1/session3/walkin.csv: no action 'walkin'; did you mean walking",
         "subject3_scene1_session1_walking: no acc_watch file, though acc_phone_clip/subject3/scene1/session1/",
         "gyro_clip/subject3/scene1/session1/walking.csv: empty",
-        "subject3_scene1_session2_walking: no pose file, though acc_phone_clip/subject3/scene1/session2/walking.csv",
+        "subject3_scene1_session2_walking: no camera 1 pose file, though acc_phone_clip/subject3/scene1/session2/",
         "subject3_scene1_session3_walking: 2 acc_watch files: acc_watch_clip/subject3/scene1/session3/Walking .csv, "
         "acc_watch_clip/subject3/scene1/session3/walking.csv",
     ]
@@ -456,31 +507,66 @@ def test_the_description_fits_the_data() -> None:
     ]
 
 
-def test_protocols_across_subjects_scenes_and_sessions(tmp_path: Path) -> None:
-    keys = [
-        (subject, scene, session, "walking")
-        for subject in (*range(1, 17), 20)
-        for scene, session in ((1, 1), (2, 1), (3, 5), (4, 2))
-    ]
-    write(tmp_path, keys[0])
-    [row], *arrays = (part[:1] for part in (read(tmp_path)[0].rows, read(tmp_path)[0].skeleton, read(tmp_path)[0].imu))
+CLIPS = [
+    (subject, scene, session) for subject in (*range(1, 17), 20) for scene, session in ((1, 1), (2, 1), (3, 5), (4, 2))
+]
+"""Subject, scene and session, some of each on every side of every protocol."""
+
+
+def many(folder: Path, cameras: tuple[str, ...]) -> tuple[Recordings, list[tuple[int, int, int, str]]]:
+    """Recordings of `CLIPS` by every camera, with arrays that are all the same; and what each is of."""
+    one, _ = read(write(folder, KEYS[0]))
+    of = [(*clip, camera) for clip in CLIPS for camera in cameras]
     rows = [
-        row.model_copy(
-            update={"recording_id": str(i), "subject": str(subject), "scene": str(scene), "session": str(session)}
-        )
-        for i, (subject, scene, session, _) in enumerate(keys)
+        Row(recording_id=str(i), label="walking", subject=subject, scene=scene, session=session, view=camera)
+        for i, (subject, scene, session, camera) in enumerate(of)
     ]
-    recordings = Recordings(describe(), rows, list(arrays[0]) * len(rows), list(arrays[1]) * len(rows))
-    for protocol, tests in (
-        ("cross_subject", lambda key: key[0] > 16),
-        ("cross_scene", lambda key: key[1] == 2),
-        ("cross_session", lambda key: key[2] == 5),
-    ):
-        parts = split(recordings, Data(protocol=protocol, validation_subjects=["3"]))
-        assert parts.test.tolist() == [i for i, key in enumerate(keys) if tests(key)]
-        assert parts.validation.tolist() == [i for i, key in enumerate(keys) if not tests(key) and key[0] == 3]
-        assert parts.train.tolist() == [i for i, key in enumerate(keys) if not tests(key) and key[0] != 3]
-    assert len(leave_one_subject_out(recordings, Data(protocol="cross_scene"))) == 17
+    description = describe(across_views=cameras != ("",))
+    return Recordings(description, rows, one.skeleton * len(rows), one.imu * len(rows)), of
+
+
+TESTS: dict[str, Callable[[tuple[int, int, int, str]], bool]] = {
+    "cross_subject": lambda of: of[0] > 16,
+    "cross_scene": lambda of: of[1] == 2,
+    "cross_session": lambda of: of[2] == 5,
+    "cross_view": lambda of: of[3] == "4",
+}
+
+
+@pytest.mark.parametrize("cameras", [("",), ("1", "2", "3", "4")])
+def test_each_protocol_has_its_own_sides(tmp_path: Path, cameras: tuple[str, ...]) -> None:
+    recordings, of = many(tmp_path, cameras)
+    protocols = [name for name in TESTS if name != "cross_view" or cameras != ("",)]
+    assert list(recordings.description.protocols) == protocols
+    for protocol in protocols:
+        tests = TESTS[protocol]
+        data = Data(protocol=protocol, modalities=("skeleton",))
+        parts = split(recordings, data.model_copy(update={"validation_subjects": ("3",)}))
+        assert parts.test.tolist() == [i for i, what in enumerate(of) if tests(what)]
+        assert parts.validation.tolist() == [i for i, what in enumerate(of) if not tests(what) and what[0] == 3]
+        assert parts.train.tolist() == [i for i, what in enumerate(of) if not tests(what) and what[0] != 3]
+        assert len(leave_one_subject_out(recordings, data)) == (16 if protocol == "cross_subject" else 17)
+
+
+@pytest.mark.parametrize("protocol", ["cross_subject", "cross_scene", "cross_session"])
+def test_all_views_of_a_clip_stand_on_one_side(tmp_path: Path, protocol: str) -> None:
+    recordings, of = many(tmp_path, ("1", "2", "3", "4"))
+    data = Data(protocol=protocol)
+    for held_out in leave_one_subject_out(recordings, data):
+        parts = split(recordings, data.model_copy(update={"validation_subjects": held_out}))
+        clips = [{of[i][:3] for i in side} for side in (parts.train, parts.validation, parts.test)]
+        assert sum(map(len, clips)) == len(set.union(*clips)) == len(CLIPS)
+
+
+def test_signals_are_not_tested_across_views(tmp_path: Path) -> None:
+    recordings, _ = many(tmp_path, ("1", "4"))
+    for modalities in (("imu",), ("imu", "skeleton")):
+        data = Data(protocol="cross_view", modalities=modalities)
+        for function in (sides, split, leave_one_subject_out):
+            with pytest.raises(UserError, match=r"the same for every camera; use data\.modalities=\[skeleton\]"):
+                function(recordings, data)
+    with pytest.raises(UserError, match="mmact_35 has no 'cross_view'; did you mean"):
+        sides(read(tmp_path)[0], Data(protocol="cross_view", modalities=("skeleton",)))
 
 
 def test_recordings_are_prepared_augmented_and_encoded(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def describe(**changes: Any) -> Description:
     return Description(**(values | changes))
 
 
-def row(recording_id: str = "r1", label: str = "sit", subject: str = "anna", **rest: str) -> Row:
+def row(recording_id: str = "r1", label: str = "sit", subject: str = "anna", **rest: Any) -> Row:
     return Row(recording_id=recording_id, label=label, subject=subject, **rest)
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_recording_is_refused(rows: Any, skeletons: Any, imus: Any, m
             {"protocols": {"p": Protocol(by="scene", train=("hall",), test=("hall",))}},
             "protocol p: scenes hall both train and test",
         ),
-        ({"protocols": {"p": {"by": "label", "train": ("sit",)}}}, "'subject', 'scene' or 'session'"),
+        ({"protocols": {"p": {"by": "label", "train": ("sit",)}}}, "'subject', 'scene', 'session' or 'view'"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -232,6 +232,20 @@ def test_the_fingerprint_is_a_hash_over_description_rows_shapes_and_numbers() ->
         + struct.pack("<4f", 0, 1, 2, 3)
     )
     assert recordings.fingerprint == hashlib.sha256(hashed).hexdigest()
+
+
+def test_only_data_sets_with_views_have_a_column_for_them(tmp_path: Path) -> None:
+    seen = small([row("r1", view="2"), row("r2", view=3), row("r3")])
+    assert [r.view for r in seen.rows] == ["2", "3", ""]
+    assert seen.rows[0].model_dump_json().endswith('"scene":"","view":"2"}')
+    seen.save(tmp_path / "seen.parquet")
+    assert pq.read_table(tmp_path / "seen.parquet")["view"].to_pylist() == ["2", "3", ""]
+    loaded = Recordings.load(tmp_path / "seen.parquet")
+    assert (loaded.rows, loaded.fingerprint) == (seen.rows, seen.fingerprint)
+    unseen = small([row("r1"), row("r2"), row("r3")])
+    assert unseen.fingerprint != seen.fingerprint
+    unseen.save(tmp_path / "unseen.parquet")
+    assert "view" not in pq.read_table(tmp_path / "unseen.parquet").column_names
 
 
 def test_the_fingerprint_tells_any_change() -> None:

@@ -114,14 +114,15 @@ def test_the_folder_given_comes_first(
         ("mmact:classes=36", {"classes": 36}),
         ("mmact:camera=2", {"camera": 2}),
         ("mmact:camera=4,classes=37", {"camera": 4, "classes": 37}),
+        ("mmact:camera=all", {"camera": "all"}),
     ],
 )
 def test_options_stand_after_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, options: dict[str, int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, options: dict[str, int | str]
 ) -> None:
-    calls: list[tuple[Path, dict[str, int]]] = []
+    calls: list[tuple[Path, dict[str, int | str]]] = []
 
-    def read(folder: Path, **more: int) -> tuple[str, list[str]]:
+    def read(folder: Path, **more: int | str) -> tuple[str, list[str]]:
         calls.append((folder, more))
         return "read", []
 
@@ -144,7 +145,7 @@ def test_options_stand_after_the_name(
     ("word", "message"),
     [
         ("mmact:clases=36", "mmact:clases=36: 'clases=36' is no option of mmact; valid options: classes=35|36|37, cam"),
-        ("mmact:classes=34", "'classes=34' is no option of mmact; valid options: classes=35|36|37, camera=1|2|3|4"),
+        ("mmact:classes=34", "'classes=34' is no option of mmact; valid options: classes=35|36|37, camera=1|2|3|4|all"),
         ("mmact:classes=36,camera=5", "'camera=5' is no option of mmact"),
         ("mmact:classes", "'classes' is no option of mmact"),
         ("mmact:classes=36,", "'' is no option of mmact"),
