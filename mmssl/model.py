@@ -27,16 +27,25 @@ Inputs = dict[Modality, npt.NDArray[np.float32]]
 
 
 def prepare(recordings: Recordings, recipe: Recipe) -> Inputs:
-    """Each modality's recordings at equal length, before standardisation: (recordings, steps, ...)."""
+    """Each modality's recordings at equal length, before standardisation: (recordings, steps, ...).
+
+    Raises:
+        UserError: the recordings lack a modality that the recipe takes.
+    """
     description, steps = recordings.description, recipe.data.steps
     inputs: Inputs = {}
     for modality in recipe.data.modalities:
-        if modality == "imu":
+        if modality == "imu" and recordings.imu:
             inputs[modality] = prepare_imu(recordings.imu, steps)
-        else:
+        elif modality == "skeleton" and recordings.skeleton:
             first, second = (description.joints.index(joint) for joint in description.scale_joints)
             root = description.joints.index(description.root_joint)
             inputs[modality] = prepare_skeleton(recordings.skeleton, steps, root, (first, second))
+        else:
+            raise UserError(
+                f"{description.name}: the recordings have no {modality}, which data.modalities names: give some that "
+                f"have, or train with data.modalities=[{','.join(recordings.modalities)}]"
+            )
     return inputs
 
 

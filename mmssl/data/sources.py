@@ -11,7 +11,7 @@ from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict
 
 from mmssl.data import mmact, synthetic, utd_mhad
-from mmssl.data.recordings import Recordings
+from mmssl.data.recordings import Array, Recordings
 from mmssl.errors import UserError, nearest
 
 NAMES = ("synthetic", "utd_mhad", "mmact")
@@ -139,8 +139,10 @@ class Survey(BaseModel):
     counts: tuple[tuple[int, ...], ...]
     """Recordings of each subject (outer) and class (inner)."""
     missing: tuple[Missing, ...]
-    frames: Lengths
-    samples: Lengths
+    frames: Lengths | None
+    """None where there are no skeletons."""
+    samples: Lengths | None
+    """None where there are no IMU signals."""
     problems: tuple[str, ...]
     """What was left out while reading, by file name with the reason."""
 
@@ -167,8 +169,8 @@ def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
         absent_subjects=tuple(sorted(named - set(recordings.subjects), key=lambda s: (len(s), s))),
         counts=tuple(tuple(counts[subject, label] for label in description.classes) for subject in recordings.subjects),
         missing=_missing(recordings, utd_mhad.NEVER_RECORDED if is_utd_mhad else frozenset()),
-        frames=_lengths([len(array) for array in recordings.skeleton]),
-        samples=_lengths([len(array) for array in recordings.imu]),
+        frames=_lengths(recordings.skeleton),
+        samples=_lengths(recordings.imu),
         problems=tuple(problems),
     )
 
@@ -188,5 +190,8 @@ def _missing(recordings: Recordings, never_recorded: frozenset[tuple[str, str, s
     )
 
 
-def _lengths(counts: list[int]) -> Lengths:
+def _lengths(arrays: Sequence[Array] | None) -> Lengths | None:
+    if arrays is None:
+        return None
+    counts = [len(array) for array in arrays]
     return Lengths(shortest=min(counts), median=statistics.median(counts), longest=max(counts))
