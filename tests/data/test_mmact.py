@@ -1,13 +1,25 @@
 import json
 import shutil
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from mmact_folder import (
+    ACTIONS,
+    SCENES,
+    SENSORS,
+    SESSIONS,
+    SUBJECTS,
+    Key,
+    poses,
+    put,
+    rows,
+    write_clip,
+    write_trainable,
+)
 
 from mmssl.data.mmact import describe, read
 from mmssl.data.protocols import leave_one_subject_out, sides, split
@@ -15,13 +27,9 @@ from mmssl.data.recordings import Recordings, Row
 from mmssl.data.sources import open_dataset
 from mmssl.encoders import build_encoders
 from mmssl.errors import UserError
-from mmssl.recipe import Data, Recipe
+from mmssl.recipe import Data, Recipe, knob_names, preset
+from mmssl.training import train
 from mmssl.transforms import Standardisation, augment_imu, augment_skeleton, prepare_imu, prepare_skeleton
-
-SENSORS = ("acc_phone", "acc_watch", "gyro", "orientation")
-MIDNIGHT = datetime(2018, 9, 20)
-Key = tuple[int, int, int, str]
-"""Subject, scene, session, action."""
 
 # Seconds of each sensor's samples: other starts, ends and rates; all four cover 0.03 to 1.99.
 SECONDS = {
@@ -30,12 +38,6 @@ SECONDS = {
     "gyro": np.arange(0, 100) / 50 + 0.01,
     "orientation": np.array([0.004, 0.3, 0.31, 0.8, 1.25, 1.6, 1.998]),
 }
-
-
-def stamp(seconds: float) -> str:
-    """As `str` writes a datetime: without a fraction where it is zero."""
-    moment = MIDNIGHT + timedelta(microseconds=round(seconds * 1e6))
-    return moment.strftime("%Y%m%d_%H:%M:%S") + (moment.strftime(".%f") if moment.microsecond else "")
 
 
 def slopes(key: Key) -> np.ndarray:
@@ -49,8 +51,7 @@ def lines(sensor: str, key: Key) -> list[str]:
     values = offset + SECONDS[sensor][:, None] * slope
     if sensor == "orientation":
         values = (values + 180) % 360 - 180
-    rows = zip(SECONDS[sensor], values.tolist(), strict=True)
-    return [",".join([stamp(seconds), *map(repr, numbers)]) for seconds, numbers in rows]
+    return rows(SECONDS[sensor], values)
 
 
 def body(key: Key, frames: int) -> np.ndarray:
@@ -60,46 +61,11 @@ def body(key: Key, frames: int) -> np.ndarray:
     return keypoints.reshape(frames, 51)
 
 
-def poses(*people: np.ndarray, start: int = 1) -> dict[str, dict[str, list[float]]]:
-    """Frames in an order that is not theirs."""
-    frames = [
-        (str(start + i), {"person1": one.tolist(), "person2": other.tolist() if other is not None else []})
-        for i, (one, other) in enumerate(zip(people[0], people[1] if len(people) > 1 else [None] * 99, strict=False))
-    ]
-    return dict(frames[::-1])
-
-
-def write(
-    folder: Path,
-    *keys: Key,
-    sensors: str = "",
-    suffix: str = "_clip",
-    pose: str = "pose/cross_view/trainval",
-    camera: int = 1,
-    header: bool = False,
-    name: Callable[[str], str] = str,
-) -> Path:
+def write(folder: Path, *keys: Key, camera: int = 1, **layout: Any) -> Path:
     for key in keys:
-        subject, scene, session, action = key
-        clip = f"scene{scene}/session{session}/{name(action)}"
-        for sensor in SENSORS:
-            axes = "azimuth,pitch,roll" if sensor == "orientation" else "x,y,z"
-            first = [f"time,{axes}"] if header else []
-            put(folder / sensors / f"{sensor}{suffix}/subject{subject}/{clip}.csv", [*first, *lines(sensor, key)])
-        frames = poses(body(key, 12))
-        put(folder / pose / f"subject{subject}/cam{camera}/{clip}.json", frames)
+        signals = {sensor: lines(sensor, key) for sensor in SENSORS}
+        write_clip(folder, key, signals, {camera: poses(body(key, 12))}, **layout)
     return folder
-
-
-def put(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, list):
-        content = "\n".join(content) + "\n"
-    path.write_bytes(
-        content
-        if isinstance(content, bytes)
-        else (content if isinstance(content, str) else json.dumps(content)).encode()
-    )
 
 
 KEYS: tuple[Key, ...] = (
@@ -231,8 +197,8 @@ def test_classes_at_the_desk(tmp_path: Path) -> None:
 
 
 def sensor_files(folder: Path, **content: list[str]) -> None:
-    for sensor, rows in content.items():
-        put(folder / f"{sensor}_clip/subject1/scene1/session1/walking.csv", rows)
+    for sensor, samples in content.items():
+        put(folder / f"{sensor}_clip/subject1/scene1/session1/walking.csv", samples)
 
 
 def test_sensors_are_aligned_on_their_stamps(tmp_path: Path) -> None:
@@ -259,9 +225,9 @@ def test_the_order_of_the_rows_and_repeated_stamps_do_not_matter(tmp_path: Path)
     rng = np.random.default_rng(0)
     write(tmp_path, KEYS[0])
     for sensor in SENSORS:
-        rows = lines(sensor, KEYS[0])
-        repeated = [f"{row.split(',')[0]},7,-7,7" for row in rows[::2]]
-        sensor_files(tmp_path, **{sensor: [rows[i] for i in rng.permutation(len(rows))] + repeated})
+        samples = lines(sensor, KEYS[0])
+        repeated = [f"{sample.split(',')[0]},7,-7,7" for sample in samples[::2]]
+        sensor_files(tmp_path, **{sensor: [samples[i] for i in rng.permutation(len(samples))] + repeated})
     recordings, _ = read(tmp_path)
     assert_is_what_was_written(recordings, KEYS[:1])
 
@@ -273,8 +239,7 @@ def test_angles_do_not_depend_on_where_they_wrap(tmp_path: Path) -> None:
     path = 150 + 720 * np.sin(np.pi * seconds / 2)[:, None] * np.array([1, -1, 0.5])
     for low in (-180, 0, -360):
         wrapped = (path - low) % 360 + low
-        rows = [f"{stamp(s)},{a!r},{b!r},{c!r}" for s, (a, b, c) in zip(seconds, wrapped.tolist(), strict=True)]
-        sensor_files(tmp_path, orientation=rows)
+        sensor_files(tmp_path, orientation=rows(seconds, wrapped))
         [imu] = read(tmp_path)[0].imu
         expected = path[3:200]
         expected = expected - 360 * np.round(expected[0] / 360)
@@ -421,6 +386,24 @@ def test_faults_of_a_sensor_file(tmp_path: Path, content: str | bytes, fault: st
     assert found.startswith(key or "gyro_clip/subject1/scene1/session1/walking.csv: ")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "20180920_00:00:01,1,2,3\n20180920_00:00:02,-4.5,5e-1,6\n",
+        "20180920_00:00:01.0,1,2,3\r\n20180920_00:00:02.000000,-4.5,0.5,6\r\n",
+        "\ufeff20180920_00:00:01,1,2,3\n20180920_00:00:02,-4.5,0.5,6",
+        "\ufefftime,x,y,z\n20180920_00:00:01,1,2,3\n20180920_00:00:02,-4.5,0.5,6",
+        "Time, X, Y, Z\r\n 20180920_00:00:01 , 1, 2, 3 \r\n\r\n20180920_00:00:02,-4.5,0.5,6\r\n",
+    ],
+)
+def test_a_sensor_file_may_be_written_in_many_ways(tmp_path: Path, content: str) -> None:
+    write(tmp_path, KEYS[0])
+    sensor_files(tmp_path, **{sensor: ["20180920_00:00:00,0,0,0", "20180920_00:00:09,0,0,0"] for sensor in SENSORS})
+    put(tmp_path / "gyro_clip/subject1/scene1/session1/walking.csv", content)
+    [imu] = read(tmp_path)[0].imu
+    np.testing.assert_allclose(imu[[0, 50, 100], 6:9], [[1, 2, 3], [-1.75, 1.25, 4.5], [-4.5, 0.5, 6]], rtol=1e-6)
+
+
 def test_sensors_must_share_a_plausible_time(tmp_path: Path) -> None:
     write(tmp_path, *KEYS)
     sensor_files(tmp_path, gyro=["20180920_00:00:05,1,2,3", "20180920_00:00:07,1,2,3"])
@@ -517,12 +500,12 @@ def many(folder: Path, cameras: tuple[str, ...]) -> tuple[Recordings, list[tuple
     """Recordings of `CLIPS` by every camera, with arrays that are all the same; and what each is of."""
     one, _ = read(write(folder, KEYS[0]))
     of = [(*clip, camera) for clip in CLIPS for camera in cameras]
-    rows = [
+    table = [
         Row(recording_id=str(i), label="walking", subject=subject, scene=scene, session=session, view=camera)
         for i, (subject, scene, session, camera) in enumerate(of)
     ]
     description = describe(across_views=cameras != ("",))
-    return Recordings(description, rows, one.skeleton * len(rows), one.imu * len(rows)), of
+    return Recordings(description, table, one.skeleton * len(of), one.imu * len(of)), of
 
 
 TESTS: dict[str, Callable[[tuple[int, int, int, str]], bool]] = {
@@ -597,3 +580,41 @@ def test_recordings_are_prepared_augmented_and_encoded(tmp_path: Path) -> None:
         assert features.shape == (len(KEYS), encoder.width)
         assert torch.isfinite(features).all()
         assert len(features.unique(dim=0)) == len(KEYS)
+
+
+@pytest.fixture(scope="module")
+def trainable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_trainable(tmp_path_factory.mktemp("mmact"))
+
+
+@pytest.mark.parametrize(
+    ("word", "knobs", "validated"),
+    [
+        ("mmact", {"data.train_subjects": [1, 2, 3]}, 3 * 4),
+        ("mmact:classes=37", {"data.protocol": "cross_scene"}, 3 * 2),
+        ("mmact:camera=all,classes=36", {"data.protocol": "cross_view", "data.modalities": ["skeleton"]}, 3 * 4 * 3),
+    ],
+)
+def test_a_recipe_is_trained_on_a_small_folder(
+    trainable: Path, word: str, knobs: dict[str, Any], validated: int
+) -> None:
+    recordings, skipped = open_dataset(word, trainable)
+    assert skipped == []
+    clips = len(SUBJECTS) * len(SCENES) * len(SESSIONS) * len(ACTIONS)
+    assert len(recordings) == clips * (4 if "all" in word else 1)
+    short = {
+        **{name: 0.5 for name in knob_names() if name.startswith("augment.") and name.endswith(".probability")},
+        **{"data.steps": 16, "pretrain.epochs": 1, "finetune.epochs": 1},
+        **{"pretrain.batch_size": 16, "finetune.batch_size": 16, "data.validation_subjects": [3]},
+    }
+    recipe = preset("mmact", tuple(knobs.get("data.modalities", ("imu", "skeleton")))).with_knobs(short | knobs)
+    outcome = train(recipe, recordings)
+    assert outcome.status == "COMPLETE", outcome.cause
+    assert outcome.model is not None
+    assert outcome.model.description.coordinates == ("x", "y")
+    assert {row["subject"] for row in outcome.predictions} == {"3"}
+    assert len(outcome.predictions) == validated
+    scores = {name: value for name, value in outcome.metrics.items() if name.startswith("val.")}
+    assert {"val.accuracy", "val.f1"} <= set(scores)
+    assert np.isfinite([*scores.values()]).all()
+    assert np.isfinite([value for name, value in outcome.metrics.items() if name.startswith("train.")]).all()
