@@ -50,7 +50,12 @@ def _path(word: str | Path) -> Path:
 
 
 DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="synthetic, utd_mhad, or a recordings file (.parquet).", metavar="NAME|FILE")
+    str,
+    typer.Option(
+        "--dataset",
+        help="synthetic, utd_mhad, mmact[:classes=36,camera=2], or a recordings file (.parquet).",
+        metavar="NAME|FILE",
+    ),
 ]
 DataOption = Annotated[
     Path | None,
@@ -621,6 +626,12 @@ def _plan(
     bases = space.bases(_name_of(dataset))
     points = space.points(bases)
     first = next(iter(bases.values()))
+    for name, base in bases.items():
+        absent = [modality for modality in base.data.modalities if modality not in recordings.modalities]
+        if absent:
+            raise UserError(
+                f"{dataset}: the recordings have no {absent[0]}, which system {name} takes: choose another with --system"
+            )
     train, test = sides(recordings, first.data)
     if space.folds == "leave_one_subject_out":
         folds = leave_one_subject_out(recordings, first.data)

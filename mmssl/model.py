@@ -27,16 +27,25 @@ Inputs = dict[Modality, npt.NDArray[np.float32]]
 
 
 def prepare(recordings: Recordings, steps: int, modalities: Sequence[Modality]) -> Inputs:
-    """Each modality's recordings at equal length, before standardisation: (recordings, steps, ...)."""
+    """Each modality's recordings at equal length, before standardisation: (recordings, steps, ...).
+
+    Raises:
+        UserError: the recordings lack a modality.
+    """
     description = recordings.description
     inputs: Inputs = {}
     for modality in modalities:
-        if modality == "imu":
+        if modality == "imu" and recordings.imu:
             inputs[modality] = prepare_imu(recordings.imu, steps)
-        else:
+        elif modality == "skeleton" and recordings.skeleton:
             first, second = (description.joints.index(joint) for joint in description.scale_joints)
             root = description.joints.index(description.root_joint)
             inputs[modality] = prepare_skeleton(recordings.skeleton, steps, root, (first, second))
+        else:
+            raise UserError(
+                f"{description.name}: the recordings have no {modality}: give some that have, "
+                f"or do with {' and '.join(recordings.modalities)} alone"
+            )
     return inputs
 
 
@@ -157,13 +166,10 @@ class Model:
                     f"{theirs.name}: {what} are {', '.join(getattr(theirs, what))}; these encoders take "
                     f"{', '.join(getattr(ours, what))} (trained on {ours.name})"
                 )
-        # Root and unit of length are part of the encoders, whatever the new recordings would use.
-        recordings = Recordings(
-            theirs.model_copy(update={"root_joint": ours.root_joint, "scale_joints": ours.scale_joints}),
-            recordings.rows,
-            recordings.skeleton,
-            recordings.imu,
-        )
+        if "skeleton" in wanted:
+            # Root and unit of length are part of the encoders, whatever the new recordings would use.
+            theirs = theirs.model_copy(update={"root_joint": ours.root_joint, "scale_joints": ours.scale_joints})
+            recordings = Recordings(theirs, recordings.rows, recordings.skeleton, recordings.imu)
         encoded = self.encode(self.tensors(prepare(recordings, self.recipe.data.steps, wanted)))
         return {modality: tensor.cpu().numpy() for modality, tensor in encoded.items()}
 

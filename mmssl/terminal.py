@@ -35,8 +35,8 @@ def show_survey(found: "Survey") -> None:
         say("whole")
 
 
-def _lengths(lengths: "Lengths") -> str:
-    return f"{lengths.shortest} to {lengths.longest}, median {lengths.median:g}"
+def _lengths(lengths: "Lengths | None") -> str:
+    return "none" if lengths is None else f"{lengths.shortest} to {lengths.longest}, median {lengths.median:g}"
 
 
 def few(names: Sequence[str], most: int = 5) -> str:

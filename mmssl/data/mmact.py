@@ -11,7 +11,7 @@ from datetime import datetime
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,10 @@ _ACTIONS = (
     *("standing_up", "talking", "talking_on_phone", "throwing", "transferring_object", "using_pc", "using_phone"),
     *("walking", "waving_hand"),
 )
+CLASSES = (35, 36, 37)
+"""Numbers of classes to choose from, see `describe`."""
+CAMERAS = (1, 2, 3, 4)
+
 _DESK = 3
 """The scene with the desk."""
 _APART_AT_DESK = ("using_phone", "talking_on_phone")
@@ -84,25 +88,33 @@ _LARGEST = (20, 4, 5)
 @dataclass(frozen=True)
 class _File:
     key: _Key
-    part: str
-    """A sensor, or "pose"."""
+    part: str | int
+    """A sensor, or the camera that a pose was seen by."""
     place: str
     path: Path
 
 
-def describe(classes: int = 35) -> Description:
+def describe(classes: int = 35, *, across_views: bool = False) -> Description:
     """What the numbers mean, with 35, 36 or 37 classes; the name says with how many.
 
     36 count using_phone at the desk (scene 3) apart, 37 talking_on_phone at the desk too. Coordinates are pixels of a
     1920 x 1080 picture, y down. COCO's joints have no pelvis and no neck: the left hip is the root, and from the left
-    shoulder to it is the unit of length, since the trunk looks about as long from every side.
+    shoulder to it is the unit of length, since the trunk looks about as long from every side. The protocol cross_view
+    is there where `across_views`: it needs every camera's recordings.
 
     Raises:
         UserError: another number of classes.
     """
-    if classes not in (35, 36, 37):
-        raise UserError(f"MMAct has 35, 36 or 37 classes, not {classes}")
+    if classes not in CLASSES:
+        raise UserError(f"MMAct has {' or '.join(map(str, CLASSES))} classes, not {classes}")
     subjects = tuple(str(subject) for subject in range(1, 21))
+    protocols = {
+        "cross_subject": Protocol(train=subjects[:16], test=subjects[16:]),
+        "cross_scene": Protocol(by="scene", train=("1", "3", "4"), test=("2",)),
+        "cross_session": Protocol(by="session", train=("1", "2", "3", "4"), test=("5",)),
+    }
+    if across_views:
+        protocols["cross_view"] = Protocol(by="view", train=("1", "2", "3"), test=("4",))
     return Description(
         name=f"mmact_{classes}",
         classes=(*_ACTIONS, *map(_at_desk, _APART_AT_DESK[: classes - 35])),
@@ -121,19 +133,17 @@ def describe(classes: int = 35) -> Description:
         skeleton_unit="px",
         imu_units=tuple(_UNITS[sensor] for sensor, channels in _CHANNELS.items() for _ in channels),
         imu_hz=_IMU_HZ,
-        protocols={
-            "cross_subject": Protocol(train=subjects[:16], test=subjects[16:]),
-            "cross_scene": Protocol(by="scene", train=("1", "3", "4"), test=("2",)),
-            "cross_session": Protocol(by="session", train=("1", "2", "3", "4"), test=("5",)),
-        },
+        protocols=protocols,
     )
 
 
-def read(folder: Path, *, skip_bad: bool = False, camera: int = 1, classes: int = 35) -> tuple[Recordings, list[str]]:
+def read(
+    folder: Path, *, skip_bad: bool = False, camera: int | Literal["all"] = 1, classes: int = 35
+) -> tuple[Recordings, list[str]]:
     """Read the unpacked files under a folder, whatever the folders around them are called. Any part of MMAct will do.
 
-    The files of a subject, scene, session and action make one recording; letter case and spaces around the action do
-    not matter.
+    The files of a subject, scene, session and action make one recording, or one with each camera's pose; letter case
+    and spaces around the action do not matter.
 
     Sensors: the four are interpolated linearly at the same moments, 100 a second as the accelerometers have, from when
     the last of them starts to when the first of them ends. Of samples with the same stamp the first in the file counts.
@@ -147,38 +157,44 @@ def read(folder: Path, *, skip_bad: bool = False, camera: int = 1, classes: int 
     Args:
         folder: where the files are.
         skip_bad: leave faulty recordings out instead of refusing to read.
-        camera: 1 to 4. The signals are the same for all, so that a protocol across cameras would test on signals it
-            has trained on: one camera is read, and there is no such protocol.
+        camera: 1 to 4, or "all": then every camera's pose is a recording of its own, with the camera as its view and
+            the same signals as the others.
         classes: 35, 36 or 37, see `describe`.
 
     Returns:
-        The recordings by subject, scene, session and action; and what was left out, by file name with the reason.
+        The recordings by subject, scene, session, action and camera; and what was left out, by file name with the
+        reason.
 
     Raises:
         UserError: there is nothing to read, or (without `skip_bad`) one message that lists every faulty file.
     """
     folder = Path(folder)
-    description = describe(classes)
+    every = camera == "all"
+    description = describe(classes, across_views=every)
     rows: list[Row] = []
     skeletons: list[Array] = []
     signals: list[Array] = []
-    files, faults = _by_recording(_find(folder, camera))
-    for key, found in sorted(files.items()):
-        arrays, wrong = _arrays(description, key, found)
+    found, cameras = _find(folder, CAMERAS if every else (camera,))
+    files, faults = _by_recording(found)
+    for key, own in sorted(files.items()):
+        imu, seen, wrong = _arrays(description, key, own, cameras)
         faults += wrong
-        if arrays:
-            apart = key.scene == _DESK and _at_desk(key.action) in description.classes
+        if imu is None:
+            continue
+        apart = key.scene == _DESK and _at_desk(key.action) in description.classes
+        for view, skeleton in seen.items():
             rows.append(
                 Row(
-                    recording_id=str(key),
+                    recording_id=f"{key}_cam{view}" if every else str(key),
                     label=_at_desk(key.action) if apart else key.action,
                     subject=str(key.subject),
                     scene=str(key.scene),
                     session=str(key.session),
+                    view=str(view) if every else "",
                 )
             )
-            skeletons.append(arrays[0])
-            signals.append(arrays[1])
+            skeletons.append(skeleton)
+            signals.append(imu)
     if faults and not (skip_bad and rows):
         advice = "no recording is whole" if not rows else "mend them, or leave their recordings out with --skip-bad"
         raise UserError(f"{folder}: {len(faults)} faults in the files; {advice}:\n  " + "\n  ".join(faults))
@@ -189,7 +205,8 @@ def _at_desk(action: str) -> str:
     return f"{action}_at_desk"
 
 
-def _find(folder: Path, camera: int) -> list[_File]:
+def _find(folder: Path, wanted: tuple[int, ...]) -> tuple[list[_File], list[int]]:
+    """The files of the sensors and of the cameras wanted, and which of these there are."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; {_HOW_TO_GET}")
     files: list[_File] = []
@@ -202,11 +219,12 @@ def _find(folder: Path, camera: int) -> list[_File]:
         named = match.groupdict()
         if "camera" in named:
             cameras.add(int(named["camera"]))
-            if int(named["camera"]) != camera:
+            if int(named["camera"]) not in wanted:
                 continue
         action = "_".join(named["action"].lower().split())
         key = _Key(int(named["subject"]), int(named["scene"]), int(named["session"]), action)
-        files.append(_File(key, named.get("part", "pose").lower(), place, path))
+        part = int(named["camera"]) if "camera" in named else named["part"].lower()
+        files.append(_File(key, part, place, path))
     parts = {file.part for file in files}
     for sensor in _AXES:
         if sensor not in parts:
@@ -214,13 +232,13 @@ def _find(folder: Path, camera: int) -> list[_File]:
                 f"{folder}: no {sensor} files: looked for places like "
                 f"{sensor}_clip/subject1/scene1/session1/walking.csv here and in all folders below; {_HOW_TO_GET}"
             )
-    if "pose" not in parts:
+    if parts.isdisjoint(wanted):
         others = f"there are cameras {', '.join(map(str, sorted(cameras)))}" if cameras else _HOW_TO_GET
         raise UserError(
-            f"{folder}: no pose files of camera {camera}: looked for places like "
-            f"subject1/cam{camera}/scene1/session1/walking.json here and in all folders below; {others}"
+            f"{folder}: no pose files of camera {' or '.join(map(str, wanted))}: looked for places like "
+            f"subject1/cam{wanted[0]}/scene1/session1/walking.json here and in all folders below; {others}"
         )
-    return files
+    return files, sorted(cameras.intersection(wanted))
 
 
 def _by_recording(files: list[_File]) -> tuple[dict[_Key, list[_File]], list[str]]:
@@ -239,33 +257,37 @@ def _by_recording(files: list[_File]) -> tuple[dict[_Key, list[_File]], list[str
     return groups, faults
 
 
-def _arrays(description: Description, key: _Key, files: list[_File]) -> tuple[tuple[Array, Array] | None, list[str]]:
-    """One recording's skeleton and signals, or what is wrong with its files."""
+def _arrays(
+    description: Description, key: _Key, files: list[_File], cameras: list[int]
+) -> tuple[Array | None, dict[int, Array], list[str]]:
+    """One recording's signals, its skeleton by camera, and what is wrong with its files."""
     tracks: dict[str, _Track] = {}
-    skeletons: list[Array] = []
+    skeletons: dict[int, Array] = {}
     faults: list[str] = []
-    for part in (*_AXES, "pose"):
+    for part in (*_AXES, *cameras):
+        name = f"camera {part} pose" if isinstance(part, int) else part
         candidates = [file for file in files if file.part == part]
         if not candidates:
-            faults.append(f"{key}: no {part} file, though {files[0].place} is there")
+            faults.append(f"{key}: no {name} file, though {files[0].place} is there")
         elif len(candidates) > 1:
             places = ", ".join(file.place for file in candidates)
-            faults.append(f"{key}: {len(candidates)} {part} files: {places}")
+            faults.append(f"{key}: {len(candidates)} {name} files: {places}")
         else:
             [file] = candidates
             try:
-                if part == "pose":
-                    skeletons.append(_pose(description, file.path))
+                if isinstance(part, int):
+                    skeletons[part] = _pose(description, file.path)
                 else:
                     tracks[part] = _track(part, file.path)
             except (ValueError, OSError) as error:
                 faults.append(f"{file.place}: {error}")
-    if faults:
-        return None, faults
-    try:
-        return (skeletons[0], _align(description, tracks)), []
-    except ValueError as error:
-        return None, [f"{key}: {error}"]
+    imu = None
+    if len(tracks) == len(_AXES):
+        try:
+            imu = _align(description, tracks)
+        except ValueError as error:
+            faults.append(f"{key}: {error}")
+    return imu, skeletons, faults
 
 
 def _track(sensor: str, path: Path) -> _Track:

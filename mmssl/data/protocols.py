@@ -31,12 +31,13 @@ def sides(recordings: Recordings, data: Data) -> tuple[tuple[str, ...], tuple[st
     """Training and test subjects: as the recipe names them, else as its protocol does.
 
     In a data set without protocols everybody trains but the test subjects that the recipe names. Under a protocol by
-    scene or session the same subjects may train and test, each in other scenes or sessions; where the recipe names
-    nobody, all who have recordings there do. Training subjects that are validated on count as training here.
+    scene, session or view the same subjects may train and test, each in other scenes, sessions or views; where the
+    recipe names nobody, all who have recordings there do. Training subjects that are validated on count as training
+    here.
 
     Raises:
-        UserError: no such protocol, a subject on both sides of a protocol by subject, a training subject without
-            recordings to train on, nobody to train.
+        UserError: no such protocol, a protocol by view for a recipe with IMU signals, a subject on both sides of a
+            protocol by subject, a training subject without recordings to train on, nobody to train.
     """
     name = recordings.description.name
     protocol = _protocol(recordings, data)
@@ -70,8 +71,8 @@ def sides(recordings: Recordings, data: Data) -> tuple[tuple[str, ...], tuple[st
 def split(recordings: Recordings, data: Data) -> Split:
     """The rows that train, validate and test under a recipe; test subjects may have no recordings.
 
-    Under a protocol by scene or session, subjects held out validate on their recordings in the scenes or sessions that
-    train; the test side stays whole.
+    Under a protocol by scene, session or view, subjects held out validate on their recordings in the scenes, sessions
+    or views that train; the test side stays whole.
 
     Raises:
         UserError: as `sides`; a validation subject that does not train, nobody left to train.
@@ -122,7 +123,13 @@ def _protocol(recordings: Recordings, data: Data) -> Protocol:
         return Protocol(train=())
     if data.protocol not in protocols:
         raise UserError(f"data.protocol: {name} has no {data.protocol!r}; {nearest(data.protocol, list(protocols))}")
-    return protocols[data.protocol]
+    protocol = protocols[data.protocol]
+    if protocol.by == "view" and "imu" in data.modalities:
+        raise UserError(
+            f"data.protocol: {data.protocol} of {name} would test on IMU signals that it has trained on: "
+            "the signals are the same for every camera; use data.modalities=[skeleton]"
+        )
+    return protocol
 
 
 def _halves(recordings: Recordings, protocol: Protocol) -> tuple[list[int], list[int]]:

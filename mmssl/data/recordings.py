@@ -1,4 +1,4 @@
-"""Paired recordings of people moving, wherever they came from: ragged arrays, a table, and what the numbers mean."""
+"""Recordings of people moving, wherever they came from: ragged arrays, a table, and what the numbers mean."""
 
 import hashlib
 from collections import Counter
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmssl.errors import UserError
+from mmssl.recipe import MODALITIES, Modality
 
 Array = npt.NDArray[np.float32]
 
@@ -25,7 +26,7 @@ class Protocol(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    by: Literal["subject", "scene", "session"] = Field(default="subject", exclude_if=lambda by: by == "subject")
+    by: Literal["subject", "scene", "session", "view"] = Field(default="subject", exclude_if=lambda by: by == "subject")
     """What the sides name, a column of the table. Files of protocols by subject, and fingerprints, go without it."""
     train: tuple[str, ...]
     """Empty: all but those that test."""
@@ -96,7 +97,7 @@ class Description(BaseModel):
 
 
 class Row(BaseModel):
-    """One line of the table. Subjects, trials, sessions and scenes are names, even where they look like numbers."""
+    """One line of the table. Subjects, trials, sessions, scenes, views are names, even where they look like numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
@@ -107,6 +108,9 @@ class Row(BaseModel):
     trial: str = ""
     session: str = ""
     scene: str = ""
+    view: str = Field(default="", exclude_if=lambda view: not view)
+    """The camera, where each of several gives a recording of the same moments: these share one IMU signal. Files of
+    data sets without views, and fingerprints, go without it."""
 
 
 _SCHEMA = pa.schema(
@@ -121,31 +125,29 @@ _SCHEMA = pa.schema(
 
 
 class Recordings:
-    """Paired recordings with their table and description.
+    """Recordings with their table and description; `skeleton` or `imu` is None where no recording has any.
 
     Args:
-        description: what the numbers mean.
+        description: what the numbers mean, those of a modality that is not there included.
         rows: one per recording.
         skeleton: one array per recording, (frames, joints, coordinates); frame counts differ.
         imu: one array per recording, (samples, channels); sample counts differ.
 
     Raises:
-        UserError: lists everything that does not fit, by recording.
+        UserError: lists everything that does not fit, by recording; or neither modality is given.
     """
 
     def __init__(
         self,
         description: Description,
         rows: Sequence[Row],
-        skeleton: Sequence[npt.ArrayLike],
-        imu: Sequence[npt.ArrayLike],
+        skeleton: Sequence[npt.ArrayLike] | None = None,
+        imu: Sequence[npt.ArrayLike] | None = None,
     ) -> None:
         self.description = description
         self.rows = tuple(rows)
-        if not len(self.rows) == len(skeleton) == len(imu):
-            raise UserError(
-                f"{len(self.rows)} rows, {len(skeleton)} skeleton arrays and {len(imu)} IMU arrays: give one each"
-            )
+        if skeleton is None and imu is None:
+            raise UserError(f"{description.name}: neither skeleton nor imu is given: recordings need one at least")
         self.skeleton = _float32("skeleton", self.rows, skeleton)
         self.imu = _float32("imu", self.rows, imu)
         faults = self._faults()
@@ -160,17 +162,23 @@ class Recordings:
         counts = Counter(row.recording_id for row in self.rows)
         faults += [f"{name}: recording_id stands {count} times" for name, count in counts.items() if count > 1]
         known = set(description.classes)
-        for row, skeleton, imu in zip(self.rows, self.skeleton, self.imu, strict=True):
+        for i, row in enumerate(self.rows):
             if row.label not in known:
                 faults.append(f"{row.recording_id}: label {row.label!r} is not among the classes")
             if not row.subject:
                 faults.append(f"{row.recording_id}: subject is empty")
-            array_faults = skeleton_faults(description, skeleton) + imu_faults(description, imu)
+            array_faults = skeleton_faults(description, self.skeleton[i]) if self.skeleton else []
+            array_faults += imu_faults(description, self.imu[i]) if self.imu else []
             faults += [f"{row.recording_id}: {fault}" for fault in array_faults]
         return faults
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What there is of every recording."""
+        return tuple(modality for modality in MODALITIES if getattr(self, modality) is not None)
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -191,17 +199,18 @@ class Recordings:
         return Recordings(
             self.description,
             [self.rows[i] for i in chosen],
-            [self.skeleton[i] for i in chosen],
-            [self.imu[i] for i in chosen],
+            self.skeleton and [self.skeleton[i] for i in chosen],
+            self.imu and [self.imu[i] for i in chosen],
         )
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over description, table and every number; the same data give the same fingerprint on any machine."""
         digest = hashlib.sha256(self.description.model_dump_json().encode())
-        for row, skeleton, imu in zip(self.rows, self.skeleton, self.imu, strict=True):
+        present = [arrays for arrays in (self.skeleton, self.imu) if arrays]
+        for row, *own in zip(self.rows, *present, strict=True):
             digest.update(row.model_dump_json().encode())
-            for array in (skeleton, imu):
+            for array in own:
                 digest.update(str(array.shape).encode())
                 digest.update(array.astype("<f4", copy=False).tobytes())
         return digest.hexdigest()
@@ -210,17 +219,22 @@ class Recordings:
         """Write one Parquet file: a row per recording, the description as JSON in the schema's metadata.
 
         Arrays are stored flat and row-major with their first length (`frames`, `samples`); the other sizes follow from
-        the description.
+        the description. Both are null throughout for a modality that is not there.
         """
+        nothing = [None] * len(self)
+        has_views = any(row.view for row in self.rows)
+        schema = _SCHEMA if has_views else _SCHEMA.remove(_SCHEMA.get_field_index("view"))
         table = pa.table(
             {
-                **{name: [getattr(row, name) for row in self.rows] for name in Row.model_fields},
-                "frames": [len(a) for a in self.skeleton],
-                "skeleton": [a.ravel() for a in self.skeleton],
-                "samples": [len(a) for a in self.imu],
-                "imu": [a.ravel() for a in self.imu],
+                **{
+                    name: [getattr(row, name) for row in self.rows] for name in Row.model_fields if name in schema.names
+                },
+                "frames": [len(a) for a in self.skeleton] if self.skeleton else nothing,
+                "skeleton": [a.ravel() for a in self.skeleton] if self.skeleton else nothing,
+                "samples": [len(a) for a in self.imu] if self.imu else nothing,
+                "imu": [a.ravel() for a in self.imu] if self.imu else nothing,
             },
-            schema=_SCHEMA.with_metadata({"format": FORMAT, "description": self.description.model_dump_json()}),
+            schema=schema.with_metadata({"format": FORMAT, "description": self.description.model_dump_json()}),
         )
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,13 +263,15 @@ class Recordings:
             raise UserError(
                 f"{path}: not a recordings file (no {FORMAT!r} in its metadata): write one with Recordings.save()"
             )
-        missing = set(_SCHEMA.names) - set(table.column_names)
+        schema = pa.schema([column for column in _SCHEMA if column.name in table.column_names])
+        missing = set(_SCHEMA.names) - set(schema.names) - {"view"}
         if missing:
             raise UserError(f"{path}: columns missing: {', '.join(sorted(missing))}")
         try:
-            table = table.select(_SCHEMA.names).cast(_SCHEMA)
+            table = table.select(schema.names).cast(schema)
             description = Description.model_validate_json(metadata.get(b"description", b""))
-            rows = [Row.model_validate(row) for row in table.select(list(Row.model_fields)).to_pylist()]
+            names = [name for name in Row.model_fields if name in schema.names]
+            rows = [Row.model_validate(row) for row in table.select(names).to_pylist()]
         except (pa.ArrowException, ValidationError) as error:
             raise UserError(f"{path}: {error}") from error
         return cls(
@@ -293,7 +309,11 @@ def _array_faults(name: str, unit: str, array: npt.NDArray[np.generic], rest: tu
     return [f"{name} has {bad} values that are not finite"] if bad else []
 
 
-def _float32(name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike]) -> tuple[Array, ...]:
+def _float32(name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike] | None) -> tuple[Array, ...] | None:
+    if arrays is None:
+        return None
+    if len(arrays) != len(rows):
+        raise UserError(f"{len(rows)} rows and {len(arrays)} {name} arrays: give one each")
     converted: list[Array] = []
     for row, array in zip(rows, arrays, strict=True):
         try:
@@ -304,7 +324,11 @@ def _float32(name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike]) ->
     return tuple(converted)
 
 
-def _ragged(path: Path, rows: list[Row], table: Any, count: str, name: str, rest: tuple[int, ...]) -> list[Array]:
+def _ragged(
+    path: Path, rows: list[Row], table: Any, count: str, name: str, rest: tuple[int, ...]
+) -> list[Array] | None:
+    if rows and table[count].null_count == table[name].null_count == len(rows):
+        return None
     arrays: list[Array] = []
     for row, length, flat in zip(rows, table[count].to_pylist(), table[name], strict=True):
         values = np.asarray(flat.values, dtype=np.float32) if flat.is_valid else np.empty(0, np.float32)

@@ -5,15 +5,23 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict
 
 from mmssl.data import mmact, synthetic, utd_mhad
-from mmssl.data.recordings import Recordings
+from mmssl.data.recordings import Array, Recordings
 from mmssl.errors import UserError, nearest
 
 NAMES = ("synthetic", "utd_mhad", "mmact")
+_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "mmact": {
+        "classes": {str(number): number for number in mmact.CLASSES},
+        "camera": {**{str(number): number for number in mmact.CAMERAS}, "all": "all"},
+    }
+}
+"""What may stand after a name: by data set and option, the words and what its reader takes for them."""
 FOLDER_VARIABLE = "MMSSL_DATA"
 
 
@@ -23,7 +31,8 @@ def open_dataset(
     """Read a data set by name, or a file that `Recordings.save` wrote.
 
     Args:
-        name_or_file: one of `NAMES`, or the path of a Parquet file.
+        name_or_file: one of `NAMES`, with options where it has any (mmact:classes=36,camera=2), or the path of a
+            Parquet file. The same word always means the same data.
         folder: where a data set on disk is; None for `default_folder`.
         skip_bad: leave faulty recordings out instead of refusing to read.
 
@@ -31,39 +40,54 @@ def open_dataset(
         The recordings, and what was left out, by file name with the reason.
 
     Raises:
-        UserError: no such name, file or folder, or what is there cannot be read.
+        UserError: no such name, option, file or folder, or what is there cannot be read.
     """
     file = recordings_file(name_or_file)
     if file is not None:
         return Recordings.load(file), []
-    name = dataset_name(name_or_file)
+    name, options = _named(name_or_file)
     if name == "synthetic":
         return synthetic.generate(), []
     read = mmact.read if name == "mmact" else utd_mhad.read
-    return read(folder or default_folder(name), skip_bad=skip_bad)
+    return read(folder or default_folder(name), skip_bad=skip_bad, **options)
 
 
 def dataset_name(name_or_file: str) -> str:
-    """The name of a data set; for a file, its own without the ending.
+    """The name of a data set without its options; for a file, its own without the ending.
 
     Raises:
-        UserError: neither.
+        UserError: neither, or an option that the data set does not have.
     """
     file = recordings_file(name_or_file)
-    if file is not None:
-        return file.stem
-    if name_or_file not in NAMES:
-        close = nearest(name_or_file, list(NAMES))
-        raise UserError(f"no data set {name_or_file!r}; {close}; or name a recordings file (.parquet)")
-    return name_or_file
+    return _named(name_or_file)[0] if file is None else file.stem
+
+
+def _named(word: str) -> tuple[str, dict[str, Any]]:
+    """A data set's name, and its options as its reader takes them."""
+    name, colon, after = word.partition(":")
+    if name not in NAMES:
+        raise UserError(f"no data set {name!r}; {nearest(name, list(NAMES))}; or name a recordings file (.parquet)")
+    valid = _OPTIONS.get(name, {})
+    options: dict[str, Any] = {}
+    for given in after.split(",") if colon else []:
+        option, _, value = given.partition("=")
+        if value not in valid.get(option, {}):
+            choice = ", ".join(f"{option}={'|'.join(values)}" for option, values in valid.items())
+            right = f"valid options: {choice}" if valid else f"it has none: write {name}"
+            raise UserError(f"{word}: {given!r} is no option of {name}; {right}")
+        if option in options:
+            raise UserError(f"{word}: {option} stands twice")
+        options[option] = valid[option][value]
+    return name, options
 
 
 def default_folder(name: str) -> Path:
-    """Where a data set is looked for, and put, by default.
+    """Where a data set is looked for, and put, by default, whatever its options.
 
     That is $MMSSL_DATA, or the folder of the data set's name in it if there is one; without that variable, a folder of
     that name where the operating system keeps a user's data.
     """
+    name, *_ = name.split(":")
     root = os.environ.get(FOLDER_VARIABLE)
     if not root:
         return user_data_path("mmssl-tune", appauthor=False) / name
@@ -74,7 +98,7 @@ def default_folder(name: str) -> Path:
 def recordings_file(name_or_file: str) -> Path | None:
     """The file that is meant, there or not; None for what looks like a name."""
     path = Path(os.path.expanduser(name_or_file))  # noqa: PTH111 - pathlib's fails where there is no such user
-    named = name_or_file in NAMES or (
+    named = name_or_file.partition(":")[0] in NAMES or (
         path.suffix.lower() != ".parquet" and path.name == name_or_file and not path.is_file()
     )
     return None if named else path
@@ -115,8 +139,10 @@ class Survey(BaseModel):
     counts: tuple[tuple[int, ...], ...]
     """Recordings of each subject (outer) and class (inner)."""
     missing: tuple[Missing, ...]
-    frames: Lengths
-    samples: Lengths
+    frames: Lengths | None
+    """None where there are no skeletons."""
+    samples: Lengths | None
+    """None where there are no IMU signals."""
     problems: tuple[str, ...]
     """What was left out while reading, by file name with the reason."""
 
@@ -143,8 +169,8 @@ def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
         absent_subjects=tuple(sorted(named - set(recordings.subjects), key=lambda s: (len(s), s))),
         counts=tuple(tuple(counts[subject, label] for label in description.classes) for subject in recordings.subjects),
         missing=_missing(recordings, utd_mhad.NEVER_RECORDED if is_utd_mhad else frozenset()),
-        frames=_lengths([len(array) for array in recordings.skeleton]),
-        samples=_lengths([len(array) for array in recordings.imu]),
+        frames=_lengths(recordings.skeleton),
+        samples=_lengths(recordings.imu),
         problems=tuple(problems),
     )
 
@@ -164,5 +190,8 @@ def _missing(recordings: Recordings, never_recorded: frozenset[tuple[str, str, s
     )
 
 
-def _lengths(counts: list[int]) -> Lengths:
+def _lengths(arrays: Sequence[Array] | None) -> Lengths | None:
+    if arrays is None:
+        return None
+    counts = [len(array) for array in arrays]
     return Lengths(shortest=min(counts), median=statistics.median(counts), longest=max(counts))

@@ -1,26 +1,35 @@
 import json
 import shutil
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from mmact_folder import (
+    ACTIONS,
+    SCENES,
+    SENSORS,
+    SESSIONS,
+    SUBJECTS,
+    Key,
+    poses,
+    put,
+    rows,
+    write_clip,
+    write_trainable,
+)
 
 from mmssl.data.mmact import describe, read
-from mmssl.data.protocols import leave_one_subject_out, split
-from mmssl.data.recordings import Recordings
+from mmssl.data.protocols import leave_one_subject_out, sides, split
+from mmssl.data.recordings import Recordings, Row
+from mmssl.data.sources import open_dataset
 from mmssl.encoders import build_encoders
 from mmssl.errors import UserError
-from mmssl.recipe import Data, Recipe
+from mmssl.recipe import Data, Recipe, knob_names, preset
+from mmssl.training import train
 from mmssl.transforms import Standardisation, augment_imu, augment_skeleton, prepare_imu, prepare_skeleton
-
-SENSORS = ("acc_phone", "acc_watch", "gyro", "orientation")
-MIDNIGHT = datetime(2018, 9, 20)
-Key = tuple[int, int, int, str]
-"""Subject, scene, session, action."""
 
 # Seconds of each sensor's samples: other starts, ends and rates; all four cover 0.03 to 1.99.
 SECONDS = {
@@ -29,12 +38,6 @@ SECONDS = {
     "gyro": np.arange(0, 100) / 50 + 0.01,
     "orientation": np.array([0.004, 0.3, 0.31, 0.8, 1.25, 1.6, 1.998]),
 }
-
-
-def stamp(seconds: float) -> str:
-    """As `str` writes a datetime: without a fraction where it is zero."""
-    moment = MIDNIGHT + timedelta(microseconds=round(seconds * 1e6))
-    return moment.strftime("%Y%m%d_%H:%M:%S") + (moment.strftime(".%f") if moment.microsecond else "")
 
 
 def slopes(key: Key) -> np.ndarray:
@@ -48,8 +51,7 @@ def lines(sensor: str, key: Key) -> list[str]:
     values = offset + SECONDS[sensor][:, None] * slope
     if sensor == "orientation":
         values = (values + 180) % 360 - 180
-    rows = zip(SECONDS[sensor], values.tolist(), strict=True)
-    return [",".join([stamp(seconds), *map(repr, numbers)]) for seconds, numbers in rows]
+    return rows(SECONDS[sensor], values)
 
 
 def body(key: Key, frames: int) -> np.ndarray:
@@ -59,46 +61,11 @@ def body(key: Key, frames: int) -> np.ndarray:
     return keypoints.reshape(frames, 51)
 
 
-def poses(*people: np.ndarray, start: int = 1) -> dict[str, dict[str, list[float]]]:
-    """Frames in an order that is not theirs."""
-    frames = [
-        (str(start + i), {"person1": one.tolist(), "person2": other.tolist() if other is not None else []})
-        for i, (one, other) in enumerate(zip(people[0], people[1] if len(people) > 1 else [None] * 99, strict=False))
-    ]
-    return dict(frames[::-1])
-
-
-def write(
-    folder: Path,
-    *keys: Key,
-    sensors: str = "",
-    suffix: str = "_clip",
-    pose: str = "pose/cross_view/trainval",
-    camera: int = 1,
-    header: bool = False,
-    name: Callable[[str], str] = str,
-) -> Path:
+def write(folder: Path, *keys: Key, camera: int = 1, **layout: Any) -> Path:
     for key in keys:
-        subject, scene, session, action = key
-        clip = f"scene{scene}/session{session}/{name(action)}"
-        for sensor in SENSORS:
-            axes = "azimuth,pitch,roll" if sensor == "orientation" else "x,y,z"
-            first = [f"time,{axes}"] if header else []
-            put(folder / sensors / f"{sensor}{suffix}/subject{subject}/{clip}.csv", [*first, *lines(sensor, key)])
-        frames = poses(body(key, 12))
-        put(folder / pose / f"subject{subject}/cam{camera}/{clip}.json", frames)
+        signals = {sensor: lines(sensor, key) for sensor in SENSORS}
+        write_clip(folder, key, signals, {camera: poses(body(key, 12))}, **layout)
     return folder
-
-
-def put(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, list):
-        content = "\n".join(content) + "\n"
-    path.write_bytes(
-        content
-        if isinstance(content, bytes)
-        else (content if isinstance(content, str) else json.dumps(content)).encode()
-    )
 
 
 KEYS: tuple[Key, ...] = (
@@ -154,6 +121,66 @@ def test_a_camera_is_chosen(tmp_path: Path) -> None:
         read(tmp_path, camera=2)
 
 
+def view(folder: Path, key: Key, camera: int) -> Path:
+    subject, scene, session, action = key
+    return folder / f"pose/cross_view/trainval/subject{subject}/cam{camera}/scene{scene}/session{session}/{action}.json"
+
+
+def test_every_camera_gives_a_recording_of_its_own(tmp_path: Path) -> None:
+    keys = KEYS[:2]
+    for camera in (1, 2, 4):
+        write(tmp_path, *keys, camera=camera)
+        for key in keys:
+            put(view(tmp_path, key, camera), poses(body(key, 10 + camera)))
+    put(view(tmp_path, keys[0], 5), "no such camera")
+    recordings, skipped = open_dataset("mmact:camera=all", tmp_path)
+    assert skipped == []
+    assert [(row.recording_id, row.view) for row in recordings.rows] == [
+        (f"{clip}_cam{camera}", str(camera))
+        for clip in ("subject1_scene1_session1_walking", "subject1_scene3_session2_using_phone")
+        for camera in (1, 2, 4)
+    ]
+    for camera in (1, 2, 4):
+        of_camera = recordings.where(lambda row, camera=camera: row.view == str(camera))
+        one, _ = read(tmp_path, camera=camera)
+        assert [row.view for row in one.rows] == ["", ""]
+        assert [len(skeleton) for skeleton in one.skeleton] == [10 + camera] * 2
+        for mine, theirs in zip(of_camera.skeleton + of_camera.imu, one.skeleton + one.imu, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_fault_of_one_camera_leaves_the_others(tmp_path: Path) -> None:
+    for camera in (1, 2, 3):
+        write(tmp_path, *KEYS[:3], camera=camera)
+    view(tmp_path, KEYS[0], 2).unlink()
+    put(view(tmp_path, KEYS[1], 3), "")
+    put(tmp_path / "gyro_clip/subject2/scene3/session1/talking_on_phone.csv", "")
+    recordings, skipped = read(tmp_path, camera="all", skip_bad=True)
+    assert [(row.label, row.view) for row in recordings.rows] == [
+        *(("walking", "1"), ("walking", "3"), ("using_phone", "1"), ("using_phone", "2"))
+    ]
+    # Sensors are read once a clip, and camera 4 is nowhere.
+    expected = (
+        "subject1_scene1_session1_walking: no camera 2 pose file, though acc_phone_clip/",
+        "pose/cross_view/trainval/subject1/cam3/scene3/session2/using_phone.json: Invalid JSON: EOF",
+        "gyro_clip/subject2/scene3/session1/talking_on_phone.csv: empty",
+    )
+    for fault, start in zip(skipped, expected, strict=True):
+        assert fault.startswith(start)
+    shutil.rmtree(tmp_path / "pose")
+    with pytest.raises(UserError, match=r"no pose files of camera 1 or 2 or 3 or 4: .*unpack"):
+        read(tmp_path, camera="all")
+
+
+def test_the_word_for_the_data_set_says_camera_and_classes(tmp_path: Path) -> None:
+    write(tmp_path, *KEYS, camera=2)
+    recordings, _ = open_dataset("mmact:classes=36,camera=2", tmp_path)
+    assert recordings.description.name == "mmact_36"
+    assert recordings.fingerprint == read(tmp_path, classes=36, camera=2)[0].fingerprint
+    with pytest.raises(UserError, match="no pose files of camera 1"):
+        open_dataset("mmact", tmp_path)
+
+
 def test_classes_at_the_desk(tmp_path: Path) -> None:
     write(tmp_path, *KEYS)
     labels = {classes: [row.label for row in read(tmp_path, classes=classes)[0].rows] for classes in (35, 36, 37)}
@@ -165,13 +192,13 @@ def test_classes_at_the_desk(tmp_path: Path) -> None:
         assert (len(description.classes), description.name) == (classes, f"mmact_{classes}")
         # A class keeps its index.
         assert description.classes[:35] == describe().classes
-    with pytest.raises(UserError, match="35, 36 or 37 classes, not 34"):
+    with pytest.raises(UserError, match="35 or 36 or 37 classes, not 34"):
         read(tmp_path, classes=34)
 
 
 def sensor_files(folder: Path, **content: list[str]) -> None:
-    for sensor, rows in content.items():
-        put(folder / f"{sensor}_clip/subject1/scene1/session1/walking.csv", rows)
+    for sensor, samples in content.items():
+        put(folder / f"{sensor}_clip/subject1/scene1/session1/walking.csv", samples)
 
 
 def test_sensors_are_aligned_on_their_stamps(tmp_path: Path) -> None:
@@ -198,9 +225,9 @@ def test_the_order_of_the_rows_and_repeated_stamps_do_not_matter(tmp_path: Path)
     rng = np.random.default_rng(0)
     write(tmp_path, KEYS[0])
     for sensor in SENSORS:
-        rows = lines(sensor, KEYS[0])
-        repeated = [f"{row.split(',')[0]},7,-7,7" for row in rows[::2]]
-        sensor_files(tmp_path, **{sensor: [rows[i] for i in rng.permutation(len(rows))] + repeated})
+        samples = lines(sensor, KEYS[0])
+        repeated = [f"{sample.split(',')[0]},7,-7,7" for sample in samples[::2]]
+        sensor_files(tmp_path, **{sensor: [samples[i] for i in rng.permutation(len(samples))] + repeated})
     recordings, _ = read(tmp_path)
     assert_is_what_was_written(recordings, KEYS[:1])
 
@@ -212,8 +239,7 @@ def test_angles_do_not_depend_on_where_they_wrap(tmp_path: Path) -> None:
     path = 150 + 720 * np.sin(np.pi * seconds / 2)[:, None] * np.array([1, -1, 0.5])
     for low in (-180, 0, -360):
         wrapped = (path - low) % 360 + low
-        rows = [f"{stamp(s)},{a!r},{b!r},{c!r}" for s, (a, b, c) in zip(seconds, wrapped.tolist(), strict=True)]
-        sensor_files(tmp_path, orientation=rows)
+        sensor_files(tmp_path, orientation=rows(seconds, wrapped))
         [imu] = read(tmp_path)[0].imu
         expected = path[3:200]
         expected = expected - 360 * np.round(expected[0] / 360)
@@ -360,6 +386,24 @@ def test_faults_of_a_sensor_file(tmp_path: Path, content: str | bytes, fault: st
     assert found.startswith(key or "gyro_clip/subject1/scene1/session1/walking.csv: ")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "20180920_00:00:01,1,2,3\n20180920_00:00:02,-4.5,5e-1,6\n",
+        "20180920_00:00:01.0,1,2,3\r\n20180920_00:00:02.000000,-4.5,0.5,6\r\n",
+        "\ufeff20180920_00:00:01,1,2,3\n20180920_00:00:02,-4.5,0.5,6",
+        "\ufefftime,x,y,z\n20180920_00:00:01,1,2,3\n20180920_00:00:02,-4.5,0.5,6",
+        "Time, X, Y, Z\r\n 20180920_00:00:01 , 1, 2, 3 \r\n\r\n20180920_00:00:02,-4.5,0.5,6\r\n",
+    ],
+)
+def test_a_sensor_file_may_be_written_in_many_ways(tmp_path: Path, content: str) -> None:
+    write(tmp_path, KEYS[0])
+    sensor_files(tmp_path, **{sensor: ["20180920_00:00:00,0,0,0", "20180920_00:00:09,0,0,0"] for sensor in SENSORS})
+    put(tmp_path / "gyro_clip/subject1/scene1/session1/walking.csv", content)
+    [imu] = read(tmp_path)[0].imu
+    np.testing.assert_allclose(imu[[0, 50, 100], 6:9], [[1, 2, 3], [-1.75, 1.25, 4.5], [-4.5, 0.5, 6]], rtol=1e-6)
+
+
 def test_sensors_must_share_a_plausible_time(tmp_path: Path) -> None:
     write(tmp_path, *KEYS)
     sensor_files(tmp_path, gyro=["20180920_00:00:05,1,2,3", "20180920_00:00:07,1,2,3"])
@@ -398,7 +442,7 @@ def test_every_fault_is_reported_in_one_message(tmp_path: Path) -> None:
         "acc_watch_clip/subject3/scene1/session3/walkin.csv: no action 'walkin'; did you mean walking",
         "subject3_scene1_session1_walking: no acc_watch file, though acc_phone_clip/subject3/scene1/session1/",
         "gyro_clip/subject3/scene1/session1/walking.csv: empty",
-        "subject3_scene1_session2_walking: no pose file, though acc_phone_clip/subject3/scene1/session2/walking.csv",
+        "subject3_scene1_session2_walking: no camera 1 pose file, though acc_phone_clip/subject3/scene1/session2/",
         "subject3_scene1_session3_walking: 2 acc_watch files: acc_watch_clip/subject3/scene1/session3/Walking .csv, "
         "acc_watch_clip/subject3/scene1/session3/walking.csv",
     ]
@@ -446,31 +490,66 @@ def test_the_description_fits_the_data() -> None:
     ]
 
 
-def test_protocols_across_subjects_scenes_and_sessions(tmp_path: Path) -> None:
-    keys = [
-        (subject, scene, session, "walking")
-        for subject in (*range(1, 17), 20)
-        for scene, session in ((1, 1), (2, 1), (3, 5), (4, 2))
+CLIPS = [
+    (subject, scene, session) for subject in (*range(1, 17), 20) for scene, session in ((1, 1), (2, 1), (3, 5), (4, 2))
+]
+"""Subject, scene and session, some of each on every side of every protocol."""
+
+
+def many(folder: Path, cameras: tuple[str, ...]) -> tuple[Recordings, list[tuple[int, int, int, str]]]:
+    """Recordings of `CLIPS` by every camera, with arrays that are all the same; and what each is of."""
+    one, _ = read(write(folder, KEYS[0]))
+    of = [(*clip, camera) for clip in CLIPS for camera in cameras]
+    table = [
+        Row(recording_id=str(i), label="walking", subject=subject, scene=scene, session=session, view=camera)
+        for i, (subject, scene, session, camera) in enumerate(of)
     ]
-    write(tmp_path, keys[0])
-    [row], *arrays = (part[:1] for part in (read(tmp_path)[0].rows, read(tmp_path)[0].skeleton, read(tmp_path)[0].imu))
-    rows = [
-        row.model_copy(
-            update={"recording_id": str(i), "subject": str(subject), "scene": str(scene), "session": str(session)}
-        )
-        for i, (subject, scene, session, _) in enumerate(keys)
-    ]
-    recordings = Recordings(describe(), rows, list(arrays[0]) * len(rows), list(arrays[1]) * len(rows))
-    for protocol, tests in (
-        ("cross_subject", lambda key: key[0] > 16),
-        ("cross_scene", lambda key: key[1] == 2),
-        ("cross_session", lambda key: key[2] == 5),
-    ):
-        parts = split(recordings, Data(protocol=protocol, validation_subjects=["3"]))
-        assert parts.test.tolist() == [i for i, key in enumerate(keys) if tests(key)]
-        assert parts.validation.tolist() == [i for i, key in enumerate(keys) if not tests(key) and key[0] == 3]
-        assert parts.train.tolist() == [i for i, key in enumerate(keys) if not tests(key) and key[0] != 3]
-    assert len(leave_one_subject_out(recordings, Data(protocol="cross_scene"))) == 17
+    description = describe(across_views=cameras != ("",))
+    return Recordings(description, table, one.skeleton * len(of), one.imu * len(of)), of
+
+
+TESTS: dict[str, Callable[[tuple[int, int, int, str]], bool]] = {
+    "cross_subject": lambda of: of[0] > 16,
+    "cross_scene": lambda of: of[1] == 2,
+    "cross_session": lambda of: of[2] == 5,
+    "cross_view": lambda of: of[3] == "4",
+}
+
+
+@pytest.mark.parametrize("cameras", [("",), ("1", "2", "3", "4")])
+def test_each_protocol_has_its_own_sides(tmp_path: Path, cameras: tuple[str, ...]) -> None:
+    recordings, of = many(tmp_path, cameras)
+    protocols = [name for name in TESTS if name != "cross_view" or cameras != ("",)]
+    assert list(recordings.description.protocols) == protocols
+    for protocol in protocols:
+        tests = TESTS[protocol]
+        data = Data(protocol=protocol, modalities=("skeleton",))
+        parts = split(recordings, data.model_copy(update={"validation_subjects": ("3",)}))
+        assert parts.test.tolist() == [i for i, what in enumerate(of) if tests(what)]
+        assert parts.validation.tolist() == [i for i, what in enumerate(of) if not tests(what) and what[0] == 3]
+        assert parts.train.tolist() == [i for i, what in enumerate(of) if not tests(what) and what[0] != 3]
+        assert len(leave_one_subject_out(recordings, data)) == (16 if protocol == "cross_subject" else 17)
+
+
+@pytest.mark.parametrize("protocol", ["cross_subject", "cross_scene", "cross_session"])
+def test_all_views_of_a_clip_stand_on_one_side(tmp_path: Path, protocol: str) -> None:
+    recordings, of = many(tmp_path, ("1", "2", "3", "4"))
+    data = Data(protocol=protocol)
+    for held_out in leave_one_subject_out(recordings, data):
+        parts = split(recordings, data.model_copy(update={"validation_subjects": held_out}))
+        clips = [{of[i][:3] for i in side} for side in (parts.train, parts.validation, parts.test)]
+        assert sum(map(len, clips)) == len(set.union(*clips)) == len(CLIPS)
+
+
+def test_signals_are_not_tested_across_views(tmp_path: Path) -> None:
+    recordings, _ = many(tmp_path, ("1", "4"))
+    for modalities in (("imu",), ("imu", "skeleton")):
+        data = Data(protocol="cross_view", modalities=modalities)
+        for function in (sides, split, leave_one_subject_out):
+            with pytest.raises(UserError, match=r"the same for every camera; use data\.modalities=\[skeleton\]"):
+                function(recordings, data)
+    with pytest.raises(UserError, match="mmact_35 has no 'cross_view'; did you mean"):
+        sides(read(tmp_path)[0], Data(protocol="cross_view", modalities=("skeleton",)))
 
 
 def test_recordings_are_prepared_augmented_and_encoded(tmp_path: Path) -> None:
@@ -501,3 +580,41 @@ def test_recordings_are_prepared_augmented_and_encoded(tmp_path: Path) -> None:
         assert features.shape == (len(KEYS), encoder.width)
         assert torch.isfinite(features).all()
         assert len(features.unique(dim=0)) == len(KEYS)
+
+
+@pytest.fixture(scope="module")
+def trainable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_trainable(tmp_path_factory.mktemp("mmact"))
+
+
+@pytest.mark.parametrize(
+    ("word", "knobs", "validated"),
+    [
+        ("mmact", {"data.train_subjects": [1, 2, 3]}, 3 * 4),
+        ("mmact:classes=37", {"data.protocol": "cross_scene"}, 3 * 2),
+        ("mmact:camera=all,classes=36", {"data.protocol": "cross_view", "data.modalities": ["skeleton"]}, 3 * 4 * 3),
+    ],
+)
+def test_a_recipe_is_trained_on_a_small_folder(
+    trainable: Path, word: str, knobs: dict[str, Any], validated: int
+) -> None:
+    recordings, skipped = open_dataset(word, trainable)
+    assert skipped == []
+    clips = len(SUBJECTS) * len(SCENES) * len(SESSIONS) * len(ACTIONS)
+    assert len(recordings) == clips * (4 if "all" in word else 1)
+    short = {
+        **{name: 0.5 for name in knob_names() if name.startswith("augment.") and name.endswith(".probability")},
+        **{"data.steps": 16, "pretrain.epochs": 1, "finetune.epochs": 1},
+        **{"pretrain.batch_size": 16, "finetune.batch_size": 16, "data.validation_subjects": [3]},
+    }
+    recipe = preset("mmact", tuple(knobs.get("data.modalities", ("imu", "skeleton")))).with_knobs(short | knobs)
+    outcome = train(recipe, recordings)
+    assert outcome.status == "COMPLETE", outcome.cause
+    assert outcome.model is not None
+    assert outcome.model.description.coordinates == ("x", "y")
+    assert {row["subject"] for row in outcome.predictions} == {"3"}
+    assert len(outcome.predictions) == validated
+    scores = {name: value for name, value in outcome.metrics.items() if name.startswith("val.")}
+    assert {"val.accuracy", "val.f1"} <= set(scores)
+    assert np.isfinite([*scores.values()]).all()
+    assert np.isfinite([value for name, value in outcome.metrics.items() if name.startswith("train.")]).all()

@@ -180,6 +180,22 @@ def test_a_protocol_by_session_may_name_only_what_tests() -> None:
     assert (parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()) == ([0, 3, 4, 5], [], [1, 2])
 
 
+def test_a_protocol_by_view_is_for_skeletons_alone() -> None:
+    by_view = {"cross_view": Protocol(by="view", train=("left", "right"), test=("top",))}
+    recordings = made(["ann", "ann", "ben", "ben"], by_view)
+    rows = [
+        row.model_copy(update={"view": view})
+        for row, view in zip(recordings.rows, ("left", "top", "top", "right"), strict=True)
+    ]
+    recordings = Recordings(recordings.description, rows, recordings.skeleton, recordings.imu)
+    parts = split(recordings, knobs(protocol="cross_view", modalities=["skeleton"], validation_subjects=["ben"]))
+    assert (parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()) == ([0], [3], [1, 2])
+    with pytest.raises(
+        UserError, match=r"cross_view of made would test on IMU signals .*data\.modalities=\[skeleton\]"
+    ):
+        split(recordings, knobs(protocol="cross_view"))
+
+
 def test_the_recipe_narrows_a_protocol_by_scene() -> None:
     data = knobs(protocol="cross_scene", train_subjects=["ann"], test_subjects=["cy", "ann", "zoe"])
     parts = split(placed(PLACED), data)

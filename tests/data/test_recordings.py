@@ -14,7 +14,11 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from mmssl.data.recordings import FORMAT, Description, Protocol, Recordings, Row
+from mmssl.data.sources import survey
 from mmssl.errors import UserError
+from mmssl.model import prepare
+from mmssl.recipe import Recipe, preset
+from mmssl.training import train
 
 
 def describe(**changes: Any) -> Description:
@@ -32,7 +36,7 @@ def describe(**changes: Any) -> Description:
     return Description(**(values | changes))
 
 
-def row(recording_id: str = "r1", label: str = "sit", subject: str = "anna", **rest: str) -> Row:
+def row(recording_id: str = "r1", label: str = "sit", subject: str = "anna", **rest: Any) -> Row:
     return Row(recording_id=recording_id, label=label, subject=subject, **rest)
 
 
@@ -106,7 +110,12 @@ def test_every_fault_is_in_one_message() -> None:
     ("rows", "skeletons", "imus", "message"),
     [
         ([], [], [], "there is no recording"),
-        ([row()], [], [imu()], "1 rows, 0 skeleton arrays and 1 IMU arrays"),
+        ([row()], [], [imu()], "1 rows and 0 skeleton arrays: give one each"),
+        ([row()], [skeleton()], [imu(), imu()], "1 rows and 2 imu arrays: give one each"),
+        ([row()], None, None, "small: neither skeleton nor imu is given"),
+        ([], None, [], "there is no recording"),
+        ([row()], None, [imu(0)], "r1: imu has no samples"),
+        ([row()], [skeleton(0)], None, "r1: skeleton has no frames"),
         ([row()], [[["left", "right"]]], [imu()], "r1: skeleton is no array of numbers"),
         ([row()], [skeleton()], [[[1, 2], [1]]], "r1: imu is no array of numbers"),
     ],
@@ -133,7 +142,7 @@ def test_what_is_no_recording_is_refused(rows: Any, skeletons: Any, imus: Any, m
             {"protocols": {"p": Protocol(by="scene", train=("hall",), test=("hall",))}},
             "protocol p: scenes hall both train and test",
         ),
-        ({"protocols": {"p": {"by": "label", "train": ("sit",)}}}, "'subject', 'scene' or 'session'"),
+        ({"protocols": {"p": {"by": "label", "train": ("sit",)}}}, "'subject', 'scene', 'session' or 'view'"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -234,6 +243,85 @@ def test_the_fingerprint_is_a_hash_over_description_rows_shapes_and_numbers() ->
     assert recordings.fingerprint == hashlib.sha256(hashed).hexdigest()
 
 
+@pytest.mark.parametrize("lacking", ["skeleton", "imu"])
+def test_a_modality_may_be_missing_throughout(tmp_path: Path, lacking: str) -> None:
+    [kept] = {"skeleton", "imu"} - {lacking}
+    whole = small()
+    part = Recordings(describe(), whole.rows, **{kept: getattr(whole, kept)})
+    assert (whole.modalities, part.modalities) == (("imu", "skeleton"), (kept,))
+    assert getattr(part, lacking) is None
+
+    chosen = part.where(lambda row: row.label == "stand")
+    assert (len(chosen), chosen.modalities, getattr(chosen, lacking)) == (2, (kept,), None)
+    np.testing.assert_array_equal(getattr(chosen, kept)[1], getattr(whole, kept)[2])
+
+    part.save(tmp_path / "part.parquet")
+    table = pq.read_table(tmp_path / "part.parquet")
+    count = {"skeleton": "frames", "imu": "samples"}[lacking]
+    assert table[lacking].to_pylist() == table[count].to_pylist() == [None] * 3
+    loaded = Recordings.load(tmp_path / "part.parquet")
+    assert (loaded.rows, loaded.modalities, loaded.fingerprint) == (part.rows, (kept,), part.fingerprint)
+    for mine, theirs in zip(getattr(loaded, kept), getattr(whole, kept), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+    found = survey(part)
+    lengths = {"skeleton": found.frames, "imu": found.samples}
+    assert lengths[lacking] is None
+    assert lengths[kept] == {"skeleton": survey(whole).frames, "imu": survey(whole).samples}[kept]
+
+
+def test_the_fingerprint_of_one_modality_is_over_what_there_is() -> None:
+    signals = Recordings(describe(), [row()], imu=[np.arange(4)[None]])
+    hashed = (
+        describe().model_dump_json().encode()
+        + b'{"recording_id":"r1","label":"sit","subject":"anna","trial":"","session":"","scene":""}'
+        + b"(1, 4)"
+        + struct.pack("<4f", 0, 1, 2, 3)
+    )
+    assert signals.fingerprint == hashlib.sha256(hashed).hexdigest()
+
+
+def test_recipes_for_a_modality_that_is_not_there_are_refused() -> None:
+    whole = small()
+    signals, skeletons = (
+        Recordings(describe(), whole.rows, imu=whole.imu),
+        Recordings(describe(), whole.rows, whole.skeleton),
+    )
+    both, imu_alone = Recipe(), Recipe().with_knobs({"data.modalities": ["imu"]})
+    np.testing.assert_array_equal(prepare(signals, imu_alone)["imu"], prepare(whole, both)["imu"])
+    with pytest.raises(UserError, match=r"small: the recordings have no skeleton, .*data\.modalities=\[imu\]"):
+        prepare(signals, both)
+    for recipe in (both, imu_alone):
+        with pytest.raises(UserError, match=r"small: the recordings have no imu, .*data\.modalities=\[skeleton\]"):
+            prepare(skeletons, recipe)
+
+
+def test_signals_alone_train_as_they_do_beside_skeletons(tiny: Recordings) -> None:
+    signals = Recordings(tiny.description, tiny.rows, imu=tiny.imu)
+    recipe = preset("synthetic", ("imu",)).with_knobs(
+        {"pretrain.epochs": 1, "finetune.epochs": 1, "data.validation_subjects": ["ben"]}
+    )
+    alone, beside = train(recipe, signals), train(recipe, tiny)
+    assert alone.metrics == beside.metrics
+    assert "val.accuracy" in alone.metrics
+    assert alone.model is not None
+    np.testing.assert_array_equal(alone.model.features(signals)["imu"], alone.model.features(tiny)["imu"])
+
+
+def test_only_data_sets_with_views_have_a_column_for_them(tmp_path: Path) -> None:
+    seen = small([row("r1", view="2"), row("r2", view=3), row("r3")])
+    assert [r.view for r in seen.rows] == ["2", "3", ""]
+    assert seen.rows[0].model_dump_json().endswith('"scene":"","view":"2"}')
+    seen.save(tmp_path / "seen.parquet")
+    assert pq.read_table(tmp_path / "seen.parquet")["view"].to_pylist() == ["2", "3", ""]
+    loaded = Recordings.load(tmp_path / "seen.parquet")
+    assert (loaded.rows, loaded.fingerprint) == (seen.rows, seen.fingerprint)
+    unseen = small([row("r1"), row("r2"), row("r3")])
+    assert unseen.fingerprint != seen.fingerprint
+    unseen.save(tmp_path / "unseen.parquet")
+    assert "view" not in pq.read_table(tmp_path / "unseen.parquet").column_names
+
+
 def test_the_fingerprint_tells_any_change() -> None:
     base = small()
     nudged = [a.copy() for a in base.imu]
@@ -292,6 +380,8 @@ def replaced(name: str, values: list[Any], type_: Any = None) -> Any:
         (replaced("subject", ["a", "b", None]), "subject"),
         (replaced("label", ["sit", "stand", "jump"]), "r3: label 'jump'"),
         (replaced("imu", ["a", "b", "c"]), "small.parquet: "),
+        (replaced("imu", [None] * 3), "r1: imu holds 0 numbers, expected samples 5 x 4"),
+        (replaced("samples", [None] * 3), "r1: imu holds 20 numbers, expected samples None x 4"),
         (
             replaced("imu", [[0.0] * 20, [0.0] * 24, [None] * 28], pa.list_(pa.float64())),
             "28 values that are not finite",

@@ -107,6 +107,63 @@ def test_the_folder_given_comes_first(
     assert read_from == [(tmp_path, True), (tmp_path / "elsewhere", False)] * 2
 
 
+@pytest.mark.parametrize(
+    ("word", "options"),
+    [
+        ("mmact", {}),
+        ("mmact:classes=36", {"classes": 36}),
+        ("mmact:camera=2", {"camera": 2}),
+        ("mmact:camera=4,classes=37", {"camera": 4, "classes": 37}),
+        ("mmact:camera=all", {"camera": "all"}),
+    ],
+)
+def test_options_stand_after_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, options: dict[str, int | str]
+) -> None:
+    calls: list[tuple[Path, dict[str, int | str]]] = []
+
+    def read(folder: Path, **more: int | str) -> tuple[str, list[str]]:
+        calls.append((folder, more))
+        return "read", []
+
+    monkeypatch.setattr(mmact, "read", read)
+    monkeypatch.setenv("MMSSL_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mmact").mkdir()
+    (tmp_path / word).touch()
+    open_dataset(word)
+    open_dataset(word, tmp_path / "mine", skip_bad=True)
+    assert calls == [
+        (tmp_path / "mmact", {"skip_bad": False, **options}),
+        (tmp_path / "mine", {"skip_bad": True, **options}),
+    ]
+    # Not the file of that name.
+    assert (recordings_file(word), dataset_name(word), default_folder(word)) == (None, "mmact", tmp_path / "mmact")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("mmact:clases=36", "mmact:clases=36: 'clases=36' is no option of mmact; valid options: classes=35|36|37, cam"),
+        ("mmact:classes=34", "'classes=34' is no option of mmact; valid options: classes=35|36|37, camera=1|2|3|4|all"),
+        ("mmact:classes=36,camera=5", "'camera=5' is no option of mmact"),
+        ("mmact:classes", "'classes' is no option of mmact"),
+        ("mmact:classes=36,", "'' is no option of mmact"),
+        ("mmact:", "'' is no option of mmact"),
+        ("mmact:camera=1,camera=1", "camera stands twice"),
+        ("mmact:mine.parquet", "'mine.parquet' is no option of mmact"),
+        ("utd_mhad:x=1", "utd_mhad:x=1: 'x=1' is no option of utd_mhad; it has none: write utd_mhad"),
+        ("synthetic:", "'' is no option of synthetic; it has none: write synthetic"),
+        ("mmcat:classes=36", "no data set 'mmcat'; did you mean mmact"),
+    ],
+)
+def test_wrong_options_are_refused_with_the_valid_ones(tmp_path: Path, word: str, message: str) -> None:
+    for function in (dataset_name, lambda word: open_dataset(word, tmp_path)):
+        with pytest.raises(UserError) as error:
+            function(word)
+        assert message in str(error.value)
+
+
 def test_the_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     monkeypatch.setenv("HOME", str(tmp_path))
