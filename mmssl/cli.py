@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from mmssl.terminal import (
     print_json,
     say,
     show_points,
+    show_result,
     show_survey,
     show_table,
     sides_line,
@@ -326,6 +327,124 @@ def best(
 
 
 @app.command()
+def reproduce(
+    experiment: Annotated[
+        str,
+        typer.Argument(help="table2, few_labels, hidden_classes, retrieval, features or health.", metavar="EXPERIMENT"),
+    ],
+    dataset: DatasetOption = "synthetic",
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    study: Annotated[
+        str | None, typer.Option(help="An existing study to make it from, finished first if need be.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the new study. Default: from the experiment's space and data set.")
+    ] = None,
+    storage: StorageOption = STORAGE,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            help="leave_one_subject_out, or test: train on all training subjects and score the test subjects. "
+            "Default: test where their recordings are here.",
+        ),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Separated by commas. Default: the space's.")] = None,
+    settings: SetOption = None,
+    systems: SystemsOption = None,
+    hide: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="hidden_classes: classes to hide together, separated by commas; repeatable. "
+            "Default: every fifth class, in five groups.",
+        ),
+    ] = None,
+    figures: Annotated[
+        str, typer.Option(help="Kinds of pictures, of png, svg and pdf, separated by commas; none for no pictures.")
+    ] = "png",
+    cpus_per_trial: CpusOption = 1.0,
+    gpus_per_trial: GpusOption = None,
+    max_concurrent: ConcurrentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a table or figure of the paper on a data set; run again, it goes on where it stopped.
+
+    Example: mmssl-tune reproduce table2 --dataset utd_mhad --data ~/UTD-MHAD
+    """
+    from mmssl import experiments
+    from mmssl.search import space as spaces
+    from mmssl.search.store import Study, find
+
+    chosen = experiments.find(experiment)
+    pictures = _pictures(figures)
+    _no_more_cpus(cpus_per_trial)
+    if hide and chosen.name != "hidden_classes":
+        raise UserError(f"--hide: {chosen.name} hides no classes; hidden_classes does")
+    if study is not None:
+        given = [
+            option
+            for option, value in (
+                ("--name", name), ("--folds", folds), ("--seeds", seeds), ("--set", settings), ("--system", systems),
+                ("--hide", hide),
+            )
+            if value is not None
+        ]  # fmt: skip
+        if given:
+            raise UserError(f"--study {study}: was planned already; leave out {', '.join(given)}, or leave out --study")
+        found = find(storage, study)
+        plan = found.plan()
+        recordings = _recordings_of(plan, data)
+    else:
+        recordings, skipped = _open(dataset, data, skip_bad, quiet=as_json)
+        changes: dict[str, Any] = {}
+        if seeds is not None:
+            changes["seeds"] = [spaces.parse_value(word.strip()) for word in seeds.split(",")]
+        if chosen.name == "hidden_classes":
+            changes["grid"] = {"pretrain.hidden_classes": [[], *_hidden(hide, recordings.description.classes)]}
+        space = spaces.load(chosen.space)
+        changes["folds"] = _folds(folds, chosen.chooses, space, _name_of(dataset), recordings)
+        space = _space(space, settings, systems, **changes)
+        plan = _plan(name or f"{chosen.space}-{_name_of(dataset)}", space, recordings, dataset, data, skipped)
+        found = Study(storage, plan.name)
+        if found.plan_path.is_file():
+            theirs = found.plan()
+            if [trial.trial_id for trial in theirs.trials] != [trial.trial_id for trial in plan.trials]:
+                raise UserError(
+                    f"study {found.name} exists with other settings: make the experiment from it with "
+                    f"--study {found.name}, or give this one another --name"
+                )
+            plan = theirs
+        else:
+            found.create(plan)
+    ended = found.records(plan)
+    status = 0
+    if len(ended) < len(plan.trials):
+        status = _run(found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, summarise=False)
+        if status == 130:
+            say(f"stopped; `mmssl-tune reproduce {experiment} --study {found.name}{_at(found)}` goes on")
+            _end(status)
+    with console_on(stderr=True).status(f"computing {chosen.name}"):
+        result = experiments.analyse(chosen, found, plan, recordings, pictures)
+        tables = experiments.save(found, result)
+    if as_json:
+        print_json(
+            {
+                "study": found.name,
+                "caption": result.caption,
+                "notes": result.notes,
+                "rows": next(iter(result.tables.values())).to_pylist(),
+                "tables": [str(path) for path in tables],
+                "figures": [str(path) for path in result.figures],
+            }
+        )
+    else:
+        show_result(result)
+        for path in (*tables, *result.figures):
+            say(f"written: {path}")
+    _end(status)
+
+
+@app.command()
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="An exported folder.", metavar="EXPORT", parser=_path)],
     dataset: DatasetOption,
@@ -434,7 +553,7 @@ def spaces(
 def systems(as_json: JsonOption = False) -> None:
     """List what can be trained: methods on their modalities.
 
-    Example: mmssl-tune run --system simclr_imu
+    Example: mmssl-tune systems --json
     """
     from mmssl.recipe import SYSTEMS
 
@@ -526,6 +645,7 @@ def _run(
     as_json: bool,
     *,
     retry: bool = False,
+    summarise: bool = True,
 ) -> int:
     """Print the plan, run it with progress, print what came out; gives the exit status that follows."""
     from mmssl.search.results import points, ranked
@@ -546,7 +666,9 @@ def _run(
     statuses = [record.status for record in records.values()]
     failed, left = statuses.count("FAILED"), len(plan.trials) - len(records)
     summary = ranked(points(plan, study.table(study.trials_path)))
-    if as_json:
+    if not summarise:
+        pass
+    elif as_json:
         counts = {status: statuses.count(status) for status in sorted(set(statuses))} | (
             {"PLANNED": left} if left else {}
         )
@@ -563,6 +685,36 @@ def _run(
         elif plan.space.side == "val":
             say(f"kept in {study.folder}; next: mmssl-tune best {study.name}{_at(study)} --export")
     return 130 if left else 1 if failed else 0
+
+
+def _folds(given: str | None, chooses: bool, space: "Space", dataset: str, recordings: "Recordings") -> Any:
+    """The side to score: by default the protocol's own test side where there are recordings of it, as in the paper."""
+    from mmssl.data.protocols import split
+
+    if chooses:
+        if given == "test":
+            raise UserError("--folds test: this experiment compares points, by which the test subjects may not be used")
+        return given or space.folds
+    first = next(iter(space.bases(dataset).values()))
+    return given or ("test" if len(split(recordings, first.data).test) else "leave_one_subject_out")
+
+
+def _hidden(groups: list[str] | None, classes: Sequence[str]) -> list[list[str]]:
+    if groups:
+        return [[word.strip() for word in group.split(",")] for group in groups]
+    return [list(classes[i::5]) for i in range(min(5, len(classes) - 1))]
+
+
+def _pictures(words: str) -> tuple[str, ...]:
+    from mmssl.errors import nearest
+
+    kinds = [word.strip() for word in words.split(",")]
+    if kinds == ["none"]:
+        return ()
+    for kind in kinds:
+        if kind not in ("png", "svg", "pdf"):
+            raise UserError(f"--figures {kind}: {nearest(kind, ['png', 'svg', 'pdf', 'none'])}")
+    return tuple(dict.fromkeys(kinds))
 
 
 def _end(status: int) -> None:
@@ -619,9 +771,10 @@ def _plan(
     skipped: list[str],
 ) -> "Plan":
     """The study of a space on recordings; whatever cannot be, fails here, before anything is written."""
-    from mmssl.data.protocols import leave_one_subject_out, sides, split
+    from mmssl.data.protocols import class_indices, leave_one_subject_out, sides, split
     from mmssl.data.sources import default_folder, recordings_file
     from mmssl.search.plan import Dataset, make_plan
+    from mmssl.search.space import at_point
 
     bases = space.bases(_name_of(dataset))
     points = space.points(bases)
@@ -630,8 +783,11 @@ def _plan(
         absent = [modality for modality in base.data.modalities if modality not in recordings.modalities]
         if absent:
             raise UserError(
-                f"{dataset}: the recordings have no {absent[0]}, which system {name} takes: choose another with --system"
+                f"{dataset}: the recordings have no {absent[0]}, which system {name} takes: "
+                "choose another with --system"
             )
+    for point in points:
+        class_indices(recordings.description, at_point(bases, point).pretrain.hidden_classes)
     train, test = sides(recordings, first.data)
     if space.folds == "leave_one_subject_out":
         folds = leave_one_subject_out(recordings, first.data)

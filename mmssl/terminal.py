@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mmssl.data.sources import Lengths, Survey
+    from mmssl.experiments import Result
     from mmssl.recipe import Recipe
     from mmssl.search.plan import Plan
     from mmssl.search.results import Point
@@ -88,6 +89,24 @@ def show_table(title: str, header: list[str], rows: list[list[str]], console: "C
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     (console or console_on()).print(table)
+
+
+def show_result(result: "Result") -> None:
+    """An experiment's table with its caption and notes."""
+    first = next(iter(result.tables.values()))
+    show_table(
+        result.caption,
+        list(result.shown.values()),
+        [[_cell(row.get(column)) for column in result.shown] for row in first.to_pylist()],
+    )
+    for note in result.notes:
+        say(f"note: {note}")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def show_points(title: str, rows: "list[Point]", console: "Console | None" = None) -> None:

@@ -14,9 +14,9 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from mmssl.data.protocols import Split, split
+from mmssl.data.protocols import Split, class_indices, split
 from mmssl.data.recordings import Description, Recordings, Row
-from mmssl.errors import UserError, nearest
+from mmssl.errors import UserError
 from mmssl.evaluation import scores
 from mmssl.model import Inputs, Model, prepare, readings
 from mmssl.objectives import barlow_twins, cmc, cmc_cmkm, embedding_health, simclr, vicreg
@@ -454,14 +454,8 @@ def labelled_rows(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArr
 
 def _shown(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArray[np.int64]:
     """The training recordings that pre-training sees."""
-    classes, hidden = prepared.description.classes, recipe.pretrain.hidden_classes
-    unknown = [name for name in hidden if name not in classes]
-    if unknown:
-        raise UserError(
-            f"pretrain.hidden_classes: {prepared.description.name} has no class {unknown[0]!r}; "
-            f"{nearest(unknown[0], list(classes))}"
-        )
-    seen = np.isin(prepared.labels[sides.train], [classes.index(name) for name in hidden], invert=True)
+    hidden = class_indices(prepared.description, recipe.pretrain.hidden_classes)
+    seen = np.isin(prepared.labels[sides.train], hidden, invert=True)
     shown = sides.train[seen]
     if len(shown) < 2:
         raise UserError(f"{len(shown)} recordings to train on: batch statistics need 2 at least")

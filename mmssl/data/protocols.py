@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Protocol, Recordings
+from mmssl.data.recordings import Description, Protocol, Recordings
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import Data
 
@@ -115,6 +115,15 @@ def unseen_classes(recordings: Recordings, rows: Indices, train: Indices) -> tup
     """Classes among `rows` that no training row shows: nothing can be learnt about them."""
     unseen = np.setdiff1d(recordings.labels[rows], recordings.labels[train])
     return tuple(recordings.description.classes[label] for label in unseen)
+
+
+def class_indices(description: Description, names: Iterable[str]) -> list[int]:
+    """Raises UserError: there is no such class."""
+    for name in names:
+        if name not in description.classes:
+            close = nearest(name, list(description.classes))
+            raise UserError(f"pretrain.hidden_classes: {description.name} has no class {name!r}; {close}")
+    return [description.classes.index(name) for name in names]
 
 
 def _protocol(recordings: Recordings, data: Data) -> Protocol:

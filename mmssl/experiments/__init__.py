@@ -1,15 +1,16 @@
 """The paper's tables and figures, each a space to run and a table made of what came out."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError, nearest
 from mmssl.search.plan import Plan
+from mmssl.search.space import SYSTEM
 from mmssl.search.store import Study
 
 
@@ -27,70 +28,50 @@ class Result:
     figures: list[Path] = field(default_factory=list[Path])
 
 
-Analyse = Callable[[Study, Plan, Recordings, tuple[str, ...]], Result]
-"""Takes the suffixes of the pictures to draw, too."""
-
-
 class Experiment(NamedTuple):
     name: str
     what: str
     space: str
     """The space whose study it is made from; several experiments share a study."""
-    analyse: Analyse
-
-
-def _lazily(module: str, function: str) -> Analyse:
-    """Imported when it is run: the names of the experiments are asked for more often than their results."""
-
-    def analyse(*arguments: Any) -> Result:
-        from importlib import import_module
-
-        return getattr(import_module(f"mmssl.experiments.{module}"), function)(*arguments)
-
-    return analyse
+    chooses: bool = False
+    """Whether it compares points to choose among them: then no test subject may be scored."""
 
 
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
-        Experiment(
-            "table2",
-            "every system, frozen encoders and a head (the paper's Table 2)",
-            "table2",
-            _lazily("comparison", "linear_evaluation"),
-        ),
-        Experiment(
-            "few_labels",
-            "1 to 50 % of the labels, against supervised learning (Figure 5)",
-            "few_labels",
-            _lazily("comparison", "few_labels"),
-        ),
+        Experiment("table2", "every system: frozen encoders and a head (the paper's Table 2)", "table2"),
+        Experiment("few_labels", "1 to 50 % of the labels, against supervised learning (Figure 5)", "few_labels"),
         Experiment(
             "hidden_classes",
             "pre-training without some classes, fine-tuning with all (Tables 3 and 4)",
             "hidden_classes",
-            _lazily("comparison", "hidden_classes"),
         ),
+        Experiment("retrieval", "nearest neighbours in the embedding, within and across modalities", "table2"),
+        Experiment("features", "t-SNE of the features, confusion matrices (Figures 6 to 9)", "table2"),
         Experiment(
-            "retrieval",
-            "nearest neighbours in the embedding, within and across modalities",
-            "table2",
-            _lazily("embeddings", "retrieval"),
-        ),
-        Experiment(
-            "features",
-            "t-SNE of the features and confusion matrices (Figures 6 to 9)",
-            "table2",
-            _lazily("embeddings", "features"),
-        ),
-        Experiment(
-            "health",
-            "how well measures without labels rank the points of a search",
-            "vicreg_grid",
-            _lazily("embeddings", "health"),
+            "health", "how well measures without labels rank the points of a search", "vicreg_grid", chooses=True
         ),
     )
 }
+
+
+def analyse(
+    experiment: Experiment, study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...] = ()
+) -> Result:
+    """Make an experiment's tables, and its pictures with the given suffixes, from what a study has so far."""
+    # Imported here: the names of the experiments are asked for more often than their results.
+    from mmssl.experiments import comparison, embeddings
+
+    functions = {
+        "table2": comparison.linear_evaluation,
+        "few_labels": comparison.few_labels,
+        "hidden_classes": comparison.hidden_classes,
+        "retrieval": embeddings.retrieval,
+        "features": embeddings.features,
+        "health": embeddings.health,
+    }
+    return functions[experiment.name](study, plan, recordings, pictures)
 
 
 def find(name: str) -> Experiment:
@@ -114,8 +95,11 @@ def protocol(plan: Plan) -> str:
     dataset, space = plan.dataset, plan.space
     seeds = sorted({trial.seed for trial in plan.trials})
     if space.side == "test":
-        data = next(iter(plan.bases.values())).data
-        scored = f"{data.protocol}: trained on {_listed(dataset.train_subjects)}, test subjects {_listed(dataset.test_subjects)} scored"
+        name = next(iter(plan.bases.values())).data.protocol
+        scored = (
+            f"{name}: trained on {_listed(dataset.train_subjects)}, "
+            f"test subjects {_listed(dataset.test_subjects)} scored"
+        )
     else:
         folds = list(dict.fromkeys(trial.fold for trial in plan.trials))
         scored = (
@@ -125,5 +109,18 @@ def protocol(plan: Plan) -> str:
     return f"{dataset.name}, {scored}; {len(seeds)} seed{'s' * (len(seeds) > 1)} ({_listed(map(str, seeds))})"
 
 
-def _listed(words: Any) -> str:
+def names(plan: Plan) -> dict[str, str]:
+    """What the plan's points are called, by their ids: the system, and what else is searched."""
+    return {
+        trial.point_id: " ".join(
+            [
+                plan.system(trial),
+                *(f"{knob.rpartition('.')[2]}={value}" for knob, value in trial.point.items() if knob != SYSTEM),
+            ]
+        )
+        for trial in plan.trials
+    }
+
+
+def _listed(words: Iterable[str]) -> str:
     return ", ".join(words)

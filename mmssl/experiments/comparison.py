@@ -2,17 +2,18 @@
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 
 from mmssl.data.recordings import Recordings
 from mmssl.evaluation import interval
-from mmssl.experiments import Result, protocol
+from mmssl.experiments import Result, names, protocol
 from mmssl.experiments.published import PUBLISHED
-from mmssl.recipe import MODALITIES, SYSTEMS
+from mmssl.recipe import SYSTEMS, Modality
 from mmssl.search.plan import Plan
 from mmssl.search.store import Study
 
@@ -29,32 +30,37 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     from untrained encoders of the same modalities at the same seeds and folds, with its 95 % interval (Student's t).
     """
     side, rows = plan.space.side, _complete(study)
-    planned = _count(plan.system(trial) for trial in plan.trials)
+    by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
     by_system: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
+        by_point[row["point_id"]].append(row)
         by_system[row["system"]].append(row)
-    published = PUBLISHED.get((plan.dataset.name.partition("_3")[0], _protocol_name(plan)), {})
+    dataset = "mmact" if plan.dataset.name.startswith("mmact") else plan.dataset.name
+    published = PUBLISHED.get((dataset, next(iter(plan.bases.values())).data.protocol), {})
     # A class is hit by chance once in as many as there are.
     chance = 1 / len(recordings.description.classes)
+    planned = Counter(trial.point_id for trial in plan.trials)
+    called, system_of = names(plan), {trial.point_id: plan.system(trial) for trial in plan.trials}
     table: list[dict[str, Any]] = []
     notes: list[str] = []
-    for system in (name for name in SYSTEMS if name in planned):
+    for point_id, system in system_of.items():
         method, modalities = SYSTEMS[system]
         untrained = by_system["untrained" if len(modalities) > 1 else f"untrained_{modalities[0]}"]
-        for reading in (modalities, *((one,) for one in modalities if len(modalities) > 1)):
-            prefix = side if reading == modalities else f"{side}.{reading[0]}"
-            accuracy = _scores(by_system[system], f"{prefix}.accuracy")
+        alone: list[tuple[Modality, ...]] = [(one,) for one in modalities] if len(modalities) > 1 else []
+        for reading in (modalities, *alone):
+            prefix = ".".join([side, *(reading if reading != modalities else ())])
+            accuracy = _scores(by_point[point_id], f"{prefix}.accuracy")
             gain = _differences(accuracy, _scores(untrained, f"{prefix}.accuracy")) if method != "untrained" else []
             low, high = interval(gain)
             row = {
-                "system": system,
+                "system": called[point_id],
                 "method": method,
                 "trained_on": "+".join(modalities),
                 "read_from": "+".join(reading),
                 **_summary("accuracy", accuracy),
-                **_summary("f1", _scores(by_system[system], f"{prefix}.f1")),
+                **_summary("f1", _scores(by_point[point_id], f"{prefix}.f1")),
                 "n": len(accuracy),
-                "planned": planned[system],
+                "planned": planned[point_id],
                 "gain": statistics.fmean(gain) if gain else None,
                 "gain.low": _known(low),
                 "gain.high": _known(high),
@@ -64,7 +70,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
             }
             row["note"] = "; ".join(_remarks(row))
             if row["note"]:
-                notes.append(f"{system}, read from {row['read_from']}: {row['note']}")
+                notes.append(f"{row['system']}, read from {row['read_from']}: {row['note']}")
             table.append(row)
     recipes = {base.pretrain.epochs for base in plan.bases.values()} - {0}
     epochs = f"; {'/'.join(map(str, sorted(recipes)))} epochs of pre-training" if recipes else ""
@@ -98,8 +104,8 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
 def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
     """Scores by the share of the labels that fine-tuning uses (Figure 5).
 
-    Each draw of labels gives one value, the mean over seeds and folds; mean and 95 % interval (Student's t) are over the
-    draws, and so is the difference from supervised learning with the same labels.
+    Each draw of labels gives one value, the mean over seeds and folds; mean and 95 % interval (Student's t) are over
+    the draws, and so is the difference from supervised learning with the same labels.
     """
     metric = plan.space.scored
     gathered: dict[tuple[str, float], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -109,12 +115,12 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         gathered[at][row["param.finetune.label_draw"]].append(row[metric])
         counts[at].append(row["recordings.labelled"])
     table: list[dict[str, Any]] = []
-    for (system, share), draws in sorted(gathered.items(), key=lambda item: (list(plan.bases).index(item[0][0]), item[0][1])):
+    for (system, share), draws in sorted(
+        gathered.items(), key=lambda item: (list(plan.bases).index(item[0][0]), item[0][1])
+    ):
         values = {draw: statistics.fmean(scores) for draw, scores in draws.items()}
         low, high = interval(list(values.values()))
-        beside = {
-            draw: statistics.fmean(scores) for draw, scores in gathered.get(("supervised", share), {}).items()
-        }
+        beside = {draw: statistics.fmean(scores) for draw, scores in gathered.get(("supervised", share), {}).items()}
         ahead = [value - beside[draw] for draw, value in values.items() if draw in beside and system != "supervised"]
         ahead_low, ahead_high = interval(ahead)
         table.append(
@@ -134,7 +140,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     notes = [
         f"shares {first:g} and {second:g} use the same number of labels, one a class at least"
         for system in list(plan.bases)[:1]
-        for first, second in _neighbours(sorted(share for name, share in gathered if name == system))
+        for first, second in pairwise(sorted(share for name, share in gathered if name == system))
         if statistics.fmean(counts[system, first]) == statistics.fmean(counts[system, second])
     ]
     figures = []
@@ -143,7 +149,11 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
 
         series = {
             system: [
-                (row["labels"], row["mean"], *(row[edge] if row[edge] is not None else row["mean"] for edge in ("low", "high")))
+                (
+                    row["labels"],
+                    row["mean"],
+                    *(row[edge] if row[edge] is not None else row["mean"] for edge in ("low", "high")),
+                )
                 for row in table
                 if row["system"] == system
             ]
@@ -288,20 +298,5 @@ def _stated(figure: Any) -> dict[str, Any]:
     return {"published": value, "published.metric": metric, "published.source": source}
 
 
-def _protocol_name(plan: Plan) -> str:
-    return next(iter(plan.bases.values())).data.protocol
-
-
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _count(names: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = defaultdict(int)
-    for name in names:
-        counts[name] += 1
-    return counts
-
-
-def _neighbours(values: Sequence[float]) -> list[tuple[float, float]]:
-    return list(zip(values, values[1:], strict=False))

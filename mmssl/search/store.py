@@ -254,6 +254,18 @@ class Study:
             os.fsync(stream.fileno())
         beside.replace(path)
 
+    def put_table(self, path: Path, table: pa.Table) -> None:
+        """Write a further table of the study, as `put` does."""
+        path.parent.mkdir(exist_ok=True)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.put(path, sink.getvalue().to_pybytes())
+
+    def figure(self, name: str) -> Path:
+        """Where a picture of the study goes."""
+        self.figures_folder.mkdir(exist_ok=True)
+        return self.figures_folder / name
+
     def table(self, path: Path) -> pa.Table:
         """One of the study's tables, as last written."""
         if not path.is_file():

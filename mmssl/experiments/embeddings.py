@@ -1,0 +1,274 @@
+"""Experiments on what the trained encoders make of recordings: they load each trial's weights."""
+
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mmssl.data.protocols import split
+from mmssl.data.recordings import Recordings
+from mmssl.errors import UserError
+from mmssl.evaluation import confusion, pair_retrieval, rank_agreement, tsne
+from mmssl.evaluation import retrieval as nearest_neighbours
+from mmssl.experiments import Result, names, protocol
+from mmssl.export import load_encoders
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.results import LABEL_FREE, points
+from mmssl.search.store import Study
+from mmssl.training import Prepared
+
+Vectors = npt.NDArray[np.float32]
+
+
+def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
+    """Nearest neighbours by cosine among the scored recordings of each fold.
+
+    `relevant` says what counts as found: `class`, a recording of the same class other than the query itself, or
+    `recording`, the query's own recording in the other modality (its map is the mean reciprocal rank). `space` says
+    what is compared: `embedding`, what pre-training compares, or `features`, what the heads take. Encoders trained with
+    labels have no embedding; features of two modalities cannot be compared. Numbers are means over seeds and folds,
+    with the standard deviation over seeds of map.
+    """
+    gathered: dict[tuple[str, ...], dict[tuple[int, str], dict[str, float]]] = defaultdict(dict)
+    called = names(plan)
+    for trial, rows, features, embeddings in _scored(study, plan, recordings):
+        labels = recordings.labels[rows]
+        spaces = {"embedding": embeddings, "features": features}
+        for space, vectors in spaces.items():
+            for name, one in vectors.items():
+                at = (called[trial.point_id], space, name, name, "class")
+                gathered[at][trial.seed, trial.fold] = nearest_neighbours(one, one, labels, labels, same=True)
+        for query, gallery in permutations(embeddings, 2):
+            at = (called[trial.point_id], "embedding", query, gallery)
+            key = (trial.seed, trial.fold)
+            a, b = embeddings[query], embeddings[gallery]
+            gathered[*at, "class"][key] = nearest_neighbours(a, b, labels, labels, same=True)
+            pairs = pair_retrieval(a, b)
+            gathered[*at, "recording"][key] = {"map" if name == "mrr" else name: value for name, value in pairs.items()}
+    table: list[dict[str, Any]] = []
+    for (system, space, query, gallery, relevant), found in gathered.items():
+        by_seed: dict[int, list[float]] = defaultdict(list)
+        for (seed, _), values in found.items():
+            by_seed[seed].append(values["map"])
+        means = [statistics.fmean(values) for values in by_seed.values()]
+        measures = next(iter(found.values()))
+        table.append(
+            {
+                "system": system,
+                "space": space,
+                "query": query,
+                "gallery": gallery,
+                "relevant": relevant,
+                **{name: statistics.fmean(values[name] for values in found.values()) for name in measures},
+                "map.std": statistics.stdev(means) if len(means) > 1 else None,
+                "n": len(found),
+            }
+        )
+    recalls = {name: name for name in (table[0] if table else {}) if name.startswith("recall")}
+    return Result(
+        f"Retrieval: {protocol(plan)}. Gallery: the scored recordings of a fold.",
+        {"retrieval": pa.Table.from_pylist(table)},
+        {
+            **{name: name for name in ("system", "space", "query", "gallery", "relevant")},
+            **recalls,
+            "map": "map",
+            "map.std": "±",
+        },
+    )
+
+
+def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
+    """t-SNE of each point's features, and its confusion matrix (Figures 6 to 9).
+
+    t-SNE shows the scored recordings of one trial, that whose score is nearest the point's mean; features of two
+    modalities are joined after each recording's are scaled to length 1. The confusion matrix is over all seeds and
+    folds; its rows are the true classes and sum to 1.
+    """
+    classes = recordings.description.classes
+    nearest, called = _nearest_mean(study, plan), names(plan)
+    projected: list[dict[str, Any]] = []
+    result = Result(
+        f"Features: {protocol(plan)}. t-SNE of one trial a system, confusion over all.",
+        {},
+        {"system": "system", "worst": "class missed most", "share": "found", "taken_for": "taken for most"},
+    )
+    for trial, rows, encoded, _ in _scored(study, plan, recordings, {trial.trial_id for trial in nearest.values()}):
+        system = called[trial.point_id]
+        joined = np.concatenate([one / np.linalg.norm(one, axis=1, keepdims=True) for one in encoded.values()], axis=1)
+        xy = tsne(joined, seed=trial.seed)
+        projected += [
+            {
+                "system": system,
+                "trial_id": trial.trial_id,
+                "recording_id": recordings.rows[i].recording_id,
+                "subject": recordings.rows[i].subject,
+                "label": recordings.rows[i].label,
+                "x": float(x),
+                "y": float(y),
+            }
+            for i, (x, y) in zip(rows, xy, strict=True)
+        ]
+        for suffix in pictures:
+            from mmssl.figures import scatter_figure
+
+            path = study.figure(f"tsne-{_file_name(system)}.{suffix}")
+            title = f"{system}: t-SNE of {plan.dataset.name}, {trial.fold}"
+            scatter_figure(path, xy, [recordings.rows[i].label for i in rows], classes, title)
+            result.figures.append(path)
+    cells: list[dict[str, Any]] = []
+    worst: list[dict[str, Any]] = []
+    for system, (labels, predicted) in _predictions(study, plan, classes).items():
+        matrix = confusion(labels, predicted, len(classes))
+        cells += [
+            {"system": system, "label": label, "predicted": guess, "share": float(matrix[i, j])}
+            for i, label in enumerate(classes)
+            for j, guess in enumerate(classes)
+            if np.isfinite(matrix[i, j])
+        ]
+        diagonal = np.where(np.isfinite(matrix.diagonal()), matrix.diagonal(), np.inf)
+        i = int(diagonal.argmin())
+        others = np.where(np.arange(len(classes)) == i, -1, matrix[i])
+        worst.append(
+            {"system": system, "worst": classes[i], "share": float(diagonal[i]), "taken_for": classes[others.argmax()]}
+        )
+        for suffix in pictures:
+            from mmssl.figures import confusion_figure
+
+            path = study.figure(f"confusion-{_file_name(system)}.{suffix}")
+            confusion_figure(path, matrix, classes, f"{system}: confusion on {plan.dataset.name}")
+            result.figures.append(path)
+    result.tables = {
+        "confusion_worst": pa.Table.from_pylist(worst),
+        "confusion": pa.Table.from_pylist(cells),
+        "tsne": pa.Table.from_pylist(projected),
+    }
+    return result
+
+
+def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
+    """How well measures that need no labels rank a study's points: Spearman's correlation with the labelled metric.
+
+    The measures are those of the embeddings of the training recordings; `rankme` is their effective rank (Garrido et
+    al., ICML 2023). `picked` is the metric of the point that has most of the measure (of `covariance`, least), `lost`
+    how far that is below the best point. Points of different systems are not compared.
+    """
+    trials = study.table(study.trials_path)
+    metric = plan.space.scored
+    table: list[dict[str, Any]] = []
+    result = Result(
+        f"Measures without labels against {metric}: {protocol(plan)}.",
+        {},
+        {
+            **{"system": "system", "measure": "measure", "spearman": "Spearman", "p": "p", "n": "points"},
+            **{"picked": "picks a point with", "lost": "below the best by"},
+        },
+    )
+    for system in plan.bases:
+        own = {trial.point_id for trial in plan.trials if plan.system(trial) == system}
+        labelled = {
+            point.point_id: point for point in points(plan, trials, metric) if point.point_id in own and point.complete
+        }
+        for measure in LABEL_FREE:
+            measured = {
+                p.point_id: p.mean for p in points(plan, trials, measure) if p.point_id in labelled and p.scores
+            }
+            pairs = [(value, labelled[name].mean) for name, value in measured.items()]
+            x, y = (np.array([pair[i] for pair in pairs], dtype=np.float64) for i in (0, 1))
+            if not pairs:
+                continue
+            chosen = int(x.argmin() if measure == "covariance" else x.argmax())
+            table.append(
+                {
+                    "system": system,
+                    "measure": measure,
+                    **{name: _known(value) for name, value in rank_agreement(x, y).items()},
+                    "picked": float(y[chosen]),
+                    "lost": float(y.max() - y[chosen]),
+                }
+            )
+            for suffix in pictures:
+                from mmssl.figures import scatter_measure_figure
+
+                path = study.figure(f"health-{system}-{measure}.{suffix}")
+                scatter_measure_figure(path, x, y, measure, metric, f"{system} on {plan.dataset.name}")
+                result.figures.append(path)
+    if not table:
+        raise UserError(f"study {study.name}: no point is complete, with encoders trained without labels")
+    if max(row["n"] for row in table) < 3:
+        result.notes.append("a rank correlation needs three points of a system: search its knobs with `launch` first")
+    result.tables = {"health": pa.Table.from_pylist(table)}
+    return result
+
+
+def _scored(
+    study: Study, plan: Plan, recordings: Recordings, only: set[str] | None = None
+) -> Iterator[tuple[PlannedTrial, npt.NDArray[np.int64], dict[str, Vectors], dict[str, Vectors]]]:
+    """Each complete trial with the rows it was scored on, and their features and embeddings by modality.
+
+    Embeddings are empty where labels trained the encoders: their projectors are as they were initialised.
+    """
+    complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
+    prepared: dict[int, Prepared] = {}
+    for trial in plan.trials:
+        if trial.trial_id not in complete or (only is not None and trial.trial_id not in only):
+            continue
+        recipe = plan.recipe(trial)
+        model = load_encoders(study.trial_folder(trial.trial_id))
+        sides = split(recordings, recipe.data)
+        rows = sides.validation if plan.space.side == "val" else sides.test
+        if recipe.data.steps not in prepared:
+            prepared[recipe.data.steps] = Prepared.of(recordings, recipe.data.steps, recordings.modalities)
+        encoded = model.encode(prepared[recipe.data.steps].chosen(model, rows))
+        embedded = model.embed(encoded) if recipe.finetune.encoders == "frozen" else {}
+        yield (
+            trial,
+            rows,
+            {name: tensor.numpy() for name, tensor in encoded.items()},
+            {name: tensor.numpy() for name, tensor in embedded.items()},
+        )
+
+
+def _nearest_mean(study: Study, plan: Plan) -> dict[str, PlannedTrial]:
+    """Of each point the complete trial whose score is nearest the mean of them all."""
+    scores: dict[str, list[tuple[PlannedTrial, float]]] = defaultdict(list)
+    records = study.records(plan)
+    for trial in plan.trials:
+        record = records.get(trial.trial_id)
+        if record is not None and record.status == "COMPLETE":
+            scores[trial.point_id].append((trial, record.facts[plan.space.scored]))
+    nearest: dict[str, PlannedTrial] = {}
+    for point_id, found in scores.items():
+        mean = statistics.fmean(score for _, score in found)
+        nearest[point_id] = min(found, key=lambda pair: abs(pair[1] - mean))[0]
+    return nearest
+
+
+def _predictions(
+    study: Study, plan: Plan, classes: Sequence[str]
+) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """By point's name, true and predicted class indices of all its trials' scored recordings."""
+    index = {name: i for i, name in enumerate(classes)}
+    called = names(plan)
+    name_of = {trial.trial_id: called[trial.point_id] for trial in plan.trials}
+    gathered: dict[str, list[tuple[int, int]]] = {name: [] for name in called.values()}
+    for row in study.table(study.predictions_path).to_pylist():
+        gathered[name_of[row["trial_id"]]].append((index[row["label"]], index[row["predicted"]]))
+    return {
+        name: (np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs]))
+        for name, pairs in gathered.items()
+        if pairs
+    }
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.=-]+", "-", name)
+
+
+def _known(value: float) -> float | None:
+    return None if isinstance(value, float) and np.isnan(value) else value
