@@ -145,7 +145,8 @@ def tsne(features: Floats, seed: int) -> npt.NDArray[np.float64]:
     """t-SNE map (van der Maaten & Hinton, JMLR 2008): which recordings are neighbours; distances mean little.
 
     Starts from the principal components; perplexity 30, or a third of the other recordings where there are fewer. The
-    same seed gives the same map on the same machine: it uses one thread.
+    same seed gives the same map on the same machine: it uses one thread. Other seeds give other maps only where
+    scikit-learn finds the components by random projection (more than 500 recordings or features).
 
     Args:
         features: (n, D).

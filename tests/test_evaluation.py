@@ -153,6 +153,14 @@ def test_embeddings_that_are_all_the_same_are_chance_in_any_order(order: list[in
     assert pairs == pytest.approx(expected)
 
 
+def test_ties_are_seen_through_rounding():
+    """Multiples of one embedding have cosines that differ in the last digits."""
+    draws = np.random.default_rng(0)
+    ray = draws.normal(size=50) * draws.uniform(1, 9, size=(12, 1))
+    labels = np.repeat(np.arange(3), 4)
+    assert retrieval(ray, ray, labels, labels, same=True)["recall@1"] == pytest.approx(3 / 11)
+
+
 def test_retrieval_by_cosine_ignores_length_and_kind_of_float():
     query, gallery, query_labels, gallery_labels = draw(1, 20, 30)
     expected = retrieval(query, gallery, query_labels, gallery_labels, same=False)
@@ -239,6 +247,13 @@ def test_tsne_keeps_neighbours_and_repeats():
     distances = np.linalg.norm(points[:, None] - points, axis=2) + np.diag(np.full(45, np.inf))
     assert (labels[distances.argmin(axis=1)] == labels).all()
     np.testing.assert_array_equal(tsne(features, seed=3), points)
+
+
+def test_tsne_depends_on_its_seed_alone_where_it_draws():
+    features = np.random.default_rng(0).normal(size=(20, 600))
+    first = tsne(features, seed=0)
+    np.testing.assert_array_equal(tsne(features, seed=0), first)
+    assert (tsne(features, seed=1) != first).any()
 
 
 @pytest.mark.parametrize("n", [4, 5])
