@@ -1,10 +1,37 @@
+import itertools
+import math
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
-from hypothesis import given
+import scipy.stats
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, average_precision_score, confusion_matrix, f1_score
+from sklearn.metrics.pairwise import cosine_similarity
 
-from mmssl.evaluation import scores
+from mmssl import evaluation
+from mmssl.evaluation import (
+    bootstrap_interval,
+    confusion,
+    interval,
+    pair_retrieval,
+    rank_agreement,
+    retrieval,
+    scores,
+    tsne,
+)
+
+NO_LABELS = np.array([], dtype=np.int64)
+
+
+def test_importing_it_is_cheap():
+    code = "import sys, mmssl.evaluation; print(*({'torch', 'scipy', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    top = Path(__file__).resolve().parents[1]
+    process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=top)
+    assert process.stdout.split() == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
@@ -18,4 +45,348 @@ def test_scores_are_scikit_learns(pairs: list[tuple[int, int]]) -> None:
 
 def test_nothing_to_score_is_an_error() -> None:
     with pytest.raises(ValueError, match="no recording"):
-        scores(np.array([], dtype=np.int64), np.array([], dtype=np.int64))
+        scores(NO_LABELS, NO_LABELS)
+
+
+# Confusion
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
+def test_confusion_is_scikit_learns(pairs: list[tuple[int, int]]):
+    labels, predicted = (np.array(column) for column in zip(*pairs, strict=True))
+    ours = confusion(labels, predicted, 5)
+    theirs = confusion_matrix(labels, predicted, labels=range(5), normalize="true")  # 0 where there is no recording
+    present = np.isin(range(5), labels)
+    np.testing.assert_allclose(ours[present], theirs[present])
+    np.testing.assert_allclose(ours[present].sum(axis=1), 1)
+    assert np.isnan(ours[~present]).all()
+
+
+def test_confusion_at_the_edges():
+    assert np.isnan(confusion(NO_LABELS, NO_LABELS, 3)).all()
+    np.testing.assert_array_equal(confusion(np.array([0, 0]), np.array([0, 0]), 1), [[1]])
+    for labels, predicted, said in (
+        ([0, 3], [0, 0], "label 3 is none of 3"),
+        ([0, 0], [-1, 0], "prediction -1 is none of 3"),
+        ([0, 1], [0], "2 labels for 1 pred"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            confusion(np.array(labels), np.array(predicted), 3)
+
+
+# Retrieval
+
+
+def draw(seed: int, n: int, m: int, classes: int = 4, width: int = 6) -> tuple[np.ndarray, ...]:
+    draws = np.random.default_rng(seed)
+    sizes = ((n, width), (m, width))
+    return *(draws.normal(size=size) for size in sizes), *(draws.integers(classes, size=k) for k in (n, m))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("same", [False, True])
+def test_retrieval_is_scikit_learns(seed: int, same: bool):
+    query, gallery, query_labels, gallery_labels = draw(seed, 30, 30 if same else 25)
+    if same:
+        gallery_labels = query_labels
+    query_labels[0] = 9  # in no gallery
+    similarity = cosine_similarity(query, gallery)
+    hits: dict[int, list[bool]] = {1: [], 5: [], 10: [], 40: []}
+    precisions: list[float] = []
+    for i in range(len(query)):
+        others = [j for j in range(len(gallery)) if not (same and i == j)]
+        relevant = gallery_labels[others] == query_labels[i]
+        nearest = np.argsort(-similarity[i, others])
+        for k in hits:
+            hits[k].append(relevant[nearest[:k]].any())
+        if relevant.any():
+            precisions.append(average_precision_score(relevant, similarity[i, others]))
+    assert len(precisions) < len(query)
+    found = retrieval(query, gallery, query_labels, gallery_labels, same=same, at=(1, 5, 10, 40))
+    assert found == pytest.approx({**{f"recall@{k}": np.mean(hits[k]) for k in hits}, "map": np.mean(precisions)})
+    assert list(retrieval(query, gallery, query_labels, gallery_labels, same=same)) == [
+        "recall@1",
+        "recall@5",
+        "recall@10",
+        "map",
+    ]
+
+
+def test_one_recording_in_both_modalities_is_no_hit_for_itself():
+    a = np.eye(3)
+    labels = np.array([0, 1, 1])
+    found = retrieval(a, a, labels, labels, same=True, at=(1,))
+    # Recording 0 is alone in its class; each of the others has the one hit tied with one miss, first or second.
+    assert found == pytest.approx({"recall@1": (0 + 0.5 + 0.5) / 3, "map": (1 + 1 / 2) / 2})
+    assert retrieval(a, a, labels, labels, same=False, at=(1,))["recall@1"] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(-1, 1), st.booleans()), min_size=1, max_size=6), st.randoms())
+def test_ties_give_the_mean_over_all_their_orders(items: list[tuple[int, bool]], shuffle):
+    """Items left of, on and right of the query's direction, so that many are tied; all orders written out."""
+    shuffle.shuffle(items)
+    gallery = np.array([[side, side == 0] for side, _ in items], dtype=float)
+    labels = np.array([int(relevant) for _, relevant in items])
+    firsts: dict[int, list[bool]] = {1: [], 2: [], 5: []}
+    precisions: list[float] = []
+    for order in itertools.permutations(range(len(items))):
+        ranks = sorted(order, key=lambda j: -items[j][0])  # a stable sort
+        for k in firsts:
+            firsts[k].append(any(labels[j] for j in ranks[:k]))
+        places = [place for place, j in enumerate(ranks, 1) if labels[j]]
+        precisions.append(np.mean([n / place for n, place in enumerate(places, 1)]) if places else math.nan)
+    found = retrieval(np.array([[1.0, 0]]), gallery, np.array([1]), labels, same=False, at=(1, 2, 5))
+    expected = {**{f"recall@{k}": np.mean(firsts[k]) for k in firsts}, "map": np.mean(precisions)}
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
+@given(st.permutations(range(12)), st.sampled_from([0.0, 0.1, 1e-300, 1e300]))
+def test_embeddings_that_are_all_the_same_are_chance_in_any_order(order: list[int], value: float):
+    labels = np.repeat(np.arange(3), 4)[order]
+    collapsed = np.full((12, 50), value)
+    found = retrieval(collapsed, collapsed, labels, labels, same=True)
+    assert found["recall@1"] == pytest.approx(3 / 11)
+    assert found["recall@5"] == pytest.approx(1 - math.comb(8, 5) / math.comb(11, 5))
+    pairs = pair_retrieval(collapsed, collapsed)
+    expected = {"recall@1": 1 / 12, "recall@5": 5 / 12, "recall@10": 10 / 12, "mrr": np.mean(1 / np.arange(1, 13))}
+    assert pairs == pytest.approx(expected)
+
+
+def test_ties_are_seen_through_rounding():
+    """Multiples of one embedding have cosines that differ in the last digits."""
+    draws = np.random.default_rng(0)
+    ray = draws.normal(size=50) * draws.uniform(1, 9, size=(12, 1))
+    labels = np.repeat(np.arange(3), 4)
+    assert retrieval(ray, ray, labels, labels, same=True)["recall@1"] == pytest.approx(3 / 11)
+
+
+def test_retrieval_by_cosine_ignores_length_and_kind_of_float():
+    query, gallery, query_labels, gallery_labels = draw(1, 20, 30)
+    expected = retrieval(query, gallery, query_labels, gallery_labels, same=False)
+    longer = retrieval(query * 1e200, gallery * 1e-200, query_labels, gallery_labels, same=False)
+    assert longer == pytest.approx(expected)
+    single = retrieval(query.astype(np.float32), gallery.astype(np.float32), query_labels, gallery_labels, same=False)
+    assert single == pytest.approx(expected)
+    assert all(type(value) is float for value in single.values())
+
+
+def test_a_query_without_its_class_in_the_gallery_is_missed_but_not_ranked():
+    e = np.eye(2)
+    assert retrieval(e, e, np.array([0, 7]), np.array([0, 1]), same=False, at=(1,)) == {"recall@1": 0.5, "map": 1.0}
+    nobody = retrieval(e, e, np.array([8, 7]), np.array([0, 1]), same=False, at=(1, 9))
+    assert nobody == pytest.approx({"recall@1": 0, "recall@9": 0, "map": math.nan}, nan_ok=True)
+    one_class = np.zeros(2, dtype=np.int64)
+    assert retrieval(e, e, one_class, one_class, same=True, at=(1,)) == {"recall@1": 1.0, "map": 1.0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_are_found_at_the_rank_counted_out(seed: int):
+    a, b, *_ = draw(seed, 40, 40)
+    similarity = cosine_similarity(a, a + 2 * b)
+    ranks = np.array([1 + sum(similarity[i, j] > similarity[i, i] for j in range(40)) for i in range(40)])
+    found = pair_retrieval(a, a + 2 * b, at=(1, 3))
+    expected = {"recall@1": np.mean(ranks <= 1), "recall@3": np.mean(ranks <= 3), "mrr": np.mean(1 / ranks)}
+    assert found == pytest.approx(expected)
+    each = np.arange(40)
+    as_classes = retrieval(a, a + 2 * b, each, each, same=False, at=(1, 3))
+    assert list(found.values()) == pytest.approx(list(as_classes.values()))
+
+
+def test_a_perfect_pairing_and_one_recording():
+    a = np.random.default_rng(0).normal(size=(20, 8))
+    assert set(pair_retrieval(a, 3 * a).values()) == {1.0}
+    assert set(pair_retrieval(a[:1], -a[:1]).values()) == {1.0}
+
+
+def test_more_queries_than_fit_in_a_block(monkeypatch: pytest.MonkeyPatch):
+    a, b, *_ = draw(0, 23, 23)
+    whole = pair_retrieval(a, a + b)
+    monkeypatch.setattr(evaluation, "BLOCK", 5)
+    assert pair_retrieval(a, a + b) == pytest.approx(whole)
+
+
+def test_what_cannot_be_retrieved_is_an_error():
+    a, b, labels, _ = draw(0, 5, 5)
+    for broken in (np.nan, np.inf):
+        bad = a.copy()
+        bad[3, 1] = broken
+        with pytest.raises(ValueError, match=r"1 of 5 embeddings are not finite, the first in row 3"):
+            retrieval(bad, b, labels, labels, same=False)
+        with pytest.raises(ValueError, match="not finite"):
+            pair_retrieval(b, bad)
+    for query, gallery, same, said in (
+        (a[:0], b, False, "0 queries"),
+        (a, b[:0], False, "a gallery of 0"),
+        (a, b[:4], True, "5 queries cannot be the same"),
+        (a[:1], b[:1], True, "no recording but the query"),
+        (a, b[:, :2], False, "cannot be compared"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            retrieval(query, gallery, labels[: len(query)], labels[: len(gallery)], same=same)
+    with pytest.raises(ValueError, match="4 query labels for 5"):
+        retrieval(a, b, labels[:4], labels, same=False)
+    with pytest.raises(ValueError, match="no pairs"):
+        pair_retrieval(a, b[:4])
+    with pytest.raises(ValueError, match="0 queries"):
+        pair_retrieval(a[:0], b[:0])
+    with pytest.raises(ValueError, match="0 nearest"):
+        pair_retrieval(a, b, at=(0,))
+
+
+# t-SNE
+
+
+def test_tsne_keeps_neighbours_and_repeats():
+    draws = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 15)
+    features = (draws.normal(size=(45, 10)) + 12 * np.eye(10)[labels]).astype(np.float32)
+    points = tsne(features, seed=3)
+    assert points.shape == (45, 2)
+    assert points.dtype == np.float64
+    distances = np.linalg.norm(points[:, None] - points, axis=2) + np.diag(np.full(45, np.inf))
+    assert (labels[distances.argmin(axis=1)] == labels).all()
+    np.testing.assert_array_equal(tsne(features, seed=3), points)
+
+
+def test_tsne_depends_on_its_seed_alone_where_it_draws():
+    features = np.random.default_rng(0).normal(size=(20, 600))
+    first = tsne(features, seed=0)
+    np.testing.assert_array_equal(tsne(features, seed=0), first)
+    assert (tsne(features, seed=1) != first).any()
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_tsne_of_few_recordings(n: int):
+    assert np.isfinite(tsne(np.random.default_rng(0).normal(size=(n, 3)), seed=0)).all()
+
+
+def test_what_tsne_cannot_lay_out_is_an_error():
+    features = np.random.default_rng(0).normal(size=(8, 3))
+    for bad, said in (
+        (features[:3], "at least 4"),
+        (features[:, :1], "2 dimensions"),
+        (features * np.nan, "not finite"),
+        (np.full((8, 3), 0.1), "all the same"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            tsne(bad, seed=0)
+
+
+# Intervals
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20), st.floats(0.5, 0.99))
+def test_the_interval_is_that_of_a_t_test(values: list[float], level: float):
+    low, high = interval(values, level)
+    if np.std(values) < 1e-9:  # SciPy divides by it
+        assert (low, high) == pytest.approx((np.mean(values),) * 2, abs=1e-6)
+        return
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(level)
+    assert (low, high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-9)
+
+
+def test_the_interval_of_ten_draws_from_a_table_of_t():
+    values = [0.61, 0.58, 0.64, 0.60, 0.59, 0.62, 0.63, 0.57, 0.60, 0.61]
+    half = 2.262157 * np.std(values, ddof=1) / np.sqrt(10)
+    assert interval(values) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-7)
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, math.nan], [0.5, 0.6, math.inf]])
+def test_no_interval_without_repeats_that_are_numbers(values: list[float]):
+    assert all(math.isnan(end) for end in interval(values))
+    assert all(math.isnan(end) for end in bootstrap_interval(values, seed=0))
+
+
+@pytest.mark.parametrize("level", [0, 1, 95, math.nan])
+def test_a_level_in_percent_is_an_error(level: float):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        interval([0.5, 0.6], level)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        bootstrap_interval([0.5, 0.6], 0, level)
+
+
+def test_the_bootstrap_of_hits_is_binomial():
+    """A resample of n hits, h of them 1, has as many as n throws of a coin that shows 1 with probability h / n."""
+    hits = np.arange(200) < 130
+    low, high = bootstrap_interval(hits, seed=0, draws=20_000)
+    for end, share in ((low, 0.025), (high, 0.975)):
+        assert end == pytest.approx(scipy.stats.binom.ppf(share, 200, 0.65) / 200, abs=0.0051)
+    assert bootstrap_interval(hits, seed=0, draws=500) == bootstrap_interval(list(hits), seed=0, draws=500)
+    assert bootstrap_interval(hits, seed=0, draws=500) != bootstrap_interval(hits, seed=1, draws=500)
+    narrow = bootstrap_interval(hits, seed=0, level=0.5)
+    assert low < narrow[0] < 0.65 < narrow[1] < high
+
+
+def test_the_bootstrap_of_any_mean_is_that_of_the_loop():
+    values = np.random.default_rng(1).exponential(size=50)
+    draws = np.random.default_rng(2)
+    means = [values[draws.integers(50, size=50)].mean() for _ in range(5000)]
+    assert bootstrap_interval(values, seed=0) == pytest.approx(np.quantile(means, [0.025, 0.975]), rel=0.03)
+
+
+def test_the_bootstrap_where_nothing_varies():
+    assert bootstrap_interval([True, True, True], seed=0) == (1.0, 1.0)
+
+
+# Rank agreement
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=9))
+def test_rank_agreement_is_the_correlation_of_the_ranks(pairs: list[tuple[int, int]]):
+    x, y = (np.array(column, dtype=float) for column in zip(*pairs, strict=True))
+    found = rank_agreement(x, y)
+    assert found["n"] == len(pairs)
+    if len(pairs) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
+        assert math.isnan(found["spearman"])
+        assert math.isnan(found["p"])
+        return
+    # A rank is one more than the smaller values, and half a place for each other equal one.
+    ranks = [[sum(v < w for v in column) + (sum(v == w for v in column) + 1) / 2 for w in column] for column in (x, y)]
+    assert found["spearman"] == pytest.approx(np.corrcoef(ranks)[0, 1])
+    assert 0 <= found["p"] <= 1
+
+
+def test_p_for_few_points_counts_all_orders():
+    x, y = [1.0, 2.0, 3.0, 5.0, 4.0], [2.0, 1.0, 3.0, 4.0, 4.0]
+    found = rank_agreement(x, y)
+    others = [scipy.stats.spearmanr(order, y).statistic for order in itertools.permutations(x)]
+    assert found["p"] == pytest.approx(np.mean(np.abs(others) >= abs(found["spearman"]) - 1e-9))
+    assert rank_agreement([1, 2, 3], [30, 20, 10]) == pytest.approx({"spearman": -1, "p": 2 / 6, "n": 3})
+
+
+def test_p_for_more_points_is_scipys():
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=25)
+    y = x + draws.normal(size=25)
+    expected = scipy.stats.spearmanr(x, y)
+    found = rank_agreement(x, y)
+    assert found == pytest.approx({"spearman": expected.statistic, "p": expected.pvalue, "n": 25})
+    with_gaps = rank_agreement([*x, math.nan, 1, math.nan], [*y, 1, math.nan, math.nan])
+    assert with_gaps == found
+    raised = rank_agreement(np.exp(x), y)  # only the order counts
+    assert raised == pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "n"),
+    [
+        ([], [], 0),
+        ([1, 2], [1, 2], 2),
+        ([1, 2, math.nan], [1, 2, 3], 2),
+        ([1, 1, 1, 1], [1, 2, 3, 4], 4),
+        ([1, 2, 3, 4], [0.1, 0.1, 0.1, 0.1], 4),
+    ],
+)
+def test_no_agreement_to_measure(x: list[float], y: list[float], n: int):
+    found = rank_agreement(x, y)
+    assert math.isnan(found["spearman"])
+    assert math.isnan(found["p"])
+    assert found["n"] == n
+
+
+def test_infinite_measures_have_a_rank():
+    found = rank_agreement([math.inf, 1, 2, 3], [4, 1, 2, 3])
+    assert found == pytest.approx({"spearman": 1, "p": 2 / 24, "n": 4})
+    with pytest.raises(ValueError, match="3 measures for 2"):
+        rank_agreement([1, 2, 3], [1, 2])

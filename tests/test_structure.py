@@ -21,7 +21,7 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items(
 
 LAYERS = ("mmssl.data", "mmssl.transforms", "mmssl.encoders", "mmssl.objectives")
 LIGHT = ("mmssl.recipe", "mmssl.search.space", "mmssl.search.plan", "mmssl.search.store", "mmssl.cli", "mmssl.terminal")
-HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn"}
+HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn", "matplotlib"}
 RUN_TEXT = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
 YAML_THAT_RUNS = {f"yaml.{kind}load{many}" for kind in ("", "full_", "unsafe_") for many in ("", "_all")}
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
