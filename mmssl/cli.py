@@ -779,11 +779,11 @@ def _plan(
     bases = space.bases(_name_of(dataset))
     points = space.points(bases)
     first = next(iter(bases.values()))
-    for name, base in bases.items():
+    for system, base in bases.items():
         absent = [modality for modality in base.data.modalities if modality not in recordings.modalities]
         if absent:
             raise UserError(
-                f"{dataset}: the recordings have no {absent[0]}, which system {name} takes: "
+                f"{dataset}: the recordings have no {absent[0]}, which system {system} takes: "
                 "choose another with --system"
             )
     for point in points:

@@ -83,7 +83,7 @@ def show_table(title: str, header: list[str], rows: list[list[str]], console: "C
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD)
     for column in header:
         table.add_column(escape(column))
     for row in rows:
@@ -94,19 +94,36 @@ def show_table(title: str, header: list[str], rows: list[list[str]], console: "C
 def show_result(result: "Result") -> None:
     """An experiment's table with its caption and notes."""
     first = next(iter(result.tables.values()))
+    say(result.caption)
     show_table(
-        result.caption,
-        list(result.shown.values()),
-        [[_cell(row.get(column)) for column in result.shown] for row in first.to_pylist()],
+        "",
+        [f"{column.heading} (%)" if column.percent else column.heading for column in result.shown],
+        [
+            [_cell([row[name] for name in column.columns], column.percent) for column in result.shown]
+            for row in first.to_pylist()
+        ],
     )
     for note in result.notes:
         say(f"note: {note}")
 
 
-def _cell(value: Any) -> str:
-    if value is None:
+def _cell(values: Sequence[Any], percent: bool) -> str:
+    """A value, a value with its spread, or a value with both ends of its interval."""
+
+    def one(value: Any) -> str:
+        if not isinstance(value, float):
+            return str(value)
+        return f"{100 * value:.1f}" if percent else f"{value:.4g}"
+
+    if values[0] is None:
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    match [one(value) for value in values if value is not None]:
+        case [value, spread]:
+            return f"{value} ± {spread}"
+        case [value, low, high]:
+            return f"{value} [{low}, {high}]"
+        case shown:
+            return shown[0]
 
 
 def show_points(title: str, rows: "list[Point]", console: "Console | None" = None) -> None:

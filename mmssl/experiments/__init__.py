@@ -14,6 +14,14 @@ from mmssl.search.space import SYSTEM
 from mmssl.search.store import Study
 
 
+class Column(NamedTuple):
+    """How a table is shown: one column of it, a value with its spread, or a value with both ends of its interval."""
+
+    heading: str
+    columns: tuple[str, ...]
+    percent: bool = False
+
+
 @dataclass
 class Result:
     """What an experiment gives."""
@@ -22,8 +30,8 @@ class Result:
     """What was measured, on what, by which protocol."""
     tables: dict[str, pa.Table]
     """By name; the first is the one to show."""
-    shown: dict[str, str]
-    """Columns of the first table to show, and the headings to show them under."""
+    shown: tuple[Column, ...]
+    """Of the first table."""
     notes: list[str] = field(default_factory=list[str])
     figures: list[Path] = field(default_factory=list[Path])
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mmssl.data.recordings import Recordings
 from mmssl.evaluation import interval
-from mmssl.experiments import Result, names, protocol
+from mmssl.experiments import Column, Result, names, protocol
 from mmssl.experiments.published import PUBLISHED
 from mmssl.recipe import SYSTEMS, Modality
 from mmssl.search.plan import Plan
@@ -31,10 +31,13 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     """
     side, rows = plan.space.side, _complete(study)
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    by_system: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_point[row["point_id"]].append(row)
-        by_system[row["system"]].append(row)
+    by_untrained = {
+        name: [row for row in rows if row["system"] == name]
+        for name, system in SYSTEMS.items()
+        if system.method == "untrained"
+    }
     dataset = "mmact" if plan.dataset.name.startswith("mmact") else plan.dataset.name
     published = PUBLISHED.get((dataset, next(iter(plan.bases.values())).data.protocol), {})
     # A class is hit by chance once in as many as there are.
@@ -45,7 +48,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     notes: list[str] = []
     for point_id, system in system_of.items():
         method, modalities = SYSTEMS[system]
-        untrained = by_system["untrained" if len(modalities) > 1 else f"untrained_{modalities[0]}"]
+        untrained = next(rows for name, rows in by_untrained.items() if SYSTEMS[name].modalities == modalities)
         alone: list[tuple[Modality, ...]] = [(one,) for one in modalities] if len(modalities) > 1 else []
         for reading in (modalities, *alone):
             prefix = ".".join([side, *(reading if reading != modalities else ())])
@@ -84,19 +87,16 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     return Result(
         caption,
         {"table2": pa.Table.from_pylist(table)},
-        {
-            "system": "system",
-            "read_from": "read from",
-            "accuracy.mean": "accuracy",
-            "accuracy.std": "±",
-            "f1.mean": "F1",
-            "n": "n",
-            "gain": "gain",
-            "gain.low": "from",
-            "gain.high": "to",
-            "published": "published",
-            "published.source": "by",
-        },
+        (
+            Column("system", ("system",)),
+            Column("read from", ("read_from",)),
+            Column("accuracy", ("accuracy.mean", "accuracy.std"), percent=True),
+            Column("F1", ("f1.mean",), percent=True),
+            Column("n", ("n",)),
+            Column("over untrained", ("gain", "gain.low", "gain.high"), percent=True),
+            Column("published", ("published",), percent=True),
+            Column("by", ("published.source",)),
+        ),
         notes,
     )
 
@@ -166,18 +166,14 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     return Result(
         f"Few labels: {protocol(plan)}; {metric}, mean and 95 % interval over draws of labels.",
         {"few_labels": pa.Table.from_pylist(table)},
-        {
-            "system": "system",
-            "labels": "share",
-            "recordings.labelled": "labels",
-            "mean": metric,
-            "low": "from",
-            "high": "to",
-            "draws": "draws",
-            "over_supervised": "over supervised",
-            "over_supervised.low": "from ",
-            "over_supervised.high": "to ",
-        },
+        (
+            Column("system", ("system",)),
+            Column("share of labels", ("labels",), percent=True),
+            Column("labels", ("recordings.labelled",)),
+            Column(metric, ("mean", "low", "high"), percent=True),
+            Column("draws", ("draws",)),
+            Column("over supervised", ("over_supervised", "over_supervised.low", "over_supervised.high"), percent=True),
+        ),
         notes,
         figures,
     )
@@ -236,17 +232,14 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     return Result(
         f"Hidden classes: {protocol(plan)}. Pre-training never sees the hidden classes, fine-tuning sees all.",
         {"hidden_classes": pa.Table.from_pylist(table)},
-        {
-            "system": "system",
-            "hidden": "hidden in pre-training",
-            "classes": "scored on",
-            "accuracy.mean": "accuracy",
-            "accuracy.std": "±",
-            "pretrained_on_all": "pre-trained on all",
-            "change": "change",
-            "change.low": "from",
-            "change.high": "to",
-        },
+        (
+            Column("system", ("system",)),
+            Column("hidden in pre-training", ("hidden",)),
+            Column("scored on", ("classes",)),
+            Column("accuracy", ("accuracy.mean", "accuracy.std"), percent=True),
+            Column("pre-trained on all", ("pretrained_on_all",), percent=True),
+            Column("change", ("change", "change.low", "change.high"), percent=True),
+        ),
     )
 
 

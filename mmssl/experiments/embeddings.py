@@ -16,7 +16,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import confusion, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
-from mmssl.experiments import Result, names, protocol
+from mmssl.experiments import Column, Result, names, protocol
 from mmssl.export import load_encoders
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import LABEL_FREE, points
@@ -70,16 +70,15 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
                 "n": len(found),
             }
         )
-    recalls = {name: name for name in (table[0] if table else {}) if name.startswith("recall")}
+    recalls = [name for name in (table[0] if table else {}) if name.startswith("recall")]
     return Result(
         f"Retrieval: {protocol(plan)}. Gallery: the scored recordings of a fold.",
         {"retrieval": pa.Table.from_pylist(table)},
-        {
-            **{name: name for name in ("system", "space", "query", "gallery", "relevant")},
-            **recalls,
-            "map": "map",
-            "map.std": "±",
-        },
+        (
+            *(Column(name, (name,)) for name in ("system", "space", "query", "gallery", "relevant")),
+            *(Column(name, (name,), percent=True) for name in recalls),
+            Column("mAP", ("map", "map.std"), percent=True),
+        ),
     )
 
 
@@ -96,7 +95,12 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
     result = Result(
         f"Features: {protocol(plan)}. t-SNE of one trial a system, confusion over all.",
         {},
-        {"system": "system", "worst": "class missed most", "share": "found", "taken_for": "taken for most"},
+        (
+            Column("system", ("system",)),
+            Column("class missed most", ("worst",)),
+            Column("found", ("share",), percent=True),
+            Column("taken most for", ("taken_for",)),
+        ),
     )
     for trial, rows, encoded, _ in _scored(study, plan, recordings, {trial.trial_id for trial in nearest.values()}):
         system = called[trial.point_id]
@@ -119,7 +123,7 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
 
             path = study.figure(f"tsne-{_file_name(system)}.{suffix}")
             title = f"{system}: t-SNE of {plan.dataset.name}, {trial.fold}"
-            scatter_figure(path, xy, [recordings.rows[i].label for i in rows], classes, title)
+            scatter_figure(path, xy, recordings.labels[rows], classes, title)
             result.figures.append(path)
     cells: list[dict[str, Any]] = []
     worst: list[dict[str, Any]] = []
@@ -164,10 +168,12 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
     result = Result(
         f"Measures without labels against {metric}: {protocol(plan)}.",
         {},
-        {
-            **{"system": "system", "measure": "measure", "spearman": "Spearman", "p": "p", "n": "points"},
-            **{"picked": "picks a point with", "lost": "below the best by"},
-        },
+        (
+            *(Column(name, (name,)) for name in ("system", "measure", "spearman", "p")),
+            Column("points", ("n",)),
+            Column("picks a point with", ("picked",), percent=True),
+            Column("below the best by", ("lost",), percent=True),
+        ),
     )
     for system in plan.bases:
         own = {trial.point_id for trial in plan.trials if plan.system(trial) == system}

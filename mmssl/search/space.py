@@ -183,7 +183,7 @@ def load(name_or_path: str) -> Space:
     document, mistakes = _read(path)
     entries = [name for name in Space.model_fields if name != "name"]
     for name in [name for name in document if name not in entries]:
-        why = "a space is named by its file" if name == "name" else nearest(str(name), entries)
+        why = "a space is named by its file" if name == "name" else nearest(str(name), entries, most=len(entries))
         mistakes.append(f"{name}: no such entry; {why}")
         del document[name]
     # What is sound beside a faulty part is checked all the same, so that one message names every mistake.
