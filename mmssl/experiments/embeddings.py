@@ -198,7 +198,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
                     "lost": float(y.max() - y[chosen]),
                 }
             )
-            for suffix in pictures:
+            for suffix in pictures if len(pairs) > 2 else ():
                 from mmssl.figures import scatter_measure_figure
 
                 path = study.figure(f"health-{system}-{measure}.{suffix}")
