@@ -136,7 +136,7 @@ def _protocol(recordings: Recordings, data: Data) -> Protocol:
     if protocol.by == "view" and "imu" in data.modalities:
         raise UserError(
             f"data.protocol: {data.protocol} of {name} would test on IMU signals that it has trained on: "
-            "the signals are the same for every camera; use data.modalities=[skeleton]"
+            "the signals are the same for every camera; take skeletons alone, as system vicreg_skeleton does"
         )
     return protocol
 

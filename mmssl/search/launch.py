@@ -128,6 +128,7 @@ def _tune(
         splits=splits,
         side=plan.space.side,
         shared=plan.shared_pretrainings(),
+        keep_models=plan.space.keep_models,
         threads=max(1, int(cpus)),
         device="cuda" if gpus else "cpu",
     )

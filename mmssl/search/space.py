@@ -101,6 +101,9 @@ class Space(BaseModel):
     metric: Literal["val.accuracy", "val.f1"] = "val.accuracy"
     """What the best point is best in; higher is better."""
 
+    keep_models: bool = True
+    """Whether each trial's encoders and heads, some tens of MB, are kept for `best --export` and experiments on them."""
+
     @model_validator(mode="after")
     def _something_searched(self) -> "Space":
         if not self.grid and "systems" not in self.model_fields_set:
@@ -187,7 +190,7 @@ def load(name_or_path: str) -> Space:
         mistakes.append(f"{name}: no such entry; {why}")
         del document[name]
     # What is sound beside a faulty part is checked all the same, so that one message names every mistake.
-    systems = [name for name in _listed(document.get("systems", "vicreg")) if name in SYSTEMS]
+    systems = [name for name in _listed(document.get("systems", "vicreg")) if isinstance(name, str) and name in SYSTEMS]
     checked = _check(
         {name: preset("", name) for name in systems or ("vicreg",)},
         _mapping(document.get("fixed")),

@@ -26,6 +26,7 @@ def trial(
     splits: dict[tuple[str, ...], Split],
     side: Literal["val", "test"],
     shared: frozenset[str],
+    keep_models: bool,
     threads: int,
     device: str,
 ) -> None:
@@ -37,6 +38,7 @@ def trial(
         splits: by held-out subjects.
         side: the side that is scored.
         shared: ids of the pre-trainings that other trials need too.
+        keep_models: whether the trained model is kept in the study at all.
     """
     torch.set_num_threads(threads)
     recipe = Recipe.model_validate_json(config["recipe"])
@@ -73,7 +75,7 @@ def trial(
             once=folder.once,
             shared=pretraining in shared,
         )
-        if outcome.model is not None:
+        if outcome.model is not None and keep_models:
             folder.put_model(config["trial_id"], outcome.model.files(metrics=outcome.metrics))
         facts |= {**outcome.metrics, **{f"seconds.{phase}": seconds for phase, seconds in outcome.seconds.items()}}
         end |= {"status": outcome.status, "cause": outcome.cause, "predictions": _plain(outcome)}

@@ -546,7 +546,9 @@ def test_signals_are_not_tested_across_views(tmp_path: Path) -> None:
     for modalities in (("imu",), ("imu", "skeleton")):
         data = Data(protocol="cross_view", modalities=modalities)
         for function in (sides, split, leave_one_subject_out):
-            with pytest.raises(UserError, match=r"the same for every camera; use data\.modalities=\[skeleton\]"):
+            with pytest.raises(
+                UserError, match="the same for every camera; take skeletons alone, as system vicreg_skeleton"
+            ):
                 function(recordings, data)
     with pytest.raises(UserError, match="mmact_35 has no 'cross_view'; did you mean"):
         sides(read(tmp_path)[0], Data(protocol="cross_view", modalities=("skeleton",)))
@@ -588,15 +590,15 @@ def trainable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("word", "knobs", "validated"),
+    ("word", "system", "knobs", "validated"),
     [
-        ("mmact", {"data.train_subjects": [1, 2, 3]}, 3 * 4),
-        ("mmact:classes=37", {"data.protocol": "cross_scene"}, 3 * 2),
-        ("mmact:camera=all,classes=36", {"data.protocol": "cross_view", "data.modalities": ["skeleton"]}, 3 * 4 * 3),
+        ("mmact", "vicreg", {"data.train_subjects": [1, 2, 3]}, 3 * 4),
+        ("mmact:classes=37", "cmc", {"data.protocol": "cross_scene"}, 3 * 2),
+        ("mmact:camera=all,classes=36", "simclr_skeleton", {"data.protocol": "cross_view"}, 3 * 4 * 3),
     ],
 )
 def test_a_recipe_is_trained_on_a_small_folder(
-    trainable: Path, word: str, knobs: dict[str, Any], validated: int
+    trainable: Path, word: str, system: str, knobs: dict[str, Any], validated: int
 ) -> None:
     recordings, skipped = open_dataset(word, trainable)
     assert skipped == []
@@ -607,7 +609,7 @@ def test_a_recipe_is_trained_on_a_small_folder(
         **{"data.steps": 16, "pretrain.epochs": 1, "finetune.epochs": 1},
         **{"pretrain.batch_size": 16, "finetune.batch_size": 16, "data.validation_subjects": [3]},
     }
-    recipe = preset("mmact", tuple(knobs.get("data.modalities", ("imu", "skeleton")))).with_knobs(short | knobs)
+    recipe = preset("mmact", system).with_knobs(short | knobs)
     outcome = train(recipe, recordings)
     assert outcome.status == "COMPLETE", outcome.cause
     assert outcome.model is not None

@@ -17,7 +17,7 @@ from mmssl.data.recordings import FORMAT, Description, Protocol, Recordings, Row
 from mmssl.data.sources import survey
 from mmssl.errors import UserError
 from mmssl.model import prepare
-from mmssl.recipe import Recipe, preset
+from mmssl.recipe import MODALITIES, preset
 from mmssl.training import train
 
 
@@ -287,18 +287,17 @@ def test_recipes_for_a_modality_that_is_not_there_are_refused() -> None:
         Recordings(describe(), whole.rows, imu=whole.imu),
         Recordings(describe(), whole.rows, whole.skeleton),
     )
-    both, imu_alone = Recipe(), Recipe().with_knobs({"data.modalities": ["imu"]})
-    np.testing.assert_array_equal(prepare(signals, imu_alone)["imu"], prepare(whole, both)["imu"])
-    with pytest.raises(UserError, match=r"small: the recordings have no skeleton, .*data\.modalities=\[imu\]"):
-        prepare(signals, both)
-    for recipe in (both, imu_alone):
-        with pytest.raises(UserError, match=r"small: the recordings have no imu, .*data\.modalities=\[skeleton\]"):
-            prepare(skeletons, recipe)
+    np.testing.assert_array_equal(prepare(signals, 16, ["imu"])["imu"], prepare(whole, 16, MODALITIES)["imu"])
+    with pytest.raises(UserError, match=r"small: the recordings have no skeleton: .* imu alone"):
+        prepare(signals, 16, MODALITIES)
+    for modalities in (MODALITIES, ("imu",)):
+        with pytest.raises(UserError, match=r"small: the recordings have no imu: .* skeleton alone"):
+            prepare(skeletons, 16, modalities)
 
 
 def test_signals_alone_train_as_they_do_beside_skeletons(tiny: Recordings) -> None:
     signals = Recordings(tiny.description, tiny.rows, imu=tiny.imu)
-    recipe = preset("synthetic", ("imu",)).with_knobs(
+    recipe = preset("synthetic", "vicreg_imu").with_knobs(
         {"pretrain.epochs": 1, "finetune.epochs": 1, "data.validation_subjects": ["ben"]}
     )
     alone, beside = train(recipe, signals), train(recipe, tiny)
