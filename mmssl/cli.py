@@ -859,10 +859,15 @@ def _recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
     return recordings
 
 
-def _modalities(words: str) -> "tuple[Modality, ...]":
-    from mmssl.recipe import Recipe
+def _modalities(words: str) -> "list[Modality]":
+    from mmssl.errors import nearest
+    from mmssl.recipe import MODALITIES
 
-    return Recipe().with_knobs({"data.modalities": [word.strip() for word in words.split(",")]}).data.modalities
+    named = [word.strip() for word in words.split(",")]
+    for word in named:
+        if word not in MODALITIES:
+            raise UserError(f"--modalities {word}: {nearest(word, list(MODALITIES))}")
+    return [modality for modality in MODALITIES if modality in named]
 
 
 def _settings(settings: list[str] | None, taken: Mapping[str, str]) -> dict[str, Any]:

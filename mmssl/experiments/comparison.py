@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from mmssl.data.recordings import Recordings
+from mmssl.errors import UserError
 from mmssl.evaluation import interval
 from mmssl.experiments import Column, Result, names, protocol
 from mmssl.experiments.published import PUBLISHED
 from mmssl.recipe import SYSTEMS, Modality
-from mmssl.search.plan import Plan
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.space import SYSTEM
 from mmssl.search.store import Study
 
 Key = tuple[int, str]
@@ -27,28 +29,32 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
 
     A pair of encoders has three rows: from both modalities, and from each alone by a head of its own. The mean is over
     seeds and folds; the standard deviation is that of the seeds' means over the folds. The gain is the mean difference
-    from untrained encoders of the same modalities at the same seeds and folds, with its 95 % interval (Student's t).
+    from untrained encoders of the same modalities at the same other knobs, seeds and folds, with its 95 % interval
+    (Student's t).
     """
     side, rows = plan.space.side, _complete(study)
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_point[row["point_id"]].append(row)
-    by_untrained = {
-        name: [row for row in rows if row["system"] == name]
-        for name, system in SYSTEMS.items()
-        if system.method == "untrained"
-    }
+    untrained_points = [trial for trial in plan.trials if SYSTEMS[plan.system(trial)].method == "untrained"]
     dataset = "mmact" if plan.dataset.name.startswith("mmact") else plan.dataset.name
     published = PUBLISHED.get((dataset, next(iter(plan.bases.values())).data.protocol), {})
     # A class is hit by chance once in as many as there are.
     chance = 1 / len(recordings.description.classes)
     planned = Counter(trial.point_id for trial in plan.trials)
-    called, system_of = names(plan), {trial.point_id: plan.system(trial) for trial in plan.trials}
+    called, trial_of = names(plan), {trial.point_id: trial for trial in plan.trials}
     table: list[dict[str, Any]] = []
     notes: list[str] = []
-    for point_id, system in system_of.items():
+    for point_id, trial in trial_of.items():
+        system = plan.system(trial)
         method, modalities = SYSTEMS[system]
-        untrained = next(rows for name, rows in by_untrained.items() if SYSTEMS[name].modalities == modalities)
+        baselines = {
+            other.point_id
+            for other in untrained_points
+            if SYSTEMS[plan.system(other)].modalities == modalities
+            and _apart_from_system(other) == _apart_from_system(trial)
+        }
+        untrained = [row for name in baselines for row in by_point[name]]
         alone: list[tuple[Modality, ...]] = [(one,) for one in modalities] if len(modalities) > 1 else []
         for reading in (modalities, *alone):
             prefix = ".".join([side, *(reading if reading != modalities else ())])
@@ -105,30 +111,32 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     """Scores by the share of the labels that fine-tuning uses (Figure 5).
 
     Each draw of labels gives one value, the mean over seeds and folds; mean and 95 % interval (Student's t) are over
-    the draws, and so is the difference from supervised learning with the same labels.
+    the draws, and so is the difference from supervised learning with the same labels at the same seeds and folds.
     """
+    _searches_only(plan, "finetune.labels", "finetune.label_draw")
     metric = plan.space.scored
-    gathered: dict[tuple[str, float], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    gathered: dict[tuple[str, float], dict[int, Scores]] = defaultdict(lambda: defaultdict(dict))
     counts: dict[tuple[str, float], list[int]] = defaultdict(list)
     for row in _complete(study):
         at = (row["system"], row["param.finetune.labels"])
-        gathered[at][row["param.finetune.label_draw"]].append(row[metric])
+        gathered[at][row["param.finetune.label_draw"]][row["seed"], row["fold"]] = row[metric]
         counts[at].append(row["recordings.labelled"])
     table: list[dict[str, Any]] = []
     for (system, share), draws in sorted(
         gathered.items(), key=lambda item: (list(plan.bases).index(item[0][0]), item[0][1])
     ):
-        values = {draw: statistics.fmean(scores) for draw, scores in draws.items()}
-        low, high = interval(list(values.values()))
-        beside = {draw: statistics.fmean(scores) for draw, scores in gathered.get(("supervised", share), {}).items()}
-        ahead = [value - beside[draw] for draw, value in values.items() if draw in beside and system != "supervised"]
+        values = [statistics.fmean(scores.values()) for scores in draws.values()]
+        low, high = interval(values)
+        beside = gathered.get(("supervised", share), {}) if system != "supervised" else {}
+        paired = [_differences(scores, beside.get(draw, {})) for draw, scores in draws.items()]
+        ahead = [statistics.fmean(differences) for differences in paired if differences]
         ahead_low, ahead_high = interval(ahead)
         table.append(
             {
                 "system": system,
                 "labels": share,
                 "recordings.labelled": statistics.fmean(counts[system, share]),
-                "mean": statistics.fmean(values.values()),
+                "mean": statistics.fmean(values),
                 "low": _known(low),
                 "high": _known(high),
                 "draws": len(values),
@@ -185,6 +193,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     Beside it stands the accuracy on the same classes of the same system pre-trained on all; the difference is paired by
     seed and fold, with its 95 % interval.
     """
+    _searches_only(plan, "pretrain.hidden_classes")
     rows = {row["trial_id"]: row for row in _complete(study)}
     hits: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for prediction in study.table(study.predictions_path).to_pylist():
@@ -241,6 +250,19 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
             Column("change", ("change", "change.low", "change.high"), percent=True),
         ),
     )
+
+
+def _searches_only(plan: Plan, *knobs: str) -> None:
+    """Raises UserError: points of a system differ in more than these, and would be taken for one."""
+    others = [knob for knob in plan.space.grid if knob not in knobs]
+    if others:
+        raise UserError(
+            f"study {plan.name} also searches {', '.join(others)}: this experiment compares {', '.join(knobs)}"
+        )
+
+
+def _apart_from_system(trial: PlannedTrial) -> dict[str, Any]:
+    return {knob: value for knob, value in trial.point.items() if knob != SYSTEM}
 
 
 def _complete(study: Study) -> list[dict[str, Any]]:

@@ -132,7 +132,9 @@ def choose(all_points: Sequence[Point]) -> Choice:
         caveats.append("one seed: the spread is over folds alone; more seeds would show how much is chance")
     left_out = len(all_points) - len(complete)
     if left_out:
-        caveats.append(f"{left_out} of {len(all_points)} points are not complete and were not considered")
+        caveats.append(
+            f"{left_out} of {len(all_points)} points are not complete, or lack this measure, and were not considered"
+        )
     return Choice(best, [point for point in complete[1:] if _tied(best, point)], caveats)
 
 

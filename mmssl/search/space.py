@@ -102,7 +102,7 @@ class Space(BaseModel):
     """What the best point is best in; higher is better."""
 
     keep_models: bool = True
-    """Whether each trial's encoders and heads, some tens of MB, are kept for `best --export` and experiments on them."""
+    """Whether each trial's encoders and heads, some tens of MB, are kept to be exported and looked into."""
 
     @model_validator(mode="after")
     def _something_searched(self) -> "Space":
