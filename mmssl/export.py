@@ -20,7 +20,8 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.results import Point
+from mmssl.search.results import LABEL_FREE, Point
+from mmssl.search.space import SYSTEM
 from mmssl.search.store import SCORES, Study
 from mmssl.training import OnEpoch, Prepared, score, train
 
@@ -97,8 +98,9 @@ def export(
             f"retrained on all training subjects ({', '.join(plan.dataset.train_subjects)}), seed {plan.space.seeds[0]}"
         )
     else:
+        trained_on = f"without subject {trial.fold}" if trial.held_out else "on all training subjects"
         checkpoint = (
-            f"trial {trial.trial_id}: seed {trial.seed}, trained without subject {trial.fold}; "
+            f"trial {trial.trial_id}: seed {trial.seed}, trained {trained_on}; "
             f"of the point's {point.planned} trials the one nearest its mean"
         )
     say(f"taking {checkpoint}")
@@ -129,7 +131,7 @@ def export(
         for name, content in trained.files(**facts).items():
             (beside / name).write_bytes(content)
         (beside / CARD).write_text(_card(plan, point, metric, trained, checkpoint, metrics, tested), encoding="utf-8")
-        shown = plan.dataset.train_subjects if refit else trial.held_out
+        shown = (not refit and trial.held_out) or plan.dataset.train_subjects
         some = recordings.where(lambda row: row.subject in shown)
         checked = _check_in_new_process(beside, trained, some, Path(scratch))
         if folder.exists():
@@ -242,21 +244,33 @@ def _card(
     dataset, description = plan.dataset, model.description
     searched = ", ".join(f"`{knob}` = {value}" for knob, value in point.values.items())
     spread = f" ± {point.std:.4f}" if point.std is not None else ""
+    recipe = model.recipe
+    start = f"Pre-trained without labels by {recipe.objective.name}" if recipe.pretrain.epochs else "Not pre-trained"
+    then = (
+        "then frozen; heads were fine-tuned on labels"
+        if recipe.finetune.encoders == "frozen"
+        else "then trained together with a head on labels"
+    )
+    measured = "without labels, on training recordings" if metric in LABEL_FREE else "on held-out training subjects"
+    known = tested["metrics"] if tested else {}
     lines = [
         f"# {' + '.join(model.recipe.data.modalities)} encoders from study {plan.name}",
         "",
-        f"Pre-trained without labels by {model.recipe.objective.name} ({searched}), then frozen; "
-        "a head was fine-tuned on labels.",
+        f"{start}{f' ({searched})' if searched else ''}, {then}.",
         "",
         "| | |",
         "|---|---|",
+        f"| system | {point.values.get(SYSTEM) or plan.space.systems[0]} |",
         f"| checkpoint | {checkpoint} |",
         f"| data | {dataset.name}, {dataset.recordings} recordings, fingerprint `{dataset.fingerprint[:16]}` |",
         f"| training subjects | {', '.join(dataset.train_subjects)} |",
-        f"| {metric} of the point | {point.mean:.4f}{spread} (n = {len(point.scores)} seeds x folds, "
-        "on held-out training subjects) |",
+        f"| {metric} of the point | {point.mean:.4f}{spread} (n = {len(point.scores)} seeds x folds, {measured}) |",
     ]
-    lines += [f"| {name} of this checkpoint | {metrics[name]:.4f} |" for name in (*SCORES, metric) if name in metrics]
+    lines += [
+        f"| {name} of this checkpoint | {metrics[name]:.4f} |"
+        for name in dict.fromkeys((*SCORES, metric))
+        if name in metrics and name not in known
+    ]
     if tested:
         scores = ", ".join(f"{name} {value:.4f}" for name, value in tested["metrics"].items())
         lines.append(
@@ -270,7 +284,8 @@ def _card(
         [
             *lines,
             "",
-            "The point was chosen by validation alone. The recipe, the IMU statistics and the class names are in "
+            f"The point was chosen by {'validation' if metric.startswith('val.') else metric} alone. "
+            "The recipe, the IMU statistics and the class names are in "
             f"`{FACTS}`; the weights in `{WEIGHTS}`.",
             "",
             "```python",

@@ -59,8 +59,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         for reading in (modalities, *alone):
             prefix = ".".join([side, *(reading if reading != modalities else ())])
             accuracy = _scores(by_point[point_id], f"{prefix}.accuracy")
-            gain = _differences(accuracy, _scores(untrained, f"{prefix}.accuracy")) if method != "untrained" else []
-            low, high = interval(gain)
+            gain = _differences(accuracy, _scores(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
             row = {
                 "system": called[point_id],
                 "method": method,
@@ -70,9 +69,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                 **_summary("f1", _scores(by_point[point_id], f"{prefix}.f1")),
                 "n": len(accuracy),
                 "planned": planned[point_id],
-                "gain": statistics.fmean(gain) if gain else None,
-                "gain.low": _known(low),
-                "gain.high": _known(high),
+                **_change("gain", gain),
                 "chance": chance,
                 **_stated(published.get(system) if reading == modalities else None),
                 "note": "",
@@ -191,7 +188,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     """Accuracy where pre-training did not see some classes, on these and on the others (Tables 3 and 4).
 
     Beside it stands the accuracy on the same classes of the same system pre-trained on all; the difference is paired by
-    seed and fold, with its 95 % interval.
+    seed and fold, with its interval over folds (`_change`).
     """
     _searches_only(plan, "pretrain.hidden_classes")
     rows = {row["trial_id"]: row for row in _complete(study)}
@@ -223,8 +220,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                 if not classes or (not hidden and name != "all"):
                     continue
                 ours, beside = accuracy(trial_ids, classes), accuracy(groups.get((), {}), classes)
-                change = _differences(ours, beside) if hidden else []
-                low, high = interval(change)
+                change = _differences(ours, beside) if hidden else {}
                 table.append(
                     {
                         "system": system,
@@ -233,9 +229,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                         **_summary("accuracy", ours),
                         "n": len(ours),
                         "pretrained_on_all": statistics.fmean(beside.values()) if beside else None,
-                        "change": statistics.fmean(change) if change else None,
-                        "change.low": _known(low),
-                        "change.high": _known(high),
+                        **_change("change", change),
                     }
                 )
     return Result(
@@ -291,8 +285,23 @@ def _summary(name: str, scores: Scores) -> dict[str, float | None]:
     }
 
 
-def _differences(ours: Scores, theirs: Scores) -> list[float]:
-    return [score - theirs[key] for key, score in ours.items() if key in theirs]
+def _differences(ours: Scores, theirs: Scores) -> Scores:
+    return {key: score - theirs[key] for key, score in ours.items() if key in theirs}
+
+
+def _change(name: str, differences: Scores) -> dict[str, float | None]:
+    """Mean of paired differences with its 95 % interval (Student's t).
+
+    The interval is over folds, each the mean over its seeds: seeds that share the same held-out people are not as many
+    independent answers. With one fold it is over seeds.
+    """
+    by = 1 if len({fold for _, fold in differences}) > 1 else 0
+    groups: dict[Any, list[float]] = defaultdict(list)
+    for key, difference in differences.items():
+        groups[key[by]].append(difference)
+    low, high = interval([statistics.fmean(group) for group in groups.values()])
+    mean = statistics.fmean(differences.values()) if differences else None
+    return {name: mean, f"{name}.low": _known(low), f"{name}.high": _known(high)}
 
 
 def _remarks(row: Mapping[str, Any]) -> list[str]:
