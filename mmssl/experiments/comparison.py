@@ -126,7 +126,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         low, high = interval(values)
         beside = gathered.get(("supervised", share), {}) if system != "supervised" else {}
         paired = [_differences(scores, beside.get(draw, {})) for draw, scores in draws.items()]
-        ahead = [statistics.fmean(differences) for differences in paired if differences]
+        ahead = [statistics.fmean(differences.values()) for differences in paired if differences]
         ahead_low, ahead_high = interval(ahead)
         table.append(
             {
