@@ -373,7 +373,7 @@ def reproduce(
     """
     from mmssl import experiments
     from mmssl.search import space as spaces
-    from mmssl.search.store import Study, find
+    from mmssl.search.store import Study, find, plain_name
 
     chosen = experiments.find(experiment)
     pictures = _pictures(figures)
@@ -393,6 +393,11 @@ def reproduce(
             raise UserError(f"--study {study}: was planned already; leave out {', '.join(given)}, or leave out --study")
         found = find(storage, study)
         plan = found.plan()
+        if chosen.chooses and plan.space.side == "test":
+            raise UserError(
+                f"--study {study}: scored the test subjects, by which points may not be compared; "
+                "name one that holds training subjects out"
+            )
         recordings = _recordings_of(plan, data)
     else:
         recordings, skipped = _open(dataset, data, skip_bad, quiet=as_json)
@@ -401,10 +406,10 @@ def reproduce(
             changes["seeds"] = [spaces.parse_value(word.strip()) for word in seeds.split(",")]
         if chosen.name == "hidden_classes":
             changes["grid"] = {"pretrain.hidden_classes": [[], *_hidden(hide, recordings.description.classes)]}
-        space = spaces.load(chosen.space)
-        changes["folds"] = _folds(folds, chosen.chooses, space, _name_of(dataset), recordings)
-        space = _space(space, settings, systems, **changes)
-        plan = _plan(name or f"{chosen.space}-{_name_of(dataset)}", space, recordings, dataset, data, skipped)
+        space = _space(spaces.load(chosen.space), settings, systems, **changes)
+        space = spaces.changed(space, folds=_folds(folds, chosen.chooses, space, _name_of(dataset), recordings))
+        name = name or plain_name(f"{chosen.space}-{_name_of(dataset)}")
+        plan = _plan(name, space, recordings, dataset, data, skipped)
         found = Study(storage, plan.name)
         if found.plan_path.is_file():
             theirs = found.plan()
@@ -787,7 +792,9 @@ def _plan(
                 "choose another with --system"
             )
     for point in points:
-        class_indices(recordings.description, at_point(bases, point).pretrain.hidden_classes)
+        hidden = class_indices(recordings.description, at_point(bases, point).pretrain.hidden_classes)
+        if len(set(hidden)) == len(recordings.description.classes):
+            raise UserError("pretrain.hidden_classes: hides every class, so pre-training would see nothing; leave one")
     train, test = sides(recordings, first.data)
     if space.folds == "leave_one_subject_out":
         folds = leave_one_subject_out(recordings, first.data)

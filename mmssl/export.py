@@ -20,7 +20,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.results import LABEL_FREE, Point
+from mmssl.search.results import Point
 from mmssl.search.space import SYSTEM
 from mmssl.search.store import SCORES, Study
 from mmssl.training import OnEpoch, Prepared, score, train
@@ -251,7 +251,8 @@ def _card(
         if recipe.finetune.encoders == "frozen"
         else "then trained together with a head on labels"
     )
-    measured = "without labels, on training recordings" if metric in LABEL_FREE else "on held-out training subjects"
+    sides = {"val": "on held-out training subjects", "test": "on the test subjects"}
+    measured = sides.get(metric.partition(".")[0], "without labels, on training recordings")
     known = tested["metrics"] if tested else {}
     lines = [
         f"# {' + '.join(model.recipe.data.modalities)} encoders from study {plan.name}",

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +14,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import typer
+from safetensors.numpy import load_file
 from typer.main import get_command
 
-from mmssl import Recordings, Row, cli
+from mmssl import Recordings, Row, cli, terminal
 from mmssl.data import utd_mhad
-from mmssl.recipe import Recipe
+from mmssl.export import load_encoders
+from mmssl.recipe import SYSTEMS, Recipe, preset
 from mmssl.search.plan import Dataset, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study, Tables
@@ -57,7 +60,8 @@ def study(tmp_path: Path, tiny: Recordings) -> Study:
         source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=36,
         train_subjects=("anna", "ben"), test_subjects=(),
     )  # fmt: skip
-    plan = make_plan("one", space, Recipe(), data, [("anna",), ("ben",)], space.points(Recipe()))
+    bases = {"vicreg": Recipe()}
+    plan = make_plan("one", space, bases, data, [("anna",), ("ben",)], space.points(bases))
     made = Study(tmp_path, "one")
     made.create(plan)
     tables = Tables(made, plan)
@@ -73,12 +77,49 @@ def study(tmp_path: Path, tiny: Recordings) -> Study:
     return made
 
 
+FACTS = [
+    {"accuracy": 0.5, "f1": 0.5, "imu.accuracy": 0.25, "imu.f1": 0.25},
+    {"accuracy": 0.75, "f1": 0.5, "imu.accuracy": 0.5, "imu.f1": 0.5},
+]
+RANKS = {"untrained": [(10.0, 4.0), (6.0, 2.0)], "vicreg": [(3.0, 5.0), (4.0, 8.0)], "cmc": [(2.0, 2.0), (2.0, 4.0)]}
+
+
+@pytest.fixture
+def compared(tmp_path: Path, tiny: Recordings) -> Callable[..., Study]:
+    """Makes a finished study of some systems on two folds, or on the test subjects with two seeds."""
+
+    def make(name: str, systems: list[str], folds: str | tuple[tuple[str, ...], ...]) -> Study:
+        seeds = [1, 2] if folds == "test" else [1]
+        space = Space(name="s", systems=systems, seeds=seeds, folds=folds)
+        data = Dataset(
+            source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=36,
+            train_subjects=("anna", "ben"), test_subjects=("dora",),
+        )  # fmt: skip
+        bases = space.bases("tiny")
+        held_out = [()] if folds == "test" else list(folds)
+        plan = make_plan(name, space, bases, data, held_out, space.points(bases))
+        study = Study(tmp_path, name)
+        study.create(plan)
+        tables = Tables(study, plan)
+        for i, trial in enumerate(plan.trials):
+            facts = {f"{space.side}.{measure}": value for measure, value in FACTS[i % 2].items()}
+            imu, skeleton = RANKS[plan.system(trial)][i % 2]
+            facts |= {"embedding.imu.effective_rank": imu, "embedding.skeleton.effective_rank": skeleton}
+            record = Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
+            study.keep(record)
+            tables.put(record)
+        tables.write()
+        return study
+
+    return make
+
+
 @pytest.fixture
 def unrun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Launching stops where Ray would begin."""
     without_ray = SimpleNamespace(Resources=lambda *a: a, run=lambda *a, **k: {})
     monkeypatch.setitem(sys.modules, "mmssl.search.launch", without_ray)
-    monkeypatch.setattr(cli, "_terminal", lambda descriptor: cli._console(stderr=descriptor == 2))
+    monkeypatch.setattr(cli, "console_beside", lambda descriptor: terminal.console_on(stderr=descriptor == 2))
 
 
 @pytest.fixture
@@ -151,12 +192,21 @@ BAD = [
     (["launch", "--space", "vicreg_grid", "--set", "seed=3"], "seeds"),
     (["launch", "--space", "vicreg_grid", "--set", "data.validation_subjects=[1]"], "folds"),
     (["launch", "--space", "vicreg_grid", "--set", "data.train_subjects=[99]"], "99"),
-    (["launch", "--space", "vicreg_grid", "--set", "data.modalities=sound"], "data.modalities"),
+    (["launch", "--space", "vicreg_grid", "--set", "data.modalities=imu"], "system vicreg sets it"),
+    (["launch", "--space", "vicreg_grid", "--system", "vicrge"], "no system 'vicrge'; did you mean vicreg"),
+    (["launch", "--space", "vicreg_grid", "--system", "cmc", "--system", "cmc"], "systems: 'cmc' stands twice"),
+    (["launch", "--space", "vicreg_grid", "--system", "simclr"], "no system 'simclr'; did you mean simclr_imu"),
+    (["launch", "--space", "vicreg_grid", "--set", "pretrain.hidden_classes=[wvae]"], "has no class 'wvae'"),
     (["launch", "--space", "vicreg_grid", "--set", "pretrain.epochs=9223372036854775808"], "less than or equal to"),
     (["launch", "--space", "vicreg_grid", "--cpus-per-trial", "5000"], "--cpus-per-trial 5000: there are"),
     (["run", "--set", "data.protocol=cross_scene"], "cross_scene"),
-    (["run", "--set", "data.modalities=5"], "data.modalities: input should be a list (given: 5)"),
-    (["run", "--set", "data.modalities="], "data.modalities: input should be a list (given: None)"),
+    (["run", "--set", "data.train_subjects=5"], "data.train_subjects: input should be a list (given: 5)"),
+    (["run", "--set", "data.train_subjects="], "data.train_subjects: input should be a list (given: None)"),
+    (["run", "--set", "data.modalities=[imu]"], "system vicreg sets it; choose another --system instead"),
+    (["run", "--set", "objective.name=simclr"], "system vicreg sets it; choose another --system instead"),
+    (["run", "--system", "untrained", "--set", "pretrain.epochs=3"], "system untrained sets it"),
+    (["run", "--system", "vicreg_both"], "no system 'vicreg_both'; did you mean vicreg"),
+    (["run", "--set", "pretrain.hidden_classes=[wvae]"], "has no class 'wvae'"),
     (["run", "--set", "5=5"], "5: no such knob; valid names: "),
     (["run", "--out", __file__], "no folder to write to"),
     (["run", "--out", f"{__file__}/inside"], "no folder to write to"),
@@ -204,8 +254,11 @@ def test_spaces_are_listed_and_checked(ask: Ask, tmp_path: Path, monkeypatch: py
     assert "vicreg_grid" in answer.out
     assert "did you mean objective.lambda" in " ".join(answer.out.split())
     (tmp_path / "search_spaces" / "mine.yaml").unlink()
-    listed = json.loads(ask("spaces", "--json").out)
-    assert {row["name"]: row["points"] for row in listed} == {"vicreg_grid": 25, "vicreg_diagonal": 7}
+    listed = {row["name"]: row["points"] for row in json.loads(ask("spaces", "--json").out)}
+    shipped = (Path(__file__).resolve().parents[1] / "search_spaces").glob("*.yaml")
+    said = {path.stem: int(re.findall(r"\b(\d+) points\b", path.read_text())[0]) for path in shipped}
+    assert listed == said
+    assert said.items() >= {"vicreg_grid": 25, "vicreg_diagonal": 7}.items()
 
 
 def test_run_trains_in_process_and_writes_encoders(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
@@ -220,6 +273,168 @@ def test_run_trains_in_process_and_writes_encoders(ask: Ask, tmp_path: Path, tin
     )
     assert scored["accuracy"] == pytest.approx(document["metrics"]["val.accuracy"])
     assert scored["f1"] == pytest.approx(document["metrics"]["val.f1"])
+
+
+def test_systems_are_listed(ask: Ask) -> None:
+    rows = json.loads(ask("systems", "--json").out)
+    assert [row["name"] for row in rows] == list(SYSTEMS)
+    assert {"name": "simclr_imu", "method": "simclr", "modalities": ["imu"]} in rows
+    assert {"name": "cmc_cmkm", "method": "cmc_cmkm", "modalities": ["imu", "skeleton"]} in rows
+    table = ask("systems")
+    assert table.code == 0
+    for name in SYSTEMS:
+        assert any(line.split()[:1] == [name] for line in table.out.splitlines()), name
+    assert "imu + skeleton" in table.out
+
+
+QUICK = {
+    "data.steps": 16, "encoder.imu.layers": 1, "encoder.imu.feedforward": 16, "encoder.projector.width": 8,
+    "finetune.epochs": 2,
+}  # fmt: skip
+
+
+def quick(**knobs: object) -> list[str]:
+    """Words that make a run short."""
+    values = QUICK | {knob.replace("__", "."): value for knob, value in knobs.items()}
+    return [f"--set={knob}={value}" for knob, value in values.items()]
+
+
+def test_run_trains_the_system_that_is_named(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    words = ["run", "--dataset", tmp_path / "tiny.parquet", "--system", "simclr_imu", *quick(pretrain__epochs=1)]
+    answer = ask(*words, "--out", tmp_path / "out", "--json")
+    assert answer.code == 0, answer.err
+    metrics = json.loads(answer.out)["metrics"]
+    assert {"val.accuracy", "train.positive", "train.imu.std", "embedding.imu.effective_rank"} <= set(metrics)
+    assert not [metric for metric in metrics if "skeleton" in metric or metric.startswith("val.imu")]
+    recipe = json.loads((tmp_path / "out" / "model.json").read_text())["recipe"]
+    expected = preset("tiny", "simclr_imu").with_knobs(QUICK | {"pretrain.epochs": 1})
+    assert Recipe.model_validate(recipe) == expected.with_knobs({"data.validation_subjects": ["chris"]})
+
+
+def test_run_of_an_untrained_system_has_no_pre_training_to_tell_of(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    answer = ask("run", "--dataset", tmp_path / "tiny.parquet", "--system", "untrained_skeleton", *quick(), "--json")
+    metrics = json.loads(answer.out)["metrics"]
+    assert "val.accuracy" in metrics
+    assert "train.loss" not in metrics
+
+
+def test_evaluate_scores_one_modality_by_its_own_head(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    words = ["--dataset", tmp_path / "tiny.parquet"]
+    assert ask("run", *words, *quick(pretrain__epochs=1), "--out", tmp_path / "pair").code == 0
+    model = load_encoders(tmp_path / "pair")
+    truth = [row.label for row in tiny.rows]
+    by_hand: dict[str, float] = {}
+    for given, modalities in (("imu", ["imu"]), ("skeleton", ["skeleton"]), ("skeleton, imu", ["imu", "skeleton"])):
+        saved = tmp_path / f"{given}.features"
+        answer = ask("evaluate", tmp_path / "pair", *words, "--modalities", given, "--features", saved, "--json")
+        document = json.loads(answer.out)
+        predicted = model.predict(tiny, modalities)
+        by_hand[given] = float(np.mean([guess == label for guess, label in zip(predicted, truth, strict=True)]))
+        assert document["accuracy"] == pytest.approx(by_hand[given])
+        assert document["modalities"] == modalities
+        assert document["recordings"] == 36
+        assert sorted(load_file(saved)) == modalities
+    assert json.loads(ask("evaluate", tmp_path / "pair", *words, "--json").out)["accuracy"] == by_hand["skeleton, imu"]
+    assert (
+        f"36 recordings by imu: accuracy {by_hand['imu']:.4f}"
+        in ask("evaluate", tmp_path / "pair", *words, "--modalities", "imu").out
+    )
+
+
+def test_evaluate_takes_recordings_that_lack_what_it_does_not_need(
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings
+) -> None:
+    Recordings(tiny.description, tiny.rows, imu=tiny.imu).save(tmp_path / "imu.parquet")
+    tiny.save(tmp_path / "tiny.parquet")
+    alone, all_there = (
+        ask("evaluate", encoders, "--dataset", tmp_path / f"{name}.parquet", "--modalities", "imu", "--json").out
+        for name in ("imu", "tiny")
+    )
+    assert json.loads(alone) == json.loads(all_there)
+    answer = ask("evaluate", encoders, "--dataset", tmp_path / "imu.parquet")
+    assert answer.code == 2
+    assert "the recordings have no skeleton" in answer.err
+
+
+def test_a_modality_that_the_encoders_lack_is_refused(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    words = ["--dataset", tmp_path / "tiny.parquet"]
+    ask("run", *words, "--system", "untrained_imu", *quick(), "--out", tmp_path / "imu_alone")
+    for given, said in (
+        ("skeleton", "these encoders cannot classify from skeleton: choose imu"),
+        ("imu,skeleton", "these encoders cannot classify from imu, skeleton: choose imu"),
+        ("imu,sound", "--modalities sound: valid names: imu, skeleton"),
+    ):
+        answer = ask("evaluate", tmp_path / "imu_alone", *words, "--modalities", given)
+        assert answer.code == 2
+        assert said in answer.err
+        assert "Traceback" not in answer.err
+
+
+TWO_FOLDS = (("anna",), ("ben",))
+
+
+def test_best_by_rankme_has_the_highest_mean_over_the_modalities(
+    ask: Ask, compared: Callable[..., Study], tmp_path: Path
+) -> None:
+    compared("one", ["vicreg", "cmc", "untrained"], TWO_FOLDS)
+    answer = json.loads(ask("best", "one", "--storage", tmp_path, "--by", "rankme", "--json").out)
+    assert (answer["metric"], answer["best"]["system"]) == ("rankme", "untrained")
+    assert answer["best"]["mean"] == pytest.approx(((10 + 4) / 2 + (6 + 2) / 2) / 2)
+    assert any("RankMe compares points of one system" in caveat for caveat in answer["caveats"])
+    ranked = json.loads(ask("results", "one", "--storage", tmp_path, "--metric", "rankme", "--json").out)["points"]
+    assert [(point["system"], point["mean"]) for point in ranked] == [("untrained", 5.5), ("vicreg", 5.0), ("cmc", 2.5)]
+    compared("alone", ["vicreg"], TWO_FOLDS)
+    alone = json.loads(ask("best", "alone", "--storage", tmp_path, "--by", "rankme", "--json").out)
+    assert alone["best"]["mean"] == 5.0
+    assert not any("RankMe" in caveat for caveat in alone["caveats"])
+
+
+def test_results_of_one_modality_of_a_pair(ask: Ask, compared: Callable[..., Study], tmp_path: Path) -> None:
+    compared("one", ["vicreg", "cmc"], TWO_FOLDS)
+    answer = json.loads(ask("results", "--storage", tmp_path, "--metric", "val.imu.accuracy", "--json").out)
+    assert answer["metric"] == "val.imu.accuracy"
+    assert [(point["system"], point["mean"]) for point in answer["points"]] == [("vicreg", 0.375), ("cmc", 0.375)]
+    rows = list(csv.DictReader(io.StringIO(ask("results", "--storage", tmp_path, "--csv").out)))
+    assert [row["system"] for row in rows] == ["vicreg", "cmc"]
+    assert "system" in ask("results", "--storage", tmp_path).out
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "metric", "said"),
+    [
+        ("results", "--metric", "test.accuracy", "--metric test.accuracy: did you mean"),
+        ("results", "--metric", "val.imu.acuracy", "did you mean val.imu.accuracy"),
+        ("best", "--by", "rank_me", "--by rank_me: did you mean rankme"),
+        ("best", "--by", "std", "more of it is not better; without labels choose by rankme"),
+        ("best", "--by", "covariance", "more of it is not better; without labels choose by rankme"),
+    ],
+)
+def test_a_score_that_the_study_does_not_have_is_refused(
+    ask: Ask, compared: Callable[..., Study], tmp_path: Path, command: str, option: str, metric: str, said: str
+) -> None:
+    compared("one", ["vicreg", "cmc"], TWO_FOLDS)
+    answer = ask(command, "--storage", tmp_path, option, metric)
+    assert answer.code == 2
+    assert said in answer.err
+
+
+def test_nothing_is_chosen_by_the_test_subjects(ask: Ask, compared: Callable[..., Study], tmp_path: Path) -> None:
+    compared("tested", ["vicreg", "cmc"], "test")
+    shown = json.loads(ask("results", "--storage", tmp_path, "--json").out)
+    assert shown["metric"] == "test.accuracy"
+    assert [point["mean"] for point in shown["points"]] == [0.625, 0.625]
+    for words in ([], ["--by", "test.accuracy"], ["--by", "test.imu.f1"], ["--export"]):
+        answer = ask("best", "--storage", tmp_path, *words)
+        assert answer.code == 2
+        assert "scored the test subjects, by which nothing may be chosen" in answer.err
+    answer = ask("best", "--storage", tmp_path, "--by", "val.accuracy")
+    assert answer.code == 2
+    without_labels = json.loads(ask("best", "--storage", tmp_path, "--by", "rankme", "--json").out)
+    assert without_labels["best"]["system"] == "vicreg"
 
 
 def test_a_run_that_diverges_exits_with_1(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
@@ -253,8 +468,6 @@ def test_evaluate_names_the_classes_that_differ(ask: Ask, encoders: Path, tmp_pa
 
 
 def test_features_are_written_where_they_can_be(ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings) -> None:
-    from safetensors.numpy import load_file
-
     tiny.save(tmp_path / "tiny.parquet")
     words = ["evaluate", encoders, "--dataset", tmp_path / "tiny.parquet", "--features"]
     assert ask(*words, tmp_path / "features").code == 0
@@ -275,6 +488,42 @@ def test_what_is_set_counts_where_the_space_looks(ask: Ask, tmp_path: Path) -> N
     assert {trial.point["objective.lambda"] for trial in changed.trials} == {3.0}
     assert (as_written.space.fixed, changed.space.fixed) == ({"objective.nu": 1.0}, {"objective.nu": 2.0})
     assert {changed.recipe(trial).objective.nu for trial in changed.trials} == {2.0}
+
+
+@pytest.mark.usefixtures("unrun")
+def test_other_systems_than_the_spaces_can_be_launched(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    space = tmp_path / "mine.yaml"
+    space.write_text("systems: [vicreg, untrained]\nfixed: {pretrain.epochs: 3}\ngrid: {finetune.labels: [0.5, 1]}\n")
+    words = ["launch", "--space", space, "--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path]
+    ask(*words, "--name", "as_written")
+    ask(*words, "--name", "changed", "--system", "simclr_imu", "--system", "cmc")
+    as_written, changed = (Study(tmp_path, name).plan() for name in ("as_written", "changed"))
+    assert {as_written.system(trial) for trial in as_written.trials} == {"vicreg", "untrained"}
+    assert {changed.system(trial) for trial in changed.trials} == {"simclr_imu", "cmc"}
+    assert {changed.recipe(trial).pretrain.epochs for trial in changed.trials} == {3}
+    assert len(changed.trials) == 2 * 2 * 3
+    answer = ask(*words, "--name", "refused", "--system", "untrained")
+    assert answer.code == 2
+    assert "fixed.pretrain.epochs: system untrained sets it" in answer.err
+
+
+@pytest.mark.usefixtures("unrun")
+def test_a_launch_that_scores_the_test_subjects_says_so(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    tiny.where(lambda row: row.subject != "dora").save(tmp_path / "without.parquet")
+    space = tmp_path / "mine.yaml"
+    space.write_text("systems: [vicreg, cmc]\nfolds: test\nseeds: [1, 2]\n")
+    words = ["launch", "--space", space, "--storage", tmp_path, "--name", "tested", "--dataset"]
+    refused = ask(*words, tmp_path / "without.parquet")
+    assert refused.code == 2
+    assert "no recordings of the test subjects dora are here to score" in refused.err
+    assert not (tmp_path / "tested").exists()
+    answer = ask(*words, tmp_path / "tiny.parquet")
+    assert answer.code == 130
+    assert "2 points x 2 seeds x 1 fold = 4 trials" in answer.out
+    assert "train anna, ben, chris; test, SCORED: dora; nothing may be chosen by it" in answer.out
+    assert {trial.fold for trial in Study(tmp_path, "tested").plan().trials} == {"test"}
 
 
 @pytest.mark.usefixtures("unrun")
@@ -330,8 +579,8 @@ def test_a_fold_with_classes_that_nobody_trains_is_pointed_out(ask: Ask, tmp_pat
 def test_each_stream_is_asked_whether_it_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert cli._console().soft_wrap
-    assert not cli._console(stderr=True).soft_wrap
+    assert terminal.console_on().soft_wrap
+    assert not terminal.console_on(stderr=True).soft_wrap
 
 
 def test_info_names_what_is_there(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from mmssl import Recipe, cli
+from mmssl import cli
 from mmssl.search import store
 from mmssl.search.space import Space
 
@@ -43,10 +43,16 @@ def test_every_column_is_documented() -> None:
             assert f"`{name}`" in text or name.startswith("param."), name
 
 
-def test_the_space_in_the_documents_is_one() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "spaces.md").read_text(), re.DOTALL)
-    space = Space.model_validate({**yaml.safe_load(example), "name": "example"})
-    assert len(space.points(Recipe())) == 4
+def test_the_spaces_in_the_documents_are_spaces() -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "spaces.md").read_text(), re.DOTALL)
+    spaces = [Space.model_validate({**yaml.safe_load(text), "name": "example"}) for text in examples]
+    assert [len(space.points(space.bases("utd_mhad"))) for space in spaces] == [4, 12]
+    assert set(yaml.safe_load(examples[0])) == set(Space.model_fields) - {"name", "sampler"}, "every entry is shown"
+    compared = spaces[1].bases("utd_mhad")
+    assert {name: base.pretrain.epochs for name, base in compared.items()} == {
+        "untrained": 0, "supervised": 0, "vicreg": 100, "cmc": 100
+    }  # fmt: skip
+    assert spaces[1].side == "test"
 
 
 def test_the_recordings_example_runs(tmp_path: Path) -> None:

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.numpy import load_file, save_file
 
 import mmssl
-from mmssl import Recipe, Recordings, UserError
+from mmssl import Recordings, UserError
 from mmssl.data.protocols import split
 from mmssl.export import Exported, export, representative
+from mmssl.model import Model
+from mmssl.recipe import SYSTEMS, Modality
 from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.results import Choice, choose, points
 from mmssl.search.space import Space
@@ -30,29 +34,27 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Study:
-    """A study of one point and three folds, run without Ray; its recordings lie beside it."""
-    root = tmp_path_factory.mktemp("finished")
-    tiny.save(root / "tiny.parquet")
-    space = Space(name="one", grid={"objective.lambda": [25.0]})
-    base = Recipe().with_knobs(SMALL)
+def run_without_ray(space: Space, recordings: Recordings, root: Path, folds: list[tuple[str, ...]]) -> Study:
+    """A finished study named as its space; its recordings lie beside it."""
+    recordings.save(root / "tiny.parquet")
+    bases = {name: base.with_knobs(small(name)) for name, base in space.bases("synthetic").items()}
     dataset = Dataset(
         source=str(root / "tiny.parquet"),
         folder=None,
         name="tiny",
-        fingerprint=tiny.fingerprint,
-        recordings=len(tiny),
+        fingerprint=recordings.fingerprint,
+        recordings=len(recordings),
         train_subjects=("anna", "ben", "chris"),
         test_subjects=("dora",),
     )
-    plan = make_plan("one", space, base, dataset, [("anna",), ("ben",), ("chris",)], space.points(base))
-    study = Study(root, "one")
+    plan = make_plan(space.name, space, bases, dataset, folds, space.points(bases))
+    study = Study(root, space.name)
     study.create(plan)
     tables = Tables(study, plan)
     for trial in plan.trials:
         recipe = plan.recipe(trial)
-        outcome = run_trial(recipe, Prepared.of(tiny, recipe), split(tiny, recipe.data))
+        prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
+        outcome = run_trial(recipe, prepared, split(recordings, recipe.data), side=space.side)
         assert outcome.model is not None
         study.put_model(trial.trial_id, outcome.model.files())
         record = Record(trial_id=trial.trial_id, status="COMPLETE", facts=dict(outcome.metrics))
@@ -60,6 +62,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Stud
         tables.put(record)
     tables.write()
     return study
+
+
+def small(system: str) -> dict[str, object]:
+    return {knob: value for knob, value in SMALL.items() if knob not in SYSTEMS[system].defining}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Study:
+    """A study of one point and three folds."""
+    space = Space(name="one", grid={"objective.lambda": [25.0]})
+    return run_without_ray(space, tiny, tmp_path_factory.mktemp("finished"), [("anna",), ("ben",), ("chris",)])
 
 
 def chosen(study: Study) -> tuple[Plan, Choice]:
@@ -70,7 +83,7 @@ def chosen(study: Study) -> tuple[Plan, Choice]:
 @pytest.fixture(scope="module")
 def exported(finished: Study, tiny: Recordings) -> Exported:
     plan, choice = chosen(finished)
-    return export(finished, plan, tiny, choice.best, None, refit=False)
+    return export(finished, plan, tiny, choice.best, "val.accuracy", None, refit=False)
 
 
 def test_the_representative_trial_is_the_one_nearest_the_mean(finished: Study) -> None:
@@ -95,6 +108,49 @@ def test_an_export_gives_the_trials_own_features_and_scores(
     assert exported.checked == 9
 
 
+def test_an_export_keeps_projectors_and_every_head(exported: Exported, finished: Study, tiny: Recordings) -> None:
+    plan, choice = chosen(finished)
+    recipe = plan.recipe(representative(plan, choice.best))
+    prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
+    trained = run_trial(recipe, prepared, split(tiny, recipe.data)).model
+    assert trained is not None
+    loaded = mmssl.load_encoders(exported.folder)
+    assert list(loaded.projectors) == ["imu", "skeleton"]
+    assert list(loaded.heads) == ["imu+skeleton", "imu", "skeleton"]
+    for part, module in trained.parts.items():
+        theirs = loaded.parts[part].state_dict()
+        assert theirs.keys() == module.state_dict().keys()
+        for name, tensor in module.state_dict().items():
+            assert torch.equal(tensor, theirs[name]), f"{part}.{name}"
+    again = Model.from_files(loaded.files(), "memory")
+    assert again.files() == loaded.files() == trained.files()
+    embeddings = loaded.embed({k: torch.from_numpy(v) for k, v in loaded.features(tiny).items()})
+    assert {name: tuple(z.shape) for name, z in embeddings.items()} == {"imu": (36, 8), "skeleton": (36, 8)}
+
+
+@pytest.mark.parametrize("part", ["projectors.imu", "heads.skeleton", "encoders.imu"])
+def test_an_export_without_one_of_its_parts_is_refused(exported: Exported, tmp_path: Path, part: str) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    kept = {k: v for k, v in load_file(copy / "model.safetensors").items() if not k.startswith(part)}
+    save_file(kept, copy / "model.safetensors")
+    with pytest.raises(UserError, match="not a whole model"):
+        mmssl.load_encoders(copy)
+
+
+@pytest.mark.parametrize("modality", ["imu", "skeleton"])
+def test_an_export_classifies_from_one_modality_as_its_trial_did(
+    exported: Exported, finished: Study, tiny: Recordings, modality: Modality
+) -> None:
+    plan, choice = chosen(finished)
+    trial = representative(plan, choice.best)
+    held_out = tiny.where(lambda row: row.subject == trial.fold)
+    predicted = mmssl.load_encoders(exported.folder).predict(held_out, [modality])
+    right = np.mean([guess == row.label for guess, row in zip(predicted, held_out.rows, strict=True)])
+    assert right == pytest.approx(finished.record(trial.trial_id).facts[f"val.{modality}.accuracy"])
+    assert right == pytest.approx(exported.metrics[f"val.{modality}.accuracy"])
+
+
 def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finished: Study, tiny: Recordings) -> None:
     plan, choice = chosen(finished)
     trial = representative(plan, choice.best)
@@ -103,10 +159,11 @@ def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finish
     assert trial.trial_id in look["checkpoint"]
     recipe = plan.recipe(trial)
     sides = split(tiny, recipe.data)
-    _, metrics = score(mmssl.load_encoders(exported.folder), Prepared.of(tiny, recipe), sides.test, "test")
+    prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
+    _, metrics = score(mmssl.load_encoders(exported.folder), prepared, sides.test, "test")
     assert look["metrics"] == metrics
     assert look["look"] == 1
-    again = export(finished, plan, tiny, choice.best, None, refit=False)
+    again = export(finished, plan, tiny, choice.best, "val.accuracy", None, refit=False)
     assert json.loads(finished.tests_path.read_text()) == looks, "a second export must not be a second look"
     assert again.metrics == exported.metrics
 
@@ -119,16 +176,78 @@ def test_the_card_states_the_point_not_just_the_checkpoint(exported: Exported, f
     assert "dora" in card
 
 
+def test_the_card_lists_the_scores_of_each_modality_once(exported: Exported, finished: Study) -> None:
+    plan, choice = chosen(finished)
+    facts = finished.record(representative(plan, choice.best).trial_id).facts
+    lines = (exported.folder / "README.md").read_text().splitlines()
+    for reading in ("", "imu.", "skeleton."):
+        for measure in ("accuracy", "f1"):
+            line = f"| val.{reading}{measure} of this checkpoint | {facts[f'val.{reading}{measure}']:.4f} |"
+            assert lines.count(line) == 1, line
+    (tested,) = [line for line in lines if line.startswith("| test subjects dora")]
+    for reading in ("", "imu.", "skeleton."):
+        name = f"test.{reading}accuracy"
+        assert f"{name} {exported.metrics[name]:.4f}" in tested
+
+
+def test_a_choice_without_labels_is_not_said_to_be_by_validation(
+    finished: Study, tiny: Recordings, tmp_path: Path
+) -> None:
+    plan = finished.plan()
+    choice = choose(points(plan, finished.table(finished.trials_path), "rankme"))
+    done = export(finished, plan, tiny, choice.best, "rankme", tmp_path / "out", refit=False)
+    card = (done.folder / "README.md").read_text()
+    assert f"| rankme of the point | {choice.best.mean:.4f} ± " in card
+    assert "without labels, on training recordings" in card
+    assert "on held-out training subjects" not in card
+    assert "chosen by validation alone" not in card
+    assert "chosen by rankme" in card
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Study:
+    """Systems without self-supervision, trained on all training subjects; the test subjects are scored."""
+    space = Space(name="all", systems=["supervised", "untrained_imu"], folds="test", seeds=[1, 2])
+    return run_without_ray(space, tiny, tmp_path_factory.mktemp("tested"), [()])
+
+
+def test_encoders_that_all_training_subjects_trained_can_be_exported(
+    tested: Study, tiny: Recordings, tmp_path: Path
+) -> None:
+    plan = tested.plan()
+    (_, point) = points(plan, tested.table(tested.trials_path), "rankme")
+    done = export(tested, plan, tiny, point, "rankme", tmp_path / "out", refit=False)
+    assert done.checked == 27, "there is nobody held out to compare on"
+    assert "trained on all training subjects" in done.checkpoint
+    assert mmssl.load_encoders(done.folder).recipe.data.validation_subjects == ()
+    card = (done.folder / "README.md").read_text()
+    assert "# imu encoders from study all" in card
+    assert "Pre-trained" not in card, "these encoders were not"
+    assert "untrained_imu" in card
+
+
+def test_the_card_of_supervised_encoders_speaks_of_no_pre_training(
+    tested: Study, tiny: Recordings, tmp_path: Path
+) -> None:
+    plan = tested.plan()
+    (point, _) = points(plan, tested.table(tested.trials_path), "test.accuracy")
+    done = export(tested, plan, tiny, point, "test.accuracy", tmp_path / "out", refit=False)
+    card = (done.folder / "README.md").read_text()
+    assert "Pre-trained" not in card
+    assert "frozen" not in card
+    assert "trained together with" in card
+
+
 def test_refit_trains_on_every_training_subject_and_says_so(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
     plan, choice = chosen(finished)
     said: list[str] = []
-    done = export(finished, plan, tiny, choice.best, tmp_path / "refit", refit=True, say=said.append)
+    done = export(finished, plan, tiny, choice.best, "val.accuracy", tmp_path / "refit", refit=True, say=said.append)
     encoders = mmssl.load_encoders(done.folder)
     assert encoders.recipe.data.validation_subjects == ()
     assert "retrained on all training subjects (anna, ben, chris)" in said[0]
     assert "val.accuracy" not in done.metrics, "no subject was held out from these encoders"
     assert done.metrics["val.accuracy.mean"] == choice.best.mean
-    raw = np.concatenate(Prepared.of(tiny, encoders.recipe).inputs["imu"][:27])
+    raw = np.concatenate(Prepared.of(tiny, encoders.recipe.data.steps, ["imu"]).inputs["imu"][:27])
     assert encoders.standardisation.mean == pytest.approx(raw.mean(axis=0), rel=1e-3, abs=1e-4)
 
 
@@ -136,7 +255,7 @@ def test_an_export_does_not_overwrite_what_is_none(finished: Study, tiny: Record
     plan, choice = chosen(finished)
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="not an export"):
-        export(finished, plan, tiny, choice.best, tmp_path, refit=False)
+        export(finished, plan, tiny, choice.best, "val.accuracy", tmp_path, refit=False)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
@@ -146,7 +265,7 @@ def test_a_lost_checkpoint_is_explained(finished: Study, tiny: Recordings, tmp_p
     plan, choice = chosen(copy)
     (copy.trial_folder(representative(plan, choice.best).trial_id) / "model.safetensors").unlink()
     with pytest.raises(UserError, match="--refit"):
-        export(copy, plan, tiny, choice.best, tmp_path / "out", refit=False)
+        export(copy, plan, tiny, choice.best, "val.accuracy", tmp_path / "out", refit=False)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])

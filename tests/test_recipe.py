@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl import Recipe, UserError, preset
-from mmssl.recipe import IMU_FEATURES, knob_names
+from mmssl.recipe import IMU_FEATURES, MODALITIES, SYSTEMS, Modality, knob_names
 
 
 def test_the_papers_settings_are_the_presets() -> None:
@@ -13,8 +13,8 @@ def test_the_papers_settings_are_the_presets() -> None:
     assert settings(preset("utd_mhad")) == (256, 1e-3, 200, 28)
     assert settings(preset("mmact")) == (128, 1e-4, 200, 28)
     for modality in ("imu", "skeleton"):
-        assert settings(preset("utd_mhad", (modality,))) == (128, 1e-2, 100, 28)
-        assert settings(preset("mmact", (modality,))) == (96, 1e-3, 100, 28)
+        assert settings(preset("utd_mhad", f"vicreg_{modality}")) == (128, 1e-2, 100, 28)
+        assert settings(preset("mmact", f"vicreg_{modality}")) == (96, 1e-3, 100, 28)
     assert preset("utd_mhad").data.steps == 50
     assert preset("utd_mhad").finetune.epochs == 100
     assert preset("utd_mhad").finetune.hidden == 256
@@ -24,12 +24,112 @@ def test_a_data_set_of_the_users_own_starts_from_utd_mhads() -> None:
     assert preset("kitchen") == preset("utd_mhad")
 
 
-def test_one_modality_augments_its_two_views_and_only_its_own() -> None:
-    knobs = preset("utd_mhad", ("imu",)).knobs()
-    for name, value in knobs.items():
-        if name.endswith(".probability"):
-            assert (value > 0) == name.startswith("augment.imu"), name
-    assert knobs["data.modalities"] == ["imu"]
+DATASETS = ("utd_mhad", "mmact", "synthetic", "kitchen")
+SELF_SUPERVISED = ("simclr", "barlow_twins", "vicreg", "cmc", "cmc_cmkm")
+
+
+def test_the_systems_are_the_methods_on_the_modalities_they_are_made_for() -> None:
+    expected = {
+        f"{method}{'_' * bool(suffix)}{suffix}": (method, modalities)
+        for method in ("untrained", "supervised", "barlow_twins", "vicreg")
+        for suffix, modalities in (("imu", ("imu",)), ("skeleton", ("skeleton",)), ("", ("imu", "skeleton")))
+    }
+    expected |= {"simclr_imu": ("simclr", ("imu",)), "simclr_skeleton": ("simclr", ("skeleton",))}
+    expected |= {"cmc": ("cmc", ("imu", "skeleton")), "cmc_cmkm": ("cmc_cmkm", ("imu", "skeleton"))}
+    assert len(expected) == 16
+    assert {name: tuple(system) for name, system in SYSTEMS.items()} == expected
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_preset_is_what_makes_its_system_itself(name: str, dataset: str) -> None:
+    method, modalities = SYSTEMS[name]
+    recipe = preset(dataset, name)
+    assert recipe.data.modalities == modalities
+    assert (recipe.pretrain.epochs > 0) == (method in SELF_SUPERVISED)
+    assert recipe.finetune.encoders == ("trained" if method == "supervised" else "frozen")
+    if method in SELF_SUPERVISED:
+        assert recipe.objective.name == method
+    assert SYSTEMS[name].defining.items() <= recipe.knobs().items()
+    assert recipe.finetune.labels == 1
+    assert recipe.pretrain.hidden_classes == ()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_only_self_supervision_within_one_modality_augments_and_only_its_own(name: str) -> None:
+    method, modalities = SYSTEMS[name]
+    for knob, value in preset("utd_mhad", name).knobs().items():
+        if knob.endswith(".probability"):
+            on = len(modalities) == 1 and method in SELF_SUPERVISED and knob.startswith(f"augment.{modalities[0]}")
+            assert (value > 0) == on, knob
+
+
+@pytest.mark.parametrize(("name", "meant"), [("simclr", "simclr_imu"), ("vicreg_both", "vicreg"), ("cmk", "cmc")])
+def test_a_system_that_is_none_is_answered_with_the_nearest(name: str, meant: str) -> None:
+    with pytest.raises(UserError, match=rf"no system '{name}'; did you mean .*\b{meant}\b"):
+        preset("utd_mhad", name)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_encoders_that_guide_are_those_of_simclr(dataset: str, modality: Modality) -> None:
+    guide = preset(dataset, "cmc_cmkm").guide_of(modality)
+    simclr = preset(dataset, f"simclr_{modality}")
+    assert guide.pretraining_id("data") == simclr.pretraining_id("data")
+    knobs, theirs = guide.knobs(), simclr.knobs()
+    for knob in knobs:
+        assert knobs[knob] == theirs[knob] or knob.startswith(("finetune.", "guide.")), knob
+
+
+def test_guides_follow_the_recipe_that_they_guide() -> None:
+    changed = {
+        "data.validation_subjects": ["7"],
+        "encoder.imu.layers": 1,
+        "objective.temperature": 0.5,
+        "pretrain.hidden_classes": ["wave"],
+        "pretrain.epochs": 11,
+        "guide.epochs": 3,
+        "guide.batch_size": 12,
+        "guide.lr": 0.25,
+        "seed": 5,
+    }
+    recipe = preset("utd_mhad", "cmc_cmkm").with_knobs(changed)
+    for modality in MODALITIES:
+        guide = recipe.guide_of(modality)
+        assert (guide.data.modalities, guide.data.validation_subjects) == ((modality,), ("7",))
+        assert (guide.encoder, guide.seed, guide.objective.temperature) == (recipe.encoder, 5, 0.5)
+        assert (guide.pretrain.epochs, guide.pretrain.batch_size, guide.pretrain.lr) == (3, 12, 0.25)
+        assert guide.pretrain.hidden_classes == ("wave",)
+
+
+def other_value(recipe: Recipe, knob: str) -> object:
+    """A value of the knob that the recipe does not have."""
+    value = recipe.knobs()[knob]
+    words = {"data.modalities": ["imu"], "data.protocol": "cross_scene", "finetune.encoders": "trained"}
+    if knob == "objective.name":
+        return "vicreg" if value != "vicreg" else "cmc"
+    if isinstance(value, str | list):
+        return words.get(knob, ["x"])
+    assert isinstance(value, int | float)
+    if knob == "finetune.labels":
+        return value / 2
+    if knob.endswith(("probability", "strength")) and value != 3 and value <= 1:
+        return (value + 0.5) % 1
+    return value * 2 + (value == 0)
+
+
+@pytest.mark.parametrize("name", ["vicreg", "cmc_cmkm"])
+def test_a_pre_training_is_named_by_all_that_it_depends_on_and_by_no_more(name: str) -> None:
+    recipe = preset("utd_mhad", name)
+    for knob in knob_names():
+        if knob == "data.modalities" and name == "cmc_cmkm":
+            continue
+        other = recipe.with_knobs({knob: other_value(recipe, knob)})
+        assert other.content_id() != recipe.content_id(), knob
+        same = knob.startswith("finetune.") or (knob.startswith("guide.") and name != "cmc_cmkm")
+        assert (other.pretraining_id() == recipe.pretraining_id()) == same, knob
+    assert recipe.pretraining_id("data") != recipe.pretraining_id("other data")
+    assert recipe.pretraining_id() != recipe.content_id()
 
 
 def test_every_knob_is_named_once_and_can_be_set_to_its_own_value() -> None:

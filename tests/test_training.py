@@ -1,12 +1,16 @@
+import itertools
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
 import torch
 
-from mmssl import Recipe, Recordings, UserError
-from mmssl.data.protocols import split
-from mmssl.training import Epoch, Outcome, Prepared, run_trial, train
+from mmssl import Recipe, Recordings, UserError, preset
+from mmssl.data.protocols import Split, split
+from mmssl.objectives import embedding_health
+from mmssl.recipe import MODALITIES, SYSTEMS, Modality
+from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, run_trial, train
 
 SMALL = {
     "data.steps": 16,
@@ -22,6 +26,9 @@ SMALL = {
     "augment.imu.jitter.probability": 0.5,
     "augment.skeleton.rotate.probability": 0.5,
 }
+
+
+GUIDE = {"guide.epochs": 2, "guide.batch_size": 8, "guide.lr": 1e-3}
 
 
 @pytest.fixture
@@ -98,7 +105,9 @@ def test_fine_tuning_leaves_the_encoders_as_they_were(tiny: Recordings, recipe: 
     assert long is not None
     for name, tensor in short.encoders.state_dict().items():
         assert torch.equal(tensor, long.encoders.state_dict()[name]), name
-    assert not torch.equal(short.head.state_dict()["classifier.weight"], long.head.state_dict()["classifier.weight"])
+    for reading in ("imu+skeleton", "imu", "skeleton"):
+        a, b = (model.heads[reading].state_dict()["classifier.weight"] for model in (short, long))
+        assert not torch.equal(a, b), reading
 
 
 def test_training_learns_what_untrained_weights_do_not_know(tiny: Recordings, recipe: Recipe) -> None:
@@ -199,10 +208,366 @@ def test_one_training_recording_is_refused(tiny: Recordings, recipe: Recipe) -> 
 
 
 def test_preparation_is_reused_as_it_is(tiny: Recordings, recipe: Recipe) -> None:
-    prepared = Prepared.of(tiny, recipe)
+    prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
     copies = {name: array.copy() for name, array in prepared.inputs.items()}
     first = run_trial(recipe, prepared, split(tiny, recipe.data))
     second = run_trial(recipe, prepared, split(tiny, recipe.data))
     assert bits(first) == bits(second)
     for name, array in prepared.inputs.items():
         assert np.array_equal(array, copies[name]), "a trial changed what all trials share"
+
+
+def of_system(name: str, **knobs: object) -> Recipe:
+    """A system's preset made small; `__` in a name stands for a dot. What augments is the preset's own."""
+    small = {knob: value for knob, value in (SMALL | GUIDE).items() if not knob.startswith("augment.")}
+    small |= {knob.replace("__", "."): value for knob, value in knobs.items()}
+    return preset("synthetic", name).with_knobs({k: v for k, v in small.items() if k not in SYSTEMS[name].defining})
+
+
+def both_sides(recipe: Recipe, recordings: Recordings) -> tuple[Prepared, Split]:
+    return Prepared.of(recordings, recipe.data.steps, MODALITIES), split(recordings, recipe.data)
+
+
+def with_other_data(
+    recordings: Recordings, rows: set[int], modalities: tuple[Modality, ...] = MODALITIES
+) -> Recordings:
+    """The same table, but other numbers in some rows."""
+    assert recordings.skeleton is not None
+    assert recordings.imu is not None
+    skeleton = [a[::-1] * 3 if i in rows else a for i, a in enumerate(recordings.skeleton)]
+    imu = [a[::-1] * 5 + 1 if i in rows else a for i, a in enumerate(recordings.imu)]
+    return Recordings(
+        recordings.description,
+        recordings.rows,
+        skeleton if "skeleton" in modalities else recordings.skeleton,
+        imu if "imu" in modalities else recordings.imu,
+    )
+
+
+def weights(outcome: Outcome, part: str) -> dict[str, torch.Tensor]:
+    assert outcome.model is not None
+    return dict(outcome.model.parts[part].state_dict())
+
+
+def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_trains(tiny: Recordings, name: str) -> None:
+    method, modalities = SYSTEMS[name]
+    epochs: list[Epoch] = []
+    outcome = train(of_system(name), tiny, on_epoch=epochs.append)
+    assert outcome.status == "COMPLETE", outcome.cause
+    numbers = {**outcome.metrics, **{f"{i}.{k}": v for i, epoch in enumerate(epochs) for k, v in epoch.items()}}
+    assert all(math.isfinite(value) for value in numbers.values() if not isinstance(value, str))
+    guided = [f"guide.{modality}" for modality in modalities if method == "cmc_cmkm" for _ in range(2)]
+    alone = 0 if method in ("untrained", "supervised") else 3
+    assert [epoch["phase"] for epoch in epochs] == [*guided, *["pretrain"] * alone, *["finetune"] * 5]
+    scored = {metric for metric in outcome.metrics if metric.startswith(("val.", "test."))}
+    readings = ["", *(f"{modality}." for modality in modalities if len(modalities) > 1)]
+    assert scored == {f"val.{reading}{measure}" for reading in readings for measure in ("accuracy", "f1")}
+    assert all(0 <= outcome.metrics[metric] <= 1 for metric in scored)
+    assert outcome.model is not None
+    assert list(outcome.model.encoders) == list(outcome.model.projectors) == list(modalities)
+    assert list(outcome.model.heads) == (["imu+skeleton", "imu", "skeleton"] if len(modalities) > 1 else [*modalities])
+
+
+@pytest.mark.parametrize("suffix", ["_imu", "_skeleton", ""])
+def test_supervised_training_changes_the_encoders_and_a_head_on_frozen_ones_does_not(
+    tiny: Recordings, suffix: str
+) -> None:
+    initial = weights(train(of_system(f"untrained{suffix}", finetune__epochs=1), tiny), "encoders")
+    assert same(initial, weights(train(of_system(f"untrained{suffix}", finetune__epochs=9), tiny), "encoders"))
+    supervised = weights(train(of_system(f"supervised{suffix}"), tiny), "encoders")
+    for name in initial:
+        if name.endswith("weight"):
+            assert not torch.equal(initial[name], supervised[name]), name
+    for modality in SYSTEMS[f"untrained{suffix}"].modalities:
+        assert any(name.startswith(modality) for name in initial)
+
+
+def test_encoders_that_are_trained_and_then_fine_tuned_start_from_their_pre_training(tiny: Recordings) -> None:
+    frozen, tuned = (train(of_system("vicreg", finetune__encoders=how), tiny) for how in ("frozen", "trained"))
+    for name, value in frozen.metrics.items():
+        if name.startswith("train.") and not name.startswith("train.finetune"):
+            assert tuned.metrics[name] == value, name
+    assert not same(weights(frozen, "encoders"), weights(tuned, "encoders"))
+    assert same(weights(frozen, "projectors"), weights(tuned, "projectors"))
+
+
+class Kept:
+    """Stands for a study's shelf: what was made under which name, and how often it was asked for."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.made: list[str] = []
+        self.asked: list[str] = []
+
+    def __call__(self, name: str, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+        self.asked.append(name)
+        if name not in self.files:
+            self.files[name] = dict(make())
+            self.made.append(name)
+        return self.files[name]
+
+
+def run(
+    recipe: Recipe, recordings: Recordings, kept: Kept | None = None, *, shared: bool = False
+) -> tuple[Outcome, list[Epoch]]:
+    epochs: list[Epoch] = []
+    prepared, sides = both_sides(recipe, recordings)
+    outcome = run_trial(recipe, prepared, sides, on_epoch=epochs.append, once=kept, shared=shared)
+    return outcome, epochs
+
+
+def test_guides_are_trained_once_for_a_seed_and_give_the_same_as_if_trained_each_time(tiny: Recordings) -> None:
+    kept = Kept()
+    recipe = of_system("cmc_cmkm")
+    names = [recipe.guide_of(modality).pretraining_id(tiny.fingerprint) for modality in MODALITIES]
+    alone, told_alone = run(recipe, tiny)
+    first, told_first = run(recipe, tiny, kept)
+    assert kept.asked == kept.made == names
+    second, told_second = run(recipe, tiny, kept)
+    assert kept.asked == names * 2
+    assert kept.made == names
+    assert bits(alone) == bits(first) == bits(second)
+    assert told_alone == told_first == told_second
+    assert alone.metrics == first.metrics == second.metrics
+    assert alone.predictions == second.predictions
+    run(recipe.with_knobs({"objective.positives": 2, "finetune.labels": 0.5, "pretrain.lr": 1e-4}), tiny, kept)
+    assert kept.made == names, "these guide in the same way"
+    run(recipe.with_knobs({"seed": 29}), tiny, kept)
+    run(recipe.with_knobs({"guide.epochs": 1}), tiny, kept)
+    assert len(kept.made) == 6
+
+
+@pytest.mark.parametrize("name", ["vicreg", "barlow_twins_skeleton", "simclr_imu", "cmc_cmkm"])
+def test_a_shared_pre_training_gives_the_same_bits_whether_trained_or_taken(tiny: Recordings, name: str) -> None:
+    kept = Kept()
+    recipe = of_system(name)
+    alone, told_alone = run(recipe, tiny)
+    trained, told_trained = run(recipe, tiny, kept, shared=True)
+    own = recipe.pretraining_id(tiny.fingerprint)
+    made = list(kept.made)
+    assert made[-1] == own
+    taken, told_taken = run(recipe, tiny, kept, shared=True)
+    assert kept.made == made
+    assert kept.asked[-1] == own
+    assert bits(alone) == bits(trained) == bits(taken)
+    assert told_alone == told_trained == told_taken
+    assert alone.metrics == trained.metrics == taken.metrics
+    fewer = recipe.with_knobs({"finetune.labels": 0.5, "finetune.epochs": 2})
+    assert bits(run(fewer, tiny, kept, shared=True)[0]) == bits(run(fewer, tiny)[0])
+    assert kept.made == made
+
+
+def test_what_is_not_shared_is_not_kept(tiny: Recordings) -> None:
+    kept = Kept()
+    run(of_system("vicreg"), tiny, kept)
+    run(of_system("untrained"), tiny, kept, shared=True)
+    run(of_system("supervised_imu"), tiny, kept, shared=True)
+    assert kept.asked == []
+
+
+def test_encoders_of_simclr_guide_where_they_are_there_already(tiny: Recordings) -> None:
+    kept = Kept()
+    knobs = {"pretrain__epochs": 2, "pretrain__batch_size": 8, "pretrain__lr": 1e-3}
+    simclr = of_system("simclr_imu", **knobs)
+    _, told_simclr = run(simclr, tiny, kept, shared=True)
+    outcome, told = run(of_system("cmc_cmkm"), tiny, kept)
+    assert kept.made == [
+        simclr.pretraining_id(tiny.fingerprint),
+        of_system("simclr_skeleton", **knobs).pretraining_id(tiny.fingerprint),
+    ]
+    assert [{**epoch, "phase": "pretrain"} for epoch in told if epoch["phase"] == "guide.imu"] == [
+        epoch for epoch in told_simclr if epoch["phase"] == "pretrain"
+    ]
+    assert bits(outcome) == bits(run(of_system("cmc_cmkm"), tiny)[0])
+
+
+def test_guides_make_a_difference(tiny: Recordings) -> None:
+    """Whom they find alike is mined as positives: guides of other weights give other encoders."""
+    plain, other = (train(of_system("cmc_cmkm", guide__epochs=n), tiny) for n in (0, 4))
+    assert not same(weights(plain, "encoders"), weights(other, "encoders"))
+    assert plain.status == other.status == "COMPLETE"
+
+
+def test_a_guide_that_diverges_ends_the_trial_and_is_not_kept(tiny: Recordings) -> None:
+    kept = Kept()
+    outcome, epochs = run(of_system("cmc_cmkm", guide__lr=1e30, guide__epochs=50), tiny, kept, shared=True)
+    assert outcome.status == "DIVERGED"
+    assert outcome.cause.startswith(f"guide.imu: epoch {len(epochs)}: ")
+    assert outcome.model is None
+    assert kept.files == {}
+
+
+@pytest.mark.parametrize("name", ["vicreg", "supervised", "cmc", "untrained"])
+def test_each_modality_alone_is_scored_by_a_head_of_its_own(tiny: Recordings, name: str) -> None:
+    recipe = of_system(name)
+    prepared, sides = both_sides(recipe, tiny)
+    outcome = run_trial(recipe, prepared, sides)
+    model = outcome.model
+    assert model is not None
+    features = model.encode(prepared.chosen(model, sides.validation))
+    truth = torch.from_numpy(prepared.labels[sides.validation])
+    for modality in MODALITIES:
+        head = model.heads[modality].eval()
+        with torch.no_grad():
+            hidden = torch.relu(head.hidden[modality][1](features[modality] @ head.hidden[modality][0].weight.T))
+            logits = hidden @ head.classifier.weight.T + head.classifier.bias
+        accuracy = (logits.argmax(dim=1) == truth).double().mean().item()
+        assert outcome.metrics[f"val.{modality}.accuracy"] == pytest.approx(accuracy)
+    together = model.probabilities({name: tensor.numpy() for name, tensor in features.items()}).argmax(axis=1)
+    assert outcome.metrics["val.accuracy"] == pytest.approx((together == truth.numpy()).mean())
+    assert [row["predicted"] for row in outcome.predictions] == [tiny.description.classes[i] for i in together]
+
+
+def test_the_head_of_one_modality_knows_nothing_of_the_other(tiny: Recordings) -> None:
+    everybody = set(range(len(tiny)))
+    plain = train(of_system("untrained"), tiny)
+    other = train(of_system("untrained"), with_other_data(tiny, everybody, ("skeleton",)))
+    assert plain.model is not None
+    assert other.model is not None
+    assert same(plain.model.heads["imu"].state_dict(), other.model.heads["imu"].state_dict())
+    assert not same(plain.model.heads["skeleton"].state_dict(), other.model.heads["skeleton"].state_dict())
+    assert plain.metrics["val.imu.accuracy"] == other.metrics["val.imu.accuracy"]
+
+
+@pytest.mark.parametrize(("share", "of_each"), [(1e-9, 1), (0.01, 1), (0.25, 2), (0.34, 2), (0.5, 3), (0.9, 5), (1, 6)])
+def test_a_share_of_the_labels_is_that_share_of_each_class_and_one_at_least(
+    tiny: Recordings, share: float, of_each: int
+) -> None:
+    recipe = of_system("untrained", finetune__labels=share)
+    prepared, sides = both_sides(recipe, tiny)
+    rows = labelled_rows(recipe, prepared, sides)
+    assert set(rows) <= set(sides.train)
+    assert len(set(rows)) == len(rows)
+    assert np.bincount(prepared.labels[rows]).tolist() == [of_each] * 3
+    assert (np.diff(rows) > 0).all(), "in the recordings' order"
+
+
+def test_the_shares_of_one_draw_hold_each_other(tiny: Recordings) -> None:
+    recipe = of_system("untrained")
+    prepared, sides = both_sides(recipe, tiny)
+    for draw in range(5):
+        shares = [
+            set(
+                labelled_rows(
+                    of_system("untrained", finetune__labels=n / 6, finetune__label_draw=draw), prepared, sides
+                )
+            )
+            for n in range(1, 7)
+        ]
+        assert [len(rows) for rows in shares] == [3, 6, 9, 12, 15, 18]
+        assert all(less < more for less, more in itertools.pairwise(shares))
+        assert shares[-1] == set(sides.train)
+
+
+def test_a_draw_gives_the_same_labels_to_every_system_and_seed_and_another_draw_others(tiny: Recordings) -> None:
+    def drawn(name: str, draw: int, **knobs: object) -> tuple[int, ...]:
+        recipe = of_system(name, finetune__labels=0.34, finetune__label_draw=draw, **knobs)
+        prepared, sides = both_sides(recipe, tiny)
+        return tuple(labelled_rows(recipe, prepared, sides))
+
+    by_draw = [
+        {drawn(name, draw, seed=seed) for name in SYSTEMS for seed in (0, 28)}
+        | {drawn("vicreg", draw, objective__mu=3.0, finetune__hidden=5)}
+        for draw in range(4)
+    ]
+    assert [len(rows) for rows in by_draw] == [1] * 4
+    assert len(set.union(*by_draw)) == 4
+
+
+@pytest.mark.parametrize("name", ["untrained_skeleton", "supervised_skeleton"])
+def test_only_the_labelled_recordings_are_fine_tuned_on(tiny: Recordings, name: str) -> None:
+    recipe = of_system(name, finetune__labels=0.34)
+    prepared, sides = both_sides(recipe, tiny)
+    labelled = set(labelled_rows(recipe, prepared, sides).tolist())
+    plain = bits(train(recipe, tiny))
+    assert bits(train(recipe, with_other_data(tiny, set(sides.train.tolist()) - labelled))) == plain
+    assert bits(train(recipe, with_other_data(tiny, {min(labelled)}))) != plain
+
+
+@pytest.mark.parametrize("name", ["vicreg", "simclr_imu", "cmc_cmkm"])
+def test_pre_training_is_not_shown_the_hidden_classes_and_fine_tuning_is(tiny: Recordings, name: str) -> None:
+    recipe = of_system(name, pretrain__hidden_classes=["fast"])
+    sides = split(tiny, recipe.data)
+    hidden = {int(i) for i in sides.train if tiny.rows[i].label == "fast"}
+    assert len(hidden) == 6
+    plain = train(recipe, tiny)
+    other = train(recipe, with_other_data(tiny, hidden))
+    assert same(weights(plain, "encoders"), weights(other, "encoders"))
+    assert same(weights(plain, "projectors"), weights(other, "projectors"))
+    assert plain.model is not None
+    assert other.model is not None
+    assert np.array_equal(plain.model.standardisation.mean, other.model.standardisation.mean)
+    for key, value in plain.metrics.items():
+        if key.startswith(("train.", "embedding.")) and "finetune" not in key:
+            assert other.metrics[key] == value, key
+    assert not same(weights(plain, "heads"), weights(other, "heads")), "they are fine-tuned on"
+    assert {row["label"] for row in plain.predictions} == {"slow", "middle", "fast"}, "and scored"
+    shown = train(recipe, with_other_data(tiny, {int(i) for i in sides.train if tiny.rows[i].label == "slow"}))
+    assert not same(weights(plain, "encoders"), weights(shown, "encoders"))
+    assert not same(weights(plain, "encoders"), weights(train(of_system(name), tiny), "encoders"))
+
+
+def test_a_hidden_class_that_is_none_is_refused_with_the_nearest(tiny: Recordings) -> None:
+    with pytest.raises(UserError, match="tiny has no class 'fsat'; did you mean fast"):
+        train(of_system("vicreg", pretrain__hidden_classes=["slow", "fsat"]), tiny)
+    with pytest.raises(UserError, match="2 at least"):
+        train(of_system("vicreg", pretrain__hidden_classes=["slow", "middle", "fast"]), tiny)
+
+
+@pytest.mark.parametrize("name", ["vicreg", "simclr_skeleton"])
+def test_the_test_side_is_scored_where_that_is_asked_for(tiny: Recordings, name: str) -> None:
+    recipe = of_system(name).with_knobs({"data.validation_subjects": []})
+    prepared, sides = both_sides(recipe, tiny)
+    assert set(sides.train_subjects) == {"anna", "ben", "chris"}
+    outcome = run_trial(recipe, prepared, sides, side="test")
+    assert not [metric for metric in outcome.metrics if metric.startswith("val.")]
+    dora = [row for row in tiny.rows if row.subject == "dora"]
+    assert [row["recording_id"] for row in outcome.predictions] == [row.recording_id for row in dora]
+    assert {row["split"] for row in outcome.predictions} == {"test"}
+    assert outcome.model is not None
+    predicted = outcome.model.predict(tiny.where(lambda row: row.subject == "dora"))
+    right = np.mean([guess == row.label for guess, row in zip(predicted, dora, strict=True)])
+    assert outcome.metrics["test.accuracy"] == pytest.approx(right)
+    assert ("test.imu.f1" in outcome.metrics) == (name == "vicreg")
+    validated = run_trial(recipe, prepared, sides)
+    assert validated.predictions == []
+    assert bits(validated) == bits(outcome), "which side is scored has no part in training"
+
+
+@pytest.mark.parametrize("name", ["vicreg", "barlow_twins_imu", "cmc", "untrained"])
+@pytest.mark.parametrize("hidden", [[], ["middle"]])
+def test_the_health_of_the_embeddings_is_that_of_all_that_pre_training_saw(
+    tiny: Recordings, name: str, hidden: list[str]
+) -> None:
+    recipe = of_system(name, pretrain__hidden_classes=hidden)
+    prepared, sides = both_sides(recipe, tiny)
+    outcome = run_trial(recipe, prepared, sides)
+    model = outcome.model
+    assert model is not None
+    shown = np.array([i for i in sides.train if tiny.rows[i].label not in hidden])
+    for modality in recipe.data.modalities:
+        raw = prepared.inputs[modality][shown]
+        if modality == "imu":
+            training = raw.reshape(-1, raw.shape[-1]).astype(np.float64)
+            raw = ((raw - training.mean(axis=0)) / training.std(axis=0)).astype(np.float32)
+        with torch.no_grad():
+            embeddings = model.projectors[modality](model.encoders[modality](torch.from_numpy(raw)))
+        if recipe.objective.name != "vicreg":
+            embeddings = embeddings / embeddings.norm(dim=1, keepdim=True) * math.sqrt(16)
+        for measure, value in embedding_health(embeddings).items():
+            assert outcome.metrics[f"embedding.{modality}.{measure}"] == pytest.approx(value, rel=1e-3), measure
+    assert {metric.split(".")[1] for metric in outcome.metrics if metric.startswith("embedding.")} == set(
+        recipe.data.modalities
+    )
+
+
+def test_embeddings_that_no_pre_training_made_have_no_health(tiny: Recordings) -> None:
+    """A supervised encoder's projector is as it was initialised, and its encoder is not what it was judged on."""
+    metrics = train(of_system("supervised"), tiny).metrics
+    assert not [metric for metric in metrics if metric.startswith("embedding.")]

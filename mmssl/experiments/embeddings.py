@@ -3,7 +3,7 @@
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -33,11 +33,15 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
     `recording`, the query's own recording in the other modality (its map is the mean reciprocal rank). `space` says
     what is compared: `embedding`, what pre-training compares, or `features`, what the heads take. Encoders trained with
     labels have no embedding; features of two modalities cannot be compared. Numbers are means over seeds and folds,
-    with the standard deviation over seeds of map.
+    with the standard deviation over seeds of map; map leaves out folds in which no class has two recordings.
     """
     gathered: dict[tuple[str, ...], dict[tuple[int, str], dict[str, float]]] = defaultdict(dict)
     called = names(plan)
+    notes: list[str] = []
     for trial, rows, features, embeddings in _scored(study, plan, recordings):
+        if len(rows) == 1:
+            notes.append(f"fold {trial.fold}: one recording, so none to find")
+            continue
         labels = recordings.labels[rows]
         spaces = {"embedding": embeddings, "features": features}
         for space, vectors in spaces.items():
@@ -55,7 +59,8 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
     for (system, space, query, gallery, relevant), found in gathered.items():
         by_seed: dict[int, list[float]] = defaultdict(list)
         for (seed, _), values in found.items():
-            by_seed[seed].append(values["map"])
+            if not np.isnan(values["map"]):
+                by_seed[seed].append(values["map"])
         means = [statistics.fmean(values) for values in by_seed.values()]
         measures = next(iter(found.values()))
         table.append(
@@ -65,7 +70,7 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
                 "query": query,
                 "gallery": gallery,
                 "relevant": relevant,
-                **{name: statistics.fmean(values[name] for values in found.values()) for name in measures},
+                **{name: _mean(values[name] for values in found.values()) for name in measures},
                 "map.std": statistics.stdev(means) if len(means) > 1 else None,
                 "n": len(found),
             }
@@ -79,6 +84,7 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
             *(Column(name, (name,), percent=True) for name in recalls),
             Column("mAP", ("map", "map.std"), percent=True),
         ),
+        list(dict.fromkeys(notes)),
     )
 
 
@@ -91,6 +97,7 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
     """
     classes = recordings.description.classes
     nearest, called = _nearest_mean(study, plan), names(plan)
+    files = _file_names(called.values())
     projected: list[dict[str, Any]] = []
     result = Result(
         f"Features: {protocol(plan)}. t-SNE of one trial a system, confusion over all.",
@@ -104,8 +111,15 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
     )
     for trial, rows, encoded, _ in _scored(study, plan, recordings, {trial.trial_id for trial in nearest.values()}):
         system = called[trial.point_id]
-        joined = np.concatenate([one / np.linalg.norm(one, axis=1, keepdims=True) for one in encoded.values()], axis=1)
-        xy = tsne(joined, seed=trial.seed)
+        lengths = {name: np.linalg.norm(one, axis=1, keepdims=True) for name, one in encoded.items()}
+        joined = np.concatenate(
+            [one / np.where(lengths[name], lengths[name], 1) for name, one in encoded.items()], axis=1
+        )
+        try:
+            xy = tsne(joined, seed=trial.seed)
+        except ValueError as error:
+            result.notes.append(f"{system}, fold {trial.fold}: no map: {error}")
+            continue
         projected += [
             {
                 "system": system,
@@ -121,7 +135,7 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
         for suffix in pictures:
             from mmssl.figures import scatter_figure
 
-            path = study.figure(f"tsne-{_file_name(system)}.{suffix}")
+            path = study.figure(f"tsne-{files[system]}.{suffix}")
             title = f"{system}: t-SNE of {plan.dataset.name}, {trial.fold}"
             scatter_figure(path, xy, recordings.labels[rows], classes, title)
             result.figures.append(path)
@@ -144,7 +158,7 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
         for suffix in pictures:
             from mmssl.figures import confusion_figure
 
-            path = study.figure(f"confusion-{_file_name(system)}.{suffix}")
+            path = study.figure(f"confusion-{files[system]}.{suffix}")
             confusion_figure(path, matrix, classes, f"{system}: confusion on {plan.dataset.name}")
             result.figures.append(path)
     result.tables = {
@@ -220,6 +234,8 @@ def _scored(
     Embeddings are empty where labels trained the encoders: their projectors are as they were initialised.
     """
     complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
+    if complete and not plan.space.keep_models:
+        raise UserError(f"study {study.name} keeps no models (keep_models: false in its space): launch one that does")
     prepared: dict[int, Prepared] = {}
     for trial in plan.trials:
         if trial.trial_id not in complete or (only is not None and trial.trial_id not in only):
@@ -272,8 +288,19 @@ def _predictions(
     }
 
 
-def _file_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.=-]+", "-", name)
+def _file_names(names: Iterable[str]) -> dict[str, str]:
+    """A part of a file's name for each name, no two the same."""
+    found: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name)[:100]
+        found[name] = f"{plain}-{len(found)}" if plain in found.values() else plain
+    return found
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    """Of those that are known."""
+    known = [value for value in values if not np.isnan(value)]
+    return statistics.fmean(known) if known else None
 
 
 def _known(value: float) -> float | None:

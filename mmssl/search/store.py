@@ -356,10 +356,14 @@ def _planned_columns(plan: Plan, trial: PlannedTrial) -> dict[str, Any]:
     }
 
 
+def plain_name(stem: str) -> str:
+    """A name that a study can have, made of any words."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-")[:80] or "study"
+
+
 def free_name(root: str | Path, stem: str) -> str:
     """A name that no study under `root` has, made of `stem` and the first free number."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-")[:80] or "study"
-    number = 1
+    stem, number = plain_name(stem), 1
     while (Path(root).expanduser() / f"{stem}-{number}").exists():
         number += 1
     return f"{stem}-{number}"

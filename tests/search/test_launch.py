@@ -18,7 +18,7 @@ from mmssl import Recordings
 from mmssl.data.protocols import split
 from mmssl.search.plan import Plan
 from mmssl.search.store import Study
-from mmssl.training import Prepared, run_trial
+from mmssl.training import Epoch, Prepared, run_trial
 
 pytestmark = pytest.mark.ray
 
@@ -117,7 +117,9 @@ def test_what_a_worker_gives_is_what_the_same_recipe_gives_alone(launched: Launc
     predictions = pd.read_parquet(launched.study.predictions_path)
     for trial in [trial for trial in launched.plan.trials if rows.loc[trial.trial_id, "status"] == "COMPLETE"][-2:]:
         recipe = launched.plan.recipe(trial)
-        alone = run_trial(recipe, Prepared.of(tiny, recipe), split(tiny, recipe.data))
+        alone = run_trial(
+            recipe, Prepared.of(tiny, recipe.data.steps, recipe.data.modalities), split(tiny, recipe.data)
+        )
         for name, value in alone.metrics.items():
             assert rows.loc[trial.trial_id, name] == value, name
         theirs = predictions[predictions["trial_id"] == trial.trial_id]
@@ -166,6 +168,73 @@ def test_a_point_that_failed_is_never_best(launched: Launched, folder: Path) -> 
     assert answer["best"]["pretrain.lr"] == 0.001
     assert answer["best"]["encoder.imu.heads"] in (1, 2)
     assert any("2 of 4 points" in caveat for caveat in answer["caveats"])
+
+
+# On all training subjects; two trials differ in fine-tuning alone, and the encoders of simclr_imu guide cmc_cmkm.
+SYSTEMS_SPACE = """
+systems: [simclr_imu, cmc_cmkm, supervised]
+fixed:
+  data.steps: 16
+  encoder.imu.layers: 1
+  encoder.imu.feedforward: 16
+  encoder.projector.hidden: 16
+  encoder.projector.width: 8
+  pretrain.epochs: 2
+  pretrain.batch_size: 16
+  pretrain.lr: 0.001
+  guide.epochs: 2
+  guide.batch_size: 16
+  guide.lr: 0.001
+  finetune.epochs: 3
+  finetune.hidden: 8
+grid:
+  finetune.labels: [0.5, 1]
+folds: test
+keep_models: false
+"""
+
+
+def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder: Path, tiny: Recordings) -> None:
+    (folder / "systems.yaml").write_text(SYSTEMS_SPACE)
+    words = command(
+        "launch", "--space", folder / "systems.yaml", "--dataset", folder / "tiny.parquet",
+        "--storage", folder / "studies", "--name", "systems",
+    )  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert "test, SCORED: dora" in done.stdout
+    study = Study(folder / "studies", "systems")
+    plan = study.plan()
+    rows = pd.read_parquet(study.trials_path).set_index("trial_id")
+    assert list(rows["system"]) == [name for name in ("simclr_imu", "cmc_cmkm", "supervised") for _ in range(2)]
+    assert set(rows["fold"]) == {"test"}
+    assert rows["val.accuracy"].isna().all()
+    assert set(rows["recordings.train"]) == {27}
+    assert list(rows["recordings.labelled"]) == [3 * round(0.5 * 9), 27] * 3
+    assert set(rows["recordings.validation"]) == {9}
+    epochs = pd.read_parquet(study.epochs_path)
+    for trial in plan.trials:
+        recipe = plan.recipe(trial)
+        told: list[Epoch] = []
+        prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
+        alone = run_trial(recipe, prepared, split(tiny, recipe.data), side="test", on_epoch=told.append)
+        for name, value in alone.metrics.items():
+            assert rows.loc[trial.trial_id, name] == value, name
+        curve = epochs[epochs["trial_id"] == trial.trial_id]
+        assert list(zip(curve["phase"], curve["epoch"], strict=True)) == [(one["phase"], one["epoch"]) for one in told]
+        assert not list(study.trial_folder(trial.trial_id).glob("model.*")), "the space says to keep none"
+    predictions = pd.read_parquet(study.predictions_path)
+    assert set(predictions["split"]) == {"test"}
+    assert set(predictions["subject"]) == {"dora"}
+    cmc = plan.recipe(plan.trials[2])
+    shared = {
+        plan.recipe(plan.trials[0]).pretraining_id(tiny.fingerprint),
+        cmc.pretraining_id(tiny.fingerprint),
+        *(cmc.guide_of(modality).pretraining_id(tiny.fingerprint) for modality in cmc.data.modalities),
+    }
+    assert len(shared) == 3
+    assert {path.name for path in (study.folder / "pretrained").iterdir() if path.is_dir()} == shared
+    assert set(rows["pretraining_id"]) == {plan.recipe(trial).pretraining_id(tiny.fingerprint) for trial in plan.trials}
 
 
 def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, folder: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmssl.errors import UserError
-from mmssl.recipe import Recipe
+from mmssl.recipe import MODALITIES, Recipe, preset
 from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.space import Space
 
@@ -43,7 +43,8 @@ def test_ids_come_from_content_and_not_from_the_study(dataset: Dataset) -> None:
     def ids(name: str, fingerprint: str, lambdas: list[float]) -> set[str]:
         space = Space(name=name, grid={"objective.lambda": lambdas})
         data = dataset.model_copy(update={"fingerprint": fingerprint})
-        made = make_plan(name, space, Recipe(), data, [("1",)], space.points(Recipe()))
+        bases = {"vicreg": Recipe()}
+        made = make_plan(name, space, bases, data, [("1",)], space.points(bases))
         return {trial.trial_id for trial in made.trials}
 
     assert ids("a", "x", [1.0, 2.0]) == ids("b", "x", [2.0, 1.0])
@@ -55,7 +56,7 @@ def test_two_points_that_are_one_recipe_are_refused(dataset: Dataset) -> None:
     space = Space(name="twice", grid={"objective.lambda": [1.0]})
     point = {"objective.lambda": 1.0}
     with pytest.raises(UserError, match="same recipe"):
-        make_plan("study", space, Recipe(), dataset, [("1",)], [point, point])
+        make_plan("study", space, {"vicreg": Recipe()}, dataset, [("1",)], [point, point])
 
 
 @settings(max_examples=25, deadline=None)
@@ -68,6 +69,92 @@ def test_a_plan_survives_its_own_file(values: list[float], seeds: list[int]) -> 
     data = Dataset(
         source="d", folder=None, name="d", fingerprint="0", recordings=2, train_subjects=("a", "b"), test_subjects=()
     )
-    plan = make_plan("study", space, Recipe(), data, [("a",), ("b",)], space.points(Recipe()))
+    bases = {"vicreg": Recipe()}
+    plan = make_plan("study", space, bases, data, [("a",), ("b",)], space.points(bases))
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
     assert len({trial.trial_id for trial in plan.trials}) == len(values) * len(seeds) * 2
+
+
+def planned(space: Space, dataset: Dataset, folds: list[tuple[str, ...]]) -> Plan:
+    bases = space.bases("utd_mhad")
+    return make_plan("study", space, bases, dataset, folds, space.points(bases))
+
+
+def test_a_trial_of_a_system_has_the_recipe_of_its_preset(dataset: Dataset) -> None:
+    systems = ["untrained_imu", "supervised", "simclr_skeleton", "cmc_cmkm"]
+    plan = planned(Space(name="s", systems=systems, seeds=[1, 2]), dataset, [("1",), ("3",)])
+    assert plan.size() == "4 points x 2 seeds x 2 folds = 16 trials"
+    assert [plan.system(trial) for trial in plan.trials] == [name for name in systems for _ in range(4)]
+    for trial in plan.trials:
+        expected = preset("utd_mhad", plan.system(trial)).with_knobs(
+            {"seed": trial.seed, "data.validation_subjects": list(trial.held_out)}
+        )
+        assert plan.recipe(trial) == expected
+        assert trial.trial_id == expected.content_id(dataset.fingerprint)
+    again = Plan.model_validate_json(plan.model_dump_json())
+    assert again == plan
+    assert [again.recipe(trial) for trial in again.trials] == [plan.recipe(trial) for trial in plan.trials]
+
+
+def test_a_single_system_is_named_though_its_points_do_not(dataset: Dataset) -> None:
+    plan = planned(Space(name="s", systems=["simclr_imu"]), dataset, [("1",)])
+    assert [trial.point for trial in plan.trials] == [{}]
+    assert {plan.system(trial) for trial in plan.trials} == {"simclr_imu"}
+
+
+def test_where_the_test_subjects_are_scored_nobody_is_held_out(dataset: Dataset) -> None:
+    space = Space(name="s", grid={"objective.mu": [1.0, 2.0]}, seeds=[1, 2, 3], folds="test")
+    plan = planned(space, dataset, [()])
+    assert plan.size() == "2 points x 3 seeds x 1 fold = 6 trials"
+    assert {trial.fold for trial in plan.trials} == {"test"}
+    assert {plan.recipe(trial).data.validation_subjects for trial in plan.trials} == {()}
+    assert len({(trial.point_id, trial.seed) for trial in plan.trials}) == 6
+
+
+def test_trials_that_differ_in_fine_tuning_alone_share_their_pre_training(dataset: Dataset) -> None:
+    grid = {"finetune.labels": [0.5, 1.0], "finetune.label_draw": [0, 1]}
+    space = Space(name="s", systems=["vicreg", "untrained"], grid=grid, seeds=[1, 2])
+    plan = planned(space, dataset, [("1",), ("3",)])
+    ids = {
+        preset("utd_mhad")
+        .with_knobs({"seed": seed, "data.validation_subjects": [subject]})
+        .pretraining_id(dataset.fingerprint)
+        for seed in (1, 2)
+        for subject in ("1", "3")
+    }
+    assert plan.shared_pretrainings() == ids, "one for each seed and fold, and none of encoders that are not trained"
+    assert planned(Space(name="s", grid={"objective.mu": [1.0, 2.0]}), dataset, [("1",)]).shared_pretrainings() == set()
+
+
+def guides(seed: int, subject: str, fingerprint: str) -> set[str]:
+    """Ids of what pre-trains the two encoders that guide, by way of SimCLR's own presets."""
+    return {
+        preset("utd_mhad", f"simclr_{modality}")
+        .with_knobs({"seed": seed, "data.validation_subjects": [subject]})
+        .pretraining_id(fingerprint)
+        for modality in MODALITIES
+    }
+
+
+def test_guided_trials_share_their_guides_with_each_other(dataset: Dataset) -> None:
+    space = Space(name="s", systems=["cmc_cmkm"], grid={"objective.positives": [1, 2]}, seeds=[1, 2])
+    plan = planned(space, dataset, [("1",), ("3",)])
+    expected = {one for seed in (1, 2) for subject in ("1", "3") for one in guides(seed, subject, dataset.fingerprint)}
+    assert len(expected) == 8
+    assert plan.shared_pretrainings() == expected
+    alone = planned(Space(name="s", systems=["cmc_cmkm"], seeds=[1, 2]), dataset, [("1",), ("3",)])
+    assert alone.shared_pretrainings() == set()
+
+
+def test_guided_trials_share_their_guides_with_simclr_of_the_same_seed_and_fold(dataset: Dataset) -> None:
+    space = Space(name="s", systems=["simclr_imu", "cmc_cmkm", "simclr_skeleton", "supervised"], seeds=[1, 2])
+    plan = planned(space, dataset, [("1",), ("3",)])
+    simclr = {
+        plan.recipe(trial).pretraining_id(dataset.fingerprint)
+        for trial in plan.trials
+        if plan.system(trial).startswith("simclr")
+    }
+    assert len(simclr) == 8
+    assert plan.shared_pretrainings() == simclr
+    space = Space(name="s", systems=["simclr_imu", "cmc_cmkm"], fixed={"objective.temperature": 0.5}, seeds=[1])
+    assert len(planned(space, dataset, [("1",)]).shared_pretrainings()) == 1, "what both fix changes both"

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mmssl.errors import UserError
-from mmssl.search.plan import Plan
+from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.results import Point, choose, points, ranked
+from mmssl.search.space import Space
 
 
 def point(name: str, scores: list[float], planned: int | None = None) -> Point:
@@ -76,3 +77,47 @@ def test_one_seed_and_one_fold_tells_nothing_apart_and_says_so() -> None:
 
 def test_one_seed_is_a_caveat() -> None:
     assert any("one seed" in caveat for caveat in choose([point("a", [0.9, 0.8])]).caveats)
+
+
+def health_table(plan: Plan, imu: list[float | None], skeleton: list[float | None], measure: str) -> pa.Table:
+    return pa.table(
+        {
+            "point_id": [trial.point_id for trial in plan.trials],
+            "seed": [trial.seed for trial in plan.trials],
+            "fold": [trial.fold for trial in plan.trials],
+            "status": ["COMPLETE"] * len(plan.trials),
+            f"embedding.imu.{measure}": pa.array(imu, pa.float64()),
+            f"embedding.skeleton.{measure}": pa.array(skeleton, pa.float64()),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "column"), [("rankme", "effective_rank"), ("std", "std"), ("covariance", "covariance")]
+)
+def test_a_measure_without_labels_is_the_mean_over_the_modalities(
+    plan_of: Callable[..., Plan], metric: str, column: str
+) -> None:
+    plan = plan_of([1.0, 5.0], [2.0])
+    trials = health_table(plan, [2, 4, 6, 10, 20, None], [4, 4, 9, 30, None, None], column)
+    first, second = points(plan, trials, metric)
+    assert list(first.scores.values()) == [3, 4, 7.5]
+    assert first.mean == pytest.approx((3 + 4 + 7.5) / 3)
+    assert list(second.scores.values()) == [20, 20], "of one modality it is that one's"
+    assert not second.complete, "a trial that has no such measure has no score"
+
+
+def test_the_studys_own_metric_is_of_the_side_that_it_scored(dataset: Dataset) -> None:
+    space = Space(name="s", grid={"objective.mu": [1.0, 2.0]}, folds="test", metric="val.f1")
+    bases = space.bases("synthetic")
+    plan = make_plan("study", space, bases, dataset, [()], space.points(bases))
+    trials = pa.table(
+        {
+            "point_id": [trial.point_id for trial in plan.trials],
+            "seed": [28, 28],
+            "fold": ["test", "test"],
+            "status": ["COMPLETE", "COMPLETE"],
+            "test.f1": [0.25, 0.5],
+        }
+    )
+    assert [point.scores for point in points(plan, trials)] == [{(28, "test"): 0.25}, {(28, "test"): 0.5}]

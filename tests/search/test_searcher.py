@@ -7,8 +7,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from mmssl.search.plan import Plan
+from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.space import Space
 from mmssl.search.store import Record
 
 
@@ -76,6 +77,20 @@ def test_knobs_that_are_no_numbers_become_categories(tmp_path: Path, plan_of: Ca
     OptunaStudy(tmp_path / "o.db", plan, {}).begin(planned)
     (seen,) = stored(tmp_path / "o.db")
     assert seen.params == {"objective.name": "cmc", "data.modalities": '["imu"]', "data.steps": 50}
+
+
+def test_a_system_is_a_category(tmp_path: Path, dataset: Dataset) -> None:
+    space = Space(name="s", systems=["vicreg", "untrained_imu"], folds="test", metric="val.f1")
+    bases = space.bases("synthetic")
+    plan = make_plan("study", space, bases, dataset, [()], space.points(bases))
+    study = OptunaStudy(tmp_path / "o.db", plan, {})
+    for planned, score in zip(plan.trials, (0.25, 0.5), strict=True):
+        study.begin(planned)
+        study.end(planned, Record(trial_id=planned.trial_id, status="COMPLETE", facts={"test.f1": score}))
+    assert [(trial.params, trial.value) for trial in stored(tmp_path / "o.db")] == [
+        ({"system": "vicreg"}, 0.25),
+        ({"system": "untrained_imu"}, 0.5),
+    ]
 
 
 @pytest.mark.parametrize("folder", ["s p", "ü#1", "a?b", "100%41"])

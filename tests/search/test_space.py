@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mmssl.errors import UserError
-from mmssl.recipe import Recipe, preset
-from mmssl.search.space import Space, available, load, parse_value
+from mmssl.recipe import SYSTEMS, preset
+from mmssl.search.space import Space, at_point, available, changed, load, parse_value
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -26,6 +26,10 @@ def write(tmp_path: Path):
         return str(path)
 
     return write
+
+
+def points_of(space: Space) -> list[dict[str, object]]:
+    return space.points(space.bases("utd_mhad"))
 
 
 def mistakes(path: str) -> str:
@@ -46,8 +50,8 @@ def test_points_come_in_the_grids_order(write):
         "val.accuracy",
     )
     expected = [{"objective.lambda": a, "objective.mu": b} for a in (1, 5) for b in (10, 1)]
-    assert space.points(Recipe()) == expected
-    assert [list(point) for point in space.points(Recipe())] == [["objective.lambda", "objective.mu"]] * 4
+    assert points_of(space) == expected
+    assert [list(point) for point in points_of(space)] == [["objective.lambda", "objective.mu"]] * 4
 
 
 @pytest.mark.parametrize(
@@ -61,25 +65,27 @@ def test_points_come_in_the_grids_order(write):
 )
 def test_where_keeps_the_points_that_meet_all_conditions(write, where: str, expected: list[tuple[int, int]]):
     text = "grid: {objective.lambda: [1, 2, 3], objective.mu: [1, 2, 3]}\nfixed: {objective.nu: 1}\n"
-    points = load(write(f"{text}where: {where}\n")).points(Recipe())
+    points = points_of(load(write(f"{text}where: {where}\n")))
     assert [tuple(point.values()) for point in points] == expected
 
 
 def test_values_come_out_as_a_recipe_holds_them(write):
     text = "grid: {pretrain.lr: [1e-3, 1E-2, .5, 1.e+0]}\n"
-    space = load(write(text + "fixed: {objective.nu: 2, data.modalities: [skeleton, imu]}"))
+    space = load(write(text + "fixed: {objective.nu: 2, data.train_subjects: [3, s5]}"))
     assert space.grid == {"pretrain.lr": [0.001, 0.01, 0.5, 1.0]}
-    assert space.fixed == {"objective.nu": 2.0, "data.modalities": ["imu", "skeleton"]}
+    assert space.fixed == {"objective.nu": 2.0, "data.train_subjects": ["3", "s5"]}
     assert type(space.fixed["objective.nu"]) is float
 
 
 def test_points_keep_to_the_base_recipe(write):
     space = load(write(GRID + "fixed: {objective.nu: 4}"))
-    base = preset("mmact")
-    for point in space.points(base):
-        recipe = base.with_knobs({**space.fixed, **point})
+    bases = space.bases("mmact")
+    assert bases == {"vicreg": preset("mmact").with_knobs({"objective.nu": 4})}
+    for point in space.points(bases):
+        recipe = at_point(bases, point)
         assert recipe.pretrain.lr == 1e-4
         assert recipe.objective.nu == 4
+        assert (recipe.objective.lambda_, recipe.objective.mu) == tuple(point.values())
 
 
 @pytest.mark.parametrize(
@@ -91,6 +97,8 @@ def test_points_keep_to_the_base_recipe(write):
         ("[001, [010, 1:30], no]", (("001",), ("010", "1:30"), ("no",))),
         ("[on, [2020-01-01, 0x1F, 1_000]]", (("on",), ("2020-01-01", "0x1F", "1_000"))),
         ("leave_one_subject_out", "leave_one_subject_out"),
+        ("test", "test"),
+        ("[test]", (("test",),)),
     ],
 )
 def test_folds_are_groups_of_subjects(write, text: str, folds: object):
@@ -114,7 +122,7 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("folds: []", "folds: give leave_one_subject_out or a list of held-out groups"),
+        ("folds: []", "folds: give leave_one_subject_out, a list of held-out groups as [[1, 3], [5]], or test"),
         ("folds: leave_one_out", "not 'leave_one_out'"),
         ("folds: [[1, 3], [3, 1]]", "folds: ['1', '3'] stands twice"),
         ("folds: [[1, 1]]", "folds: '1' stands twice"),
@@ -135,7 +143,7 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
         ("metric: test.accuracy", "metric: input should be 'val.accuracy' or 'val.f1' (given: 'test.accuracy')"),
         ("seed: [1]", "seed: no such entry; did you mean seeds?"),
         ("name: mine", "name: no such entry; a space is named by its file"),
-        ("1: 2", "1: no such entry; valid names: description, fixed, grid"),
+        ("1: 2", "1: no such entry; valid names: description, fixed, systems, grid"),
         ("where: lamda > 1", "where 'lamda > 1': lamda: not in this space; did you mean lambda?"),
         ("where: encoder.imu.layers > 1", "encoder.imu.layers: not in this space"),
         ("where: lambda > 5", "where: none of the grid's 4 points meets it"),
@@ -151,6 +159,18 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
         ("fixed: {seed: 1}", "fixed.seed: a study takes its seeds from `seeds`"),
         ("fixed: {data.validation_subjects: [1]}", "a study takes the subjects it holds out from `folds`"),
         ("fixed: [objective.nu]", "fixed: input should be a mapping"),
+        ("fixed: {data.modalities: [imu]}", "fixed.data.modalities: system vicreg sets it; choose another system"),
+        ("fixed: {objective.name: cmc}", "fixed.objective.name: system vicreg sets it; choose another system instead"),
+        ("systems: vicerg", "systems: no system 'vicerg'; did you mean vicreg"),
+        ("systems: [simclr]", "systems: no system 'simclr'; did you mean simclr_imu"),
+        ("systems: [vicreg, cmc, vicreg]", "systems: 'vicreg' stands twice"),
+        ("systems: []", "systems: the list should have at least 1 item"),
+        ("systems: ", "systems.0: input should be a valid string (given: None)"),
+        ("systems: [3]", "systems.0: input should be a valid string (given: 3)"),
+        ("systems: [[vicreg]]", "systems.0: input should be a valid string (given: ['vicreg'])"),
+        ("systems: {vicreg: 1}", "systems.0: input should be a valid string (given: {'vicreg': 1})"),
+        ("keep_models: 3", "keep_models: input should be a valid boolean"),
+        ("where: system == 'vicreg'", "system: not in this space"),
     ],
 )
 def test_each_mistake_is_named_with_its_place(write, entry: str, message: str):
@@ -160,9 +180,9 @@ def test_each_mistake_is_named_with_its_place(write, entry: str, message: str):
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ("", "grid: field required"),
+        ("", "nothing is searched: give a `grid` of knobs, or `systems` to compare"),
         ("grid:", "grid: input should be a mapping (given: None)"),
-        ("grid: {}", "grid: the mapping should have at least 1 item, not 0 (given: {})"),
+        ("grid: {}", "nothing is searched: give a `grid` of knobs, or `systems` to compare"),
         ("grid: {objective.mu: []}", "grid.objective.mu: the list should have at least 1 item"),
         ("grid: {objective.mu: 5}", "grid.objective.mu: input should be a list (given: 5)"),
         ("grid: {objective.mu: [5, 5.0]}", "grid.objective.mu: 5.0 stands twice"),
@@ -170,8 +190,11 @@ def test_each_mistake_is_named_with_its_place(write, entry: str, message: str):
         ("grid: {objective.lamda: [1]}", "grid.objective.lamda: no such knob; did you mean objective.lambda"),
         ("grid: {seed: [1]}", "grid.seed: a study takes its seeds from `seeds`"),
         ("grid: {data.train_subjects: [[1], [3]]}", "grid.data.train_subjects: all points share their subjects"),
-        ("grid: {data.modalities: [[imu], [skeleton]]}", "grid.data.modalities: all points share their subjects and"),
-        ("grid: {data.modalities: [[imu]]}", "put it under fixed"),
+        (
+            "grid: {data.modalities: [[imu], [skeleton]]}",
+            "system vicreg sets it; choose another system instead (as vicreg_imu, for one modality)",
+        ),
+        ("grid: {objective.name: [vicreg, cmc]}", "grid.objective.name: system vicreg sets it; choose another system"),
         ("grid: {encoder.imu.heads: [2, 3]}", "grid.encoder.imu.heads: 3 does not divide the width 128"),
         ("grid: {pretrain.epochs: [9223372036854775808]}", "grid.pretrain.epochs: input should be less than or equal"),
         ("grid: {objective.mu: [2020-01-01]}", "grid.objective.mu: a number is expected, not '2020-01-01'"),
@@ -227,8 +250,8 @@ folds: nobody
         ("grid:\n  objective.mu: [1, 2\nseeds: [1]", "line 3, column 6: "),
         ("grid:\n\tobjective.mu: [1]", "line 2, column 1: "),
         ('where: "lambda" == 1', "line 1, column 17: "),
-        ("- 1", "a space is a mapping with the entry `grid`, not [1]"),
-        ("", "a space is a mapping with the entry `grid`, not None"),
+        ("- 1", "a space is a mapping with the entry `grid` or `systems`, not [1]"),
+        ("", "a space is a mapping with the entry `grid` or `systems`, not None"),
         ("grid: {}\n---\ngrid: {}", "line 2, column 1: "),
         ("grid: &a {objective.mu: [1]}\nfixed: *a", "line 2, column 8: aliases are not read"),
         ("grid: {objective.mu: [1], objective.mu: [2]}", "line 1: objective.mu stands twice"),
@@ -259,7 +282,7 @@ def test_a_local_space_comes_before_a_shipped_one(write, tmp_path: Path, monkeyp
     (tmp_path / "search_spaces" / "folder.yaml").mkdir()
     assert [(space.name, space.source) for space in available()[:2]] == [("second", "local"), ("vicreg_grid", "local")]
     assert sorted(space.name for space in available()) == sorted([*shipped, "second"])
-    assert len(load("vicreg_grid").points(Recipe())) == 4
+    assert len(points_of(load("vicreg_grid"))) == 4
     assert load("second").name == "second"
 
 
@@ -290,7 +313,7 @@ def test_a_shipped_space_is_what_its_header_says(space: str):
         line.strip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     )
     loaded = load(space)
-    points = loaded.points(preset("utd_mhad"))
+    points = points_of(loaded)
     assert f"mmssl-tune launch --space {space} " in header
     assert int(re.findall(r"\b(\d+) points\b", header)[0]) == len(points)
     assert int(re.findall(r"= (\d+) trials", header)[0]) == len(points) * len(loaded.seeds) * 4
@@ -299,9 +322,9 @@ def test_a_shipped_space_is_what_its_header_says(space: str):
 
 def test_the_shipped_spaces():
     weights = (1, 5, 10, 25, 50)
-    points = load("vicreg_grid").points(Recipe())
+    points = points_of(load("vicreg_grid"))
     assert [tuple(point.values()) for point in points] == list(itertools.product(weights, weights))
-    diagonal = load("vicreg_diagonal").points(Recipe())
+    diagonal = points_of(load("vicreg_diagonal"))
     assert all(point["objective.lambda"] == point["objective.mu"] for point in diagonal)
     assert [point["objective.mu"] for point in diagonal] == [1.5, 2, 5, 10, 25, 50, 100]
 
@@ -312,12 +335,117 @@ def test_loading_needs_no_heavy_library():
     assert found.stdout.split() == []
 
 
-def test_knobs_that_go_together_may_be_fixed_together(tmp_path: Path) -> None:
-    path = tmp_path / "simclr.yaml"
-    path.write_text(
-        "fixed: {objective.name: simclr, data.modalities: [imu]}\ngrid: {objective.temperature: [0.05, 0.1]}\n"
-    )
-    assert len(load(str(path)).points(Recipe())) == 2
-    path.write_text("fixed: {objective.name: simclr}\ngrid: {objective.temperature: [0.05, 0.1]}\n")
-    with pytest.raises(UserError, match="simclr takes 1 of the modalities"):
-        load(str(path))
+def test_systems_are_searched_like_a_knob_and_change_slowest(write):
+    space = load(write("systems: [vicreg, cmc, untrained_imu]\n" + GRID))
+    assert points_of(space) == [
+        {"system": system, "objective.lambda": a, "objective.mu": b}
+        for system in ("vicreg", "cmc", "untrained_imu")
+        for a in (1, 5)
+        for b in (10, 1)
+    ]
+    assert [list(point) for point in points_of(space)] == [["system", "objective.lambda", "objective.mu"]] * 12
+    assert list(space.searched) == ["system", "objective.lambda", "objective.mu"]
+
+
+def test_systems_alone_are_a_search_and_one_of_them_a_single_point(write):
+    assert points_of(load(write("systems: [cmc, supervised]"))) == [{"system": "cmc"}, {"system": "supervised"}]
+    assert points_of(load(write("systems: cmc"))) == [{}]
+    alone = load(write("systems: simclr_imu\ngrid: {objective.temperature: [0.05, 0.1]}"))
+    assert points_of(alone) == [{"objective.temperature": 0.05}, {"objective.temperature": 0.1}]
+    assert alone.bases("utd_mhad") == {"simclr_imu": preset("utd_mhad", "simclr_imu")}
+
+
+@pytest.mark.parametrize("dataset", ["utd_mhad", "mmact", "synthetic"])
+def test_a_point_starts_from_the_preset_of_its_system(write, dataset: str):
+    space = load(write(f"systems: [{', '.join(SYSTEMS)}]\nfixed: {{finetune.hidden: 7}}"))
+    bases = space.bases(dataset)
+    points = space.points(bases)
+    assert [point["system"] for point in points] == list(SYSTEMS)
+    for point in points:
+        expected = preset(dataset, str(point["system"])).with_knobs({"finetune.hidden": 7})
+        assert at_point(bases, point) == expected
+        assert at_point(bases, point, seed=3).content_id() == expected.with_knobs({"seed": 3}).content_id()
+
+
+def test_what_is_fixed_does_not_change_what_makes_a_system_itself(write):
+    space = load(write(f"systems: [{', '.join(SYSTEMS)}]\nfixed: {{pretrain.epochs: 3}}"))
+    for name, base in space.bases("utd_mhad").items():
+        assert base.pretrain.epochs == (0 if SYSTEMS[name].method in ("untrained", "supervised") else 3), name
+        assert SYSTEMS[name].defining.items() <= base.knobs().items()
+    assert len(points_of(space)) == 16
+
+
+@pytest.mark.parametrize(
+    ("systems", "entry", "message"),
+    [
+        ("[untrained]", "fixed: {pretrain.epochs: 3}", "fixed.pretrain.epochs: system untrained sets it"),
+        (
+            "[untrained, supervised_imu]",
+            "fixed: {pretrain.epochs: 3}",
+            "fixed.pretrain.epochs: system supervised_imu sets it",
+        ),
+        ("[cmc, simclr_imu]", "fixed: {objective.name: vicreg}", "fixed.objective.name: system simclr_imu sets it"),
+        ("[vicreg, untrained]", "grid: {pretrain.epochs: [1, 2]}", "grid.pretrain.epochs: system untrained sets it"),
+        ("[vicreg, supervised]", "grid: {finetune.encoders: [frozen]}", "grid.finetune.encoders: system supervised"),
+        ("[cmc, vicreg_imu]", "grid: {data.modalities: [[imu]]}", "grid.data.modalities: system vicreg_imu sets it"),
+        ("[cmc, untrained]", "grid: {objective.name: [cmc]}", "grid.objective.name: system cmc sets it"),
+    ],
+)
+def test_what_makes_a_system_itself_is_not_searched(write, systems: str, entry: str, message: str):
+    assert message in mistakes(write(f"systems: {systems}\n{entry}\n"))
+
+
+def test_a_knob_that_some_systems_leave_free_may_be_searched_for_these(write):
+    space = load(write("systems: [vicreg, cmc]\ngrid: {pretrain.epochs: [1, 2], finetune.encoders: [frozen, trained]}"))
+    assert len(points_of(space)) == 8
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("system != 'untrained'", ["vicreg", "cmc"]),
+        ("system in ('cmc', 'untrained')", ["untrained", "cmc"]),
+        ("system == 'cmc' or not system == 'vicreg'", ["untrained", "cmc"]),
+    ],
+)
+def test_conditions_know_the_system(write, where: str, expected: list[str]):
+    text = f'systems: [untrained, vicreg, cmc]\ngrid: {{finetune.labels: [0.5, 1]}}\nwhere: "{where}"\n'
+    points = points_of(load(write(text)))
+    assert [tuple(point.values()) for point in points] == [(name, share) for name in expected for share in (0.5, 1.0)]
+
+
+def test_a_condition_may_free_a_knob_that_does_nothing_for_a_system(write):
+    text = "systems: [untrained, vicreg]\ngrid: {objective.lambda: [1, 5]}\n"
+    points = points_of(load(write(text + 'where: system != "untrained" or lambda == 1\n')))
+    assert [tuple(point.values()) for point in points] == [("untrained", 1), ("vicreg", 1), ("vicreg", 5)]
+
+
+def test_the_side_that_is_scored_follows_the_folds(write):
+    held_out, tested = load(write(GRID)), load(write(GRID + "folds: test\nmetric: val.f1\n"))
+    assert (held_out.side, held_out.scored) == ("val", "val.accuracy")
+    assert (tested.side, tested.scored) == ("test", "test.f1")
+    assert Space.model_validate_json(tested.model_dump_json()) == tested
+
+
+def test_systems_of_several_kinds_survive_json(write):
+    space = load(write("systems: [vicreg, untrained_imu]\nseeds: [1, 2]\n"))
+    again = Space.model_validate_json(space.model_dump_json())
+    assert again == space
+    assert points_of(again) == points_of(space)
+
+
+def test_another_choice_of_systems_is_checked_like_a_file(write):
+    space = load(write("systems: [vicreg, untrained]\nfixed: {pretrain.epochs: 3}\n"))
+    assert points_of(changed(space, systems=["cmc", "vicreg"])) == [{"system": "cmc"}, {"system": "vicreg"}]
+    with pytest.raises(UserError, match=r"fixed\.pretrain\.epochs: system untrained sets it"):
+        changed(space, systems=["untrained"])
+    with pytest.raises(UserError, match="no system 'vicrge'; did you mean vicreg"):
+        changed(space, systems=["vicrge"])
+    grid = load(write("grid: {pretrain.epochs: [1, 2]}"))
+    with pytest.raises(UserError, match=r"grid\.pretrain\.epochs: system supervised sets it"):
+        changed(grid, systems=["vicreg", "supervised"])
+
+
+def test_models_are_kept_unless_the_space_says_otherwise(write):
+    assert load(write(GRID)).keep_models
+    assert not load(write(GRID + "keep_models: false\n")).keep_models

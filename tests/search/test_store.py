@@ -1,6 +1,8 @@
 import errno
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import pytest
 from mmssl.errors import UserError
 from mmssl.recipe import knob_names
 from mmssl.search import store
-from mmssl.search.plan import Plan
+from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.space import Space
 from mmssl.search.store import Record, Study, Tables, find
 
 
@@ -169,3 +172,91 @@ def test_the_newest_study_is_found_and_a_misspelt_one_explained(tmp_path: Path, 
     assert find(tmp_path, None).name == "second"
     with pytest.raises(UserError, match="did you mean second"):
         find(tmp_path, "secnd")
+
+
+@pytest.fixture
+def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> Study:
+    study = Study(tmp_path, "study")
+    study.create(plan_of([1.0], [2.0]))
+    return study
+
+
+def test_what_several_need_is_made_once_and_read_back(study: Study) -> None:
+    made: list[str] = []
+
+    def make() -> Mapping[str, bytes]:
+        made.append("once")
+        return {"weights": b"\x00\xff", "epochs": b"[]"}
+
+    first = study.once("0123abcd", make)
+    again = Study(study.folder.parent, "study").once("0123abcd", make)
+    assert dict(first) == dict(again) == {"weights": b"\x00\xff", "epochs": b"[]"}
+    assert len(made) == 1
+    study.once("ffff", make)
+    assert len(made) == 2, "by name"
+
+
+def test_nothing_is_kept_of_what_could_not_be_made(study: Study) -> None:
+    def fail() -> Mapping[str, bytes]:
+        raise RuntimeError("epoch 3: loss is nan")
+
+    with pytest.raises(RuntimeError, match="epoch 3"):
+        study.once("0123abcd", fail)
+    assert study.once("0123abcd", lambda: {"weights": b"1"}) == {"weights": b"1"}
+    with pytest.raises(RuntimeError, match="epoch 3"):
+        study.once("ffff", fail)
+
+
+def test_half_of_what_a_killed_process_wrote_is_not_taken(study: Study) -> None:
+    part = study.folder / "pretrained" / "0123abcd.part"
+    part.mkdir(parents=True)
+    (part / "weights").write_bytes(b"ha")
+    (part / "stray").write_bytes(b"x")
+    assert study.once("0123abcd", lambda: {"weights": b"whole"}) == {"weights": b"whole"}
+    assert study.once("0123abcd", dict) == {"weights": b"whole"}
+
+
+ASKS = """
+import sys, time
+from pathlib import Path
+from mmssl.search.store import Study
+
+study, me = Study(sys.argv[1], "study"), sys.argv[2]
+def make():
+    with (study.folder / "made").open("a") as log:
+        log.write(me)
+    time.sleep(0.3)
+    return {"by": me.encode()}
+(study.folder / f"ready{me}").touch()
+while len(list(study.folder.glob("ready*"))) < 3:
+    time.sleep(0.005)
+print(study.once("0123abcd", make)["by"].decode(), end="")
+"""
+
+
+def test_processes_that_ask_at_the_same_time_make_it_once(study: Study) -> None:
+    command = [sys.executable, "-c", ASKS, str(study.folder.parent)]
+    asking = [subprocess.Popen([*command, me], stdout=subprocess.PIPE, text=True) for me in "abc"]
+    answers = [process.communicate(timeout=60)[0] for process in asking]
+    made = (study.folder / "made").read_text()
+    assert made in ("a", "b", "c")
+    assert answers == [made] * 3
+    assert [process.returncode for process in asking] == [0, 0, 0]
+
+
+def test_a_row_says_what_was_trained_and_which_side_was_scored(tmp_path: Path, dataset: Dataset) -> None:
+    space = Space(name="s", systems=["cmc", "untrained_imu"], folds="test")
+    bases = space.bases("synthetic")
+    plan = make_plan("study", space, bases, dataset, [()], space.points(bases))
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    tables = Tables(study, plan)
+    facts = {"test.accuracy": 0.5, "test.imu.f1": 0.25, "embedding.imu.effective_rank": 3.0, "pretraining_id": "abc"}
+    tables.put(Record(trial_id=plan.trials[0].trial_id, status="COMPLETE", facts=facts))
+    tables.write()
+    first, second = study.table(study.trials_path).to_pylist()
+    assert [first["system"], second["system"]] == ["cmc", "untrained_imu"]
+    assert (first["fold"], first["subjects.validation"], first["subjects.train"]) == ("test", [], ["1", "3", "5"])
+    assert facts.items() <= first.items()
+    assert first["val.accuracy"] is None
+    assert second["param.data.modalities"] == ["imu"]
