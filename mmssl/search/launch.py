@@ -37,6 +37,9 @@ from mmssl.search.store import Record, Study, Tables
 from mmssl.search.trainable import trial as run_one
 from mmssl.training import Prepared
 
+RESTARTS = 2
+"""How often a trial whose worker died is started again; it goes on from its last snapshot."""
+
 Watch = Callable[[PlannedTrial, Record], None]
 
 
@@ -146,6 +149,8 @@ def _tune(
             name=datetime.now(UTC).strftime("%Y%m%dT%H%M%S"),
             storage_path=str(study.ray_folder),
             callbacks=[recorder],
+            # Of workers that die; what a trial raises is reported, and would be raised again.
+            failure_config=tune.FailureConfig(max_failures=RESTARTS),
             verbose=0,
         ),
     )
@@ -228,6 +233,9 @@ class _Recorder(tune.Callback):
         del self._open[planned.trial_id]
         ended = Record.model_validate({**record.model_dump(), **ending, "facts": {**record.facts, **(facts or {})}})
         self._study.keep(ended)
+        if ended.status != "FAILED":  # What is tried again goes on from there.
+            for name in (planned.trial_id, ended.facts.get("pretraining_id")):
+                self._study.progress_path(str(name)).unlink(missing_ok=True)
         self._records[planned.trial_id] = ended
         self._optuna.end(planned, ended)
         self._show(planned, ended)

@@ -245,6 +245,10 @@ class Study:
             beside.rename(folder)
             return files
 
+    def progress_path(self, name: str) -> Path:
+        """The snapshot of the training loop that is known by this content id."""
+        return self.folder / "progress" / f"{name}.safetensors"
+
     def put(self, path: Path, content: bytes) -> None:
         """Write a file of the study beside the old one and rename it over: never half of it is seen."""
         beside = path.with_name(path.name + ".part")
