@@ -13,6 +13,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
+SECONDS_VARIABLE = "MMSSL_SNAPSHOT_SECONDS"
 # A snapshot is some tens of MB: more often would be felt in the time a short trial takes.
 SECONDS_BETWEEN = 30.0
 
@@ -80,10 +81,12 @@ class Snapshot:
 
     Args:
         path: where it lies, or will.
-        seconds_between: how long at least from one writing to the next.
+        seconds_between: how long at least from one writing to the next; $MMSSL_SNAPSHOT_SECONDS or 30 by default.
     """
 
-    def __init__(self, path: Path, seconds_between: float = SECONDS_BETWEEN) -> None:
+    def __init__(self, path: Path, seconds_between: float | None = None) -> None:
+        if seconds_between is None:
+            seconds_between = float(os.environ.get(SECONDS_VARIABLE, SECONDS_BETWEEN))
         self._path, self._seconds = path, seconds_between
         self._written = time.monotonic()
 
