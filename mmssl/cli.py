@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings
     from mmssl.recipe import Modality
     from mmssl.search.plan import Plan
+    from mmssl.search.results import Point
     from mmssl.search.space import Space
     from mmssl.search.store import Study
 
@@ -134,22 +135,90 @@ def resume(
     study: StudyArgument = None,
     data: DataOption = None,
     storage: StorageOption = STORAGE,
-    retry: Annotated[bool, typer.Option("--retry", help="Also run the trials that FAILED once more.")] = False,
     cpus_per_trial: CpusOption = 1.0,
     gpus_per_trial: GpusOption = None,
     max_concurrent: ConcurrentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run what an interrupted study still lacks.
+    """Say where a study stands, and run what it still lacks.
 
     Example: mmssl-tune resume vicreg_grid-synthetic-1
     """
+    _go_on(study, data, storage, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=False)
+
+
+@app.command()
+def retry(
+    study: StudyArgument = None,
+    data: DataOption = None,
+    storage: StorageOption = STORAGE,
+    cpus_per_trial: CpusOption = 1.0,
+    gpus_per_trial: GpusOption = None,
+    max_concurrent: ConcurrentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study's trials that FAILED once more, and what it still lacks; those that diverged would do so again.
+
+    Example: mmssl-tune retry vicreg_grid-synthetic-1
+    """
+    _go_on(study, data, storage, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=True)
+
+
+@app.command()
+def extend(
+    study: StudyArgument = None,
+    seeds: Annotated[str | None, typer.Option(help="Further seeds, separated by commas.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--values", help="Further values of a searched knob; repeatable.", metavar="KNOB=[VALUE,...]"),
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Further groups of training subjects to hold out, as [[1,3],[5,7]].")
+    ] = None,
+    data: DataOption = None,
+    storage: StorageOption = STORAGE,
+    cpus_per_trial: CpusOption = 1.0,
+    gpus_per_trial: GpusOption = None,
+    max_concurrent: ConcurrentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add seeds, values or folds to a study, and run what they add; nothing that has ended is run again.
+
+    Example: mmssl-tune extend vicreg_grid-synthetic-1 --seeds 29,30 --values objective.mu=[75,100]
+    """
+    from mmssl.search.plan import extended
+    from mmssl.search.space import changed, parse_value
     from mmssl.search.store import find
 
+    if not (seeds or values or folds):
+        raise UserError("say what to add, with --seeds, --values or --folds")
     found = find(storage, study)
     plan = found.plan()
+    space = plan.space
+    more: dict[str, Any] = {}
+    if seeds:
+        more["seeds"] = [*space.seeds, *(parse_value(word.strip()) for word in seeds.split(","))]
+    if values:
+        grid = {knob: list(present) for knob, present in space.grid.items()}
+        for knob, added in _settings(values, {}).items():
+            if knob not in grid:
+                raise UserError(f"--values {knob}: not searched by this study; it searches {', '.join(grid)}")
+            grid[knob] += added if isinstance(added, list) else [added]
+        more["grid"] = grid
+    groups = list(dict.fromkeys(trial.held_out for trial in plan.trials))
+    if folds:
+        if space.side == "test":
+            raise UserError("--folds: this study holds nobody out, it scores the test subjects")
+        added_folds = changed(space, folds=parse_value(folds)).folds
+        if isinstance(added_folds, str):
+            raise UserError(f"--folds {folds}: give groups of training subjects, as [[1,3],[5,7]]")
+        more["folds"] = [list(group) for group in (*groups, *added_folds)]
+        groups = [*groups, *added_folds]
     recordings = _recordings_of(plan, data)
-    _end(_run(found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=retry))
+    larger = extended(plan, changed(space, **more), groups)
+    _check_folds(larger, recordings)
+    found.replan(larger)
+    _end(_run(found, larger, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json))
 
 
 @app.command()
@@ -285,9 +354,12 @@ def best(
     choice = choose(points(plan, found.table(found.trials_path), metric))
     if metric == RANKME and len(plan.bases) > 1:
         choice.caveats.append("RankMe compares points of one system, and these are of several")
+    interval = _over_recordings(plan, found, choice.best) if metric == "val.accuracy" else None
     answer: dict[str, Any] = {
         "study": found.name,
         "metric": metric,
+        "interval": interval and {"low": interval[0], "high": interval[1], "recordings": interval[2]},
+        "resolution": choice.resolution,
         "best": choice.best.row(),
         "tied": [point.row() for point in choice.tied],
         "caveats": choice.caveats,
@@ -296,7 +368,10 @@ def best(
         show_points(f"{found.name}: best by {metric}", [choice.best])
         if choice.tied:
             more = f"; the first 5 of {len(choice.tied)}" if len(choice.tied) > 5 else ""
-            show_points(f"tied with it by a paired t-test over seeds and folds, 5 % level{more}", choice.tied[:5])
+            show_points(f"tied with it by a paired t-test over folds, 5 % level{more}", choice.tied[:5])
+        if interval:
+            low, high, count = interval
+            say(f"95 % interval {low:.4f} to {high:.4f}, by bootstrap over {count} held-out recordings")
         for caveat in choice.caveats:
             say(f"note: {caveat}")
     if export:
@@ -633,6 +708,54 @@ def data_download(
 
         download_utd_mhad(folder, progress=progress)
     say(f"utd_mhad is in {folder}: mmssl-tune data info --dataset utd_mhad --data {shlex.quote(str(folder))}")
+
+
+def _over_recordings(plan: "Plan", study: "Study", point: "Point") -> tuple[float, float, int] | None:
+    """The 95 % interval of a point's accuracy over held-out recordings, and their number."""
+    from mmssl.evaluation import bootstrap_interval
+    from mmssl.search.results import hits
+
+    right = hits(plan, study.table(study.predictions_path), point)
+    return (*bootstrap_interval(right, seed=0), len(right)) if len(right) > 1 else None
+
+
+def _go_on(
+    name: str | None,
+    data: Path | None,
+    storage: Path,
+    cpus_per_trial: float,
+    gpus_per_trial: float | None,
+    max_concurrent: int | None,
+    as_json: bool,
+    *,
+    retry: bool,
+) -> None:
+    from mmssl.search.store import find
+
+    found = find(storage, name)
+    plan = found.plan()
+    if not as_json:
+        say(_standing(plan, found, retry=retry))
+    recordings = _recordings_of(plan, data)
+    _end(_run(found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=retry))
+
+
+def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
+    """How many trials have ended how, and what is to be run."""
+    statuses = [record.status for record in study.records(plan).values()]
+    counts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses))]
+    missing = len(plan.trials) - len(statuses)
+    counts.append(f"{missing} missing")
+    failed = statuses.count("FAILED") if retry else 0
+    return f"study {study.name}: {', '.join(counts)}; {missing + failed} to run"
+
+
+def _check_folds(plan: "Plan", recordings: "Recordings") -> None:
+    """Raises UserError: a fold cannot be."""
+    from mmssl.data.protocols import split
+
+    for trial in {(plan.system(trial), trial.held_out): trial for trial in plan.trials}.values():
+        split(recordings, plan.recipe(trial).data)
 
 
 def _at(study: "Study") -> str:

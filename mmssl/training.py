@@ -20,6 +20,7 @@ from mmssl.errors import UserError
 from mmssl.evaluation import scores
 from mmssl.model import Inputs, Model, prepare, readings
 from mmssl.objectives import barlow_twins, cmc, cmc_cmkm, embedding_health, simclr, vicreg
+from mmssl.progress import Epoch, Loop, Snapshot, Snapshots
 from mmssl.recipe import Modality, Objective, Recipe
 from mmssl.transforms import Standardisation, augment_imu, augment_skeleton
 
@@ -29,7 +30,6 @@ COLLAPSED_BELOW = 0.01
 HEALTH_SAMPLE = 1024
 
 Numbers = dict[str, float]
-Epoch = dict[str, str | int | float]
 OnEpoch = Callable[[Epoch], None]
 Files = Mapping[str, bytes]
 Once = Callable[[str, Callable[[], Files]], Files]
@@ -94,6 +94,7 @@ def run_trial(
     device: str | torch.device = "cpu",
     once: Once | None = None,
     shared: bool = False,
+    snapshots: Snapshots | None = None,
 ) -> Outcome:
     """Pre-train, freeze, fine-tune and score one recipe.
 
@@ -106,6 +107,7 @@ def run_trial(
         on_epoch: called after each epoch of all phases with `phase`, `epoch` and that epoch's numbers.
         once: keeps pre-trained encoders, so that those that guide cmc_cmkm are trained once.
         shared: other trials have the same pre-training: keep this one's too, or take it from there.
+        snapshots: where the loops keep how far they are, and go on from; whoever has the outcome removes them.
 
     Returns:
         The outcome; a loss that is not finite and collapsed embeddings end it with the status that says so.
@@ -119,12 +121,26 @@ def run_trial(
         started = time.perf_counter()
         try:
             model, metrics = pretrained(
-                recipe, prepared, sides, on_epoch=on_epoch, device=device, once=once, shared=shared
+                recipe,
+                prepared,
+                sides,
+                on_epoch=on_epoch,
+                device=device,
+                once=once,
+                shared=shared,
+                snapshots=snapshots,
             )
             ready = time.perf_counter()
             labelled = labelled_rows(recipe, prepared, sides)
             labels = torch.from_numpy(prepared.labels[labelled]).to(device)
-            metrics |= finetune(model, prepared.chosen(model, labelled), labels, seed=finetuning, on_epoch=on_epoch)
+            metrics |= finetune(
+                model,
+                prepared.chosen(model, labelled),
+                labels,
+                seed=finetuning,
+                on_epoch=on_epoch,
+                snapshot=snapshots(recipe.content_id(prepared.fingerprint)) if snapshots else None,
+            )
         except StoppedError as stopped:
             return Outcome(stopped.status, str(stopped), seconds={"total": time.perf_counter() - started})
         finetuned = time.perf_counter()
@@ -157,6 +173,7 @@ def pretrained(
     device: torch.device,
     once: Once | None = None,
     shared: bool = False,
+    snapshots: Snapshots | None = None,
 ) -> tuple[Model, Numbers]:
     """A model whose encoders are pre-trained and whose heads are new, and the numbers of that pre-training.
 
@@ -177,6 +194,8 @@ def pretrained(
     latest: Numbers = {}
     if recipe.pretrain.epochs:
         told: list[Epoch] = []
+        name = recipe.pretraining_id(prepared.fingerprint)
+        snapshot = snapshots(name) if snapshots else None
 
         def tell(epoch: Epoch) -> None:
             told.append(epoch)
@@ -184,11 +203,11 @@ def pretrained(
 
         def make() -> Files:
             guides = [
-                _guide(recipe.guide_of(modality), prepared, sides, tell, device, once)
+                _guide(recipe.guide_of(modality), prepared, sides, tell, device, once, snapshots)
                 for modality in (recipe.data.modalities if recipe.objective.name == "cmc_cmkm" else ())
             ]
             torch.manual_seed(pretraining)  # Dropout draws from the global generator.
-            pretrain(model, tensors, seed=pretraining, on_epoch=tell, guides=guides)
+            pretrain(model, tensors, seed=pretraining, on_epoch=tell, guides=guides, snapshot=snapshot)
             weights = {
                 f"{part}.{name}": tensor.contiguous().cpu()
                 for part in ("encoders", "projectors")
@@ -197,7 +216,9 @@ def pretrained(
             return {_WEIGHTS: tensors_to_bytes(weights), _EPOCHS: json.dumps(told).encode()}
 
         if once is not None and shared:
-            kept = once(recipe.pretraining_id(prepared.fingerprint), make)
+            kept = once(name, make)
+            if snapshot:
+                snapshot.drop()
             if not told:
                 weights = tensors_from_bytes(kept[_WEIGHTS])
                 for part in ("encoders", "projectors"):
@@ -208,7 +229,7 @@ def pretrained(
                     tell(epoch)
         else:
             make()
-        latest = {name: float(value) for name, value in told[-1].items() if name.startswith("train.")}
+        latest = _numbers(told)
     frozen = recipe.finetune.encoders == "frozen"
     for name, embeddings in (model.embed(model.encode(tensors)) if frozen else {}).items():
         health = embedding_health(_at_scale(recipe.objective, embeddings[:HEALTH_SAMPLE]))
@@ -217,7 +238,13 @@ def pretrained(
 
 
 def _guide(
-    recipe: Recipe, prepared: Prepared, sides: Split, on_epoch: OnEpoch, device: torch.device, once: Once | None
+    recipe: Recipe,
+    prepared: Prepared,
+    sides: Split,
+    on_epoch: OnEpoch,
+    device: torch.device,
+    once: Once | None,
+    snapshots: Snapshots | None,
 ) -> Tensor:
     """Features of the recordings that pre-train, (recordings, width), by the encoder that guides one modality."""
     [modality] = recipe.data.modalities
@@ -231,6 +258,7 @@ def _guide(
             device=device,
             once=once,
             shared=True,
+            snapshots=snapshots,
         )
     except StoppedError as stopped:
         raise StoppedError(stopped.status, f"{phase}: {stopped}") from stopped
@@ -244,6 +272,7 @@ def pretrain(
     seed: int,
     on_epoch: OnEpoch,
     guides: Sequence[Tensor] = (),
+    snapshot: Snapshot | None = None,
 ) -> Numbers:
     """Train the encoders by the recipe's objective, without labels (for VICReg the paper's Algorithm 1).
 
@@ -253,6 +282,7 @@ def pretrain(
         model: its encoders and projectors are trained in place.
         tensors: standardised training inputs by modality, (recordings, steps, ...).
         guides: for cmc_cmkm, features of the same recordings for each modality, (recordings, any width).
+        snapshot: where it keeps how far it is; the epochs it finds there are told as if they had just been trained.
 
     Returns:
         The last epoch's loss terms and embedding health, named `train...`.
@@ -270,11 +300,14 @@ def pretrain(
     draws = torch.Generator(device=first.device).manual_seed(augmenting)
     augment = _augmentation(model, first.device)
     objective = _objective(recipe.objective, guides)
-    latest: Numbers = {}
+    loop = Loop({"encoders": encoders, "projectors": projectors}, optimizer, [order, draws])
+    done = snapshot.restore(loop) if snapshot else []
+    for epoch in done:
+        on_epoch(epoch)
 
     projectors.train()
     encoders.train()
-    for epoch in range(1, recipe.pretrain.epochs + 1):
+    for epoch in range(len(done) + 1, recipe.pretrain.epochs + 1):
         sums: dict[str, Tensor] = {}
         pair: list[Tensor] = []
         for batch in _batches(len(first), recipe.pretrain.batch_size, order):
@@ -287,20 +320,34 @@ def pretrain(
             optimizer.step()
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0) + term.detach() * (len(batch) / len(first))
-        latest = {f"train.{name}": float(term) for name, term in sums.items()}
+        latest: Numbers = {f"train.{name}": float(term) for name, term in sums.items()}
         # Of the last batch: embeddings of several would come from as many different weights.
         for name, embeddings in zip(branches, pair, strict=True):
             health = embedding_health(_at_scale(recipe.objective, embeddings.detach()[:HEALTH_SAMPLE]))
             latest |= {f"train.{name}.{measure}": value for measure, value in health.items()}
-        on_epoch({"phase": "pretrain", "epoch": epoch, **latest})
+        done.append({"phase": "pretrain", "epoch": epoch, **latest})
+        on_epoch(done[-1])
         _check(epoch, list(sums), latest, branches)
+        if snapshot:
+            snapshot.keep(loop, done, last=epoch == recipe.pretrain.epochs)
     encoders.eval()
     projectors.eval()
-    return latest
+    return _numbers(done)
+
+
+def _numbers(epochs: Sequence[Epoch]) -> Numbers:
+    """The last epoch's."""
+    return {name: float(value) for name, value in epochs[-1].items() if name.startswith("train.")} if epochs else {}
 
 
 def finetune(
-    model: Model, tensors: Mapping[Modality, Tensor], labels: Tensor, *, seed: int, on_epoch: OnEpoch
+    model: Model,
+    tensors: Mapping[Modality, Tensor],
+    labels: Tensor,
+    *,
+    seed: int,
+    on_epoch: OnEpoch,
+    snapshot: Snapshot | None = None,
 ) -> Numbers:
     """Train the heads: that of all modalities together, then one for each alone.
 
@@ -312,6 +359,7 @@ def finetune(
         tensors: standardised inputs of the recordings whose labels are used, by modality.
         labels: class index of each, (recordings,).
         on_epoch: called for the first head alone.
+        snapshot: where training of encoders keeps how far it is; a head alone takes seconds, and is trained anew.
 
     Returns:
         The last epoch's `train.finetune.loss` and `train.finetune.accuracy` of the first head.
@@ -322,7 +370,7 @@ def finetune(
     torch.manual_seed(seed)
     together, *alone = readings(model.recipe.data.modalities)
     if model.recipe.finetune.encoders == "trained":
-        latest = _train_with_encoders(model, tensors, labels, seed, on_epoch)
+        latest = _train_with_encoders(model, tensors, labels, seed, on_epoch, snapshot)
         features = model.encode(tensors)
     else:
         features = model.encode(tensors)
@@ -346,7 +394,7 @@ def _train_head(
     head = model.head(reading)
     return _classify(
         model,
-        [head],
+        {"head": head},
         lambda chosen: head({name: features[name][chosen] for name in reading}),
         labels,
         seed,
@@ -355,7 +403,12 @@ def _train_head(
 
 
 def _train_with_encoders(
-    model: Model, tensors: Mapping[Modality, Tensor], labels: Tensor, seed: int, on_epoch: OnEpoch
+    model: Model,
+    tensors: Mapping[Modality, Tensor],
+    labels: Tensor,
+    seed: int,
+    on_epoch: OnEpoch,
+    snapshot: Snapshot | None,
 ) -> Numbers:
     modalities = model.recipe.data.modalities
     head, augment = model.head(modalities), _augmentation(model, labels.device)
@@ -365,25 +418,32 @@ def _train_with_encoders(
         views = {name: augment(name, tensors[name][chosen], draws) for name in modalities}
         return head({name: model.encoders[name](view) for name, view in views.items()})
 
-    return _classify(model, [model.encoders, head], logits, labels, seed, on_epoch)
+    return _classify(
+        model, {"encoders": model.encoders, "head": head}, logits, labels, seed, on_epoch, [draws], snapshot
+    )
 
 
 def _classify(
     model: Model,
-    trained: Sequence[nn.Module],
+    trained: Mapping[str, nn.Module],
     logits_of: Callable[[Tensor], Tensor],
     labels: Tensor,
     seed: int,
     on_epoch: OnEpoch,
+    generators: Sequence[torch.Generator] = (),
+    snapshot: Snapshot | None = None,
 ) -> Numbers:
-    """Train modules by cross-entropy; `logits_of` takes the indices of a batch."""
+    """Train modules by cross-entropy; `logits_of` takes the indices of a batch, and draws from `generators`."""
     knobs = model.recipe.finetune
-    optimizer = torch.optim.Adam([weight for module in trained for weight in module.parameters()], lr=knobs.lr)
+    optimizer = torch.optim.Adam([weight for module in trained.values() for weight in module.parameters()], lr=knobs.lr)
     order = torch.Generator().manual_seed(seed)
-    latest: Numbers = {}
-    for module in trained:
+    loop = Loop(trained, optimizer, [order, *generators])
+    done = snapshot.restore(loop) if snapshot else []
+    for epoch in done:
+        on_epoch(epoch)
+    for module in trained.values():
         module.train()
-    for epoch in range(1, knobs.epochs + 1):
+    for epoch in range(len(done) + 1, knobs.epochs + 1):
         loss_sum = torch.zeros((), device=labels.device)
         hits = torch.zeros((), device=labels.device)
         for batch in _batches(len(labels), knobs.batch_size, order):
@@ -395,16 +455,17 @@ def _classify(
             optimizer.step()
             loss_sum += loss.detach() * len(batch)
             hits += (logits.detach().argmax(dim=1) == labels[chosen]).sum()
-        latest = {
-            "train.finetune.loss": float(loss_sum / len(labels)),
-            "train.finetune.accuracy": float(hits / len(labels)),
-        }
-        on_epoch({"phase": "finetune", "epoch": epoch, **latest})
-        if not math.isfinite(latest["train.finetune.loss"]):
-            raise StoppedError("DIVERGED", f"fine-tuning epoch {epoch}: loss is {latest['train.finetune.loss']}")
-    for module in trained:
+        loss = float(loss_sum / len(labels))
+        numbers = {"train.finetune.loss": loss, "train.finetune.accuracy": float(hits / len(labels))}
+        done.append({"phase": "finetune", "epoch": epoch, **numbers})
+        on_epoch(done[-1])
+        if not math.isfinite(loss):
+            raise StoppedError("DIVERGED", f"fine-tuning epoch {epoch}: loss is {loss}")
+        if snapshot:
+            snapshot.keep(loop, done, last=epoch == knobs.epochs)
+    for module in trained.values():
         module.eval()
-    return latest
+    return _numbers(done)
 
 
 def score(

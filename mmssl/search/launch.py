@@ -37,6 +37,12 @@ from mmssl.search.store import Record, Study, Tables
 from mmssl.search.trainable import trial as run_one
 from mmssl.training import Prepared
 
+RESTARTS = 2
+"""How often a trial whose worker died is started again; it goes on from its last snapshot."""
+
+LEADING = 3
+"""Points whose weights are kept, of those that are complete."""
+
 Watch = Callable[[PlannedTrial, Record], None]
 
 
@@ -84,7 +90,7 @@ def run(
             tables.put(record)
         if len(records) < len(plan.trials):
             searcher = PlanSearcher(plan, optuna_study, records)
-            recorder = _Recorder(study, tables, searcher, optuna_study, records, watch)
+            recorder = _Recorder(study, plan, tables, searcher, optuna_study, records, watch)
             try:
                 _tune(study, plan, recordings, resources, searcher, recorder)
             finally:
@@ -128,7 +134,7 @@ def _tune(
         splits=splits,
         side=plan.space.side,
         shared=plan.shared_pretrainings(),
-        keep_models=plan.space.keep_models,
+        keep_models=plan.space.keep_models != "none",
         threads=max(1, int(cpus)),
         device="cuda" if gpus else "cpu",
     )
@@ -146,6 +152,8 @@ def _tune(
             name=datetime.now(UTC).strftime("%Y%m%dT%H%M%S"),
             storage_path=str(study.ray_folder),
             callbacks=[recorder],
+            # Of workers that die; what a trial raises is reported, and would be raised again.
+            failure_config=tune.FailureConfig(max_failures=RESTARTS),
             verbose=0,
         ),
     )
@@ -177,13 +185,15 @@ class _Recorder(tune.Callback):
     def __init__(
         self,
         study: Study,
+        plan: Plan,
         tables: Tables,
         searcher: PlanSearcher,
         optuna_study: OptunaStudy,
         records: dict[str, Record],
         watch: Watch,
     ) -> None:
-        self._study, self._tables, self._searcher = study, tables, searcher
+        self._study, self._plan, self._tables, self._searcher = study, plan, tables, searcher
+        self._models = _Models(study, plan, records) if plan.space.keep_models == "best" else None
         self._optuna, self._records, self._watch = optuna_study, records, watch
         self._open: dict[str, Record] = {}
         self._facts = _environment()
@@ -228,7 +238,12 @@ class _Recorder(tune.Callback):
         del self._open[planned.trial_id]
         ended = Record.model_validate({**record.model_dump(), **ending, "facts": {**record.facts, **(facts or {})}})
         self._study.keep(ended)
+        if ended.status != "FAILED":  # What is tried again goes on from there.
+            for name in (planned.trial_id, ended.facts.get("pretraining_id")):
+                self._study.progress_path(str(name)).unlink(missing_ok=True)
         self._records[planned.trial_id] = ended
+        if self._models:
+            self._models.ended(planned, ended)
         self._optuna.end(planned, ended)
         self._show(planned, ended)
 
@@ -236,6 +251,43 @@ class _Recorder(tune.Callback):
         self._tables.put(record)
         self._tables.write_if_due()
         self._watch(planned, record)
+
+
+class _Models:
+    """Keeps the weights of the leading points and of those that are not complete; removes the others'.
+
+    Args:
+        records: of the trials that have ended before.
+    """
+
+    def __init__(self, study: Study, plan: Plan, records: Mapping[str, Record]) -> None:
+        self._study, self._metric = study, plan.space.scored
+        self._trials: dict[str, list[str]] = {}
+        for trial in plan.trials:
+            self._trials.setdefault(trial.point_id, []).append(trial.trial_id)
+        self._scores: dict[str, dict[str, float | None]] = {point_id: {} for point_id in self._trials}
+        self._leading: list[tuple[float, str]] = []
+        for trial in plan.trials:
+            if trial.trial_id in records:
+                self.ended(trial, records[trial.trial_id])
+
+    def ended(self, planned: PlannedTrial, record: Record) -> None:
+        point_id = planned.point_id
+        scores = self._scores[point_id]
+        scores[planned.trial_id] = record.facts.get(self._metric) if record.status == "COMPLETE" else None
+        if len(scores) < len(self._trials[point_id]):
+            return
+        values = [score for score in scores.values() if score is not None]
+        if len(values) < len(scores):
+            self._drop(point_id)  # A point with a failure is never the best; tried again, its trials write anew.
+            return
+        self._leading = sorted({*self._leading, (sum(values) / len(values), point_id)}, reverse=True)
+        while len(self._leading) > LEADING:
+            self._drop(self._leading.pop()[1])
+
+    def _drop(self, point_id: str) -> None:
+        for trial_id in self._trials[point_id]:
+            self._study.drop_model(trial_id)
 
 
 def _environment() -> dict[str, Any]:

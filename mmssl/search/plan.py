@@ -120,6 +120,19 @@ def make_plan(
     )
 
 
+def extended(plan: Plan, space: Space, folds: Sequence[tuple[str, ...]]) -> Plan:
+    """The plan of a larger space on the same data: what was planned stays, with its ids, and more stands beside it.
+
+    Raises:
+        UserError: the larger space lacks something that was planned.
+    """
+    larger = make_plan(plan.name, space, plan.bases, plan.dataset, folds, space.points(plan.bases))
+    lost = {trial.trial_id for trial in plan.trials} - {trial.trial_id for trial in larger.trials}
+    if lost:
+        raise UserError(f"study {plan.name}: {len(lost)} of its {len(plan.trials)} trials would no longer be planned")
+    return larger.model_copy(update={"created": plan.created})
+
+
 def _recipe(bases: Mapping[str, Recipe], point: dict[str, Any], seed: int, held_out: tuple[str, ...]) -> Recipe:
     return at_point(bases, point, seed=seed, **{"data.validation_subjects": list(held_out)})
 

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +70,8 @@ class Choice:
     best: Point
     tied: list[Point]
     """Complete points whose difference from the best is within the noise, best first."""
+    resolution: float | None
+    """The difference from the best that would have counted, median over the other points; None where unknown."""
     caveats: list[str]
     """What the reader must know before trusting the choice."""
 
@@ -106,8 +109,9 @@ def ranked(all_points: Sequence[Point]) -> list[Point]:
 def choose(all_points: Sequence[Point]) -> Choice:
     """The point with the highest mean among those whose every trial is complete, and those tied with it.
 
-    Tied means: a paired t-test over seeds and folds does not tell the two apart at the 5 % level. With a single pair
-    there is no noise to measure, and every choice is a guess: the caveats say so.
+    Tied means: a paired t-test does not tell the two apart at the 5 % level. It is over folds, each the mean over its
+    seeds, since seeds that share the same held-out people are not as many answers; with one fold it is over seeds. With
+    a single pair there is no noise to measure, and every choice is a guess: the caveats say so.
 
     Raises:
         UserError: no point is complete.
@@ -120,9 +124,7 @@ def choose(all_points: Sequence[Point]) -> Choice:
                 counts[status] = counts.get(status, 0) + count
         said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         open_ones = counts.get("PLANNED", 0) + counts.get("RUNNING", 0)
-        hint = (
-            "`mmssl-tune resume` runs what is missing" if open_ones else "`mmssl-tune resume --retry` runs what failed"
-        )
+        hint = "`mmssl-tune resume` runs what is missing" if open_ones else "`mmssl-tune retry` runs what failed"
         raise UserError(f"no point has all its trials complete ({said}): {hint}")
     best = complete[0]
     caveats: list[str] = []
@@ -135,17 +137,56 @@ def choose(all_points: Sequence[Point]) -> Choice:
         caveats.append(
             f"{left_out} of {len(all_points)} points are not complete, or lack this measure, and were not considered"
         )
-    return Choice(best, [point for point in complete[1:] if _tied(best, point)], caveats)
+    others = complete[1:]
+    tied = [point for point in others if _tied(best, point)]
+    needed = sorted(value for point in others if (value := _resolution(_differences(best, point))) is not None)
+    resolution = statistics.median(needed) if needed else None
+    if resolution is not None and 2 * len(tied) > len(others):
+        folds = len({fold for _, fold in best.scores})
+        caveats.append(
+            f"most points are tied: with {folds} fold{'s' * (folds > 1)} and "
+            f"{len({seed for seed, _ in best.scores})} seeds a difference of about {resolution:.3f} would have counted"
+        )
+    return Choice(best, tied, resolution, caveats)
+
+
+def _differences(best: Point, other: Point) -> list[float]:
+    """Of the best from another point, one a fold (its mean over seeds); with one fold, one a seed."""
+    by = 1 if len({fold for _, fold in best.scores}) > 1 else 0
+    groups: dict[Any, list[float]] = defaultdict(list)
+    for key, score in best.scores.items():
+        groups[key[by]].append(score - other.scores[key])
+    return [statistics.fmean(group) for group in groups.values()]
 
 
 def _tied(best: Point, other: Point) -> bool:
-    differences = [score - other.scores[key] for key, score in best.scores.items()]
-    if len(differences) < 2:
+    differences = _differences(best, other)
+    resolution = _resolution(differences)
+    if resolution is None:
         return True
-    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
-    if spread == 0:
-        return mean == 0
-    from scipy.special import stdtr
+    mean = abs(statistics.fmean(differences))
+    return mean == 0 or mean < resolution
 
+
+def _resolution(differences: Sequence[float]) -> float | None:
+    """The mean difference at which the t-test turns: half the width of the interval around it."""
     n = len(differences)
-    return 2 * float(stdtr(n - 1, -abs(mean) / (spread / math.sqrt(n)))) > SIGNIFICANCE
+    if n < 2:
+        return None
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n - 1, 1 - SIGNIFICANCE / 2)) * statistics.stdev(differences) / math.sqrt(n)
+
+
+def hits(plan: Plan, predictions: pa.Table, point: Point) -> list[float]:
+    """How often each held-out recording was classified right by a point's trials: the mean over its seeds.
+
+    Args:
+        predictions: `predictions.parquet`.
+    """
+    own = {trial.trial_id for trial in plan.trials if trial.point_id == point.point_id}
+    right: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for row in predictions.select(["trial_id", "fold", "recording_id", "label", "predicted"]).to_pylist():
+        if row["trial_id"] in own:
+            right[row["fold"], row["recording_id"]].append(row["label"] == row["predicted"])
+    return [statistics.fmean(seeds) for seeds in right.values()]

@@ -101,8 +101,9 @@ class Space(BaseModel):
     metric: Literal["val.accuracy", "val.f1"] = "val.accuracy"
     """What the best point is best in; higher is better."""
 
-    keep_models: bool = True
-    """Whether each trial's encoders and heads, some tens of MB, are kept to be exported and looked into."""
+    keep_models: Literal["best", "all", "none"] = "best"
+    """Whose encoders and heads, some tens of MB a trial, are kept to be exported and looked into; best: of the points
+    that lead so far, and of those that are not complete yet."""
 
     @model_validator(mode="after")
     def _something_searched(self) -> "Space":

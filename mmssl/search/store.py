@@ -159,6 +159,11 @@ class Study:
                 f"{self.folder}: cannot be written ({error.strerror}); choose another place with --storage"
             ) from error
 
+    def replan(self, plan: Plan) -> None:
+        """Write a plan that has the present one's trials and more."""
+        with self.locked():
+            self.put(self.plan_path, plan.model_dump_json(indent=1).encode())
+
     def plan(self) -> Plan:
         if not self.plan_path.is_file():
             raise UserError(f"{self.folder}: no study lies here (no {self.plan_path.name})")
@@ -199,6 +204,10 @@ class Study:
             except FileNotFoundError:
                 continue
         return kept
+
+    def drop_model(self, trial_id: str) -> None:
+        """Remove a trial's weights; its record and rows stay."""
+        (self.trial_folder(trial_id) / "model.safetensors").unlink(missing_ok=True)
 
     def record(self, trial_id: str) -> Record:
         """What is kept of one trial that has ended.
@@ -244,6 +253,10 @@ class Study:
                 self.put(beside / file, content)
             beside.rename(folder)
             return files
+
+    def progress_path(self, name: str) -> Path:
+        """The snapshot of the training loop that is known by this content id."""
+        return self.folder / "progress" / f"{name}.safetensors"
 
     def put(self, path: Path, content: bytes) -> None:
         """Write a file of the study beside the old one and rename it over: never half of it is seen."""

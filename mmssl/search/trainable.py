@@ -9,6 +9,7 @@ import torch
 from ray import tune
 
 from mmssl.data.protocols import Split
+from mmssl.progress import Snapshot
 from mmssl.recipe import Recipe
 from mmssl.search.store import Study
 from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, run_trial
@@ -74,6 +75,7 @@ def trial(
             device=device,
             once=folder.once,
             shared=pretraining in shared,
+            snapshots=lambda name: Snapshot(folder.progress_path(name)),
         )
         if outcome.model is not None and keep_models:
             folder.put_model(config["trial_id"], outcome.model.files(metrics=outcome.metrics))

@@ -1,0 +1,129 @@
+"""Where a training loop stands, kept in a file: a process that was killed goes on from there, to the same bits."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor, nn
+
+SECONDS_VARIABLE = "MMSSL_SNAPSHOT_SECONDS"
+# A snapshot is some tens of MB: more often would be felt in the time a short trial takes.
+SECONDS_BETWEEN = 30.0
+
+Epoch = dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """All that changes while a loop trains, torch's own random state apart."""
+
+    modules: Mapping[str, nn.Module]
+    optimizer: torch.optim.Optimizer
+    generators: Sequence[torch.Generator]
+
+    @property
+    def _device(self) -> torch.device:
+        return self.optimizer.param_groups[0]["params"][0].device
+
+    def tensors(self) -> dict[str, Tensor]:
+        found = {
+            f"modules.{part}.{name}": tensor
+            for part, module in self.modules.items()
+            for name, tensor in module.state_dict().items()
+        }
+        for index, state in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+        found |= {f"generators.{i}": generator.get_state() for i, generator in enumerate(self.generators)}
+        found["random.cpu"] = torch.get_rng_state()
+        if self._device.type == "cuda":
+            found["random.cuda"] = torch.cuda.get_rng_state(self._device)
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+
+    def fits(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether they are of a loop over modules like these."""
+
+        def shapes(found: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+            return {
+                name: tensor.shape for name, tensor in found.items() if name.startswith(("modules.", "generators."))
+            }
+
+        return shapes(tensors) == shapes(self.tensors())
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put everything where it stood when `tensors` gave these."""
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in under("optimizer.").items():
+            index, _, which = name.partition(".")
+            state.setdefault(int(index), {})[which] = tensor
+        for part, module in self.modules.items():
+            module.load_state_dict(under(f"modules.{part}."))
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        for i, generator in enumerate(self.generators):
+            generator.set_state(tensors[f"generators.{i}"])
+        torch.set_rng_state(tensors["random.cpu"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self._device)
+
+
+class Snapshot:
+    """The file of one loop.
+
+    Args:
+        path: where it lies, or will.
+        seconds_between: how long at least from one writing to the next; $MMSSL_SNAPSHOT_SECONDS or 30 by default.
+    """
+
+    def __init__(self, path: Path, seconds_between: float | None = None) -> None:
+        if seconds_between is None:
+            seconds_between = float(os.environ.get(SECONDS_VARIABLE, SECONDS_BETWEEN))
+        self._path, self._seconds = path, seconds_between
+        self._written = time.monotonic()
+
+    def restore(self, loop: Loop) -> list[Epoch]:
+        """Put a loop where it stood; what is damaged, absent or of another program leaves it at its beginning.
+
+        Returns:
+            The epochs it had behind it.
+        """
+        try:
+            tensors = tensors_from_bytes(self._path.read_bytes())
+            epochs: list[Epoch] = json.loads(tensors.pop("epochs").numpy().tobytes())
+        except (FileNotFoundError, SafetensorError, KeyError, ValueError):
+            return []
+        if not loop.fits(tensors):
+            return []
+        loop.restore(tensors)
+        return epochs
+
+    def keep(self, loop: Loop, epochs: Sequence[Epoch], *, last: bool) -> None:
+        """Write the file, if it is time or this is the last epoch of a loop that has taken that long before."""
+        due = time.monotonic() - self._written >= self._seconds
+        if not due and not (last and self._path.exists()):
+            return
+        text = torch.frombuffer(bytearray(json.dumps(list(epochs)).encode()), dtype=torch.uint8)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self._path.with_name(self._path.name + ".part")
+        with beside.open("wb") as stream:
+            stream.write(tensors_to_bytes({**loop.tensors(), "epochs": text}))
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(self._path)
+        self._written = time.monotonic()
+
+    def drop(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+Snapshots = Callable[[str], Snapshot]
+"""The snapshot of a loop by the content id of what it trains."""
