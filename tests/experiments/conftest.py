@@ -1,0 +1,52 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mmssl import Recordings
+from mmssl.search.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.search.space import Space
+from mmssl.search.store import Record, Study, Tables
+
+Ended = Callable[[Plan, PlannedTrial], Record]
+StudyOf = Callable[..., tuple[Study, Plan]]
+
+
+@pytest.fixture(scope="session")
+def study_of(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> StudyOf:
+    """Studies whose trials ended as a function says, without training."""
+
+    def make(
+        ended: Ended,
+        systems: list[str],
+        grid: dict[str, list[Any]] | None = None,
+        *,
+        seeds: tuple[int, ...] = (1, 2),
+        folds: tuple[str, ...] | str = ("anna", "ben", "chris"),
+        dataset: str = "tiny",
+        fixed: dict[str, Any] | None = None,
+        recordings: Recordings = tiny,
+    ) -> tuple[Study, Plan]:
+        space = Space(
+            name="made", systems=systems, grid=grid or {}, seeds=list(seeds), fixed=fixed or {},
+            folds="test" if folds == "test" else "leave_one_subject_out",
+        )  # fmt: skip
+        bases = space.bases(dataset)
+        described = Dataset(
+            source="tiny.parquet", folder=None, name=dataset, fingerprint=recordings.fingerprint, recordings=36,
+            train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
+        )  # fmt: skip
+        held_out = [()] if folds == "test" else [tuple(fold.split("+")) for fold in folds]
+        plan = make_plan("made", space, bases, described, held_out, space.points(bases))
+        study = Study(tmp_path_factory.mktemp("studies"), "made")
+        study.create(plan)
+        tables = Tables(study, plan)
+        for trial in plan.trials:
+            record = ended(plan, trial)
+            if record.status != "PLANNED":
+                study.keep(record)
+                tables.put(record)
+        tables.write()
+        return study, plan
+
+    return make

@@ -1,0 +1,594 @@
+"""Tables made of scores that were chosen by hand, against the same numbers from numpy and scipy."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from mmssl import Recordings, UserError
+from mmssl.experiments import Result, names, protocol, save
+from mmssl.experiments.comparison import few_labels, hidden_classes, linear_evaluation
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.store import Record, Study
+
+StudyOf = Callable[..., tuple[Study, Plan]]
+
+SEEDS, FOLDS = (1, 2), ("anna", "ben", "chris")
+KEYS = [(seed, fold) for seed in SEEDS for fold in FOLDS]
+# By system: accuracy by seed (rows) and fold (columns).
+SCORES = {
+    "untrained": [[0.50, 0.60, 0.40], [0.55, 0.45, 0.65]],
+    "vicreg": [[0.70, 0.90, 0.60], [0.75, 0.65, 0.60]],
+    "cmc": [[0.50, 0.55, 0.45], [0.60, 0.40, 0.60]],
+    "supervised": [[0.30, 0.20, 0.10], [0.25, 0.15, 0.30]],
+}
+COUNTS = {"recordings.train": 18, "recordings.labelled": 18}
+
+
+def score(system: str, seed: int, fold: str) -> float:
+    return SCORES[system][SEEDS.index(seed)][FOLDS.index(fold)]
+
+
+def facts(accuracy: float, side: str = "val", *, alone: bool = True) -> dict[str, Any]:
+    """Columns of a trial; each modality alone is a fixed share of both together."""
+    found: dict[str, Any] = {**COUNTS, f"{side}.accuracy": accuracy, f"{side}.f1": accuracy - 0.05}
+    for modality, share in (("imu", 0.5), ("skeleton", 0.8)) if alone else ():
+        found |= {f"{side}.{modality}.accuracy": accuracy * share, f"{side}.{modality}.f1": accuracy * share - 0.01}
+    return found
+
+
+def complete(plan: Plan, trial: PlannedTrial) -> Record:
+    accuracy = score(plan.system(trial), trial.seed, trial.fold)
+    return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts(accuracy))
+
+
+def failing(system: str, *keys: tuple[int, str]) -> Callable[[Plan, PlannedTrial], Record]:
+    """As `complete`, but for some trials of a system that fail."""
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        if plan.system(trial) == system and (trial.seed, trial.fold) in keys:
+            return Record(trial_id=trial.trial_id, status="FAILED", cause="MemoryError: too much")
+        return complete(plan, trial)
+
+    return end
+
+
+def rows_of(result: Result, name: str, *keys: str) -> dict[Any, dict[str, Any]]:
+    table = result.tables[name].to_pylist()
+    by_key = {tuple(row[key] for key in keys) if len(keys) > 1 else row[keys[0]]: row for row in table}
+    assert len(by_key) == len(table), "a row stands twice"
+    return by_key
+
+
+def over_folds(differences: Mapping[tuple[int, str], float]) -> tuple[float, float]:
+    """Of the folds' means, each over its seeds."""
+    folds = sorted({fold for _, fold in differences})
+    return student([np.mean([one for (_, fold), one in differences.items() if fold == name]) for name in folds])
+
+
+def student(differences: Any) -> tuple[float, float]:
+    n, mean = len(differences), np.mean(differences)
+    half = stats.t.ppf(0.975, df=n - 1) * np.std(differences, ddof=1) / np.sqrt(n)
+    return float(mean - half), float(mean + half)
+
+
+# Linear evaluation
+
+
+def test_a_systems_score_is_the_mean_over_seeds_and_folds(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, list(SCORES))
+    rows = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")
+    assert len(rows) == 3 * len(SCORES), "from both modalities, and from each alone"
+    for (system, read_from), row in rows.items():
+        share = {"imu+skeleton": 1, "imu": 0.5, "skeleton": 0.8}[read_from]
+        grid = np.array(SCORES[system]) * share
+        assert row["accuracy.mean"] == pytest.approx(grid.mean())
+        assert row["accuracy.std"] == pytest.approx(np.std(grid.mean(axis=1), ddof=1)), "over seeds"
+        assert row["accuracy.std_folds"] == pytest.approx(np.std(grid.mean(axis=0), ddof=1)), "over folds"
+        assert row["f1.mean"] == pytest.approx(grid.mean() - (0.05 if share == 1 else 0.01))
+        assert row["f1.std"] == pytest.approx(row["accuracy.std"])
+        assert (row["n"], row["planned"]) == (6, 6)
+        assert row["trained_on"] == "imu+skeleton"
+        assert row["chance"] == pytest.approx(1 / 3)
+
+
+def test_the_gain_is_paired_with_untrained_encoders_by_seed_and_fold(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, list(SCORES))
+    rows = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")
+    for (system, read_from), row in rows.items():
+        if system == "untrained":
+            assert row["gain"] is row["gain.low"] is row["gain.high"] is None
+            continue
+        share = {"imu+skeleton": 1, "imu": 0.5, "skeleton": 0.8}[read_from]
+        differences = share * (np.array(SCORES[system]) - np.array(SCORES["untrained"]))
+        assert row["gain"] == pytest.approx(differences.sum() / 6)
+        # Seeds that share the same held-out person are no further people: three folds are three answers.
+        half = stats.t.ppf(0.975, df=2) * np.std(differences.mean(axis=0), ddof=1) / np.sqrt(3)
+        assert row["gain.low"] == pytest.approx(row["gain"] - half)
+        assert row["gain.high"] == pytest.approx(row["gain"] + half)
+
+
+def test_one_modality_is_compared_with_untrained_encoders_of_that_modality(study_of: StudyOf, tiny: Recordings) -> None:
+    level = {"untrained": 0.9, "untrained_imu": 0.2, "untrained_skeleton": 0.4, "vicreg_imu": 0.5, "vicreg_skeleton": 0}
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        system = plan.system(trial)
+        return Record(
+            trial_id=trial.trial_id, status="COMPLETE", facts=facts(level[system], alone=system == "untrained")
+        )
+
+    study, plan = study_of(end, list(level))
+    rows = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")
+    assert [key for key in rows if key[0] != "untrained"] == [
+        ("untrained_imu", "imu"), ("untrained_skeleton", "skeleton"), ("vicreg_imu", "imu"),
+        ("vicreg_skeleton", "skeleton"),
+    ]  # fmt: skip
+    assert rows["vicreg_imu", "imu"]["gain"] == pytest.approx(0.3)
+    assert rows["vicreg_skeleton", "skeleton"]["gain"] == pytest.approx(-0.4)
+
+
+def test_each_point_is_compared_with_untrained_encoders_at_the_same_knobs(study_of: StudyOf, tiny: Recordings) -> None:
+    level = {("untrained", 0.1): 0.4, ("untrained", 0.5): 0.8, ("vicreg", 0.1): 0.5, ("vicreg", 0.5): 0.85}
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        accuracy = level[plan.system(trial), trial.point["finetune.labels"]]
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts(accuracy))
+
+    study, plan = study_of(end, ["untrained", "vicreg"], {"finetune.labels": [0.1, 0.5]})
+    rows = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")
+    assert rows["vicreg labels=0.1", "imu+skeleton"]["gain"] == pytest.approx(0.1)
+    assert rows["vicreg labels=0.5", "imu+skeleton"]["gain"] == pytest.approx(0.05)
+
+
+def test_a_missing_trial_is_left_out_of_the_pairs_and_named(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(failing("vicreg", (1, "ben")), ["untrained", "vicreg"])
+    result = linear_evaluation(study, plan, tiny, ())
+    row = rows_of(result, "table2", "system", "read_from")["vicreg", "imu+skeleton"]
+    left = [key for key in KEYS if key != (1, "ben")]
+    assert row["n"] == 5
+    assert row["accuracy.mean"] == pytest.approx(np.mean([score("vicreg", *key) for key in left]))
+    differences = {key: score("vicreg", *key) - score("untrained", *key) for key in left}
+    assert row["gain"] == pytest.approx(np.mean(list(differences.values())))
+    assert (row["gain.low"], row["gain.high"]) == pytest.approx(over_folds(differences))
+    assert row["accuracy.std"] is None, "only one seed has all its folds"
+    whole = [[score("vicreg", seed, fold) for seed in SEEDS] for fold in ("anna", "chris")]
+    assert row["accuracy.std_folds"] == pytest.approx(np.std(np.mean(whole, axis=1), ddof=1))
+    assert "vicreg, read from imu+skeleton: 1 of 6 trials are not complete" in result.notes
+
+
+def test_a_missing_untrained_trial_leaves_the_score_as_it_is(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(failing("untrained", (2, "anna")), ["untrained", "vicreg"])
+    row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")["vicreg", "imu+skeleton"]
+    assert row["n"] == 6
+    assert row["accuracy.mean"] == pytest.approx(np.mean(SCORES["vicreg"]))
+    assert row["gain"] == pytest.approx(
+        np.mean([score("vicreg", *key) - score("untrained", *key) for key in KEYS if key != (2, "anna")])
+    )
+
+
+def test_one_seed_has_no_spread_over_seeds(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, ["untrained", "vicreg"], seeds=(1,))
+    row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")["vicreg", "imu+skeleton"]
+    assert row["accuracy.std"] is None
+    assert row["accuracy.std_folds"] == pytest.approx(np.std(SCORES["vicreg"][0], ddof=1))
+
+
+def test_without_untrained_encoders_there_is_no_gain(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, ["vicreg", "supervised"])
+    rows = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")
+    assert {row["gain"] for row in rows.values()} == {None}
+    assert not any("untrained" in row["note"] for row in rows.values())
+
+
+def test_a_system_that_failed_keeps_its_rows_without_numbers(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(failing("cmc", *KEYS), ["untrained", "cmc"])
+    result = linear_evaluation(study, plan, tiny, ())
+    row = rows_of(result, "table2", "system", "read_from")["cmc", "imu+skeleton"]
+    numbers = [name for name in row if name.startswith(("accuracy", "f1", "gain"))]
+    assert {row[name] for name in numbers} == {None}
+    assert row["note"] == "6 of 6 trials are not complete"
+    (path,) = save(study, result)
+    assert study.table(path).num_rows == 6
+
+
+def test_a_study_that_has_not_begun_says_so_in_each_row(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(lambda _, trial: Record(trial_id=trial.trial_id, status="PLANNED"), ["untrained", "vicreg"])
+    result = linear_evaluation(study, plan, tiny, ())
+    assert {row["note"] for row in result.tables["table2"].to_pylist()} == {"6 of 6 trials are not complete"}
+
+
+def test_what_is_not_above_chance_is_named(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, list(SCORES))
+    rows = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")
+    for key, row in rows.items():
+        assert ("not above chance (0.333)" in row["note"]) == (row["accuracy.mean"] <= 1 / 3), key
+    assert "not above chance" in rows["supervised", "imu+skeleton"]["note"]
+    assert "not above chance" not in rows["cmc", "imu+skeleton"]["note"]
+
+
+def test_what_is_below_untrained_encoders_is_named_with_whether_it_is_sure(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, list(SCORES))
+    result = linear_evaluation(study, plan, tiny, ())
+    rows = rows_of(result, "table2", "system", "read_from")
+    differences = {
+        system: {key: score(system, *key) - score("untrained", *key) for key in KEYS}
+        for system in ("vicreg", "cmc", "supervised")
+    }
+    assert sum(differences["vicreg"].values()) > 0
+    assert sum(differences["cmc"].values()) < 0 < over_folds(differences["cmc"])[1]
+    assert over_folds(differences["supervised"])[1] < 0
+    assert rows["vicreg", "imu+skeleton"]["note"] == ""
+    assert rows["cmc", "imu+skeleton"]["note"] == "below untrained encoders, within the noise"
+    assert rows["supervised", "imu+skeleton"]["note"].split("; ")[1] == "below untrained encoders"
+    assert "cmc, read from imu+skeleton: below untrained encoders, within the noise" in result.notes
+
+
+def test_a_single_pair_is_never_sure(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, ["untrained", "supervised"], seeds=(1,), folds=("anna",))
+    row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")[
+        "supervised", "imu+skeleton"
+    ]
+    assert row["gain"] == pytest.approx(0.30 - 0.50)
+    assert row["gain.low"] is row["gain.high"] is None
+    assert "below untrained encoders, within the noise" in row["note"]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 3), (14, 42), (15, 45)])
+def test_too_few_steps_for_batch_norm_are_counted(study_of: StudyOf, tiny: Recordings, epochs: int, steps: int) -> None:
+    fixed = {
+        "pretrain.epochs": epochs, "pretrain.batch_size": 7, "finetune.epochs": epochs, "finetune.batch_size": 6,
+    }  # fmt: skip
+    study, plan = study_of(complete, ["untrained", "vicreg", "supervised"], fixed=fixed)
+    rows = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")
+    left = 1.0
+    for _ in range(steps):
+        left -= 0.1 * left
+    said = f"{steps} steps of training: batch norm's running averages still hold {100 * left:.0f}% of their first"
+    for system in ("vicreg", "supervised"):  # 18 recordings: 3 batches an epoch for both
+        assert (said in rows[system, "imu+skeleton"]["note"]) == (left >= 0.01), system
+    assert "steps of training" not in rows["untrained", "imu+skeleton"]["note"], "they are as they began"
+
+
+def test_published_figures_stand_beside_both_modalities_of_their_data_set(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, list(SCORES), dataset="utd_mhad")
+    result = linear_evaluation(study, plan, tiny, ())
+    rows = rows_of(result, "table2", "system", "read_from")
+    stated = {key: row["published"] for key, row in rows.items() if row["published"] is not None}
+    assert stated == {
+        ("vicreg", "imu+skeleton"): 0.9606,
+        ("cmc", "imu+skeleton"): 0.9604,
+        ("supervised", "imu+skeleton"): 0.9721,
+    }
+    row = rows["vicreg", "imu+skeleton"]
+    assert (row["published.metric"], row["published.source"]) == ("accuracy", "Yang et al. 2023")
+    assert "published figures are of the test subjects, ours here are not: they are no comparison" in result.notes
+
+
+def test_published_figures_of_mmact_hold_for_either_number_of_classes(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, ["cmc"], dataset="mmact_36")
+    row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")["cmc", "imu+skeleton"]
+    assert (row["published"], row["published.metric"]) == (0.8205, "f1")
+    assert row["published.source"] == "Brinzea et al. 2022"
+
+
+def test_published_figures_are_those_of_the_protocol(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, ["cmc"], dataset="mmact_36", fixed={"data.protocol": "cross_scene"})
+    row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")["cmc", "imu+skeleton"]
+    assert row["published"] == 0.7997
+
+
+@pytest.mark.parametrize(
+    ("dataset", "chosen"), [("tiny", "cross_subject"), ("my_utd_mhad", "cross_subject"), ("utd_mhad", "cross_session")]
+)
+def test_no_figure_is_published_for_other_data(study_of: StudyOf, tiny: Recordings, dataset: str, chosen: str) -> None:
+    study, plan = study_of(complete, list(SCORES), dataset=dataset, fixed={"data.protocol": chosen})
+    result = linear_evaluation(study, plan, tiny, ())
+    assert {row["published"] for row in result.tables["table2"].to_pylist()} == {None}
+    assert not any("published" in note for note in result.notes)
+
+
+def test_where_the_test_subjects_are_scored_the_table_holds_their_scores(study_of: StudyOf, tiny: Recordings) -> None:
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        accuracy = score(plan.system(trial), trial.seed, "ben")
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts(accuracy, "test"))
+
+    study, plan = study_of(end, ["untrained", "vicreg"], folds="test", dataset="utd_mhad")
+    result = linear_evaluation(study, plan, tiny, ())
+    row = rows_of(result, "table2", "system", "read_from")["vicreg", "imu+skeleton"]
+    assert row["accuracy.mean"] == pytest.approx((0.90 + 0.65) / 2)
+    assert row["accuracy.std"] == pytest.approx(np.std([0.90, 0.65], ddof=1))
+    assert row["accuracy.std_folds"] is None
+    differences = [0.90 - 0.60, 0.65 - 0.45]
+    assert row["gain"] == pytest.approx(np.mean(differences))
+    assert (row["gain.low"], row["gain.high"]) == pytest.approx(student(differences)), "one fold: over seeds"
+    assert row["published"] == 0.9606
+    assert not any("published" in note for note in result.notes), "here they may be compared"
+
+
+def test_the_caption_names_epochs_of_pre_training_and_fine_tuning(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, ["untrained", "vicreg"], fixed={"pretrain.epochs": 7, "finetune.epochs": 3})
+    caption = linear_evaluation(study, plan, tiny, ()).caption
+    assert protocol(plan) in caption
+    assert "; 7 epochs of pre-training, 3 of fine-tuning" in caption
+
+
+# Few labels
+
+SHARES, DRAWS = (0.1, 0.5), (0, 1, 2)
+LABELLED = {0.1: 3, 0.5: 9}
+
+
+def few(system: str, share: float, draw: int, seed: int, fold: str) -> float:
+    """Some accuracy that every argument changes, for each system in a way of its own."""
+    base = {"vicreg": 0.5, "supervised": 0.3}[system]
+    wobble = {"vicreg": (0.0, 0.07, -0.02), "supervised": (0.01, -0.05, 0.02)}[system][draw]
+    return base + share / 2 + wobble + 0.013 * seed + 0.02 * FOLDS.index(fold)
+
+
+def drawn(plan: Plan, trial: PlannedTrial, labelled: Mapping[float, int] = LABELLED) -> Record:
+    share, draw = trial.point["finetune.labels"], trial.point["finetune.label_draw"]
+    accuracy = few(plan.system(trial), share, draw, trial.seed, trial.fold)
+    counted = {**facts(accuracy), "recordings.labelled": labelled[share]}
+    return Record(trial_id=trial.trial_id, status="COMPLETE", facts=counted)
+
+
+GRID: dict[str, list[Any]] = {"finetune.labels": list(SHARES), "finetune.label_draw": list(DRAWS)}
+
+
+def test_a_draw_of_labels_counts_once_whatever_the_seeds_and_folds(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
+    rows = rows_of(few_labels(study, plan, tiny, ()), "few_labels", "system", "labels")
+    assert list(rows) == [("vicreg", 0.1), ("vicreg", 0.5), ("supervised", 0.1), ("supervised", 0.5)]
+    for (system, share), row in rows.items():
+        by_draw = [np.mean([few(system, share, draw, *key) for key in KEYS]) for draw in DRAWS]
+        assert row["mean"] == pytest.approx(np.mean(by_draw))
+        half = stats.t.ppf(0.975, df=2) * np.std(by_draw, ddof=1) / np.sqrt(3)
+        assert (row["low"], row["high"]) == pytest.approx((np.mean(by_draw) - half, np.mean(by_draw) + half))
+        assert (row["draws"], row["recordings.labelled"]) == (3, LABELLED[share])
+
+
+def test_few_labels_are_compared_with_supervised_learning_from_the_same_labels(
+    study_of: StudyOf, tiny: Recordings
+) -> None:
+    study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
+    rows = rows_of(few_labels(study, plan, tiny, ()), "few_labels", "system", "labels")
+    for share in SHARES:
+        differences = [
+            np.mean([few("vicreg", share, draw, *key) - few("supervised", share, draw, *key) for key in KEYS])
+            for draw in DRAWS
+        ]
+        row = rows["vicreg", share]
+        assert row["over_supervised"] == pytest.approx(np.mean(differences))
+        assert (row["over_supervised.low"], row["over_supervised.high"]) == pytest.approx(student(differences))
+        assert rows["supervised", share]["over_supervised"] is None
+
+
+def test_a_missing_trial_changes_the_comparison_of_no_other(study_of: StudyOf, tiny: Recordings) -> None:
+    """The difference is over the seeds and folds that both systems have: chris is easier than the others."""
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        if plan.system(trial) == "supervised" and trial.fold == "chris" and trial.point["finetune.label_draw"] == 1:
+            return Record(trial_id=trial.trial_id, status="FAILED", cause="MemoryError: too much")
+        return drawn(plan, trial)
+
+    study, plan = study_of(end, ["vicreg", "supervised"], GRID)
+    rows = rows_of(few_labels(study, plan, tiny, ()), "few_labels", "system", "labels")
+    # The systems differ by as much on every seed and fold, so nothing but the pairing could change this.
+    differences = [few("vicreg", 0.1, draw, 1, "anna") - few("supervised", 0.1, draw, 1, "anna") for draw in DRAWS]
+    assert rows["vicreg", 0.1]["over_supervised"] == pytest.approx(np.mean(differences))
+
+
+def test_without_supervised_learning_there_is_nothing_to_compare_with(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(drawn, ["vicreg"], GRID)
+    rows = few_labels(study, plan, tiny, ()).tables["few_labels"].to_pylist()
+    assert [row["over_supervised"] for row in rows] == [None, None]
+
+
+def test_one_draw_has_no_interval(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(drawn, ["vicreg", "supervised"], {"finetune.labels": [0.1], "finetune.label_draw": [1]})
+    rows = rows_of(few_labels(study, plan, tiny, ("png",)), "few_labels", "system")
+    assert rows["vicreg"]["low"] is rows["vicreg"]["over_supervised.low"] is None
+    assert rows["vicreg"]["mean"] == pytest.approx(np.mean([few("vicreg", 0.1, 1, *key) for key in KEYS]))
+
+
+def test_shares_that_come_to_the_same_labels_are_named(study_of: StudyOf, tiny: Recordings) -> None:
+    grid = {"finetune.labels": [0.01, 0.1, 0.5], "finetune.label_draw": list(DRAWS)}
+    study, plan = study_of(lambda p, t: drawn(p, t, {0.01: 3, 0.1: 3, 0.5: 9}), ["vicreg", "supervised"], grid)
+    assert few_labels(study, plan, tiny, ()).notes == [
+        "shares 0.01 and 0.1 use the same number of labels, one a class at least"
+    ]
+
+
+def test_pictures_of_few_labels_are_written_when_asked_for(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
+    assert few_labels(study, plan, tiny, ()).figures == []
+    assert not study.figures_folder.exists()
+    png, svg = few_labels(study, plan, tiny, ("png", "svg")).figures
+    with Image.open(png) as image:
+        assert image.format == "PNG"
+    assert png.parent == svg.parent == study.figures_folder
+    assert all(word in svg.read_text() for word in ("vicreg", "supervised", "Few labels, tiny"))
+
+
+def test_few_labels_of_nothing_is_an_empty_table(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(lambda _, t: Record(trial_id=t.trial_id, status="PLANNED"), ["vicreg"], GRID)
+    result = few_labels(study, plan, tiny, ("png",))
+    assert (result.tables["few_labels"].num_rows, result.notes, result.figures) == (0, [], [])
+    (path,) = save(study, result)
+    assert study.table(path).num_rows == 0
+
+
+def test_points_that_differ_in_more_than_labels_are_not_thrown_together(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(drawn, ["vicreg"], GRID | {"objective.lambda": [1.0, 25.0]})
+    with pytest.raises(UserError, match=r"study made also searches objective\.lambda"):
+        few_labels(study, plan, tiny, ())
+
+
+# Hidden classes
+
+
+@pytest.fixture
+def odd(tiny: Recordings) -> Recordings:
+    """Two of the three classes have names that mean something to a shell, to TeX or to a web page."""
+    new = {"slow": "slow", "middle": "a, <b>$x_1$</b>", "fast": "größer/„als“ %"}
+    rows = [row.model_copy(update={"label": new[row.label]}) for row in tiny.rows]
+    described = tiny.description.model_copy(update={"classes": tuple(new.values())})
+    return Recordings(described, rows, tiny.skeleton, tiny.imu)
+
+
+def guesses(recordings: Recordings, trial: PlannedTrial) -> list[dict[str, Any]]:
+    """Predictions for the held-out subject: a half wrong on hidden classes, a quarter on others, by the trial."""
+    classes, hidden = recordings.description.classes, trial.point["pretrain.hidden_classes"]
+    found: list[dict[str, Any]] = []
+    for row in recordings.rows:
+        if row.subject != trial.fold:
+            continue
+        wrong = zlib.crc32(f"{trial.trial_id} {row.recording_id}".encode()) % 4 < (2 if row.label in hidden else 1)
+        guess = classes[(classes.index(row.label) + 1) % 3] if wrong else row.label
+        found.append({
+            "split": "val", "recording_id": row.recording_id, "subject": row.subject, "label": row.label,
+            "predicted": guess, "confidence": 0.5,
+        })  # fmt: skip
+    return found
+
+
+def predicting(recordings: Recordings) -> Callable[[Plan, PlannedTrial], Record]:
+    return lambda plan, trial: Record(
+        trial_id=trial.trial_id, status="COMPLETE", facts=facts(0.5), predictions=guesses(recordings, trial)
+    )
+
+
+def share_right(
+    recordings: Recordings, plan: Plan, system: str, hidden: list[str], key: tuple[int, str], classes: tuple[str, ...]
+) -> float:
+    (trial,) = [
+        trial
+        for trial in plan.trials
+        if (plan.system(trial), trial.point["pretrain.hidden_classes"], trial.seed, trial.fold)
+        == (system, hidden, *key)
+    ]
+    right, seen = 0, 0
+    for row in guesses(recordings, trial):
+        if row["label"] in classes:
+            seen += 1
+            right += row["label"] == row["predicted"]
+    return right / seen
+
+
+def test_accuracy_on_hidden_and_other_classes_beside_pre_training_on_all(study_of: StudyOf, odd: Recordings) -> None:
+    every = odd.description.classes
+    groups = [[], [every[1]], [every[0], every[2]]]
+    study, plan = study_of(predicting(odd), ["vicreg", "cmc"], {"pretrain.hidden_classes": groups})
+    rows = rows_of(hidden_classes(study, plan, odd, ()), "hidden_classes", "system", "hidden", "classes")
+    assert len(rows) == 2 * (1 + 3 + 3)
+    for system in ("vicreg", "cmc"):
+        for hidden in groups:
+            sides = {"all": every, "hidden": tuple(hidden), "others": tuple(n for n in every if n not in hidden)}
+            for name, classes in sides.items() if hidden else [("all", every)]:
+                row = rows[system, ", ".join(hidden) or "none", name]
+                ours = np.array([share_right(odd, plan, system, hidden, key, classes) for key in KEYS])
+                beside = np.array([share_right(odd, plan, system, [], key, classes) for key in KEYS])
+                assert row["accuracy.mean"] == pytest.approx(ours.mean())
+                assert row["accuracy.std"] == pytest.approx(np.std(ours.reshape(2, 3).mean(axis=1), ddof=1))
+                assert row["pretrained_on_all"] == pytest.approx(beside.mean())
+                assert row["n"] == 6
+                if hidden:
+                    assert row["change"] == pytest.approx((ours - beside).mean())
+                    change = dict(zip(KEYS, ours - beside, strict=True))
+                    assert (row["change.low"], row["change.high"]) == pytest.approx(over_folds(change))
+                else:
+                    assert row["change"] is row["change.low"] is None
+
+
+def test_the_change_is_over_trials_that_both_have(study_of: StudyOf, odd: Recordings) -> None:
+    every = odd.description.classes
+    lost = {(1, "anna"): [], (2, "ben"): [every[1]]}
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        if lost.get((trial.seed, trial.fold)) == trial.point["pretrain.hidden_classes"]:
+            return Record(trial_id=trial.trial_id, status="DIVERGED", cause="epoch 1: loss is nan")
+        return predicting(odd)(plan, trial)
+
+    study, plan = study_of(end, ["vicreg"], {"pretrain.hidden_classes": [[], [every[1]]]})
+    rows = rows_of(hidden_classes(study, plan, odd, ()), "hidden_classes", "hidden", "classes")
+    row = rows[every[1], "hidden"]
+    both = [key for key in KEYS if key not in lost]
+    changes = [
+        share_right(odd, plan, "vicreg", [every[1]], key, (every[1],))
+        - share_right(odd, plan, "vicreg", [], key, (every[1],))
+        for key in both
+    ]
+    assert row["n"] == 5
+    assert row["change"] == pytest.approx(np.mean(changes))
+
+
+def test_without_pre_training_on_all_there_is_no_change(study_of: StudyOf, odd: Recordings) -> None:
+    every = odd.description.classes
+    study, plan = study_of(predicting(odd), ["vicreg"], {"pretrain.hidden_classes": [[every[0]]]})
+    rows = hidden_classes(study, plan, odd, ()).tables["hidden_classes"].to_pylist()
+    assert [(row["pretrained_on_all"], row["change"]) for row in rows] == [(None, None)] * 3
+
+
+def test_a_fold_without_a_hidden_recording_has_no_accuracy_on_it(study_of: StudyOf, odd: Recordings) -> None:
+    first = odd.description.classes[0]
+    some = odd.where(lambda row: row.label != first or row.subject != "ben")
+    study, plan = study_of(predicting(some), ["vicreg"], {"pretrain.hidden_classes": [[], [first]]})
+    rows = rows_of(hidden_classes(study, plan, some, ()), "hidden_classes", "hidden", "classes")
+    assert (rows[first, "hidden"]["n"], rows[first, "others"]["n"]) == (4, 6)
+
+
+def test_hidden_classes_at_several_other_knobs_are_not_thrown_together(study_of: StudyOf, odd: Recordings) -> None:
+    grid = {"pretrain.hidden_classes": [[], [odd.description.classes[0]]], "objective.lambda": [1.0, 25.0]}
+    study, plan = study_of(predicting(odd), ["vicreg"], grid)
+    with pytest.raises(UserError, match=r"study made also searches objective\.lambda"):
+        hidden_classes(study, plan, odd, ())
+
+
+def test_hidden_classes_of_nothing_is_an_empty_table(study_of: StudyOf, odd: Recordings) -> None:
+    grid = {"pretrain.hidden_classes": [[], [odd.description.classes[0]]]}
+    study, plan = study_of(lambda _, t: Record(trial_id=t.trial_id, status="PLANNED"), ["vicreg"], grid)
+    result = hidden_classes(study, plan, odd, ())
+    (path,) = save(study, result)
+    assert study.table(path).num_rows == 0
+
+
+# Captions and names
+
+
+def test_the_caption_says_who_was_held_out(study_of: StudyOf) -> None:
+    _, plan = study_of(complete, ["vicreg"])
+    assert protocol(plan) == (
+        "tiny, training subjects held out in turn (anna, ben, chris), the others of anna, ben, chris train; "
+        "no test subject is looked at; 2 seeds (1, 2)"
+    )
+
+
+def test_the_caption_says_who_was_tested(study_of: StudyOf) -> None:
+    _, plan = study_of(
+        lambda _, t: Record(trial_id=t.trial_id, status="PLANNED"), ["vicreg"], folds="test", seeds=(28,)
+    )
+    assert protocol(plan) == (
+        "tiny, cross_subject: trained on anna, ben, chris, test subjects dora scored; 1 seed (28)"
+    )
+
+
+def test_the_caption_names_groups_that_were_held_out_together(study_of: StudyOf) -> None:
+    _, plan = study_of(
+        lambda _, t: Record(trial_id=t.trial_id, status="PLANNED"), ["vicreg"], folds=("anna+ben", "chris"), seeds=(3,)
+    )
+    assert "held out in turn (anna+ben, chris), the others of anna, ben, chris train" in protocol(plan)
+
+
+def test_points_are_called_by_their_system_and_what_else_is_searched(study_of: StudyOf) -> None:
+    _, plan = study_of(
+        lambda _, t: Record(trial_id=t.trial_id, status="PLANNED"),
+        ["vicreg", "cmc"],
+        {"finetune.labels": [0.1, 1.0], "pretrain.hidden_classes": [["slow"]]},
+    )
+    assert list(names(plan).values()) == [
+        f"{system} labels={share} hidden_classes=['slow']" for system in ("vicreg", "cmc") for share in (0.1, 1.0)
+    ]
