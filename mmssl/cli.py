@@ -491,7 +491,7 @@ def reproduce(
             if [trial.trial_id for trial in theirs.trials] != [trial.trial_id for trial in plan.trials]:
                 raise UserError(
                     f"study {found.name} exists with other settings: make the experiment from it with "
-                    f"--study {found.name}, or give this one another --name"
+                    f"--study {found.name}{_at(found)}, or give this one another --name"
                 )
             plan = theirs
         else:
@@ -501,7 +501,8 @@ def reproduce(
     if len(ended) < len(plan.trials):
         status = _run(found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, summarise=False)
         if status == 130:
-            say(f"stopped; `mmssl-tune reproduce {experiment} --study {found.name}{_at(found)}` goes on")
+            how = f"`mmssl-tune reproduce {experiment} --study {found.name}{_at(found)}`"
+            console_on(stderr=True).print(f"stopped; {how} goes on", markup=False)
             _end(status)
     with console_on(stderr=True).status(f"computing {chosen.name}"):
         result = experiments.analyse(chosen, found, plan, recordings, pictures)
@@ -521,7 +522,7 @@ def reproduce(
         show_result(result)
         for path in (*tables, *result.figures):
             say(f"written: {path}")
-    _end(status)
+    _end(status or any(record.status == "FAILED" for record in found.records(plan).values()))
 
 
 @app.command()

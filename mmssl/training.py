@@ -132,6 +132,8 @@ def run_trial(
             )
             ready = time.perf_counter()
             labelled = labelled_rows(recipe, prepared, sides)
+            if len(labelled) < 2:
+                raise UserError(f"{len(labelled)} labels to train on: batch statistics need 2 at least")
             labels = torch.from_numpy(prepared.labels[labelled]).to(device)
             metrics |= finetune(
                 model,
@@ -371,16 +373,22 @@ def finetune(
     together, *alone = readings(model.recipe.data.modalities)
     if model.recipe.finetune.encoders == "trained":
         latest = _train_with_encoders(model, tensors, labels, seed, on_epoch, snapshot)
-        features = model.encode(tensors)
+        features = _finite_features(model, tensors, "fine-tuning")
     else:
-        features = model.encode(tensors)
-        broken = [name for name, feature in features.items() if not feature.isfinite().all()]
-        if broken:  # The last step of pre-training may have broken what its loss, taken before, did not show.
-            raise StoppedError("DIVERGED", f"after pre-training: {' and '.join(broken)} features are not finite")
+        features = _finite_features(model, tensors, "pre-training")
         latest = _train_head(model, together, features, labels, seed, on_epoch)
     for reading in alone:
         _train_head(model, reading, features, labels, seed, lambda epoch: None)
     return latest
+
+
+def _finite_features(model: Model, tensors: Mapping[Modality, Tensor], after: str) -> dict[str, Tensor]:
+    """The last step of training may have broken what its loss, taken before, did not show."""
+    features = model.encode(tensors)
+    broken = [name for name, feature in features.items() if not feature.isfinite().all()]
+    if broken:
+        raise StoppedError("DIVERGED", f"after {after}: {' and '.join(broken)} features are not finite")
+    return features
 
 
 def _train_head(

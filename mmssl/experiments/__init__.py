@@ -79,7 +79,11 @@ def analyse(
         "features": embeddings.features,
         "health": embeddings.health,
     }
-    return functions[experiment.name](study, plan, recordings, pictures)
+    result = functions[experiment.name](study, plan, recordings, pictures)
+    complete = sum(record.status == "COMPLETE" for record in study.records(plan).values())
+    if complete < len(plan.trials):
+        result.notes.insert(0, f"{len(plan.trials) - complete} of {len(plan.trials)} trials are not complete")
+    return result
 
 
 def find(name: str) -> Experiment:

@@ -234,8 +234,11 @@ def _scored(
     Embeddings are empty where labels trained the encoders: their projectors are as they were initialised.
     """
     complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
-    if complete and not plan.space.keep_models:
-        raise UserError(f"study {study.name} keeps no models (keep_models: false in its space): launch one that does")
+    if not all(study.has_model(trial_id) for trial_id in complete):
+        raise UserError(
+            f"study {study.name} has not kept the model of every trial "
+            f"(keep_models: {plan.space.keep_models} in its space): launch one with keep_models: all"
+        )
     prepared: dict[int, Prepared] = {}
     for trial in plan.trials:
         if trial.trial_id not in complete or (only is not None and trial.trial_id not in only):

@@ -205,6 +205,10 @@ class Study:
                 continue
         return kept
 
+    def has_model(self, trial_id: str) -> bool:
+        """Whether a trial's weights are kept."""
+        return (self.trial_folder(trial_id) / "model.safetensors").is_file()
+
     def drop_model(self, trial_id: str) -> None:
         """Remove a trial's weights; its record and rows stay."""
         (self.trial_folder(trial_id) / "model.safetensors").unlink(missing_ok=True)

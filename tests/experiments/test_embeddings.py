@@ -212,8 +212,10 @@ def test_a_study_that_kept_no_models_is_explained(
         return Record(trial_id=trial.trial_id, status="COMPLETE", facts={"val.accuracy": 0.5})
 
     study, plan = study_of(end, ["vicreg"])
-    plan = plan.model_copy(update={"space": plan.space.model_copy(update={"keep_models": False})})
-    with pytest.raises(UserError, match=r"study made keeps no models \(keep_models: false in its space\)"):
+    plan = plan.model_copy(update={"space": plan.space.model_copy(update={"keep_models": "none"})})
+    with pytest.raises(
+        UserError, match=r"study made has not kept the model of every trial \(keep_models: none in its space\)"
+    ):
         experiment(study, plan, tiny, ())
 
 

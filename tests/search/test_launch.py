@@ -190,7 +190,7 @@ fixed:
 grid:
   finetune.labels: [0.5, 1]
 folds: test
-keep_models: false
+keep_models: none
 """
 
 
@@ -269,31 +269,91 @@ def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, f
     assert all(trial.state.is_finished() for trial in seen)
 
 
-def test_a_killed_worker_fails_its_trial_alone_and_retry_mends_it(launched: Launched, folder: Path) -> None:
+def test_a_trial_whose_worker_is_killed_goes_on(launched: Launched, folder: Path) -> None:
     study = Study(folder / "studies", "killed")
     with subprocess.Popen(
         launch_words(folder, "killed"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     ) as process:
-        workers: list[psutil.Process] = []
-        while not workers:
-            assert process.poll() is None, process.communicate()
+        killed = 0
+        while killed < 2 and process.poll() is None:
             time.sleep(0.05)
-            workers = [child for child in family(process.pid) if "ray::ImplicitFunc.train" in title(child)]
-        workers[0].kill()
+            for worker in [child for child in family(process.pid) if "ray::ImplicitFunc.train" in title(child)][:1]:
+                worker.kill()
+                killed += 1
+                time.sleep(3)
         process.communicate(timeout=200)
-    rows = pd.read_parquet(study.trials_path)
-    died = rows[(rows["status"] == "FAILED") & (rows["param.pretrain.lr"] != 1e300)]
-    assert len(died) == 1
-    assert died["cause"].str.contains("died").all()
-
-    words = command("resume", "killed", "--retry", "--storage", folder / "studies")
-    done = subprocess.run(words, capture_output=True, text=True, env=environment())
-    assert done.returncode == 1, "three trials fail whenever they are tried"
+    assert killed
     mine, theirs = (pd.read_parquet(s.trials_path).set_index("trial_id") for s in (study, launched.study))
     same = ["status", "val.accuracy", "train.loss"]
     pd.testing.assert_frame_equal(mine[same], theirs[same])
+    curves = pd.read_parquet(study.epochs_path)
+    assert not curves.duplicated(["trial_id", "phase", "epoch"]).any()
+    assert len(curves) == len(pd.read_parquet(launched.study.epochs_path))
     seen = optuna.load_study(study_name="killed", storage=f"sqlite:///{study.optuna_path}").trials
     assert sorted(trial.user_attrs["trial_id"] for trial in seen) == sorted(mine.index)
+
+
+def test_a_worker_that_dies_again_and_again_fails_its_trial_alone_and_retry_mends_it(
+    launched: Launched, folder: Path
+) -> None:
+    study = Study(folder / "studies", "dying")
+    words = command(
+        "launch", "--space", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
+        "--storage", folder / "studies", "--name", "dying", "--max-concurrent", 1,
+    )  # fmt: skip
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        while not study.plan_path.exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        first = study.plan().trials[0].trial_id
+        while not (study.trial_folder(first) / "record.json").exists():
+            assert process.poll() is None, process.communicate()
+            for worker in [child for child in family(process.pid) if "ray::ImplicitFunc" in title(child)]:
+                worker.kill()
+            time.sleep(0.02)
+        process.communicate(timeout=200)
+    rows = pd.read_parquet(study.trials_path)
+    died = rows[(rows["status"] == "FAILED") & (rows["param.pretrain.lr"] != 1e300)]
+    assert first in set(died["trial_id"])
+    assert died["cause"].str.contains("died|Actor", regex=True).all()
+
+    done = subprocess.run(
+        command("retry", "dying", "--storage", folder / "studies"), capture_output=True, text=True, env=environment()
+    )
+    assert done.returncode == 1, "three trials fail whenever they are tried"
+    assert f"{len(died) + 3} FAILED" in done.stdout
+    mine, theirs = (pd.read_parquet(s.trials_path).set_index("trial_id") for s in (study, launched.study))
+    same = ["status", "val.accuracy", "train.loss"]
+    pd.testing.assert_frame_equal(mine[same], theirs[same])
+
+
+def test_an_extended_study_is_one_that_was_planned_whole(launched: Launched, folder: Path) -> None:
+    """Seeds and values are added to a finished study; what had ended is not run again."""
+    study = Study(folder / "studies", "extended")
+    words = command(
+        "launch", "--space", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
+        "--storage", folder / "studies", "--name", "extended", "--set", "finetune.epochs=2",
+    )  # fmt: skip
+    (folder / "small.yaml").write_text(SPACE.replace("[1, 2]", "[1]").replace("[0.001, 1e30, 1e300]", "[0.001]"))
+    words[words.index(str(folder / "mixed.yaml"))] = str(folder / "small.yaml")
+    subprocess.run(words, capture_output=True, check=True, env=environment())
+    kept = {path: path.stat().st_mtime_ns for path in study.folder.glob("trials/*/record.json")}
+    assert len(kept) == 3
+    words = command(
+        "extend", "extended", "--storage", folder / "studies", "--seeds", "29", "--values", "encoder.imu.heads=[2]"
+    )
+    done = subprocess.run(words, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_parquet(study.trials_path)
+    assert len(rows) == 2 * 2 * 3
+    assert set(rows["status"]) == {"COMPLETE"}
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what had ended was run again"
+    assert set(zip(rows["seed"], rows["param.encoder.imu.heads"], strict=True)) == {(28, 1), (28, 2), (29, 1), (29, 2)}
+    again = subprocess.run(words, capture_output=True, text=True, env=environment())
+    assert again.returncode == 2
+    assert "29 stands twice" in again.stderr
 
 
 def family(pid: int) -> list[psutil.Process]:

@@ -169,7 +169,7 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
         ("systems: [3]", "systems.0: input should be a valid string (given: 3)"),
         ("systems: [[vicreg]]", "systems.0: input should be a valid string (given: ['vicreg'])"),
         ("systems: {vicreg: 1}", "systems.0: input should be a valid string (given: {'vicreg': 1})"),
-        ("keep_models: 3", "keep_models: input should be a valid boolean"),
+        ("keep_models: 3", "keep_models: input should be 'best', 'all' or 'none'"),
         ("where: system == 'vicreg'", "system: not in this space"),
     ],
 )
@@ -447,5 +447,5 @@ def test_another_choice_of_systems_is_checked_like_a_file(write):
 
 
 def test_models_are_kept_unless_the_space_says_otherwise(write):
-    assert load(write(GRID)).keep_models
-    assert not load(write(GRID + "keep_models: false\n")).keep_models
+    assert load(write(GRID)).keep_models == "best"
+    assert load(write(GRID + "keep_models: none\n")).keep_models == "none"
