@@ -226,11 +226,11 @@ class _Recorder(tune.Callback):
         planned = self._searcher.planned[trial.trial_id]
         if planned.trial_id not in self._records:
             record = self._open.setdefault(planned.trial_id, Record(trial_id=planned.trial_id, status="RUNNING"))
-            error = trial.get_error()
-            cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if error else "the worker died"
-            self._end(
-                planned, record, status="FAILED", cause=cause, traceback=str(error or ""), finished=datetime.now(UTC)
-            )
+            told = str(trial.get_error() or "").strip()
+            # Tune's text has a heading for each time, which says no more than when.
+            lines = [line for line in told.splitlines() if not line.startswith("Failure # ")]
+            cause = f"the worker died{f': {lines[0]}' if lines else ''} (it was started {1 + RESTARTS} times)"
+            self._end(planned, record, status="FAILED", cause=cause, traceback=told, finished=datetime.now(UTC))
 
     def _end(
         self, planned: PlannedTrial, record: Record, *, facts: dict[str, Any] | None = None, **ending: Any
