@@ -4,10 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from mmssl import Description, Protocol, Recordings, Row
 
 torch.set_num_threads(1)
+# How fast a shared machine makes examples up says nothing about what is tested.
+settings.register_profile("shared_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared_machine")
 
 
 @pytest.fixture(scope="session")

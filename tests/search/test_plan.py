@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Recipe, preset
-from mmssl.search.plan import Dataset, Plan, make_plan
-from mmssl.search.space import Space
+from mmssl.search.plan import Dataset, Plan, extended, make_plan
+from mmssl.search.space import Space, changed
 
 
 def test_a_plan_is_points_times_seeds_times_folds(plan_of: Callable[..., Plan]) -> None:
@@ -158,3 +158,13 @@ def test_guided_trials_share_their_guides_with_simclr_of_the_same_seed_and_fold(
     assert plan.shared_pretrainings() == simclr
     space = Space(name="s", systems=["simclr_imu", "cmc_cmkm"], fixed={"objective.temperature": 0.5}, seeds=[1])
     assert len(planned(space, dataset, [("1",)]).shared_pretrainings()) == 1, "what both fix changes both"
+
+
+def test_an_extended_plan_keeps_what_was_planned_and_is_what_would_have_been(plan_of: Callable[..., Plan]) -> None:
+    small, whole = plan_of([1.0], [2.0], seeds=[28]), plan_of([1.0, 5.0], [2.0], seeds=[28, 29])
+    folds = [("1",), ("3",), ("5",)]
+    larger = extended(small, changed(small.space, grid=whole.space.grid, seeds=[28, 29]), folds)
+    assert larger.trials == whole.trials
+    assert larger.created == small.created
+    with pytest.raises(UserError, match="6 of its 12 trials would no longer be planned"):
+        extended(whole, changed(whole.space, seeds=[28]), folds)

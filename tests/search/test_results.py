@@ -10,7 +10,7 @@ from scipy import stats
 
 from mmssl.errors import UserError
 from mmssl.search.plan import Dataset, Plan, make_plan
-from mmssl.search.results import Point, choose, points, ranked
+from mmssl.search.results import Point, choose, hits, points, ranked
 from mmssl.search.space import Space
 
 
@@ -121,3 +121,40 @@ def test_the_studys_own_metric_is_of_the_side_that_it_scored(dataset: Dataset) -
         }
     )
     assert [point.scores for point in points(plan, trials)] == [{(28, "test"): 0.25}, {(28, "test"): 0.5}]
+
+
+def seeded(name: str, scores: dict[tuple[int, str], float]) -> Point:
+    return Point(name, {"objective.lambda": name}, len(scores), dict(scores), {"COMPLETE": len(scores)})
+
+
+def test_seeds_of_one_fold_are_one_answer() -> None:
+    folds, draws = ("a", "b", "c"), np.random.default_rng(1)
+    first = {(seed, fold): float(draws.uniform()) for seed in range(8) for fold in folds}
+    gaps = {"a": 0.10, "b": 0.02, "c": 0.06}
+    second = {key: score - gaps[key[1]] for key, score in first.items()}
+    assert stats.ttest_rel(list(first.values()), list(second.values())).pvalue < 0.001
+    assert stats.ttest_1samp(list(gaps.values()), 0).pvalue > 0.05
+    choice = choose([seeded("a", first), seeded("b", second)])
+    assert [point.point_id for point in choice.tied] == ["b"], "three people are three answers, however many seeds"
+    low, high = stats.ttest_1samp(list(gaps.values()), 0).confidence_interval(0.95)
+    assert choice.resolution == pytest.approx((high - low) / 2)
+    assert any(f"about {choice.resolution:.3f} would have counted" in caveat for caveat in choice.caveats)
+
+
+def test_with_one_fold_seeds_are_what_there_is() -> None:
+    first = {(seed, "a"): 0.5 + seed / 100 for seed in range(5)}
+    gaps = [0.1, 0.11, 0.12, 0.1, 0.11]
+    second = {key: score - gap for (key, score), gap in zip(first.items(), gaps, strict=True)}
+    assert choose([seeded("a", first), seeded("b", second)]).tied == []
+
+
+def test_hits_are_the_mean_over_seeds_of_each_held_out_recording(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0, 5.0], [2.0], seeds=[28, 29])
+    rows = [
+        {"trial_id": trial.trial_id, "fold": trial.fold, "recording_id": f"{trial.fold}-{i}", "label": "sit",
+         "predicted": "sit" if (i + trial.seed) % 2 or trial.fold == "3" else "stand"}
+        for trial in plan.trials
+        for i in range(2)
+    ]  # fmt: skip
+    first = Point(plan.trials[0].point_id, {})
+    assert sorted(hits(plan, pa.Table.from_pylist(rows), first)) == [0.5, 0.5, 0.5, 0.5, 1, 1]
