@@ -52,8 +52,12 @@ def command(*words: str | Path) -> list[str]:
     return [sys.executable, "-m", "mmssl.cli", *map(str, words)]
 
 
+SECRET = "correct-horse-battery-staple"  # noqa: S105 - nobody's
+
+
 def environment() -> dict[str, str]:
-    return {**os.environ, "NO_COLOR": "1", "COLUMNS": "120"}
+    secrets = dict.fromkeys(("AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "MY_PASSWORD"), SECRET)
+    return {**os.environ, **secrets, "NO_COLOR": "1", "COLUMNS": "120"}
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +239,15 @@ def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder
     assert len(shared) == 3
     assert {path.name for path in (study.folder / "pretrained").iterdir() if path.is_dir()} == shared
     assert set(rows["pretraining_id"]) == {plan.recipe(trial).pretraining_id(tiny.fingerprint) for trial in plan.trials}
+
+
+def test_no_secret_of_the_environment_is_kept_or_said(launched: Launched) -> None:
+    files = [path for path in launched.study.folder.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    tables = [launched.study.table(path).to_pylist() for path in launched.study.folder.glob("*.parquet")]
+    assert SECRET not in str(tables)
+    assert SECRET not in launched.done.stdout + launched.done.stderr
 
 
 def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, folder: Path) -> None:
