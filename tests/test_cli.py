@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from typer.main import get_command
 
 from mmssl import Recordings, Row, cli, terminal
+from mmssl.cli import studies
 from mmssl.data import utd_mhad
 from mmssl.export import load_encoders
 from mmssl.recipe import SYSTEMS, Recipe, preset
@@ -119,7 +120,7 @@ def unrun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Launching stops where Ray would begin."""
     without_ray = SimpleNamespace(Resources=lambda *a: a, run=lambda *a, **k: {})
     monkeypatch.setitem(sys.modules, "mmssl.search.launch", without_ray)
-    monkeypatch.setattr(cli, "console_beside", lambda descriptor: terminal.console_on(stderr=descriptor == 2))
+    monkeypatch.setattr(studies, "console_beside", lambda descriptor: terminal.console_on(stderr=descriptor == 2))
 
 
 @pytest.fixture

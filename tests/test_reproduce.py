@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmssl import Protocol, Recordings, Row, cli, terminal
+from mmssl.cli import studies
 from mmssl.recipe import SYSTEMS
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.store import Record, Study, Tables
@@ -102,7 +103,7 @@ def scorer(monkeypatch: pytest.MonkeyPatch) -> Scorer:
     made = Scorer()
     without_ray = SimpleNamespace(Resources=lambda *a: a, run=made.run)
     monkeypatch.setitem(sys.modules, "mmssl.search.launch", without_ray)
-    monkeypatch.setattr(cli, "console_beside", lambda descriptor: terminal.console_on(stderr=descriptor == 2))
+    monkeypatch.setattr(studies, "console_beside", lambda descriptor: terminal.console_on(stderr=descriptor == 2))
     return made
 
 
@@ -300,7 +301,7 @@ def test_an_interrupted_experiment_makes_no_table_and_goes_on(ask: Ask, scorer: 
     words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--figures", "none"]
     answer = ask(*words)
     assert answer.code == 130
-    assert "mmssl-tune reproduce table2 --study table2-tiny" in answer.out
+    assert "mmssl-tune reproduce table2 --study table2-tiny" in answer.err
     assert not list(here.rglob("table2.parquet"))
     assert ask("reproduce", "table2", "--study", "table2-tiny", "--figures", "none").code == 0
     assert len(scorer.ran) == len(set(scorer.ran)) == 4

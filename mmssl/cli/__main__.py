@@ -1,0 +1,5 @@
+"""`python -m mmssl.cli`."""
+
+from mmssl.cli import main
+
+main()

@@ -1,0 +1,161 @@
+"""Commands that say what came out."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of
+from mmssl.cli.recordings import recordings_of
+from mmssl.errors import UserError
+from mmssl.terminal import epoch_progress, print_json, say, show_points
+
+if TYPE_CHECKING:
+    from mmssl.search.plan import Plan
+    from mmssl.search.results import Point
+    from mmssl.search.store import Study
+
+
+def results(
+    study: StudyArgument = None,
+    storage: StorageOption = STORAGE,
+    metric: Annotated[
+        str | None, typer.Option(help="Such as val.f1, val.imu.accuracy, rankme. Default: the study's own.")
+    ] = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Show a study's points with mean, standard deviation and failures over seeds and folds.
+
+    Example: mmssl-tune results --json
+    """
+    from mmssl.search.results import points, ranked
+    from mmssl.search.store import find
+
+    if as_json and as_csv:
+        raise UserError("--json and --csv: choose one of them")
+    found = find(storage, study)
+    plan = found.plan()
+    metric = _metric(metric, plan)
+    rows = ranked(points(plan, found.table(found.trials_path), metric))
+    if as_json:
+        print_json({"study": found.name, "metric": metric, "points": [point.row() for point in rows]})
+    elif as_csv:
+        import csv
+
+        flat = [{k: v for k, v in point.row().items() if k != "statuses"} for point in rows]
+        writer = csv.DictWriter(sys.stdout, list(flat[0]))
+        writer.writeheader()
+        writer.writerows(flat)
+    else:
+        show_points(f"{found.name}: {metric} over {plan.size()}", rows)
+
+
+def best(
+    study: StudyArgument = None,
+    storage: StorageOption = STORAGE,
+    export: Annotated[bool, typer.Option("--export", help="Write the best point's encoders to a folder.")] = False,
+    by: Annotated[
+        str | None, typer.Option(help="Choose by rankme, without labels, or by another score than the study's own.")
+    ] = None,
+    refit: Annotated[bool, typer.Option("--refit", help="Export encoders retrained on all training subjects.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to export. Default: inside the study.", metavar="DIR", parser=path_of)
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name the best point by validation, those tied with it, and export its encoders.
+
+    Example: mmssl-tune best --export --refit --out encoders
+    """
+    from mmssl.search.results import LABEL_FREE, RANKME, choose, points
+    from mmssl.search.store import find
+
+    if (refit or out) and not export:
+        raise UserError("--refit and --out say how to export: add --export")
+    found = find(storage, study)
+    plan = found.plan()
+    metric = _metric(by, plan, "--by")
+    if plan.space.side == "test" and metric not in LABEL_FREE:
+        raise UserError(
+            f"study {found.name} scored the test subjects, by which nothing may be chosen: "
+            "choose in a study that holds training subjects out, or without labels (--by rankme)"
+        )
+    if metric in LABEL_FREE and metric != RANKME:
+        raise UserError(f"--by {metric}: more of it is not better; without labels choose by {RANKME}")
+    choice = choose(points(plan, found.table(found.trials_path), metric))
+    if metric == RANKME and len(plan.bases) > 1:
+        choice.caveats.append("RankMe compares points of one system, and these are of several")
+    interval = _over_recordings(plan, found, choice.best) if metric == "val.accuracy" else None
+    answer: dict[str, Any] = {
+        "study": found.name,
+        "metric": metric,
+        "interval": interval and {"low": interval[0], "high": interval[1], "recordings": interval[2]},
+        "resolution": choice.resolution,
+        "best": choice.best.row(),
+        "tied": [point.row() for point in choice.tied],
+        "caveats": choice.caveats,
+    }
+    if not as_json:
+        show_points(f"{found.name}: best by {metric}", [choice.best])
+        if choice.tied:
+            more = f"; the first 5 of {len(choice.tied)}" if len(choice.tied) > 5 else ""
+            show_points(f"tied with it by a paired t-test over folds, 5 % level{more}", choice.tied[:5])
+        if interval:
+            low, high, count = interval
+            say(f"95 % interval {low:.4f} to {high:.4f}, by bootstrap over {count} held-out recordings")
+        for caveat in choice.caveats:
+            say(f"note: {caveat}")
+    if export:
+        recordings = recordings_of(plan, data)
+        from mmssl.export import export as write
+
+        recipe = plan.recipe(next(trial for trial in plan.trials if trial.point_id == choice.best.point_id))
+        with epoch_progress(recipe, "retraining" if refit else "exporting") as on_epoch:
+            done = write(
+                found,
+                plan,
+                recordings,
+                choice.best,
+                metric,
+                out,
+                refit=refit,
+                on_epoch=on_epoch,
+                say=(lambda line: None) if as_json else say,
+            )
+        answer["export"] = {"folder": str(done.folder), "checkpoint": done.checkpoint, "metrics": done.metrics}
+        if not as_json:
+            for metric, value in done.metrics.items():
+                say(f"  {metric:<32}{value:.4f}")
+            say(f"exported to {done.folder}")
+            say(f"loaded in a new process: the same features and score on {done.checked} recordings")
+    if as_json:
+        print_json(answer)
+
+
+def _metric(name: str | None, plan: "Plan", option: str = "--metric") -> str:
+    """A column of scores that the study has, or a measure without labels."""
+    from mmssl.errors import nearest
+    from mmssl.search.results import LABEL_FREE
+    from mmssl.search.store import SCORES
+
+    if name is None:
+        return plan.space.scored
+    modalities = {one for trial in plan.trials for one in plan.recipe(trial).data.modalities}
+    valid = [score for score in SCORES if score.startswith(plan.space.side)]
+    if len(modalities) == 1:
+        valid = [score for score in valid if score.count(".") == 1]
+    if name not in (*valid, *LABEL_FREE):
+        raise UserError(f"{option} {name}: {nearest(name, [*valid, *LABEL_FREE])}")
+    return name
+
+
+def _over_recordings(plan: "Plan", study: "Study", point: "Point") -> tuple[float, float, int] | None:
+    """The 95 % interval of a point's accuracy over held-out recordings, and their number."""
+    from mmssl.evaluation import bootstrap_interval
+    from mmssl.search.results import hits
+
+    right = hits(plan, study.table(study.predictions_path), point)
+    return (*bootstrap_interval(right, seed=0), len(right)) if len(right) > 1 else None

@@ -1,0 +1,142 @@
+"""Commands on single encoders: train a recipe, score an export."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmssl.cli.options import DataOption, DatasetOption, JsonOption, SetOption, SkipOption, path_of
+from mmssl.cli.recordings import name_of, open_recordings
+from mmssl.cli.spaces import settings_of
+from mmssl.errors import UserError
+from mmssl.terminal import epoch_progress, few, print_json, say, sides_line
+
+if TYPE_CHECKING:
+    from mmssl.recipe import Modality
+
+
+def run(
+    dataset: DatasetOption = "synthetic",
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    system: Annotated[str, typer.Option(help="What to train; see `mmssl-tune systems`.", metavar="NAME")] = "vicreg",
+    settings: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write the trained encoders to.", metavar="DIR", parser=path_of)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one recipe in this process, without a study.
+
+    Without data.validation_subjects the last training subject is held out.
+
+    Example: mmssl-tune run --dataset utd_mhad --set objective.lambda=10 --set data.validation_subjects=[7]
+    """
+    recordings, _ = open_recordings(dataset, data, skip_bad, quiet=as_json)
+    from mmssl.recipe import SYSTEMS, preset
+
+    start = preset(name_of(dataset), system)
+    taken = dict.fromkeys(SYSTEMS[system].defining, f"system {system} sets it; choose another --system instead")
+    recipe = start.with_knobs(settings_of(settings, taken))
+    from mmssl.data.protocols import sides, split
+
+    if not recipe.data.validation_subjects:
+        trained, _ = sides(recordings, recipe.data)
+        recipe = recipe.with_knobs({"data.validation_subjects": [trained[-1]]})
+    parts = split(recordings, recipe.data)
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            empty = not any(out.iterdir())
+        except OSError as error:
+            raise UserError(f"{out}: no folder to write to ({error.strerror}); choose another with --out") from error
+        if not empty:
+            raise UserError(f"{out}: not empty; choose another place with --out")
+    from mmssl.training import train
+
+    with epoch_progress(recipe, "training") as on_epoch:
+        outcome = train(recipe, recordings, on_epoch=on_epoch)
+    if out is not None and outcome.model is not None:
+        for file, content in outcome.model.files(metrics=outcome.metrics).items():
+            (out / file).write_bytes(content)
+    if as_json:
+        print_json(
+            {"status": outcome.status, "cause": outcome.cause, "metrics": outcome.metrics, "seconds": outcome.seconds}
+        )
+    else:
+        say(sides_line(parts.train_subjects, parts.validation_subjects, parts.test_subjects))
+        say(f"{outcome.status} {outcome.cause}".rstrip())
+        for metric, value in outcome.metrics.items():
+            say(f"  {metric:<32}{value:.4f}")
+        if out is not None and outcome.model is not None:
+            say(f"encoders in {out}")
+    if outcome.status != "COMPLETE":
+        raise typer.Exit(1)
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="An exported folder.", metavar="EXPORT", parser=path_of)],
+    dataset: DatasetOption,
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    subjects: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    modalities: Annotated[
+        str | None, typer.Option(help="From these alone, as imu; the recordings may lack the others.")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Also write the features, as safetensors.", metavar="FILE", parser=path_of)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score exported encoders on recordings, with the head for all their modalities or for some.
+
+    Example: mmssl-tune evaluate encoders --dataset my_recordings.parquet --subjects 7 --modalities imu
+    """
+    if features is not None and not features.parent.is_dir():
+        raise UserError(f"--features {features}: there is no folder {features.parent}")
+    recordings, _ = open_recordings(dataset, data, skip_bad, quiet=True)
+    if subjects:
+        wanted = [subject.strip() for subject in subjects.split(",")]
+        unknown = [subject for subject in wanted if subject not in recordings.subjects]
+        if unknown:
+            raise UserError(f"--subjects {','.join(unknown)}: not here; there are {', '.join(recordings.subjects)}")
+        recordings = recordings.where(lambda row: row.subject in wanted)
+    from mmssl.export import load_encoders
+    from mmssl.training import scores
+
+    model = load_encoders(folder)
+    ours, theirs = model.description.classes, recordings.description.classes
+    if ours != theirs:
+        unknown = [name for name in theirs if name not in ours]
+        absent = [name for name in ours if name not in theirs]
+        differ = [f"unknown to it: {few(unknown)}"] * bool(unknown) + [f"not here: {few(absent)}"] * bool(absent)
+        raise UserError(
+            f"{dataset}: its classes are not those that the head was trained on "
+            f"({'; '.join(differ) or 'the same in another order'})"
+        )
+    encoded = model.features(recordings, _modalities(modalities) if modalities else None)
+    measured = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
+    if features is not None:
+        from safetensors import SafetensorError
+        from safetensors.numpy import save_file
+
+        try:
+            save_file(encoded, features)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"--features {features}: cannot be written ({error})") from error
+    if as_json:
+        print_json({"recordings": len(recordings), "modalities": list(encoded), **measured})
+    else:
+        by = " + ".join(encoded)
+        say(f"{len(recordings)} recordings by {by}: accuracy {measured['accuracy']:.4f}, macro F1 {measured['f1']:.4f}")
+
+
+def _modalities(words: str) -> "list[Modality]":
+    from mmssl.errors import nearest
+    from mmssl.recipe import MODALITIES
+
+    named = [word.strip() for word in words.split(",")]
+    for word in named:
+        if word not in MODALITIES:
+            raise UserError(f"--modalities {word}: {nearest(word, list(MODALITIES))}")
+    return [modality for modality in MODALITIES if modality in named]

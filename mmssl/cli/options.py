@@ -1,0 +1,62 @@
+"""The options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmssl.errors import UserError
+
+
+def path_of(word: str | Path) -> Path:
+    """A shell leaves the ~ of --data=~/x as it is."""
+    try:
+        return Path(word).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{word}: there is no such user") from error
+
+
+DatasetOption = Annotated[
+    str,
+    typer.Option(
+        "--dataset",
+        help="synthetic, utd_mhad, mmact[:classes=36,camera=2], or a recordings file (.parquet).",
+        metavar="NAME|FILE",
+    ),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder of the data set. Default: $MMSSL_DATA, else a folder of the user's.",
+        metavar="DIR",
+        parser=path_of,
+    ),
+]
+SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Go on without faulty recordings.")]
+StorageOption = Annotated[
+    Path,
+    typer.Option(
+        "--storage", envvar="MMSSL_STORAGE", help="Folder in which studies lie.", metavar="ROOT", parser=path_of
+    ),
+]
+SystemsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--system",
+        help="Instead of the space's systems; repeatable. `mmssl-tune systems` lists them.",
+        metavar="NAME",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a knob of the recipe; repeatable.", metavar="KNOB=VALUE")
+]
+StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; the newest by default.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+CpusOption = Annotated[float, typer.Option(help="CPUs of one trial; a whole number is also its threads.", min=0.01)]
+GpusOption = Annotated[
+    float | None,
+    typer.Option(help="GPUs of one trial, a fraction to share one. Default: 0.25 where there are GPUs.", min=0),
+]
+ConcurrentOption = Annotated[int | None, typer.Option(help="Trials at once. Default: as many as fit.", min=1)]
+STORAGE = Path("studies")

@@ -1,0 +1,184 @@
+"""The command that makes the paper's tables and figures."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmssl.cli.options import (
+    STORAGE,
+    ConcurrentOption,
+    CpusOption,
+    DataOption,
+    DatasetOption,
+    GpusOption,
+    JsonOption,
+    SetOption,
+    SkipOption,
+    StorageOption,
+    SystemsOption,
+)
+from mmssl.cli.recordings import name_of, open_recordings, recordings_of
+from mmssl.cli.spaces import plan_study, space_with
+from mmssl.cli.studies import at_storage, check_cpus, end, run_study
+from mmssl.errors import UserError
+from mmssl.terminal import console_on, print_json, say, show_result
+
+if TYPE_CHECKING:
+    from mmssl.data.recordings import Recordings
+    from mmssl.search.space import Space
+
+
+def reproduce(
+    experiment: Annotated[
+        str,
+        typer.Argument(help="table2, few_labels, hidden_classes, retrieval, features or health.", metavar="EXPERIMENT"),
+    ],
+    dataset: DatasetOption = "synthetic",
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    study: Annotated[
+        str | None, typer.Option(help="An existing study to make it from, finished first if need be.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the new study. Default: from the experiment's space and data set.")
+    ] = None,
+    storage: StorageOption = STORAGE,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            help="leave_one_subject_out, or test: train on all training subjects and score the test subjects. "
+            "Default: test where their recordings are here.",
+        ),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Separated by commas. Default: the space's.")] = None,
+    settings: SetOption = None,
+    systems: SystemsOption = None,
+    hide: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="hidden_classes: classes to hide together, separated by commas; repeatable. "
+            "Default: every fifth class, in five groups.",
+        ),
+    ] = None,
+    figures: Annotated[
+        str, typer.Option(help="Kinds of pictures, of png, svg and pdf, separated by commas; none for no pictures.")
+    ] = "png",
+    cpus_per_trial: CpusOption = 1.0,
+    gpus_per_trial: GpusOption = None,
+    max_concurrent: ConcurrentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a table or figure of the paper on a data set; run again, it goes on where it stopped.
+
+    Example: mmssl-tune reproduce table2 --dataset utd_mhad --data ~/UTD-MHAD
+    """
+    from mmssl import experiments
+    from mmssl.search import space as spaces
+    from mmssl.search.store import Study, find, plain_name
+
+    chosen = experiments.find(experiment)
+    pictures = _pictures(figures)
+    check_cpus(cpus_per_trial)
+    if hide and chosen.name != "hidden_classes":
+        raise UserError(f"--hide: {chosen.name} hides no classes; hidden_classes does")
+    if study is not None:
+        given = [
+            option
+            for option, value in (
+                ("--name", name), ("--folds", folds), ("--seeds", seeds), ("--set", settings), ("--system", systems),
+                ("--hide", hide),
+            )
+            if value is not None
+        ]  # fmt: skip
+        if given:
+            raise UserError(f"--study {study}: was planned already; leave out {', '.join(given)}, or leave out --study")
+        found = find(storage, study)
+        plan = found.plan()
+        if chosen.chooses and plan.space.side == "test":
+            raise UserError(
+                f"--study {study}: scored the test subjects, by which points may not be compared; "
+                "name one that holds training subjects out"
+            )
+        recordings = recordings_of(plan, data)
+    else:
+        recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=as_json)
+        changes: dict[str, Any] = {}
+        if seeds is not None:
+            changes["seeds"] = [spaces.parse_value(word.strip()) for word in seeds.split(",")]
+        if chosen.name == "hidden_classes":
+            changes["grid"] = {"pretrain.hidden_classes": [[], *_hidden(hide, recordings.description.classes)]}
+        space = space_with(spaces.load(chosen.space), settings, systems, **changes)
+        space = spaces.changed(space, folds=_folds(folds, chosen.chooses, space, name_of(dataset), recordings))
+        name = name or plain_name(f"{chosen.space}-{name_of(dataset)}")
+        plan = plan_study(name, space, recordings, dataset, data, skipped)
+        found = Study(storage, plan.name)
+        if found.plan_path.is_file():
+            theirs = found.plan()
+            if [trial.trial_id for trial in theirs.trials] != [trial.trial_id for trial in plan.trials]:
+                raise UserError(
+                    f"study {found.name} exists with other settings: make the experiment from it with "
+                    f"--study {found.name}{at_storage(found)}, or give this one another --name"
+                )
+            plan = theirs
+        else:
+            found.create(plan)
+    ended = found.records(plan)
+    status = 0
+    if len(ended) < len(plan.trials):
+        status = run_study(
+            found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, summarise=False
+        )
+        if status == 130:
+            how = f"`mmssl-tune reproduce {experiment} --study {found.name}{at_storage(found)}`"
+            console_on(stderr=True).print(f"stopped; {how} goes on", markup=False)
+            end(status)
+    with console_on(stderr=True).status(f"computing {chosen.name}"):
+        result = experiments.analyse(chosen, found, plan, recordings, pictures)
+        tables = experiments.save(found, result)
+    if as_json:
+        print_json(
+            {
+                "study": found.name,
+                "caption": result.caption,
+                "notes": result.notes,
+                "rows": next(iter(result.tables.values())).to_pylist(),
+                "tables": [str(path) for path in tables],
+                "figures": [str(path) for path in result.figures],
+            }
+        )
+    else:
+        show_result(result)
+        for path in (*tables, *result.figures):
+            say(f"written: {path}")
+    end(status or any(record.status == "FAILED" for record in found.records(plan).values()))
+
+
+def _folds(given: str | None, chooses: bool, space: "Space", dataset: str, recordings: "Recordings") -> Any:
+    """The side to score: by default the protocol's own test side where there are recordings of it, as in the paper."""
+    from mmssl.data.protocols import split
+
+    if chooses:
+        if given == "test":
+            raise UserError("--folds test: this experiment compares points, by which the test subjects may not be used")
+        return given or space.folds
+    first = next(iter(space.bases(dataset).values()))
+    return given or ("test" if len(split(recordings, first.data).test) else "leave_one_subject_out")
+
+
+def _hidden(groups: list[str] | None, classes: Sequence[str]) -> list[list[str]]:
+    if groups:
+        return [[word.strip() for word in group.split(",")] for group in groups]
+    return [list(classes[i::5]) for i in range(min(5, len(classes) - 1))]
+
+
+def _pictures(words: str) -> tuple[str, ...]:
+    from mmssl.errors import nearest
+
+    kinds = [word.strip() for word in words.split(",")]
+    if kinds == ["none"]:
+        return ()
+    for kind in kinds:
+        if kind not in ("png", "svg", "pdf"):
+            raise UserError(f"--figures {kind}: {nearest(kind, ['png', 'svg', 'pdf', 'none'])}")
+    return tuple(dict.fromkeys(kinds))

@@ -1,0 +1,274 @@
+"""Commands that run studies."""
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmssl.cli.options import (
+    STORAGE,
+    ConcurrentOption,
+    CpusOption,
+    DataOption,
+    DatasetOption,
+    GpusOption,
+    JsonOption,
+    SetOption,
+    SkipOption,
+    StorageOption,
+    StudyArgument,
+    SystemsOption,
+)
+from mmssl.cli.recordings import name_of, open_recordings, recordings_of
+from mmssl.cli.spaces import check_folds, plan_study, settings_of, space_with
+from mmssl.errors import UserError
+from mmssl.terminal import (
+    console_beside,
+    few,
+    print_json,
+    say,
+    show_points,
+    sides_line,
+    trial_progress,
+)
+
+if TYPE_CHECKING:
+    from mmssl.data.recordings import Recordings
+    from mmssl.search.plan import Plan
+    from mmssl.search.store import Study
+
+
+def launch(
+    space: Annotated[str, typer.Option(help="Name or file of the space; see `mmssl-tune spaces`.")],
+    dataset: DatasetOption = "synthetic",
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    name: Annotated[str | None, typer.Option(help="Name of the study. Default: from space and data set.")] = None,
+    storage: StorageOption = STORAGE,
+    settings: SetOption = None,
+    systems: SystemsOption = None,
+    cpus_per_trial: CpusOption = 1.0,
+    gpus_per_trial: GpusOption = None,
+    max_concurrent: ConcurrentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan a study and run it to its end.
+
+    Example: mmssl-tune launch --space vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
+    """
+    from mmssl.search import space as spaces
+    from mmssl.search.store import Study, free_name
+
+    check_cpus(cpus_per_trial)
+    searched = space_with(spaces.load(space), settings, systems)
+    recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=as_json)
+    plan = plan_study(
+        name or free_name(storage, f"{searched.name}-{name_of(dataset)}"), searched, recordings, dataset, data, skipped
+    )
+    study = Study(storage, plan.name)
+    study.create(plan)
+    end(run_study(study, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json))
+
+
+def resume(
+    study: StudyArgument = None,
+    data: DataOption = None,
+    storage: StorageOption = STORAGE,
+    cpus_per_trial: CpusOption = 1.0,
+    gpus_per_trial: GpusOption = None,
+    max_concurrent: ConcurrentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where a study stands, and run what it still lacks.
+
+    Example: mmssl-tune resume vicreg_grid-synthetic-1
+    """
+    _go_on(study, data, storage, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=False)
+
+
+def retry(
+    study: StudyArgument = None,
+    data: DataOption = None,
+    storage: StorageOption = STORAGE,
+    cpus_per_trial: CpusOption = 1.0,
+    gpus_per_trial: GpusOption = None,
+    max_concurrent: ConcurrentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study's trials that FAILED once more, and what it still lacks; those that diverged would do so again.
+
+    Example: mmssl-tune retry vicreg_grid-synthetic-1
+    """
+    _go_on(study, data, storage, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=True)
+
+
+def extend(
+    study: StudyArgument = None,
+    seeds: Annotated[str | None, typer.Option(help="Further seeds, separated by commas.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--values", help="Further values of a searched knob; repeatable.", metavar="KNOB=[VALUE,...]"),
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Further groups of training subjects to hold out, as [[1,3],[5,7]].")
+    ] = None,
+    data: DataOption = None,
+    storage: StorageOption = STORAGE,
+    cpus_per_trial: CpusOption = 1.0,
+    gpus_per_trial: GpusOption = None,
+    max_concurrent: ConcurrentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add seeds, values or folds to a study, and run what they add; nothing that has ended is run again.
+
+    Example: mmssl-tune extend vicreg_grid-synthetic-1 --seeds 29,30 --values objective.mu=[75,100]
+    """
+    from mmssl.search.plan import extended
+    from mmssl.search.space import changed, parse_value
+    from mmssl.search.store import find
+
+    if not (seeds or values or folds):
+        raise UserError("say what to add, with --seeds, --values or --folds")
+    found = find(storage, study)
+    plan = found.plan()
+    space = plan.space
+    more: dict[str, Any] = {}
+    if seeds:
+        more["seeds"] = [*space.seeds, *(parse_value(word.strip()) for word in seeds.split(","))]
+    if values:
+        grid = {knob: list(present) for knob, present in space.grid.items()}
+        for knob, added in settings_of(values, {}).items():
+            if knob not in grid:
+                raise UserError(f"--values {knob}: not searched by this study; it searches {', '.join(grid)}")
+            grid[knob] += added if isinstance(added, list) else [added]
+        more["grid"] = grid
+    groups = list(dict.fromkeys(trial.held_out for trial in plan.trials))
+    if folds:
+        if space.side == "test":
+            raise UserError("--folds: this study holds nobody out, it scores the test subjects")
+        added_folds = changed(space, folds=parse_value(folds)).folds
+        if isinstance(added_folds, str):
+            raise UserError(f"--folds {folds}: give groups of training subjects, as [[1,3],[5,7]]")
+        more["folds"] = [list(group) for group in (*groups, *added_folds)]
+        groups = [*groups, *added_folds]
+    recordings = recordings_of(plan, data)
+    larger = extended(plan, changed(space, **more), groups)
+    check_folds(larger, recordings)
+    found.replan(larger)
+    end(run_study(found, larger, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json))
+
+
+def _go_on(
+    name: str | None,
+    data: Path | None,
+    storage: Path,
+    cpus_per_trial: float,
+    gpus_per_trial: float | None,
+    max_concurrent: int | None,
+    as_json: bool,
+    *,
+    retry: bool,
+) -> None:
+    from mmssl.search.store import find
+
+    found = find(storage, name)
+    plan = found.plan()
+    if not as_json:
+        say(_standing(plan, found, retry=retry))
+    recordings = recordings_of(plan, data)
+    end(run_study(found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=retry))
+
+
+def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
+    """How many trials have ended how, and what is to be run."""
+    statuses = [record.status for record in study.records(plan).values()]
+    counts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses))]
+    missing = len(plan.trials) - len(statuses)
+    counts.append(f"{missing} missing")
+    failed = statuses.count("FAILED") if retry else 0
+    return f"study {study.name}: {', '.join(counts)}; {missing + failed} to run"
+
+
+def run_study(
+    study: "Study",
+    plan: "Plan",
+    recordings: "Recordings",
+    cpus_per_trial: float,
+    gpus_per_trial: float | None,
+    max_concurrent: int | None,
+    as_json: bool,
+    *,
+    retry: bool = False,
+    summarise: bool = True,
+) -> int:
+    """Print the plan, run it with progress, print what came out; gives the exit status that follows."""
+    from mmssl.search.results import points, ranked
+
+    if not as_json:
+        say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
+        held_out = sorted({"+".join(trial.held_out) for trial in plan.trials} - {""})
+        say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
+        for note in _unseen(plan, recordings):
+            say(f"note: {note}")
+    out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
+    with trial_progress(err, plan, set(study.records(plan))) as watch:
+        from mmssl.search.launch import Resources
+        from mmssl.search.launch import run as run_plan
+
+        resources = Resources(cpus_per_trial, gpus_per_trial, max_concurrent)
+        records = run_plan(study, plan, recordings, resources, watch, retry=retry)
+    statuses = [record.status for record in records.values()]
+    failed, left = statuses.count("FAILED"), len(plan.trials) - len(records)
+    summary = ranked(points(plan, study.table(study.trials_path)))
+    if not summarise:
+        pass
+    elif as_json:
+        counts = {status: statuses.count(status) for status in sorted(set(statuses))} | (
+            {"PLANNED": left} if left else {}
+        )
+        print_json(
+            {"study": study.name, "folder": str(study.folder), "trials": counts, "points": [p.row() for p in summary]}
+        )
+    else:
+        show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
+        if failed:
+            cause = next(record.cause for record in records.values() if record.status == "FAILED")
+            say(f"{failed} of {len(plan.trials)} trials failed, the first with: {cause}")
+        if left:
+            how = f"mmssl-tune resume {study.name}{at_storage(study)}"
+            say(f"stopped with {left} of {len(plan.trials)} trials to go: {how}")
+        elif plan.space.side == "val":
+            say(f"kept in {study.folder}; next: mmssl-tune best {study.name}{at_storage(study)} --export")
+    return 130 if left else 1 if failed else 0
+
+
+def _unseen(plan: "Plan", recordings: "Recordings") -> list[str]:
+    """What no trial of a fold can get right."""
+    from mmssl.data.protocols import split, unseen_classes
+
+    notes: list[str] = []
+    for trial in {trial.held_out: trial for trial in plan.trials}.values():
+        parts = split(recordings, plan.recipe(trial).data)
+        rows, what = (parts.validation, "validates") if plan.space.side == "val" else (parts.test, "tests")
+        classes = unseen_classes(recordings, rows, parts.train)
+        if classes:
+            notes.append(f"fold {trial.fold} {what} on classes that no training recording shows: {few(classes)}")
+    return notes
+
+
+def check_cpus(cpus_per_trial: float) -> None:
+    cpus = os.cpu_count() or 1
+    if cpus_per_trial > cpus:
+        raise UserError(f"--cpus-per-trial {cpus_per_trial:g}: there are {cpus} CPUs; ask for no more")
+
+
+def at_storage(study: "Study") -> str:
+    root = study.folder.parent
+    return "" if root == STORAGE.absolute() else f" --storage {shlex.quote(str(root))}"
+
+
+def end(status: int) -> None:
+    if status:
+        raise typer.Exit(status)
