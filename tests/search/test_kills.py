@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -66,6 +67,15 @@ def processes(driver: int) -> dict[str, list[psutil.Process]]:
     return {"worker": [one for one in family if named(one, "ray::ImplicitFunc.train")], "ray": family}
 
 
+def at_work(driver: "subprocess.Popen[str]") -> bool:
+    """Wait until a worker trains; False where the driver ends before."""
+    while driver.poll() is None:
+        if processes(driver.pid)["worker"]:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def kill(driver: int, victim: str, draws: random.Random) -> bool:
     if victim == "driver":
         psutil.Process(driver).kill()
@@ -92,8 +102,8 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(tmp_path: Path, tiny: R
         "--storage",
         tmp_path,
     ]
-    whole = start(*words, "--name", "undisturbed")
-    assert whole.wait(600) == 0, whole.communicate()[0]
+    with start(*words, "--name", "undisturbed") as whole:
+        assert whole.wait(600) == 0, whole.communicate()[0]
 
     draws = random.Random(int(os.environ.get("MMSSL_KILL_SEED", "0")))  # noqa: S311 - chance, not a secret
     kills: Counter[str] = Counter()
@@ -103,22 +113,23 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(tmp_path: Path, tiny: R
     while True:
         resumes += 1
         for _ in range(3):
-            try:
-                driver.wait(draws.uniform(3, 12))
+            if not at_work(driver):
                 break
-            except subprocess.TimeoutExpired:
-                victim = draws.choice(["driver", "worker", "worker", "ray"])
-                kills[victim] += kill(driver.pid, victim, draws)
-                if victim == "driver":
-                    driver.wait(60)
-                    break
+            time.sleep(draws.uniform(0, 4))
+            if driver.poll() is not None:
+                break
+            victim = draws.choice(["driver", "worker", "worker", "ray"])
+            kills[victim] += kill(driver.pid, victim, draws)
+            if victim == "driver":
+                break
         try:
             driver.wait(120)
         except subprocess.TimeoutExpired:
             for process in [*processes(driver.pid)["ray"], psutil.Process(driver.pid)]:
                 process.kill()
             pytest.fail("the driver neither ended nor went on after its Ray was killed")
-        out = driver.communicate()[0]
+        with driver:
+            out = driver.communicate()[0]
         assert resumes < 40, out
         if not study.plan_path.exists():  # Killed before the plan was written: there is nothing to resume yet.
             driver = start(*words, "--name", "killed")
@@ -135,7 +146,7 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(tmp_path: Path, tiny: R
     undisturbed = Study(tmp_path, "undisturbed")
     ours, theirs = (pd.read_parquet(one.trials_path).set_index("trial_id") for one in (study, undisturbed))
     assert len(theirs) == 36
-    assert sum(kills.values()) >= 3
+    assert sum(kills.values()) >= 6
     pd.testing.assert_frame_equal(ours[VALUES], theirs[VALUES])
     keys = ["trial_id", "phase", "epoch"]
     curves, whole_curves = (pd.read_parquet(one.epochs_path) for one in (study, undisturbed))
