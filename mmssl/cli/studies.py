@@ -210,7 +210,7 @@ def run_study(
         say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
         held_out = sorted({"+".join(trial.held_out) for trial in plan.trials} - {""})
         say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
-        for note in _unseen(plan, recordings):
+        for note in _warnings(plan, recordings):
             say(f"note: {note}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
     with trial_progress(err, plan, set(study.records(plan))) as watch:
@@ -244,8 +244,8 @@ def run_study(
     return 130 if left else 1 if failed else 0
 
 
-def _unseen(plan: "Plan", recordings: "Recordings") -> list[str]:
-    """What no trial of a fold can get right."""
+def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
+    """What the reader should know of the recordings before believing a number."""
     from mmssl.data.protocols import split, unseen_classes
 
     notes: list[str] = []
@@ -255,6 +255,10 @@ def _unseen(plan: "Plan", recordings: "Recordings") -> list[str]:
         classes = unseen_classes(recordings, rows, parts.train)
         if classes:
             notes.append(f"fold {trial.fold} {what} on classes that no training recording shows: {few(classes)}")
+    if any(row.view for row in recordings.rows) and any("imu" in base.data.modalities for base in plan.bases.values()):
+        notes.append(
+            "several cameras share one IMU signal, which objectives and retrieval take for that of different recordings"
+        )
     return notes
 
 
