@@ -58,7 +58,15 @@ class Scorer:
         self.fails: Callable[[Plan, PlannedTrial], bool] = lambda plan, trial: False
 
     def run(
-        self, study: Study, plan: Plan, recordings: Recordings, resources: Any, watch: Any, *, retry: bool = False
+        self,
+        study: Study,
+        plan: Plan,
+        recordings: Recordings,
+        resources: Any,
+        watch: Any,
+        *,
+        retry: bool = False,
+        **_: Any,
     ) -> dict[str, Record]:
         records, tables = study.records(plan), Tables(study, plan)
         for trial in [trial for trial in plan.trials if trial.trial_id not in records][: self.most]:

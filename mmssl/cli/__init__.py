@@ -39,7 +39,7 @@ def main() -> None:
     except UserError as error:
         print(f"mmssl-tune: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:
-        # The disk, not the program: full, read-only, gone.
+    except (OSError, MemoryError) as error:
+        # The machine, not the program: a disk that is full, read-only, gone; too little memory.
         print(f"mmssl-tune: {error}", file=sys.stderr)
         sys.exit(1)

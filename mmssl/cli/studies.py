@@ -218,7 +218,15 @@ def run_study(
         from mmssl.search.launch import run as run_plan
 
         resources = Resources(cpus_per_trial, gpus_per_trial, max_concurrent)
-        records = run_plan(study, plan, recordings, resources, watch, retry=retry)
+        records = run_plan(
+            study,
+            plan,
+            recordings,
+            resources,
+            watch,
+            retry=retry,
+            say=lambda line: err.print(f"note: {line}", markup=False),
+        )
     statuses = [record.status for record in records.values()]
     failed, left = statuses.count("FAILED"), len(plan.trials) - len(records)
     summary = ranked(points(plan, study.table(study.trials_path)))

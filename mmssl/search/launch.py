@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,8 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 # glibc gives large activations back to the system and maps them anew in each step: a third of a step's time.
 os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(10**11))
+# Tune runs each trial in a new thread, and glibc gives each thread a heap of its own: they would grow without end.
+os.environ.setdefault("MALLOC_ARENA_MAX", "1")
 # Under `uv run`, Ray would start every worker through uv again.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 # Nothing about a lab's work leaves its machines unasked.
@@ -57,21 +59,40 @@ class Resources:
     """None: as many as fit."""
 
 
+class _OutOfMemoryError(Exception):
+    """Ray has killed workers because the machine had no memory left."""
+
+    def __init__(self, at_once: int) -> None:
+        super().__init__()
+        self.at_once = at_once
+
+
 def run(
-    study: Study, plan: Plan, recordings: Recordings, resources: Resources, watch: Watch, *, retry: bool = False
+    study: Study,
+    plan: Plan,
+    recordings: Recordings,
+    resources: Resources,
+    watch: Watch,
+    *,
+    retry: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Record]:
     """Run every planned trial that has not ended, and write the study's tables.
+
+    Where memory runs out, fewer trials run at once from then on; a trial that alone is too much is recorded as FAILED.
 
     Args:
         recordings: those the plan was made for.
         watch: called in this process whenever a trial's record changes.
         retry: run trials that FAILED once more; those that diverged or collapsed would do so again.
+        say: told what the user should know while it runs.
 
     Returns:
         The record of every trial that has ended, by trial id; fewer than planned where the run was interrupted.
 
     Raises:
         UserError: other recordings than the plan's, another driver at work, or more asked per trial than there is.
+        MemoryError: there is not enough for any trial.
     """
     if recordings.fingerprint != plan.dataset.fingerprint:
         raise UserError(
@@ -84,19 +105,36 @@ def run(
             for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
                 study.forget(trial_id)
                 del records[trial_id]
-        optuna_study = OptunaStudy(study.optuna_path, plan, records)
         tables = Tables(study, plan)
         for record in records.values():
             tables.put(record)
-        if len(records) < len(plan.trials):
-            searcher = PlanSearcher(plan, optuna_study, records)
-            recorder = _Recorder(study, plan, tables, searcher, optuna_study, records, watch)
-            try:
-                _tune(study, plan, recordings, resources, searcher, recorder)
-            finally:
-                ray.shutdown()
-                tables.settle()
-        else:
+        try:
+            if len(records) == len(plan.trials):
+                OptunaStudy(study.optuna_path, plan, records)
+            alone = 0
+            while len(records) < len(plan.trials):
+                optuna_study = OptunaStudy(study.optuna_path, plan, records)
+                searcher = PlanSearcher(plan, optuna_study, records)
+                recorder = _Recorder(study, plan, tables, searcher, optuna_study, records, watch)
+                before = len(records)
+                try:
+                    _tune(study, plan, recordings, resources, searcher, recorder)
+                    break
+                except _OutOfMemoryError as exhausted:
+                    if exhausted.at_once > 1:
+                        resources = replace(resources, max_concurrent=exhausted.at_once - 1)
+                        say(f"memory ran out: from now on {exhausted.at_once - 1} at once, not {exhausted.at_once}")
+                        continue
+                    alone = 1 if len(records) > before else alone + 1
+                    if alone > 1:
+                        raise MemoryError(
+                            "memory runs out with a single trial at a time: give the machine more, or train with a "
+                            "smaller pretrain.batch_size; what has ended is kept"
+                        ) from exhausted
+                    recorder.fail_running("memory ran out with a single trial at a time")
+                finally:
+                    ray.shutdown()
+        finally:
             tables.settle()
     return records
 
@@ -159,7 +197,13 @@ def _tune(
     )
     # At its end Tune looks for the result files it was told not to write, and complains of each.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    tuner.fit()
+    try:
+        tuner.fit()
+    except RuntimeError as error:
+        # Of an out-of-memory kill Tune makes an error of its own that ends it, where other deaths are a trial's.
+        if "low on memory" not in str(error):
+            raise
+        raise _OutOfMemoryError(at_once) from error
 
 
 def _fit(resources: Resources, there: Mapping[str, float]) -> tuple[float, float, int]:
@@ -231,6 +275,12 @@ class _Recorder(tune.Callback):
             lines = [line for line in told.splitlines() if not line.startswith("Failure # ")]
             cause = f"the worker died{f': {lines[0]}' if lines else ''} (it was started {1 + RESTARTS} times)"
             self._end(planned, record, status="FAILED", cause=cause, traceback=told, finished=datetime.now(UTC))
+
+    def fail_running(self, cause: str) -> None:
+        """Record the trials that have begun and not ended as FAILED."""
+        planned = {trial.trial_id: trial for trial in self._plan.trials}
+        for trial_id in list(self._open):
+            self._end(planned[trial_id], self._open[trial_id], status="FAILED", cause=cause, finished=datetime.now(UTC))
 
     def _end(
         self, planned: PlannedTrial, record: Record, *, facts: dict[str, Any] | None = None, **ending: Any

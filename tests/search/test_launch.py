@@ -342,6 +342,28 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial_alone_and_retry_mend
     pd.testing.assert_frame_equal(mine[same], theirs[same])
 
 
+def test_workers_that_ray_kills_for_want_of_memory_fail_their_trials_and_retry_mends_them(folder: Path) -> None:
+    """Ray is told that a hundredth of the memory is all there is, and kills whatever it has started."""
+    name = "starved"
+    words = launch_words(folder, name)
+    words[words.index(str(folder / "mixed.yaml"))] = str(folder / "one.yaml")
+    (folder / "one.yaml").write_text(SPACE.replace("[1, 2]", "[1]").replace("[0.001, 1e30, 1e300]", "[0.001]"))
+    done = subprocess.run(
+        words, capture_output=True, text=True, env={**environment(), "RAY_memory_usage_threshold": "0.01"}
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    study = Study(folder / "studies", name)
+    rows = pd.read_parquet(study.trials_path)
+    failed = rows[rows["status"] == "FAILED"]
+    assert len(failed)
+    assert failed["cause"].str.contains("memory").all()
+    assert set(rows["status"]) <= {"FAILED", "PLANNED"}
+    words = command("retry", name, "--storage", folder / "studies")
+    assert subprocess.run(words, capture_output=True, env=environment()).returncode == 0
+    assert set(pd.read_parquet(study.trials_path)["status"]) == {"COMPLETE"}
+
+
 def test_an_extended_study_is_one_that_was_planned_whole(launched: Launched, folder: Path) -> None:
     """Seeds and values are added to a finished study; what had ended is not run again."""
     study = Study(folder / "studies", "extended")
