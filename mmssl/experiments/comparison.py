@@ -81,9 +81,11 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     recipes = {base.pretrain.epochs for base in plan.bases.values()} - {0}
     epochs = f"; {'/'.join(map(str, sorted(recipes)))} epochs of pre-training" if recipes else ""
     head = "/".join(str(n) for n in sorted({base.finetune.epochs for base in plan.bases.values()}))
+    changed = ", ".join(f"{knob}={value}" for knob, value in plan.space.fixed.items())
+    changed = f"; set to other than the presets' values: {changed}" if changed else ""
     caption = (
-        f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning. Mean over seeds and folds ± standard "
-        "deviation of the seeds' means; gain over untrained encoders with 95 % interval."
+        f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning{changed}. Mean over seeds and folds "
+        "± standard deviation of the seeds' means; gain over untrained encoders with 95 % interval."
     )
     if published and side == "val":
         notes.append("published figures are of the test subjects, ours here are not: they are no comparison")

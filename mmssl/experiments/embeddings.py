@@ -136,7 +136,8 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
             from mmssl.figures import scatter_figure
 
             path = study.figure(f"tsne-{files[system]}.{suffix}")
-            title = f"{system}: t-SNE of {plan.dataset.name}, {trial.fold}"
+            whose = f"subject {trial.fold} held out" if trial.held_out else "test subjects"
+            title = f"{system}: t-SNE of {plan.dataset.name}, {whose}"
             scatter_figure(path, xy, recordings.labels[rows], classes, title)
             result.figures.append(path)
     cells: list[dict[str, Any]] = []
