@@ -143,9 +143,11 @@ def choose(all_points: Sequence[Point]) -> Choice:
     resolution = statistics.median(needed) if needed else None
     if resolution is not None and 2 * len(tied) > len(others):
         folds = len({fold for _, fold in best.scores})
+        seeds = len({seed for seed, _ in best.scores})
+        over = [f"{folds} fold{'s' * (folds > 1)}", f"{seeds} seed{'s' * (seeds > 1)}"]
         caveats.append(
-            f"most points are tied: with {folds} fold{'s' * (folds > 1)} and "
-            f"{len({seed for seed, _ in best.scores})} seeds a difference of about {resolution:.3f} would have counted"
+            f"most points are tied: with {' and '.join(over)} "
+            f"a difference of about {resolution:.3f} would have counted"
         )
     return Choice(best, tied, resolution, caveats)
 
