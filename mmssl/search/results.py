@@ -146,8 +146,7 @@ def choose(all_points: Sequence[Point]) -> Choice:
         seeds = len({seed for seed, _ in best.scores})
         over = [f"{folds} fold{'s' * (folds > 1)}", f"{seeds} seed{'s' * (seeds > 1)}"]
         caveats.append(
-            f"most points are tied: with {' and '.join(over)} "
-            f"a difference of about {resolution:.3f} would have counted"
+            f"most points are tied: with {' and '.join(over)} a difference of about {resolution:.3f} would have counted"
         )
     return Choice(best, tied, resolution, caveats)
 
