@@ -214,7 +214,7 @@ def run_study(
             say(f"note: {note}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
     with trial_progress(err, plan, set(study.records(plan))) as watch:
-        from mmssl.search.launch import Resources
+        from mmssl.search.cluster import Resources
         from mmssl.search.launch import run as run_plan
 
         resources = Resources(cpus_per_trial, gpus_per_trial, max_concurrent)

@@ -13,7 +13,7 @@ pytest.importorskip("ray")
 
 from mmssl import Recordings
 from mmssl.search import launch
-from mmssl.search.launch import Resources
+from mmssl.search.cluster import Resources
 from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study

@@ -7,12 +7,12 @@ import pytest
 
 pytest.importorskip("ray")
 
-from mmssl.search.launch import LEADING, _Models
 from mmssl.search.plan import Plan
+from mmssl.search.recorder import LEADING, Models
 from mmssl.search.store import Record, Study
 
 
-def ended(study: Study, models: _Models, plan: Plan, index: int, score: float | None) -> Record:
+def ended(study: Study, models: Models, plan: Plan, index: int, score: float | None) -> Record:
     trial = plan.trials[index]
     study.put_model(trial.trial_id, {"model.safetensors": b"weights", "model.json": b"{}"})
     status, facts = ("FAILED", {}) if score is None else ("COMPLETE", {"val.accuracy": score})
@@ -33,7 +33,7 @@ def test_the_leading_points_keep_their_weights(tmp_path: Path, plan_of: Callable
     plan = plan_of([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [2.0])
     study = Study(tmp_path, "study")
     study.create(plan)
-    models = _Models(study, plan, {})
+    models = Models(study, plan, {})
     means = [0.5, 0.9, 0.1, 0.7, 0.2, 0.8]
     for i in range(18):
         ended(study, models, plan, i, means[i // 3])
@@ -47,7 +47,7 @@ def test_a_point_that_is_not_complete_keeps_its_weights_and_one_with_a_failure_d
     plan = plan_of([1.0, 2.0], [2.0])
     study = Study(tmp_path, "study")
     study.create(plan)
-    models = _Models(study, plan, {})
+    models = Models(study, plan, {})
     for i, score in enumerate([0.9, None, 0.9, 0.1, 0.1]):
         ended(study, models, plan, i, score)
     having = [study.has_model(trial.trial_id) for trial in plan.trials]
@@ -61,9 +61,9 @@ def test_taken_up_again_a_study_knows_its_leading_points(tmp_path: Path, plan_of
     means = [i / 10 for i in range(LEADING + 2)]
     records: dict[str, Record] = {}
     for i in range(3 * (LEADING + 1)):
-        record = ended(study, _Models(study, plan, records), plan, i, means[i // 3])
+        record = ended(study, Models(study, plan, records), plan, i, means[i // 3])
         records[record.trial_id] = record
-    models = _Models(study, plan, records)
+    models = Models(study, plan, records)
     for i in range(3 * (LEADING + 1), 3 * (LEADING + 2)):
         ended(study, models, plan, i, means[i // 3])
     assert kept(study, plan) == [False, False, *[True] * LEADING]
