@@ -16,7 +16,8 @@ from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality
-from mmssl.search.cluster import RESTARTS, Resources, fit, start
+from mmssl.search.cluster import RESTARTS, Resources, fit, growth, start
+from mmssl.search.nodes import agreement, check, nodes
 from mmssl.search.plan import Plan
 from mmssl.search.recorder import Recorder, Watch
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
@@ -84,7 +85,7 @@ def run(
                 recorder = Recorder(study, plan, tables, searcher, optuna_study, records, watch)
                 before = len(records)
                 try:
-                    _tune(study, plan, recordings, resources, searcher, recorder)
+                    _tune(study, plan, recordings, resources, searcher, recorder, say)
                     break
                 except _OutOfMemoryError as exhausted:
                     if exhausted.at_once > 1:
@@ -112,18 +113,24 @@ def _tune(
     resources: Resources,
     searcher: PlanSearcher,
     recorder: Recorder,
+    say: Callable[[str], None],
 ) -> None:
     recipes = [plan.recipe(planned) for planned in plan.trials]
     modalities: list[Modality] = [
         name for name in MODALITIES if any(name in recipe.data.modalities for recipe in recipes)
     ]
     splits = {recipe.data.validation_subjects: split(recordings, recipe.data) for recipe in recipes}
-    start()
-    cpus, gpus, at_once = fit(resources, ray.cluster_resources())
+    start(resources.address)
+    if resources.address:
+        check(study)
+    share = fit(resources, [node.resources for node in nodes()], growth() if resources.address else ())
+    if share.waits:
+        say(f"no node has {share.cpus:g} CPUs and {share.gpus:g} GPUs yet: waiting for the cluster to grow")
     trainable = tune.with_parameters(
         run_one,
         root=str(study.folder.parent),
         study=study.name,
+        terms=agreement(study) if resources.address else None,
         prepared={
             steps: Prepared.of(recordings, steps, modalities) for steps in {recipe.data.steps for recipe in recipes}
         },
@@ -131,15 +138,15 @@ def _tune(
         side=plan.space.side,
         shared=plan.shared_pretrainings(),
         keep_models=plan.space.keep_models != "none",
-        threads=max(1, int(cpus)),
-        device="cuda" if gpus else "cpu",
+        threads=max(1, int(share.cpus)),
+        device="cuda" if share.gpus else "cpu",
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
+        tune.with_resources(trainable, {"cpu": share.cpus, "gpu": share.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=share.at_once,
             # A fresh process imports torch for seconds; a reused one starts a trial at once.
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -161,7 +168,7 @@ def _tune(
         # Of an out-of-memory kill Tune makes an error of its own that ends it, where other deaths are a trial's.
         if "low on memory" not in str(error):
             raise
-        raise _OutOfMemoryError(at_once) from error
+        raise _OutOfMemoryError(share.at_once) from error
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """A study's folder: every path in it, the tables' schemas, and the only code that writes them."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -134,6 +136,7 @@ class Study:
         self.exports_folder = self.folder / "exports"
         self.tables_folder = self.folder / "tables"
         self.figures_folder = self.folder / "figures"
+        self.notes_folder = self.folder / "running"
 
     def trial_folder(self, trial_id: str) -> Path:
         return self.folder / "trials" / trial_id
@@ -173,6 +176,30 @@ class Study:
             raise UserError(
                 f"{self.plan_path}: damaged, or written by another version: {'; '.join(explain(error))}"
             ) from error
+
+    def plan_digest(self) -> str:
+        """SHA-256 of the plan as it is kept.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return hashlib.sha256(self.plan_path.read_bytes()).hexdigest()
+
+    def put_note(self, name: str, document: dict[str, Any]) -> None:
+        """Keep a small document about how the study is being run, beside its results."""
+        self.notes_folder.mkdir(exist_ok=True)
+        self.put(self.notes_folder / f"{name}.json", json.dumps(document).encode())
+
+    def note(self, name: str) -> dict[str, Any] | None:
+        """The document of that name; None where there is none, or none that is whole."""
+        try:
+            document = json.loads((self.notes_folder / f"{name}.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
+
+    def drop_note(self, name: str) -> None:
+        (self.notes_folder / f"{name}.json").unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Generator[None]:
