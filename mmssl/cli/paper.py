@@ -9,14 +9,13 @@ from mmssl.cli.options import (
     STORAGE,
     DataOption,
     DatasetOption,
-    Running,
     SetOption,
     SkipOption,
     StorageOption,
     SystemsOption,
-    runs_trials,
 )
 from mmssl.cli.recordings import name_of, open_recordings, recordings_of
+from mmssl.cli.running import Running, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
 from mmssl.cli.studies import at_storage, end, run_study
 from mmssl.errors import UserError

@@ -10,15 +10,14 @@ from mmssl.cli.options import (
     STORAGE,
     DataOption,
     DatasetOption,
-    Running,
     SetOption,
     SkipOption,
     StorageOption,
     StudyArgument,
     SystemsOption,
-    runs_trials,
 )
 from mmssl.cli.recordings import name_of, open_recordings, recordings_of
+from mmssl.cli.running import Running, runs_trials
 from mmssl.cli.spaces import check_folds, plan_study, settings_of, space_with
 from mmssl.errors import UserError
 from mmssl.terminal import (

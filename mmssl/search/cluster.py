@@ -1,12 +1,16 @@
 """The Ray that trials run on, and what of it one trial may use."""
 
 import os
+import secrets
 import shlex
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,10 +27,13 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
+from ray._private import ray_constants
 from ray._private.state import state
 from ray.exceptions import RayError
 
 from mmssl.errors import UserError
+
+_OF_WORKERS = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX", "MMSSL_SNAPSHOT_SECONDS")
 
 RESTARTS = 2
 """How often a trial whose worker died is started again; it goes on from its last snapshot."""
@@ -79,8 +86,27 @@ def start(address: str | None = None) -> None:
         UserError: no cluster answers there, or it does not let this process in.
     """
     if address is None:
-        # Ray hands the interpreter's path to a shell as it is: one with a space has to be quoted, and costs a second.
-        python = shlex.quote(sys.executable)
+        _start_alone()
+    else:
+        _join(address)
+    interrupt_when_terminated()  # Ray has put a handler of its own in place, which ends the process at once.
+
+
+def interrupt_when_terminated() -> Any:
+    """Take SIGTERM for Ctrl-C; gives what it was taken for before, or None where this thread has no say."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+
+def _start_alone() -> None:
+    _make_token()
+    # Ray hands the interpreter's path to a shell as it is: one with a space has to be quoted, and costs a second.
+    python = shlex.quote(sys.executable)
+    # Where other machines may join, Ray listens on every interface.
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False  # pyright: ignore[reportConstantRedefinition]
+    try:
         ray.init(
             address="local",
             include_dashboard=False,
@@ -88,7 +114,25 @@ def start(address: str | None = None) -> None:
             configure_logging=False,
             runtime_env=None if python == sys.executable else {"py_executable": python},
         )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before  # pyright: ignore[reportConstantRedefinition]
+
+
+def _make_token() -> None:
+    """Make the token that Ray asks of whoever connects before Ray does, which would let everyone here read it."""
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         return
+    path = Path("~/.ray/auth_token").expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(secrets.token_hex(32))
+    except FileExistsError:
+        if path.stat().st_uid == os.getuid():
+            path.chmod(0o600)
+
+
+def _join(address: str) -> None:
     _answers(address)
     try:
         ray.init(
@@ -96,7 +140,7 @@ def start(address: str | None = None) -> None:
             log_to_driver=False,
             configure_logging=False,
             # The cluster's workers inherit nothing from here.
-            runtime_env={"env_vars": {n: v for n, v in os.environ.items() if n.startswith(("MALLOC_", "MMSSL_"))}},
+            runtime_env={"env_vars": {name: os.environ[name] for name in _OF_WORKERS if name in os.environ}},
         )
     except (OSError, RuntimeError, ValueError, RayError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

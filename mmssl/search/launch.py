@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality
-from mmssl.search.cluster import RESTARTS, Resources, fit, growth, start
+from mmssl.search.cluster import RESTARTS, Resources, fit, growth, interrupt_when_terminated, start
 from mmssl.search.nodes import agreement, check, nodes
 from mmssl.search.plan import Plan
 from mmssl.search.recorder import Recorder, Watch
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.standing import begin, end
 from mmssl.search.store import Record, Study, Tables
 from mmssl.search.trainable import trial as run_one
 from mmssl.training import Prepared
@@ -66,7 +68,7 @@ def run(
             f"study {study.name} was planned for other recordings: fingerprint {plan.dataset.fingerprint[:12]}, "
             f"these have {recordings.fingerprint[:12]}; give it its own data, or launch a new study"
         )
-    with study.locked(), _output_to(study.log_path):
+    with study.locked(), _driven(study), _output_to(study.log_path):
         records = study.records(plan)
         if retry:
             for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
@@ -99,6 +101,9 @@ def run(
                             "smaller pretrain.batch_size; what has ended is kept"
                         ) from exhausted
                     recorder.fail_running("memory ran out with a single trial at a time")
+                except (KeyboardInterrupt, SystemExit):
+                    # Before Tune listens for signals, or a second one while Tune finishes what it has begun.
+                    break
                 finally:
                     ray.shutdown()
         finally:
@@ -169,6 +174,19 @@ def _tune(
         if "low on memory" not in str(error):
             raise
         raise _OutOfMemoryError(share.at_once) from error
+
+
+@contextmanager
+def _driven(study: Study) -> Generator[None]:
+    """Say in the study that this process runs it, and take SIGTERM, by which `kill` and Ray end it, for Ctrl-C."""
+    begin(study)
+    before = interrupt_when_terminated()
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+        end(study)
 
 
 @contextmanager

@@ -216,6 +216,16 @@ class Study:
                 f"study {self.name} is being run by another process; wait for it, or stop it first"
             ) from error
 
+    def in_use(self) -> bool:
+        """Whether a process is running this study."""
+        if not (self.folder / "driver.lock").exists():
+            return False
+        try:
+            with self.locked():
+                return False
+        except UserError:
+            return True
+
     def keep(self, record: Record) -> None:
         """Make a trial's end durable."""
         folder = self.trial_folder(record.trial_id)
@@ -413,15 +423,21 @@ def free_name(root: str | Path, stem: str) -> str:
     return f"{stem}-{number}"
 
 
+def names(root: str | Path) -> list[str]:
+    """The studies under `root`, the one whose plan was made last coming last."""
+    plans = sorted(Path(root).expanduser().glob("*/plan.json"), key=lambda path: path.stat().st_mtime)
+    return [path.parent.name for path in plans]
+
+
 def newest(root: str | Path) -> Study:
     """The study under `root` whose plan was made last."""
     root = Path(root).expanduser()
-    plans = sorted(root.glob("*/plan.json"), key=lambda path: path.stat().st_mtime)
-    if not plans:
+    there = names(root)
+    if not there:
         raise UserError(
             f"{root}: there is no study here; make one with `mmssl-tune launch`, or say where with --storage"
         )
-    return Study(root, plans[-1].parent.name)
+    return Study(root, there[-1])
 
 
 def find(root: str | Path, name: str | None) -> Study:
@@ -434,7 +450,7 @@ def find(root: str | Path, name: str | None) -> Study:
         return newest(root)
     study = Study(root, name)
     if not study.plan_path.is_file():
-        there = sorted(path.parent.name for path in study.folder.parent.glob("*/plan.json"))
+        there = sorted(names(root))
         hint = nearest(name, there) if there else "there is none at all; say where with --storage"
         raise UserError(f"{study.folder.parent}: no study {name}; {hint}")
     return study
