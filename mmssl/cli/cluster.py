@@ -242,7 +242,8 @@ def _lines(study: "Study", stands: "Standing") -> list[str]:
         minutes = round(stands.seconds_left / 60)
         lines.append(f"about {minutes // 60} h {minutes % 60} min left at this pace" if minutes else "a minute left")
     if stands.state == "stopped":
-        lines.append(f"to go on: mmssl-tune resume {study.name}{at_storage(study)}")
+        cluster = f" --address {stands.job['address']}" if stands.job else ""
+        lines.append(f"to go on: mmssl-tune resume {study.name}{at_storage(study)}{cluster}")
     return lines
 
 

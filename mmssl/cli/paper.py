@@ -15,9 +15,9 @@ from mmssl.cli.options import (
     SystemsOption,
 )
 from mmssl.cli.recordings import name_of, open_recordings, recordings_of
-from mmssl.cli.running import Running, runs_trials
+from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
-from mmssl.cli.studies import at_storage, end, run_study
+from mmssl.cli.studies import at_storage, run_study
 from mmssl.errors import UserError
 from mmssl.terminal import console_on, print_json, say, show_result
 

@@ -109,7 +109,16 @@ def submit(context: typer.Context, given: dict[str, Any], running: Running) -> N
             )
     jobs = Jobs(running.address or "")
     changed: dict[str, Any] = {"storage": storage, "address": None, "as_json": None}
-    file = None
+    file: Path | None = None
+    if context.info_name == "doctor":
+        file = _space(given)[0] if given["space"] else None
+        job = jobs.submit(
+            "doctor", storage, ["doctor", *_words(context, changed | {"space": file and file.name})], file
+        )
+        for piece in jobs.follow(job):
+            print(piece, end="", flush=True)
+        end(jobs.of("doctor").status != "SUCCEEDED")
+        return
     if context.info_name == "launch":
         file, stem = _space(given)
         study = given["name"] or _free_name(stem, given["storage"], [job.study for job in jobs.all()])
@@ -193,3 +202,8 @@ def _recordings_file(dataset: str | None) -> Path | None:
     from mmssl.data.sources import recordings_file
 
     return recordings_file(dataset) if dataset else None
+
+
+def end(status: int) -> None:
+    if status:
+        raise typer.Exit(status)

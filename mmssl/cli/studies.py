@@ -17,7 +17,7 @@ from mmssl.cli.options import (
     SystemsOption,
 )
 from mmssl.cli.recordings import name_of, open_recordings, recordings_of
-from mmssl.cli.running import Running, runs_trials
+from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import check_folds, plan_study, settings_of, space_with
 from mmssl.errors import UserError
 from mmssl.terminal import (
@@ -257,8 +257,3 @@ def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
 def at_storage(study: "Study") -> str:
     root = study.folder.parent
     return "" if root == STORAGE.absolute() else f" --storage {shlex.quote(str(root))}"
-
-
-def end(status: int) -> None:
-    if status:
-        raise typer.Exit(status)

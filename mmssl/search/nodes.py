@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -29,8 +30,8 @@ class Agreement:
     """Name and version."""
     root: str
     study: str
-    plan: str
-    """The plan's SHA-256."""
+    plan: str | None
+    """The plan's SHA-256; None where there is none yet."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +63,41 @@ def check(study: Study) -> None:
     Raises:
         UserError: one may not; says which, why, and what would be right.
     """
-    terms, token = agreement(study), uuid.uuid4().hex
-    faults: list[str] = []
-    for node, answer in on_each(_answer, nodes(), terms, token):
+    found = faults(study, nodes(), agreement(study))
+    if found:
+        raise UserError("not every node of the cluster can run this study:\n  " + "\n  ".join(found))
+
+
+def faults(study: Study, where: Sequence[Node], terms: Agreement | None = None) -> list[str]:
+    """Why nodes may not run a study's trials, one line for each that may not.
+
+    Args:
+        study: what the nodes are to write into, and this process to see.
+        terms: what they must have in common with this process; by default what a study without a plan asks.
+
+    Raises:
+        OSError: this process itself cannot write there.
+    """
+    terms = terms or Agreement(programs(), str(study.folder.parent), study.name, None)
+    token = uuid.uuid4().hex
+    study.put_note("node-driver", {"token": token})
+    study.drop_note("node-driver")
+    found: list[str] = []
+    for node, answer in on_each(_answer, where, terms, token):
         if isinstance(answer, Exception):
-            faults.append(f"{node.name}: {said_by(answer)}")
+            found.append(f"{node.name}: {said_by(answer)}")
         elif answer:
-            faults.append(f"{node.name}: {answer}")
+            found.append(f"{node.name}: {answer}")
         elif study.note(f"node-{node.node_id}") != {"token": token}:
-            faults.append(
+            found.append(
                 f"{node.name}: what it writes under {terms.root} is not seen here: each has a folder of its own there; "
                 "give --storage on a file system that all nodes share, or s3://BUCKET/PREFIX"
             )
         study.drop_note(f"node-{node.node_id}")
-    if faults:
-        raise UserError("not every node of the cluster can run this study:\n  " + "\n  ".join(faults))
+    return found
 
 
-def on_each(function: Any, where: list[Node], *arguments: Any, **options: Any) -> list[tuple[Node, Any]]:
+def on_each(function: Any, where: Sequence[Node], *arguments: Any, **options: Any) -> list[tuple[Node, Any]]:
     """What a function gives on each node, or the exception that it ends with there.
 
     Args:
@@ -130,6 +148,8 @@ def fault(terms: Agreement) -> str:
     ]
     if differ:
         return f"{'; '.join(differ)}; install the same on every node"
+    if terms.plan is None:
+        return ""
     try:
         found = Study(terms.root, terms.study).plan_digest()
     except OSError as error:

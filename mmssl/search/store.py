@@ -187,7 +187,7 @@ class Study:
 
     def put_note(self, name: str, document: dict[str, Any]) -> None:
         """Keep a small document about how the study is being run, beside its results."""
-        self.notes_folder.mkdir(exist_ok=True)
+        self.notes_folder.mkdir(parents=True, exist_ok=True)
         self.put(self.notes_folder / f"{name}.json", json.dumps(document).encode())
 
     def note(self, name: str) -> dict[str, Any] | None:
@@ -200,6 +200,10 @@ class Study:
 
     def drop_note(self, name: str) -> None:
         (self.notes_folder / f"{name}.json").unlink(missing_ok=True)
+
+    def drop(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
     def locked(self) -> Generator[None]:
