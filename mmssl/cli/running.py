@@ -58,7 +58,15 @@ class Running:
         return Resources(self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent, self.cluster)
 
     def check(self) -> None:
-        """Raises UserError: more is asked than this machine has, and the trials run on it alone."""
+        """Find out early what would fail later.
+
+        Raises:
+            UserError: more is asked than this machine has, and the trials run on it alone; or no cluster is there.
+        """
+        if self.cluster:
+            from mmssl.search.cluster import answers
+
+            answers(self.cluster)
         cpus = os.cpu_count() or 1
         if self.cluster is None and self.cpus_per_trial > cpus:
             raise UserError(f"--cpus-per-trial {self.cpus_per_trial:g}: there are {cpus} CPUs; ask for no more")

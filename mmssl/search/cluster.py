@@ -133,7 +133,7 @@ def _make_token() -> None:
 
 
 def _join(address: str) -> None:
-    _answers(address)
+    answers(address)
     try:
         ray.init(
             address=address,
@@ -145,8 +145,8 @@ def _join(address: str) -> None:
     except (OSError, RuntimeError, ValueError, RayError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
-            f"--address {address}: {reason}; give `auto` or HOST:PORT on a machine that `ray start` has made a node "
-            "of the cluster, in the environment it was started in"
+            f"--address {address}: {reason}; this machine must be a node of that cluster (`ray start`), and have its "
+            "token (in ~/.ray/auth_token or RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token)"
         ) from error
 
 
@@ -203,6 +203,25 @@ def growth(launched_from: Path = Path("~/ray_bootstrap_config.yaml")) -> list[Gr
     ]
 
 
+def answers(address: str) -> None:
+    """Find out quickly whether a cluster can be there: Ray would ask for two minutes, and then end the process.
+
+    Raises:
+        UserError: the address is none, or nothing answers at it.
+    """
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in address:
+        raise UserError(f"--address {address}: give auto, HOST:PORT, or http://HOST:8265 to submit a job")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: no Ray answers there ({error}); `ray status` on the cluster's head says its address"
+        ) from error
+
+
 _ASKED = ("CPU", "GPU")
 
 
@@ -219,22 +238,3 @@ def _room(node: Mapping[str, float], cpus: float, gpus: float) -> int:
 def _times(whole: float, part: float) -> int:
     # Ray counts in ten-thousandths, in which 0.1 goes ten times into 1.
     return round(whole * 10_000) // max(1, round(part * 10_000))
-
-
-def _answers(address: str) -> None:
-    """Ray itself would ask for two minutes, and then end the process.
-
-    Raises:
-        UserError: nothing does.
-    """
-    if address == "auto":
-        return
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or "/" in address:
-        raise UserError(f"--address {address}: give auto, HOST:PORT, or http://HOST:8265 to submit a job")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise UserError(
-            f"--address {address}: no Ray answers there ({error}); `ray status` on the cluster's head says its address"
-        ) from error

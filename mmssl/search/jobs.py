@@ -18,6 +18,7 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 
 from mmssl.errors import UserError, nearest
 from mmssl.search.standing import JOB, JOB_ADDRESS, remember
+from mmssl.search.store import Study
 
 STUDY, STORAGE = "mmssl.study", "mmssl.storage"
 """What a job's metadata call the study it runs, and where that lies."""
@@ -101,8 +102,9 @@ class Jobs:
             file: travels with the job, and lies in its working directory under its own name.
 
         Raises:
-            UserError: a job of this study has not ended, or the cluster takes none.
+            UserError: no study can have that name, a job of it has not ended, or the cluster takes none.
         """
+        Study(".", study)  # A name that none could have is refused here, not by the job.
         before = [job for job in self.all() if job.study == study]
         going = [job for job in before if not job.ended]
         if going:
