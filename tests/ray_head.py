@@ -67,12 +67,17 @@ class Head:
         )
 
     def end(self) -> None:
+        family = [
+            one
+            for process in self._started
+            for one in (psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True))
+        ]
         for process in self._started:
-            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             process.terminate()
-            _, alive = psutil.wait_procs(family, timeout=20)
-            for one in alive:
-                one.kill()
+        _, alive = psutil.wait_procs(family, timeout=5)
+        for one in alive:
+            one.kill()
+        for process in self._started:
             process.wait()
 
     def _start(self, before: Sequence[str], environment: dict[str, str], *words: object) -> None:

@@ -57,6 +57,6 @@ def doctor(
     if running.as_json:
         print_json({"faults": faults, "findings": findings})
     else:
-        say(f"{faults} faults" if faults else "nothing stands in the way")
+        say(f"{faults} to be mended" if faults else "nothing stands in the way")
     if faults:
         raise typer.Exit(1)

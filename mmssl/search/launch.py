@@ -19,7 +19,7 @@ from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality
 from mmssl.search.cluster import RESTARTS, Resources, fit, growth, interrupt_when_terminated, start
 from mmssl.search.nodes import agreement, check, nodes
-from mmssl.search.plan import Plan
+from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.search.recorder import Recorder, Watch
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
 from mmssl.search.standing import begin, end
@@ -84,7 +84,7 @@ def run(
             while len(records) < len(plan.trials):
                 optuna_study = OptunaStudy(study.optuna_path, plan, records)
                 searcher = PlanSearcher(plan, optuna_study, records)
-                recorder = Recorder(study, plan, tables, searcher, optuna_study, records, watch)
+                recorder = Recorder(study, plan, tables, searcher, optuna_study, records, _logged(watch))
                 before = len(records)
                 try:
                     _tune(study, plan, recordings, resources, searcher, recorder, say)
@@ -174,6 +174,20 @@ def _tune(
         if "low on memory" not in str(error):
             raise
         raise _OutOfMemoryError(share.at_once) from error
+
+
+def _logged(watch: Watch) -> Watch:
+    """Also write a line into the study's log, where standard error goes, when a trial has ended."""
+
+    def both(planned: PlannedTrial, record: Record) -> None:
+        watch(planned, record)
+        if record.status in TERMINAL:
+            point = " ".join(f"{knob}={value}" for knob, value in planned.point.items())
+            ended = f"{record.status} {record.cause}".rstrip()
+            sys.stderr.write(f"{datetime.now(UTC):%F %T} {point} seed={planned.seed} fold={planned.fold}: {ended}\n")
+            sys.stderr.flush()
+
+    return both
 
 
 @contextmanager
