@@ -49,7 +49,7 @@ def missing() -> str:
     absent = [name for name in ("ip", "unshare", "nsenter", "ssh", "ssh-keygen", "rsync") if shutil.which(name) is None]
     if absent or _sshd() is None:
         return f"not installed: {', '.join(absent or ['sshd'])}"
-    if any(Path(place).is_relative_to("/tmp") for place in (ROOT, sys.prefix, sys.base_prefix)):
+    if any(Path(place).is_relative_to("/tmp") for place in (ROOT, sys.prefix, sys.base_prefix)):  # noqa: S108
         return "the checkout or its Python lies in /tmp, which each machine has its own of"
     tried = subprocess.run(
         ["unshare", *_OWN, "sh", "-c", "mount -t tmpfs tmpfs /tmp && ip link add type bridge && ip link add type veth"],

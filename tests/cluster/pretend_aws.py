@@ -11,18 +11,20 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import yaml
+from botocore.exceptions import ClientError
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.commands import _bootstrap_config
 from ray.autoscaler.tags import TAG_RAY_NODE_KIND, TAG_RAY_NODE_STATUS, TAG_RAY_USER_NODE_TYPE
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 5000
+ENDPOINT = f"http://127.0.0.1:{PORT}"
 BUCKET = "lab-results"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner"}
 
@@ -30,7 +32,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner"}
 def main(folder: Path) -> dict[str, Any]:
     os.environ |= {
         **CREDENTIALS,
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{PORT}",
+        "AWS_ENDPOINT_URL": ENDPOINT,
         "AWS_EC2_METADATA_DISABLED": "true",
         "HOME": str(folder),
         "TMPDIR": str(folder),
@@ -39,19 +41,9 @@ def main(folder: Path) -> dict[str, Any]:
     }
     config = filled_in(yaml.safe_load((ROOT / "cluster.yaml").read_text()))
     os.environ["AWS_DEFAULT_REGION"] = config["provider"]["region"]
-    moto = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import flask,traceback; flask.Flask.log_exception=lambda self,e: traceback.print_exception(*e); from moto.server import main; main()",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(PORT),
-        ],
-        stdout=(folder / "moto.log").open("wb"),
-        stderr=subprocess.STDOUT,
-    )
+    with (folder / "moto.log").open("wb") as log:
+        server = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(PORT)]
+        moto = subprocess.Popen(server, stdout=log, stderr=log)
     try:
         wait_for(answers, folder / "moto.log")
         deploy((ROOT / "clusters" / "aws.roles.yaml").read_text())
@@ -82,6 +74,7 @@ def with_image(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def deploy(template: str) -> None:
+    boto3.client("s3").create_bucket(Bucket="another")
     cloudformation = boto3.client("cloudformation")
     cloudformation.create_stack(
         StackName="mmssl-tune",
@@ -113,46 +106,67 @@ def account(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def worker(path: Path) -> dict[str, Any]:
-    """What a worker is when the head starts one, with what its role allows and no more, and whether it ends it."""
-    iam, sts = boto3.client("iam"), boto3.client("sts")
-    profile = iam.get_instance_profile(InstanceProfileName="mmssl-tune-head")["InstanceProfile"]
-    role = sts.assume_role(RoleArn=profile["Roles"][0]["Arn"], RoleSessionName="head")["Credentials"]
+    """What a worker is when the head starts one with what its role allows, and what both roles may do besides."""
+    head, its_worker = role_of("mmssl-tune-head"), role_of("mmssl-tune-worker")
     config = _bootstrap_config(yaml.safe_load(path.read_text()))
-    address, kind = f"http://127.0.0.1:{PORT}/moto-api/reset-auth", {"Content-Type": "text/plain"}
-    enforce = urllib.request.Request(address, data=b"0", headers=kind, method="POST")
-    with urllib.request.urlopen(enforce):
-        pass
-    credentials = {
-        "aws_access_key_id": role["AccessKeyId"],
-        "aws_secret_access_key": role["SecretAccessKey"],
-        "aws_session_token": role["SessionToken"],
-    }
-    provider = AWSNodeProvider(config["provider"] | {"aws_credentials": credentials}, config["cluster_name"])
+    # From here on moto lets nobody do what their role does not allow; as the owner was let so far.
+    with httpx.Client() as client:
+        client.post(f"{ENDPOINT}/moto-api/reset-auth", content=b"0").raise_for_status()
+    provider = AWSNodeProvider(config["provider"] | {"aws_credentials": head}, config["cluster_name"])
     kind = config["available_node_types"]["gpu_worker"]
     tags = {TAG_RAY_NODE_KIND: "worker", TAG_RAY_USER_NODE_TYPE: "gpu_worker", TAG_RAY_NODE_STATUS: "uninitialized"}
     provider.create_node(kind["node_config"], tags, 1)
     (node,) = provider.non_terminated_nodes({TAG_RAY_NODE_KIND: "worker"})
     provider.set_node_tags(node, {TAG_RAY_NODE_STATUS: "up-to-date"})
-    ec2 = boto3.client("ec2", **credentials)
-    described = ec2.describe_instances(InstanceIds=[node])["Reservations"][0]["Instances"][0]
-    refused = ""
-    try:
-        boto3.client("iam", **credentials).list_users()
-    except iam.exceptions.ClientError as error:
-        refused = error.response["Error"]["Code"]
+    described = boto3.client("ec2", **head).describe_instances(InstanceIds=[node])["Reservations"][0]["Instances"][0]
     provider.terminate_node(node)
     return {
         "instance": described,
         "resources": kind["resources"],
-        "refused": refused,
         "left": provider.non_terminated_nodes({TAG_RAY_NODE_KIND: "worker"}),
+        "head_may": may(head),
+        "worker_may": may(its_worker),
     }
+
+
+def role_of(profile: str) -> dict[str, str]:
+    """Credentials as an instance with this profile has them."""
+    role = boto3.client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"][0]
+    given = boto3.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName=profile)["Credentials"]
+    return {
+        "aws_access_key_id": given["AccessKeyId"],
+        "aws_secret_access_key": given["SecretAccessKey"],
+        "aws_session_token": given["SessionToken"],
+    }
+
+
+def may(role: dict[str, str]) -> list[str]:
+    """What of some acts a role allows."""
+    s3 = boto3.client("s3", **role)
+    acts = {
+        "write": lambda: s3.put_object(Bucket=BUCKET, Key="studies/x", Body=b""),
+        "list": lambda: s3.list_objects_v2(Bucket=BUCKET),
+        "read": lambda: s3.get_object(Bucket=BUCKET, Key="studies/x"),
+        "remove": lambda: s3.delete_object(Bucket=BUCKET, Key="studies/x"),
+        "write elsewhere": lambda: s3.put_object(Bucket="another", Key="x", Body=b""),
+        "see instances": lambda: boto3.client("ec2", **role).describe_instances(),
+        "see users": lambda: boto3.client("iam", **role).list_users(),
+    }
+    allowed: list[str] = []
+    for name, act in acts.items():
+        try:
+            act()
+        except ClientError as error:
+            assert error.response["Error"]["Code"] in ("AccessDenied", "UnauthorizedOperation"), error
+        else:
+            allowed.append(name)
+    return allowed
 
 
 def answers() -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{PORT}/moto-api/").close()
-    except OSError:
+        httpx.get(f"{ENDPOINT}/moto-api/")
+    except httpx.TransportError:
         return False
     return True
 
