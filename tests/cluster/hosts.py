@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -85,22 +85,26 @@ class Host:
             self._process = subprocess.Popen(["unshare", *_OWN, "bash", "-c", script], stdout=log, stderr=log)
 
     @property
-    def _first(self) -> int:
+    def pid(self) -> int:
         """The machine's process 1, as it is numbered outside."""
         return psutil.Process(self._process.pid).children()[0].pid
 
     def plug_into(self, switch: "Switch") -> None:
         """Connect the machine, and wait until its SSH server answers."""
+        self._wait(lambda: _network(self._process.pid) != _network(os.getpid()))
         switch.connect(self._process.pid, self.name)
-        until = time.monotonic() + 30
-        while "Server listening" not in self.log.read_text():
+        self._wait(lambda: "Server listening" in self.log.read_text())
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        until = time.monotonic() + 60
+        while not condition():
             assert self._process.poll() is None and time.monotonic() < until, self.log.read_text()
             time.sleep(0.1)
 
     def popen(self, *words: object, **options: object) -> "subprocess.Popen[str]":
         """Start a command on the machine, as root with the environment of a fresh login."""
         environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "TERM": "dumb", "PYTHONPATH": str(ROOT)}
-        enter = ["nsenter", "--target", str(self._first), "--all", f"--wdns={self.home}"]
+        enter = ["nsenter", "--target", str(self.pid), "--all", f"--wdns={self.home}"]
         return subprocess.Popen(
             [*enter, *map(str, words)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -175,6 +179,10 @@ def machines(*names: str) -> Iterator[list[Host]]:
             host.plug_into(switch)
             hosts.append(host)
         yield hosts
+
+
+def _network(pid: int) -> str:
+    return str(Path(f"/proc/{pid}/ns/net").readlink())
 
 
 def _sshd() -> str | None:
