@@ -145,7 +145,9 @@ class Switch:
         self._process = subprocess.Popen(
             ["unshare", "--net", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        assert self._process.stdout and self._process.stdout.readline() == "up\n"
+        assert self._process.stdout
+        with self._process.stdout as said:
+            assert said.readline() == "up\n"
 
     def connect(self, pid: int, name: str) -> None:
         inside = ["nsenter", "--target", str(self._process.pid), "--net", "ip", "link"]
