@@ -186,7 +186,7 @@ def trial_progress(console: "Console", plan: "Plan", ended: set[str]) -> Generat
     # Not redirected: what Ray prints meanwhile belongs in the log, not above the bar.
     hidden = not console.is_terminal
     with Progress(*columns, console=console, disable=hidden, redirect_stdout=False, redirect_stderr=False) as bar:
-        task = bar.add_task("starting Ray", total=len(plan.trials), completed=len(ended))
+        task = bar.add_task("starting Ray", total=plan.total, completed=len(ended))
 
         def watch(planned: Any, record: Any) -> None:
             if record.status not in TERMINAL:
@@ -201,6 +201,6 @@ def trial_progress(console: "Console", plan: "Plan", ended: set[str]) -> Generat
                 score = record.facts.get(plan.space.scored)
                 said = f"{plan.space.scored} {score:.4f}" if score is not None else record.cause
                 where = f"{knobs} seed={planned.seed} fold={planned.fold}"
-                console.print(f"{len(ended)}/{len(plan.trials)} {where}: {record.status} {said}", markup=False)
+                console.print(f"{len(ended)}/{plan.total} {where}: {record.status} {said}", markup=False)
 
         yield watch

@@ -17,8 +17,10 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality
 from mmssl.search.cluster import RESTARTS, Resources, fit, start
-from mmssl.search.plan import Plan
-from mmssl.search.recorder import Recorder, Watch
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.pruning import Pruning
+from mmssl.search.recorder import Recorder, Scheduler, Watch
+from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
 from mmssl.search.store import Record, Study, Tables
 from mmssl.search.trainable import trial as run_one
@@ -75,16 +77,20 @@ def run(
         for record in records.values():
             tables.put(record)
         try:
-            if len(records) == len(plan.trials):
+            if len(records) == plan.total:
                 OptunaStudy(study.optuna_path, plan, records)
             alone = 0
-            while len(records) < len(plan.trials):
+            while len(records) < plan.total:
+                sampler = PointSampler(plan, study.choices(), records) if plan.space.sampler != "grid" else None
+                pruning = Pruning(plan, records)
                 optuna_study = OptunaStudy(study.optuna_path, plan, records)
-                searcher = PlanSearcher(plan, optuna_study, records)
-                recorder = Recorder(study, plan, tables, searcher, optuna_study, records, watch)
+                searcher = PlanSearcher(plan, optuna_study, records, _chooser(study, plan, sampler), pruning.probes)
+                recorder = Recorder(study, plan, tables, searcher, optuna_study, records, watch, pruning, sampler)
                 before = len(records)
                 try:
                     _tune(study, plan, recordings, resources, searcher, recorder)
+                    if searcher.error:
+                        raise searcher.error
                     break
                 except _OutOfMemoryError as exhausted:
                     if exhausted.at_once > 1:
@@ -113,24 +119,24 @@ def _tune(
     searcher: PlanSearcher,
     recorder: Recorder,
 ) -> None:
-    recipes = [plan.recipe(planned) for planned in plan.trials]
-    modalities: list[Modality] = [
-        name for name in MODALITIES if any(name in recipe.data.modalities for recipe in recipes)
-    ]
-    splits = {recipe.data.validation_subjects: split(recordings, recipe.data) for recipe in recipes}
+    bases = list(plan.bases.values())
+    modalities: list[Modality] = [name for name in MODALITIES if any(name in base.data.modalities for base in bases)]
+    steps = set(plan.space.grid.get("data.steps", [base.data.steps for base in bases]))
+    splits = {
+        held_out: split(recordings, bases[0].with_knobs({"data.validation_subjects": list(held_out)}).data)
+        for held_out in plan.folds
+    }
     start()
     cpus, gpus, at_once = fit(resources, ray.cluster_resources())
     trainable = tune.with_parameters(
         run_one,
         root=str(study.folder.parent),
         study=study.name,
-        prepared={
-            steps: Prepared.of(recordings, steps, modalities) for steps in {recipe.data.steps for recipe in recipes}
-        },
+        prepared={length: Prepared.of(recordings, length, modalities) for length in steps},
         splits=splits,
         side=plan.space.side,
-        shared=plan.shared_pretrainings(),
         keep_models=plan.space.keep_models != "none",
+        probe_every=plan.space.probe_every,
         threads=max(1, int(cpus)),
         device="cuda" if gpus else "cpu",
     )
@@ -138,6 +144,7 @@ def _tune(
         tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=Scheduler(recorder),
             num_samples=-1,
             max_concurrent_trials=at_once,
             # A fresh process imports torch for seconds; a reused one starts a trial at once.
@@ -162,6 +169,19 @@ def _tune(
         if "low on memory" not in str(error):
             raise
         raise _OutOfMemoryError(at_once) from error
+
+
+def _chooser(study: Study, plan: Plan, sampler: PointSampler | None) -> Callable[[], list[PlannedTrial]]:
+    """Chooses a point and plans its trials; it is kept before any of them runs."""
+
+    def choose() -> list[PlannedTrial]:
+        if sampler is None:
+            return []
+        choice = sampler.ask()
+        study.keep_choice(choice)
+        return plan.add(choice.point)
+
+    return choose
 
 
 @contextmanager

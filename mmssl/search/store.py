@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import MODALITIES, Recipe, explain
-from mmssl.search.plan import TERMINAL, Plan, PlannedTrial, Status
+from mmssl.search.plan import TERMINAL, Choice, Plan, PlannedTrial, Status
+from mmssl.search.space import Cost
 
 _HEALTH = [
     f"train.{modality}.{measure}" for modality in MODALITIES for measure in ("std", "effective_rank", "covariance")
@@ -30,8 +31,12 @@ _TERMS = [
         *("positive", "negative"),  # simclr, cmc
     )
 ]
+PROBE = "probe.accuracy"
+"""Name of the score of a linear classifier in the midst of pre-training."""
 _FINETUNE = ["train.finetune.loss", "train.finetune.accuracy"]
 _EMBEDDINGS = [name.replace("train.", "embedding.", 1) for name in _HEALTH]
+COSTS = get_args(Cost)
+"""Columns of what encoders cost."""
 SCORES = [
     ".".join([side, *reading, measure])
     for side in ("val", "test")
@@ -56,6 +61,7 @@ TRIALS = pa.schema(
         ("system", pa.string()),
         *((f"param.{name}", _KNOB_TYPES[type(value)]) for name, value in Recipe().knobs().items()),
         *((name, pa.float64()) for name in (*SCORES, *_TERMS, *_HEALTH, *_EMBEDDINGS, *_FINETUNE)),
+        *((cost, pa.int64()) for cost in COSTS),
         *((f"seconds.{phase}", pa.float64()) for phase in ("pretrain", "finetune", "score", "total")),
         ("started", pa.timestamp("us", "UTC")),
         ("finished", pa.timestamp("us", "UTC")),
@@ -79,7 +85,7 @@ EPOCHS = pa.schema(
         *_KEYS,
         ("phase", pa.string()),
         ("epoch", pa.int64()),
-        *((n, pa.float64()) for n in (*_TERMS, *_HEALTH, *_FINETUNE)),
+        *((n, pa.float64()) for n in (*_TERMS, *_HEALTH, *_FINETUNE, PROBE)),
     ]
 )
 PREDICTIONS = pa.schema(
@@ -159,6 +165,17 @@ class Study:
                 f"{self.folder}: cannot be written ({error.strerror}); choose another place with --storage"
             ) from error
 
+    def keep_choice(self, choice: Choice) -> None:
+        """Make durable that a sampler has chosen a point."""
+        folder = self.folder / "points"
+        folder.mkdir(exist_ok=True)
+        self.put(folder / f"{choice.number:06}.json", choice.model_dump_json().encode())
+
+    def choices(self) -> list[Choice]:
+        """The points that a sampler has chosen, in its order."""
+        paths = sorted((self.folder / "points").glob("*.json"))
+        return [Choice.model_validate_json(path.read_bytes()) for path in paths]
+
     def replan(self, plan: Plan) -> None:
         """Write a plan that has the present one's trials and more."""
         with self.locked():
@@ -168,7 +185,10 @@ class Study:
         if not self.plan_path.is_file():
             raise UserError(f"{self.folder}: no study lies here (no {self.plan_path.name})")
         try:
-            return Plan.model_validate_json(self.plan_path.read_bytes())
+            plan = Plan.model_validate_json(self.plan_path.read_bytes())
+            for choice in self.choices():
+                plan.add(choice.point)
+            return plan
         except ValidationError as error:
             raise UserError(
                 f"{self.plan_path}: damaged, or written by another version: {'; '.join(explain(error))}"
@@ -340,8 +360,8 @@ class Tables:
             self.write()
 
     def _rows(self, record: Record) -> tuple[pa.Table, pa.Table, pa.Table]:
-        if not self._constant:
-            self._constant = {trial.trial_id: _planned_columns(self._plan, trial) for trial in self._plan.trials}
+        if record.trial_id not in self._constant:
+            self._constant[record.trial_id] = _planned_columns(self._plan, self._plan.trial(record.trial_id))
         planned = self._constant[record.trial_id]
         keys = {name: planned[name] for name, _ in _KEYS}
         unknown = set(record.facts) - set(TRIALS.names)

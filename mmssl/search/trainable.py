@@ -11,7 +11,7 @@ from ray import tune
 from mmssl.data.protocols import Split
 from mmssl.progress import Snapshot
 from mmssl.recipe import Recipe
-from mmssl.search.store import Study
+from mmssl.search.store import PROBE, Study
 from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, run_trial
 
 # Each report costs the driver more than an epoch of a small study costs a worker.
@@ -26,20 +26,20 @@ def trial(
     prepared: dict[int, Prepared],
     splits: dict[tuple[str, ...], Split],
     side: Literal["val", "test"],
-    shared: frozenset[str],
     keep_models: bool,
+    probe_every: int | None,
     threads: int,
     device: str,
 ) -> None:
     """Train the recipe in `config`, keep the model in the study, report epochs in batches and the outcome at the end.
 
     Args:
-        config: `trial_id`, and the recipe as JSON.
+        config: `trial_id`, the recipe as JSON, whether other trials share its pre-training, and whether it is probed.
         prepared: by number of time steps.
         splits: by held-out subjects.
         side: the side that is scored.
-        shared: ids of the pre-trainings that other trials need too.
         keep_models: whether the trained model is kept in the study at all.
+        probe_every: epochs from one probe to the next, of trials that are probed.
     """
     torch.set_num_threads(threads)
     recipe = Recipe.model_validate_json(config["recipe"])
@@ -49,7 +49,8 @@ def trial(
     def on_epoch(epoch: Epoch) -> None:
         nonlocal reported
         waiting.append(epoch)
-        if time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
+        # Whether it is given up is decided before it trains on.
+        if PROBE in epoch or time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
             tune.report({"epochs": list(waiting)})
             waiting.clear()
             reported = time.monotonic()
@@ -74,7 +75,8 @@ def trial(
             on_epoch=on_epoch,
             device=device,
             once=folder.once,
-            shared=pretraining in shared,
+            shared=config["shared"],
+            probe_every=probe_every if config["probed"] else None,
             snapshots=lambda name: Snapshot(folder.progress_path(name)),
         )
         if outcome.model is not None and keep_models:

@@ -139,7 +139,7 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
         ("seeds: [4294967296]", "seeds.0: input should be less than 4294967296"),
         ("seeds: [true]", "seeds.0: input should be a valid integer (given: True)"),
         ("seeds: [1.5]", "seeds.0: input should be a valid integer (given: 1.5)"),
-        ("sampler: tpe", "sampler: input should be 'grid' (given: 'tpe')"),
+        ("sampler: tpe", "budget: sampler tpe has to be told how many points to choose"),
         ("metric: test.accuracy", "metric: input should be 'val.accuracy' or 'val.f1' (given: 'test.accuracy')"),
         ("seed: [1]", "seed: no such entry; did you mean seeds?"),
         ("name: mine", "name: no such entry; a space is named by its file"),
