@@ -208,7 +208,7 @@ def run_study(
 
     if not as_json:
         say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
-        held_out = sorted({"+".join(trial.held_out) for trial in plan.trials} - {""})
+        held_out = ["+".join(group) for group in plan.folds if group]
         say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
         for note in _warnings(plan, recordings):
             say(f"note: {note}")

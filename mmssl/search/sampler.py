@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
 from mmssl.errors import UserError
 from mmssl.recipe import Value
 from mmssl.search.plan import Choice, Plan
+from mmssl.search.searcher import distribution_of
+from mmssl.search.space import Space
 from mmssl.search.store import Record
 
 # A sampler that has found its optimum proposes it again and again; after so many draws chance proposes.
@@ -35,7 +37,7 @@ class PointSampler:
     def __init__(self, plan: Plan, choices: Sequence[Choice], records: Mapping[str, Record]) -> None:
         self._plan, self._space = plan, plan.space
         self._metrics = [self._space.scored, *([self._space.cost] if self._space.cost else [])]
-        self._distributions = _distributions(plan)
+        self._distributions = _distributions(self._space)
         self._admits = self._space.admits(plan.bases)
         self._known: set[str] = set()
         self._open: dict[str, int] = {}
@@ -149,18 +151,9 @@ class PointSampler:
         return choices[name].index(value) if name in choices else value
 
 
-def _distributions(plan: Plan) -> dict[str, BaseDistribution]:
+def _distributions(space: Space) -> dict[str, BaseDistribution]:
     """By name in a point's order; listed values are drawn by their index, since Optuna knows no lists."""
-    base = next(iter(plan.bases.values()))
-    found: dict[str, BaseDistribution] = {
-        name: CategoricalDistribution(range(len(values))) for name, values in plan.space.searched.items()
+    return {
+        **{name: CategoricalDistribution(range(len(values))) for name, values in space.searched.items()},
+        **{name: distribution_of(interval) for name, interval in space.ranges.items()},
     }
-    for name, interval in plan.space.ranges.items():
-        low, high = base.fitted(name, interval.low), base.fitted(name, interval.high)
-        if isinstance(low, int) and isinstance(high, int):
-            found[name] = IntDistribution(low, high, log=interval.log, step=int(interval.step or 1))
-        else:
-            found[name] = FloatDistribution(
-                float(interval.low), float(interval.high), log=interval.log, step=interval.step
-            )
-    return found

@@ -44,7 +44,7 @@ class OptunaStudy:
         self._metric = plan.space.scored
         self._distributions = {
             **{knob: _distribution(values) for knob, values in plan.space.searched.items()},
-            **{knob: _interval(interval) for knob, interval in plan.space.ranges.items()},
+            **{knob: distribution_of(interval) for knob, interval in plan.space.ranges.items()},
         }
         self._open: dict[str, optuna.Trial] = {}
         url = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
@@ -189,11 +189,12 @@ def _scalar(value: Value) -> str | int | float | bool | None:
     return json.dumps(value) if isinstance(value, list) else value
 
 
-def _interval(interval: Range) -> BaseDistribution:
+def distribution_of(interval: Range) -> BaseDistribution:
+    """An interval as Optuna draws from it."""
     low, high = interval.low, interval.high
     if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high)
-    return FloatDistribution(float(low), float(high))
+        return IntDistribution(low, high, log=interval.log, step=int(interval.step or 1))
+    return FloatDistribution(float(low), float(high), log=interval.log, step=interval.step)
 
 
 def _distribution(values: list[Any]) -> BaseDistribution:

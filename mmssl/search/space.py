@@ -320,7 +320,7 @@ def load(name_or_path: str) -> Space:
         raise UserError(_all(str(path), [*mistakes, *explain(error), *checked.mistakes])) from error
     if mistakes or checked.mistakes:
         raise UserError(_all(str(path), [*mistakes, *checked.mistakes]))
-    return _enough(space.model_copy(update={"fixed": checked.fixed, "grid": checked.grid}), str(path), checked)
+    return _enough(space.model_copy(update=checked.sound()), str(path), checked)
 
 
 def _enough(space: Space, place: str, checked: "_Checked") -> Space:
@@ -346,7 +346,7 @@ def changed(space: Space, **entries: Any) -> Space:
     checked = _check(bases, changed.fixed, changed.grid, changed.ranges, changed.where)
     if checked.mistakes:
         raise UserError(_all(place, checked.mistakes))
-    return _enough(changed.model_copy(update={"fixed": checked.fixed, "grid": checked.grid}), place, checked)
+    return _enough(changed.model_copy(update=checked.sound()), place, checked)
 
 
 def _folders() -> dict[Literal["local", "shipped"], Path]:
@@ -386,9 +386,14 @@ def _all(place: str, mistakes: Iterable[str]) -> str:
 class _Checked(NamedTuple):
     fixed: dict[str, Value]
     grid: dict[str, list[Value]]
+    ranges: dict[str, Range]
     points: list[dict[str, Value]]
     """All there are; none where they cannot be counted."""
     mistakes: list[str]
+
+    def sound(self) -> dict[str, Any]:
+        """A space's entries with their values as a recipe holds them."""
+        return {"fixed": self.fixed, "grid": self.grid, "ranges": self.ranges}
 
 
 def _check(
@@ -398,7 +403,7 @@ def _check(
     ranges: Mapping[str, Range],
     where: Iterable[str],
 ) -> _Checked:
-    checked = _Checked({}, {}, [], mistakes := [])
+    checked = _Checked({}, {}, {}, [], mistakes := [])
     first = next(iter(bases.values()))
     defining = {knob: name for name in bases for knob in SYSTEMS[name].defining}
 
@@ -429,9 +434,12 @@ def _check(
         except ValueError as error:
             mistakes.append(f"grid.{knob}: {error}")
     for knob, interval in ranges.items():
-        ends = [fitting("ranges", knob, end) for end in (interval.low, interval.high)]
-        if all(isinstance(end, int) for end in ends) and isinstance(interval.step, float):
+        low, high = (fitting("ranges", knob, end) for end in (interval.low, interval.high))
+        checked.ranges[knob] = interval.model_copy(update={"low": low, "high": high})
+        if isinstance(low, int) and isinstance(interval.step, float):
             mistakes.append(f"ranges.{knob}: step {interval.step:g}: the knob is a whole number")
+        if knob == "data.steps":
+            mistakes.append(f"ranges.{knob}: recordings are prepared once for each length; list lengths under grid")
         if knob in fixed or knob in grid:
             mistakes.append(f"ranges.{knob}: also under {'fixed' if knob in fixed else 'grid'}; take it out of one")
         if knob in defining:

@@ -342,9 +342,12 @@ class Tables:
             for trial in self._plan.trials
         ]
         study = self._study
-        for i, path in enumerate((study.trials_path, study.epochs_path, study.predictions_path)):
+        for i, (path, schema) in enumerate(
+            ((study.trials_path, TRIALS), (study.epochs_path, EPOCHS), (study.predictions_path, PREDICTIONS))
+        ):
             beside = path.with_name(path.name + ".part")
-            pq.write_table(pa.concat_tables(part[i] for part in parts), beside, compression="zstd")
+            rows = pa.concat_tables([schema.empty_table(), *(part[i] for part in parts)])
+            pq.write_table(rows, beside, compression="zstd")
             beside.replace(path)
         # Writing again costs as much as there are rows: spend at most a tenth of the time on it.
         now = time.monotonic()

@@ -157,4 +157,7 @@ def test_hits_are_the_mean_over_seeds_of_each_held_out_recording(plan_of: Callab
         for i in range(2)
     ]  # fmt: skip
     first = Point(plan.trials[0].point_id, {})
-    assert sorted(hits(plan, pa.Table.from_pylist(rows), first)) == [0.5, 0.5, 0.5, 0.5, 1, 1]
+    assert hits(plan, pa.Table.from_pylist(rows), first) == {
+        **{(fold, f"{fold}-{i}"): 0.5 for fold in ("1", "5") for i in range(2)},
+        **{("3", f"3-{i}"): 1 for i in range(2)},
+    }
