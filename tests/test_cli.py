@@ -118,7 +118,7 @@ def compared(tmp_path: Path, tiny: Recordings) -> Callable[..., Study]:
 @pytest.fixture
 def unrun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Launching stops where Ray would begin."""
-    without_ray = SimpleNamespace(Resources=lambda *a: a, run=lambda *a, **k: {})
+    without_ray = SimpleNamespace(run=lambda *a, **k: {})
     monkeypatch.setitem(sys.modules, "mmssl.search.launch", without_ray)
     monkeypatch.setattr(studies, "console_beside", lambda descriptor: terminal.console_on(stderr=descriptor == 2))
 

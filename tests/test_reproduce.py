@@ -109,7 +109,7 @@ class Scorer:
 @pytest.fixture
 def scorer(monkeypatch: pytest.MonkeyPatch) -> Scorer:
     made = Scorer()
-    without_ray = SimpleNamespace(Resources=lambda *a: a, run=made.run)
+    without_ray = SimpleNamespace(run=made.run)
     monkeypatch.setitem(sys.modules, "mmssl.search.launch", without_ray)
     monkeypatch.setattr(studies, "console_beside", lambda descriptor: terminal.console_on(stderr=descriptor == 2))
     return made

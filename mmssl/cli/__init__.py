@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from mmssl.cli import answers, encoders, paper, recordings, spaces, studies
+from mmssl.cli import answers, cluster, doctor, encoders, paper, recordings, spaces, studies
 from mmssl.errors import UserError
 
 app = typer.Typer(
@@ -18,6 +18,10 @@ for command in (
     studies.resume,
     studies.retry,
     studies.extend,
+    cluster.status,
+    cluster.logs,
+    cluster.stop,
+    doctor.doctor,
     answers.results,
     answers.best,
     paper.reproduce,
@@ -27,6 +31,7 @@ for command in (
     spaces.systems,
 ):
     app.command()(command)
+app.command("list")(cluster.list_studies)
 data_app = typer.Typer(help="Look at recordings, or fetch them.", no_args_is_help=True)
 data_app.command("info")(recordings.data_info)
 data_app.command("download")(recordings.data_download)

@@ -53,10 +53,4 @@ SetOption = Annotated[
 ]
 StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; the newest by default.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-CpusOption = Annotated[float, typer.Option(help="CPUs of one trial; a whole number is also its threads.", min=0.01)]
-GpusOption = Annotated[
-    float | None,
-    typer.Option(help="GPUs of one trial, a fraction to share one. Default: 0.25 where there are GPUs.", min=0),
-]
-ConcurrentOption = Annotated[int | None, typer.Option(help="Trials at once. Default: as many as fit.", min=1)]
 STORAGE = Path("studies")

@@ -7,20 +7,17 @@ import typer
 
 from mmssl.cli.options import (
     STORAGE,
-    ConcurrentOption,
-    CpusOption,
     DataOption,
     DatasetOption,
-    GpusOption,
-    JsonOption,
     SetOption,
     SkipOption,
     StorageOption,
     SystemsOption,
 )
 from mmssl.cli.recordings import name_of, open_recordings, recordings_of
+from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
-from mmssl.cli.studies import at_storage, check_cpus, end, run_study
+from mmssl.cli.studies import at_storage, run_study
 from mmssl.errors import UserError
 from mmssl.terminal import console_on, print_json, say, show_result
 
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from mmssl.search.space import Space
 
 
+@runs_trials
 def reproduce(
     experiment: Annotated[
         str,
@@ -64,10 +62,8 @@ def reproduce(
     figures: Annotated[
         str, typer.Option(help="Kinds of pictures, of png, svg and pdf, separated by commas; none for no pictures.")
     ] = "png",
-    cpus_per_trial: CpusOption = 1.0,
-    gpus_per_trial: GpusOption = None,
-    max_concurrent: ConcurrentOption = None,
-    as_json: JsonOption = False,
+    *,
+    running: Running,
 ) -> None:
     """Make a table or figure of the paper on a data set; run again, it goes on where it stopped.
 
@@ -79,7 +75,7 @@ def reproduce(
 
     chosen = experiments.find(experiment)
     pictures = _pictures(figures)
-    check_cpus(cpus_per_trial)
+    running.check()
     if hide and chosen.name != "hidden_classes":
         raise UserError(f"--hide: {chosen.name} hides no classes; hidden_classes does")
     if study is not None:
@@ -102,7 +98,7 @@ def reproduce(
             )
         recordings = recordings_of(plan, data)
     else:
-        recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=as_json)
+        recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
         changes: dict[str, Any] = {}
         if seeds is not None:
             changes["seeds"] = [spaces.parse_value(word.strip()) for word in seeds.split(",")]
@@ -126,9 +122,7 @@ def reproduce(
     ended = found.records(plan)
     status = 0
     if len(ended) < len(plan.trials):
-        status = run_study(
-            found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, summarise=False
-        )
+        status = run_study(found, plan, recordings, running, summarise=False)
         if status == 130:
             how = f"`mmssl-tune reproduce {experiment} --study {found.name}{at_storage(found)}`"
             console_on(stderr=True).print(f"stopped; {how} goes on", markup=False)
@@ -136,7 +130,7 @@ def reproduce(
     with console_on(stderr=True).status(f"computing {chosen.name}"):
         result = experiments.analyse(chosen, found, plan, recordings, pictures)
         tables = experiments.save(found, result)
-    if as_json:
+    if running.as_json:
         print_json(
             {
                 "study": found.name,

@@ -1,6 +1,5 @@
 """Commands that run studies."""
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,12 +8,8 @@ import typer
 
 from mmssl.cli.options import (
     STORAGE,
-    ConcurrentOption,
-    CpusOption,
     DataOption,
     DatasetOption,
-    GpusOption,
-    JsonOption,
     SetOption,
     SkipOption,
     StorageOption,
@@ -22,6 +17,7 @@ from mmssl.cli.options import (
     SystemsOption,
 )
 from mmssl.cli.recordings import name_of, open_recordings, recordings_of
+from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import check_folds, plan_study, settings_of, space_with
 from mmssl.errors import UserError
 from mmssl.terminal import (
@@ -40,6 +36,7 @@ if TYPE_CHECKING:
     from mmssl.search.store import Study
 
 
+@runs_trials
 def launch(
     space: Annotated[str, typer.Option(help="Name or file of the space; see `mmssl-tune spaces`.")],
     dataset: DatasetOption = "synthetic",
@@ -49,10 +46,8 @@ def launch(
     storage: StorageOption = STORAGE,
     settings: SetOption = None,
     systems: SystemsOption = None,
-    cpus_per_trial: CpusOption = 1.0,
-    gpus_per_trial: GpusOption = None,
-    max_concurrent: ConcurrentOption = None,
-    as_json: JsonOption = False,
+    *,
+    running: Running,
 ) -> None:
     """Plan a study and run it to its end.
 
@@ -61,49 +56,48 @@ def launch(
     from mmssl.search import space as spaces
     from mmssl.search.store import Study, free_name
 
-    check_cpus(cpus_per_trial)
+    running.check()
     searched = space_with(spaces.load(space), settings, systems)
-    recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=as_json)
+    recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
     plan = plan_study(
         name or free_name(storage, f"{searched.name}-{name_of(dataset)}"), searched, recordings, dataset, data, skipped
     )
     study = Study(storage, plan.name)
     study.create(plan)
-    end(run_study(study, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json))
+    end(run_study(study, plan, recordings, running))
 
 
+@runs_trials
 def resume(
     study: StudyArgument = None,
     data: DataOption = None,
     storage: StorageOption = STORAGE,
-    cpus_per_trial: CpusOption = 1.0,
-    gpus_per_trial: GpusOption = None,
-    max_concurrent: ConcurrentOption = None,
-    as_json: JsonOption = False,
+    *,
+    running: Running,
 ) -> None:
     """Say where a study stands, and run what it still lacks.
 
     Example: mmssl-tune resume vicreg_grid-synthetic-1
     """
-    _go_on(study, data, storage, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=False)
+    _go_on(study, data, storage, running, retry=False)
 
 
+@runs_trials
 def retry(
     study: StudyArgument = None,
     data: DataOption = None,
     storage: StorageOption = STORAGE,
-    cpus_per_trial: CpusOption = 1.0,
-    gpus_per_trial: GpusOption = None,
-    max_concurrent: ConcurrentOption = None,
-    as_json: JsonOption = False,
+    *,
+    running: Running,
 ) -> None:
     """Run a study's trials that FAILED once more, and what it still lacks; those that diverged would do so again.
 
     Example: mmssl-tune retry vicreg_grid-synthetic-1
     """
-    _go_on(study, data, storage, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=True)
+    _go_on(study, data, storage, running, retry=True)
 
 
+@runs_trials
 def extend(
     study: StudyArgument = None,
     seeds: Annotated[str | None, typer.Option(help="Further seeds, separated by commas.")] = None,
@@ -116,10 +110,8 @@ def extend(
     ] = None,
     data: DataOption = None,
     storage: StorageOption = STORAGE,
-    cpus_per_trial: CpusOption = 1.0,
-    gpus_per_trial: GpusOption = None,
-    max_concurrent: ConcurrentOption = None,
-    as_json: JsonOption = False,
+    *,
+    running: Running,
 ) -> None:
     """Add seeds, values or folds to a study, and run what they add; nothing that has ended is run again.
 
@@ -157,17 +149,14 @@ def extend(
     larger = extended(plan, changed(space, **more), groups)
     check_folds(larger, recordings)
     found.replan(larger)
-    end(run_study(found, larger, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json))
+    end(run_study(found, larger, recordings, running))
 
 
 def _go_on(
     name: str | None,
     data: Path | None,
     storage: Path,
-    cpus_per_trial: float,
-    gpus_per_trial: float | None,
-    max_concurrent: int | None,
-    as_json: bool,
+    running: Running,
     *,
     retry: bool,
 ) -> None:
@@ -175,10 +164,10 @@ def _go_on(
 
     found = find(storage, name)
     plan = found.plan()
-    if not as_json:
+    if not running.as_json:
         say(_standing(plan, found, retry=retry))
     recordings = recordings_of(plan, data)
-    end(run_study(found, plan, recordings, cpus_per_trial, gpus_per_trial, max_concurrent, as_json, retry=retry))
+    end(run_study(found, plan, recordings, running, retry=retry))
 
 
 def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
@@ -195,10 +184,7 @@ def run_study(
     study: "Study",
     plan: "Plan",
     recordings: "Recordings",
-    cpus_per_trial: float,
-    gpus_per_trial: float | None,
-    max_concurrent: int | None,
-    as_json: bool,
+    running: Running,
     *,
     retry: bool = False,
     summarise: bool = True,
@@ -206,7 +192,7 @@ def run_study(
     """Print the plan, run it with progress, print what came out; gives the exit status that follows."""
     from mmssl.search.results import points, ranked
 
-    if not as_json:
+    if not running.as_json:
         say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
         held_out = ["+".join(group) for group in plan.folds if group]
         say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
@@ -214,15 +200,13 @@ def run_study(
             say(f"note: {note}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
     with trial_progress(err, plan, set(study.records(plan))) as watch:
-        from mmssl.search.cluster import Resources
         from mmssl.search.launch import run as run_plan
 
-        resources = Resources(cpus_per_trial, gpus_per_trial, max_concurrent)
         records = run_plan(
             study,
             plan,
             recordings,
-            resources,
+            running.resources(),
             watch,
             retry=retry,
             say=lambda line: err.print(f"note: {line}", markup=False),
@@ -232,7 +216,7 @@ def run_study(
     summary = ranked(points(plan, study.table(study.trials_path)))
     if not summarise:
         pass
-    elif as_json:
+    elif running.as_json:
         counts = {status: statuses.count(status) for status in sorted(set(statuses))} | (
             {"PLANNED": left} if left else {}
         )
@@ -270,17 +254,6 @@ def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
     return notes
 
 
-def check_cpus(cpus_per_trial: float) -> None:
-    cpus = os.cpu_count() or 1
-    if cpus_per_trial > cpus:
-        raise UserError(f"--cpus-per-trial {cpus_per_trial:g}: there are {cpus} CPUs; ask for no more")
-
-
 def at_storage(study: "Study") -> str:
     root = study.folder.parent
     return "" if root == STORAGE.absolute() else f" --storage {shlex.quote(str(root))}"
-
-
-def end(status: int) -> None:
-    if status:
-        raise typer.Exit(status)

@@ -1,10 +1,18 @@
 """The Ray that trials run on, and what of it one trial may use."""
 
 import os
+import secrets
 import shlex
+import signal
+import socket
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 # Tune's own result files would repeat ours, at a price per trial and report.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -19,49 +27,214 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
+from ray._private import ray_constants
+from ray._private.state import state
+from ray.exceptions import RayError
 
 from mmssl.errors import UserError
+
+_OF_WORKERS = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX", "MMSSL_SNAPSHOT_SECONDS")
 
 RESTARTS = 2
 """How often a trial whose worker died is started again; it goes on from its last snapshot."""
 
 
+_UNKNOWN_GROWTH = 200
+"""Trials that wait for nodes at once where nobody knows how many nodes may come."""
+
+
 @dataclass(frozen=True)
 class Resources:
-    """What one trial may use, and how many run at once."""
+    """The Ray that trials run on, and what of it one trial may use."""
 
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
     """None: a quarter of a GPU where there are GPUs, else none."""
     max_concurrent: int | None = None
     """None: as many as fit."""
+    address: str | None = None
+    """None: a Ray of this process alone; else `auto` or HOST:PORT of the cluster that this machine is a node of."""
 
 
-def start() -> None:
-    """Start a Ray of this process alone."""
-    # Ray hands the interpreter's path to a shell as it is: one with a space in it has to be quoted, and costs a second.
+@dataclass(frozen=True)
+class Group:
+    """Nodes that an autoscaler may add."""
+
+    most: int
+    resources: Mapping[str, float]
+    """Of one node; empty where nobody knows before it is there."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial gets, and how many run at once."""
+
+    cpus: float
+    gpus: float
+    at_once: int
+    waits: bool
+    """Whether no node that is there has room, so that the first trial waits for one to come."""
+
+
+def start(address: str | None = None) -> None:
+    """Start a Ray of this process alone, or join the cluster at an address.
+
+    Args:
+        address: as in Resources.
+
+    Raises:
+        UserError: no cluster answers there, or it does not let this process in.
+    """
+    if address is None:
+        _start_alone()
+    else:
+        _join(address)
+    interrupt_when_terminated()  # Ray has put a handler of its own in place, which ends the process at once.
+
+
+def interrupt_when_terminated() -> Any:
+    """Take SIGTERM for Ctrl-C; gives what it was taken for before, or None where this thread has no say."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+
+def _start_alone() -> None:
+    _make_token()
+    # Ray hands the interpreter's path to a shell as it is: one with a space has to be quoted, and costs a second.
     python = shlex.quote(sys.executable)
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        runtime_env=None if python == sys.executable else {"py_executable": python},
-    )
+    # Where other machines may join, Ray listens on every interface.
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False  # pyright: ignore[reportConstantRedefinition]
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env=None if python == sys.executable else {"py_executable": python},
+        )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before  # pyright: ignore[reportConstantRedefinition]
 
 
-def fit(resources: Resources, there: Mapping[str, float]) -> tuple[float, float, int]:
-    """CPUs and GPUs per trial, and how many trials run at once."""
+def _make_token() -> None:
+    """Make the token that Ray asks of whoever connects before Ray does, which would let everyone here read it."""
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        return
+    path = Path("~/.ray/auth_token").expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(secrets.token_hex(32))
+    except FileExistsError:
+        if path.stat().st_uid == os.getuid():
+            path.chmod(0o600)
+
+
+def _join(address: str) -> None:
+    answers(address)
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            configure_logging=False,
+            # The cluster's workers inherit nothing from here.
+            runtime_env={"env_vars": {name: os.environ[name] for name in _OF_WORKERS if name in os.environ}},
+        )
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(
+            f"--address {address}: {reason}; this machine must be a node of that cluster (`ray start`), and have its "
+            "token (in ~/.ray/auth_token or RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token)"
+        ) from error
+
+
+def fit(resources: Resources, nodes: Sequence[Mapping[str, float]], growth: Sequence[Group] = ()) -> Share:
+    """What one trial gets; a trial runs on one node.
+
+    Args:
+        nodes: the resources of each node that is there.
+        growth: nodes that may come.
+
+    Raises:
+        UserError: there is no node with what a trial asks for, and none can come.
+    """
+    kinds = [*nodes, *(group.resources for group in growth)]
     cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
     if gpus is None:
-        gpus = 0.25 if there.get("GPU") else 0.0
-    for what, asked in (("CPU", cpus), ("GPU", gpus)):
-        if asked > there.get(what, 0):
-            raise UserError(
-                f"--{what.lower()}s-per-trial {asked:g}: there are {there.get(what, 0):g} {what}s; ask for no more"
-            )
-    fits = [there["CPU"] // cpus] if cpus else []
+        gpus = 0.25 if any(node.get("GPU") for node in kinds) else 0.0
+    there = sum(_room(node, cpus, gpus) for node in nodes)
+    # A node of unknown size may be large enough.
+    to_come = sum(group.most * (_room(group.resources, cpus, gpus) if group.resources else 1) for group in growth)
+    if not there and not to_come:
+        largest = ", ".join(f"{max((node.get(what, 0) for node in kinds), default=0):g} {what}s" for what in _ASKED)
+        asked = f"--cpus-per-trial {cpus:g}" + (f" --gpus-per-trial {gpus:g}" if gpus else "")
+        where = "here" if len(kinds) == 1 else "on any one node"
+        raise UserError(f"{asked}: there are no more than {largest} {where}; ask for no more")
+    if any(not group.resources for group in growth):
+        to_come = max(to_come, _UNKNOWN_GROWTH)
+    return Share(cpus, gpus, min(there + to_come, resources.max_concurrent or sys.maxsize), waits=not there)
+
+
+def growth(launched_from: Path = Path("~/ray_bootstrap_config.yaml")) -> list[Group]:
+    """The nodes that the cluster's autoscaler may add, as far as one can know on a node.
+
+    Args:
+        launched_from: the file that `ray up` leaves on the head.
+    """
+    # Where whoever runs the cluster has told it, it is the cluster's to say.
+    told = state.get_cluster_config()
+    if told is not None and told.node_group_configs:
+        return [
+            Group(_UNKNOWN_GROWTH if group.max_count < 0 else group.max_count, dict(group.resources))
+            for group in told.node_group_configs
+        ]
+    try:
+        config = yaml.safe_load(launched_from.expanduser().read_text("utf-8"))
+    except OSError:
+        # Kubernetes' operator says nothing of its limits to a pod.
+        return [Group(_UNKNOWN_GROWTH, {})] if "RAY_USAGE_STATS_KUBERAY_IN_USE" in os.environ else []
+    most = config.get("max_workers", 0)
+    return [
+        Group(min(most, node.get("max_workers", most)), node.get("resources") or {})
+        for name, node in config["available_node_types"].items()
+        if name != config["head_node_type"]
+    ]
+
+
+def answers(address: str) -> None:
+    """Find out quickly whether a cluster can be there: Ray would ask for two minutes, and then end the process.
+
+    Raises:
+        UserError: the address is none, or nothing answers at it.
+    """
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in address:
+        raise UserError(f"--address {address}: give auto, HOST:PORT, or http://HOST:8265 to submit a job")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: no Ray answers there ({error}); `ray status` on the cluster's head says its address"
+        ) from error
+
+
+_ASKED = ("CPU", "GPU")
+
+
+def _room(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """How many trials of this size run on a node at once."""
+    fits = [_times(node.get("CPU", 0), cpus)]
     if gpus:
         # A fraction must fit into one device: three trials of 0.3 on each.
-        fits.append(there["GPU"] * (1 // gpus) if gpus <= 1 else there["GPU"] // gpus)
-    return cpus, gpus, max(1, min([int(fit) for fit in fits] + [resources.max_concurrent or sys.maxsize]))
+        devices = int(node.get("GPU", 0))
+        fits.append(devices * _times(1, gpus) if gpus <= 1 else _times(devices, gpus))
+    return min(fits)
+
+
+def _times(whole: float, part: float) -> int:
+    # Ray counts in ten-thousandths, in which 0.1 goes ten times into 1.
+    return round(whole * 10_000) // max(1, round(part * 10_000))

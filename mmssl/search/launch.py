@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,12 +17,14 @@ from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality
-from mmssl.search.cluster import RESTARTS, Resources, fit, start
-from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.cluster import RESTARTS, Resources, fit, growth, interrupt_when_terminated, start
+from mmssl.search.nodes import agreement, check, nodes
+from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.recorder import Recorder, Scheduler, Watch
 from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.standing import begin, end
 from mmssl.search.store import Record, Study, Tables
 from mmssl.search.trainable import trial as run_one
 from mmssl.training import Prepared
@@ -67,7 +70,7 @@ def run(
             f"study {study.name} was planned for other recordings: fingerprint {plan.dataset.fingerprint[:12]}, "
             f"these have {recordings.fingerprint[:12]}; give it its own data, or launch a new study"
         )
-    with study.locked(), _output_to(study.log_path):
+    with study.locked(), _driven(study), _output_to(study.log_path):
         records = study.records(plan)
         if retry:
             for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
@@ -85,10 +88,12 @@ def run(
                 pruning = Pruning(plan, records)
                 optuna_study = OptunaStudy(study.optuna_path, plan, records)
                 searcher = PlanSearcher(plan, optuna_study, records, _chooser(study, plan, sampler), pruning.probes)
-                recorder = Recorder(study, plan, tables, searcher, optuna_study, records, watch, pruning, sampler)
+                recorder = Recorder(
+                    study, plan, tables, searcher, optuna_study, records, _logged(watch), pruning, sampler
+                )
                 before = len(records)
                 try:
-                    _tune(study, plan, recordings, resources, searcher, recorder)
+                    _tune(study, plan, recordings, resources, searcher, recorder, say)
                     if searcher.error:
                         raise searcher.error
                     break
@@ -104,6 +109,9 @@ def run(
                             "smaller pretrain.batch_size; what has ended is kept"
                         ) from exhausted
                     recorder.fail_running("memory ran out with a single trial at a time")
+                except (KeyboardInterrupt, SystemExit):
+                    # Before Tune listens for signals, or a second one while Tune finishes what it has begun.
+                    break
                 finally:
                     ray.shutdown()
         finally:
@@ -118,6 +126,7 @@ def _tune(
     resources: Resources,
     searcher: PlanSearcher,
     recorder: Recorder,
+    say: Callable[[str], None],
 ) -> None:
     bases = list(plan.bases.values())
     modalities: list[Modality] = [name for name in MODALITIES if any(name in base.data.modalities for base in bases)]
@@ -126,27 +135,32 @@ def _tune(
         held_out: split(recordings, bases[0].with_knobs({"data.validation_subjects": list(held_out)}).data)
         for held_out in plan.folds
     }
-    start()
-    cpus, gpus, at_once = fit(resources, ray.cluster_resources())
+    start(resources.address)
+    if resources.address:
+        check(study)
+    share = fit(resources, [node.resources for node in nodes()], growth() if resources.address else ())
+    if share.waits:
+        say(f"no node has {share.cpus:g} CPUs and {share.gpus:g} GPUs yet: waiting for the cluster to grow")
     trainable = tune.with_parameters(
         run_one,
         root=str(study.folder.parent),
         study=study.name,
+        terms=agreement(study) if resources.address else None,
         prepared={length: Prepared.of(recordings, length, modalities) for length in steps},
         splits=splits,
         side=plan.space.side,
         keep_models=plan.space.keep_models != "none",
         probe_every=plan.space.probe_every,
-        threads=max(1, int(cpus)),
-        device="cuda" if gpus else "cpu",
+        threads=max(1, int(share.cpus)),
+        device="cuda" if share.gpus else "cpu",
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
+        tune.with_resources(trainable, {"cpu": share.cpus, "gpu": share.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=Scheduler(recorder),
             num_samples=-1,
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=share.at_once,
             # A fresh process imports torch for seconds; a reused one starts a trial at once.
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -168,7 +182,34 @@ def _tune(
         # Of an out-of-memory kill Tune makes an error of its own that ends it, where other deaths are a trial's.
         if "low on memory" not in str(error):
             raise
-        raise _OutOfMemoryError(at_once) from error
+        raise _OutOfMemoryError(share.at_once) from error
+
+
+def _logged(watch: Watch) -> Watch:
+    """Also write a line into the study's log, where standard error goes, when a trial has ended."""
+
+    def both(planned: PlannedTrial, record: Record) -> None:
+        watch(planned, record)
+        if record.status in TERMINAL:
+            point = " ".join(f"{knob}={value}" for knob, value in planned.point.items())
+            ended = f"{record.status} {record.cause}".rstrip()
+            sys.stderr.write(f"{datetime.now(UTC):%F %T} {point} seed={planned.seed} fold={planned.fold}: {ended}\n")
+            sys.stderr.flush()
+
+    return both
+
+
+@contextmanager
+def _driven(study: Study) -> Generator[None]:
+    """Say in the study that this process runs it, and take SIGTERM, by which `kill` and Ray end it, for Ctrl-C."""
+    begin(study)
+    before = interrupt_when_terminated()
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+        end(study)
 
 
 def _chooser(study: Study, plan: Plan, sampler: PointSampler | None) -> Callable[[], list[PlannedTrial]]:

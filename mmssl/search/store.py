@@ -1,5 +1,7 @@
 """A study's folder: every path in it, the tables' schemas, and the only code that writes them."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -140,6 +142,7 @@ class Study:
         self.exports_folder = self.folder / "exports"
         self.tables_folder = self.folder / "tables"
         self.figures_folder = self.folder / "figures"
+        self.notes_folder = self.folder / "running"
 
     def trial_folder(self, trial_id: str) -> Path:
         return self.folder / "trials" / trial_id
@@ -194,6 +197,34 @@ class Study:
                 f"{self.plan_path}: damaged, or written by another version: {'; '.join(explain(error))}"
             ) from error
 
+    def plan_digest(self) -> str:
+        """SHA-256 of the plan as it is kept.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return hashlib.sha256(self.plan_path.read_bytes()).hexdigest()
+
+    def put_note(self, name: str, document: dict[str, Any]) -> None:
+        """Keep a small document about how the study is being run, beside its results."""
+        self.notes_folder.mkdir(parents=True, exist_ok=True)
+        self.put(self.notes_folder / f"{name}.json", json.dumps(document).encode())
+
+    def note(self, name: str) -> dict[str, Any] | None:
+        """The document of that name; None where there is none, or none that is whole."""
+        try:
+            document = json.loads((self.notes_folder / f"{name}.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
+
+    def drop_note(self, name: str) -> None:
+        (self.notes_folder / f"{name}.json").unlink(missing_ok=True)
+
+    def drop(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     @contextmanager
     def locked(self) -> Generator[None]:
         """Keep a second driver out; the lock goes with the process that holds it.
@@ -208,6 +239,16 @@ class Study:
             raise UserError(
                 f"study {self.name} is being run by another process; wait for it, or stop it first"
             ) from error
+
+    def in_use(self) -> bool:
+        """Whether a process is running this study."""
+        if not (self.folder / "driver.lock").exists():
+            return False
+        try:
+            with self.locked():
+                return False
+        except UserError:
+            return True
 
     def keep(self, record: Record) -> None:
         """Make a trial's end durable."""
@@ -409,15 +450,21 @@ def free_name(root: str | Path, stem: str) -> str:
     return f"{stem}-{number}"
 
 
+def names(root: str | Path) -> list[str]:
+    """The studies under `root`, the one whose plan was made last coming last."""
+    plans = sorted(Path(root).expanduser().glob("*/plan.json"), key=lambda path: path.stat().st_mtime)
+    return [path.parent.name for path in plans]
+
+
 def newest(root: str | Path) -> Study:
     """The study under `root` whose plan was made last."""
     root = Path(root).expanduser()
-    plans = sorted(root.glob("*/plan.json"), key=lambda path: path.stat().st_mtime)
-    if not plans:
+    there = names(root)
+    if not there:
         raise UserError(
             f"{root}: there is no study here; make one with `mmssl-tune launch`, or say where with --storage"
         )
-    return Study(root, plans[-1].parent.name)
+    return Study(root, there[-1])
 
 
 def find(root: str | Path, name: str | None) -> Study:
@@ -430,7 +477,7 @@ def find(root: str | Path, name: str | None) -> Study:
         return newest(root)
     study = Study(root, name)
     if not study.plan_path.is_file():
-        there = sorted(path.parent.name for path in study.folder.parent.glob("*/plan.json"))
+        there = sorted(names(root))
         hint = nearest(name, there) if there else "there is none at all; say where with --storage"
         raise UserError(f"{study.folder.parent}: no study {name}; {hint}")
     return study

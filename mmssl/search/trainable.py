@@ -1,5 +1,6 @@
 """The thin adapter between Ray Tune and a training run."""
 
+import platform
 import time
 import traceback
 from typing import Any, Literal
@@ -9,8 +10,10 @@ import torch
 from ray import tune
 
 from mmssl.data.protocols import Split
+from mmssl.errors import UserError
 from mmssl.progress import Snapshot
 from mmssl.recipe import Recipe
+from mmssl.search.nodes import Agreement, fault
 from mmssl.search.store import PROBE, Study
 from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, run_trial
 
@@ -23,6 +26,7 @@ def trial(
     *,
     root: str,
     study: str,
+    terms: Agreement | None,
     prepared: dict[int, Prepared],
     splits: dict[tuple[str, ...], Split],
     side: Literal["val", "test"],
@@ -35,12 +39,17 @@ def trial(
 
     Args:
         config: `trial_id`, the recipe as JSON, whether other trials share its pre-training, and whether it is probed.
+        terms: what the machine must have in common with the driver's, where it may be another.
         prepared: by number of time steps.
         splits: by held-out subjects.
         side: the side that is scored.
         keep_models: whether the trained model is kept in the study at all.
         probe_every: epochs from one probe to the next, of trials that are probed.
     """
+    # Raised, so that the trial is started again, on another node if there is one: this one may have joined meanwhile.
+    reason = fault(terms) if terms else ""
+    if reason:
+        raise UserError(f"node {platform.node()} cannot run this study: {reason}")
     torch.set_num_threads(threads)
     recipe = Recipe.model_validate_json(config["recipe"])
     waiting: list[Epoch] = []

@@ -1,10 +1,18 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+from ray_head import Head, running_head
 
 from mmssl.recipe import Recipe
 from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.space import Space
+
+
+@pytest.fixture(scope="session")
+def head() -> Iterator[Head]:
+    """A cluster of one node with a job server."""
+    with running_head() as started:
+        yield started
 
 
 @pytest.fixture

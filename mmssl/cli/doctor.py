@@ -1,0 +1,62 @@
+"""The command that looks whether everything is there that a study needs."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from mmssl.cli.options import STORAGE, DataOption, DatasetOption, SetOption, StorageOption, SystemsOption
+from mmssl.cli.recordings import open_recordings
+from mmssl.cli.running import Running, runs_trials
+from mmssl.cli.spaces import plan_study, space_with
+from mmssl.errors import UserError
+from mmssl.terminal import print_json, say
+
+
+@runs_trials
+def doctor(
+    space: Annotated[
+        str | None, typer.Option(help="Name or file of the space to be searched. Default: one point, the preset.")
+    ] = None,
+    dataset: DatasetOption = "synthetic",
+    data: DataOption = None,
+    storage: StorageOption = STORAGE,
+    settings: SetOption = None,
+    systems: SystemsOption = None,
+    *,
+    running: Running,
+) -> None:
+    """Check nodes, storage, data, disk and one batch of training, and say what to mend.
+
+    Example: mmssl-tune doctor --space vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
+    """
+    from mmssl.search import space as spaces
+
+    given = spaces.load(space) if space else spaces.Space(name="preset", systems=["vicreg"])
+    searched = space_with(given, settings, systems)
+    findings: list[dict[str, Any]] = []
+
+    def tell(finding: dict[str, Any]) -> None:
+        findings.append(finding)
+        if not running.as_json:
+            say(f"{finding['verdict']:<8} {finding['check']}: {finding['said']}")
+
+    try:
+        recordings, skipped = open_recordings(dataset, data, skip_bad=True, quiet=True)
+        plan = plan_study("doctor", searched, recordings, dataset, data, skipped)
+    except UserError as error:
+        tell({"check": "data", "verdict": "fault", "said": str(error)})
+    else:
+        if skipped:
+            tell({"check": "data", "verdict": "warning", "said": f"{len(skipped)} faulty recordings: see --skip-bad"})
+        from mmssl.search.doctor import examine
+
+        for finding in examine(str(storage), plan, recordings, running.resources()):
+            tell(asdict(finding))
+    faults = sum(finding["verdict"] == "fault" for finding in findings)
+    if running.as_json:
+        print_json({"faults": faults, "findings": findings})
+    else:
+        say(f"{faults} to be mended" if faults else "nothing stands in the way")
+    if faults:
+        raise typer.Exit(1)

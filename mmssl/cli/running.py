@@ -1,0 +1,217 @@
+"""Where a command's trials run: the options for it, and the command itself handed to a cluster."""
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from mmssl.cli.options import JsonOption
+from mmssl.cli.recordings import name_of
+from mmssl.errors import UserError
+from mmssl.terminal import print_json, say
+
+if TYPE_CHECKING:
+    from mmssl.search.cluster import Resources
+
+
+@dataclass(frozen=True)
+class Running:
+    """The options of every command that runs trials: where, with what, and how it answers."""
+
+    cpus_per_trial: Annotated[
+        float, typer.Option(help="CPUs of one trial; a whole number is also its threads.", min=0.01)
+    ] = 1.0
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(help="GPUs of one trial, a fraction to share one. Default: 0.25 where there are GPUs.", min=0),
+    ] = None
+    max_concurrent: Annotated[int | None, typer.Option(help="Trials at once. Default: as many as fit.", min=1)] = None
+    address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS",
+            help="The cluster to run on: auto or HOST:PORT from one of its nodes, http://HOST:8265 to submit a job "
+            "from anywhere. Default: a Ray of this process alone, as with `local`.",
+        ),
+    ] = None
+    as_json: JsonOption = False
+
+    @property
+    def cluster(self) -> str | None:
+        """The cluster's address; None where this process runs a Ray of its own."""
+        return None if self.address in (None, "", "local") else self.address
+
+    @property
+    def submits(self) -> bool:
+        """Whether the command is to be run by a job of the cluster, and not by this process."""
+        return (self.address or "").startswith(("http://", "https://"))
+
+    def resources(self) -> "Resources":
+        """What is asked of Ray."""
+        from mmssl.search.cluster import Resources
+
+        return Resources(self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent, self.cluster)
+
+    def check(self) -> None:
+        """Find out early what would fail later.
+
+        Raises:
+            UserError: more is asked than this machine has, and the trials run on it alone; or no cluster is there.
+        """
+        if self.cluster:
+            from mmssl.search.cluster import answers
+
+            answers(self.cluster)
+        cpus = os.cpu_count() or 1
+        if self.cluster is None and self.cpus_per_trial > cpus:
+            raise UserError(f"--cpus-per-trial {self.cpus_per_trial:g}: there are {cpus} CPUs; ask for no more")
+
+
+def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter `running` is made of options, one for each field of Running.
+
+    With the address of a job server, the cluster runs the command, with the options that it was given here.
+    """
+    own = inspect.signature(command).parameters
+    hints = get_type_hints(command, include_extras=True)
+
+    @wraps(command)
+    def with_options(context: typer.Context, **given: Any) -> None:
+        running = Running(**{field.name: given.pop(field.name) for field in fields(Running)})
+        if running.submits:
+            submit(context, given, running)
+        else:
+            command(**given, running=running)
+
+    defaults = {name: one.default for name, one in own.items() if name != "running"}
+    defaults = {"context": inspect.Parameter.empty, **defaults, **{one.name: one.default for one in fields(Running)}}
+    types = {"context": typer.Context, **hints, **get_type_hints(Running, include_extras=True)}
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[name])
+        for name, default in defaults.items()
+    ]
+    with_options.__signature__ = inspect.Signature(options)  # pyright: ignore[reportAttributeAccessIssue]
+    with_options.__annotations__ = {one.name: one.annotation for one in options}
+    return with_options
+
+
+def submit(context: typer.Context, given: dict[str, Any], running: Running) -> None:
+    """Have a cluster run the command that was given here, and say how to follow it.
+
+    Raises:
+        UserError: something in it means nothing on another machine.
+    """
+    from mmssl.search.jobs import Jobs
+
+    storage = shared_storage(given["storage"])
+    for option, path in (("--data", given.get("data")), ("--dataset", _recordings_file(given.get("dataset")))):
+        if path is not None and not path.is_absolute():
+            raise UserError(
+                f"{option} {path}: the job's working directory is another; give the absolute path that it has on "
+                "the cluster's head, where recordings are read"
+            )
+    jobs = Jobs(running.address or "")
+    changed: dict[str, Any] = {"storage": storage, "address": None, "as_json": None}
+    file: Path | None = None
+    if context.info_name == "doctor":
+        file = _space(given)[0] if given["space"] else None
+        job = jobs.submit(
+            "doctor", storage, ["doctor", *_words(context, changed | {"space": file and file.name})], file
+        )
+        for piece in jobs.follow(job):
+            print(piece, end="", flush=True)
+        end(jobs.of("doctor").status != "SUCCEEDED")
+        return
+    if context.info_name == "launch":
+        file, stem = _space(given)
+        study = given["name"] or _free_name(stem, given["storage"], [job.study for job in jobs.all()])
+        changed |= {"space": file.name, "name": study}
+    elif context.info_name == "reproduce":
+        raise UserError(
+            "reproduce makes its tables where it runs: `launch` the experiment's space as a job, and reproduce from it "
+            "with --study on a machine that sees the storage"
+        )
+    else:
+        study = given["study"] or _newest(given["storage"])
+        changed["study"] = study
+    job = jobs.submit(study, storage, [context.info_name or "", *_words(context, changed)], file)
+    if running.as_json:
+        print_json({"study": study, "job": job.submission_id, "address": job.address, "storage": storage})
+        return
+    say(f"study {study}: job {job.submission_id} submitted to {job.address}")
+    say(f"follow it with `mmssl-tune logs {study} -f`; `mmssl-tune status {study}` and `stop {study}` find it too")
+
+
+def shared_storage(storage: Any) -> str:
+    """A folder of studies as other machines can be told of it.
+
+    Raises:
+        UserError: it is relative to this shell's.
+    """
+    if "://" in str(storage) or Path(storage).is_absolute():
+        return str(storage)
+    raise UserError(
+        f"--storage {storage}: a job runs in a folder of its own, which goes with it; give the absolute path of "
+        "a folder that all nodes share, or s3://BUCKET/PREFIX"
+    )
+
+
+def _words(context: typer.Context, changed: dict[str, Any]) -> list[str]:
+    """The command's options and arguments as they were given, but for those that are changed, or left out if None."""
+    words: list[str] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        value = context.params.get(name) if source and source.name in ("COMMANDLINE", "ENVIRONMENT") else None
+        value = changed.get(name, value)
+        if value is None or value is False:
+            continue
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if parameter.param_type_name == "argument":
+                words.append(str(one))
+            else:
+                words.append(parameter.opts[0] if one is True else f"{parameter.opts[0]}={one}")
+    return words
+
+
+def _space(given: dict[str, Any]) -> tuple[Path, str]:
+    """The file of the space, and what a study of it is called."""
+    from mmssl.cli.spaces import space_with
+    from mmssl.search import space as spaces
+
+    word = given["space"]
+    searched = space_with(spaces.load(word), given["settings"], given["systems"])  # Its mistakes are told here and now.
+    found = {space.name: space.path for space in spaces.available()}
+    return found.get(word, Path(word).expanduser()), f"{searched.name}-{name_of(given['dataset'])}"
+
+
+def _free_name(stem: str, storage: Path, taken: Sequence[str]) -> str:
+    """A name that no study has, as far as is known here."""
+    from mmssl.search.store import free_name, plain_name
+
+    name, number = free_name(storage, stem), 1
+    while name in taken:
+        name, number = f"{plain_name(stem)}-{number}", number + 1
+    return name
+
+
+def _newest(storage: Path) -> str:
+    from mmssl.search.store import find
+
+    return find(storage, None).name
+
+
+def _recordings_file(dataset: str | None) -> Path | None:
+    from mmssl.data.sources import recordings_file
+
+    return recordings_file(dataset) if dataset else None
+
+
+def end(status: int) -> None:
+    if status:
+        raise typer.Exit(status)

@@ -1,0 +1,291 @@
+"""Is everything there that a study needs? Tried on the Ray that would run it, before it runs for days."""
+
+import math
+import os
+import resource
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import ray
+import torch
+from ray.exceptions import GetTimeoutError, RayError
+
+from mmssl.data.protocols import Split, split
+from mmssl.data.recordings import Recordings
+from mmssl.errors import UserError
+from mmssl.model import Model, Standardisation
+from mmssl.recipe import Recipe
+from mmssl.search.cluster import Resources, Share, fit, growth, start
+from mmssl.search.nodes import Node, faults, nodes, on_each, said_by
+from mmssl.search.plan import Plan
+from mmssl.search.recorder import LEADING
+from mmssl.search.store import Study
+from mmssl.training import Prepared, run_trial
+
+GB = 1e9
+_EPOCHS = 3
+"""Of one batch each, in the trial that is tried; the first warms up and is not counted."""
+_SECONDS_TO_TRY = 60
+_BYTES_PER_EPOCH = 400
+"""A row of curves, as JSON in the record and again in the table: about 100 kB for 300 epochs."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check gave."""
+
+    check: str
+    verdict: Literal["ok", "warning", "fault"]
+    said: str
+    """What was found and, unless it is well, what to do."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One batch of pre-training and one of fine-tuning, measured."""
+
+    pretrain: float | None
+    """Seconds a step; None where there is no pre-training."""
+    finetune: float
+    """Seconds an epoch over so many recordings."""
+    memory: int
+    """Most bytes that the worker had at once, of the GPU's where it trains on one."""
+    total: int
+    """Bytes that there are of it."""
+    device: str
+
+
+def examine(root: str, plan: Plan, recordings: Recordings, resources: Resources) -> Generator[Finding]:
+    """Check what a study needs, one thing after another; what depends on a fault is left out.
+
+    Args:
+        root: where the study would lie.
+        plan: what it would run; nothing of it is written.
+    """
+    try:
+        start(resources.address)
+    except UserError as error:
+        yield Finding("Ray", "fault", str(error))
+        return
+    try:
+        there, to_come = nodes(), growth() if resources.address else []
+        cpus, gpus = (sum(node.resources.get(what, 0) for node in there) for what in ("CPU", "GPU"))
+        more = "; more may come" if to_come else ""
+        yield Finding("Ray", "ok", f"{_counted(len(there), 'node')}, {cpus:g} CPUs, {gpus:g} GPUs{more}")
+        yield from _storage(root, there)
+        yield from _gpus(there)
+        try:
+            share = fit(resources, [node.resources for node in there], to_come)
+        except UserError as error:
+            yield Finding("resources", "fault", str(error))
+            return
+        yield _resources(share)
+        yield from _study(root, plan, recordings, share, there)
+    finally:
+        ray.shutdown()
+
+
+def _storage(root: str, there: Sequence[Node]) -> Generator[Finding]:
+    probe = Study(root, f"doctor-{uuid.uuid4().hex[:12]}")
+    try:
+        found = faults(probe, there)
+    except OSError as error:
+        yield Finding("storage", "fault", f"{root}: cannot be written ({error.strerror or error}); see --storage")
+        return
+    finally:
+        probe.drop()
+    for fault in found:
+        yield Finding("nodes", "fault", fault)
+    if not found:
+        yield Finding("nodes", "ok", "the same Python, mmssl, torch and ray on all, and the same storage in reach")
+
+
+def _gpus(there: Sequence[Node]) -> Generator[Finding]:
+    having = [node for node in there if node.resources.get("GPU")]
+    for node, answer in on_each(_gpus_seen, having, num_gpus=0.01):
+        if isinstance(answer, Exception):
+            yield Finding("GPUs", "fault", f"{node.name}: {said_by(answer)}")
+        elif not answer:
+            yield Finding(
+                "GPUs",
+                "fault",
+                f"{node.name}: Ray counts {node.resources['GPU']:g} GPUs, torch sees none; install a build of torch "
+                "for its driver, or start Ray there with --num-gpus 0",
+            )
+        else:
+            yield Finding("GPUs", "ok", f"{node.name}: {answer}")
+
+
+def _resources(share: Share) -> Finding:
+    each = f"{share.cpus:g} CPUs" + (f" and {share.gpus:g} GPUs" if share.gpus else "")
+    if share.waits:
+        return Finding("resources", "warning", f"no node has {each} yet; trials wait until the cluster has grown")
+    return Finding("resources", "ok", f"{share.at_once} trials at once, {each} each")
+
+
+def _study(root: str, plan: Plan, recordings: Recordings, share: Share, there: Sequence[Node]) -> Generator[Finding]:
+    planned, model = _largest(plan, recordings)
+    recipe = plan.recipe(planned)
+    prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
+    size = sum(values.nbytes for values in prepared.inputs.values())
+    room = min(node.resources.get("object_store_memory", math.inf) for node in there)
+    yield Finding(
+        "data",
+        "ok" if size < 0.8 * room else "fault",
+        f"{len(recordings)} recordings, {size / GB:.2f} GB in memory for every node"
+        + ("" if size < 0.8 * room else f", and the smallest object store holds {room / GB:.2f}; see `ray start -h`"),
+    )
+    if "://" not in root:
+        yield _disk(root, _need(plan, _weights(model), share.at_once))
+    if share.waits:
+        return
+    tried = _try(recipe, prepared, recordings, share)
+    if isinstance(tried, str):
+        yield Finding("training", "fault", tried)
+        return
+    yield _training(tried, share, there)
+    hours = sum(_seconds(plan.recipe(one), recordings, tried) for one in plan.trials) / share.at_once / 3600
+    yield Finding(
+        "time",
+        "ok",
+        f"{plan.size()}: about {hours:.1f} h at {share.at_once} at once" if hours >= 0.1 else f"{plan.size()}: minutes",
+    )
+
+
+def _training(tried: Tried, share: Share, there: Sequence[Node]) -> Finding:
+    step = f"{tried.pretrain:.3f} s a step of pre-training" if tried.pretrain is not None else "no pre-training"
+    together = int(1 / share.gpus + 1e-6) if 0 < share.gpus < 1 else 1 if share.gpus else share.at_once / len(there)
+    together = max(1, math.ceil(min(together, share.at_once)))
+    where = "GPU" if share.gpus else "machine"
+    said = f"the largest point on {tried.device}: {step}, at most {tried.memory / GB:.1f} GB of the {where}'s memory"
+    if together * tried.memory > 0.9 * tried.total:
+        told = f"{together} such trials at once want more than its {tried.total / GB:.0f} GB"
+        mend = "give each more with --gpus-per-trial" if share.gpus else "run fewer with --max-concurrent"
+        return Finding("training", "warning", f"{said}; {told}: {mend}, or make batches smaller")
+    return Finding("training", "ok", said)
+
+
+def _disk(root: str, need: float) -> Finding:
+    free = shutil.disk_usage(next(path for path in [Path(root), *Path(root).parents] if path.exists())).free
+    enough = need < 0.9 * free
+    advice = "" if enough else "; free some, set keep_models: none, or choose another place with --storage"
+    return Finding("disk", "ok" if enough else "fault", f"{need / GB:.2f} GB needed of {free / GB:.1f} GB free{advice}")
+
+
+def _need(plan: Plan, weights: int, at_once: int) -> float:
+    """Bytes that a study takes on disk at most.
+
+    Args:
+        weights: bytes of one model.
+    """
+    points = len({trial.point_id for trial in plan.trials})
+    # The leading points, and one that is not complete yet.
+    kept = {"all": 1.0, "best": min(1.0, (LEADING + 1) / points), "none": 0.0}[plan.space.keep_models]
+    recipes = [plan.recipe(trial) for trial in plan.trials]
+    rows = sum(one.pretrain.epochs + one.finetune.epochs for one in recipes) * _BYTES_PER_EPOCH
+    # Weights with both of Adam's moments; an old snapshot stays until the new one is whole.
+    snapshots = 2 * 3 * weights * min(at_once, len(plan.trials))
+    return (kept * len(plan.trials) + len(plan.shared_pretrainings())) * weights + rows + snapshots
+
+
+def _weights(model: Model) -> int:
+    """Bytes of a model's weights."""
+    return sum(one.numel() * one.element_size() for part in model.parts.values() for one in part.state_dict().values())
+
+
+def _largest(plan: Plan, recordings: Recordings) -> tuple[Any, Model]:
+    """The planned trial that costs most a step, by weights and inputs, and its model before training."""
+    models: dict[str, Model] = {}
+    costs: dict[float, tuple[Any, Model]] = {}
+    for trial in {trial.point_id: trial for trial in plan.trials}.values():
+        recipe = plan.recipe(trial)
+        like = recipe.encoder.model_dump_json() + str(recipe.data.modalities) + str(recipe.finetune.hidden)
+        if like not in models:
+            channels = len(recordings.description.imu_channels)
+            still = Standardisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
+            models[like] = Model.fresh(recipe, recordings.description, still)
+        weights = sum(one.numel() for part in models[like].parts.values() for one in part.parameters())
+        costs[weights * recipe.data.steps * recipe.pretrain.batch_size] = (trial, models[like])
+    return costs[max(costs)]
+
+
+def _try(recipe: Recipe, prepared: Prepared, recordings: Recordings, share: Share) -> Tried | str:
+    """A worker's measurements; or why there are none."""
+    few = recipe.with_knobs(
+        {
+            knob: min(value, _EPOCHS)
+            for knob, value in recipe.knobs().items()
+            if knob.endswith(".epochs") and isinstance(value, int)
+        }
+    )
+    sides = split(recordings, recipe.data)
+    size = max(recipe.pretrain.batch_size, 2)
+    one_batch = Split(
+        sides.fold, sides.train[:size], sides.train[:2], sides.train[:2],
+        sides.train_subjects, sides.validation_subjects, sides.test_subjects,
+    )  # fmt: skip
+    task: Any = ray.remote(_measure)
+    reference = task.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0).remote(
+        few.model_dump_json(by_alias=True),
+        prepared,
+        one_batch,
+        max(1, int(share.cpus)),
+        "cuda" if share.gpus else "cpu",
+    )
+    try:
+        return ray.get(reference, timeout=_SECONDS_TO_TRY)
+    except GetTimeoutError:
+        ray.cancel(reference, force=True)
+        return f"{_EPOCHS} steps take more than {_SECONDS_TO_TRY} s: give trials more CPUs or a GPU, or smaller batches"
+    except RayError as error:
+        return f"one batch of the largest point does not train: {said_by(error)}"
+
+
+def _seconds(recipe: Recipe, recordings: Recordings, tried: Tried) -> float:
+    """How long a trial takes at the largest point's pace."""
+    count = len(split(recordings, recipe.data).train)
+    steps = recipe.pretrain.epochs * math.ceil(count / recipe.pretrain.batch_size)
+    return steps * (tried.pretrain or 0) + recipe.finetune.epochs * tried.finetune * count
+
+
+def _gpus_seen(node_id: str) -> str:
+    if not torch.cuda.is_available():
+        return ""
+    free, total = torch.cuda.mem_get_info()
+    return f"{torch.cuda.get_device_name()}, {free / GB:.0f} of {total / GB:.0f} GB free"
+
+
+def _measure(recipe: str, prepared: Prepared, sides: Split, threads: int, device: str) -> Tried:
+    torch.set_num_threads(threads)
+    moments: dict[str, list[float]] = {}
+
+    def on_epoch(epoch: dict[str, Any]) -> None:
+        moments.setdefault(str(epoch["phase"]), []).append(time.perf_counter())
+
+    run_trial(Recipe.model_validate_json(recipe), prepared, sides, on_epoch=on_epoch, device=device)
+    gpu = device == "cuda"
+    # Linux counts in kB, macOS in bytes.
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Tried(
+        pretrain=_pace(moments.get("pretrain", [])),
+        finetune=(_pace(moments.get("finetune", [])) or 0) / len(sides.train),
+        memory=torch.cuda.max_memory_allocated() if gpu else resident,
+        total=torch.cuda.mem_get_info()[1] if gpu else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        device=torch.cuda.get_device_name() if gpu else f"{threads} of {os.cpu_count()} CPUs",
+    )
+
+
+def _pace(moments: Sequence[float]) -> float | None:
+    """Seconds from one to the next."""
+    return (moments[-1] - moments[0]) / (len(moments) - 1) if len(moments) > 1 else None
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

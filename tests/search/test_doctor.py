@@ -1,0 +1,101 @@
+"""The checks before a study: that they find what is wrong, and that what they estimate is what comes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ray_head import Head
+
+from mmssl import Recordings
+from mmssl.search import doctor
+from mmssl.search.cluster import Share
+from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.space import Space
+from mmssl.training import train
+
+SMALL = {
+    "data.steps": 16, "encoder.imu.layers": 1, "encoder.imu.feedforward": 16, "encoder.projector.hidden": 16,
+    "finetune.hidden": 8, "pretrain.batch_size": 16,
+}  # fmt: skip
+
+
+def plan_of(tiny: Recordings, **entries: object) -> Plan:
+    space = Space.model_validate({"name": "s", "fixed": SMALL, **entries})
+    data = Dataset(
+        source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=36,
+        train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
+    )  # fmt: skip
+    bases = space.bases("tiny")
+    return make_plan("doctor", space, bases, data, [("anna",), ("ben",)], space.points(bases))
+
+
+def test_the_largest_point_is_the_one_with_the_most_weights(tiny: Recordings) -> None:
+    plan = plan_of(tiny, grid={"encoder.projector.width": [8, 64, 16], "objective.mu": [1, 25]})
+    planned, model = doctor._largest(plan, tiny)
+    assert planned.point["encoder.projector.width"] == 64
+    assert model.recipe.encoder.projector.width == 64
+
+
+@pytest.mark.parametrize(("keep", "models"), [("all", 8), ("best", 8), ("none", 0)])
+def test_the_disk_that_models_take_is_what_they_take(tiny: Recordings, tmp_path: Path, keep: str, models: int) -> None:
+    plan = plan_of(tiny, grid={"objective.mu": [1, 5, 10, 25]}, keep_models=keep)
+    _, model = doctor._largest(plan, tiny)
+    recipe = plan.recipe(plan.trials[0]).with_knobs({"pretrain.epochs": 1, "finetune.epochs": 1})
+    trained = train(recipe, tiny).model
+    assert trained is not None
+    weights = doctor._weights(model)
+    assert weights == pytest.approx(len(trained.files()["model.safetensors"]), rel=0.1)
+    without = doctor._need(plan_of(tiny, grid={"objective.mu": [1, 5, 10, 25]}, keep_models="none"), weights, 2)
+    assert doctor._need(plan, weights, 2) - without == models * weights
+
+
+def test_a_trial_that_would_not_fit_beside_its_like_is_warned_of() -> None:
+    tried = doctor.Tried(pretrain=0.1, finetune=0.1, memory=10 * 10**9, total=24 * 10**9, device="a GPU")
+    alone, thirds = Share(1, 1, 1, waits=False), Share(1, 0.3, 3, waits=False)
+    assert doctor._training(tried, alone, []).verdict == "ok"
+    finding = doctor._training(tried, thirds, [])
+    assert finding.verdict == "warning"
+    assert "3 such trials at once want more than its 24 GB" in finding.said
+
+
+@pytest.mark.ray
+def test_a_laptop_is_examined_and_what_is_wrong_there_ends_it_with_1(tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    words = ["doctor", "--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path / "tiny.parquet" / "inside"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mmssl.cli", *map(str, words), "--json"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    answer = json.loads(done.stdout)
+    verdicts = {finding["check"]: finding["verdict"] for finding in answer["findings"]}
+    assert verdicts == {
+        "Ray": "ok", "storage": "fault", "resources": "ok", "data": "ok", "disk": "ok", "training": "ok", "time": "ok"
+    }  # fmt: skip
+    assert (done.returncode, answer["faults"]) == (1, 1)
+
+
+@pytest.mark.ray
+def test_a_cluster_is_examined_by_a_job_of_its_own(head: Head, tmp_path: Path) -> None:
+    examined = head.command("doctor", "--storage", tmp_path / "studies", "--address", head.jobs)
+    assert examined.returncode == 0, examined.stdout + examined.stderr
+    assert "ok       nodes: the same Python, mmssl, torch and ray on all" in examined.stdout
+    assert "nothing stands in the way" in examined.stdout
+    assert not list((tmp_path / "studies").glob("*"))
+    refused = head.command("doctor", "--storage", tmp_path, "--dataset", "/no.parquet", "--address", head.jobs)
+    assert refused.returncode == 1
+    assert "fault    data: /no.parquet" in refused.stdout
+
+
+def test_data_that_is_absent_is_a_fault(tmp_path: Path) -> None:
+    words = ["doctor", "--dataset", "utd_mhad", "--data", str(tmp_path / "nothing")]
+    done = subprocess.run(
+        [sys.executable, "-m", "mmssl.cli", *words], capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith("fault    data: ")
+    assert "mmssl-tune data download utd_mhad" in done.stdout

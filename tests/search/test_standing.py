@@ -1,0 +1,76 @@
+"""Where a study stands, told from outside of the process that runs it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mmssl.errors import UserError
+from mmssl.search import standing
+from mmssl.search.plan import Plan
+from mmssl.search.store import Record, Study, Tables
+
+
+@pytest.fixture
+def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> Study:
+    """Six trials: three have ended in the last minute, one a day ago; one was running when its driver was killed."""
+    plan = plan_of([1.0], [1.0, 25.0])
+    made = Study(tmp_path, plan.name)
+    made.create(plan)
+    tables = Tables(made, plan)
+    now = datetime.now(UTC)
+    ends = [("COMPLETE", timedelta(days=1)), *((s, timedelta(seconds=1)) for s in ("COMPLETE", "FAILED", "DIVERGED"))]
+    for trial, (status, ago) in zip(plan.trials, ends, strict=False):
+        tables.put(Record(trial_id=trial.trial_id, status=status, finished=now - ago, facts={"val.accuracy": 0.5}))
+    tables.put(Record(trial_id=plan.trials[4].trial_id, status="RUNNING"))
+    tables.write()
+    return made
+
+
+def test_a_study_whose_driver_was_killed_is_stopped(study: Study) -> None:
+    standing.begin(study)
+    stands = standing.standing(study)
+    assert (stands.state, stands.driver, stands.seconds_left) == ("stopped", None, None)
+    assert stands.trials == {"COMPLETE": 2, "DIVERGED": 1, "FAILED": 1, "PLANNED": 2}
+    assert (stands.ended, stands.planned) == (4, 6)
+    with pytest.raises(UserError, match="no process is running it"):
+        standing.stop_driver(study)
+
+
+def test_while_it_is_locked_it_runs_and_its_pace_says_how_long(study: Study) -> None:
+    with study.locked():
+        began = (datetime.now(UTC) - timedelta(seconds=60)).isoformat()
+        study.put_note("driver", {"host": "elsewhere", "pid": 1, "started": began, "job": None})
+        stands = standing.standing(study)
+        assert stands.state == "running"
+        assert stands.trials["RUNNING"] == 1
+        assert stands.seconds_left == pytest.approx(60 / 3 * 2, rel=0.05), "three in a minute, two to go"
+        with pytest.raises(UserError, match="process 1 on elsewhere: stop it there"):
+            standing.stop_driver(study)
+    assert not study.in_use()
+
+
+def test_a_submitted_driver_says_which_job_it_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = {"submission_id": "study.1", "address": "http://127.0.0.1:8265"}
+    monkeypatch.setenv(standing.JOB, job["submission_id"])
+    monkeypatch.setenv(standing.JOB_ADDRESS, job["address"])
+    standing.begin(study)
+    standing.end(study)
+    assert standing.last_job(study) == job
+    assert study.note("driver") is None
+
+
+def test_where_a_study_was_submitted_to_is_remembered_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert standing.remembered("mine") is None
+    standing.remember("mine", "http://127.0.0.1:8265", "s3://bucket/studies")
+    assert standing.remembered("mine") == {"address": "http://127.0.0.1:8265", "storage": "s3://bucket/studies"}
+    (note,) = tmp_path.rglob("mine.json")
+    for damaged in ("", "[]", '{"address": 3}'):
+        note.write_text(damaged)
+        assert standing.remembered("mine") is None
+    with pytest.raises(UserError, match="study name"):
+        standing.remembered("../mine")
