@@ -38,7 +38,6 @@ _OF_WORKERS = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX",
 RESTARTS = 2
 """How often a trial whose worker died is started again; it goes on from its last snapshot."""
 
-
 _UNKNOWN_GROWTH = 200
 """Trials that wait for nodes at once where nobody knows how many nodes may come."""
 
