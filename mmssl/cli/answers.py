@@ -38,7 +38,7 @@ def results(
     found = find(storage, study)
     plan = found.plan()
     metric = _metric(metric, plan)
-    rows = ranked(points(plan, found.table(found.trials_path), metric))
+    rows = ranked(points(plan, found.table("trials.parquet"), metric))
     if as_json:
         print_json({"study": found.name, "metric": metric, "points": [point.row() for point in rows]})
     elif as_csv:
@@ -68,7 +68,12 @@ def best(
     ] = None,
     refit: Annotated[bool, typer.Option("--refit", help="Export encoders retrained on all training subjects.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Where to export. Default: inside the study.", metavar="DIR", parser=path_of)
+        Path | None,
+        typer.Option(
+            help="Where to export. Default: inside the study, or exports/STUDY where that lies in a bucket.",
+            metavar="DIR",
+            parser=path_of,
+        ),
     ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -96,7 +101,7 @@ def best(
     if metric in LABEL_FREE and metric != RANKME:
         raise UserError(f"--by {metric}: more of it is not better; without labels choose by {RANKME}")
     cost = cost or plan.space.cost
-    all_points = points(plan, found.table(found.trials_path), metric, cost)
+    all_points = points(plan, found.table("trials.parquet"), metric, cost)
     choice = choose(all_points)
     front = pareto(all_points) if cost else []
     if metric == RANKME and len(plan.bases) > 1:
@@ -176,7 +181,7 @@ def _over_recordings(plan: "Plan", study: "Study", choice: "Choice") -> tuple[fl
     from mmssl.evaluation import bootstrap_interval
     from mmssl.search.results import hits, too_few
 
-    predictions = study.table(study.predictions_path)
+    predictions = study.table("predictions.parquet")
     right = hits(plan, predictions, choice.best)
     if len(right) < 2:
         return None

@@ -109,7 +109,7 @@ def reproduce(
         name = name or plain_name(f"{chosen.space}-{name_of(dataset)}")
         plan = plan_study(name, space, recordings, dataset, data, skipped)
         found = Study(storage, plan.name)
-        if found.plan_path.is_file():
+        if found.exists():
             theirs = found.plan()
             if [trial.trial_id for trial in theirs.trials] != [trial.trial_id for trial in plan.trials]:
                 raise UserError(
@@ -137,14 +137,14 @@ def reproduce(
                 "caption": result.caption,
                 "notes": result.notes,
                 "rows": next(iter(result.tables.values())).to_pylist(),
-                "tables": [str(path) for path in tables],
-                "figures": [str(path) for path in result.figures],
+                "tables": tables,
+                "figures": result.figures,
             }
         )
     else:
         show_result(result)
-        for path in (*tables, *result.figures):
-            say(f"written: {path}")
+        for place in (*tables, *result.figures):
+            say(f"written: {place}")
     end(status or any(record.status == "FAILED" for record in found.records(plan).values()))
 
 

@@ -195,7 +195,7 @@ def _space(given: dict[str, Any]) -> tuple[Path, str]:
     return found.get(word, Path(word).expanduser()), f"{searched.name}-{name_of(given['dataset'])}"
 
 
-def _free_name(stem: str, storage: Path, taken: Sequence[str]) -> str:
+def _free_name(stem: str, storage: str, taken: Sequence[str]) -> str:
     """A name that no study has, as far as is known here."""
     from mmssl.search.store import free_name, plain_name
 
@@ -205,7 +205,7 @@ def _free_name(stem: str, storage: Path, taken: Sequence[str]) -> str:
     return name
 
 
-def _newest(storage: Path) -> str:
+def _newest(storage: str) -> str:
     from mmssl.search.store import find
 
     return find(storage, None).name

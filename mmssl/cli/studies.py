@@ -168,7 +168,7 @@ def extend(
 def _go_on(
     name: str | None,
     data: Path | None,
-    storage: Path,
+    storage: str,
     running: Running,
     *,
     retry: bool,
@@ -226,16 +226,14 @@ def run_study(
         )
     statuses = [record.status for record in records.values()]
     failed, left = statuses.count("FAILED"), plan.total - len(records)
-    summary = ranked(points(plan, study.table(study.trials_path)))
+    summary = ranked(points(plan, study.table("trials.parquet")))
     if not summarise:
         pass
     elif running.as_json:
         counts = {status: statuses.count(status) for status in sorted(set(statuses))} | (
             {"PLANNED": left} if left else {}
         )
-        print_json(
-            {"study": study.name, "folder": str(study.folder), "trials": counts, "points": [p.row() for p in summary]}
-        )
+        print_json({"study": study.name, "folder": study.place, "trials": counts, "points": [p.row() for p in summary]})
     else:
         show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
         if failed:
@@ -245,7 +243,7 @@ def run_study(
             how = f"mmssl-tune resume {study.name}{at_storage(study)}"
             say(f"stopped with {left} of {plan.total} trials to go: {how}")
         elif plan.space.side == "val":
-            say(f"kept in {study.folder}; next: mmssl-tune best {study.name}{at_storage(study)} --export")
+            say(f"kept in {study.place}; next: mmssl-tune best {study.name}{at_storage(study)} --export")
     return 130 if left else 1 if failed else 0
 
 
@@ -268,5 +266,5 @@ def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
 
 
 def at_storage(study: "Study") -> str:
-    root = study.folder.parent
-    return "" if root == STORAGE.absolute() else f" --storage {shlex.quote(str(root))}"
+    """The option by which another command finds a study, where it needs one."""
+    return "" if study.root == str(Path(STORAGE).absolute()) else f" --storage {shlex.quote(study.root)}"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import ray
 from ray import tune
@@ -25,7 +26,7 @@ from mmssl.search.recorder import Recorder, Scheduler, Watch
 from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
 from mmssl.search.standing import begin, end
-from mmssl.search.store import Record, Study, Tables
+from mmssl.search.store import LOG, OPTUNA, Record, Study, Tables
 from mmssl.search.trainable import trial as run_one
 from mmssl.training import Prepared
 
@@ -70,8 +71,8 @@ def run(
             f"study {study.name} was planned for other recordings: fingerprint {plan.dataset.fingerprint[:12]}, "
             f"these have {recordings.fingerprint[:12]}; give it its own data, or launch a new study"
         )
-    with study.locked(), _driven(study), _output_to(study.log_path):
-        records = study.records(plan)
+    with study.locked(), _driven(study), study.scratch() as scratch, _output_to(scratch / LOG):
+        records = study.records(plan, say)
         if retry:
             for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
                 study.forget(trial_id)
@@ -81,19 +82,20 @@ def run(
             tables.put(record)
         try:
             if len(records) == plan.total:
-                OptunaStudy(study.optuna_path, plan, records)
+                OptunaStudy(scratch / OPTUNA, plan, records)
             alone = 0
             while len(records) < plan.total:
                 sampler = PointSampler(plan, study.choices(), records) if plan.space.sampler != "grid" else None
                 pruning = Pruning(plan, records)
-                optuna_study = OptunaStudy(study.optuna_path, plan, records)
+                optuna_study = OptunaStudy(scratch / OPTUNA, plan, records)
                 searcher = PlanSearcher(plan, optuna_study, records, _chooser(study, plan, sampler), pruning.probes)
                 recorder = Recorder(
                     study, plan, tables, searcher, optuna_study, records, _logged(watch), pruning, sampler
                 )
                 before = len(records)
                 try:
-                    _tune(study, plan, recordings, resources, searcher, recorder, say)
+                    with TemporaryDirectory(prefix="mmssl-", ignore_cleanup_errors=True) as bookkeeping:
+                        _tune(study, plan, recordings, resources, searcher, recorder, say, bookkeeping)
                     if searcher.error:
                         raise searcher.error
                     break
@@ -127,6 +129,7 @@ def _tune(
     searcher: PlanSearcher,
     recorder: Recorder,
     say: Callable[[str], None],
+    bookkeeping: str,
 ) -> None:
     bases = list(plan.bases.values())
     modalities: list[Modality] = [name for name in MODALITIES if any(name in base.data.modalities for base in bases)]
@@ -143,7 +146,7 @@ def _tune(
         say(f"no node has {share.cpus:g} CPUs and {share.gpus:g} GPUs yet: waiting for the cluster to grow")
     trainable = tune.with_parameters(
         run_one,
-        root=str(study.folder.parent),
+        root=study.root,
         study=study.name,
         terms=agreement(study) if resources.address else None,
         prepared={length: Prepared.of(recordings, length, modalities) for length in steps},
@@ -167,7 +170,8 @@ def _tune(
         ),
         run_config=tune.RunConfig(
             name=datetime.now(UTC).strftime("%Y%m%dT%H%M%S"),
-            storage_path=str(study.ray_folder),
+            # What Tune keeps for a restore; workers do not write there, so that it need not be shared.
+            storage_path=bookkeeping,
             callbacks=[recorder],
             # Of workers that die; what a trial raises is reported, and would be raised again.
             failure_config=tune.FailureConfig(max_failures=RESTARTS),

@@ -119,7 +119,7 @@ class Recorder(tune.Callback):
         if ended.status != "FAILED":  # What is tried again goes on from there.
             pretraining = self._plan.recipe(planned).pretraining_id(self._plan.dataset.fingerprint)
             for name in (planned.trial_id, pretraining):
-                self._study.progress_path(name).unlink(missing_ok=True)
+                self._study.drop_snapshot(name)
         self._records[planned.trial_id] = ended
         self._pruning.ended(planned, ended)
         if self._models:

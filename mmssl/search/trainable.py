@@ -86,7 +86,7 @@ def trial(
             once=folder.once,
             shared=config["shared"],
             probe_every=probe_every if config["probed"] else None,
-            snapshots=lambda name: Snapshot(folder.progress_path(name)),
+            snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name)),
         )
         if outcome.model is not None and keep_models:
             folder.put_model(config["trial_id"], outcome.model.files(metrics=outcome.metrics))
