@@ -26,7 +26,9 @@ class Machine:
         self.room_for, self.too_large = room_for, too_large
         self.tried: list[int] = []
 
-    def __call__(self, study: Study, plan: Plan, recordings, resources: Resources, searcher, recorder, say) -> None:
+    def __call__(
+        self, study: Study, plan: Plan, recordings, resources: Resources, searcher, recorder, *further
+    ) -> None:
         at_once = resources.max_concurrent or 3
         self.tried.append(at_once)
         queue = list(searcher._queue)
