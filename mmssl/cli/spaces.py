@@ -178,7 +178,7 @@ def check_folds(plan: "Plan", recordings: "Recordings") -> None:
 
 def settings_of(settings: list[str] | None, taken: Mapping[str, str]) -> dict[str, Any]:
     """`knob=value` words as knobs, values as in a space file; `taken` says why some knobs cannot be set."""
-    from mmssl.search.space import parse_value
+    from mmssl.search.plain_yaml import parse_value
 
     knobs: dict[str, Any] = {}
     for word in settings or []:

@@ -120,8 +120,9 @@ def extend(
 
     Example: mmssl-tune extend vicreg_grid-synthetic-1 --seeds 29,30 --values objective.mu=[75,100]
     """
+    from mmssl.search.plain_yaml import parse_value
     from mmssl.search.plan import extended
-    from mmssl.search.space import changed, parse_value
+    from mmssl.search.space import changed
     from mmssl.search.store import find
 
     if not (seeds or values or folds or budget):

@@ -10,7 +10,8 @@ import pytest
 
 from mmssl.errors import UserError
 from mmssl.recipe import SYSTEMS, preset
-from mmssl.search.space import Space, at_point, available, changed, load, parse_value
+from mmssl.search.plain_yaml import parse_value
+from mmssl.search.space import Space, at_point, available, changed, load
 
 TOP = Path(__file__).resolve().parents[2]
 
