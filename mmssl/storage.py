@@ -234,8 +234,15 @@ class Bucket:
         """Nothing: an object store has no folders."""
 
     def read(self, name: str) -> bytes:
-        with self._asked(name), self._files().open_input_stream(self._path(name)) as stream:
-            return stream.read()
+        files, path = self._files(), self._path(name)
+        with self._asked(name):
+            while True:
+                with files.open_input_file(path) as stream:
+                    content, version = stream.read(), stream.metadata()
+                # The length was asked for before the content: another may have replaced the object in between.
+                with files.open_input_file(path) as stream:
+                    if stream.metadata() == version:
+                        return content
 
     def write(self, name: str, content: bytes) -> None:
         with self._asked(name), self._files().open_output_stream(self._path(name)) as stream:
@@ -348,8 +355,8 @@ class Bucket:
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, "no such object", self.place(name)) from error
         except OSError as error:
-            said = re.sub(r"\s*\(Request ID: [^)]*\)", "", str(error)).replace("\n", " ")
-            raise OSError(f"{self.place(name)}: {said.rpartition(' operation: ')[2]}") from error
+            said = re.sub(r"\s*\(Request ID: [^)]*\)", "", " ".join(str(error).split()))
+            raise OSError(f"{self.place(name)}: {said.rpartition('AWS Error ')[2]}") from error
 
 
 @dataclass(frozen=True)
