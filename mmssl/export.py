@@ -22,7 +22,7 @@ from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import Point
 from mmssl.search.space import SYSTEM
-from mmssl.search.store import SCORES, Study
+from mmssl.search.store import SCORES, TESTS, Study
 from mmssl.training import OnEpoch, Prepared, score, train
 
 CARD = "README.md"
@@ -83,13 +83,14 @@ def export(
     Args:
         recordings: those of the study.
         metric: what the point's scores are.
-        folder: where to write; inside the study by default.
+        folder: where to write; inside the study by default, or in exports/STUDY where the study lies in a bucket.
         refit: train anew on all training subjects, with the study's first seed, instead of taking a checkpoint.
 
     Raises:
         UserError: the folder holds something else, or the exported encoders do not give the same in a new process.
     """
-    folder = (folder or study.exports_folder / f"{point.point_id}{'-refit' if refit else ''}").expanduser().absolute()
+    exports = Path("exports") / study.name if study.files.local is None else study.files.local / "exports"
+    folder = (folder or exports / f"{point.point_id}{'-refit' if refit else ''}").expanduser().absolute()
     _may_replace(folder)
     trial = representative(plan, point)
     trained = _refitted(plan, trial, recordings, on_epoch) if refit else _kept(study, trial)
@@ -141,11 +142,15 @@ def export(
 
 
 def _kept(study: Study, trial: PlannedTrial) -> Model:
-    folder = study.trial_folder(trial.trial_id)
+    place = study.files.place(f"trials/{trial.trial_id}")
     try:
-        return load_encoders(folder)
-    except UserError as error:
-        raise UserError(f"{error}; without this checkpoint export with --refit, which trains anew") from error
+        return Model.from_files(*study.model_files(trial.trial_id))
+    except (FileNotFoundError, UserError) as error:
+        why = f"{error.filename}: missing" if isinstance(error, FileNotFoundError) else str(error)
+        raise UserError(
+            f"{why}; without this checkpoint export with --refit, which trains anew, or move {place} away and "
+            f"`mmssl-tune resume {study.name}`, which runs the trial again"
+        ) from error
 
 
 def _refitted(plan: Plan, trial: PlannedTrial, recordings: Recordings, on_epoch: OnEpoch) -> Model:
@@ -176,20 +181,22 @@ def _test(study: Study, model: Model, recordings: Recordings, checkpoint: str) -
             "recordings": len(sides.test),
             "subjects": list(sides.test_subjects),
         }
-        study.put(study.tests_path, json.dumps(looks, indent=1).encode())
+        study.put(TESTS, json.dumps(looks, indent=1).encode())
     return looks[key]
 
 
 def _looks(study: Study) -> dict[str, dict[str, Any]]:
     """Each look at the test subjects, by the weights looked at."""
-    if not study.tests_path.exists():
-        return {}
     try:
-        return json.loads(study.tests_path.read_bytes())
+        looks = json.loads(study.files.read(TESTS))
+    except FileNotFoundError:
+        return {}
     except ValueError as error:
         raise UserError(
-            f"{study.tests_path}: damaged ({error}); how often the tests were looked at is not known"
+            f"{study.files.place(TESTS)}: damaged ({error}): how often the tests were looked at is not known; bring it "
+            "back from a copy, or move it away and say so where you report a score"
         ) from error
+    return looks
 
 
 def _may_replace(folder: Path) -> None:

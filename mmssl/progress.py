@@ -4,14 +4,16 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
+
+from mmssl.storage import Storage
 
 SECONDS_VARIABLE = "MMSSL_SNAPSHOT_SECONDS"
 # A snapshot is some tens of MB: more often would be felt in the time a short trial takes.
@@ -80,15 +82,17 @@ class Snapshot:
     """The file of one loop.
 
     Args:
-        path: where it lies, or will.
+        files: where it lies, or will.
+        name: its name there.
         seconds_between: how long at least from one writing to the next; $MMSSL_SNAPSHOT_SECONDS or 30 by default.
     """
 
-    def __init__(self, path: Path, seconds_between: float | None = None) -> None:
+    def __init__(self, files: Storage, name: str, seconds_between: float | None = None) -> None:
         if seconds_between is None:
             seconds_between = float(os.environ.get(SECONDS_VARIABLE, SECONDS_BETWEEN))
-        self._path, self._seconds = path, seconds_between
-        self._written = time.monotonic()
+        self._files, self._name, self._seconds = files, name, seconds_between
+        self._tried = time.monotonic()
+        self._kept = False
 
     def restore(self, loop: Loop) -> list[Epoch]:
         """Put a loop where it stood; what is damaged, absent or of another program leaves it at its beginning.
@@ -97,32 +101,34 @@ class Snapshot:
             The epochs it had behind it.
         """
         try:
-            tensors = tensors_from_bytes(self._path.read_bytes())
+            tensors = tensors_from_bytes(self._files.read(self._name))
             epochs: list[Epoch] = json.loads(tensors.pop("epochs").numpy().tobytes())
         except (FileNotFoundError, SafetensorError, KeyError, ValueError):
             return []
         if not loop.fits(tensors):
             return []
         loop.restore(tensors)
+        self._kept = True
         return epochs
 
     def keep(self, loop: Loop, epochs: Sequence[Epoch], *, last: bool) -> None:
-        """Write the file, if it is time or this is the last epoch of a loop that has taken that long before."""
-        due = time.monotonic() - self._written >= self._seconds
-        if not due and not (last and self._path.exists()):
+        """Write the file, if it is time or this is the last epoch of a loop that has taken that long before.
+
+        Where it cannot be written, training goes on without: it would lose more by giving up than by a later kill.
+        """
+        due = time.monotonic() - self._tried >= self._seconds
+        if not due and not (last and self._kept):
             return
         text = torch.frombuffer(bytearray(json.dumps(list(epochs)).encode()), dtype=torch.uint8)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._path.with_name(self._path.name + ".part")
-        with beside.open("wb") as stream:
-            stream.write(tensors_to_bytes({**loop.tensors(), "epochs": text}))
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(self._path)
-        self._written = time.monotonic()
+        with suppress(OSError):
+            self._files.write(self._name, tensors_to_bytes({**loop.tensors(), "epochs": text}))
+            self._kept = True
+        self._tried = time.monotonic()
 
     def drop(self) -> None:
-        self._path.unlink(missing_ok=True)
+        """Remove the file; one that stays all the same is removed with the trial's end."""
+        with suppress(OSError):
+            self._files.remove(self._name)
 
 
 Snapshots = Callable[[str], Snapshot]

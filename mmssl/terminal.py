@@ -126,19 +126,25 @@ def _cell(values: Sequence[Any], percent: bool) -> str:
             return shown[0]
 
 
-def show_points(title: str, rows: "list[Point]", console: "Console | None" = None) -> None:
+def value_of(value: Any) -> str:
+    """A knob's value; one that was drawn has more digits than anybody reads."""
+    return f"{value:.4g}" if isinstance(value, float) and value != round(value, 6) else str(value)
+
+
+def show_points(title: str, rows: "list[Point]", console: "Console | None" = None, *, cost: str | None = None) -> None:
     knobs = list(rows[0].values)
     last = [knob.rpartition(".")[2] for knob in knobs]
     shown = [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
     show_table(
         title,
-        ["point", *shown, "mean", "std", "n", "failures"],
+        ["point", *shown, "mean", "std", *([cost] if cost else []), "n", "failures"],
         [
             [
                 point.point_id[:8],
-                *(str(point.values[knob]) for knob in knobs),
+                *(value_of(point.values[knob]) for knob in knobs),
                 "-" if point.mean is None else f"{point.mean:.4f}",
                 "-" if point.std is None else f"{point.std:.4f}",
+                *([f"{point.cost:,.0f}" if point.cost is not None else "-"] if cost else []),
                 f"{len(point.scores)}/{point.planned}",
                 " ".join(f"{count} {status}" for status, count in point.statuses.items() if status in _ENDED_BADLY)
                 or "0",
@@ -186,21 +192,23 @@ def trial_progress(console: "Console", plan: "Plan", ended: set[str]) -> Generat
     # Not redirected: what Ray prints meanwhile belongs in the log, not above the bar.
     hidden = not console.is_terminal
     with Progress(*columns, console=console, disable=hidden, redirect_stdout=False, redirect_stderr=False) as bar:
-        task = bar.add_task("starting Ray", total=len(plan.trials), completed=len(ended))
+        task = bar.add_task("starting Ray", total=plan.total, completed=len(ended))
 
         def watch(planned: Any, record: Any) -> None:
             if record.status not in TERMINAL:
-                running.add(planned.trial_id)
+                (running.add if record.status == "RUNNING" else running.discard)(planned.trial_id)
                 bar.update(task, description=f"{len(running)} running", completed=len(ended))
                 return
             ended.add(planned.trial_id)
             running.discard(planned.trial_id)
             bar.update(task, description=f"{len(running)} running", completed=len(ended))
             if not console.is_terminal or record.status != "COMPLETE":
-                knobs = " ".join(f"{knob.rpartition('.')[2]}={value}" for knob, value in planned.point.items())
+                knobs = " ".join(
+                    f"{knob.rpartition('.')[2]}={value_of(value)}" for knob, value in planned.point.items()
+                )
                 score = record.facts.get(plan.space.scored)
                 said = f"{plan.space.scored} {score:.4f}" if score is not None else record.cause
                 where = f"{knobs} seed={planned.seed} fold={planned.fold}"
-                console.print(f"{len(ended)}/{len(plan.trials)} {where}: {record.status} {said}", markup=False)
+                console.print(f"{len(ended)}/{plan.total} {where}: {record.status} {said}", markup=False)
 
         yield watch

@@ -95,6 +95,7 @@ def run_trial(
     once: Once | None = None,
     shared: bool = False,
     snapshots: Snapshots | None = None,
+    probe_every: int | None = None,
 ) -> Outcome:
     """Pre-train, freeze, fine-tune and score one recipe.
 
@@ -108,6 +109,8 @@ def run_trial(
         once: keeps pre-trained encoders, so that those that guide cmc_cmkm are trained once.
         shared: other trials have the same pre-training: keep this one's too, or take it from there.
         snapshots: where the loops keep how far they are, and go on from; whoever has the outcome removes them.
+        probe_every: after so many epochs of pre-training each, a linear classifier on the encoders as they are scores
+            the scored side as `probe.accuracy`; training goes the same way with it and without.
 
     Returns:
         The outcome; a loss that is not finite and collapsed embeddings end it with the status that says so.
@@ -117,6 +120,9 @@ def run_trial(
     """
     device = torch.device(device)
     *_, finetuning = _seeds(recipe)
+    rows = sides.validation if side == "val" else sides.test
+    labelled = labelled_rows(recipe, prepared, sides)
+    probe = Probe(prepared, labelled, rows, probe_every) if probe_every else None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         started = time.perf_counter()
         try:
@@ -129,9 +135,9 @@ def run_trial(
                 once=once,
                 shared=shared,
                 snapshots=snapshots,
+                probe=probe,
             )
             ready = time.perf_counter()
-            labelled = labelled_rows(recipe, prepared, sides)
             if len(labelled) < 2:
                 raise UserError(f"{len(labelled)} labels to train on: batch statistics need 2 at least")
             labels = torch.from_numpy(prepared.labels[labelled]).to(device)
@@ -146,8 +152,7 @@ def run_trial(
         except StoppedError as stopped:
             return Outcome(stopped.status, str(stopped), seconds={"total": time.perf_counter() - started})
         finetuned = time.perf_counter()
-        outcome = Outcome("COMPLETE", metrics=metrics, model=model)
-        rows = sides.validation if side == "val" else sides.test
+        outcome = Outcome("COMPLETE", metrics=metrics | _costs(model, prepared), model=model)
         if len(rows):
             outcome.predictions, scored = score(model, prepared, rows, side)
             outcome.metrics |= scored
@@ -176,6 +181,7 @@ def pretrained(
     once: Once | None = None,
     shared: bool = False,
     snapshots: Snapshots | None = None,
+    probe: "Probe | None" = None,
 ) -> tuple[Model, Numbers]:
     """A model whose encoders are pre-trained and whose heads are new, and the numbers of that pre-training.
 
@@ -209,7 +215,7 @@ def pretrained(
                 for modality in (recipe.data.modalities if recipe.objective.name == "cmc_cmkm" else ())
             ]
             torch.manual_seed(pretraining)  # Dropout draws from the global generator.
-            pretrain(model, tensors, seed=pretraining, on_epoch=tell, guides=guides, snapshot=snapshot)
+            pretrain(model, tensors, seed=pretraining, on_epoch=tell, guides=guides, snapshot=snapshot, probe=probe)
             weights = {
                 f"{part}.{name}": tensor.contiguous().cpu()
                 for part in ("encoders", "projectors")
@@ -275,6 +281,7 @@ def pretrain(
     on_epoch: OnEpoch,
     guides: Sequence[Tensor] = (),
     snapshot: Snapshot | None = None,
+    probe: "Probe | None" = None,
 ) -> Numbers:
     """Train the encoders by the recipe's objective, without labels (for VICReg the paper's Algorithm 1).
 
@@ -285,6 +292,7 @@ def pretrain(
         tensors: standardised training inputs by modality, (recordings, steps, ...).
         guides: for cmc_cmkm, features of the same recordings for each modality, (recordings, any width).
         snapshot: where it keeps how far it is; the epochs it finds there are told as if they had just been trained.
+        probe: adds its score to the epochs in which it is due.
 
     Returns:
         The last epoch's loss terms and embedding health, named `train...`.
@@ -327,6 +335,10 @@ def pretrain(
         for name, embeddings in zip(branches, pair, strict=True):
             health = embedding_health(_at_scale(recipe.objective, embeddings.detach()[:HEALTH_SAMPLE]))
             latest |= {f"train.{name}.{measure}": value for measure, value in health.items()}
+        # After the last epoch the head itself will say more.
+        if probe and epoch % probe.every == 0 and epoch < recipe.pretrain.epochs:
+            latest["probe.accuracy"] = probe.score(model)
+            encoders.train()
         done.append({"phase": "pretrain", "epoch": epoch, **latest})
         on_epoch(done[-1])
         _check(epoch, list(sums), latest, branches)
@@ -335,6 +347,39 @@ def pretrain(
     encoders.eval()
     projectors.eval()
     return _numbers(done)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Linear evaluation in the midst of pre-training, by which points can be compared that differ in their losses.
+
+    A ridge classifier on standardised features, its strength by leave-one-out on the training side: it has a closed
+    form, so that it costs little and draws nothing.
+    """
+
+    prepared: Prepared
+    labelled: npt.NDArray[np.int64]
+    """Recordings it is fitted to."""
+    scored: npt.NDArray[np.int64]
+    every: int
+    """Epochs from one to the next."""
+
+    def score(self, model: Model) -> float:
+        """Accuracy on the scored recordings, 0 to 1; leaves the encoders in evaluation mode."""
+        from sklearn.linear_model import RidgeClassifierCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        def features(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+            encoded = model.encode(self.prepared.chosen(model, rows)).values()
+            return torch.cat([one.flatten(1) for one in encoded], dim=1).cpu().numpy().astype(np.float64)
+
+        train, test = features(self.labelled), features(self.scored)
+        if not (np.isfinite(train).all() and np.isfinite(test).all()):
+            return 0.0
+        classifier = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(0, 5, 6)))
+        classifier.fit(train, self.prepared.labels[self.labelled])
+        return float(classifier.score(test, self.prepared.labels[self.scored]))
 
 
 def _numbers(epochs: Sequence[Epoch]) -> Numbers:
@@ -508,6 +553,25 @@ def score(
     return rows, metrics
 
 
+def _costs(model: Model, prepared: Prepared) -> Numbers:
+    """What the encoders cost: their parameters, and floating-point operations for one recording."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # Fused operations are not counted.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model.encode(prepared.chosen(model, np.arange(1)))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return {
+        "encoders.parameters": sum(weight.numel() for weight in model.encoders.parameters()),
+        "encoders.flops": counter.get_total_flops(),
+    }
+
+
 def labelled_rows(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArray[np.int64]:
     """The training recordings whose labels fine-tuning uses: of each class the recipe's share, one at least."""
     if recipe.finetune.labels == 1:
@@ -518,7 +582,7 @@ def labelled_rows(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArr
     for label in np.unique(labels):
         rows = sides.train[labels == label]
         chosen.append(draws.permutation(rows)[: max(1, round(recipe.finetune.labels * len(rows)))])
-    return np.sort(np.concatenate(chosen))
+    return np.sort(np.concatenate(chosen)) if chosen else sides.train
 
 
 def _shown(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArray[np.int64]:

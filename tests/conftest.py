@@ -1,10 +1,12 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from s3_store import CREDENTIALS, Store, running_store
 
 from mmssl import Description, Protocol, Recordings, Row
 
@@ -57,3 +59,12 @@ def tiny() -> Recordings:
         protocols={"cross_subject": Protocol(train=("anna", "ben", "chris"), test=("dora",))},
     )
     return Recordings(description, rows, skeleton, imu)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Store]:
+    """An object store on loopback, with credentials for it in the environment."""
+    with pytest.MonkeyPatch.context() as patch, running_store() as store:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield store

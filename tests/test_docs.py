@@ -45,14 +45,16 @@ def test_every_column_is_documented() -> None:
 
 def test_the_spaces_in_the_documents_are_spaces() -> None:
     examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "spaces.md").read_text(), re.DOTALL)
-    spaces = [Space.model_validate({**yaml.safe_load(text), "name": "example"}) for text in examples]
-    assert [len(space.points(space.bases("utd_mhad"))) for space in spaces] == [4, 12]
-    assert set(yaml.safe_load(examples[0])) == set(Space.model_fields) - {"name", "sampler"}, "every entry is shown"
-    compared = spaces[1].bases("utd_mhad")
+    grid, sampled, pruned, several = [yaml.safe_load(text) for text in examples]
+    assert {*grid, *sampled, *pruned, "cost"} == set(Space.model_fields) - {"name"}, "every entry is shown"
+    documents = [grid, sampled, {**grid, **pruned}, several]
+    spaces = [Space.model_validate({**document, "name": "example"}) for document in documents]
+    assert [len(space.points(space.bases("utd_mhad"))) for space in spaces] == [4, 0, 4, 12]
+    compared = spaces[-1].bases("utd_mhad")
     assert {name: base.pretrain.epochs for name, base in compared.items()} == {
         "untrained": 0, "supervised": 0, "vicreg": 100, "cmc": 100
     }  # fmt: skip
-    assert spaces[1].side == "test"
+    assert spaces[-1].side == "test"
 
 
 def test_the_recordings_example_runs(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Stud
 
 def chosen(study: Study) -> tuple[Plan, Choice]:
     plan = study.plan()
-    return plan, choose(points(plan, study.table(study.trials_path)))
+    return plan, choose(points(plan, study.table("trials.parquet")))
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_a_choice_without_labels_is_not_said_to_be_by_validation(
     finished: Study, tiny: Recordings, tmp_path: Path
 ) -> None:
     plan = finished.plan()
-    choice = choose(points(plan, finished.table(finished.trials_path), "rankme"))
+    choice = choose(points(plan, finished.table("trials.parquet"), "rankme"))
     done = export(finished, plan, tiny, choice.best, "rankme", tmp_path / "out", refit=False)
     card = (done.folder / "README.md").read_text()
     assert f"| rankme of the point | {choice.best.mean:.4f} ± " in card
@@ -215,7 +215,7 @@ def test_encoders_that_all_training_subjects_trained_can_be_exported(
     tested: Study, tiny: Recordings, tmp_path: Path
 ) -> None:
     plan = tested.plan()
-    (_, point) = points(plan, tested.table(tested.trials_path), "rankme")
+    (_, point) = points(plan, tested.table("trials.parquet"), "rankme")
     done = export(tested, plan, tiny, point, "rankme", tmp_path / "out", refit=False)
     assert done.checked == 27, "there is nobody held out to compare on"
     assert "trained on all training subjects" in done.checkpoint
@@ -230,7 +230,7 @@ def test_the_card_of_supervised_encoders_speaks_of_no_pre_training(
     tested: Study, tiny: Recordings, tmp_path: Path
 ) -> None:
     plan = tested.plan()
-    (point, _) = points(plan, tested.table(tested.trials_path), "test.accuracy")
+    (point, _) = points(plan, tested.table("trials.parquet"), "test.accuracy")
     done = export(tested, plan, tiny, point, "test.accuracy", tmp_path / "out", refit=False)
     card = (done.folder / "README.md").read_text()
     assert "Pre-trained" not in card

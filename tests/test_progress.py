@@ -10,6 +10,7 @@ from mmssl import Recipe, Recordings
 from mmssl.data.protocols import split
 from mmssl.progress import Snapshot
 from mmssl.recipe import preset
+from mmssl.storage import Folder
 from mmssl.training import Epoch, Outcome, Prepared, run_trial
 
 SMALL = {
@@ -46,7 +47,9 @@ def outcome_of(
             raise Killed
 
     prepared = Prepared.of(tiny, 16, ("imu", "skeleton"))
-    snapshots = None if folder is None else lambda name: Snapshot(folder / name, seconds_between=0)
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+    snapshots = None if folder is None else lambda name: Snapshot(Folder(folder), name, seconds_between=0)
     outcome = run_trial(recipe, prepared, split(tiny, recipe.data), on_epoch=on_epoch, snapshots=snapshots)
     return outcome, told
 
@@ -109,5 +112,5 @@ def test_a_damaged_snapshot_is_a_new_beginning(tiny: Recordings, tmp_path: Path,
 def test_a_short_loop_writes_nothing(tiny: Recordings, tmp_path: Path) -> None:
     recipe = recipe_of("vicreg")
     prepared = Prepared.of(tiny, 16, ("imu", "skeleton"))
-    run_trial(recipe, prepared, split(tiny, recipe.data), snapshots=lambda name: Snapshot(tmp_path / name))
+    run_trial(recipe, prepared, split(tiny, recipe.data), snapshots=lambda name: Snapshot(Folder(tmp_path), name))
     assert list(tmp_path.iterdir()) == []

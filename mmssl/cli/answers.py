@@ -13,7 +13,7 @@ from mmssl.terminal import epoch_progress, print_json, say, show_points
 
 if TYPE_CHECKING:
     from mmssl.search.plan import Plan
-    from mmssl.search.results import Point
+    from mmssl.search.results import Choice
     from mmssl.search.store import Study
 
 
@@ -38,7 +38,7 @@ def results(
     found = find(storage, study)
     plan = found.plan()
     metric = _metric(metric, plan)
-    rows = ranked(points(plan, found.table(found.trials_path), metric))
+    rows = ranked(points(plan, found.table("trials.parquet"), metric))
     if as_json:
         print_json({"study": found.name, "metric": metric, "points": [point.row() for point in rows]})
     elif as_csv:
@@ -59,9 +59,21 @@ def best(
     by: Annotated[
         str | None, typer.Option(help="Choose by rankme, without labels, or by another score than the study's own.")
     ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            help="Show the points of which none is better and cheaper; encoders.parameters or encoders.flops. "
+            "Default: the space's own."
+        ),
+    ] = None,
     refit: Annotated[bool, typer.Option("--refit", help="Export encoders retrained on all training subjects.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Where to export. Default: inside the study.", metavar="DIR", parser=path_of)
+        Path | None,
+        typer.Option(
+            help="Where to export. Default: inside the study, or exports/STUDY where that lies in a bucket.",
+            metavar="DIR",
+            parser=path_of,
+        ),
     ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -70,9 +82,12 @@ def best(
 
     Example: mmssl-tune best --export --refit --out encoders
     """
-    from mmssl.search.results import LABEL_FREE, RANKME, choose, points
-    from mmssl.search.store import find
+    from mmssl.errors import nearest
+    from mmssl.search.results import LABEL_FREE, RANKME, choose, pareto, points
+    from mmssl.search.store import COSTS, find
 
+    if cost is not None and cost not in COSTS:
+        raise UserError(f"--cost {cost}: {nearest(cost, list(COSTS))}")
     if (refit or out) and not export:
         raise UserError("--refit and --out say how to export: add --export")
     found = find(storage, study)
@@ -85,10 +100,13 @@ def best(
         )
     if metric in LABEL_FREE and metric != RANKME:
         raise UserError(f"--by {metric}: more of it is not better; without labels choose by {RANKME}")
-    choice = choose(points(plan, found.table(found.trials_path), metric))
+    cost = cost or plan.space.cost
+    all_points = points(plan, found.table("trials.parquet"), metric, cost)
+    choice = choose(all_points)
+    front = pareto(all_points) if cost else []
     if metric == RANKME and len(plan.bases) > 1:
         choice.caveats.append("RankMe compares points of one system, and these are of several")
-    interval = _over_recordings(plan, found, choice.best) if metric == "val.accuracy" else None
+    interval = _over_recordings(plan, found, choice) if metric == "val.accuracy" else None
     answer: dict[str, Any] = {
         "study": found.name,
         "metric": metric,
@@ -96,6 +114,7 @@ def best(
         "resolution": choice.resolution,
         "best": choice.best.row(),
         "tied": [point.row() for point in choice.tied],
+        "pareto": [{**point.row(), cost: point.cost} for point in front] if cost else None,
         "caveats": choice.caveats,
     }
     if not as_json:
@@ -103,6 +122,8 @@ def best(
         if choice.tied:
             more = f"; the first 5 of {len(choice.tied)}" if len(choice.tied) > 5 else ""
             show_points(f"tied with it by a paired t-test over folds, 5 % level{more}", choice.tied[:5])
+        if cost:
+            show_points(f"no point is better and has fewer {cost}: {len(front)} of {len(all_points)}", front, cost=cost)
         if interval:
             low, high, count = interval
             say(f"95 % interval {low:.4f} to {high:.4f}, by bootstrap over {count} held-out recordings")
@@ -152,10 +173,23 @@ def _metric(name: str | None, plan: "Plan", option: str = "--metric") -> str:
     return name
 
 
-def _over_recordings(plan: "Plan", study: "Study", point: "Point") -> tuple[float, float, int] | None:
-    """The 95 % interval of a point's accuracy over held-out recordings, and their number."""
-    from mmssl.evaluation import bootstrap_interval
-    from mmssl.search.results import hits
+def _over_recordings(plan: "Plan", study: "Study", choice: "Choice") -> tuple[float, float, int] | None:
+    """The 95 % interval of the best point's accuracy over held-out recordings, and their number.
 
-    right = hits(plan, study.table(study.predictions_path), point)
-    return (*bootstrap_interval(right, seed=0), len(right)) if len(right) > 1 else None
+    Adds a caveat where they are too few to tell it from the next.
+    """
+    from mmssl.evaluation import bootstrap_interval
+    from mmssl.search.results import hits, too_few
+
+    predictions = study.table("predictions.parquet")
+    right = hits(plan, predictions, choice.best)
+    if len(right) < 2:
+        return None
+    if choice.next is not None:
+        needed = too_few(right, hits(plan, predictions, choice.next))
+        if needed is not None:
+            choice.caveats.append(
+                f"{len(right)} held-out recordings are too few to tell the best point from the next: a difference of "
+                f"about {needed:.3f} would have counted"
+            )
+    return (*bootstrap_interval(list(right.values()), seed=0), len(right))

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,7 +48,7 @@ def status(
         print_json(
             {
                 "study": found.name,
-                "folder": str(found.study.folder) if found.study else None,
+                "folder": found.study.place if found.study else None,
                 "state": stands.state if stands else None,
                 "planned": stands.planned if stands else None,
                 "trials": stands.trials if stands else None,
@@ -185,7 +184,7 @@ class _Found:
         UserError: by neither.
     """
 
-    def __init__(self, name: str | None, storage: Path, address: str | None) -> None:
+    def __init__(self, name: str | None, storage: str, address: str | None) -> None:
         from mmssl.search.standing import last_job, remembered
         from mmssl.search.store import find
 
@@ -249,14 +248,15 @@ def _lines(study: "Study", stands: "Standing") -> list[str]:
 
 def _log_of(study: "Study", follow: bool) -> Iterator[str]:
     """The study's log, and what is added to it as long as something runs the study."""
-    try:
-        stream = study.log_path.open(encoding="utf-8", errors="replace")
-    except FileNotFoundError as error:
-        raise UserError(f"study {study.name}: it has no log yet; it has not been run") from error
-    with stream:
-        while True:
-            running = follow and study.in_use()
-            yield stream.read()
-            if not running:
-                return
-            time.sleep(0.5)
+    told = 0
+    while True:
+        running = follow and study.in_use()
+        try:
+            log = study.log()
+        except FileNotFoundError as error:
+            raise UserError(f"study {study.name}: it has no log yet; it has not been run") from error
+        yield log[told:].decode(errors="replace")
+        told = len(log)
+        if not running:
+            return
+        time.sleep(0.5)

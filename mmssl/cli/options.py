@@ -16,6 +16,15 @@ def path_of(word: str | Path) -> Path:
         raise UserError(f"{word}: there is no such user") from error
 
 
+def storage_of(word: str) -> str:
+    """A folder, or an object store's URI as another machine can be told of it."""
+    if "://" not in word:
+        return str(path_of(word))
+    from mmssl.storage import storage_at
+
+    return storage_at(word).uri
+
+
 DatasetOption = Annotated[
     str,
     typer.Option(
@@ -35,9 +44,13 @@ DataOption = Annotated[
 ]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Go on without faulty recordings.")]
 StorageOption = Annotated[
-    Path,
+    str,
     typer.Option(
-        "--storage", envvar="MMSSL_STORAGE", help="Folder in which studies lie.", metavar="ROOT", parser=path_of
+        "--storage",
+        envvar="MMSSL_STORAGE",
+        help="Where studies lie: a folder, or s3://BUCKET/PREFIX.",
+        metavar="ROOT",
+        parser=storage_of,
     ),
 ]
 SystemsOption = Annotated[
@@ -53,4 +66,4 @@ SetOption = Annotated[
 ]
 StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; the newest by default.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-STORAGE = Path("studies")
+STORAGE = "studies"

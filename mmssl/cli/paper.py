@@ -71,6 +71,7 @@ def reproduce(
     """
     from mmssl import experiments
     from mmssl.search import space as spaces
+    from mmssl.search.plain_yaml import parse_value
     from mmssl.search.store import Study, find, plain_name
 
     chosen = experiments.find(experiment)
@@ -101,7 +102,7 @@ def reproduce(
         recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
         changes: dict[str, Any] = {}
         if seeds is not None:
-            changes["seeds"] = [spaces.parse_value(word.strip()) for word in seeds.split(",")]
+            changes["seeds"] = [parse_value(word.strip()) for word in seeds.split(",")]
         if chosen.name == "hidden_classes":
             changes["grid"] = {"pretrain.hidden_classes": [[], *_hidden(hide, recordings.description.classes)]}
         space = space_with(spaces.load(chosen.space), settings, systems, **changes)
@@ -109,7 +110,7 @@ def reproduce(
         name = name or plain_name(f"{chosen.space}-{name_of(dataset)}")
         plan = plan_study(name, space, recordings, dataset, data, skipped)
         found = Study(storage, plan.name)
-        if found.plan_path.is_file():
+        if found.exists():
             theirs = found.plan()
             if [trial.trial_id for trial in theirs.trials] != [trial.trial_id for trial in plan.trials]:
                 raise UserError(
@@ -137,14 +138,14 @@ def reproduce(
                 "caption": result.caption,
                 "notes": result.notes,
                 "rows": next(iter(result.tables.values())).to_pylist(),
-                "tables": [str(path) for path in tables],
-                "figures": [str(path) for path in result.figures],
+                "tables": tables,
+                "figures": result.figures,
             }
         )
     else:
         show_result(result)
-        for path in (*tables, *result.figures):
-            say(f"written: {path}")
+        for place in (*tables, *result.figures):
+            say(f"written: {place}")
     end(status or any(record.status == "FAILED" for record in found.records(plan).values()))
 
 

@@ -1,5 +1,6 @@
 """Commands that run studies."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,8 @@ from mmssl.terminal import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mmssl.data.recordings import Recordings
     from mmssl.search.plan import Plan
     from mmssl.search.store import Study
@@ -108,35 +111,49 @@ def extend(
     folds: Annotated[
         str | None, typer.Option(help="Further groups of training subjects to hold out, as [[1,3],[5,7]].")
     ] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="How many points a sampler may choose in all, more than before.", min=1)
+    ] = None,
     data: DataOption = None,
     storage: StorageOption = STORAGE,
     *,
     running: Running,
 ) -> None:
-    """Add seeds, values or folds to a study, and run what they add; nothing that has ended is run again.
+    """Add seeds, values, folds or points to a study, and run what they add; nothing that has ended is run again.
 
     Example: mmssl-tune extend vicreg_grid-synthetic-1 --seeds 29,30 --values objective.mu=[75,100]
     """
+    from mmssl.search.plain_yaml import parse_value
     from mmssl.search.plan import extended
-    from mmssl.search.space import changed, parse_value
+    from mmssl.search.space import changed
     from mmssl.search.store import find
 
-    if not (seeds or values or folds):
-        raise UserError("say what to add, with --seeds, --values or --folds")
+    if not (seeds or values or folds or budget):
+        raise UserError("say what to add, with --seeds, --values, --folds or --budget")
     found = find(storage, study)
     plan = found.plan()
     space = plan.space
     more: dict[str, Any] = {}
     if seeds:
         more["seeds"] = [*space.seeds, *(parse_value(word.strip()) for word in seeds.split(","))]
+    if budget:
+        if space.budget is None:
+            raise UserError("--budget: this study runs a grid, which has its points; add to it with --values")
+        if budget <= space.budget:
+            raise UserError(f"--budget {budget}: the study has a budget of {space.budget}; give more")
+        more["budget"] = budget
     if values:
+        if space.sampler != "grid":
+            raise UserError(
+                f"--values: sampler {space.sampler} learns on one space, which stays as it is; see --budget"
+            )
         grid = {knob: list(present) for knob, present in space.grid.items()}
         for knob, added in settings_of(values, {}).items():
             if knob not in grid:
                 raise UserError(f"--values {knob}: not searched by this study; it searches {', '.join(grid)}")
             grid[knob] += added if isinstance(added, list) else [added]
         more["grid"] = grid
-    groups = list(dict.fromkeys(trial.held_out for trial in plan.trials))
+    groups = list(plan.folds)
     if folds:
         if space.side == "test":
             raise UserError("--folds: this study holds nobody out, it scores the test subjects")
@@ -155,7 +172,7 @@ def extend(
 def _go_on(
     name: str | None,
     data: Path | None,
-    storage: Path,
+    storage: str,
     running: Running,
     *,
     retry: bool,
@@ -174,7 +191,7 @@ def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
     """How many trials have ended how, and what is to be run."""
     statuses = [record.status for record in study.records(plan).values()]
     counts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses))]
-    missing = len(plan.trials) - len(statuses)
+    missing = plan.total - len(statuses)
     counts.append(f"{missing} missing")
     failed = statuses.count("FAILED") if retry else 0
     return f"study {study.name}: {', '.join(counts)}; {missing + failed} to run"
@@ -194,7 +211,7 @@ def run_study(
 
     if not running.as_json:
         say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
-        held_out = sorted({"+".join(trial.held_out) for trial in plan.trials} - {""})
+        held_out = ["+".join(group) for group in plan.folds if group]
         say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
         for note in _warnings(plan, recordings):
             say(f"note: {note}")
@@ -210,30 +227,43 @@ def run_study(
             watch,
             retry=retry,
             say=lambda line: err.print(f"note: {line}", markup=False),
+            abandon=lambda reason: _end_at_once(f"{reason}; what has ended is kept: {_again(study, running)}", err),
         )
     statuses = [record.status for record in records.values()]
-    failed, left = statuses.count("FAILED"), len(plan.trials) - len(records)
-    summary = ranked(points(plan, study.table(study.trials_path)))
+    failed, left = statuses.count("FAILED"), plan.total - len(records)
+    summary = ranked(points(plan, study.table("trials.parquet")))
     if not summarise:
         pass
     elif running.as_json:
         counts = {status: statuses.count(status) for status in sorted(set(statuses))} | (
             {"PLANNED": left} if left else {}
         )
-        print_json(
-            {"study": study.name, "folder": str(study.folder), "trials": counts, "points": [p.row() for p in summary]}
-        )
+        print_json({"study": study.name, "folder": study.place, "trials": counts, "points": [p.row() for p in summary]})
     else:
         show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
         if failed:
             cause = next(record.cause for record in records.values() if record.status == "FAILED")
-            say(f"{failed} of {len(plan.trials)} trials failed, the first with: {cause}")
+            say(f"{failed} of {plan.total} trials failed, the first with: {cause}")
         if left:
             how = f"mmssl-tune resume {study.name}{at_storage(study)}"
-            say(f"stopped with {left} of {len(plan.trials)} trials to go: {how}")
+            say(f"stopped with {left} of {plan.total} trials to go: {how}")
         elif plan.space.side == "val":
-            say(f"kept in {study.folder}; next: mmssl-tune best {study.name}{at_storage(study)} --export")
+            say(f"kept in {study.place}; next: mmssl-tune best {study.name}{at_storage(study)} --export")
     return 130 if left else 1 if failed else 0
+
+
+def _again(study: "Study", running: Running) -> str:
+    if not running.cluster:
+        return f"mmssl-tune resume {study.name}{at_storage(study)}"
+    return f"mmssl-tune resume {study.name}{at_storage(study)} --address {running.cluster}, once it is there again"
+
+
+def _end_at_once(line: str, console: "Console") -> None:
+    """End the process from a thread that is not its first, which may be caught in Ray for ever."""
+    console.show_cursor()
+    console.print(f"mmssl-tune: {line}", markup=False)
+    console.file.flush()
+    os._exit(1)
 
 
 def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
@@ -255,5 +285,5 @@ def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
 
 
 def at_storage(study: "Study") -> str:
-    root = study.folder.parent
-    return "" if root == STORAGE.absolute() else f" --storage {shlex.quote(str(root))}"
+    """The option by which another command finds a study, where it needs one."""
+    return "" if study.root == str(Path(STORAGE).absolute()) else f" --storage {shlex.quote(study.root)}"

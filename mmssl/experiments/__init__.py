@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -33,7 +32,8 @@ class Result:
     shown: tuple[Column, ...]
     """Of the first table."""
     notes: list[str] = field(default_factory=list[str])
-    figures: list[Path] = field(default_factory=list[Path])
+    figures: list[str] = field(default_factory=list[str])
+    """Where they are kept."""
 
 
 class Experiment(NamedTuple):
@@ -92,14 +92,12 @@ def find(name: str) -> Experiment:
     return EXPERIMENTS[name]
 
 
-def save(study: Study, result: Result) -> list[Path]:
-    """Write the tables into the study, their caption in the schema's metadata."""
-    paths: list[Path] = []
-    for name, table in result.tables.items():
-        path = study.tables_folder / f"{name}.parquet"
-        study.put_table(path, table.replace_schema_metadata({"caption": result.caption}))
-        paths.append(path)
-    return paths
+def save(study: Study, result: Result) -> list[str]:
+    """Write the tables into the study, their caption in the schema's metadata; gives where they are kept."""
+    return [
+        study.put_table(f"tables/{name}.parquet", table.replace_schema_metadata({"caption": result.caption}))
+        for name, table in result.tables.items()
+    ]
 
 
 def protocol(plan: Plan) -> str:

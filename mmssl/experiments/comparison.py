@@ -4,6 +4,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -150,7 +151,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         for first, second in pairwise(sorted(share for name, share in gathered if name == system))
         if statistics.fmean(counts[system, first]) == statistics.fmean(counts[system, second])
     ]
-    figures = []
+    figures: list[str] = []
     if pictures and table:
         from mmssl.figures import few_label_figure
 
@@ -167,9 +168,8 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
             for system in dict.fromkeys(row["system"] for row in table)
         }
         for suffix in pictures:
-            path = study.figure(f"few_labels.{suffix}")
-            few_label_figure(path, series, f"Few labels, {plan.dataset.name}", metric)
-            figures.append(path)
+            draw = partial(few_label_figure, series=series, title=f"Few labels, {plan.dataset.name}", metric=metric)
+            figures.append(study.put_figure(f"few_labels.{suffix}", draw))
     return Result(
         f"Few labels: {protocol(plan)}; {metric}, mean and 95 % interval over draws of labels.",
         {"few_labels": pa.Table.from_pylist(table)},
@@ -195,7 +195,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     _searches_only(plan, "pretrain.hidden_classes")
     rows = {row["trial_id"]: row for row in _complete(study)}
     hits: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for prediction in study.table(study.predictions_path).to_pylist():
+    for prediction in study.table("predictions.parquet").to_pylist():
         if prediction["trial_id"] in rows:
             hits[prediction["trial_id"]][prediction["label"]].append(prediction["label"] == prediction["predicted"])
     trials: dict[str, dict[tuple[str, ...], dict[Key, str]]] = defaultdict(lambda: defaultdict(dict))
@@ -262,7 +262,7 @@ def _apart_from_system(trial: PlannedTrial) -> dict[str, Any]:
 
 
 def _complete(study: Study) -> list[dict[str, Any]]:
-    return [row for row in study.table(study.trials_path).to_pylist() if row["status"] == "COMPLETE"]
+    return [row for row in study.table("trials.parquet").to_pylist() if row["status"] == "COMPLETE"]
 
 
 def _scores(rows: Sequence[Mapping[str, Any]], column: str) -> Scores:

@@ -4,6 +4,7 @@ import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -17,7 +18,7 @@ from mmssl.errors import UserError
 from mmssl.evaluation import confusion, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Column, Result, names, protocol
-from mmssl.export import load_encoders
+from mmssl.model import Model
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import LABEL_FREE, points
 from mmssl.search.store import Study
@@ -135,11 +136,10 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
         for suffix in pictures:
             from mmssl.figures import scatter_figure
 
-            path = study.figure(f"tsne-{files[system]}.{suffix}")
             whose = f"subject {trial.fold} held out" if trial.held_out else "test subjects"
             title = f"{system}: t-SNE of {plan.dataset.name}, {whose}"
-            scatter_figure(path, xy, recordings.labels[rows], classes, title)
-            result.figures.append(path)
+            draw = partial(scatter_figure, points=xy, labels=recordings.labels[rows], classes=classes, title=title)
+            result.figures.append(study.put_figure(f"tsne-{files[system]}.{suffix}", draw))
     cells: list[dict[str, Any]] = []
     worst: list[dict[str, Any]] = []
     for system, (labels, predicted) in _predictions(study, plan, classes).items():
@@ -159,9 +159,9 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
         for suffix in pictures:
             from mmssl.figures import confusion_figure
 
-            path = study.figure(f"confusion-{files[system]}.{suffix}")
-            confusion_figure(path, matrix, classes, f"{system}: confusion on {plan.dataset.name}")
-            result.figures.append(path)
+            title = f"{system}: confusion on {plan.dataset.name}"
+            draw = partial(confusion_figure, matrix=matrix, classes=classes, title=title)
+            result.figures.append(study.put_figure(f"confusion-{files[system]}.{suffix}", draw))
     result.tables = {
         "confusion_worst": pa.Table.from_pylist(worst),
         "confusion": pa.Table.from_pylist(cells),
@@ -177,7 +177,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
     al., ICML 2023). `picked` is the metric of the point that has most of the measure (of `covariance`, least), `lost`
     how far that is below the best point. Points of different systems are not compared.
     """
-    trials = study.table(study.trials_path)
+    trials = study.table("trials.parquet")
     metric = plan.space.scored
     table: list[dict[str, Any]] = []
     result = Result(
@@ -216,9 +216,9 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
             for suffix in pictures if len(pairs) > 2 else ():
                 from mmssl.figures import scatter_measure_figure
 
-                path = study.figure(f"health-{system}-{measure}.{suffix}")
-                scatter_measure_figure(path, x, y, measure, metric, f"{system} on {plan.dataset.name}")
-                result.figures.append(path)
+                title = f"{system} on {plan.dataset.name}"
+                draw = partial(scatter_measure_figure, x=x, y=y, x_name=measure, y_name=metric, title=title)
+                result.figures.append(study.put_figure(f"health-{system}-{measure}.{suffix}", draw))
     if not table:
         raise UserError(f"study {study.name}: no point is complete, with encoders trained without labels")
     if max(row["n"] for row in table) < 3:
@@ -245,7 +245,7 @@ def _scored(
         if trial.trial_id not in complete or (only is not None and trial.trial_id not in only):
             continue
         recipe = plan.recipe(trial)
-        model = load_encoders(study.trial_folder(trial.trial_id))
+        model = Model.from_files(*study.model_files(trial.trial_id))
         sides = split(recordings, recipe.data)
         rows = sides.validation if plan.space.side == "val" else sides.test
         if recipe.data.steps not in prepared:
@@ -283,7 +283,7 @@ def _predictions(
     called = names(plan)
     name_of = {trial.trial_id: called[trial.point_id] for trial in plan.trials}
     gathered: dict[str, list[tuple[int, int]]] = {name: [] for name in called.values()}
-    for row in study.table(study.predictions_path).to_pylist():
+    for row in study.table("predictions.parquet").to_pylist():
         gathered[name_of[row["trial_id"]]].append((index[row["label"]], index[row["predicted"]]))
     return {
         name: (np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs]))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import ray
 from ray import tune
@@ -17,13 +18,16 @@ from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality
-from mmssl.search.cluster import RESTARTS, Resources, fit, growth, interrupt_when_terminated, start
+from mmssl.search.cluster import Resources, Share, fit, growth, interrupt_when_terminated, start
 from mmssl.search.nodes import agreement, check, nodes
+from mmssl.search.outages import PATIENCE, head_watched
 from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
-from mmssl.search.recorder import Recorder, Watch
+from mmssl.search.pruning import Pruning
+from mmssl.search.recorder import Recorder, Scheduler, Watch
+from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
 from mmssl.search.standing import begin, end
-from mmssl.search.store import Record, Study, Tables
+from mmssl.search.store import LOG, OPTUNA, Record, Study, Tables
 from mmssl.search.trainable import trial as run_one
 from mmssl.training import Prepared
 
@@ -45,16 +49,20 @@ def run(
     *,
     retry: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    abandon: Callable[[str], None] = lambda reason: None,
 ) -> dict[str, Record]:
     """Run every planned trial that has not ended, and write the study's tables.
 
-    Where memory runs out, fewer trials run at once from then on; a trial that alone is too much is recorded as FAILED.
+    Where memory runs out, fewer trials run at once from then on; where that of a GPU does, the trials that ran out are
+    run again at the end, each with twice the share. A trial that alone is too much is recorded as FAILED.
 
     Args:
         recordings: those the plan was made for.
         watch: called in this process whenever a trial's record changes.
         retry: run trials that FAILED once more; those that diverged or collapsed would do so again.
         say: told what the user should know while it runs.
+        abandon: called with the reason, in another thread, when Ray is gone and this process should end at once, as
+            it may be caught in Ray; what has ended is kept.
 
     Returns:
         The record of every trial that has ended, by trial id; fewer than planned where the run was interrupted.
@@ -68,8 +76,8 @@ def run(
             f"study {study.name} was planned for other recordings: fingerprint {plan.dataset.fingerprint[:12]}, "
             f"these have {recordings.fingerprint[:12]}; give it its own data, or launch a new study"
         )
-    with study.locked(), _driven(study), _output_to(study.log_path):
-        records = study.records(plan)
+    with study.locked(), _driven(study), study.scratch() as scratch, _output_to(scratch / LOG):
+        records = study.records(plan, say)
         if retry:
             for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
                 study.forget(trial_id)
@@ -78,17 +86,33 @@ def run(
         for record in records.values():
             tables.put(record)
         try:
-            if len(records) == len(plan.trials):
-                OptunaStudy(study.optuna_path, plan, records)
+            if len(records) == plan.total:
+                OptunaStudy(scratch / OPTUNA, plan, records)
             alone = 0
-            while len(records) < len(plan.trials):
-                optuna_study = OptunaStudy(study.optuna_path, plan, records)
-                searcher = PlanSearcher(plan, optuna_study, records)
-                recorder = Recorder(study, plan, tables, searcher, optuna_study, records, _logged(watch))
+            while len(records) < plan.total:
+                sampler = PointSampler(plan, study.choices(), records) if plan.space.sampler != "grid" else None
+                pruning = Pruning(plan, records)
+                optuna_study = OptunaStudy(scratch / OPTUNA, plan, records)
+                searcher = PlanSearcher(plan, optuna_study, records, _chooser(study, plan, sampler), pruning.probes)
+                recorder = Recorder(
+                    study, plan, tables, searcher, optuna_study, records, _logged(watch), pruning, sampler
+                )
                 before = len(records)
                 try:
-                    _tune(study, plan, recordings, resources, searcher, recorder, say)
-                    break
+                    with TemporaryDirectory(prefix="mmssl-", ignore_cleanup_errors=True) as bookkeeping:
+                        share = _tune(study, plan, recordings, resources, searcher, recorder, say, abandon, bookkeeping)
+                    if searcher.error:
+                        raise searcher.error
+                    if len(records) + recorder.starved < plan.total:
+                        break  # Interrupted.
+                    if 0 < share.gpus < 1 and recorder.starved:
+                        resources = replace(resources, gpus_per_trial=min(1.0, 2 * share.gpus))
+                        say(
+                            f"a GPU's memory ran out: {recorder.starved} trials once more, with "
+                            f"{resources.gpus_per_trial:g} of a GPU each, not {share.gpus:g}"
+                        )
+                        continue
+                    recorder.fail_starved()
                 except _OutOfMemoryError as exhausted:
                     if exhausted.at_once > 1:
                         resources = replace(resources, max_concurrent=exhausted.at_once - 1)
@@ -119,12 +143,16 @@ def _tune(
     searcher: PlanSearcher,
     recorder: Recorder,
     say: Callable[[str], None],
-) -> None:
-    recipes = [plan.recipe(planned) for planned in plan.trials]
-    modalities: list[Modality] = [
-        name for name in MODALITIES if any(name in recipe.data.modalities for recipe in recipes)
-    ]
-    splits = {recipe.data.validation_subjects: split(recordings, recipe.data) for recipe in recipes}
+    abandon: Callable[[str], None],
+    bookkeeping: str,
+) -> Share:
+    bases = list(plan.bases.values())
+    modalities: list[Modality] = [name for name in MODALITIES if any(name in base.data.modalities for base in bases)]
+    steps = set(plan.space.grid.get("data.steps", [base.data.steps for base in bases]))
+    splits = {
+        held_out: split(recordings, bases[0].with_knobs({"data.validation_subjects": list(held_out)}).data)
+        for held_out in plan.folds
+    }
     start(resources.address)
     if resources.address:
         check(study)
@@ -133,16 +161,14 @@ def _tune(
         say(f"no node has {share.cpus:g} CPUs and {share.gpus:g} GPUs yet: waiting for the cluster to grow")
     trainable = tune.with_parameters(
         run_one,
-        root=str(study.folder.parent),
+        root=study.root,
         study=study.name,
         terms=agreement(study) if resources.address else None,
-        prepared={
-            steps: Prepared.of(recordings, steps, modalities) for steps in {recipe.data.steps for recipe in recipes}
-        },
+        prepared={length: Prepared.of(recordings, length, modalities) for length in steps},
         splits=splits,
         side=plan.space.side,
-        shared=plan.shared_pretrainings(),
         keep_models=plan.space.keep_models != "none",
+        probe_every=plan.space.probe_every,
         threads=max(1, int(share.cpus)),
         device="cuda" if share.gpus else "cpu",
     )
@@ -150,6 +176,7 @@ def _tune(
         tune.with_resources(trainable, {"cpu": share.cpus, "gpu": share.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=Scheduler(recorder),
             num_samples=-1,
             max_concurrent_trials=share.at_once,
             # A fresh process imports torch for seconds; a reused one starts a trial at once.
@@ -158,22 +185,25 @@ def _tune(
         ),
         run_config=tune.RunConfig(
             name=datetime.now(UTC).strftime("%Y%m%dT%H%M%S"),
-            storage_path=str(study.ray_folder),
+            # What Tune keeps for a restore; workers do not write there, so that it need not be shared.
+            storage_path=bookkeeping,
+            # It is the recorder that has a trial run again whose worker died: Tune would count lost nodes too.
             callbacks=[recorder],
-            # Of workers that die; what a trial raises is reported, and would be raised again.
-            failure_config=tune.FailureConfig(max_failures=RESTARTS),
             verbose=0,
         ),
     )
     # At its end Tune looks for the result files it was told not to write, and complains of each.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    where = f"the cluster at {resources.address}" if resources.address else "Ray"
     try:
-        tuner.fit()
+        with head_watched(lambda: abandon(f"{where} has not answered for {PATIENCE:.0f} s")):
+            tuner.fit()
     except RuntimeError as error:
         # Of an out-of-memory kill Tune makes an error of its own that ends it, where other deaths are a trial's.
         if "low on memory" not in str(error):
             raise
         raise _OutOfMemoryError(share.at_once) from error
+    return share
 
 
 def _logged(watch: Watch) -> Watch:
@@ -201,6 +231,19 @@ def _driven(study: Study) -> Generator[None]:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
         end(study)
+
+
+def _chooser(study: Study, plan: Plan, sampler: PointSampler | None) -> Callable[[], list[PlannedTrial]]:
+    """Chooses a point and plans its trials; it is kept before any of them runs."""
+
+    def choose() -> list[PlannedTrial]:
+        if sampler is None:
+            return []
+        choice = sampler.ask()
+        study.keep_choice(choice)
+        return plan.add(choice.point)
+
+    return choose
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def nodes() -> list[Node]:
 
 def agreement(study: Study) -> Agreement:
     """What every node must have in common with this process to run a study's trials."""
-    return Agreement(programs(), str(study.folder.parent), study.name, study.plan_digest())
+    return Agreement(programs(), study.root, study.name, study.plan_digest())
 
 
 def check(study: Study) -> None:
@@ -78,7 +78,7 @@ def faults(study: Study, where: Sequence[Node], terms: Agreement | None = None) 
     Raises:
         OSError: this process itself cannot write there.
     """
-    terms = terms or Agreement(programs(), str(study.folder.parent), study.name, None)
+    terms = terms or Agreement(programs(), study.root, study.name, None)
     token = uuid.uuid4().hex
     study.put_note("node-driver", {"token": token})
     study.drop_note("node-driver")

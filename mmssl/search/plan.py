@@ -1,11 +1,11 @@
-"""The ledger: every trial a study will run, named by its content, written before anything runs."""
+"""The ledger: every trial of a study, named by its content, written before it runs."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, Value
@@ -39,6 +39,15 @@ class PlannedTrial(_Part):
         return "+".join(self.held_out) or "test"
 
 
+class Choice(_Part):
+    """A point that a sampler has chosen."""
+
+    number: int
+    point: dict[str, Any]
+    after: list[str]
+    """Points whose outcome the sampler learnt between the choice before and this one, in that order."""
+
+
 class Dataset(_Part):
     """Which recordings a study uses, and how to find them again."""
 
@@ -62,7 +71,62 @@ class Plan(_Part):
     bases: dict[str, Recipe]
     """By system, the recipe before a point's knobs, a seed and a fold are put in."""
     dataset: Dataset
-    trials: tuple[PlannedTrial, ...]
+    folds: tuple[tuple[str, ...], ...]
+    """Held-out subjects of each fold."""
+    trials: list[PlannedTrial]
+    """A point's trials stand together, folds changing fastest, so that one point is finished before the next begins."""
+
+    _by_id: dict[str, PlannedTrial] = PrivateAttr(default_factory=dict[str, PlannedTrial])
+    _of_point: dict[str, list[PlannedTrial]] = PrivateAttr(default_factory=dict[str, list[PlannedTrial]])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_folds(cls, document: Any) -> Any:
+        # A plan made before folds stood in it has trials in each of them.
+        if isinstance(document, dict) and "folds" not in document:
+            held_out = [tuple(trial["held_out"]) for trial in document.get("trials", [])]
+            return {**document, "folds": tuple(dict.fromkeys(held_out))}
+        return document
+
+    def model_post_init(self, context: Any, /) -> None:
+        self._index(self.trials)
+
+    def _index(self, trials: Iterable[PlannedTrial]) -> None:
+        for trial in trials:
+            self._by_id[trial.trial_id] = trial
+            self._of_point.setdefault(trial.point_id, []).append(trial)
+
+    @property
+    def open_points(self) -> int:
+        """How many points a sampler may still choose."""
+        if self.space.budget is None:
+            return 0
+        return max(0, self.space.budget - len(self._of_point))
+
+    @property
+    def total(self) -> int:
+        """How many trials there will be when all points are chosen."""
+        return len(self.trials) + self.open_points * len(self.space.seeds) * len(self.folds)
+
+    def add(self, point: Mapping[str, Value]) -> list[PlannedTrial]:
+        """Plan a point that was not; gives its trials, none where it was planned before."""
+        trials = _trials(self.bases, point, self.space.seeds, self.folds, self.dataset)
+        if trials[0].point_id in self._of_point:
+            return []
+        self._index(trials)
+        self.trials.extend(trials)
+        return trials
+
+    def trial(self, trial_id: str) -> PlannedTrial:
+        return self._by_id[trial_id]
+
+    def trials_of(self, point_id: str) -> list[PlannedTrial]:
+        """A point's trials, in the order in which they run."""
+        return self._of_point[point_id]
+
+    def point_id(self, point: Mapping[str, Value]) -> str:
+        """What a point is known by, planned or not."""
+        return _point_id(self.bases, point, self.dataset)
 
     def system(self, trial: PlannedTrial) -> str:
         return trial.point.get(SYSTEM) or self.space.systems[0]
@@ -71,7 +135,7 @@ class Plan(_Part):
         return _recipe(self.bases, trial.point, trial.seed, trial.held_out)
 
     def shared_pretrainings(self) -> frozenset[str]:
-        """Ids of the pre-trainings that more than one trial needs, for itself or as guides."""
+        """Ids of the pre-trainings that more than one of the trials needs, for itself or as guides."""
         counts: Counter[str] = Counter()
         for trial in self.trials:
             recipe = self.recipe(trial)
@@ -82,12 +146,13 @@ class Plan(_Part):
 
     def size(self) -> str:
         """The number of trials and where it comes from, in words."""
+        points = len(self._of_point) + self.open_points
         counts = [
-            _counted(len({trial.point_id for trial in self.trials}), "point"),
-            _counted(len({trial.seed for trial in self.trials}), "seed"),
-            _counted(len({trial.fold for trial in self.trials}), "fold"),
+            _counted(points, "point"),
+            _counted(len(self.space.seeds), "seed"),
+            _counted(len(self.folds), "fold"),
         ]
-        return f"{' x '.join(counts)} = {_counted(len(self.trials), 'trial')}"
+        return f"{' x '.join(counts)} = {_counted(self.total, 'trial')}"
 
 
 def make_plan(
@@ -98,26 +163,47 @@ def make_plan(
     folds: Sequence[tuple[str, ...]],
     points: Sequence[dict[str, Value]],
 ) -> Plan:
-    """Every point x seed x fold, folds changing fastest so that a point is finished before the next begins.
+    """Every point x seed x fold.
+
+    Args:
+        points: those that are known; a sampler adds others as it chooses them.
 
     Raises:
         UserError: two planned trials would be the same (two points that differ in nothing).
     """
-    trials: list[PlannedTrial] = []
-    for point in points:
-        # A point is what is left of a recipe when seed and fold are taken out.
-        point_id = _recipe(bases, point, 0, ()).content_id(dataset.fingerprint)
-        for seed in space.seeds:
-            for held_out in folds:
-                trial_id = _recipe(bases, point, seed, held_out).content_id(dataset.fingerprint)
-                trials.append(
-                    PlannedTrial(trial_id=trial_id, point_id=point_id, point=point, seed=seed, held_out=held_out)
-                )
+    trials = [trial for point in points for trial in _trials(bases, point, space.seeds, folds, dataset)]
     if len({trial.trial_id for trial in trials}) < len(trials):
         raise UserError(f"space {space.name}: two of its points give the same recipe; take one out of the grid")
     return Plan(
-        name=name, created=datetime.now(UTC), space=space, bases=dict(bases), dataset=dataset, trials=tuple(trials)
+        name=name,
+        created=datetime.now(UTC),
+        space=space,
+        bases=dict(bases),
+        dataset=dataset,
+        folds=tuple(folds),
+        trials=trials,
     )
+
+
+def _trials(
+    bases: Mapping[str, Recipe],
+    point: Mapping[str, Value],
+    seeds: Sequence[int],
+    folds: Sequence[tuple[str, ...]],
+    dataset: Dataset,
+) -> list[PlannedTrial]:
+    point_id = _point_id(bases, point, dataset)
+    return [
+        PlannedTrial(
+            trial_id=_recipe(bases, point, seed, held_out).content_id(dataset.fingerprint),
+            point_id=point_id,
+            point=dict(point),
+            seed=seed,
+            held_out=held_out,
+        )
+        for seed in seeds
+        for held_out in folds
+    ]
 
 
 def extended(plan: Plan, space: Space, folds: Sequence[tuple[str, ...]]) -> Plan:
@@ -126,14 +212,21 @@ def extended(plan: Plan, space: Space, folds: Sequence[tuple[str, ...]]) -> Plan
     Raises:
         UserError: the larger space lacks something that was planned.
     """
-    larger = make_plan(plan.name, space, plan.bases, plan.dataset, folds, space.points(plan.bases))
+    chosen = list({trial.point_id: trial.point for trial in plan.trials}.values())
+    points = space.points(plan.bases) if space.sampler == "grid" else chosen
+    larger = make_plan(plan.name, space, plan.bases, plan.dataset, folds, points)
     lost = {trial.trial_id for trial in plan.trials} - {trial.trial_id for trial in larger.trials}
     if lost:
         raise UserError(f"study {plan.name}: {len(lost)} of its {len(plan.trials)} trials would no longer be planned")
     return larger.model_copy(update={"created": plan.created})
 
 
-def _recipe(bases: Mapping[str, Recipe], point: dict[str, Any], seed: int, held_out: tuple[str, ...]) -> Recipe:
+def _point_id(bases: Mapping[str, Recipe], point: Mapping[str, Value], dataset: Dataset) -> str:
+    # A point is what is left of a recipe when seed and fold are taken out.
+    return _recipe(bases, point, 0, ()).content_id(dataset.fingerprint)
+
+
+def _recipe(bases: Mapping[str, Recipe], point: Mapping[str, Any], seed: int, held_out: tuple[str, ...]) -> Recipe:
     return at_point(bases, point, seed=seed, **{"data.validation_subjects": list(held_out)})
 
 

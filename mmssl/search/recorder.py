@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,9 +10,13 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 
-from mmssl.search.cluster import RESTARTS
+from mmssl.search.cluster import MOVES, RESTARTS
+from mmssl.search.outages import is_lost, node_of
 from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.pruning import Pruning
+from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
 from mmssl.search.store import Record, Study, Tables
 
@@ -34,12 +38,20 @@ class Recorder(tune.Callback):
         optuna_study: OptunaStudy,
         records: dict[str, Record],
         watch: Watch,
+        pruning: Pruning,
+        sampler: PointSampler | None,
     ) -> None:
         self._study, self._plan, self._tables, self._searcher = study, plan, tables, searcher
         self._models = Models(study, plan, records) if plan.space.keep_models == "best" else None
         self._optuna, self._records, self._watch = optuna_study, records, watch
+        self._pruning, self._sampler = pruning, sampler
         self._open: dict[str, Record] = {}
+        self._nodes: dict[str, str] = {}
+        self._deaths: dict[str, list[tuple[str, str]]] = {}
+        self._starved: dict[str, tuple[Record, dict[str, Any]]] = {}
         self._facts = _environment()
+        for point_id in list(pruning.given_up):
+            self._give_up(point_id)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given, for a restore that a study never needs.
@@ -48,6 +60,7 @@ class Recorder(tune.Callback):
         planned = self._searcher.planned[trial.trial_id]
         record = Record(trial_id=planned.trial_id, status="RUNNING", started=datetime.now(UTC), facts=dict(self._facts))
         self._open[planned.trial_id] = record
+        self._nodes[planned.trial_id] = node_of(trial.temporary_state.ray_actor)
         self._show(planned, record)
 
     def on_trial_result(
@@ -59,47 +72,130 @@ class Recorder(tune.Callback):
             return
         record.epochs += result["epochs"]
         end = result.get("end")
-        if end is None:
+        if end is not None and end.get("starved"):
+            self._starved[planned.trial_id] = self._open.pop(planned.trial_id), end
+            self._show_waiting(planned)
+        elif end is not None:
+            self._end(planned, record, **end)
+        elif result.get("done"):
+            cause = self._pruning.given_up[planned.point_id]
+            self._end(planned, record, status="PRUNED", cause=cause, finished=datetime.now(UTC))
+        else:
             self._show(planned, record)
-            return
-        self._end(planned, record, **end)
+
+    def gives_up(self, tune_id: str, epochs: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether a trial that has come so far is to be stopped."""
+        planned = self._searcher.planned[tune_id]
+        for epoch in epochs:
+            self._pruning.probed(planned, epoch)
+        self._give_up(planned.point_id)
+        return planned.point_id in self._pruning.given_up
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The worker died, or never came up: what a trial raises is reported, not raised."""
         planned = self._searcher.planned[trial.trial_id]
-        if planned.trial_id not in self._records:
-            record = self._open.setdefault(planned.trial_id, Record(trial_id=planned.trial_id, status="RUNNING"))
-            told = str(trial.get_error() or "").strip()
-            # Tune's text has a heading for each time, which says no more than when.
-            lines = [line for line in told.splitlines() if not line.startswith("Failure # ")]
-            cause = f"the worker died{f': {lines[0]}' if lines else ''} (it was started {1 + RESTARTS} times)"
-            self._end(planned, record, status="FAILED", cause=cause, traceback=told, finished=datetime.now(UTC))
+        if planned.trial_id in self._records or planned.trial_id in self._starved:
+            return
+        record = self._open.setdefault(planned.trial_id, Record(trial_id=planned.trial_id, status="RUNNING"))
+        deaths = self._deaths.setdefault(planned.trial_id, [])
+        deaths.append((self._nodes.pop(planned.trial_id, ""), str(trial.get_error() or "").strip()))
+        if len(deaths) <= RESTARTS or (len(deaths) <= MOVES and self._survived(deaths) <= RESTARTS):
+            del self._open[planned.trial_id]
+            self._show_waiting(planned)
+            self._searcher.put_back(planned)
+            return
+        self._end(
+            planned,
+            record,
+            status="FAILED",
+            cause=_cause_of(deaths[-1][1], len(deaths)),
+            traceback="\n\n".join(told for _, told in deaths),
+            finished=datetime.now(UTC),
+        )
+
+    def _survived(self, deaths: Sequence[tuple[str, str]]) -> int:
+        """How many of a trial's deaths its node has survived: the others were not the trial's doing."""
+        lost = {node: is_lost(node) for node, _ in deaths}
+        return sum(not lost[node] for node, _ in deaths)
+
+    @property
+    def starved(self) -> int:
+        """How many trials ran out of a GPU's memory, and have not been recorded for it."""
+        return len(self._starved)
+
+    def fail_starved(self) -> None:
+        """Record the trials that ran out of a GPU's memory as FAILED."""
+        for trial_id, (record, end) in list(self._starved.items()):
+            del self._starved[trial_id]
+            self._open[trial_id] = record
+            self._end(self._plan.trial(trial_id), record, **end)
 
     def fail_running(self, cause: str) -> None:
         """Record the trials that have begun and not ended as FAILED."""
-        planned = {trial.trial_id: trial for trial in self._plan.trials}
-        for trial_id in list(self._open):
-            self._end(planned[trial_id], self._open[trial_id], status="FAILED", cause=cause, finished=datetime.now(UTC))
+        for trial_id, record in list(self._open.items()):
+            self._end(self._plan.trial(trial_id), record, status="FAILED", cause=cause, finished=datetime.now(UTC))
+
+    def _give_up(self, point_id: str) -> None:
+        """Record the trials of a point that is given up and have not begun; those that run are stopped by Tune."""
+        cause = self._pruning.given_up.get(point_id)
+        for planned in self._searcher.withdraw(point_id) if cause else []:
+            self._optuna.begin(planned)
+            now = datetime.now(UTC)
+            self._open[planned.trial_id] = Record(
+                trial_id=planned.trial_id, status="RUNNING", started=now, facts=dict(self._facts)
+            )
+            self._end(planned, self._open[planned.trial_id], status="PRUNED", cause=cause, finished=now)
 
     def _end(
-        self, planned: PlannedTrial, record: Record, *, facts: dict[str, Any] | None = None, **ending: Any
+        self,
+        planned: PlannedTrial,
+        record: Record,
+        *,
+        facts: dict[str, Any] | None = None,
+        starved: bool = False,
+        **ending: Any,
     ) -> None:
         del self._open[planned.trial_id]
         ended = Record.model_validate({**record.model_dump(), **ending, "facts": {**record.facts, **(facts or {})}})
         self._study.keep(ended)
         if ended.status != "FAILED":  # What is tried again goes on from there.
-            for name in (planned.trial_id, ended.facts.get("pretraining_id")):
-                self._study.progress_path(str(name)).unlink(missing_ok=True)
+            pretraining = self._plan.recipe(planned).pretraining_id(self._plan.dataset.fingerprint)
+            for name in (planned.trial_id, pretraining):
+                self._study.drop_snapshot(name)
         self._records[planned.trial_id] = ended
+        self._pruning.ended(planned, ended)
         if self._models:
             self._models.ended(planned, ended)
         self._optuna.end(planned, ended)
+        if self._sampler:
+            self._sampler.tell(planned.point_id, self._records)
         self._show(planned, ended)
+        self._give_up(planned.point_id)
+
+    def _show_waiting(self, planned: PlannedTrial) -> None:
+        self._show(planned, Record(trial_id=planned.trial_id, status="PLANNED"))
 
     def _show(self, planned: PlannedTrial, record: Record) -> None:
         self._tables.put(record)
         self._tables.write_if_due()
         self._watch(planned, record)
+
+
+class Scheduler(FIFOScheduler):
+    """Stops the trials of points that are given up."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        # Tune has flattened the result; a trial that has come to its end is not stopped any more.
+        ended = any(name.partition("/")[0] == "end" for name in result)
+        stop = not ended and self._recorder.gives_up(trial.trial_id, result.get("epochs", []))
+        return FIFOScheduler.STOP if stop else FIFOScheduler.CONTINUE
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # As the recorder's.
 
 
 class Models:
@@ -111,10 +207,8 @@ class Models:
 
     def __init__(self, study: Study, plan: Plan, records: Mapping[str, Record]) -> None:
         self._study, self._metric = study, plan.space.scored
-        self._trials: dict[str, list[str]] = {}
-        for trial in plan.trials:
-            self._trials.setdefault(trial.point_id, []).append(trial.trial_id)
-        self._scores: dict[str, dict[str, float | None]] = {point_id: {} for point_id in self._trials}
+        self._plan = plan
+        self._scores: dict[str, dict[str, float | None]] = {}
         self._leading: list[tuple[float, str]] = []
         for trial in plan.trials:
             if trial.trial_id in records:
@@ -122,9 +216,9 @@ class Models:
 
     def ended(self, planned: PlannedTrial, record: Record) -> None:
         point_id = planned.point_id
-        scores = self._scores[point_id]
+        scores = self._scores.setdefault(point_id, {})
         scores[planned.trial_id] = record.facts.get(self._metric) if record.status == "COMPLETE" else None
-        if len(scores) < len(self._trials[point_id]):
+        if len(scores) < len(self._plan.trials_of(point_id)):
             return
         values = [score for score in scores.values() if score is not None]
         if len(values) < len(scores):
@@ -135,8 +229,15 @@ class Models:
             self._drop(self._leading.pop()[1])
 
     def _drop(self, point_id: str) -> None:
-        for trial_id in self._trials[point_id]:
-            self._study.drop_model(trial_id)
+        for trial in self._plan.trials_of(point_id):
+            self._study.drop_model(trial.trial_id)
+
+
+def _cause_of(told: str, times: int) -> str:
+    """Why a worker died, as far as Ray tells; its text has a heading that says when."""
+    lines = [line for line in told.splitlines() if not line.startswith("Failure # ")]
+    killed = "; perhaps it was killed because memory ran out" if "SIGKILL" in told else ""
+    return f"the worker died{f': {lines[0]}' if lines else ''} (it was started {times} times{killed})"
 
 
 def _environment() -> dict[str, Any]:

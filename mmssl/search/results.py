@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,8 @@ class Point:
     scores: dict[tuple[int, str], float] = field(default_factory=dict[tuple[int, str], float])
     """The metric by seed and fold, of trials that are COMPLETE."""
     statuses: dict[str, int] = field(default_factory=dict[str, int])
+    cost: float | None = None
+    """What its encoders cost, where that was asked for."""
 
     @property
     def complete(self) -> bool:
@@ -74,14 +76,17 @@ class Choice:
     """The difference from the best that would have counted, median over the other points; None where unknown."""
     caveats: list[str]
     """What the reader must know before trusting the choice."""
+    next: Point | None = None
+    """The second in rank."""
 
 
-def points(plan: Plan, trials: pa.Table, metric: str | None = None) -> list[Point]:
+def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | None = None) -> list[Point]:
     """The plan's points in its order, with what the trials' table says of them.
 
     Args:
         trials: `trials.parquet`.
         metric: a column of scores, or a name in `LABEL_FREE`; the study's own metric by default.
+        cost: a column of costs.
     """
     metric = metric or plan.space.scored
     columns = (
@@ -90,12 +95,13 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None) -> list[Poin
     gathered: dict[str, Point] = {}
     for planned in plan.trials:
         gathered.setdefault(planned.point_id, Point(planned.point_id, planned.point)).planned += 1
-    for row in trials.select(["point_id", "seed", "fold", "status", *columns]).to_pylist():
+    for row in trials.select(["point_id", "seed", "fold", "status", *columns, *([cost] if cost else [])]).to_pylist():
         point = gathered[row["point_id"]]
         point.statuses[row["status"]] = point.statuses.get(row["status"], 0) + 1
         values = [row[column] for column in columns if row[column] is not None]
         if row["status"] == "COMPLETE" and values:
             point.scores[row["seed"], row["fold"]] = statistics.fmean(values)
+            point.cost = row[cost] if cost else None
     return list(gathered.values())
 
 
@@ -104,6 +110,17 @@ def ranked(all_points: Sequence[Point]) -> list[Point]:
     return sorted(
         all_points, key=lambda point: (not point.complete, -(point.mean if point.mean is not None else -math.inf))
     )
+
+
+def pareto(all_points: Sequence[Point]) -> list[Point]:
+    """The complete points of which no other is at least as good in mean and cost and better in one, cheapest first."""
+    complete = [point for point in all_points if point.complete and point.cost is not None]
+    complete.sort(key=lambda point: (point.cost or 0.0, -(point.mean or 0.0)))
+    front: list[Point] = []
+    for point in complete:
+        if not front or (point.mean or 0.0) > (front[-1].mean or 0.0):
+            front.append(point)
+    return front
 
 
 def choose(all_points: Sequence[Point]) -> Choice:
@@ -132,7 +149,13 @@ def choose(all_points: Sequence[Point]) -> Choice:
         caveats.append("one seed and one fold: the noise is unknown, so no point can be called better than another")
     elif len({seed for seed, _ in best.scores}) == 1:
         caveats.append("one seed: the spread is over folds alone; more seeds would show how much is chance")
-    left_out = len(all_points) - len(complete)
+    given_up = [point for point in all_points if point.statuses.get("PRUNED") and not point.complete]
+    left_out = len(all_points) - len(complete) - len(given_up)
+    if given_up:
+        caveats.append(
+            f"{len(given_up)} of {len(all_points)} points were given up early, on few validation scores: how good they "
+            "would have become is not known"
+        )
     if left_out:
         caveats.append(
             f"{left_out} of {len(all_points)} points are not complete, or lack this measure, and were not considered"
@@ -148,7 +171,7 @@ def choose(all_points: Sequence[Point]) -> Choice:
         caveats.append(
             f"most points are tied: with {' and '.join(over)} a difference of about {resolution:.3f} would have counted"
         )
-    return Choice(best, tied, resolution, caveats)
+    return Choice(best, tied, resolution, caveats, others[0] if others else None)
 
 
 def _differences(best: Point, other: Point) -> list[float]:
@@ -179,8 +202,24 @@ def _resolution(differences: Sequence[float]) -> float | None:
     return float(stdtrit(n - 1, 1 - SIGNIFICANCE / 2)) * statistics.stdev(differences) / math.sqrt(n)
 
 
-def hits(plan: Plan, predictions: pa.Table, point: Point) -> list[float]:
-    """How often each held-out recording was classified right by a point's trials: the mean over its seeds.
+def too_few(best: Mapping[tuple[str, str], float], other: Mapping[tuple[str, str], float]) -> float | None:
+    """The difference in accuracy that as many recordings could have told from chance, if it is more than there is.
+
+    Args:
+        best: what `hits` gives for one point.
+        other: the same for another.
+
+    Returns:
+        Half the width of the 95 % interval of the mean difference, recordings paired; None where the recordings tell
+        the two apart, or are fewer than two.
+    """
+    differences = [right - other[recording] for recording, right in best.items()]
+    needed = _resolution(differences)
+    return needed if needed is not None and abs(statistics.fmean(differences)) <= needed else None
+
+
+def hits(plan: Plan, predictions: pa.Table, point: Point) -> dict[tuple[str, str], float]:
+    """How often each held-out recording was classified right by a point's trials, by fold and id: mean over seeds.
 
     Args:
         predictions: `predictions.parquet`.
@@ -190,4 +229,4 @@ def hits(plan: Plan, predictions: pa.Table, point: Point) -> list[float]:
     for row in predictions.select(["trial_id", "fold", "recording_id", "label", "predicted"]).to_pylist():
         if row["trial_id"] in own:
             right[row["fold"], row["recording_id"]].append(row["label"] == row["predicted"])
-    return [statistics.fmean(seeds) for seeds in right.values()]
+    return {recording: statistics.fmean(seeds) for recording, seeds in right.items()}

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from sqlalchemy import URL
 
+from mmssl.errors import UserError
 from mmssl.recipe import Value
 from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.space import Range
 from mmssl.search.store import Record
 
 
@@ -40,7 +42,10 @@ class OptunaStudy:
         optuna.logging.disable_default_handler()
         optuna.logging.set_verbosity(logging.WARNING)
         self._metric = plan.space.scored
-        self._distributions = {knob: _distribution(values) for knob, values in plan.space.searched.items()}
+        self._distributions = {
+            **{knob: _distribution(values) for knob, values in plan.space.searched.items()},
+            **{knob: distribution_of(interval) for knob, interval in plan.space.ranges.items()},
+        }
         self._open: dict[str, optuna.Trial] = {}
         url = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
         storage = optuna.storages.RDBStorage(url)
@@ -58,6 +63,8 @@ class OptunaStudy:
         )
 
     def begin(self, planned: PlannedTrial) -> None:
+        if planned.trial_id in self._open:  # It is run again because its worker died.
+            return
         self._study.enqueue_trial(_values(planned), user_attrs=_facts(planned))
         self._open[planned.trial_id] = self._study.ask(self._distributions)
 
@@ -110,27 +117,69 @@ def _local(moment: datetime | None) -> datetime:
 
 
 class PlanSearcher(Searcher):
-    """Gives Ray Tune the planned trials that have not ended, in the plan's order, then says that there are no more."""
+    """Gives Ray Tune the planned trials that have not ended, in the plan's order, then says that there are no more.
 
-    def __init__(self, plan: Plan, study: OptunaStudy, ended: Iterable[str]) -> None:
+    Args:
+        ended: ids of the trials that have.
+        choose: plans a further point and gives its trials; called while the plan has open points.
+        probed: whether a trial is to be probed while it pre-trains.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        study: OptunaStudy,
+        ended: Iterable[str],
+        choose: Callable[[], list[PlannedTrial]] = list,
+        probed: Callable[[PlannedTrial], bool] = lambda trial: False,
+    ) -> None:
         super().__init__()
         done = set(ended)
-        self._plan, self._optuna = plan, study
+        self._plan, self._optuna, self._choose, self._probed = plan, study, choose, probed
         self._queue = deque(trial for trial in plan.trials if trial.trial_id not in done)
+        # Of points that are still to be chosen: they share it if nothing is searched that pre-training depends on.
+        self._alike = plan.space.sampler != "grid" and all(name.startswith("finetune.") for name in plan.space.names)
+        self._shared = frozenset[str]() if plan.space.sampler != "grid" else plan.shared_pretrainings()
+        self._running: set[str] = set()
         self.planned: dict[str, PlannedTrial] = {}
         """The planned trial behind each of Tune's."""
+        self.error: Exception | None = None
+        """Why no further point could be chosen: Tune would make a long story of it."""
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if not self._queue:
-            return Searcher.FINISHED
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        while not self._queue:
+            if not self._plan.open_points or self.error:
+                return None if self._running else Searcher.FINISHED  # One that runs may be put back.
+            try:
+                self._queue.extend(self._choose())
+            except (UserError, OSError) as error:
+                self.error = error
         trial = self._queue.popleft()
         self.planned[trial_id] = trial
+        self._running.add(trial_id)
         self._optuna.begin(trial)
-        # The recipe travels as text: Tune would take a nested one apart.
-        return {"trial_id": trial.trial_id, "recipe": self._plan.recipe(trial).model_dump_json(by_alias=True)}
+        recipe = self._plan.recipe(trial)
+        return {
+            "trial_id": trial.trial_id,
+            # The recipe travels as text: Tune would take a nested one apart.
+            "recipe": recipe.model_dump_json(by_alias=True),
+            "shared": self._alike or recipe.pretraining_id(self._plan.dataset.fingerprint) in self._shared,
+            "probed": self._probed(trial),
+        }
+
+    def withdraw(self, point_id: str) -> list[PlannedTrial]:
+        """Take a point's trials that have not begun out of the queue."""
+        withdrawn = [trial for trial in self._queue if trial.point_id == point_id]
+        self._queue = deque(trial for trial in self._queue if trial.point_id != point_id)
+        return withdrawn
+
+    def put_back(self, trial: PlannedTrial) -> None:
+        """Have a trial that has begun and not ended run again, before all others."""
+        self._queue.appendleft(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: whoever writes the record tells Optuna."""
+        """No more than that: whoever writes the record tells Optuna."""
+        self._running.discard(trial_id)
 
     def __deepcopy__(self, memo: object) -> "PlanSearcher":
         return self  # Tune copies what it is given; there is one queue.
@@ -147,6 +196,14 @@ class PlanSearcher(Searcher):
 
 def _scalar(value: Value) -> str | int | float | bool | None:
     return json.dumps(value) if isinstance(value, list) else value
+
+
+def distribution_of(interval: Range) -> BaseDistribution:
+    """An interval as Optuna draws from it."""
+    low, high = interval.low, interval.high
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=interval.log, step=int(interval.step or 1))
+    return FloatDistribution(float(low), float(high), log=interval.log, step=interval.step)
 
 
 def _distribution(values: list[Any]) -> BaseDistribution:

@@ -5,12 +5,13 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
-import yaml
 from pydantic import (
     AfterValidator,
+    AllowInfNan,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,6 +23,7 @@ from pydantic import (
 
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import SYSTEMS, Recipe, Value, explain, preset
+from mmssl.search.plain_yaml import read
 from mmssl.search.where import Point, condition
 
 SET_BY_STUDY = {
@@ -32,6 +34,9 @@ _SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
 SYSTEM = "system"
 """Name of the searched parameter that a space with several systems has beside its knobs."""
 _MOST_COMBINATIONS = 100_000
+
+
+_SAMPLERS = ("random", "tpe", "gp", "cmaes")
 
 
 def _listed(value: Any) -> list[Any]:
@@ -70,8 +75,59 @@ def _known(value: list[str]) -> list[str]:
     return value
 
 
+Number = Annotated[int, Strict()] | Annotated[float, Strict(), AllowInfNan(False)]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
 Folds = Literal["leave_one_subject_out", "test"] | tuple[tuple[str, ...], ...]
+
+
+Sampler = Literal["grid", "random", "tpe", "gp", "cmaes"]
+Cost = Literal["encoders.parameters", "encoders.flops"]
+
+
+class Range(BaseModel):
+    """An interval that a knob is drawn from, both ends included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: Number
+    high: Number
+    log: bool = False
+    """Drawn evenly on a logarithmic scale."""
+    step: Annotated[Number, Field(gt=0)] | None = None
+    """Distance between the values that can be drawn, from `low` on; any value where None, any whole one of a knob
+    that is a whole number."""
+
+    @model_validator(mode="after")
+    def _an_interval(self) -> "Range":
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g}: a logarithmic scale begins above 0")
+        if self.log and self.step is not None:
+            raise ValueError("log and step: choose one of them")
+        return self
+
+
+class Prune(BaseModel):
+    """When a point is given up before all its trials are run; without one of the two rules, never."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folds: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Given up when its scores are worse than the best point's on the same folds and seeds, by a Wilcoxon signed-rank
+    test with a p-value below this."""
+    probe: Literal["median", "halving"] | None = None
+    """Given up when the probe of its first trial, a linear classifier on the encoders as they are in the midst of
+    pre-training, scores the validation side below the median of the complete points at that epoch; or when it is not
+    among the best third of those that came as far (asynchronous successive halving)."""
+    every: Annotated[int, Strict(), Field(ge=1)] = 10
+    """Epochs of pre-training from one probe to the next."""
+
+    @model_validator(mode="after")
+    def _a_rule(self) -> "Prune":
+        if self.folds is None and self.probe is None:
+            raise ValueError("give a rule: `folds: 0.1`, or `probe: median` or `probe: halving`")
+        return self
 
 
 class Space(BaseModel):
@@ -90,6 +146,8 @@ class Space(BaseModel):
     """Where the recipes start from (see `SYSTEMS`); several are searched like a knob, and change slowest."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     """The searched knobs, each with its values; the last knob changes fastest."""
+    ranges: dict[str, Range] = {}
+    """Searched knobs that are drawn from an interval, by a sampler."""
     where: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = []
     """Conditions (see `condition`) that a point must meet, all of them."""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_different)] = [28]
@@ -97,9 +155,15 @@ class Space(BaseModel):
     """Groups of training subjects; each in turn is held out to validate on.
 
     test: all of them train and the test subjects are scored, by which nothing may be chosen."""
-    sampler: Literal["grid"] = "grid"
+    sampler: Sampler = "grid"
+    """Who chooses the points: grid, every one; otherwise Optuna's sampler of that name, `budget` of them."""
+    budget: Annotated[int, Strict(), Field(ge=1, le=_MOST_COMBINATIONS)] | None = None
+    """How many points a sampler may choose."""
     metric: Literal["val.accuracy", "val.f1"] = "val.accuracy"
     """What the best point is best in; higher is better."""
+    cost: Cost | None = None
+    """What should be low at the same time: `best` then shows the points of which none is better in both."""
+    prune: Prune | None = None
 
     keep_models: Literal["best", "all", "none"] = "best"
     """Whose encoders and heads, some tens of MB a trial, are kept to be exported and looked into; best: of the points
@@ -107,8 +171,32 @@ class Space(BaseModel):
 
     @model_validator(mode="after")
     def _something_searched(self) -> "Space":
-        if not self.grid and "systems" not in self.model_fields_set:
+        if not self.grid and not self.ranges and "systems" not in self.model_fields_set:
             raise ValueError("nothing is searched: give a `grid` of knobs, or `systems` to compare")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "Space":
+        wrong: list[str] = []
+        if self.sampler == "grid":
+            if self.ranges:
+                wrong.append(f"ranges: a grid has values, not intervals; choose a sampler: {', '.join(_SAMPLERS)}")
+            if self.budget is not None:
+                wrong.append("budget: a grid runs all its points; leave it out, or choose a sampler")
+        elif self.budget is None:
+            wrong.append(f"budget: sampler {self.sampler} has to be told how many points to choose, as `budget: 40`")
+        if self.sampler == "cmaes":
+            if self.grid or len(self.systems) > 1:
+                wrong.append("sampler cmaes: moves within intervals; give all its knobs under ranges")
+            if self.cost:
+                wrong.append("sampler cmaes: has one objective; with `cost` choose tpe, gp or random")
+        if self.folds == "test" and (self.sampler != "grid" or self.prune):
+            what = f"sampler {self.sampler}" if self.sampler != "grid" else "prune"
+            wrong.append(f"{what}: would choose by the test subjects' scores; hold training subjects out instead")
+        if self.prune and self.cost:
+            wrong.append("prune: would give up points that are cheap and no better; leave out either prune or cost")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
 
     @property
@@ -122,9 +210,19 @@ class Space(BaseModel):
         return f"{self.side}.{self.metric.partition('.')[2]}"
 
     @property
+    def probe_every(self) -> int | None:
+        """Epochs from one probe to the next; None where there are none."""
+        return self.prune.every if self.prune and self.prune.probe else None
+
+    @property
     def searched(self) -> dict[str, list[Any]]:
         """The grid, with the systems where there are several."""
         return ({SYSTEM: list(self.systems)} if len(self.systems) > 1 else {}) | self.grid
+
+    @property
+    def names(self) -> list[str]:
+        """Of all that is searched, in the order in which a point has it."""
+        return [*self.searched, *self.ranges]
 
     def bases(self, dataset: str) -> dict[str, Recipe]:
         """By system, the recipe that a point's knobs are put in.
@@ -145,16 +243,33 @@ class Space(BaseModel):
     def points(self, bases: Mapping[str, Recipe]) -> list[dict[str, Value]]:
         """The points that meet `where`, in the grid's order: each has a value for everything searched.
 
+        None where a sampler chooses them.
+
         Args:
             bases: what `bases` gives.
 
         Raises:
             UserError: one message with every mistake.
         """
-        checked = _check(bases, self.fixed, self.grid, self.where)
+        checked = _check(bases, self.fixed, self.grid, self.ranges, self.where)
         if checked.mistakes:
             raise UserError(_all(f"space {self.name}", checked.mistakes))
-        return checked.points
+        if self.sampler == "grid":
+            return checked.points
+        return []
+
+    def admits(self, bases: Mapping[str, Recipe]) -> Callable[[Point], bool]:
+        """Whether a point meets `where` and gives a recipe."""
+        conditions = [condition(text, [*self.fixed, *self.names]) for text in self.where]
+
+        def admitted(point: Point) -> bool:
+            try:
+                at_point(bases, point)
+            except UserError:
+                return False
+            return all(holds(self.fixed | dict(point)) for holds in conditions)
+
+        return admitted
 
 
 class Found(NamedTuple):
@@ -184,7 +299,7 @@ def load(name_or_path: str) -> Space:
         UserError: no such space; or one message with every mistake in its file.
     """
     path = _find(name_or_path)
-    document, mistakes = _read(path)
+    document, mistakes = read(path)
     entries = [name for name in Space.model_fields if name != "name"]
     for name in [name for name in document if name not in entries]:
         why = "a space is named by its file" if name == "name" else nearest(str(name), entries, most=len(entries))
@@ -196,6 +311,7 @@ def load(name_or_path: str) -> Space:
         {name: preset("", name) for name in systems or ("vicreg",)},
         _mapping(document.get("fixed")),
         {knob: _listed(values) for knob, values in _mapping(document.get("grid")).items()},
+        _ranges(document.get("ranges")),
         [text for text in _listed(document.get("where")) if isinstance(text, str)],
     )
     try:
@@ -204,7 +320,14 @@ def load(name_or_path: str) -> Space:
         raise UserError(_all(str(path), [*mistakes, *explain(error), *checked.mistakes])) from error
     if mistakes or checked.mistakes:
         raise UserError(_all(str(path), [*mistakes, *checked.mistakes]))
-    return space.model_copy(update={"fixed": checked.fixed, "grid": checked.grid})
+    return _enough(space.model_copy(update=checked.sound()), str(path), checked)
+
+
+def _enough(space: Space, place: str, checked: "_Checked") -> Space:
+    """The space, if a sampler finds as many points in it as it may choose."""
+    if space.sampler != "grid" and space.budget and checked.points and len(checked.points) < space.budget:
+        raise UserError(f"{place}: budget {space.budget}: only {len(checked.points)} points can be chosen")
+    return space
 
 
 def changed(space: Space, **entries: Any) -> Space:
@@ -219,10 +342,11 @@ def changed(space: Space, **entries: Any) -> Space:
     except ValidationError as error:
         raise UserError(_all(f"space {space.name}", explain(error))) from error
     bases = {name: preset("", name) for name in changed.systems}
-    checked = _check(bases, changed.fixed, changed.grid, changed.where)
+    place = f"space {space.name}"
+    checked = _check(bases, changed.fixed, changed.grid, changed.ranges, changed.where)
     if checked.mistakes:
-        raise UserError(_all(f"space {space.name}", checked.mistakes))
-    return changed.model_copy(update={"fixed": checked.fixed, "grid": checked.grid})
+        raise UserError(_all(place, checked.mistakes))
+    return _enough(changed.model_copy(update=checked.sound()), place, checked)
 
 
 def _folders() -> dict[Literal["local", "shipped"], Path]:
@@ -246,6 +370,15 @@ def _mapping(value: Any) -> dict[str, Any]:
     return {str(key): item for key, item in cast("dict[Any, Any]", value).items()} if isinstance(value, dict) else {}
 
 
+def _ranges(value: Any) -> dict[str, Range]:
+    """Those that are sound: of the others, the space itself says what is wrong."""
+    sound: dict[str, Range] = {}
+    for knob, given in _mapping(value).items():
+        with suppress(ValidationError):
+            sound[knob] = Range.model_validate(given)
+    return sound
+
+
 def _all(place: str, mistakes: Iterable[str]) -> str:
     return "\n  ".join([f"{place}:", *dict.fromkeys(mistakes)])
 
@@ -253,14 +386,24 @@ def _all(place: str, mistakes: Iterable[str]) -> str:
 class _Checked(NamedTuple):
     fixed: dict[str, Value]
     grid: dict[str, list[Value]]
+    ranges: dict[str, Range]
     points: list[dict[str, Value]]
+    """All there are; none where they cannot be counted."""
     mistakes: list[str]
+
+    def sound(self) -> dict[str, Any]:
+        """A space's entries with their values as a recipe holds them."""
+        return {"fixed": self.fixed, "grid": self.grid, "ranges": self.ranges}
 
 
 def _check(
-    bases: Mapping[str, Recipe], fixed: Mapping[str, Any], grid: Mapping[str, list[Any]], where: Iterable[str]
+    bases: Mapping[str, Recipe],
+    fixed: Mapping[str, Any],
+    grid: Mapping[str, list[Any]],
+    ranges: Mapping[str, Range],
+    where: Iterable[str],
 ) -> _Checked:
-    checked = _Checked({}, {}, [], mistakes := [])
+    checked = _Checked({}, {}, {}, [], mistakes := [])
     first = next(iter(bases.values()))
     defining = {knob: name for name in bases for knob in SYSTEMS[name].defining}
 
@@ -290,17 +433,28 @@ def _check(
             _different(checked.grid[knob])
         except ValueError as error:
             mistakes.append(f"grid.{knob}: {error}")
+    for knob, interval in ranges.items():
+        low, high = (fitting("ranges", knob, end) for end in (interval.low, interval.high))
+        checked.ranges[knob] = interval.model_copy(update={"low": low, "high": high})
+        if isinstance(low, int) and isinstance(interval.step, float):
+            mistakes.append(f"ranges.{knob}: step {interval.step:g}: the knob is a whole number")
+        if knob == "data.steps":
+            mistakes.append(f"ranges.{knob}: recordings are prepared once for each length; list lengths under grid")
+        if knob in fixed or knob in grid:
+            mistakes.append(f"ranges.{knob}: also under {'fixed' if knob in fixed else 'grid'}; take it out of one")
+        if knob in defining:
+            mistakes.append(f"ranges.{knob}: {_defines(knob, defining[knob])}")
     searched: dict[str, list[Any]] = ({SYSTEM: list(bases)} if len(bases) > 1 else {}) | checked.grid
     conditions: list[Callable[[Point], bool]] = []
     for text in where:
         try:
-            conditions.append(condition(text, [*fixed, *searched]))
+            conditions.append(condition(text, [*fixed, *searched, *ranges]))
         except UserError as error:
             mistakes.extend(str(error).splitlines())
     combinations = math.prod(len(values) for values in searched.values())
     if combinations > _MOST_COMBINATIONS:
         mistakes.append(f"grid: {combinations:,} combinations; at most {_MOST_COMBINATIONS:,} can be planned")
-    if mistakes:
+    if mistakes or ranges:
         return checked
     try:
         for values in itertools.product(*searched.values()):
@@ -324,68 +478,3 @@ def at_point(bases: Mapping[str, Recipe], point: Point, **also: Any) -> Recipe:
 def _defines(knob: str, system: str) -> str:
     modalities = " (as vicreg_imu, for one modality)" if knob == "data.modalities" else ""
     return f"system {system} sets it; choose another system instead{modalities}"
-
-
-def parse_value(text: str) -> Any:
-    """A knob's value written as in a space file: `1e-3`, `[7]`, `vicreg`.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        return _Loader(text).get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{text!r} is no value: write a number, a word, or a list as [1, 3]") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's plain data, with no repeated key and no alias.
-
-    Words are then what they look like: 1e-3 a number, and 007, 1:30, no and 2020-01-01 names.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.mistakes: list[str] = []
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        # Aliases of aliases grow a small file without bound.
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(None, None, "aliases are not read; write it out", self.peek_event().start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                self.mistakes.append(f"line {key.start_mark.line + 1}: {key.value} stands twice")
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _kind, _pattern, _first in (
-    ("null", r"(~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("bool", r"(true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("int", r"[-+]?(0|[1-9][0-9]*)$", "-+0123456789"),
-    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$", "-+.0123456789"),
-    ("float", r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$", "-+."),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list(_first))
-
-
-def _read(path: Path) -> tuple[dict[Any, Any], list[str]]:
-    try:
-        loader = _Loader(path.read_text("utf-8"))
-        document: Any = loader.get_single_data()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UserError(f"{path}: {place}{error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a YAML file ({error})") from error
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: a space is a mapping with the entry `grid` or `systems`, not {document!r:.60}")
-    return document, loader.mistakes

@@ -50,7 +50,7 @@ def standing(study: Study) -> Standing:
     """
     running = study.in_use()
     driver = study.note(_DRIVER) if running else None
-    table = study.table(study.trials_path).select(["status", "finished"])
+    table = study.table("trials.parquet").select(["status", "finished"])
     trials: Counter[str] = Counter(table["status"].to_pylist())
     if not running:  # A driver that was killed had no time to say that nothing runs.
         trials["PLANNED"] += trials.pop("RUNNING", 0)

@@ -1,25 +1,27 @@
-"""A study's folder: every path in it, the tables' schemas, and the only code that writes them."""
+"""What is kept of a study: every file's name, the tables' schemas, and the only code that writes them."""
 
 import hashlib
 import json
-import os
 import re
-import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import MODALITIES, Recipe, explain
-from mmssl.search.plan import TERMINAL, Plan, PlannedTrial, Status
+from mmssl.search.plan import TERMINAL, Choice, Plan, PlannedTrial, Status
+from mmssl.search.space import Cost
+from mmssl.storage import HeldError, Still, storage_at
 
 _HEALTH = [
     f"train.{modality}.{measure}" for modality in MODALITIES for measure in ("std", "effective_rank", "covariance")
@@ -32,8 +34,12 @@ _TERMS = [
         *("positive", "negative"),  # simclr, cmc
     )
 ]
+PROBE = "probe.accuracy"
+"""Name of the score of a linear classifier in the midst of pre-training."""
 _FINETUNE = ["train.finetune.loss", "train.finetune.accuracy"]
 _EMBEDDINGS = [name.replace("train.", "embedding.", 1) for name in _HEALTH]
+COSTS = get_args(Cost)
+"""Columns of what encoders cost."""
 SCORES = [
     ".".join([side, *reading, measure])
     for side in ("val", "test")
@@ -58,6 +64,7 @@ TRIALS = pa.schema(
         ("system", pa.string()),
         *((f"param.{name}", _KNOB_TYPES[type(value)]) for name, value in Recipe().knobs().items()),
         *((name, pa.float64()) for name in (*SCORES, *_TERMS, *_HEALTH, *_EMBEDDINGS, *_FINETUNE)),
+        *((cost, pa.int64()) for cost in COSTS),
         *((f"seconds.{phase}", pa.float64()) for phase in ("pretrain", "finetune", "score", "total")),
         ("started", pa.timestamp("us", "UTC")),
         ("finished", pa.timestamp("us", "UTC")),
@@ -81,7 +88,7 @@ EPOCHS = pa.schema(
         *_KEYS,
         ("phase", pa.string()),
         ("epoch", pa.int64()),
-        *((n, pa.float64()) for n in (*_TERMS, *_HEALTH, *_FINETUNE)),
+        *((n, pa.float64()) for n in (*_TERMS, *_HEALTH, *_FINETUNE, PROBE)),
     ]
 )
 PREDICTIONS = pa.schema(
@@ -110,13 +117,43 @@ class Record(BaseModel):
     predictions: list[dict[str, Any]] = []
 
 
+PLAN, TESTS, LOG, OPTUNA = "plan.json", "tests.json", "study.log", "optuna.db"
+"""Files of a study."""
+_LOCK, _DIGESTS = "driver.lock", "sha256.json"
+_RECORD, _WEIGHTS, _FACTS = "record.json", "model.safetensors", "model.json"
+_IN_PLACE = (OPTUNA, LOG)
+"""What is changed in place, as no object store can."""
+_AT_ONCE = 16
+"""Records read at once, from a store that takes its time for each."""
+
+
+def _local(name: str) -> property:
+    """The path of one of the study's files, where it lies in a folder of this machine."""
+
+    def path(self: "Study") -> Path:
+        return self.folder / name
+
+    return property(path)
+
+
 class Study:
-    """The folder ROOT/NAME.
+    """What is kept of a study: the folder ROOT/NAME, or the objects of a bucket under that prefix.
+
+    Files are known by their names within it.
 
     Args:
-        root: where studies lie.
+        root: where studies lie: a folder, or s3://BUCKET/PREFIX.
         name: letters, digits, `.`, `_` and `-`, so that it cannot leave the root.
     """
+
+    plan_path = _local(PLAN)
+    trials_path = _local("trials.parquet")
+    epochs_path = _local("epochs.parquet")
+    predictions_path = _local("predictions.parquet")
+    tests_path = _local(TESTS)
+    optuna_path = _local(OPTUNA)
+    tables_folder = _local("tables")
+    figures_folder = _local("figures")
 
     def __init__(self, root: str | Path, name: str) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
@@ -124,19 +161,31 @@ class Study:
                 f"study name {name!r}: use up to 100 letters, digits, '.', '_' and '-', the first a letter or digit"
             )
         self.name = name
-        self.folder = Path(root).expanduser().absolute() / name
-        self.plan_path = self.folder / "plan.json"
-        self.trials_path = self.folder / "trials.parquet"
-        self.epochs_path = self.folder / "epochs.parquet"
-        self.predictions_path = self.folder / "predictions.parquet"
-        self.tests_path = self.folder / "tests.json"
-        self.log_path = self.folder / "study.log"
-        self.optuna_path = self.folder / "optuna.db"
-        self.ray_folder = self.folder / "ray"
-        self.exports_folder = self.folder / "exports"
-        self.tables_folder = self.folder / "tables"
-        self.figures_folder = self.folder / "figures"
-        self.notes_folder = self.folder / "running"
+        self._around = storage_at(root)
+        self.files = self._around.inside(name)
+        self._still: Still = lambda: None
+        self._scratch: Path | None = None
+
+    @property
+    def root(self) -> str:
+        """Where studies lie, as another process can be told of it."""
+        return self._around.uri
+
+    @property
+    def place(self) -> str:
+        """Where the study lies, for people."""
+        return self.files.place()
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder on this machine.
+
+        Raises:
+            UserError: it lies in a bucket.
+        """
+        if self.files.local is None:
+            raise UserError(f"{self.place}: not a folder of this machine")
+        return self.files.local
 
     def trial_folder(self, trial_id: str) -> Path:
         return self.folder / "trials" / trial_id
@@ -145,37 +194,73 @@ class Study:
         """Write the plan and tables in which every trial is PLANNED.
 
         Raises:
-            UserError: there is a study of this name, or the folder cannot be written.
+            UserError: there is a study of this name, or nothing can be written there.
         """
+        self._around.check()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.files.make()
             with self.locked():
-                if self.plan_path.exists():
+                if self.files.exists(PLAN):
                     raise UserError(
-                        f"study {self.name} exists in {self.folder.parent}: "
+                        f"study {self.name} exists in {self._around.place()}: "
                         f"go on with `mmssl-tune resume {self.name}`, or give this one another --name"
                     )
                 Tables(self, plan).write()
-                self.put(self.plan_path, plan.model_dump_json(indent=1).encode())
+                self.put(PLAN, plan.model_dump_json(indent=1).encode())
         except OSError as error:
             raise UserError(
-                f"{self.folder}: cannot be written ({error.strerror}); choose another place with --storage"
+                f"{self.place}: cannot be written ({error.strerror or error}); choose another place with --storage"
             ) from error
+
+    def exists(self) -> bool:
+        """Whether a plan lies here."""
+        return self.files.exists(PLAN)
+
+    def keep_choice(self, choice: Choice) -> None:
+        """Make durable that a sampler has chosen a point."""
+        self.put(f"points/{choice.number:06}.json", choice.model_dump_json().encode())
+
+    def choices(self) -> list[Choice]:
+        """The points that a sampler has chosen, in its order.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        found: list[Choice] = []
+        for name in self.files.names("points"):
+            if name.endswith(".json"):
+                try:
+                    found.append(Choice.model_validate_json(self.files.read(name)))
+                except ValidationError as error:
+                    raise UserError(
+                        f"{self.files.place(name)}: damaged ({'; '.join(explain(error))}); move it and those after it "
+                        "away, and resume: their points are chosen anew"
+                    ) from error
+        return found
 
     def replan(self, plan: Plan) -> None:
         """Write a plan that has the present one's trials and more."""
         with self.locked():
-            self.put(self.plan_path, plan.model_dump_json(indent=1).encode())
+            self.put(PLAN, plan.model_dump_json(indent=1).encode())
 
     def plan(self) -> Plan:
-        if not self.plan_path.is_file():
-            raise UserError(f"{self.folder}: no study lies here (no {self.plan_path.name})")
+        """What was planned, with the points that a sampler has added.
+
+        Raises:
+            UserError: no study lies here, or it is damaged.
+        """
         try:
-            return Plan.model_validate_json(self.plan_path.read_bytes())
+            plan = Plan.model_validate_json(self.files.read(PLAN))
+        except FileNotFoundError as error:
+            raise UserError(f"{self.place}: no study lies here (no {PLAN})") from error
         except ValidationError as error:
             raise UserError(
-                f"{self.plan_path}: damaged, or written by another version: {'; '.join(explain(error))}"
+                f"{self.files.place(PLAN)}: damaged, or written by another version: {'; '.join(explain(error))}; "
+                f"move it away and launch the same space and data again with --name {self.name}: what has ended is kept"
             ) from error
+        for choice in self.choices():
+            plan.add(choice.point)
+        return plan
 
     def plan_digest(self) -> str:
         """SHA-256 of the plan as it is kept.
@@ -183,27 +268,27 @@ class Study:
         Raises:
             FileNotFoundError: there is none.
         """
-        return hashlib.sha256(self.plan_path.read_bytes()).hexdigest()
+        return hashlib.sha256(self.files.read(PLAN)).hexdigest()
 
     def put_note(self, name: str, document: dict[str, Any]) -> None:
         """Keep a small document about how the study is being run, beside its results."""
-        self.notes_folder.mkdir(parents=True, exist_ok=True)
-        self.put(self.notes_folder / f"{name}.json", json.dumps(document).encode())
+        self.files.make()
+        self.put(f"running/{name}.json", json.dumps(document).encode())
 
     def note(self, name: str) -> dict[str, Any] | None:
         """The document of that name; None where there is none, or none that is whole."""
         try:
-            document = json.loads((self.notes_folder / f"{name}.json").read_bytes())
+            document = json.loads(self.files.read(f"running/{name}.json"))
         except (FileNotFoundError, ValueError):
             return None
         return document if isinstance(document, dict) else None
 
     def drop_note(self, name: str) -> None:
-        (self.notes_folder / f"{name}.json").unlink(missing_ok=True)
+        self.files.remove(f"running/{name}.json")
 
     def drop(self) -> None:
         """Remove all of it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.files.remove_all()
 
     @contextmanager
     def locked(self) -> Generator[None]:
@@ -213,46 +298,100 @@ class Study:
             UserError: another process is running this study.
         """
         try:
-            with FileLock(self.folder / "driver.lock", timeout=0):
+            with self.files.lock(_LOCK, wait=False) as self._still:
                 yield
-        except Timeout as error:
+        except HeldError as error:
             raise UserError(
                 f"study {self.name} is being run by another process; wait for it, or stop it first"
             ) from error
 
     def in_use(self) -> bool:
         """Whether a process is running this study."""
-        if not (self.folder / "driver.lock").exists():
-            return False
-        try:
-            with self.locked():
-                return False
-        except UserError:
-            return True
+        return self.files.locked(_LOCK)
+
+    @contextmanager
+    def scratch(self) -> Generator[Path]:
+        """A folder of this machine for the files that are changed in place; they are kept with the study.
+
+        Where the study is such a folder, it is that; else they come from the study and go there with its tables.
+        """
+        if self.files.local is not None:
+            _without_damage(self.files.local / OPTUNA)
+            yield self.files.local
+            return
+        with TemporaryDirectory(prefix="mmssl-") as folder:
+            self._scratch = Path(folder)
+            for name in _IN_PLACE:
+                with suppress(FileNotFoundError):
+                    (self._scratch / name).write_bytes(self.files.read(name))
+            _without_damage(self._scratch / OPTUNA)
+            try:
+                yield self._scratch
+            finally:
+                self.put_scratch()
+                self._scratch = None
+
+    def put_scratch(self) -> None:
+        """Keep the files of `scratch` with the study, as they are now."""
+        if self._scratch is not None:
+            for path in (self._scratch / name for name in _IN_PLACE):
+                if path.exists():
+                    self.put(path.name, path.read_bytes())
+
+    def log(self) -> bytes:
+        """What Ray and Optuna have said.
+
+        Raises:
+            FileNotFoundError: the study has not been run.
+        """
+        return self.files.read(LOG)
 
     def keep(self, record: Record) -> None:
-        """Make a trial's end durable."""
-        folder = self.trial_folder(record.trial_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.put(folder / "record.json", record.model_dump_json().encode())
+        """Make a trial's end durable.
 
-    def records(self, plan: Plan) -> dict[str, Record]:
-        """What is kept of the planned trials that have ended, by trial id."""
+        Raises:
+            OSError: it cannot be written, or another process has taken over the study.
+        """
+        self._still()
+        self.put(_of(record.trial_id, _RECORD), record.model_dump_json().encode())
+
+    def records(self, plan: Plan, say: Callable[[str], None] | None = None) -> dict[str, Record]:
+        """What is kept of the planned trials that have ended, by trial id; a damaged record counts as none.
+
+        Args:
+            say: told of each that is damaged, which is then set aside.
+        """
+        there = set(self.files.names("trials"))
+        ended = [trial.trial_id for trial in plan.trials if _of(trial.trial_id, _RECORD) in there]
         kept: dict[str, Record] = {}
-        for trial in plan.trials:
-            try:
-                kept[trial.trial_id] = self.record(trial.trial_id)
-            except FileNotFoundError:
-                continue
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            contents = pool.map(lambda trial_id: self.files.read(_of(trial_id, _RECORD)), ended)
+            for trial_id, content in zip(ended, contents, strict=True):
+                try:
+                    kept[trial_id] = Record.model_validate_json(content)
+                except ValidationError:
+                    if say:
+                        name = _of(trial_id, _RECORD)
+                        self.files.rename(name, f"{name}.damaged")
+                        say(f"{self.files.place(name)}: damaged; kept as {_RECORD}.damaged, and its trial is run again")
         return kept
 
     def has_model(self, trial_id: str) -> bool:
         """Whether a trial's weights are kept."""
-        return (self.trial_folder(trial_id) / "model.safetensors").is_file()
+        return self.files.exists(_of(trial_id, _WEIGHTS))
+
+    def model_files(self, trial_id: str) -> tuple[dict[str, bytes], str]:
+        """The files of a trial's model by name, and where they lie.
+
+        Raises:
+            FileNotFoundError: its weights are not kept.
+        """
+        files = {name: self.files.read(_of(trial_id, name)) for name in (_WEIGHTS, _FACTS)}
+        return files, self.files.place(_of(trial_id, _WEIGHTS))
 
     def drop_model(self, trial_id: str) -> None:
         """Remove a trial's weights; its record and rows stay."""
-        (self.trial_folder(trial_id) / "model.safetensors").unlink(missing_ok=True)
+        self.files.remove(_of(trial_id, _WEIGHTS))
 
     def record(self, trial_id: str) -> Record:
         """What is kept of one trial that has ended.
@@ -260,80 +399,117 @@ class Study:
         Raises:
             FileNotFoundError: it has not.
         """
-        path = self.trial_folder(trial_id) / "record.json"
+        name = _of(trial_id, _RECORD)
         try:
-            return Record.model_validate_json(path.read_bytes())
+            return Record.model_validate_json(self.files.read(name))
         except ValidationError as error:
             raise UserError(
-                f"{path}: damaged ({'; '.join(explain(error))}); remove it and resume, to run this trial again"
+                f"{self.files.place(name)}: damaged ({'; '.join(explain(error))}); `mmssl-tune resume {self.name}` "
+                "sets it aside and runs this trial again"
             ) from error
 
     def forget(self, trial_id: str) -> None:
         """Drop what is kept of a trial's end, so that it is run again."""
-        (self.trial_folder(trial_id) / "record.json").unlink(missing_ok=True)
+        self.files.remove(_of(trial_id, _RECORD))
 
     def put_model(self, trial_id: str, files: Mapping[str, bytes]) -> None:
-        folder = self.trial_folder(trial_id)
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            self.put(folder / name, content)
+            self.put(_of(trial_id, name), content)
 
     def once(self, name: str, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
         """Files that several trials need: made by the first that asks for them, while the others wait.
+
+        Files that are not as they were written are made again.
 
         Args:
             name: what they are known by; a content id.
             make: gives the files by name; whatever it raises is raised, and nothing is kept.
         """
-        folder = self.folder / "pretrained" / name
-        folder.parent.mkdir(exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if folder.is_dir():
-                return {path.name: path.read_bytes() for path in folder.iterdir()}
-            files = make()
-            beside = folder.with_suffix(".part")
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir()
-            for file, content in files.items():
-                self.put(beside / file, content)
-            beside.rename(folder)
-            return files
+        folder = f"pretrained/{name}"
+        with self.files.lock(f"{folder}.lock", wait=True):
+            there = self.files.names(folder)
+            kept = {file.rpartition("/")[2]: self.files.read(file) for file in there}
+            if kept.pop(_DIGESTS, b"") == _digests(kept):
+                return kept
+            made = make()
+            for file in there:
+                self.files.remove(file)
+            for file, content in made.items():
+                self.put(f"{folder}/{file}", content)
+            # Written last: without it the others are not taken for whole.
+            self.put(f"{folder}/{_DIGESTS}", _digests(made))
+            return made
 
-    def progress_path(self, name: str) -> Path:
-        """The snapshot of the training loop that is known by this content id."""
-        return self.folder / "progress" / f"{name}.safetensors"
+    def snapshot_name(self, name: str) -> str:
+        """The file for the snapshot of the training loop that is known by this content id."""
+        return f"progress/{name}.safetensors"
 
-    def put(self, path: Path, content: bytes) -> None:
-        """Write a file of the study beside the old one and rename it over: never half of it is seen."""
-        beside = path.with_name(path.name + ".part")
-        with beside.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
+    def drop_snapshot(self, name: str) -> None:
+        self.files.remove(self.snapshot_name(name))
 
-    def put_table(self, path: Path, table: pa.Table) -> None:
-        """Write a further table of the study, as `put` does."""
-        path.parent.mkdir(exist_ok=True)
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file of the study, of which never half is seen."""
+        self.files.write(name, content)
+
+    def put_table(self, name: str, table: pa.Table) -> str:
+        """Write one of the study's tables; gives the place."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
-        self.put(path, sink.getvalue().to_pybytes())
+        self.put(name, sink.getvalue().to_pybytes())
+        return self.files.place(name)
 
-    def figure(self, name: str) -> Path:
-        """Where a picture of the study goes."""
-        self.figures_folder.mkdir(exist_ok=True)
-        return self.figures_folder / name
+    def put_figure(self, name: str, draw: Callable[[Path], None]) -> str:
+        """Keep a picture of the study; gives the place.
 
-    def table(self, path: Path) -> pa.Table:
-        """One of the study's tables, as last written."""
-        if not path.is_file():
-            raise UserError(f"{path}: there is no such table; is {self.name} a study?")
+        Args:
+            draw: makes the file that it is given.
+        """
+        with TemporaryDirectory(prefix="mmssl-") as folder:
+            path = Path(folder) / name
+            draw(path)
+            self.put(f"figures/{name}", path.read_bytes())
+        return self.files.place(f"figures/{name}")
+
+    def table(self, name: str) -> pa.Table:
+        """One of the study's tables, as last written.
+
+        Args:
+            name: of the file, as trials.parquet.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        place = self.files.place(name)
         try:
-            return pq.read_table(path)
+            return pq.read_table(pa.BufferReader(self.files.read(name)))
+        except FileNotFoundError as error:
+            raise UserError(f"{place}: there is no such table; is {self.name} a study?") from error
         except (pa.ArrowException, OSError) as error:
             raise UserError(
-                f"{path}: not readable ({error}); `mmssl-tune resume {self.name}` writes it anew"
+                f"{place}: not readable ({error}); `mmssl-tune resume {self.name}` writes it anew"
             ) from error
+
+
+def _of(trial_id: str, file: str) -> str:
+    return f"trials/{trial_id}/{file}"
+
+
+def _digests(files: Mapping[str, bytes]) -> bytes:
+    return json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}).encode()
+
+
+def _without_damage(path: Path) -> None:
+    """Remove a SQLite file that is no whole one: it is made anew."""
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            [(said,)] = database.execute("pragma quick_check(1)").fetchall()
+    except sqlite3.DatabaseError as error:
+        said = str(error)
+    if said != "ok":
+        for one in (path, path.with_name(path.name + "-journal")):
+            one.unlink(missing_ok=True)
 
 
 class Tables:
@@ -355,18 +531,18 @@ class Tables:
             self._open[record.trial_id] = record
 
     def write(self) -> None:
-        """Write all three tables, each beside the old one and then renamed over it."""
+        """Write all three tables, and the files that go with them."""
         started = time.monotonic()
         parts = [
             self._ended.get(trial.trial_id)
             or self._rows(self._open.get(trial.trial_id) or Record(trial_id=trial.trial_id, status="PLANNED"))
             for trial in self._plan.trials
         ]
-        study = self._study
-        for i, path in enumerate((study.trials_path, study.epochs_path, study.predictions_path)):
-            beside = path.with_name(path.name + ".part")
-            pq.write_table(pa.concat_tables(part[i] for part in parts), beside, compression="zstd")
-            beside.replace(path)
+        schemas = {"trials": TRIALS, "epochs": EPOCHS, "predictions": PREDICTIONS}
+        for i, (name, schema) in enumerate(schemas.items()):
+            rows = pa.concat_tables([schema.empty_table(), *(part[i] for part in parts)])
+            self._study.put_table(f"{name}.parquet", rows)
+        self._study.put_scratch()
         # Writing again costs as much as there are rows: spend at most a tenth of the time on it.
         now = time.monotonic()
         self._next_write = now + max(1.0, 10 * (now - started))
@@ -381,8 +557,8 @@ class Tables:
             self.write()
 
     def _rows(self, record: Record) -> tuple[pa.Table, pa.Table, pa.Table]:
-        if not self._constant:
-            self._constant = {trial.trial_id: _planned_columns(self._plan, trial) for trial in self._plan.trials}
+        if record.trial_id not in self._constant:
+            self._constant[record.trial_id] = _planned_columns(self._plan, self._plan.trial(record.trial_id))
         planned = self._constant[record.trial_id]
         keys = {name: planned[name] for name, _ in _KEYS}
         unknown = set(record.facts) - set(TRIALS.names)
@@ -422,24 +598,33 @@ def plain_name(stem: str) -> str:
 def free_name(root: str | Path, stem: str) -> str:
     """A name that no study under `root` has, made of `stem` and the first free number."""
     stem, number = plain_name(stem), 1
-    while (Path(root).expanduser() / f"{stem}-{number}").exists():
+    around = storage_at(root)
+    around.check()
+    taken = set(around.folders())
+    while f"{stem}-{number}" in taken:
         number += 1
     return f"{stem}-{number}"
 
 
 def names(root: str | Path) -> list[str]:
-    """The studies under `root`, the one whose plan was made last coming last."""
-    plans = sorted(Path(root).expanduser().glob("*/plan.json"), key=lambda path: path.stat().st_mtime)
-    return [path.parent.name for path in plans]
+    """The studies under `root`, the one whose plan was made last coming last.
+
+    Raises:
+        UserError: `root` is a bucket that is not there, or that may not be read.
+    """
+    around = storage_at(root)
+    around.check()
+    plans = around.modified(f"{folder}/{PLAN}" for folder in around.folders())
+    return [plan.partition("/")[0] for plan in sorted(plans, key=lambda plan: plans[plan])]
 
 
 def newest(root: str | Path) -> Study:
     """The study under `root` whose plan was made last."""
-    root = Path(root).expanduser()
     there = names(root)
     if not there:
         raise UserError(
-            f"{root}: there is no study here; make one with `mmssl-tune launch`, or say where with --storage"
+            f"{storage_at(root).place()}: there is no study here; make one with `mmssl-tune launch`, or say where "
+            "with --storage"
         )
     return Study(root, there[-1])
 
@@ -453,8 +638,8 @@ def find(root: str | Path, name: str | None) -> Study:
     if name is None:
         return newest(root)
     study = Study(root, name)
-    if not study.plan_path.is_file():
+    if not study.exists():
         there = sorted(names(root))
         hint = nearest(name, there) if there else "there is none at all; say where with --storage"
-        raise UserError(f"{study.folder.parent}: no study {name}; {hint}")
+        raise UserError(f"{storage_at(root).place()}: no study {name}; {hint}")
     return study

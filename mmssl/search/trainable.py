@@ -14,7 +14,7 @@ from mmssl.errors import UserError
 from mmssl.progress import Snapshot
 from mmssl.recipe import Recipe
 from mmssl.search.nodes import Agreement, fault
-from mmssl.search.store import Study
+from mmssl.search.store import PROBE, Study
 from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, run_trial
 
 # Each report costs the driver more than an epoch of a small study costs a worker.
@@ -30,21 +30,21 @@ def trial(
     prepared: dict[int, Prepared],
     splits: dict[tuple[str, ...], Split],
     side: Literal["val", "test"],
-    shared: frozenset[str],
     keep_models: bool,
+    probe_every: int | None,
     threads: int,
     device: str,
 ) -> None:
     """Train the recipe in `config`, keep the model in the study, report epochs in batches and the outcome at the end.
 
     Args:
-        config: `trial_id`, and the recipe as JSON.
+        config: `trial_id`, the recipe as JSON, whether other trials share its pre-training, and whether it is probed.
         terms: what the machine must have in common with the driver's, where it may be another.
         prepared: by number of time steps.
         splits: by held-out subjects.
         side: the side that is scored.
-        shared: ids of the pre-trainings that other trials need too.
         keep_models: whether the trained model is kept in the study at all.
+        probe_every: epochs from one probe to the next, of trials that are probed.
     """
     # Raised, so that the trial is started again, on another node if there is one: this one may have joined meanwhile.
     reason = fault(terms) if terms else ""
@@ -58,7 +58,8 @@ def trial(
     def on_epoch(epoch: Epoch) -> None:
         nonlocal reported
         waiting.append(epoch)
-        if time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
+        # Whether it is given up is decided before it trains on.
+        if PROBE in epoch or time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
             tune.report({"epochs": list(waiting)})
             waiting.clear()
             reported = time.monotonic()
@@ -83,8 +84,9 @@ def trial(
             on_epoch=on_epoch,
             device=device,
             once=folder.once,
-            shared=pretraining in shared,
-            snapshots=lambda name: Snapshot(folder.progress_path(name)),
+            shared=config["shared"],
+            probe_every=probe_every if config["probed"] else None,
+            snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name)),
         )
         if outcome.model is not None and keep_models:
             folder.put_model(config["trial_id"], outcome.model.files(metrics=outcome.metrics))
@@ -93,6 +95,9 @@ def trial(
     except Exception as error:
         # Reported rather than raised: Tune would keep the traceback in a file of its own and drop the epochs.
         end |= {"status": "FAILED", "cause": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        end["starved"] = isinstance(error, torch.OutOfMemoryError)
+    if device == "cuda":
+        torch.cuda.empty_cache()  # What this process kept for its next trial, its neighbours on the GPU would lack.
     finished = time.time()
     tune.report(
         {

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -407,7 +408,7 @@ def test_pictures_of_few_labels_are_written_when_asked_for(study_of: StudyOf, ti
     study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
     assert few_labels(study, plan, tiny, ()).figures == []
     assert not study.figures_folder.exists()
-    png, svg = few_labels(study, plan, tiny, ("png", "svg")).figures
+    png, svg = map(Path, few_labels(study, plan, tiny, ("png", "svg")).figures)
     with Image.open(png) as image:
         assert image.format == "PNG"
     assert png.parent == svg.parent == study.figures_folder

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -318,7 +319,7 @@ def test_a_class_without_a_scored_recording_has_no_row(study_of: StudyOf, tiny: 
 def test_pictures_are_written_for_each_system_when_asked_for(made: tuple[Study, Plan], odd: Recordings) -> None:
     study, plan = made
     assert features(study, plan, odd, ()).figures == []
-    pictures = features(study, plan, odd, ("png", "svg")).figures
+    pictures = [Path(place) for place in features(study, plan, odd, ("png", "svg")).figures]
     assert {path.name for path in pictures} == {
         f"{what}-{system}.{kind}"
         for what in ("tsne", "confusion")
@@ -337,7 +338,7 @@ def test_a_point_with_odd_characters_names_its_pictures_plainly(study_of: StudyO
     study, plan = trained(
         study_of, odd, ["untrained"], seeds=(3,), folds=("ben",), grid={"pretrain.hidden_classes": [[hidden]]}
     )
-    pictures = features(study, plan, odd, ("png",)).figures
+    pictures = [Path(place) for place in features(study, plan, odd, ("png",)).figures]
     assert len(pictures) == 2
     assert all(path.is_file() and path.parent == study.figures_folder for path in pictures)
 
@@ -350,7 +351,7 @@ def test_points_whose_plain_names_are_alike_keep_their_own_pictures(study_of: St
     recordings = Recordings(alike, rows, odd.skeleton, odd.imu)
     hidden = {"pretrain.hidden_classes": [[f"{long}/"], [f"{long}:"]]}
     study, plan = trained(study_of, recordings, ["untrained"], seeds=(3,), folds=("ben",), grid=hidden)
-    pictures = features(study, plan, recordings, ("png",)).figures
+    pictures = [Path(place) for place in features(study, plan, recordings, ("png",)).figures]
     assert len(set(pictures)) == 4
 
 
@@ -360,7 +361,7 @@ def test_a_fold_too_small_for_a_map_still_has_its_confusion(study_of: StudyOf, t
     result = features(study, plan, some, ("png",))
     assert result.tables["tsne"].num_rows == 0
     assert result.tables["confusion"].num_rows == 9
-    assert [path.name for path in result.figures] == ["confusion-untrained.png"]
+    assert [Path(place).name for place in result.figures] == ["confusion-untrained.png"]
     (note,) = result.notes
     assert note.startswith("untrained, fold ben: no map: t-SNE needs at least 4 recordings")
 
@@ -460,10 +461,10 @@ def test_points_of_different_systems_are_not_compared(study_of: StudyOf, tiny: R
     rows = rows_of(result, "health", "system", "measure")
     assert set(rows) == {(s, m) for s in ("vicreg", "cmc") for m in ("rankme", "std", "covariance")}
     assert {row["n"] for row in rows.values()} == {3}
-    assert {path.name for path in result.figures} == {
+    assert {Path(place).name for place in result.figures} == {
         f"health-{system}-{measure}.png" for system in ("vicreg", "cmc") for measure in ("rankme", "std", "covariance")
     }
-    assert all(path.is_file() for path in result.figures)
+    assert all(Path(place).is_file() for place in result.figures)
 
 
 def test_two_points_have_no_rank_correlation_and_the_note_says_so(study_of: StudyOf, tiny: Recordings) -> None:
@@ -517,7 +518,7 @@ def test_the_measures_of_trained_encoders_are_those_of_their_training_embeddings
             singular = np.linalg.svd(embedded.numpy().astype(np.float64), compute_uv=False)
             shares = singular / singular.sum()
             ranks.append(math.exp(-sum(share * math.log(share) for share in shares)))
-    (point,) = [p for p in points(plan, study.table(study.trials_path), "rankme") if p.scores]
+    (point,) = [p for p in points(plan, study.table("trials.parquet"), "rankme") if p.scores]
     assert point.mean == pytest.approx(np.mean(ranks), rel=1e-4)
 
 
@@ -525,7 +526,7 @@ def test_tables_are_written_with_their_caption(made: tuple[Study, Plan], odd: Re
     study, plan = made
     result = features(study, plan, odd, ())
     for path, name in zip(save(study, result), ("confusion_worst", "confusion", "tsne"), strict=True):
-        assert path == study.folder / "tables" / f"{name}.parquet"
+        assert path == str(study.folder / "tables" / f"{name}.parquet")
         table = pq.read_table(path)
         assert table.schema.metadata[b"caption"].decode() == result.caption
         assert table.to_pylist() == result.tables[name].to_pylist()

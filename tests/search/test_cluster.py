@@ -134,7 +134,7 @@ def test_a_machine_that_sees_another_study_runs_no_trial(tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"node .* cannot run this study: study s is not to be read"):
         trainable.trial(
             {}, root="", study="s", terms=terms("nowhere", here), prepared={}, splits={}, side="val",
-            shared=frozenset(), keep_models=False, threads=1, device="cpu",
+            keep_models=False, probe_every=None, threads=1, device="cpu",
         )  # fmt: skip
 
 
@@ -198,6 +198,7 @@ def test_a_ray_of_ones_own_is_reached_from_this_machine_alone_and_stop_ends_it(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_it_whole_too(tmp_path: Path, tiny: Recordings) -> None:
     study = Study(tmp_path / "studies", "twice")
     with subprocess.Popen(

@@ -245,7 +245,7 @@ def test_no_secret_of_the_environment_is_kept_or_said(launched: Launched) -> Non
     files = [path for path in launched.study.folder.rglob("*") if path.is_file()]
     assert len(files) > 20
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
-    tables = [launched.study.table(path).to_pylist() for path in launched.study.folder.glob("*.parquet")]
+    tables = [launched.study.table(path.name).to_pylist() for path in launched.study.folder.glob("*.parquet")]
     assert SECRET not in str(tables)
     assert SECRET not in launched.done.stdout + launched.done.stderr
 

@@ -26,7 +26,9 @@ class Machine:
         self.room_for, self.too_large = room_for, too_large
         self.tried: list[int] = []
 
-    def __call__(self, study: Study, plan: Plan, recordings, resources: Resources, searcher, recorder, say) -> None:
+    def __call__(
+        self, study: Study, plan: Plan, recordings, resources: Resources, searcher, recorder, *further
+    ) -> None:
         at_once = resources.max_concurrent or 3
         self.tried.append(at_once)
         queue = list(searcher._queue)
@@ -66,7 +68,7 @@ def run_on(
         monkeypatch.setattr(launch, "_tune", machine)
         said: list[str] = []
         launch.run(study, study.plan(), tiny, Resources(), lambda planned, record: None, say=said.append)
-        rows = study.table(study.trials_path).to_pylist()
+        rows = study.table("trials.parquet").to_pylist()
         return [row["status"] for row in rows], said
 
     return run
@@ -92,5 +94,5 @@ def test_a_trial_that_alone_is_too_much_fails_alone(run_on, study: Study) -> Non
 def test_with_room_for_none_it_says_so_and_keeps_the_plan(run_on, study: Study) -> None:
     with pytest.raises(MemoryError, match="with a single trial at a time: give the machine more"):
         run_on(Machine(room_for=0))
-    rows = study.table(study.trials_path).to_pylist()
+    rows = study.table("trials.parquet").to_pylist()
     assert [row["status"] for row in rows] == ["FAILED"] + ["PLANNED"] * 5

@@ -45,7 +45,7 @@ def test_a_new_study_has_a_row_for_every_planned_trial(tmp_path: Path, plan_of: 
     plan = plan_of([1.0, 5.0], [2.0])
     study = Study(tmp_path, "study")
     study.create(plan)
-    rows = study.table(study.trials_path).to_pylist()
+    rows = study.table("trials.parquet").to_pylist()
     assert [row["trial_id"] for row in rows] == [trial.trial_id for trial in plan.trials]
     assert {row["status"] for row in rows} == {"PLANNED"}
     assert [row["param.objective.lambda"] for row in rows] == [1.0] * 3 + [5.0] * 3
@@ -109,15 +109,30 @@ def test_records_come_back_as_they_were_kept(tmp_path: Path, plan_of: Callable[.
     assert study.records(plan) == {record.trial_id: record}
 
 
-def test_a_damaged_record_is_named_with_the_way_out(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+def test_a_damaged_record_counts_as_none_and_is_set_aside_by_who_runs_the_study(
+    tmp_path: Path, plan_of: Callable[..., Plan]
+) -> None:
     plan = plan_of([1.0], [2.0])
     study = Study(tmp_path, "study")
     study.create(plan)
-    study.keep(ended(plan.trials[0].trial_id))
-    path = study.trial_folder(plan.trials[0].trial_id) / "record.json"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"record\.json: damaged.*remove it and resume"):
-        study.records(plan)
+    first, second = (ended(trial.trial_id) for trial in plan.trials[:2])
+    study.keep(first)
+    study.keep(second)
+    path = study.trial_folder(first.trial_id) / "record.json"
+    half = path.read_bytes()[:-20]
+    path.write_bytes(half)
+    assert study.records(plan) == {second.trial_id: second}
+    assert path.read_bytes() == half, "who only reads changes nothing"
+    with pytest.raises(UserError, match=r"record\.json: damaged.*resume study"):
+        study.record(first.trial_id)
+
+    said: list[str] = []
+    assert study.records(plan, said.append) == {second.trial_id: second}
+    (line,) = said
+    assert line.startswith(f"{path}: damaged")
+    assert path.with_name("record.json.damaged").read_bytes() == half
+    study.keep(first)
+    assert study.records(plan) == {first.trial_id: first, second.trial_id: second}
 
 
 def test_a_study_is_not_made_twice(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
@@ -159,7 +174,7 @@ def test_a_write_that_fails_leaves_the_old_file(
     with pytest.raises(OSError, match="No space left"):
         tables.write()
     monkeypatch.undo()
-    assert set(study.table(study.trials_path)["status"].to_pylist()) == {"PLANNED"}
+    assert set(study.table("trials.parquet")["status"].to_pylist()) == {"PLANNED"}
 
 
 def test_the_newest_study_is_found_and_a_misspelt_one_explained(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
@@ -208,12 +223,31 @@ def test_nothing_is_kept_of_what_could_not_be_made(study: Study) -> None:
 
 
 def test_half_of_what_a_killed_process_wrote_is_not_taken(study: Study) -> None:
-    part = study.folder / "pretrained" / "0123abcd.part"
+    part = study.folder / "pretrained" / "0123abcd"
     part.mkdir(parents=True)
     (part / "weights").write_bytes(b"ha")
+    (part / "weights.part").write_bytes(b"wh")
     (part / "stray").write_bytes(b"x")
     assert study.once("0123abcd", lambda: {"weights": b"whole"}) == {"weights": b"whole"}
     assert study.once("0123abcd", dict) == {"weights": b"whole"}
+
+
+@pytest.mark.parametrize("damage", ["cut short", "one bit", "empty", "gone"])
+@pytest.mark.parametrize("file", ["weights", "sha256.json"])
+def test_what_was_damaged_is_made_again(study: Study, file: str, damage: str) -> None:
+    made = {"weights": bytes(range(256)), "epochs": b"[]"}
+    study.once("0123abcd", lambda: made)
+    path = study.folder / "pretrained" / "0123abcd" / file
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        flipped = content[:7] + bytes([content[7] ^ 1]) + content[8:]
+        path.write_bytes({"cut short": content[:-5], "one bit": flipped, "empty": b""}[damage])
+    asked: list[str] = []
+    assert study.once("0123abcd", lambda: asked.append("again") or made) == made
+    assert asked == ["again"]
+    assert path.read_bytes() == content
 
 
 ASKS = """
@@ -254,7 +288,7 @@ def test_a_row_says_what_was_trained_and_which_side_was_scored(tmp_path: Path, d
     facts = {"test.accuracy": 0.5, "test.imu.f1": 0.25, "embedding.imu.effective_rank": 3.0, "pretraining_id": "abc"}
     tables.put(Record(trial_id=plan.trials[0].trial_id, status="COMPLETE", facts=facts))
     tables.write()
-    first, second = study.table(study.trials_path).to_pylist()
+    first, second = study.table("trials.parquet").to_pylist()
     assert [first["system"], second["system"]] == ["cmc", "untrained_imu"]
     assert (first["fold"], first["subjects.validation"], first["subjects.train"]) == ("test", [], ["1", "3", "5"])
     assert facts.items() <= first.items()

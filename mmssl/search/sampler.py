@@ -1,0 +1,159 @@
+"""Chooses a study's points with Optuna's samplers, which learn one value for all seeds and folds of a point."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from mmssl.errors import UserError
+from mmssl.recipe import Value
+from mmssl.search.plan import Choice, Plan
+from mmssl.search.searcher import distribution_of
+from mmssl.search.space import Space
+from mmssl.search.store import Record
+
+# A sampler that has found its optimum proposes it again and again; after so many draws chance proposes.
+_DRAWS = 50
+_RANDOM_DRAWS = 10_000
+
+
+class PointSampler:
+    """Optuna's sampler of a study, held in memory and made anew from what the study keeps.
+
+    Each choice follows from the space's first seed, the choice's number and what was known then, so that a study that
+    was cut off goes on as it would have done.
+
+    Args:
+        plan: of a space with a sampler.
+        choices: those made before, in their order.
+        records: of the trials that have ended, by trial id.
+    """
+
+    def __init__(self, plan: Plan, choices: Sequence[Choice], records: Mapping[str, Record]) -> None:
+        self._plan, self._space = plan, plan.space
+        self._metrics = [self._space.scored, *([self._space.cost] if self._space.cost else [])]
+        self._distributions = _distributions(self._space)
+        self._admits = self._space.admits(plan.bases)
+        self._known: set[str] = set()
+        self._open: dict[str, int] = {}
+        self._told: list[str] = []
+        self._number = 0
+        # CMA-ES keeps its state with the trials it proposed; the others see what was told, and begin anew each time.
+        self._lasting = CmaEsSampler(seed=self._seed(0)) if self._space.sampler == "cmaes" else None
+        self._study = optuna.create_study(
+            storage=optuna.storages.InMemoryStorage(),
+            sampler=self._lasting,
+            directions=["maximize", *(["minimize"] if self._space.cost else [])],
+        )
+        for choice in choices:
+            for point_id in choice.after:
+                self.tell(point_id, records)
+            self._repeat(choice)
+        self._told = []
+        for point_id in list(self._open):
+            self.tell(point_id, records)
+
+    def ask(self) -> Choice:
+        """A point that was not chosen before.
+
+        Raises:
+            UserError: there is none to be found.
+        """
+        return self._chosen(*(self._draw() or self._draw_at_random()))
+
+    def tell(self, point_id: str, records: Mapping[str, Record]) -> None:
+        """Learn what came of a point: nothing as long as a trial of it has not ended, and nothing twice."""
+        trials = self._plan.trials_of(point_id)
+        ended = [records[trial.trial_id] for trial in trials if trial.trial_id in records]
+        if point_id not in self._open or len(ended) < len(trials):
+            return
+        number = self._open.pop(point_id)
+        self._told.append(point_id)
+        statuses = {record.status for record in ended}
+        if statuses == {"COMPLETE"}:
+            values = [statistics.fmean(record.facts[metric] for record in ended) for metric in self._metrics]
+            self._study.tell(number, values)
+        elif "FAILED" in statuses or len(self._metrics) > 1:  # Optuna has no pruned trials with several objectives.
+            self._study.tell(number, state=TrialState.FAIL)
+        else:
+            # Diverged, collapsed or given up: among the worst, where a failure says nothing of the point.
+            self._study.tell(number, state=TrialState.PRUNED)
+
+    def _draw(self) -> tuple[int, dict[str, Value]] | None:
+        for attempt in range(_DRAWS):
+            self._study.sampler = self._lasting or self._sampler(self._seed(self._number, attempt))
+            trial = self._study.ask(self._distributions)
+            point = self._point(trial.params)
+            if self._admits(point) and self._plan.point_id(point) not in self._known:
+                return trial.number, point
+            self._study.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _draw_at_random(self) -> tuple[int, dict[str, Value]]:
+        draws = optuna.create_study(sampler=RandomSampler(self._seed(self._number, _DRAWS)))
+        for _ in range(_RANDOM_DRAWS):
+            params = draws.ask(self._distributions).params
+            point = self._point(params)
+            if self._admits(point) and self._plan.point_id(point) not in self._known:
+                return self._placed(params), point
+        raise UserError(
+            f"space {self._space.name}: none of {_RANDOM_DRAWS:,} drawn points is new and meets `where`; "
+            f"{self._number} of {self._space.budget} were chosen: widen the ranges or the conditions"
+        )
+
+    def _repeat(self, choice: Choice) -> None:
+        params = {name: self._param(name, choice.point[name]) for name in self._distributions}
+        if self._lasting:
+            drawn = self._draw()
+            if drawn and drawn[1] == choice.point:
+                self._chosen(*drawn)
+                return
+            if drawn:
+                self._study.tell(drawn[0], state=TrialState.FAIL)
+        self._chosen(self._placed(params), choice.point)
+
+    def _placed(self, params: dict[str, Any]) -> int:
+        self._study.enqueue_trial(params)
+        return self._study.ask(self._distributions).number
+
+    def _chosen(self, number: int, point: dict[str, Value]) -> Choice:
+        point_id = self._plan.point_id(point)
+        self._known.add(point_id)
+        self._open[point_id] = number
+        choice = Choice(number=self._number, point=point, after=self._told)
+        self._number += 1
+        self._told = []
+        return choice
+
+    def _seed(self, *words: int) -> int:
+        return int(np.random.SeedSequence([self._space.seeds[0], *words]).generate_state(1)[0])
+
+    def _sampler(self, seed: int) -> BaseSampler:
+        match self._space.sampler:
+            case "tpe":
+                return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+            case "gp":
+                return GPSampler(seed=seed)
+            case _:
+                return RandomSampler(seed)
+
+    def _point(self, params: Mapping[str, Any]) -> dict[str, Value]:
+        choices = self._space.searched
+        return {name: choices[name][params[name]] if name in choices else params[name] for name in self._distributions}
+
+    def _param(self, name: str, value: Value) -> Any:
+        choices = self._space.searched
+        return choices[name].index(value) if name in choices else value
+
+
+def _distributions(space: Space) -> dict[str, BaseDistribution]:
+    """By name in a point's order; listed values are drawn by their index, since Optuna knows no lists."""
+    return {
+        **{name: CategoricalDistribution(range(len(values))) for name, values in space.searched.items()},
+        **{name: distribution_of(interval) for name, interval in space.ranges.items()},
+    }

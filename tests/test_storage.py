@@ -1,0 +1,281 @@
+"""A folder and a bucket keep the same promises: one suite for both."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from s3_store import CREDENTIALS, Store, running_store
+
+from mmssl import storage
+from mmssl.errors import UserError
+from mmssl.storage import Bucket, HeldError, Storage, storage_at
+
+
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.ray)])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "folder":
+        return storage_at(tmp_path)
+    store: Store = request.getfixturevalue("s3")
+    return storage_at(store.make(f"bucket-{uuid4().hex[:8]}")).inside("studies")
+
+
+def test_what_was_written_is_read(files: Storage) -> None:
+    content = bytes(range(256)) * 4000
+    files.write("a/b/weights", content)
+    assert files.read("a/b/weights") == content
+    assert files.exists("a/b/weights")
+    files.write("a/b/weights", b"")
+    assert files.read("a/b/weights") == b""
+    # Another object for the same place, and one that was told of it in words.
+    assert storage_at(files.uri).read("a/b/weights") == b""
+    assert storage_at(files.uri).inside("a/b").read("weights") == b""
+
+
+def test_what_is_not_there_is_said_as_of_a_file(files: Storage) -> None:
+    files.write("a/one", b"1")
+    for absent in ("two", "a", "a/one/more"):
+        assert not files.exists(absent)
+        # Of a folder, and of a file within a file, a disk says other things than a store.
+        with pytest.raises(OSError, match=absent):
+            files.read(absent)
+    with pytest.raises(FileNotFoundError) as missing:
+        files.read("a/two")
+    assert missing.value.filename == files.place("a/two")
+    files.remove("two")
+    assert files.names("nowhere") == []
+    assert files.inside("nowhere").folders() == []
+    assert files.modified(["a/one", "two"]).keys() == {"a/one"}
+
+
+def test_files_and_folders_are_listed(files: Storage) -> None:
+    for name in ("plan", "a/one", "a/deep/two", "ab/three", "b/four"):
+        files.write(name, b"x")
+    assert files.names("a") == ["a/deep/two", "a/one"]
+    assert files.folders() == ["a", "ab", "b"]
+    files.remove("a/one")
+    files.rename("a/deep/two", "a/deep/two.damaged")
+    assert files.names("a") == ["a/deep/two.damaged"]
+    assert files.read("a/deep/two.damaged") == b"x"
+    files.inside("a").remove_all()
+    assert files.names("a") == []
+    assert files.read("ab/three") == b"x"
+
+
+def test_the_last_written_is_known(files: Storage) -> None:
+    files.write("one", b"1")
+    time.sleep(1.1)
+    files.write("two", b"2")
+    times = files.modified(["one", "two"])
+    assert 1 <= times["two"] - times["one"] < 60
+
+
+def test_a_reader_never_sees_half(files: Storage) -> None:
+    """Two contents in turn, megabytes long and not as long: whatever is read meanwhile is the one or the other."""
+    contents = [bytes([i]) * i * 1_000_000 for i in (1, 2)]
+    files.write("table", contents[0])
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            for content in contents:
+                files.write("table", content)
+                time.sleep(0.1)
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    reads: set[bytes] = set()
+    began = time.monotonic()
+    while time.monotonic() - began < 2:
+        reads.add(files.read("table"))
+    done.set()
+    writing.join()
+    assert sorted(reads) == contents, [len(read) for read in reads]
+
+
+def test_a_lock_excludes_a_second_holder(files: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(storage.LEASE_VARIABLE, "3")
+    files.write("made", b"")
+    again = storage_at(files.uri)
+    assert not again.locked("lock")
+    with files.lock("lock", wait=False) as still:
+        assert again.locked("lock")
+        with pytest.raises(HeldError), again.lock("lock", wait=False):
+            pass
+        still()
+    assert not again.locked("lock")
+    with again.lock("lock", wait=False):
+        pass
+
+
+HOLDS = """
+import sys, time
+from mmssl.storage import storage_at
+with storage_at(sys.argv[1]).lock("lock", wait=True):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+print("released", time.time(), flush=True)
+"""
+
+
+def holder(files: Storage, seconds: float) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, files.uri, str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_holder_is_waited_for(files: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than a lease lasts: it is renewed."""
+    monkeypatch.setenv(storage.LEASE_VARIABLE, "1.5")
+    files.write("made", b"")
+    with holder(files, 2.5) as process, files.lock("lock", wait=True):
+        taken = time.time()
+        out, _ = process.communicate(timeout=60)
+        assert float(out.split()[1]) - 0.5 < taken, "taken while the other held it"
+
+
+def test_the_lock_of_a_killed_holder_is_taken_over(files: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(storage.LEASE_VARIABLE, "3")
+    files.write("made", b"")
+    with holder(files, 600) as process:
+        process.kill()
+        process.wait()
+        began = time.monotonic()
+        with files.lock("lock", wait=False):
+            assert time.monotonic() - began < 10
+            assert files.locked("lock")
+    assert not files.locked("lock")
+
+
+@pytest.mark.ray
+def test_a_holder_that_slept_too_long_learns_that_it_lost(s3: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(storage.LEASE_VARIABLE, "2")
+    files = storage_at(s3.make("sleeper"))
+    code = """
+import sys, time
+from mmssl.storage import storage_at
+with storage_at(sys.argv[1]).lock("lock", wait=False) as still:
+    print("held", flush=True)
+    while True:
+        time.sleep(0.1)
+        still()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, files.uri], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        process.send_signal(signal.SIGSTOP)
+        with files.lock("lock", wait=True):
+            process.send_signal(signal.SIGCONT)
+            _, err = process.communicate(timeout=60)
+            assert "OSError: s3://sleeper/lock: not renewed for 2 s, and taken by another process" in err
+
+
+@pytest.mark.ray
+def test_of_many_that_want_a_lock_at_once_one_has_it_at_a_time(s3: Store) -> None:
+    files = storage_at(s3.make("rush"))
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work(i: int) -> None:
+        with storage_at(files.uri).lock("lock", wait=True):
+            inside.append(i)
+            most.append(len(inside))
+            time.sleep(0.05)
+            inside.remove(i)
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert most == [1, 1, 1, 1]
+
+
+def test_a_folder_that_was_moved_away_is_not_begun_anew(tmp_path: Path) -> None:
+    files = storage_at(tmp_path / "study")
+    files.make()
+    files.write("a/one", b"1")
+    (tmp_path / "study").rename(tmp_path / "elsewhere")
+    for use in (lambda: files.write("a/one", b"2"), lambda: files.lock("lock", wait=False).__enter__()):
+        with pytest.raises(FileNotFoundError, match="the folder is gone"):
+            use()
+    assert not (tmp_path / "study").exists()
+    assert (tmp_path / "elsewhere" / "a" / "one").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("gs://bucket/x", r"--storage gs://bucket/x: give a folder, or s3://BUCKET/PREFIX"),
+        ("s3://me:secret@bucket", r"--storage s3://\.\.\.@bucket: others can read credentials"),
+        ("s3://bucket?endpoint=x", r"no option 'endpoint'; did you mean endpoint_override"),
+        ("s3://UPPER/x", r"'UPPER' is no bucket's name"),
+        ("s3:///x", r"'' is no bucket's name"),
+        ("s3://b/../x", r"is no bucket's name"),
+    ],
+)
+def test_what_is_no_storage_is_explained(word: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as refused:
+        storage_at(word)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_endpoint_of_the_environment_becomes_part_of_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://10.0.0.1:9000")
+    found = storage_at("s3://bucket/studies/")
+    assert isinstance(found, Bucket)
+    assert found.uri == "s3://bucket/studies?endpoint_override=10.0.0.1:9000&scheme=http"
+    assert found.place("a") == "s3://bucket/studies/a"
+    given = storage_at("s3://bucket?endpoint_override=h:1&scheme=http&region=eu-west-1")
+    assert given.uri == "s3://bucket?endpoint_override=h:1&scheme=http&region=eu-west-1"
+
+
+@pytest.mark.ray
+def test_a_bucket_that_is_not_there_is_said_at_once(s3: Store) -> None:
+    absent = storage_at(s3.uri("no-such-bucket"))
+    with pytest.raises(UserError, match="s3://no-such-bucket: there is no such bucket"):
+        absent.check()
+    with pytest.raises(OSError, match=r"^s3://no-such-bucket/x: .*bucket does not exist") as failed:
+        absent.write("x", b"")
+    assert "\n" not in str(failed.value)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("frozen", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_store_that_does_not_answer_is_said_within_seconds(frozen: bool) -> None:
+    with running_store() as store:
+        bucket = storage_at(store.make("bucket"))
+        bucket.check()
+        if frozen:
+            store.freeze()
+        else:
+            store.stop()
+        began = time.monotonic()
+        with pytest.raises(OSError, match=r"^s3://bucket: (?!.*\n)"):
+            bucket.check()
+        assert time.monotonic() - began < (20 if frozen else 5)
+        with pytest.raises(OSError, match=r"^s3://bucket/a: (?!.*\n)"):
+            bucket.read("a")
+        assert time.monotonic() - began < (120 if frozen else 30)
+
+
+@pytest.mark.ray
+def test_credentials_that_do_not_fit_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CREDENTIALS:
+        monkeypatch.setenv(name, "mallory")
+    with running_store(INITIAL_NO_AUTH_ACTION_COUNT="0") as store:
+        refused = storage_at(store.uri("locked"))
+        with pytest.raises(UserError, match="s3://locked: not to be seen with the credentials there are"):
+            refused.check()
+        with pytest.raises(OSError, match="s3://locked/x: INVALID_ACCESS_KEY_ID") as failed:
+            refused.write("x", b"")
+    assert "mallory" not in str(failed.value)
