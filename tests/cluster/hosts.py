@@ -91,24 +91,18 @@ class Host:
 
     def plug_into(self, switch: "Switch") -> None:
         """Connect the machine, and wait until its SSH server answers."""
-        self._wait(lambda: _network(self._process.pid) != _network(os.getpid()))
+        wait(lambda: _network(self._process.pid) != _network(os.getpid()), 60, self.log.read_text)
         switch.connect(self._process.pid, self.name)
-        self._wait(lambda: "Server listening" in self.log.read_text())
+        wait(lambda: "Server listening" in self.log.read_text(), 60, self.log.read_text)
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
-        until = time.monotonic() + 60
-        while not condition():
-            assert self._process.poll() is None and time.monotonic() < until, self.log.read_text()
-            time.sleep(0.1)
-
-    def popen(self, *words: object, **options: object) -> "subprocess.Popen[str]":
+    def popen(self, *words: object) -> "subprocess.Popen[str]":
         """Start a command on the machine, as root with the environment of a fresh login."""
         environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "TERM": "dumb", "PYTHONPATH": str(ROOT)}
         enter = ["nsenter", "--target", str(self.pid), "--all", f"--wdns={self.home}"]
         return subprocess.Popen(
             [*enter, *map(str, words)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, env=environment, **options,
+            text=True, env=environment,
         )  # fmt: skip
 
     def run(self, *words: object, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
@@ -131,6 +125,10 @@ class Host:
             except psutil.Error:
                 continue
         return found
+
+    def trains(self) -> bool:
+        """Whether the machine runs a trial now."""
+        return bool(self.processes("ray::ImplicitFunc.train"))
 
     def end(self) -> None:
         self._process.kill()  # Its process 1 goes with it, and all others with that.
@@ -161,26 +159,36 @@ class Switch:
 
 
 @contextmanager
-def machines(*names: str) -> Iterator[list[Host]]:
-    """Machines on one network, with a folder that they share, and one key pair that opens them all.
+def machines(*names: str) -> Iterator[tuple[list[Host], Path]]:
+    """Machines on one network, one key pair that opens them all, and the folder that they share as SHARED.
 
     The private key lies in each home as `.ssh/id_ed25519`.
     """
     with ExitStack() as ended:
         folder = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="mmssl-", dir="/var/tmp")))
-        (folder / "shared").mkdir()
+        shared = folder / "shared"
+        shared.mkdir()
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
         switch = Switch()
         ended.callback(switch.end)
         hosts: list[Host] = []
         for number, name in enumerate(names, start=1):
-            host = Host(folder / name, name, number, folder / "key.pub", folder / "shared")
+            host = Host(folder / name, name, number, folder / "key.pub", shared)
             ended.callback(host.end)
             (host.home / ".ssh").mkdir()
             shutil.copy(folder / "key", host.home / ".ssh" / "id_ed25519")
             host.plug_into(switch)
             hosts.append(host)
-        yield hosts
+        yield hosts, shared
+
+
+def wait(condition: Callable[[], object], seconds: float, said: Callable[[], object] = str) -> float:
+    """How long a condition took to hold; fails with what is said meanwhile."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, said()
+        time.sleep(0.2)
+    return time.monotonic() - begun
 
 
 def _network(pid: int) -> str:

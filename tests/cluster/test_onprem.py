@@ -10,14 +10,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from hosts import ROOT, Host, machines, missing
+from hosts import ROOT, Host, machines, missing, wait
+from small_study import GIVEN, TRIALS, check_whole, lay_out
 
 from mmssl import Recordings
 from mmssl.search.store import Study
@@ -28,20 +29,6 @@ RAY = Path(sys.executable).with_name("ray")
 SSH = 22
 NAMED = {6379, *range(8076, 8082), *range(10001, 11000), 44217, 44227}
 """The ports that the cluster file says the machines use."""
-SPACE = """
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 300
-  pretrain.batch_size: 16
-  finetune.epochs: 2
-  finetune.hidden: 8
-grid: {objective.mu: [1, 2, 3, 4, 5, 6]}
-folds: [[ben]]
-"""
 
 
 @dataclass
@@ -61,16 +48,15 @@ class Lab:
     def ray(self, command: str, *words: object, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
         return self.desk.run(RAY, command, self.file, *words, timeout=timeout)
 
-    def launch(self, name: str, storage: str, *words: object) -> str:
+    def launch(self, name: str, storage: str) -> str:
         """The command that runs a study, one trial at a time on each machine: a second needs more than what is left."""
         more_than_half = f"{0.51 * (os.cpu_count() or 1):.2f}"
         asked = ["--address", "auto", "--cpus-per-trial", more_than_half, "--name", name, "--storage", storage]
-        given = ["mmssl-tune", "launch", "--space", "/srv/space.yaml", "--dataset", "/srv/tiny.parquet"]
-        return " ".join(map(str, [*given, *asked, *words]))
+        return " ".join(map(str, ["mmssl-tune", "launch", *GIVEN, *asked]))
 
     def train(self) -> list[bool]:
         """Whether head and worker run a trial now."""
-        return [bool(host.processes("ray::ImplicitFunc.train")) for host in (self.head, self.worker)]
+        return [self.head.trains(), self.worker.trains()]
 
     def autoscaler(self) -> str:
         """What the head's autoscaler says."""
@@ -84,10 +70,8 @@ def filled_in(head: Host, worker: Host) -> dict[str, object]:
     config["auth"]["ssh_user"] = "root"
     token, clone, sync, shell = config["setup_commands"]
     assert "git clone" in clone and "start.py sync" in sync
-    here = [
-        f"mkdir -p ~/mmssl-tune; ln -sfn {sys.prefix} ~/mmssl-tune/.venv; echo export PYTHONPATH={ROOT} >> ~/.bashrc"
-    ]
-    config["setup_commands"] = [token, *here, shell]
+    found = f"mkdir -p ~/mmssl-tune && ln -sfn {sys.prefix} ~/mmssl-tune/.venv"
+    config["setup_commands"] = [token, found, f"echo export PYTHONPATH={ROOT} >> ~/.bashrc", shell]
     return config
 
 
@@ -96,10 +80,9 @@ def lab(tiny: Recordings) -> Iterator[Lab]:
     reason = missing()
     if reason:
         pytest.skip(reason)
-    with machines("desk", "head", "worker") as (desk, head, worker):
-        started = Lab(desk, head, worker, head.home.parents[1] / "shared")
-        tiny.save(started.shared / "tiny.parquet")
-        (started.shared / "space.yaml").write_text(SPACE)
+    with machines("desk", "head", "worker") as ((desk, head, worker), shared):
+        started = Lab(desk, head, worker, shared)
+        lay_out(shared, tiny)
         started.file.write_text(yaml.safe_dump(filled_in(head, worker)))
         desk.run(RAY, "get-auth-token", "--generate")
         begun = time.monotonic()
@@ -108,15 +91,6 @@ def lab(tiny: Recordings) -> Iterator[Lab]:
         wait(lambda: "2 local.cluster.node" in started.ray("exec", "ray status").stdout, 120, started.autoscaler)
         print(f"up in {time.monotonic() - begun:.0f} s")
         yield started
-
-
-def wait(condition: Callable[[], object], seconds: float, said: Callable[[], object] = str) -> float:
-    """How long a condition took to hold; fails with what is said meanwhile."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < seconds, said()
-        time.sleep(0.5)
-    return time.monotonic() - begun
 
 
 def test_no_other_port_can_be_reached_and_the_token_is_asked_for(lab: Lab) -> None:
@@ -154,11 +128,7 @@ def test_a_study_runs_on_both_machines_and_survives_the_loss_of_one(lab: Lab) ->
         finally:
             driver.kill()
     assert driver.returncode == 0, out
-    trials = pd.read_parquet(study.trials_path)
-    assert trials["status"].tolist() == ["COMPLETE"] * 6
-    epochs = pd.read_parquet(study.epochs_path)
-    assert not epochs.duplicated(["trial_id", "phase", "epoch"]).any()
-    assert set(epochs[epochs["phase"] == "pretrain"].groupby("trial_id").size()) == {300}
+    check_whole(study)
     print(out[-3000:])
     # The head tries that once, 30 s after it last heard of the machine.
     print(f"Ray runs again on the machine that lost it: {bool(lab.worker.processes('/raylet/raylet'))}")
@@ -185,7 +155,7 @@ def test_a_study_is_submitted_through_a_tunnel(lab: Lab) -> None:
             tunnel.kill()
     assert followed.returncode == 0, followed.stdout
     trials = pd.read_parquet(Study(lab.shared / "studies", "sent").trials_path)
-    assert trials["status"].tolist() == ["COMPLETE"] * 6
+    assert trials["status"].tolist() == ["COMPLETE"] * TRIALS
 
 
 def test_ray_down_ends_it(lab: Lab) -> None:

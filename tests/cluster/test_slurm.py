@@ -6,32 +6,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from hosts import ROOT, Host, machines, missing
+from hosts import ROOT, Host, machines, missing, wait
+from small_study import GIVEN, TRIALS, check_whole, lay_out
 
 from mmssl import Recordings
 from mmssl.search.store import Study
 
 SCRIPT = ROOT / "clusters" / "slurm.sh"
-TRIALS, EPOCHS = 6, 300
-SPACE = f"""
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: {EPOCHS}
-  pretrain.batch_size: 16
-  finetune.epochs: 2
-  finetune.hidden: 8
-grid: {{objective.mu: {list(range(1, TRIALS + 1))}}}
-folds: [[ben]]
-"""
 # Slurm of two nodes with all of its state on the machines' own /tmp and /run.
 CONFIGURATION = """
 ClusterName=lab
@@ -89,9 +74,7 @@ class Slurm:
 
     def submit(self) -> str:
         """The id of a job that runs the study."""
-        given = ["--space", "/srv/space.yaml", "--dataset", "/srv/tiny.parquet"]
-        said = self.say("sbatch", "--parsable", "--chdir=/srv", "/srv/slurm.sh", *given)
-        return said.strip()
+        return self.say("sbatch", "--parsable", "--chdir=/srv", "/srv/slurm.sh", *GIVEN).strip()
 
     def job(self, job: str, fact: str) -> str:
         return dict(re.findall(r"(\w+)=(\S*)", self.say("scontrol", "show", "job", job)))[fact]
@@ -100,7 +83,7 @@ class Slurm:
         return (self.shared / f"mmssl-tune-{job}.log").read_text()
 
     def train(self) -> list[bool]:
-        return [bool(node.processes("ray::ImplicitFunc.train")) for node in self.nodes]
+        return [node.trains() for node in self.nodes]
 
 
 def filled_in(script: str) -> str:
@@ -118,23 +101,14 @@ def filled_in(script: str) -> str:
     return script
 
 
-def wait(condition: Callable[[], object], seconds: float, said: Callable[[], object] = str) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, said()
-        time.sleep(0.5)
-
-
 @pytest.fixture(scope="module")
 def slurm(tiny: Recordings) -> Iterator[Slurm]:
     absent = [name for name in ("slurmctld", "slurmd", "sbatch", "munged") if shutil.which(name) is None]
     reason = f"not installed: {', '.join(absent)}" if absent else missing()
     if reason:
         pytest.skip(reason)
-    with machines("first", "second") as nodes:
-        shared = nodes[0].home.parents[1] / "shared"
-        tiny.save(shared / "tiny.parquet")
-        (shared / "space.yaml").write_text(SPACE)
+    with machines("first", "second") as (nodes, shared):
+        lay_out(shared, tiny)
         (shared / "slurm.sh").write_text(filled_in(SCRIPT.read_text()))
         yield Slurm(nodes, shared)
 
@@ -179,10 +153,7 @@ def test_a_study_goes_on_where_its_job_is_queued_again(slurm: Slurm) -> None:
     wait(lambda: slurm.job(job, "JobState") == "COMPLETED", 400, lambda: slurm.log(job))
     print(slurm.say("scontrol", "show", "job", job), slurm.log(job))
     assert slurm.job(job, "Restarts") == "2"
-    assert pd.read_parquet(study.trials_path)["status"].tolist() == ["COMPLETE"] * TRIALS
-    epochs = pd.read_parquet(study.epochs_path)
-    assert not epochs.duplicated(["trial_id", "phase", "epoch"]).any()
-    assert set(epochs[epochs["phase"] == "pretrain"].groupby("trial_id").size()) == {EPOCHS}
+    check_whole(study)
     assert slurm.train() == [False, False]
     assert [list(Path(f"/proc/{node.pid}/root/tmp").glob("ray-*")) for node in slurm.nodes] == [[], []]
     assert (slurm.shared / "home" / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
