@@ -1,16 +1,15 @@
-"""Brings `cluster.yaml` up in an account that moto pretends, and prints as JSON what is in it then.
+"""Brings `cluster.yaml` up in an account that moto pretends, and writes to FOLDER/account.json what is in it then.
 
 Run in a network namespace that has nothing but loopback: moto's instances have addresses that belong to others, and
 Ray tries to reach them by SSH. That is as far as `ray up` goes here.
 """
 
 import argparse
-import copy
 import json
 import os
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,20 @@ import boto3
 import httpx
 import yaml
 from botocore.exceptions import ClientError
+from hosts import ROOT, wait
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.commands import _bootstrap_config
 from ray.autoscaler.tags import TAG_RAY_NODE_KIND, TAG_RAY_NODE_STATUS, TAG_RAY_USER_NODE_TYPE
 
-ROOT = Path(__file__).resolve().parents[2]
 PORT = 5000
 ENDPOINT = f"http://127.0.0.1:{PORT}"
 BUCKET = "lab-results"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner"}
 
 
 def main(folder: Path) -> dict[str, Any]:
     os.environ |= {
-        **CREDENTIALS,
+        "AWS_ACCESS_KEY_ID": "owner",
+        "AWS_SECRET_ACCESS_KEY": "owner",
         "AWS_ENDPOINT_URL": ENDPOINT,
         "AWS_EC2_METADATA_DISABLED": "true",
         "HOME": str(folder),
@@ -39,34 +38,28 @@ def main(folder: Path) -> dict[str, Any]:
         "NO_COLOR": "1",
         "MOTO_IAM_LOAD_AWS_MANAGED_POLICIES": "true",
     }
-    config = filled_in(yaml.safe_load((ROOT / "cluster.yaml").read_text()))
-    os.environ["AWS_DEFAULT_REGION"] = config["provider"]["region"]
     with (folder / "moto.log").open("wb") as log:
         server = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(PORT)]
         moto = subprocess.Popen(server, stdout=log, stderr=log)
     try:
-        wait_for(answers, folder / "moto.log")
+        wait(answers, 120, (folder / "moto.log").read_text)
+        config = filled_in()
         deploy((ROOT / "clusters" / "aws.roles.yaml").read_text())
-        config = with_image(config)
         path = folder / "cluster.yaml"
         path.write_text(yaml.safe_dump(config))
         (folder / ".ray").mkdir()
         (folder / ".ray" / "auth_token").write_text("0" * 64)
         up(path, folder / "up.log")
-        return account(config) | {"said": (folder / "up.log").read_text()} | {"worker": worker(path)}
+        return account(config) | {"worker": worker(path)}
     finally:
         moto.kill()
         moto.wait()
 
 
-def filled_in(config: dict[str, Any]) -> dict[str, Any]:
-    text = json.dumps(config).replace("YOUR-BUCKET", BUCKET)
-    return json.loads(text)
-
-
-def with_image(config: dict[str, Any]) -> dict[str, Any]:
-    """An image that there is, for both kinds of node."""
-    config = copy.deepcopy(config)
+def filled_in() -> dict[str, Any]:
+    """The cluster file with a bucket, and an image that there is."""
+    config = yaml.safe_load((ROOT / "cluster.yaml").read_text().replace("YOUR-BUCKET", BUCKET))
+    os.environ["AWS_DEFAULT_REGION"] = config["provider"]["region"]
     image = boto3.client("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     for node in config["available_node_types"].values():
         node["node_config"]["ImageId"] = image
@@ -92,7 +85,7 @@ def up(path: Path, log: Path) -> None:
     with log.open("wb") as stream:
         process = subprocess.Popen([ray, "up", "--yes", path], stdout=stream, stderr=stream, stdin=subprocess.DEVNULL)
     try:
-        wait_for(lambda: "SSH still not available" in log.read_text() or process.poll() is not None, log)
+        wait(lambda: "SSH still not available" in log.read_text() or process.poll() is not None, 120, log.read_text)
     finally:
         process.kill()
         process.wait()
@@ -171,14 +164,9 @@ def answers() -> bool:
     return True
 
 
-def wait_for(condition: Any, log: Path) -> None:
-    until = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.3)
-
-
 if __name__ == "__main__":
+    if [name for _, name in socket.if_nameindex()] != ["lo"]:
+        sys.exit("there is a way out of this namespace")
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
