@@ -338,8 +338,8 @@ class Bucket:
             selector = fs.FileSelector(self._path(under), allow_not_found=True, recursive=deep)
             return self._files().get_file_info(selector)
 
-    def _files(self, attempts: int = _ATTEMPTS) -> fs.S3FileSystem:
-        return self.options.connect(self.bucket, attempts)
+    def _files(self, attempts: int | None = None) -> fs.S3FileSystem:
+        return self.options.connect(self.bucket, attempts or (1 if self.options in _SILENT else _ATTEMPTS))
 
     def _path(self, name: str) -> str:
         return "/".join(part for part in (self.bucket, self.prefix, name) if part)
@@ -352,9 +352,11 @@ class Bucket:
         """Say of an error where it happened and what, in one line, without the request that did not succeed."""
         try:
             yield
+            _SILENT.discard(self.options)
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, "no such object", self.place(name)) from error
         except OSError as error:
+            _SILENT.add(self.options)
             said = re.sub(r"\s*\(Request ID: [^)]*\)", "", " ".join(str(error).split()))
             raise OSError(f"{self.place(name)}: {said.rpartition('AWS Error ')[2]}") from error
 
@@ -385,6 +387,9 @@ class S3Options:
             background_writes=False,
         )
 
+
+_SILENT: set[S3Options] = set()
+"""Stores that failed when asked last, and are asked once: what is to be told then shall not wait for each request."""
 
 Storage = Folder | Bucket
 

@@ -5,9 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pyarrow.fs as fs
 import pytest
@@ -37,6 +38,48 @@ class Store:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
+
+
+class Gate:
+    """A port before a store's, that can be shut and opened again."""
+
+    def __init__(self, store: Store) -> None:
+        self._behind = store
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self.open()
+
+    def uri(self, bucket: str) -> str:
+        return f"s3://{bucket}?endpoint_override=127.0.0.1:{self.port}&scheme=http"
+
+    def open(self) -> None:
+        listening = socket.create_server(("127.0.0.1", self.port))
+        self._open = [listening]
+        threading.Thread(target=self._accept, args=(listening,), daemon=True).start()
+
+    def shut(self) -> None:
+        for one in self._open:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        host, _, port = self._behind.endpoint.partition(":")
+        with suppress(OSError):
+            while True:
+                pair = listening.accept()[0], socket.create_connection((host, int(port)))
+                self._open += pair
+                for one, other in (pair, pair[::-1]):
+                    threading.Thread(target=_pass_on, args=(one, other), daemon=True).start()
+
+
+def _pass_on(one: socket.socket, other: socket.socket) -> None:
+    with suppress(OSError):
+        while content := one.recv(1 << 16):
+            other.sendall(content)
+        other.shutdown(socket.SHUT_WR)
 
 
 @contextmanager

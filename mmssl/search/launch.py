@@ -199,6 +199,9 @@ def _tune(
         with head_watched(lambda: abandon(f"{where} has not answered for {PATIENCE:.0f} s")):
             tuner.fit()
     except RuntimeError as error:
+        # What the recorder raises, where storage fails, Tune raises as a text of its own.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
         # Of an out-of-memory kill Tune makes an error of its own that ends it, where other deaths are a trial's.
         if "low on memory" not in str(error):
             raise
