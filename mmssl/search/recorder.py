@@ -98,7 +98,8 @@ class Recorder(tune.Callback):
             return
         record = self._open.setdefault(planned.trial_id, Record(trial_id=planned.trial_id, status="RUNNING"))
         deaths = self._deaths.setdefault(planned.trial_id, [])
-        deaths.append((self._nodes.pop(planned.trial_id, ""), str(trial.get_error() or "").strip()))
+        told = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
+        deaths.append((self._nodes.pop(planned.trial_id, ""), told.strip()))
         if len(deaths) <= RESTARTS or (len(deaths) <= MOVES and self._survived(deaths) <= RESTARTS):
             del self._open[planned.trial_id]
             self._show_waiting(planned)
@@ -124,10 +125,11 @@ class Recorder(tune.Callback):
         return len(self._starved)
 
     def fail_starved(self) -> None:
-        """Record the trials that ran out of a GPU's memory as FAILED."""
+        """Record the trials that ran out of the memory of a GPU that they had for themselves as FAILED."""
         for trial_id, (record, end) in list(self._starved.items()):
             del self._starved[trial_id]
             self._open[trial_id] = record
+            end["cause"] += " (with a GPU of its own)"
             self._end(self._plan.trial(trial_id), record, **end)
 
     def fail_running(self, cause: str) -> None:
