@@ -196,7 +196,7 @@ def trial_progress(console: "Console", plan: "Plan", ended: set[str]) -> Generat
 
         def watch(planned: Any, record: Any) -> None:
             if record.status not in TERMINAL:
-                running.add(planned.trial_id)
+                (running.add if record.status == "RUNNING" else running.discard)(planned.trial_id)
                 bar.update(task, description=f"{len(running)} running", completed=len(ended))
                 return
             ended.add(planned.trial_id)

@@ -545,12 +545,14 @@ def score(
 
 def _costs(model: Model, prepared: Prepared) -> Numbers:
     """What the encoders cost: their parameters, and floating-point operations for one recording."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
+    # Fused operations are not counted.
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # Its single fused operation is not counted.
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             model.encode(prepared.chosen(model, np.arange(1)))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

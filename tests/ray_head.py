@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -22,9 +22,10 @@ class Head:
 
     Args:
         folder: short, since Ray's sockets lie in it.
+        cpus: of the head.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cpus: int = 1) -> None:
         self.folder = folder
         token = folder / "token"
         token.write_text(secrets.token_hex(32))
@@ -43,17 +44,45 @@ class Head:
         gcs, jobs = free_port(), free_port()
         self.address, self.jobs = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{jobs}"
         self._started: list[subprocess.Popen[bytes]] = []
-        self._start(
-            [], {}, "--head", "--port", gcs, "--dashboard-host", "127.0.0.1", "--dashboard-port", jobs,
-            "--ray-client-server-port", free_port(), "--temp-dir", folder / "ray",
-        )  # fmt: skip
-        self._wait_for(lambda: answers(gcs) and answers(jobs))
+        self._words = [
+            "--head", "--port", gcs, "--dashboard-host", "127.0.0.1", "--dashboard-port", jobs,
+            "--ray-client-server-port", free_port(), "--temp-dir", folder / "ray", "--num-cpus", cpus,
+        ]  # fmt: skip
+        self._ports = gcs, jobs
+        self.start()
+
+    def start(self) -> None:
+        """Start the head; again, at the same address, once all of it was killed."""
+        self._start([], {}, *self._words)
+        self._wait_for(lambda: all(map(answers, self._ports)))
 
     def join(self, *before: str, **environment: str) -> None:
         """Add a node of one CPU, started by the words `before`, in an environment with these changes."""
-        there = self._count()
-        self._start(before, environment, "--address", self.address)
-        self._wait_for(lambda: self._count() > there)
+        there = self._nodes()
+        self._start(before, environment, "--address", self.address, "--num-cpus", 1)
+        self._wait_for(lambda: self._nodes() - there != set())
+
+    def processes(self, node: int) -> list[psutil.Process]:
+        """All of a node, the one that started it first; the head is node 0."""
+        top = psutil.Process(self._started[node].pid)
+        return [top, *top.children(recursive=True)]
+
+    def lose(self, node: int) -> None:
+        """Kill a node's raylet; what else there is of the node ends by itself."""
+        family = self.processes(node)
+        for one in family:
+            if one.name() == "raylet":
+                one.kill()
+        psutil.wait_procs(family, timeout=60)
+        self._started.pop(node).wait()
+
+    def lose_all(self) -> None:
+        """Kill every process of every node."""
+        for one in [one for node in range(len(self._started)) for one in self.processes(node)]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        while self._started:
+            self._started.pop().wait()
 
     def command(self, *words: object) -> "subprocess.CompletedProcess[str]":
         """Run `mmssl-tune` from another shell."""
@@ -81,7 +110,7 @@ class Head:
             process.wait()
 
     def _start(self, before: Sequence[str], environment: dict[str, str], *words: object) -> None:
-        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1"]
+        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
         ray += ["--dashboard-agent-listen-port", str(free_port())]  # Another cluster here may have the usual one.
         with (self.folder / "ray.log").open("ab") as log:
             self._started.append(
@@ -94,12 +123,13 @@ class Head:
                 )
             )
 
-    def _count(self) -> int:
-        code = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); print(len(ray.nodes()))"
+    def _nodes(self) -> set[str]:
+        code = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); "
+        code += "print(*(node['NodeID'] for node in ray.nodes() if node['Alive']))"
         found = subprocess.run(
             [sys.executable, "-c", code, self.address], capture_output=True, text=True, check=True, env=self.environment
         )
-        return int(found.stdout)
+        return set(found.stdout.split())
 
     def _wait_for(self, condition: Callable[[], bool]) -> None:
         until = time.monotonic() + 90
@@ -110,9 +140,9 @@ class Head:
 
 
 @contextmanager
-def running_head() -> Iterator[Head]:
+def running_head(cpus: int = 1) -> Iterator[Head]:
     folder = Path(tempfile.mkdtemp(prefix="mmssl-", dir="/tmp"))
-    head = Head(folder)
+    head = Head(folder, cpus)
     try:
         yield head
     finally:

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.preprocessing import StandardScaler
 
 from mmssl import Recipe, Recordings, UserError, preset
 from mmssl.data.protocols import Split, split
 from mmssl.objectives import embedding_health
-from mmssl.recipe import MODALITIES, SYSTEMS, Modality
+from mmssl.recipe import IMU_FEATURES, MODALITIES, SYSTEMS, Modality
 from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, run_trial, train
 
 SMALL = {
@@ -571,3 +573,45 @@ def test_embeddings_that_no_pre_training_made_have_no_health(tiny: Recordings) -
     """A supervised encoder's projector is as it was initialised, and its encoder is not what it was judged on."""
     metrics = train(of_system("supervised"), tiny).metrics
     assert not [metric for metric in metrics if metric.startswith("embedding.")]
+
+
+def test_a_probe_changes_nothing_that_is_trained(tiny: Recordings, recipe: Recipe) -> None:
+    prepared, sides = Prepared.of(tiny, 16, MODALITIES), split(tiny, recipe.data)
+    told: list[Epoch] = []
+    plain = run_trial(recipe, prepared, sides)
+    probed = run_trial(recipe, prepared, sides, probe_every=1, on_epoch=told.append)
+    assert bits(probed) == bits(plain)
+    assert probed.metrics == plain.metrics
+    assert ["probe.accuracy" in epoch for epoch in told if epoch["phase"] == "pretrain"] == [True, True, False]
+
+
+def test_a_probe_is_a_linear_evaluation_of_the_encoders_at_that_epoch(tiny: Recordings, recipe: Recipe) -> None:
+    prepared, sides = Prepared.of(tiny, 16, MODALITIES), split(tiny, recipe.data)
+    told: list[Epoch] = []
+    run_trial(recipe.with_knobs({"pretrain.epochs": 5}), prepared, sides, probe_every=2, on_epoch=told.append)
+    probes = {epoch["epoch"]: epoch["probe.accuracy"] for epoch in told if "probe.accuracy" in epoch}
+    assert list(probes) == [2, 4]
+    for epochs, accuracy in probes.items():
+        model = run_trial(recipe.with_knobs({"pretrain.epochs": epochs}), prepared, sides).model
+        assert model is not None
+        features = np.concatenate(list(model.features(tiny).values()), axis=1).astype(np.float64)
+        scaler = StandardScaler().fit(features[sides.train])
+        ridge = RidgeClassifierCV(alphas=[1, 10, 100, 1e3, 1e4, 1e5])
+        ridge.fit(scaler.transform(features[sides.train]), tiny.labels[sides.train])
+        right = ridge.predict(scaler.transform(features[sides.validation])) == tiny.labels[sides.validation]
+        assert accuracy == right.mean()
+
+
+def test_what_encoders_cost_is_counted_by_hand(tiny: Recordings, recipe: Recipe) -> None:
+    steps, channels, width, feedforward = 16, 4, IMU_FEATURES, 32
+    convolutions = [(channels, 32), (32, 64), (64, width)]
+    weights = sum(3 * a * b + 2 * b for a, b in convolutions)  # a kernel of 3, and batch norm's two
+    weights += 4 * width * width + 4 * width + 2 * width * feedforward + feedforward + width + 4 * width
+    products = sum(3 * a * b for a, b in convolutions) * steps
+    products += steps * (4 * width * width + 2 * width * feedforward) + 2 * steps * steps * width
+    imu = recipe.with_knobs({"data.modalities": ["imu"]})
+    metrics = run_trial(imu, Prepared.of(tiny, 16, ["imu"]), split(tiny, imu.data)).metrics
+    assert metrics["encoders.parameters"] == weights
+    assert metrics["encoders.flops"] == 2 * products, "a multiplication and an addition each"
+    both = run_trial(recipe, Prepared.of(tiny, 16, MODALITIES), split(tiny, recipe.data)).metrics
+    assert both["encoders.flops"] > metrics["encoders.flops"]

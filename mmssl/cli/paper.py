@@ -71,6 +71,7 @@ def reproduce(
     """
     from mmssl import experiments
     from mmssl.search import space as spaces
+    from mmssl.search.plain_yaml import parse_value
     from mmssl.search.store import Study, find, plain_name
 
     chosen = experiments.find(experiment)
@@ -101,7 +102,7 @@ def reproduce(
         recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
         changes: dict[str, Any] = {}
         if seeds is not None:
-            changes["seeds"] = [spaces.parse_value(word.strip()) for word in seeds.split(",")]
+            changes["seeds"] = [parse_value(word.strip()) for word in seeds.split(",")]
         if chosen.name == "hidden_classes":
             changes["grid"] = {"pretrain.hidden_classes": [[], *_hidden(hide, recordings.description.classes)]}
         space = space_with(spaces.load(chosen.space), settings, systems, **changes)

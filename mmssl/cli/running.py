@@ -17,6 +17,7 @@ from mmssl.terminal import print_json, say
 
 if TYPE_CHECKING:
     from mmssl.search.cluster import Resources
+    from mmssl.search.jobs import Jobs
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,7 @@ def submit(context: typer.Context, given: dict[str, Any], running: Running) -> N
     changed: dict[str, Any] = {"storage": storage, "address": None, "as_json": None}
     file: Path | None = None
     if context.info_name == "doctor":
-        file = _space(given)[0] if given["space"] else None
-        job = jobs.submit(
-            "doctor", storage, ["doctor", *_words(context, changed | {"space": file and file.name})], file
-        )
-        for piece in jobs.follow(job):
-            print(piece, end="", flush=True)
-        end(jobs.of("doctor").status != "SUCCEEDED")
+        _examine_there(context, given, jobs, changed)
         return
     if context.info_name == "launch":
         file, stem = _space(given)
@@ -145,6 +140,16 @@ def submit(context: typer.Context, given: dict[str, Any], running: Running) -> N
         return
     say(f"study {study}: job {job.submission_id} submitted to {job.address}")
     say(f"follow it with `mmssl-tune logs {study} -f`; `mmssl-tune status {study}` and `stop {study}` find it too")
+
+
+def _examine_there(context: typer.Context, given: dict[str, Any], jobs: "Jobs", changed: dict[str, Any]) -> None:
+    """The answer of a doctor is waited for, and shown as it comes."""
+    file = _space(given)[0] if given["space"] else None
+    words = _words(context, {**changed, "space": file and file.name})
+    job = jobs.submit("doctor", changed["storage"], ["doctor", *words], file)
+    for piece in jobs.follow(job):
+        print(piece, end="", flush=True)
+    end(jobs.of("doctor").status != "SUCCEEDED")
 
 
 def shared_storage(storage: Any) -> str:
@@ -213,5 +218,6 @@ def _recordings_file(dataset: str | None) -> Path | None:
 
 
 def end(status: int) -> None:
+    """End the command with an exit status, where that is not 0."""
     if status:
         raise typer.Exit(status)

@@ -31,7 +31,21 @@ def spaces(
         searched = module.load(name)
         shown = searched.points(searched.bases("synthetic"))
         if as_json:
-            print_json({"name": searched.name, "points": shown})
+            ranges = {knob: interval.model_dump() for knob, interval in searched.ranges.items()}
+            sampled = {
+                "sampler": searched.sampler,
+                "budget": searched.budget,
+                "grid": searched.searched,
+                "ranges": ranges,
+            }
+            print_json({"name": searched.name, **({"points": shown} if searched.sampler == "grid" else sampled)})
+        elif searched.sampler != "grid":
+            say(f"{searched.budget} points, chosen by {searched.sampler} from")
+            for knob, values in searched.searched.items():
+                say(f"  {knob} in {values}")
+            for knob, interval in searched.ranges.items():
+                scale = ", logarithmic" if interval.log else f", in steps of {interval.step:g}" if interval.step else ""
+                say(f"  {knob} from {interval.low:g} to {interval.high:g}{scale}")
         else:
             for point in shown:
                 say("  ".join(f"{knob} = {value}" for knob, value in point.items()))
@@ -42,7 +56,7 @@ def spaces(
         try:
             searched = module.load(str(found.path))
             row |= {
-                "points": len(searched.points(searched.bases("synthetic"))),
+                "points": searched.budget or len(searched.points(searched.bases("synthetic"))),
                 "description": searched.description,
             }
         except UserError as error:
@@ -178,7 +192,7 @@ def check_folds(plan: "Plan", recordings: "Recordings") -> None:
 
 def settings_of(settings: list[str] | None, taken: Mapping[str, str]) -> dict[str, Any]:
     """`knob=value` words as knobs, values as in a space file; `taken` says why some knobs cannot be set."""
-    from mmssl.search.space import parse_value
+    from mmssl.search.plain_yaml import parse_value
 
     knobs: dict[str, Any] = {}
     for word in settings or []:

@@ -1,5 +1,6 @@
 """Commands that run studies."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,8 @@ from mmssl.terminal import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mmssl.data.recordings import Recordings
     from mmssl.search.plan import Plan
     from mmssl.search.store import Study
@@ -120,8 +123,9 @@ def extend(
 
     Example: mmssl-tune extend vicreg_grid-synthetic-1 --seeds 29,30 --values objective.mu=[75,100]
     """
+    from mmssl.search.plain_yaml import parse_value
     from mmssl.search.plan import extended
-    from mmssl.search.space import changed, parse_value
+    from mmssl.search.space import changed
     from mmssl.search.store import find
 
     if not (seeds or values or folds or budget):
@@ -223,6 +227,7 @@ def run_study(
             watch,
             retry=retry,
             say=lambda line: err.print(f"note: {line}", markup=False),
+            abandon=lambda reason: _end_at_once(f"{reason}; what has ended is kept: {_again(study, running)}", err),
         )
     statuses = [record.status for record in records.values()]
     failed, left = statuses.count("FAILED"), plan.total - len(records)
@@ -245,6 +250,20 @@ def run_study(
         elif plan.space.side == "val":
             say(f"kept in {study.place}; next: mmssl-tune best {study.name}{at_storage(study)} --export")
     return 130 if left else 1 if failed else 0
+
+
+def _again(study: "Study", running: Running) -> str:
+    if not running.cluster:
+        return f"mmssl-tune resume {study.name}{at_storage(study)}"
+    return f"mmssl-tune resume {study.name}{at_storage(study)} --address {running.cluster}, once it is there again"
+
+
+def _end_at_once(line: str, console: "Console") -> None:
+    """End the process from a thread that is not its first, which may be caught in Ray for ever."""
+    console.show_cursor()
+    console.print(f"mmssl-tune: {line}", markup=False)
+    console.file.flush()
+    os._exit(1)
 
 
 def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:

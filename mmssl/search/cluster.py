@@ -37,7 +37,8 @@ _OF_WORKERS = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX",
 
 RESTARTS = 2
 """How often a trial whose worker died is started again; it goes on from its last snapshot."""
-
+MOVES = 20
+"""How often in all, with those whose node was lost: it may be the trial that takes its node down."""
 
 _UNKNOWN_GROWTH = 200
 """Trials that wait for nodes at once where nobody knows how many nodes may come."""

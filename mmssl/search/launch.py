@@ -18,8 +18,9 @@ from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality
-from mmssl.search.cluster import RESTARTS, Resources, fit, growth, interrupt_when_terminated, start
+from mmssl.search.cluster import Resources, Share, fit, growth, interrupt_when_terminated, start
 from mmssl.search.nodes import agreement, check, nodes
+from mmssl.search.outages import PATIENCE, head_watched
 from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.recorder import Recorder, Scheduler, Watch
@@ -48,16 +49,20 @@ def run(
     *,
     retry: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    abandon: Callable[[str], None] = lambda reason: None,
 ) -> dict[str, Record]:
     """Run every planned trial that has not ended, and write the study's tables.
 
-    Where memory runs out, fewer trials run at once from then on; a trial that alone is too much is recorded as FAILED.
+    Where memory runs out, fewer trials run at once from then on; where that of a GPU does, the trials that ran out are
+    run again at the end, each with twice the share. A trial that alone is too much is recorded as FAILED.
 
     Args:
         recordings: those the plan was made for.
         watch: called in this process whenever a trial's record changes.
         retry: run trials that FAILED once more; those that diverged or collapsed would do so again.
         say: told what the user should know while it runs.
+        abandon: called with the reason, in another thread, when Ray is gone and this process should end at once, as
+            it may be caught in Ray; what has ended is kept.
 
     Returns:
         The record of every trial that has ended, by trial id; fewer than planned where the run was interrupted.
@@ -95,10 +100,19 @@ def run(
                 before = len(records)
                 try:
                     with TemporaryDirectory(prefix="mmssl-", ignore_cleanup_errors=True) as bookkeeping:
-                        _tune(study, plan, recordings, resources, searcher, recorder, say, bookkeeping)
+                        share = _tune(study, plan, recordings, resources, searcher, recorder, say, abandon, bookkeeping)
                     if searcher.error:
                         raise searcher.error
-                    break
+                    if len(records) + recorder.starved < plan.total:
+                        break  # Interrupted.
+                    if 0 < share.gpus < 1 and recorder.starved:
+                        resources = replace(resources, gpus_per_trial=min(1.0, 2 * share.gpus))
+                        say(
+                            f"a GPU's memory ran out: {recorder.starved} trials once more, with "
+                            f"{resources.gpus_per_trial:g} of a GPU each, not {share.gpus:g}"
+                        )
+                        continue
+                    recorder.fail_starved()
                 except _OutOfMemoryError as exhausted:
                     if exhausted.at_once > 1:
                         resources = replace(resources, max_concurrent=exhausted.at_once - 1)
@@ -129,8 +143,9 @@ def _tune(
     searcher: PlanSearcher,
     recorder: Recorder,
     say: Callable[[str], None],
+    abandon: Callable[[str], None],
     bookkeeping: str,
-) -> None:
+) -> Share:
     bases = list(plan.bases.values())
     modalities: list[Modality] = [name for name in MODALITIES if any(name in base.data.modalities for base in bases)]
     steps = set(plan.space.grid.get("data.steps", [base.data.steps for base in bases]))
@@ -172,16 +187,17 @@ def _tune(
             name=datetime.now(UTC).strftime("%Y%m%dT%H%M%S"),
             # What Tune keeps for a restore; workers do not write there, so that it need not be shared.
             storage_path=bookkeeping,
+            # It is the recorder that has a trial run again whose worker died: Tune would count lost nodes too.
             callbacks=[recorder],
-            # Of workers that die; what a trial raises is reported, and would be raised again.
-            failure_config=tune.FailureConfig(max_failures=RESTARTS),
             verbose=0,
         ),
     )
     # At its end Tune looks for the result files it was told not to write, and complains of each.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    where = f"the cluster at {resources.address}" if resources.address else "Ray"
     try:
-        tuner.fit()
+        with head_watched(lambda: abandon(f"{where} has not answered for {PATIENCE:.0f} s")):
+            tuner.fit()
     except RuntimeError as error:
         # What the recorder raises, where storage fails, Tune raises as a text of its own.
         if isinstance(error.__context__, OSError):
@@ -190,6 +206,7 @@ def _tune(
         if "low on memory" not in str(error):
             raise
         raise _OutOfMemoryError(share.at_once) from error
+    return share
 
 
 def _logged(watch: Watch) -> Watch:

@@ -2,10 +2,12 @@
 
 import itertools
 import statistics
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner, WilcoxonPruner
 from optuna.trial import TrialState
 
@@ -29,7 +31,7 @@ class Pruning:
         """By point, why."""
         self._threshold = rules.folds if rules else None
         self._rule = rules.probe if rules else None
-        self._folds = _Race(WilcoxonPruner(p_threshold=self._threshold)) if self._threshold else None
+        self._folds = _Race(_fold_rule(self._threshold)) if self._threshold else None
         self._probes = _Race(_probe_rule(self._rule, rules.every)) if rules and self._rule else None
         places = itertools.product(plan.space.seeds, plan.folds)
         self._places = {place: number for number, place in enumerate(places)}
@@ -110,6 +112,12 @@ class _Race:
 
     def mean(self, point_id: str) -> float:
         return statistics.fmean(self._values[point_id].values())
+
+
+def _fold_rule(threshold: float) -> BasePruner:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # Its results are tested; Optuna's version is locked.
+        return WilcoxonPruner(p_threshold=threshold)
 
 
 def _probe_rule(name: str, every: int) -> BasePruner:

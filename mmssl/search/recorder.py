@@ -12,7 +12,8 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
-from mmssl.search.cluster import RESTARTS
+from mmssl.search.cluster import MOVES, RESTARTS
+from mmssl.search.outages import is_lost, node_of
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.sampler import PointSampler
@@ -45,6 +46,9 @@ class Recorder(tune.Callback):
         self._optuna, self._records, self._watch = optuna_study, records, watch
         self._pruning, self._sampler = pruning, sampler
         self._open: dict[str, Record] = {}
+        self._nodes: dict[str, str] = {}
+        self._deaths: dict[str, list[tuple[str, str]]] = {}
+        self._starved: dict[str, tuple[Record, dict[str, Any]]] = {}
         self._facts = _environment()
         for point_id in list(pruning.given_up):
             self._give_up(point_id)
@@ -56,6 +60,7 @@ class Recorder(tune.Callback):
         planned = self._searcher.planned[trial.trial_id]
         record = Record(trial_id=planned.trial_id, status="RUNNING", started=datetime.now(UTC), facts=dict(self._facts))
         self._open[planned.trial_id] = record
+        self._nodes[planned.trial_id] = node_of(trial.temporary_state.ray_actor)
         self._show(planned, record)
 
     def on_trial_result(
@@ -67,7 +72,10 @@ class Recorder(tune.Callback):
             return
         record.epochs += result["epochs"]
         end = result.get("end")
-        if end is not None:
+        if end is not None and end.get("starved"):
+            self._starved[planned.trial_id] = self._open.pop(planned.trial_id), end
+            self._show_waiting(planned)
+        elif end is not None:
             self._end(planned, record, **end)
         elif result.get("done"):
             cause = self._pruning.given_up[planned.point_id]
@@ -86,13 +94,43 @@ class Recorder(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The worker died, or never came up: what a trial raises is reported, not raised."""
         planned = self._searcher.planned[trial.trial_id]
-        if planned.trial_id not in self._records:
-            record = self._open.setdefault(planned.trial_id, Record(trial_id=planned.trial_id, status="RUNNING"))
-            told = str(trial.get_error() or "").strip()
-            # Tune's text has a heading for each time, which says no more than when.
-            lines = [line for line in told.splitlines() if not line.startswith("Failure # ")]
-            cause = f"the worker died{f': {lines[0]}' if lines else ''} (it was started {1 + RESTARTS} times)"
-            self._end(planned, record, status="FAILED", cause=cause, traceback=told, finished=datetime.now(UTC))
+        if planned.trial_id in self._records or planned.trial_id in self._starved:
+            return
+        record = self._open.setdefault(planned.trial_id, Record(trial_id=planned.trial_id, status="RUNNING"))
+        deaths = self._deaths.setdefault(planned.trial_id, [])
+        told = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
+        deaths.append((self._nodes.pop(planned.trial_id, ""), told.strip()))
+        if len(deaths) <= RESTARTS or (len(deaths) <= MOVES and self._survived(deaths) <= RESTARTS):
+            del self._open[planned.trial_id]
+            self._show_waiting(planned)
+            self._searcher.put_back(planned)
+            return
+        self._end(
+            planned,
+            record,
+            status="FAILED",
+            cause=_cause_of(deaths[-1][1], len(deaths)),
+            traceback="\n\n".join(told for _, told in deaths),
+            finished=datetime.now(UTC),
+        )
+
+    def _survived(self, deaths: Sequence[tuple[str, str]]) -> int:
+        """How many of a trial's deaths its node has survived: the others were not the trial's doing."""
+        lost = {node: is_lost(node) for node, _ in deaths}
+        return sum(not lost[node] for node, _ in deaths)
+
+    @property
+    def starved(self) -> int:
+        """How many trials ran out of a GPU's memory, and have not been recorded for it."""
+        return len(self._starved)
+
+    def fail_starved(self) -> None:
+        """Record the trials that ran out of the memory of a GPU that they had for themselves as FAILED."""
+        for trial_id, (record, end) in list(self._starved.items()):
+            del self._starved[trial_id]
+            self._open[trial_id] = record
+            end["cause"] += " (with a GPU of its own)"
+            self._end(self._plan.trial(trial_id), record, **end)
 
     def fail_running(self, cause: str) -> None:
         """Record the trials that have begun and not ended as FAILED."""
@@ -111,7 +149,13 @@ class Recorder(tune.Callback):
             self._end(planned, self._open[planned.trial_id], status="PRUNED", cause=cause, finished=now)
 
     def _end(
-        self, planned: PlannedTrial, record: Record, *, facts: dict[str, Any] | None = None, **ending: Any
+        self,
+        planned: PlannedTrial,
+        record: Record,
+        *,
+        facts: dict[str, Any] | None = None,
+        starved: bool = False,
+        **ending: Any,
     ) -> None:
         del self._open[planned.trial_id]
         ended = Record.model_validate({**record.model_dump(), **ending, "facts": {**record.facts, **(facts or {})}})
@@ -129,6 +173,9 @@ class Recorder(tune.Callback):
             self._sampler.tell(planned.point_id, self._records)
         self._show(planned, ended)
         self._give_up(planned.point_id)
+
+    def _show_waiting(self, planned: PlannedTrial) -> None:
+        self._show(planned, Record(trial_id=planned.trial_id, status="PLANNED"))
 
     def _show(self, planned: PlannedTrial, record: Record) -> None:
         self._tables.put(record)
@@ -186,6 +233,13 @@ class Models:
     def _drop(self, point_id: str) -> None:
         for trial in self._plan.trials_of(point_id):
             self._study.drop_model(trial.trial_id)
+
+
+def _cause_of(told: str, times: int) -> str:
+    """Why a worker died, as far as Ray tells; its text has a heading that says when."""
+    lines = [line for line in told.splitlines() if not line.startswith("Failure # ")]
+    killed = "; perhaps it was killed because memory ran out" if "SIGKILL" in told else ""
+    return f"the worker died{f': {lines[0]}' if lines else ''} (it was started {times} times{killed})"
 
 
 def _environment() -> dict[str, Any]:

@@ -63,6 +63,8 @@ class OptunaStudy:
         )
 
     def begin(self, planned: PlannedTrial) -> None:
+        if planned.trial_id in self._open:  # It is run again because its worker died.
+            return
         self._study.enqueue_trial(_values(planned), user_attrs=_facts(planned))
         self._open[planned.trial_id] = self._study.ask(self._distributions)
 
@@ -138,21 +140,23 @@ class PlanSearcher(Searcher):
         # Of points that are still to be chosen: they share it if nothing is searched that pre-training depends on.
         self._alike = plan.space.sampler != "grid" and all(name.startswith("finetune.") for name in plan.space.names)
         self._shared = frozenset[str]() if plan.space.sampler != "grid" else plan.shared_pretrainings()
+        self._running: set[str] = set()
         self.planned: dict[str, PlannedTrial] = {}
         """The planned trial behind each of Tune's."""
         self.error: Exception | None = None
         """Why no further point could be chosen: Tune would make a long story of it."""
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         while not self._queue:
             if not self._plan.open_points or self.error:
-                return Searcher.FINISHED
+                return None if self._running else Searcher.FINISHED  # One that runs may be put back.
             try:
                 self._queue.extend(self._choose())
             except (UserError, OSError) as error:
                 self.error = error
         trial = self._queue.popleft()
         self.planned[trial_id] = trial
+        self._running.add(trial_id)
         self._optuna.begin(trial)
         recipe = self._plan.recipe(trial)
         return {
@@ -169,8 +173,13 @@ class PlanSearcher(Searcher):
         self._queue = deque(trial for trial in self._queue if trial.point_id != point_id)
         return withdrawn
 
+    def put_back(self, trial: PlannedTrial) -> None:
+        """Have a trial that has begun and not ended run again, before all others."""
+        self._queue.appendleft(trial)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: whoever writes the record tells Optuna."""
+        """No more than that: whoever writes the record tells Optuna."""
+        self._running.discard(trial_id)
 
     def __deepcopy__(self, memo: object) -> "PlanSearcher":
         return self  # Tune copies what it is given; there is one queue.

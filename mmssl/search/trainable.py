@@ -95,6 +95,9 @@ def trial(
     except Exception as error:
         # Reported rather than raised: Tune would keep the traceback in a file of its own and drop the epochs.
         end |= {"status": "FAILED", "cause": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        end["starved"] = isinstance(error, torch.OutOfMemoryError)
+    if device == "cuda":
+        torch.cuda.empty_cache()  # What this process kept for its next trial, its neighbours on the GPU would lack.
     finished = time.time()
     tune.report(
         {

@@ -2,16 +2,20 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import psutil
 import pytest
+from ray_head import running_head
 
 from mmssl import Recordings
 from mmssl.search.store import Study
@@ -38,16 +42,17 @@ grid:
 where: system == "cmc_cmkm" or temperature == 0.1
 seeds: [28, 29]
 """
+TRIALS = 36
 VALUES = ["status", "val.accuracy", "val.f1", "val.imu.accuracy", "train.loss", "train.finetune.loss", "pretraining_id"]
 
 
-def start(*words: str | Path) -> "subprocess.Popen[str]":
+def start(*words: str | Path, environment: Mapping[str, str] = os.environ) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "mmssl.cli", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "NO_COLOR": "1", "MMSSL_SNAPSHOT_SECONDS": "0"},
+        env={**environment, "NO_COLOR": "1", "MMSSL_SNAPSHOT_SECONDS": "0"},
     )
 
 
@@ -58,13 +63,14 @@ def processes(driver: int) -> dict[str, list[psutil.Process]]:
     except psutil.NoSuchProcess:
         return {"worker": [], "ray": []}
 
-    def named(process: psutil.Process, part: str) -> bool:
-        try:
-            return part in " ".join(process.cmdline())
-        except psutil.Error:
-            return False
+    return {"worker": [one for one in family if trains(one)], "ray": family}
 
-    return {"worker": [one for one in family if named(one, "ray::ImplicitFunc.train")], "ray": family}
+
+def trains(process: psutil.Process) -> bool:
+    try:
+        return "ray::ImplicitFunc.train" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def at_work(driver: "subprocess.Popen[str]") -> bool:
@@ -90,22 +96,28 @@ def kill(driver: int, victim: str, draws: random.Random) -> bool:
     return bool(chosen)
 
 
-def test_killed_at_random_a_study_ends_as_if_undisturbed(tmp_path: Path, tiny: Recordings) -> None:
+@pytest.fixture
+def undisturbed(tmp_path: Path, tiny: Recordings) -> Study:
     tiny.save(tmp_path / "tiny.parquet")
     (tmp_path / "space.yaml").write_text(SPACE)
-    words = [
-        "launch",
-        "--space",
-        tmp_path / "space.yaml",
-        "--dataset",
-        tmp_path / "tiny.parquet",
-        "--storage",
-        tmp_path,
-    ]
-    with start(*words, "--name", "undisturbed") as whole:
+    with start(*launch(tmp_path), "--name", "undisturbed") as whole:
         assert whole.wait(600) == 0, whole.communicate()[0]
+    return Study(tmp_path, "undisturbed")
 
-    draws = random.Random(int(os.environ.get("MMSSL_KILL_SEED", "0")))  # noqa: S311 - chance, not a secret
+
+def launch(folder: Path) -> list[str | Path]:
+    return ["launch", "--space", folder / "space.yaml", "--dataset", folder / "tiny.parquet", "--storage", folder]
+
+
+@pytest.fixture
+def draws() -> random.Random:
+    return random.Random(int(os.environ.get("MMSSL_KILL_SEED", "0")))  # noqa: S311 - chance, not a secret
+
+
+def test_killed_at_random_a_study_ends_as_if_undisturbed(
+    tmp_path: Path, undisturbed: Study, draws: random.Random
+) -> None:
+    words = launch(tmp_path)
     kills: Counter[str] = Counter()
     resumes = -1
     study = Study(tmp_path, "killed")
@@ -133,7 +145,7 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(tmp_path: Path, tiny: R
         assert resumes < 40, out
         if not study.plan_path.exists():  # Killed before the plan was written: there is nothing to resume yet.
             driver = start(*words, "--name", "killed")
-        elif len(study.records(study.plan())) < 36:
+        elif len(study.records(study.plan())) < TRIALS:
             driver = start("resume", "killed", "--storage", tmp_path)
         elif (pd.read_parquet(study.trials_path)["status"] == "FAILED").any():
             driver = start("retry", "killed", "--storage", tmp_path)
@@ -141,12 +153,69 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(tmp_path: Path, tiny: R
             break
         else:  # All records are there, the last tables may not be.
             driver = start("resume", "killed", "--storage", tmp_path)
-    print(f"kills {dict(kills)}, resumes {resumes}")
-
-    undisturbed = Study(tmp_path, "undisturbed")
-    ours, theirs = (pd.read_parquet(one.trials_path).set_index("trial_id") for one in (study, undisturbed))
-    assert len(theirs) == 36
+    print(f"kills {dict(kills)}, resumes {resumes}, {differences(study, undisturbed)}")
     assert sum(kills.values()) >= 6
+    assert_same(study, undisturbed)
+
+
+def test_with_nodes_lost_at_random_a_study_ends_as_if_undisturbed(
+    tmp_path: Path, undisturbed: Study, draws: random.Random
+) -> None:
+    kills: Counter[str] = Counter()
+    resumes = 0
+    study = Study(tmp_path, "killed")
+    with running_head() as head:
+        head.join()
+        driver = start(*launch(tmp_path), "--name", "killed", "--address", head.address, environment=head.environment)
+        while True:
+            while driver.poll() is None:
+                workers = [one for node in (0, 1) for one in head.processes(node) if trains(one)]
+                if not workers:
+                    time.sleep(0.1)
+                    continue
+                time.sleep(draws.uniform(0, 4))
+                victim = draws.choice(["node", "node", "node", "worker", "driver"])
+                if driver.poll() is not None:
+                    break
+                kills[victim] += 1
+                if victim == "node":
+                    head.lose(1)
+                    head.join()
+                elif victim == "worker":
+                    with suppress(psutil.NoSuchProcess):
+                        draws.choice(workers).kill()
+                else:
+                    driver.kill()
+            with driver:
+                out = driver.communicate()[0]
+            if driver.returncode == 0:
+                break
+            assert driver.returncode == -signal.SIGKILL, out  # None fails: never do three workers of a trial die.
+            resumes += 1
+            driver = start(
+                "resume", "killed", "--storage", tmp_path, "--address", head.address, environment=head.environment
+            )
+    print(f"kills {dict(kills)}, resumes {resumes}, {differences(study, undisturbed)}")
+    assert kills["node"] >= 4
+    assert_same(study, undisturbed)
+
+
+def differences(ours: Study, theirs: Study) -> str:
+    mine, whole = (pd.read_parquet(one.trials_path).set_index("trial_id") for one in (ours, theirs))
+    curves = pd.read_parquet(ours.epochs_path)
+    both = mine.index.intersection(whole.index).drop_duplicates()
+    changed = ~(mine[~mine.index.duplicated()].loc[both, VALUES].fillna(-1) == whole.loc[both, VALUES].fillna(-1))
+    return (
+        f"rows lost {len(whole.index.difference(mine.index))}, doubled {mine.index.duplicated().sum()}, "
+        f"values changed {changed.to_numpy().sum()}, epochs lost "
+        f"{len(pd.read_parquet(theirs.epochs_path)) - len(curves)}, "
+        f"doubled {curves.duplicated(['trial_id', 'phase', 'epoch']).sum()}"
+    )
+
+
+def assert_same(study: Study, undisturbed: Study) -> None:
+    ours, theirs = (pd.read_parquet(one.trials_path).set_index("trial_id") for one in (study, undisturbed))
+    assert len(theirs) == TRIALS
     pd.testing.assert_frame_equal(ours[VALUES], theirs[VALUES])
     keys = ["trial_id", "phase", "epoch"]
     curves, whole_curves = (pd.read_parquet(one.epochs_path) for one in (study, undisturbed))

@@ -1,19 +1,24 @@
-"""What a study does when Ray reports that memory ran out.
+"""What a study does when memory ran out: the machine's, as Ray reports it, or a GPU's, as torch raises it.
 
-Only that report is made up here: to fill a machine's memory at the right moment cannot be done the same way twice.
+Only that report and that error are made up here: to fill a machine's memory at the right moment cannot be done the same
+way twice, and no GPU is needed to run the tests.
 """
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("ray")
 
 from mmssl import Recordings
-from mmssl.search import launch
-from mmssl.search.cluster import Resources
+from mmssl.recipe import Recipe
+from mmssl.search import launch, recorder, trainable
+from mmssl.search.cluster import Resources, Share
 from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study
@@ -26,7 +31,9 @@ class Machine:
         self.room_for, self.too_large = room_for, too_large
         self.tried: list[int] = []
 
-    def __call__(self, study: Study, plan: Plan, recordings, resources: Resources, searcher, recorder, say) -> None:
+    def __call__(
+        self, study: Study, plan: Plan, recordings, resources: Resources, searcher, recorder, *further
+    ) -> Share:
         at_once = resources.max_concurrent or 3
         self.tried.append(at_once)
         queue = list(searcher._queue)
@@ -41,6 +48,53 @@ class Machine:
                 raise launch._OutOfMemoryError(at_once)
             for planned in begun:
                 recorder._end(planned, recorder._open[planned.trial_id], status="COMPLETE", facts={"val.accuracy": 0.5})
+        return Share(1, 0, at_once, waits=False)
+
+
+class Gpu:
+    """Runs trials as Tune would, each with a share of a GPU that is enough for some.
+
+    Args:
+        needed: the share that each trial needs, in the plan's order.
+    """
+
+    def __init__(self, needed: list[float]) -> None:
+        self.needed = needed
+        self.tried: list[tuple[float, list[int]]] = []
+
+    def __call__(
+        self, study: Study, plan: Plan, recordings, resources: Resources, searcher, recorder, *further
+    ) -> Share:
+        share = resources.gpus_per_trial or 0.25
+        self.tried.append((share, []))
+        while isinstance(given := searcher.suggest("one"), dict):
+            number = [planned.trial_id for planned in plan.trials].index(given["trial_id"])
+            self.tried[-1][1].append(number)
+            tune_trial = SimpleNamespace(trial_id="one", temporary_state=SimpleNamespace(ray_actor=None))
+            recorder.on_trial_start(0, [], tune_trial)
+            end = report_of_a_trial_that_raises(
+                torch.OutOfMemoryError("CUDA out of memory.") if share < self.needed[number] else ValueError("no")
+            )
+            recorder.on_trial_result(0, [], tune_trial, end)
+            searcher.on_trial_complete("one")
+        return Share(1, share, 4, waits=False)
+
+
+def report_of_a_trial_that_raises(error: Exception) -> dict[str, Any]:
+    """What the trainable reports last; it is stopped by the error when it looks for its data."""
+
+    class Nothing(dict):
+        def __getitem__(self, name: object) -> None:
+            raise error
+
+    reports: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainable.tune, "report", reports.append)
+        trainable.trial(
+            {"recipe": Recipe().model_dump_json(by_alias=True)}, root="", study="s", terms=None, prepared={},
+            splits=Nothing(), side="val", keep_models=False, probe_every=None, threads=1, device="cpu",
+        )  # fmt: skip
+    return reports[-1]
 
 
 @pytest.fixture
@@ -59,11 +113,12 @@ def study(tmp_path: Path, tiny: Recordings) -> Study:
 @pytest.fixture
 def run_on(
     study: Study, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Machine], tuple[list[str], list[str]]]:
+) -> Callable[[Machine | Gpu], tuple[list[str], list[str]]]:
     """The statuses in the plan's order, and what was said."""
 
-    def run(machine: Machine) -> tuple[list[str], list[str]]:
+    def run(machine: Machine | Gpu) -> tuple[list[str], list[str]]:
         monkeypatch.setattr(launch, "_tune", machine)
+        monkeypatch.setattr(recorder, "node_of", lambda actor: "")
         said: list[str] = []
         launch.run(study, study.plan(), tiny, Resources(), lambda planned, record: None, say=said.append)
         rows = study.table("trials.parquet").to_pylist()
@@ -94,3 +149,19 @@ def test_with_room_for_none_it_says_so_and_keeps_the_plan(run_on, study: Study) 
         run_on(Machine(room_for=0))
     rows = study.table("trials.parquet").to_pylist()
     assert [row["status"] for row in rows] == ["FAILED"] + ["PLANNED"] * 5
+
+
+def test_trials_that_a_gpu_has_no_room_for_are_run_again_with_more_of_it(run_on, study: Study) -> None:
+    gpu = Gpu([0.25, 0.5, 0.25, 1.0, 2.0, 0.25])
+    statuses, said = run_on(gpu)
+    assert gpu.tried == [(0.25, [0, 1, 2, 3, 4, 5]), (0.5, [1, 3, 4]), (1.0, [3, 4])]
+    assert said == [
+        "a GPU's memory ran out: 3 trials once more, with 0.5 of a GPU each, not 0.25",
+        "a GPU's memory ran out: 2 trials once more, with 1 of a GPU each, not 0.5",
+    ]
+    assert statuses == ["FAILED"] * 6
+    records = [study.record(planned.trial_id) for planned in study.plan().trials]
+    assert [record.cause for record in records if record.cause != "ValueError: no"] == [
+        "OutOfMemoryError: CUDA out of memory. (with a GPU of its own)"
+    ]
+    assert "torch.OutOfMemoryError" in records[4].traceback

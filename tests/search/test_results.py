@@ -10,7 +10,7 @@ from scipy import stats
 
 from mmssl.errors import UserError
 from mmssl.search.plan import Dataset, Plan, make_plan
-from mmssl.search.results import Point, choose, hits, points, ranked
+from mmssl.search.results import Point, choose, hits, pareto, points, ranked, too_few
 from mmssl.search.space import Space
 
 
@@ -161,3 +161,45 @@ def test_hits_are_the_mean_over_seeds_of_each_held_out_recording(plan_of: Callab
         **{(fold, f"{fold}-{i}"): 0.5 for fold in ("1", "5") for i in range(2)},
         **{("3", f"3-{i}"): 1 for i in range(2)},
     }
+
+
+def priced(name: str, mean: float, cost: float | None, planned: int = 1) -> Point:
+    return Point(name, {}, planned, {(28, "a"): mean}, {"COMPLETE": 1}, cost)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_the_pareto_set_is_what_nothing_dominates(drawn: list[tuple[int, int]]) -> None:
+    all_points = [priced(str(i), mean, cost) for i, (mean, cost) in enumerate(drawn)]
+    front = {(one.mean, one.cost) for one in pareto(all_points)}
+    assert front == {
+        (mean, cost)
+        for mean, cost in drawn
+        if not any((m >= mean and c <= cost) and (m, c) != (mean, cost) for m, c in drawn)
+    }
+
+
+def test_what_is_not_complete_is_not_in_the_pareto_set() -> None:
+    assert pareto([priced("a", 0.9, 1, planned=2), priced("b", 0.5, 2), priced("c", 0.8, None)]) == [
+        priced("b", 0.5, 2)
+    ]
+
+
+def test_points_that_were_given_up_are_counted_as_such() -> None:
+    pruned = Point("b", {}, 2, {(28, "x"): 0.9}, {"COMPLETE": 1, "PRUNED": 1})
+    choice = choose([point("a", [0.5, 0.6]), pruned])
+    assert choice.best.point_id == "a"
+    assert any(caveat.startswith("1 of 2 points were given up early") for caveat in choice.caveats)
+    assert not any("not considered" in caveat for caveat in choice.caveats)
+
+
+def test_recordings_that_cannot_tell_two_points_apart_are_too_few() -> None:
+    draws = np.random.default_rng(0)
+    for count, gap in ((40, 0.05), (4000, 0.05)):
+        best = {("a", str(i)): float(draws.uniform() < 0.9) for i in range(count)}
+        other = {key: right * float(draws.uniform() > gap) for key, right in best.items()}
+        differences = [right - other[key] for key, right in best.items()]
+        low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+        needed = too_few(best, other)
+        assert (needed is None) == (low > 0)
+        assert needed is None or needed == pytest.approx((high - low) / 2)
+    assert too_few({("a", "1"): 1.0}, {("a", "1"): 0.0}) is None, "one recording says nothing of chance"

@@ -106,12 +106,27 @@ def test_the_searcher_hands_out_what_has_not_ended_and_then_finishes(
     plan = plan_of([1.0, 5.0], [2.0])
     searcher = PlanSearcher(plan, OptunaStudy(tmp_path / "o.db", plan, {}), {plan.trials[1].trial_id})
     handed: list[str] = []
-    for i in range(20):
+    for i in range(5):
         given = searcher.suggest(f"ray{i}")
-        if isinstance(given, str):
-            break
+        assert isinstance(given, dict)
         handed.append(given["trial_id"])
         assert searcher.planned[f"ray{i}"].trial_id == given["trial_id"]
-    assert given == "FINISHED"
     assert handed == [t.trial_id for i, t in enumerate(plan.trials) if i != 1]
+    for i in range(5):
+        assert searcher.suggest("ray99") is None, "one that runs may be put back"
+        searcher.on_trial_complete(f"ray{i}")
     assert searcher.suggest("ray99") == "FINISHED"
+
+
+def test_a_trial_that_is_put_back_comes_next_and_is_one_for_optuna(
+    tmp_path: Path, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of([1.0], [2.0])
+    optuna_study = OptunaStudy(tmp_path / "o.db", plan, {})
+    searcher = PlanSearcher(plan, optuna_study, {})
+    first = searcher.suggest("ray0")
+    searcher.on_trial_complete("ray0", error=True)
+    searcher.put_back(searcher.planned["ray0"])
+    assert searcher.suggest("ray1") == first
+    optuna_study.end(searcher.planned["ray1"], record(plan.trials[0].trial_id))
+    assert [trial.state.name for trial in stored(tmp_path / "o.db")] == ["COMPLETE"]

@@ -10,7 +10,8 @@ import pytest
 
 from mmssl.errors import UserError
 from mmssl.recipe import SYSTEMS, preset
-from mmssl.search.space import Space, at_point, available, changed, load, parse_value
+from mmssl.search.plain_yaml import parse_value
+from mmssl.search.space import Space, at_point, available, changed, load
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -139,6 +140,30 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
         ("seeds: [4294967296]", "seeds.0: input should be less than 4294967296"),
         ("seeds: [true]", "seeds.0: input should be a valid integer (given: True)"),
         ("seeds: [1.5]", "seeds.0: input should be a valid integer (given: 1.5)"),
+        ("sampler: tep", "sampler: input should be 'grid', 'random', 'tpe', 'gp' or 'cmaes' (given: 'tep')"),
+        ("budget: 4", "budget: a grid runs all its points"),
+        (
+            "ranges: {finetune.lr: {low: 1e-4, high: 1e-2}}",
+            "a grid has values, not intervals; choose a sampler",
+        ),
+        ("sampler: random\nbudget: 5", "budget 5: only 4 points can be chosen"),
+        ("sampler: cmaes\nbudget: 2", "sampler cmaes: moves within intervals; give all its knobs under ranges"),
+        ("sampler: tpe\nbudget: 2\nfolds: test", "sampler tpe: would choose by the test subjects' scores"),
+        ("prune: {folds: 0.1}\nfolds: test", "prune: would choose by the test subjects' scores"),
+        ("prune: {every: 5}", "prune: give a rule: `folds: 0.1`, or `probe: median` or `probe: halving`"),
+        ("prune: {folds: 1.5}", "prune.folds: input should be less than 1 (given: 1.5)"),
+        ("prune: {folds: 0.1}\ncost: encoders.flops", "prune: would give up points that are cheap and no better"),
+        ("cost: seconds", "cost: input should be 'encoders.parameters' or 'encoders.flops' (given: 'seconds')"),
+        ("ranges: {finetune.lr: {low: 2, high: 1}}", "ranges.finetune.lr: low 2 must be below high 1"),
+        ("ranges: {finetune.lr: {low: 0, high: 1, log: true}}", "low 0: a logarithmic scale begins above 0"),
+        ("ranges: {finetune.lr: {low: 1, high: 2, log: true, step: 1}}", "log and step: choose one of them"),
+        ("ranges: {finetune.lr: {low: .nan, high: 2}}", "ranges.finetune.lr.low"),
+        ("ranges: {finetune.lr: {low: -1, high: 2}}", "ranges.finetune.lr: input should be greater than 0 (given: -1)"),
+        ("ranges: {finetune.rate: {low: 1, high: 2}}", "ranges.finetune.rate: no such knob"),
+        ("ranges: {objective.mu: {low: 1, high: 2}}", "ranges.objective.mu: also under grid; take it out of one"),
+        ("ranges: {finetune.hidden: {low: 8, high: 64, step: 0.5}}", "step 0.5: the knob is a whole number"),
+        ("ranges: {data.steps: {low: 16, high: 64}}", "list lengths under grid"),
+        ("ranges: {seed: {low: 1, high: 2}}", "ranges.seed: a study takes its seeds from `seeds`"),
         ("sampler: tpe", "budget: sampler tpe has to be told how many points to choose"),
         ("metric: test.accuracy", "metric: input should be 'val.accuracy' or 'val.f1' (given: 'test.accuracy')"),
         ("seed: [1]", "seed: no such entry; did you mean seeds?"),
@@ -313,10 +338,10 @@ def test_a_shipped_space_is_what_its_header_says(space: str):
         line.strip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     )
     loaded = load(space)
-    points = points_of(loaded)
+    points = loaded.budget or len(points_of(loaded))
     assert f"mmssl-tune launch --space {space} " in header
-    assert int(re.findall(r"\b(\d+) points\b", header)[0]) == len(points)
-    assert int(re.findall(r"= (\d+) trials", header)[0]) == len(points) * len(loaded.seeds) * 4
+    assert int(re.findall(r"\b(\d+) points\b", header)[0]) == points
+    assert int(re.findall(r"= (\d+) trials", header)[0]) == points * len(loaded.seeds) * 4
     assert loaded.description
 
 

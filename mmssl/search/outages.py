@@ -1,0 +1,76 @@
+"""What can go away under a study that runs: a node with the trials on it, and the head with all of them."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray._private.state import state
+
+PATIENCE = 30.0
+"""Seconds without an answer after which a head is taken for lost; after 60 Ray would end the process without a word."""
+
+_TIMEOUT = 5.0
+_BETWEEN = 1.0
+
+
+def node_of(actor: Any) -> str:
+    """The id of the node that an actor runs on; empty where Ray does not know the actor."""
+    known: dict[str, Any] = state.actor_table(actor._actor_id.hex())
+    return known["Address"]["NodeID"] if known else ""
+
+
+def is_lost(node_id: str) -> bool:
+    """Whether a node has gone away; Ray itself takes a quarter of a minute to see that one was switched off."""
+    if not node_id:
+        return False
+    there = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+    return node_id not in there or not _answers(_address(there[node_id]))
+
+
+@contextmanager
+def head_watched(lost: Callable[[], None], patience: float = PATIENCE) -> Generator[None]:
+    """While it lasts, ask the head of the Ray that this process is connected to, and this node, for signs of life.
+
+    Args:
+        lost: called, in a thread of its own, once when one has not answered for so many seconds; this process' own
+            threads may be caught in Ray for longer.
+    """
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    own = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    ended = threading.Event()
+    thread = threading.Thread(
+        target=_watch, args=([(host.strip("[]"), int(port)), _address(own)], lost, patience, ended), daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _watch(addresses: list[tuple[str, int]], lost: Callable[[], None], patience: float, ended: threading.Event) -> None:
+    seen = time.monotonic()
+    while not ended.wait(_BETWEEN):
+        if all(_answers(address) for address in addresses):
+            seen = time.monotonic()
+        elif time.monotonic() - seen >= patience and not ended.is_set():
+            lost()
+            return
+
+
+def _address(node: dict[str, Any]) -> tuple[str, int]:
+    return node["NodeManagerAddress"], node["NodeManagerPort"]
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=_TIMEOUT).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,176 @@
+"""Optuna's samplers behind a plan, without Ray: what they choose, what they learn, how they are taken up again."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from mmssl.errors import UserError
+from mmssl.search.plan import Choice, Dataset, Plan, make_plan
+from mmssl.search.sampler import PointSampler
+from mmssl.search.space import Space
+from mmssl.search.store import Record
+
+SAMPLERS = ["random", "tpe", "gp", "cmaes"]
+WEIGHTS = {
+    "objective.lambda": {"low": 1, "high": 100, "log": True},
+    "objective.mu": {"low": 1, "high": 100, "log": True},
+}
+
+
+@pytest.fixture
+def plan_for(dataset: Dataset) -> Callable[..., Plan]:
+    def make(sampler: str, budget: int, folds: int = 1, **entries: Any) -> Plan:
+        space = Space.model_validate(
+            {"name": "s", "sampler": sampler, "budget": budget, "ranges": WEIGHTS, "fixed": {}, **entries}
+        )
+        bases = space.bases("synthetic")
+        held_out = [(subject,) for subject in dataset.train_subjects[:folds]]
+        return make_plan("study", space, bases, dataset, held_out, space.points(bases))
+
+    return make
+
+
+Score = Callable[[Mapping[str, Any]], float]
+
+
+def hill(point: Mapping[str, Any]) -> float:
+    """Highest, at 1, where lambda is 30 and mu is 5."""
+    return math.exp(-(math.log(point["objective.lambda"] / 30) ** 2) - math.log(point["objective.mu"] / 5) ** 2)
+
+
+def ended(plan: Plan, point: Mapping[str, Any], status: str = "COMPLETE", **facts: float) -> dict[str, Record]:
+    return {
+        trial.trial_id: Record.model_validate({"trial_id": trial.trial_id, "status": status, "facts": facts})
+        for trial in plan.trials_of(plan.point_id(point))
+    }
+
+
+def searched(
+    plan: Plan, choices: list[Choice], records: dict[str, Record], until: int, score: Score = hill
+) -> list[dict[str, Any]]:
+    """Choose and score points one after the other, from what is there up to so many."""
+    sampler = PointSampler(plan, choices, records)
+    while len(choices) < until:
+        choice = sampler.ask()
+        choices.append(choice)
+        plan.add(choice.point)
+        records |= ended(plan, choice.point, **{"val.accuracy": score(choice.point)})
+        sampler.tell(plan.point_id(choice.point), records)
+    return [choice.point for choice in choices]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_points_lie_in_their_ranges_meet_the_conditions_and_are_all_different(
+    plan_for: Callable[..., Plan], sampler: str
+) -> None:
+    ranges = {
+        **WEIGHTS,
+        "finetune.hidden": {"low": 8, "high": 64, "step": 8},
+        "encoder.imu.layers": {"low": 1, "high": 2},
+    }
+    points = searched(plan_for(sampler, 13, ranges=ranges, where=["lambda >= mu"]), [], {}, 13)
+    assert len({tuple(point.values()) for point in points}) == 13
+    for point in points:
+        assert list(point) == list(ranges)
+        assert 1 <= point["objective.mu"] <= point["objective.lambda"] <= 100
+        assert point["finetune.hidden"] in range(8, 65, 8)
+        assert point["encoder.imu.layers"] in (1, 2)
+        assert isinstance(point["encoder.imu.layers"], int)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_cut_off_anywhere_it_goes_on_to_the_same_points(plan_for: Callable[..., Plan], sampler: str) -> None:
+    whole = searched(plan_for(sampler, 13), [], {}, 13)
+    for cut in (1, 7, 12):
+        plan, choices, records = plan_for(sampler, 13), list[Choice](), dict[str, Record]()
+        searched(plan, choices, records, cut)
+        kept = [Choice.model_validate_json(choice.model_dump_json()) for choice in choices]
+        assert searched(plan, kept, records, 13) == whole, cut
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_point_that_was_chosen_and_not_run_is_chosen_as_it_was(plan_for: Callable[..., Plan], sampler: str) -> None:
+    whole = searched(plan_for(sampler, 6), [], {}, 6)
+    plan, choices, records = plan_for(sampler, 6), list[Choice](), dict[str, Record]()
+    searched(plan, choices, records, 3)
+    chosen = PointSampler(plan, choices, records).ask()
+    plan.add(chosen.point)  # and the driver is killed before a trial of it ends
+    again = PointSampler(plan, [*choices, chosen], records)
+    records |= ended(plan, chosen.point, **{"val.accuracy": hill(chosen.point)})
+    again.tell(plan.point_id(chosen.point), records)
+    assert [chosen.point, again.ask().point] == whole[3:5]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_samplers_that_learn_come_nearer_than_chance(plan_for: Callable[..., Plan], sampler: str) -> None:
+    count = 16 if sampler == "gp" else 40  # The first ten are drawn; a Gaussian process takes seconds for each other.
+
+    def late(name: str) -> float:
+        points = searched(plan_for(name, count), [], {}, count)
+        return sum(hill(point) for point in points[-count // 4 :]) / (count // 4)
+
+    assert late(sampler) > late("random") + 0.1
+
+
+def test_it_learns_the_mean_over_seeds_and_folds_once_all_have_ended(plan_for: Callable[..., Plan]) -> None:
+    plan = plan_for("tpe", 4, folds=2, seeds=[28, 29])
+    sampler, records = PointSampler(plan, [], {}), dict[str, Record]()
+    statuses = [["COMPLETE"] * 4, ["COMPLETE"] * 3 + ["DIVERGED"], ["COMPLETE"] * 3 + ["FAILED"], ["PRUNED"] * 4]
+    for of_point in statuses:
+        point = sampler.ask().point
+        for i, (trial, status) in enumerate(zip(plan.add(point), of_point, strict=True)):
+            facts = {"val.accuracy": 0.1 * i} if status == "COMPLETE" else {}
+            records[trial.trial_id] = Record.model_validate(
+                {"trial_id": trial.trial_id, "status": status, "facts": facts}
+            )
+            sampler.tell(trial.point_id, records)
+            told = sampler._study.trials[-1].state
+            assert (told == TrialState.RUNNING) == (i < 3)
+    trials = sampler._study.trials
+    assert [trial.state for trial in trials] == [
+        TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.PRUNED
+    ]  # fmt: skip
+    assert trials[0].value == pytest.approx((0 + 0.1 + 0.2 + 0.3) / 4)
+
+
+def test_with_a_cost_it_learns_both(plan_for: Callable[..., Plan]) -> None:
+    plan = plan_for("tpe", 3, cost="encoders.parameters")
+    sampler = PointSampler(plan, [], {})
+    point = sampler.ask().point
+    plan.add(point)
+    sampler.tell(plan.point_id(point), ended(plan, point, **{"val.accuracy": 0.5, "encoders.parameters": 1000}))
+    assert sampler._study.trials[0].values == [0.5, 1000]
+    assert [direction.name for direction in sampler._study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    sampler.ask()
+
+
+def test_lists_and_systems_are_drawn_too(plan_for: Callable[..., Plan]) -> None:
+    entries = {"ranges": {}, "grid": {"finetune.hidden": [8, 16, 32]}, "systems": ["vicreg", "cmc"]}
+    plan = plan_for("tpe", 6, **entries)
+    points = searched(plan, [], {}, 6, lambda point: point["finetune.hidden"] / 32)
+    assert {(point["system"], point["finetune.hidden"]) for point in points} == {
+        (system, hidden) for system in ("vicreg", "cmc") for hidden in (8, 16, 32)
+    }, "where there are just as many points as may be chosen, each is"
+
+
+def test_where_no_point_is_to_be_found_it_says_so(plan_for: Callable[..., Plan]) -> None:
+    plan = plan_for("random", 3, where=["lambda > 99.9999", "mu > 99.9999"])
+    with pytest.raises(UserError, match=r"none of 10,000 drawn points is new and meets `where`; 0 of 3 were chosen"):
+        PointSampler(plan, [], {}).ask()
+
+
+def test_a_plan_grows_with_its_choices(plan_for: Callable[..., Plan]) -> None:
+    plan = plan_for("tpe", 3, folds=2, seeds=[28, 29])
+    assert (plan.total, plan.open_points, plan.size()) == (12, 3, "3 points x 2 seeds x 2 folds = 12 trials")
+    point = {"objective.lambda": 2.0, "objective.mu": 3.0}
+    first = plan.add(point)
+    assert [(trial.seed, trial.fold) for trial in first] == [(28, "1"), (28, "3"), (29, "1"), (29, "3")]
+    assert plan.trials == first == plan.trials_of(plan.point_id(point))
+    assert plan.add(point) == []
+    assert (plan.total, plan.open_points) == (12, 2)
+    grid = make_plan("g", Space(name="g", grid={"objective.lambda": [2.0], "objective.mu": [3.0]}, seeds=[28, 29]),
+                     plan.bases, plan.dataset, plan.folds, [point])  # fmt: skip
+    assert [trial.trial_id for trial in grid.trials] == [trial.trial_id for trial in first], "an id is by content alone"
