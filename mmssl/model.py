@@ -186,17 +186,34 @@ class Model:
         best = self.probabilities(self.features(recordings, modalities)).argmax(axis=1)
         return [self.description.classes[i] for i in best]
 
+    def weights(self, *parts: str) -> bytes:
+        """The weights of some of its parts, of all by default, as the content of a safetensors file."""
+        return tensors_to_bytes(
+            {
+                f"{part}.{name}": tensor.contiguous().cpu()
+                for part in parts or self.parts
+                for name, tensor in self.parts[part].state_dict().items()
+            }
+        )
+
+    def put_weights(self, content: bytes, *parts: str) -> None:
+        """Take the weights of some of its parts, of all by default, from what `weights` gave.
+
+        Raises:
+            SafetensorError: the content is damaged.
+            RuntimeError: a weight is missing, or of another size.
+        """
+        tensors = tensors_from_bytes(content)
+        for part in parts or self.parts:
+            own = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+            self.parts[part].load_state_dict(own)
+
     def files(self, **facts: object) -> dict[str, bytes]:
         """The model as file contents by file name: weights as safetensors, and the JSON that rebuilds it.
 
         Args:
             facts: further JSON values to keep beside it, such as metrics.
         """
-        weights = {
-            f"{part}.{name}": tensor
-            for part, module in self.parts.items()
-            for name, tensor in module.state_dict().items()
-        }
         document = {
             "format": FORMAT,
             "recipe": self.recipe.model_dump(mode="json", by_alias=True),
@@ -206,7 +223,7 @@ class Model:
             **facts,
         }
         return {
-            WEIGHTS: tensors_to_bytes({name: tensor.contiguous().cpu() for name, tensor in weights.items()}),
+            WEIGHTS: self.weights(),
             FACTS: json.dumps(document, indent=1).encode(),
         }
 
@@ -230,11 +247,7 @@ class Model:
                 Description.model_validate(document["description"]),
                 Standardisation(np.array(document["imu_mean"], np.float32), np.array(document["imu_std"], np.float32)),
             )
-            weights = tensors_from_bytes(files[WEIGHTS])
-            for part, module in model.parts.items():
-                module.load_state_dict(
-                    {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
-                )
+            model.put_weights(files[WEIGHTS])
         except (SafetensorError, ValidationError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{where}: not a whole model: {error}") from error
         return model

@@ -10,8 +10,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from mmssl.data.protocols import Split, class_indices, split
@@ -35,6 +33,7 @@ Files = Mapping[str, bytes]
 Once = Callable[[str, Callable[[], Files]], Files]
 """Given a name and how to make files: makes them the first time, and returns those kept from then on."""
 _WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
+_PRETRAINED = ("encoders", "projectors")
 
 
 class StoppedError(Exception):
@@ -216,23 +215,14 @@ def pretrained(
             ]
             torch.manual_seed(pretraining)  # Dropout draws from the global generator.
             pretrain(model, tensors, seed=pretraining, on_epoch=tell, guides=guides, snapshot=snapshot, probe=probe)
-            weights = {
-                f"{part}.{name}": tensor.contiguous().cpu()
-                for part in ("encoders", "projectors")
-                for name, tensor in model.parts[part].state_dict().items()
-            }
-            return {_WEIGHTS: tensors_to_bytes(weights), _EPOCHS: json.dumps(told).encode()}
+            return {_WEIGHTS: model.weights(*_PRETRAINED), _EPOCHS: json.dumps(told).encode()}
 
         if once is not None and shared:
             kept = once(name, make)
             if snapshot:
                 snapshot.drop()
             if not told:
-                weights = tensors_from_bytes(kept[_WEIGHTS])
-                for part in ("encoders", "projectors"):
-                    model.parts[part].load_state_dict(
-                        {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
-                    )
+                model.put_weights(kept[_WEIGHTS], *_PRETRAINED)
                 for epoch in json.loads(kept[_EPOCHS]):
                     tell(epoch)
         else:

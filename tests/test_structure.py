@@ -21,8 +21,8 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items(
 
 LAYERS = ("mmssl.data", "mmssl.transforms", "mmssl.encoders", "mmssl.objectives")
 LIGHT = (
-    "mmssl.recipe", "mmssl.search.space", "mmssl.search.plan", "mmssl.search.store", "mmssl.search.standing",
-    "mmssl.cli", "mmssl.terminal",
+    "mmssl.recipe", "mmssl.storage", "mmssl.search.space", "mmssl.search.plan", "mmssl.search.store",
+    "mmssl.search.standing", "mmssl.cli", "mmssl.terminal",
 )  # fmt: skip
 HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn", "matplotlib"}
 RUN_TEXT = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
