@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -129,9 +130,11 @@ def run(
                     # Before Tune listens for signals, or a second one while Tune finishes what it has begun.
                     break
                 finally:
-                    ray.shutdown()
+                    with _uninterrupted():
+                        ray.shutdown()
         finally:
-            tables.settle()
+            with _uninterrupted():
+                tables.settle()
     return records
 
 
@@ -234,6 +237,19 @@ def _driven(study: Study) -> Generator[None]:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
         end(study)
+
+
+@contextmanager
+def _uninterrupted() -> Generator[None]:
+    """Come to the end of what leaves the study whole: Ctrl-C is often pressed twice."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _chooser(study: Study, plan: Plan, sampler: PointSampler | None) -> Callable[[], list[PlannedTrial]]:

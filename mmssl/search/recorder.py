@@ -105,14 +105,9 @@ class Recorder(tune.Callback):
             self._show_waiting(planned)
             self._searcher.put_back(planned)
             return
-        self._end(
-            planned,
-            record,
-            status="FAILED",
-            cause=_cause_of(deaths[-1][1], len(deaths)),
-            traceback="\n\n".join(told for _, told in deaths),
-            finished=datetime.now(UTC),
-        )
+        said = [told for _, told in deaths]
+        cause, traceback = _cause(said), "\n\n".join(said)
+        self._end(planned, record, status="FAILED", cause=cause, traceback=traceback, finished=datetime.now(UTC))
 
     def _survived(self, deaths: Sequence[tuple[str, str]]) -> int:
         """How many of a trial's deaths its node has survived: the others were not the trial's doing."""
@@ -235,11 +230,13 @@ class Models:
             self._study.drop_model(trial.trial_id)
 
 
-def _cause_of(told: str, times: int) -> str:
-    """Why a worker died, as far as Ray tells; its text has a heading that says when."""
-    lines = [line for line in told.splitlines() if not line.startswith("Failure # ")]
-    killed = "; perhaps it was killed because memory ran out" if "SIGKILL" in told else ""
-    return f"the worker died{f': {lines[0]}' if lines else ''} (it was started {times} times{killed})"
+def _cause(told: Sequence[str]) -> str:
+    """Why a trial's workers died, as far as Ray told of each; its texts have headings that say when."""
+    lines = [line for line in told[-1].splitlines() if not line.startswith("Failure # ")]
+    # Of a process that was killed Ray cannot tell by whom: the kernel does it when memory runs out.
+    killed = any("OOM killer" in text for text in told)
+    perhaps = "; perhaps it was killed because memory ran out" if killed else ""
+    return f"the worker died{f': {lines[0]}' if lines else ''} (it was started {len(told)} times{perhaps})"
 
 
 def _environment() -> dict[str, Any]:

@@ -212,12 +212,19 @@ def test_a_second_ctrl_c_ends_it_whole_too(tmp_path: Path, tiny: Recordings) -> 
         for _ in range(2):
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole process group
             time.sleep(0.3)
+        second = time.monotonic()
         out, err = process.communicate(timeout=100)
+    assert time.monotonic() - second < 20, "it waited for what runs"
     assert process.returncode == 130, out + err
     assert "mmssl-tune resume twice" in out
     assert "Traceback" not in out + err
     assert "RUNNING" not in set(pd.read_parquet(study.trials_path)["status"])
     assert not study.in_use()
+    kept = {path: path.stat().st_mtime_ns for path in study.folder.glob("trials/*/record.json")}
+    words = [sys.executable, "-m", "mmssl.cli", "resume", "twice", "--storage", str(study.folder.parent)]
+    assert subprocess.run(words, capture_output=True).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what had ended was run again"
+    assert set(pd.read_parquet(study.trials_path)["status"]) == {"COMPLETE"}
 
 
 @pytest.mark.ray

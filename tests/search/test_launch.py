@@ -332,7 +332,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial_alone_and_retry_mend
     assert first in set(died["trial_id"])
     assert died["cause"].str.startswith("the worker died: The actor died unexpectedly").all()
     assert died["cause"].str.endswith("(it was started 3 times; perhaps it was killed because memory ran out)").all()
-    assert (died["traceback"].str.count("Worker exit type: SYSTEM_ERROR") == 3).all()
+    assert died["traceback"].str.contains("Worker exit type: SYSTEM_ERROR").all()
 
     done = subprocess.run(
         command("retry", "dying", "--storage", folder / "studies"), capture_output=True, text=True, env=environment()
