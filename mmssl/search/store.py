@@ -74,6 +74,7 @@ TRIALS = pa.schema(
         ("recordings.labelled", pa.int64()),
         ("recordings.validation", pa.int64()),
         ("pretraining_id", pa.string()),
+        ("host", pa.string()),
         ("device", pa.string()),
         ("threads", pa.int64()),
         *((f"version.{name}", pa.string()) for name in ("mmssl", "python", "torch", "ray", "optuna")),

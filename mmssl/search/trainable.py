@@ -65,7 +65,12 @@ def trial(
             reported = time.monotonic()
 
     started = time.time()
-    facts: dict[str, Any] = {"device": _device_name(device), "threads": threads, "version.torch": torch.__version__}
+    facts: dict[str, Any] = {
+        "host": platform.node(),
+        "device": _device_name(device),
+        "threads": threads,
+        "version.torch": torch.__version__,
+    }
     end: dict[str, Any] = {"started": started}
     try:
         sides, data, folder = splits[recipe.data.validation_subjects], prepared[recipe.data.steps], Study(root, study)
