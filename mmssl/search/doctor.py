@@ -4,6 +4,7 @@ import math
 import os
 import resource
 import shutil
+import statistics
 import sys
 import time
 import uuid
@@ -151,7 +152,8 @@ def _study(root: str, plan: Plan, recordings: Recordings, share: Share, there: S
         yield Finding("training", "fault", tried)
         return
     yield _training(tried, share, there)
-    hours = sum(_seconds(plan.recipe(one), recordings, tried) for one in plan.trials) / share.at_once / 3600
+    seconds = statistics.fmean(_seconds(plan.recipe(one), recordings, tried) for one in plan.trials)
+    hours = seconds * plan.total / share.at_once / 3600
     yield Finding(
         "time",
         "ok",
@@ -185,14 +187,15 @@ def _need(plan: Plan, weights: int, at_once: int) -> float:
     Args:
         weights: bytes of one model.
     """
-    points = len({trial.point_id for trial in plan.trials})
+    points = plan.total / len(plan.space.seeds) / len(plan.folds)
     # The leading points, and one that is not complete yet.
     kept = {"all": 1.0, "best": min(1.0, (LEADING + 1) / points), "none": 0.0}[plan.space.keep_models]
     recipes = [plan.recipe(trial) for trial in plan.trials]
-    rows = sum(one.pretrain.epochs + one.finetune.epochs for one in recipes) * _BYTES_PER_EPOCH
+    epochs = statistics.fmean(one.pretrain.epochs + one.finetune.epochs for one in recipes)
+    rows = epochs * plan.total * _BYTES_PER_EPOCH
     # Weights with both of Adam's moments; an old snapshot stays until the new one is whole.
-    snapshots = 2 * 3 * weights * min(at_once, len(plan.trials))
-    return (kept * len(plan.trials) + len(plan.shared_pretrainings())) * weights + rows + snapshots
+    snapshots = 2 * 3 * weights * min(at_once, plan.total)
+    return (kept * plan.total + len(plan.shared_pretrainings())) * weights + rows + snapshots
 
 
 def _weights(model: Model) -> int:
@@ -202,6 +205,9 @@ def _weights(model: Model) -> int:
 
 def _largest(plan: Plan, recordings: Recordings) -> tuple[Any, Model]:
     """The planned trial that costs most a step, by weights and inputs, and its model before training."""
+    if not plan.trials:  # A sampler chooses them; none costs more than that at its ranges' high ends.
+        highest = {name: interval.high for name, interval in plan.space.ranges.items()}
+        plan.add({name: values[-1] for name, values in plan.space.searched.items()} | highest)
     models: dict[str, Model] = {}
     costs: dict[float, tuple[Any, Model]] = {}
     for trial in {trial.point_id: trial for trial in plan.trials}.values():

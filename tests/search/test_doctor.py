@@ -52,6 +52,19 @@ def test_the_disk_that_models_take_is_what_they_take(tiny: Recordings, tmp_path:
     assert doctor._need(plan, weights, 2) - without == models * weights
 
 
+def test_where_a_sampler_chooses_the_largest_is_at_the_ranges_high_ends(tiny: Recordings) -> None:
+    sizes = {"finetune.epochs": {"low": 8, "high": 64}, "encoder.projector.width": {"low": 8, "high": 32}}
+    sampled = plan_of(tiny, sampler="tpe", budget=40, ranges=sizes)
+    total, size = sampled.total, sampled.size()
+    planned, _ = doctor._largest(sampled, tiny)
+    assert planned.point == {"finetune.epochs": 64, "encoder.projector.width": 32}
+    assert (sampled.total, sampled.size()) == (total, size), "what is said of the study is of all its points"
+    grid = plan_of(tiny, grid={"objective.mu": [float(i + 1) for i in range(40)]})
+    doctor._largest(grid, tiny)
+    more_epochs = (64 - grid.recipe(grid.trials[0]).finetune.epochs) * sampled.total * doctor._BYTES_PER_EPOCH
+    assert doctor._need(sampled, 10**6, 2) - doctor._need(grid, 10**6, 2) == pytest.approx(more_epochs)
+
+
 def test_a_trial_that_would_not_fit_beside_its_like_is_warned_of() -> None:
     tried = doctor.Tried(pretrain=0.1, finetune=0.1, memory=10 * 10**9, total=24 * 10**9, device="a GPU")
     alone, thirds = Share(1, 1, 1, waits=False), Share(1, 0.3, 3, waits=False)
