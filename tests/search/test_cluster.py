@@ -198,6 +198,7 @@ def test_a_ray_of_ones_own_is_reached_from_this_machine_alone_and_stop_ends_it(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_it_whole_too(tmp_path: Path, tiny: Recordings) -> None:
     study = Study(tmp_path / "studies", "twice")
     with subprocess.Popen(
