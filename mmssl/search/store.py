@@ -482,7 +482,8 @@ class Study:
         """
         place = self.files.place(name)
         try:
-            return pq.read_table(pa.BufferReader(self.files.read(name)))
+            with pq.ParquetFile(pa.BufferReader(self.files.read(name))) as file:
+                return file.read(use_threads=False)
         except FileNotFoundError as error:
             raise UserError(f"{place}: there is no such table; is {self.name} a study?") from error
         except (pa.ArrowException, OSError) as error:
