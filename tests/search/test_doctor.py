@@ -93,6 +93,7 @@ def test_a_laptop_is_examined_and_what_is_wrong_there_ends_it_with_1(tmp_path: P
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_cluster_is_examined_by_a_job_of_its_own(head: Head, tmp_path: Path) -> None:
     examined = head.command("doctor", "--storage", tmp_path / "studies", "--address", head.jobs)
     assert examined.returncode == 0, examined.stdout + examined.stderr

@@ -89,6 +89,7 @@ def test_a_trial_after_one_that_was_stopped_is_as_if_run_alone(undisturbed: Stud
     assert outcome.metrics["val.accuracy"] == after.iloc[0]["val.accuracy"]
 
 
+@pytest.mark.slow
 def test_killed_and_taken_up_again_it_ends_as_the_undisturbed(folder: Path, undisturbed: Study) -> None:
     study = Study(folder, "killed")
     with launch(folder, "killed") as process:
