@@ -124,7 +124,7 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(
     driver = start(*words, "--name", "killed")
     while True:
         resumes += 1
-        for _ in range(3):
+        for _ in range(6):
             if not at_work(driver):
                 break
             time.sleep(draws.uniform(0, 4))
