@@ -132,7 +132,7 @@ def value_of(value: Any) -> str:
 
 
 def show_points(title: str, rows: "list[Point]", console: "Console | None" = None, *, cost: str | None = None) -> None:
-    knobs = list(rows[0].values)
+    knobs = list(rows[0].values) if rows else []
     last = [knob.rpartition(".")[2] for knob in knobs]
     shown = [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
     show_table(

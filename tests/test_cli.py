@@ -564,17 +564,37 @@ def test_a_study_remembers_where_its_data_was(
 
 
 @pytest.mark.usefixtures("unrun")
-def test_a_fold_with_classes_that_nobody_trains_is_pointed_out(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+@pytest.mark.parametrize("space", ["vicreg_diagonal", "vicreg_tpe"])
+def test_a_fold_with_classes_that_nobody_trains_is_pointed_out(
+    ask: Ask, tmp_path: Path, tiny: Recordings, space: str
+) -> None:
     def fast_is_only_bens(row: Row) -> bool:
         return row.label != "fast" or row.subject in ("ben", "dora")
 
     tiny.where(fast_is_only_bens).save(tmp_path / "some.parquet")
     tiny.save(tmp_path / "all.parquet")
-    words = ["launch", "--space", "vicreg_diagonal", "--storage", tmp_path]
+    words = ["launch", "--space", space, "--storage", tmp_path]
     notes = [line for line in ask(*words, "--dataset", tmp_path / "some.parquet").out.splitlines() if "note" in line]
     assert notes == ["note: fold ben validates on classes that no training recording shows: fast"]
     assert "note" not in ask(*words, "--dataset", tmp_path / "all.parquet").out
     json.loads(ask(*words, "--dataset", tmp_path / "some.parquet", "--json").out)
+
+
+@pytest.mark.usefixtures("unrun")
+def test_a_sampled_study_that_was_stopped_before_its_first_point_says_so(
+    ask: Ask, tmp_path: Path, tiny: Recordings
+) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    words = ["--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path, "--name", "one"]
+    launched = ask("launch", "--space", "vicreg_tpe", *words)
+    assert launched.code == 130, launched.err
+    assert "stopped with 180 of 180 trials to go: mmssl-tune resume one" in launched.out
+    assert json.loads(ask("status", "one", "--storage", tmp_path, "--json").out)["planned"] == 180
+    assert ask("results", "one", "--storage", tmp_path).code == 0
+    assert ask("results", "one", "--storage", tmp_path, "--csv").code == 0
+    chosen = ask("best", "one", "--storage", tmp_path)
+    assert chosen.code == 2
+    assert "(none is chosen yet): `mmssl-tune resume` runs what is missing" in chosen.err
 
 
 def test_each_stream_is_asked_whether_it_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def results(
         import csv
 
         flat = [{k: v for k, v in point.row().items() if k != "statuses"} for point in rows]
-        writer = csv.DictWriter(sys.stdout, list(flat[0]))
+        writer = csv.DictWriter(sys.stdout, list(flat[0]) if flat else [])
         writer.writeheader()
         writer.writerows(flat)
     else:

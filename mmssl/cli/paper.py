@@ -122,7 +122,7 @@ def reproduce(
             found.create(plan)
     ended = found.records(plan)
     status = 0
-    if len(ended) < len(plan.trials):
+    if len(ended) < plan.total:
         status = run_study(found, plan, recordings, running, summarise=False)
         if status == 130:
             how = f"`mmssl-tune reproduce {experiment} --study {found.name}{at_storage(found)}`"

@@ -158,12 +158,9 @@ def plan_study(
             )
     else:
         folds = list(space.folds)
-    for base in bases.values():
-        for held_out in folds:
-            split(recordings, base.with_knobs({"data.validation_subjects": list(held_out)}).data)
     file = recordings_file(dataset)
     folder = None if file or dataset == "synthetic" else data or default_folder(name_of(dataset))
-    return make_plan(
+    plan = make_plan(
         name,
         space,
         bases,
@@ -180,14 +177,8 @@ def plan_study(
         folds,
         points,
     )
-
-
-def check_folds(plan: "Plan", recordings: "Recordings") -> None:
-    """Raises UserError: a fold cannot be."""
-    from mmssl.data.protocols import split
-
-    for trial in {(plan.system(trial), trial.held_out): trial for trial in plan.trials}.values():
-        split(recordings, plan.recipe(trial).data)
+    plan.splits(recordings)
+    return plan
 
 
 def settings_of(settings: list[str] | None, taken: Mapping[str, str]) -> dict[str, Any]:

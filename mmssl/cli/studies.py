@@ -19,7 +19,7 @@ from mmssl.cli.options import (
 )
 from mmssl.cli.recordings import name_of, open_recordings, recordings_of
 from mmssl.cli.running import Running, end, runs_trials
-from mmssl.cli.spaces import check_folds, plan_study, settings_of, space_with
+from mmssl.cli.spaces import plan_study, settings_of, space_with
 from mmssl.errors import UserError
 from mmssl.terminal import (
     console_beside,
@@ -164,7 +164,7 @@ def extend(
         groups = [*groups, *added_folds]
     recordings = recordings_of(plan, data)
     larger = extended(plan, changed(space, **more), groups)
-    check_folds(larger, recordings)
+    larger.splits(recordings)  # A fold that cannot be is refused before it is planned.
     found.replan(larger)
     end(run_study(found, larger, recordings, running))
 
@@ -227,7 +227,11 @@ def run_study(
             watch,
             retry=retry,
             say=lambda line: err.print(f"note: {line}", markup=False),
-            abandon=lambda reason: _end_at_once(f"{reason}; what has ended is kept: {_again(study, running)}", err),
+            abandon=lambda reason: _end_at_once(
+                f"{reason}; what has ended is kept: {_resuming(study)}"
+                + (f" --address {running.cluster}, once it is there again" if running.cluster else ""),
+                err,
+            ),
         )
     statuses = [record.status for record in records.values()]
     failed, left = statuses.count("FAILED"), plan.total - len(records)
@@ -245,17 +249,14 @@ def run_study(
             cause = next(record.cause for record in records.values() if record.status == "FAILED")
             say(f"{failed} of {plan.total} trials failed, the first with: {cause}")
         if left:
-            how = f"mmssl-tune resume {study.name}{at_storage(study)}"
-            say(f"stopped with {left} of {plan.total} trials to go: {how}")
+            say(f"stopped with {left} of {plan.total} trials to go: {_resuming(study)}")
         elif plan.space.side == "val":
             say(f"kept in {study.place}; next: mmssl-tune best {study.name}{at_storage(study)} --export")
     return 130 if left else 1 if failed else 0
 
 
-def _again(study: "Study", running: Running) -> str:
-    if not running.cluster:
-        return f"mmssl-tune resume {study.name}{at_storage(study)}"
-    return f"mmssl-tune resume {study.name}{at_storage(study)} --address {running.cluster}, once it is there again"
+def _resuming(study: "Study") -> str:
+    return f"mmssl-tune resume {study.name}{at_storage(study)}"
 
 
 def _end_at_once(line: str, console: "Console") -> None:
@@ -268,15 +269,17 @@ def _end_at_once(line: str, console: "Console") -> None:
 
 def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
     """What the reader should know of the recordings before believing a number."""
-    from mmssl.data.protocols import split, unseen_classes
+    from mmssl.data.protocols import unseen_classes
+    from mmssl.search.plan import fold_name
 
     notes: list[str] = []
-    for trial in {trial.held_out: trial for trial in plan.trials}.values():
-        parts = split(recordings, plan.recipe(trial).data)
+    for held_out, parts in plan.splits(recordings).items():
         rows, what = (parts.validation, "validates") if plan.space.side == "val" else (parts.test, "tests")
         classes = unseen_classes(recordings, rows, parts.train)
         if classes:
-            notes.append(f"fold {trial.fold} {what} on classes that no training recording shows: {few(classes)}")
+            notes.append(
+                f"fold {fold_name(held_out)} {what} on classes that no training recording shows: {few(classes)}"
+            )
     if any(row.view for row in recordings.rows) and any("imu" in base.data.modalities for base in plan.bases.values()):
         notes.append(
             "several cameras share one IMU signal, which objectives and retrieval take for that of different recordings"

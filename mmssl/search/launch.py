@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 import ray
 from ray import tune
 
-from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality
@@ -152,10 +151,6 @@ def _tune(
     bases = list(plan.bases.values())
     modalities: list[Modality] = [name for name in MODALITIES if any(name in base.data.modalities for base in bases)]
     steps = set(plan.space.grid.get("data.steps", [base.data.steps for base in bases]))
-    splits = {
-        held_out: split(recordings, bases[0].with_knobs({"data.validation_subjects": list(held_out)}).data)
-        for held_out in plan.folds
-    }
     start(resources.address)
     if resources.address:
         check(study)
@@ -168,7 +163,7 @@ def _tune(
         study=study.name,
         terms=agreement(study) if resources.address else None,
         prepared={length: Prepared.of(recordings, length, modalities) for length in steps},
-        splits=splits,
+        splits=plan.splits(recordings),
         side=plan.space.side,
         keep_models=plan.space.keep_models != "none",
         probe_every=plan.space.probe_every,

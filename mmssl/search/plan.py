@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 
+from mmssl.data.protocols import Split, split
+from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, Value
 from mmssl.search.space import SYSTEM, Space, at_point
@@ -36,7 +38,12 @@ class PlannedTrial(_Part):
 
     @property
     def fold(self) -> str:
-        return "+".join(self.held_out) or "test"
+        return fold_name(self.held_out)
+
+
+def fold_name(held_out: Sequence[str]) -> str:
+    """What a fold is called in tables and messages."""
+    return "+".join(held_out) or "test"
 
 
 class Choice(_Part):
@@ -116,6 +123,18 @@ class Plan(_Part):
         self._index(trials)
         self.trials.extend(trials)
         return trials
+
+    def splits(self, recordings: Recordings) -> dict[tuple[str, ...], Split]:
+        """Who trains and who is scored, by the subjects that each fold holds out.
+
+        Raises:
+            UserError: a fold cannot be.
+        """
+        base = next(iter(self.bases.values()))
+        return {
+            held_out: split(recordings, base.with_knobs({"data.validation_subjects": list(held_out)}).data)
+            for held_out in self.folds
+        }
 
     def trial(self, trial_id: str) -> PlannedTrial:
         return self._by_id[trial_id]

@@ -139,8 +139,8 @@ def choose(all_points: Sequence[Point]) -> Choice:
         for point in all_points:
             for status, count in point.statuses.items():
                 counts[status] = counts.get(status, 0) + count
-        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        open_ones = counts.get("PLANNED", 0) + counts.get("RUNNING", 0)
+        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none is chosen yet"
+        open_ones = not counts or counts.get("PLANNED", 0) + counts.get("RUNNING", 0)
         hint = "`mmssl-tune resume` runs what is missing" if open_ones else "`mmssl-tune retry` runs what failed"
         raise UserError(f"no point has all its trials complete ({said}): {hint}")
     best = complete[0]

@@ -46,26 +46,28 @@ def standing(study: Study) -> Standing:
     """Where a study stands.
 
     Raises:
-        UserError: it has no tables that can be read.
+        UserError: it has no plan or no tables that can be read.
     """
+    planned = study.plan().total
     running = study.in_use()
     driver = study.note(_DRIVER) if running else None
     table = study.table("trials.parquet").select(["status", "finished"])
     trials: Counter[str] = Counter(table["status"].to_pylist())
     if not running:  # A driver that was killed had no time to say that nothing runs.
         trials["PLANNED"] += trials.pop("RUNNING", 0)
+    trials["PLANNED"] += planned - len(table)  # Of points that a sampler has still to choose.
     ended = sum(count for status, count in trials.items() if status in TERMINAL)
     left = None
     if driver:
         since = datetime.fromisoformat(driver["started"])
         lately = sum(moment >= since for moment in table["finished"].to_pylist() if moment)
         if lately:
-            left = (datetime.now(UTC) - since).total_seconds() / lately * (len(table) - ended)
+            left = (datetime.now(UTC) - since).total_seconds() / lately * (planned - ended)
     return Standing(
         study=study.name,
-        state="running" if running else "complete" if ended == len(table) else "stopped",
+        state="running" if running else "complete" if ended == planned else "stopped",
         trials={status: count for status, count in sorted(trials.items()) if count},
-        planned=len(table),
+        planned=planned,
         seconds_left=left,
         driver=driver,
         job=last_job(study),

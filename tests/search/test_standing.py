@@ -8,7 +8,8 @@ import pytest
 
 from mmssl.errors import UserError
 from mmssl.search import standing
-from mmssl.search.plan import Plan
+from mmssl.search.plan import Choice, Plan, make_plan
+from mmssl.search.space import Space
 from mmssl.search.store import Record, Study, Tables
 
 
@@ -49,6 +50,25 @@ def test_while_it_is_locked_it_runs_and_its_pace_says_how_long(study: Study) -> 
         with pytest.raises(UserError, match="process 1 on elsewhere: stop it there"):
             standing.stop_driver(study)
     assert not study.in_use()
+
+
+def test_points_that_are_still_to_be_chosen_are_missing_too(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    grid = plan_of([1.0], [1.0])
+    space = Space.model_validate(
+        {"name": "s", "sampler": "random", "budget": 3, "ranges": {"objective.mu": {"low": 1, "high": 9}}}
+    )
+    study = Study(tmp_path, "sampled")
+    study.create(make_plan("sampled", space, grid.bases, grid.dataset, grid.folds, []))
+    stands = standing.standing(study)
+    assert (stands.state, stands.planned, stands.trials) == ("stopped", 9, {"PLANNED": 9})
+    study.keep_choice(Choice(number=0, point={"objective.mu": 2.0}, after=[]))
+    plan = study.plan()
+    tables = Tables(study, plan)
+    for trial in plan.trials:
+        tables.put(Record(trial_id=trial.trial_id, status="COMPLETE", facts={"val.accuracy": 0.5}))
+    tables.write()
+    stands = standing.standing(study)
+    assert (stands.state, stands.planned, stands.trials) == ("stopped", 9, {"COMPLETE": 3, "PLANNED": 6})
 
 
 def test_a_submitted_driver_says_which_job_it_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
