@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
+from mmssl.cli.running import is_job_server
 from mmssl.cli.studies import at_storage
 from mmssl.errors import UserError
 from mmssl.terminal import print_json, say, show_table
@@ -148,7 +149,7 @@ def list_studies(
         except UserError as error:
             rows.append({"study": name, "state": "damaged", "problem": str(error)})
     submitted: list[Job] = []
-    if _is_job_server(address):
+    if is_job_server(address):
         from mmssl.search.jobs import Jobs
 
         submitted = Jobs(address or "").all()
@@ -169,7 +170,7 @@ def list_studies(
             for row in rows
         ],
     )
-    if _is_job_server(address):
+    if is_job_server(address):
         show_table(
             f"jobs at {address}",
             ["job", "study", "status", "storage"],
@@ -189,7 +190,7 @@ class _Found:
         from mmssl.search.store import find
 
         self.study: Study | None = None
-        self._address = address if _is_job_server(address) else None
+        self._address = address if is_job_server(address) else None
         self._servers: dict[str, Jobs] = {}
         absent = ""
         try:
@@ -224,10 +225,6 @@ class _Found:
             if self.study is None:
                 raise
             return None, str(error)
-
-
-def _is_job_server(address: str | None) -> bool:
-    return (address or "").startswith(("http://", "https://"))
 
 
 def _lines(study: "Study", stands: "Standing") -> list[str]:

@@ -50,7 +50,7 @@ class Running:
     @property
     def submits(self) -> bool:
         """Whether the command is to be run by a job of the cluster, and not by this process."""
-        return (self.address or "").startswith(("http://", "https://"))
+        return is_job_server(self.address)
 
     def resources(self) -> "Resources":
         """What is asked of Ray."""
@@ -71,6 +71,11 @@ class Running:
         cpus = os.cpu_count() or 1
         if self.cluster is None and self.cpus_per_trial > cpus:
             raise UserError(f"--cpus-per-trial {self.cpus_per_trial:g}: there are {cpus} CPUs; ask for no more")
+
+
+def is_job_server(address: str | None) -> bool:
+    """Whether an address is one that jobs are submitted to, and not a cluster's own."""
+    return (address or "").startswith(("http://", "https://"))
 
 
 def runs_trials(command: Callable[..., None]) -> Callable[..., None]:

@@ -17,6 +17,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from mmssl.errors import UserError, nearest
+from mmssl.search.nodes import said_by
 from mmssl.search.standing import JOB, JOB_ADDRESS, remember
 from mmssl.search.store import Study
 
@@ -190,5 +191,4 @@ class Jobs:
                 raise UserError(
                     "jobs need Ray's job client, which is not installed: pip install 'mmssl-tune[cluster]'"
                 ) from error
-            said = [line for line in str(error).strip().splitlines() if line.strip()]
-            raise UserError(f"{self.address}: {said[-1] if said else type(error).__name__}") from error
+            raise UserError(f"{self.address}: {said_by(error)}") from error

@@ -58,8 +58,7 @@ class Recorder(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         planned = self._searcher.planned[trial.trial_id]
-        record = Record(trial_id=planned.trial_id, status="RUNNING", started=datetime.now(UTC), facts=dict(self._facts))
-        self._open[planned.trial_id] = record
+        record = self._begin(planned)
         self._nodes[planned.trial_id] = node_of(trial.temporary_state.ray_actor)
         self._show(planned, record)
 
@@ -72,7 +71,7 @@ class Recorder(tune.Callback):
             return
         record.epochs += result["epochs"]
         end = result.get("end")
-        if end is not None and end.get("starved"):
+        if end is not None and end.pop("starved", False):
             self._starved[planned.trial_id] = self._open.pop(planned.trial_id), end
             self._show_waiting(planned)
         elif end is not None:
@@ -137,20 +136,16 @@ class Recorder(tune.Callback):
         cause = self._pruning.given_up.get(point_id)
         for planned in self._searcher.withdraw(point_id) if cause else []:
             self._optuna.begin(planned)
-            now = datetime.now(UTC)
-            self._open[planned.trial_id] = Record(
-                trial_id=planned.trial_id, status="RUNNING", started=now, facts=dict(self._facts)
-            )
-            self._end(planned, self._open[planned.trial_id], status="PRUNED", cause=cause, finished=now)
+            record = self._begin(planned)
+            self._end(planned, record, status="PRUNED", cause=cause, finished=record.started)
+
+    def _begin(self, planned: PlannedTrial) -> Record:
+        record = Record(trial_id=planned.trial_id, status="RUNNING", started=datetime.now(UTC), facts=dict(self._facts))
+        self._open[planned.trial_id] = record
+        return record
 
     def _end(
-        self,
-        planned: PlannedTrial,
-        record: Record,
-        *,
-        facts: dict[str, Any] | None = None,
-        starved: bool = False,
-        **ending: Any,
+        self, planned: PlannedTrial, record: Record, *, facts: dict[str, Any] | None = None, **ending: Any
     ) -> None:
         del self._open[planned.trial_id]
         ended = Record.model_validate({**record.model_dump(), **ending, "facts": {**record.facts, **(facts or {})}})

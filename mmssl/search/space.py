@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -34,9 +34,6 @@ _SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
 SYSTEM = "system"
 """Name of the searched parameter that a space with several systems has beside its knobs."""
 _MOST_COMBINATIONS = 100_000
-
-
-_SAMPLERS = ("random", "tpe", "gp", "cmaes")
 
 
 def _listed(value: Any) -> list[Any]:
@@ -180,7 +177,9 @@ class Space(BaseModel):
         wrong: list[str] = []
         if self.sampler == "grid":
             if self.ranges:
-                wrong.append(f"ranges: a grid has values, not intervals; choose a sampler: {', '.join(_SAMPLERS)}")
+                wrong.append(
+                    f"ranges: a grid has values, not intervals; choose a sampler: {', '.join(get_args(Sampler)[1:])}"
+                )
             if self.budget is not None:
                 wrong.append("budget: a grid runs all its points; leave it out, or choose a sampler")
         elif self.budget is None:
