@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import small
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,7 +88,7 @@ class Head:
     def command(self, *words: object) -> "subprocess.CompletedProcess[str]":
         """Run `mmssl-tune` from another shell."""
         return subprocess.run(
-            [sys.executable, "-m", "mmssl.cli", *map(str, words)],
+            small.tune(*words),
             capture_output=True,
             text=True,
             env=self.environment,

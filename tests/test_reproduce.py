@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import small
 
 from mmssl import Protocol, Recordings, Row, cli, terminal
 from mmssl.cli import studies
@@ -415,7 +416,7 @@ class Made:
 def make(root: Path, name: str, *more: str, systems: tuple[str, ...]) -> Made:
     words = table2(root, "--name", name, *more, systems=systems)
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
-    done = subprocess.run([sys.executable, "-m", "mmssl.cli", *words], capture_output=True, text=True, env=environment)
+    done = subprocess.run(small.tune(*words), capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     study = Study(root / "studies", name)
     return Made(words, done, study, study.plan())

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import small
 
 from mmssl import Recordings
 from mmssl.search.store import Study
@@ -10,20 +11,7 @@ from mmssl.search.store import Study
 TRIALS, EPOCHS = 6, 300
 GIVEN = ["--space", "/srv/space.yaml", "--dataset", "/srv/tiny.parquet"]
 """What `mmssl-tune launch` is told on a machine that sees the folder as /srv."""
-_SPACE = f"""
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: {EPOCHS}
-  pretrain.batch_size: 16
-  finetune.epochs: 2
-  finetune.hidden: 8
-grid: {{objective.mu: {list(range(1, TRIALS + 1))}}}
-folds: [[ben]]
-"""
+_SPACE = small.space(EPOCHS, grid={"objective.mu": list(range(1, TRIALS + 1))}, folds=[["ben"]])
 
 
 def lay_out(folder: Path, recordings: Recordings) -> None:

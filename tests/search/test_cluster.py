@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+import small
 from ray_head import ROOT, Head, running_head
 
 from mmssl import Recordings
@@ -23,20 +24,7 @@ from mmssl.search.store import Study
 
 BIG, SMALL, HEAD = {"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}, {"CPU": 0.0}
 
-SPACE = """
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 100
-  pretrain.batch_size: 16
-  finetune.epochs: 2
-  finetune.hidden: 8
-grid: {objective.mu: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]}
-folds: [[ben]]
-"""
+SPACE = small.space(100, grid={"objective.mu": list(range(1, 13))}, folds=[["ben"]])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +133,7 @@ def launch(folder: Path, tiny: Recordings, name: str, *more: object) -> list[str
         "launch", "--space", folder / "space.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", name, *more,
     ]  # fmt: skip
-    return [sys.executable, "-m", "mmssl.cli", *map(str, words)]
+    return small.tune(*words)
 
 
 def wait_for_record(study: Study, process: "subprocess.Popen[str]") -> None:
@@ -183,7 +171,7 @@ def test_a_ray_of_ones_own_is_reached_from_this_machine_alone_and_stop_ends_it(
         assert answers == [1, 1, 0], "no token, another, its own"
         assert stat.S_IMODE((tmp_path / ".ray" / "auth_token").stat().st_mode) == 0o600
         stopped = subprocess.run(
-            [sys.executable, "-m", "mmssl.cli", "stop", "own", "--storage", str(tmp_path / "studies")],
+            small.tune("stop", "own", "--storage", tmp_path / "studies"),
             capture_output=True,
             text=True,
             env=environment,
@@ -221,7 +209,7 @@ def test_a_second_ctrl_c_ends_it_whole_too(tmp_path: Path, tiny: Recordings) -> 
     assert "RUNNING" not in set(pd.read_parquet(study.trials_path)["status"])
     assert not study.in_use()
     kept = {path: path.stat().st_mtime_ns for path in study.folder.glob("trials/*/record.json")}
-    words = [sys.executable, "-m", "mmssl.cli", "resume", "twice", "--storage", str(study.folder.parent)]
+    words = small.tune("resume", "twice", "--storage", study.folder.parent)
     assert subprocess.run(words, capture_output=True).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what had ended was run again"
     assert set(pd.read_parquet(study.trials_path)["status"]) == {"COMPLETE"}

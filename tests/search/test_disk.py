@@ -2,32 +2,19 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import small
 
 from mmssl import Recordings
 from mmssl.search.store import Study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
-SPACE = """
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 2
-  pretrain.batch_size: 16
-  finetune.epochs: 2
-  finetune.hidden: 8
-grid: {objective.mu: [1, 5, 10, 25]}
-keep_models: all
-"""
+SPACE = small.space(2, grid={"objective.mu": [1, 5, 10, 25]}, keep_models="all")
 
 
 def mounted(*words: str | Path) -> bool:
@@ -46,7 +33,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def command(*words: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "mmssl.cli", *map(str, words)],
+        small.tune(*words),
         capture_output=True,
         text=True,
         env={**os.environ, "NO_COLOR": "1"},

@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import small
 from ray_head import Head
 
 from mmssl import Recordings
@@ -16,14 +16,14 @@ from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.space import Space
 from mmssl.training import train
 
-SMALL = {
-    "data.steps": 16, "encoder.imu.layers": 1, "encoder.imu.feedforward": 16, "encoder.projector.hidden": 16,
-    "finetune.hidden": 8, "pretrain.batch_size": 16,
-}  # fmt: skip
+# Without what the tests search or derive from the preset.
+FIXED = {
+    knob: value for knob, value in small.KNOBS.items() if knob not in ("encoder.projector.width", "finetune.epochs")
+}
 
 
 def plan_of(tiny: Recordings, **entries: object) -> Plan:
-    space = Space.model_validate({"name": "s", "fixed": SMALL, **entries})
+    space = Space.model_validate({"name": "s", "fixed": FIXED, **entries})
     data = Dataset(
         source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=36,
         train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
@@ -79,7 +79,7 @@ def test_a_laptop_is_examined_and_what_is_wrong_there_ends_it_with_1(tmp_path: P
     tiny.save(tmp_path / "tiny.parquet")
     words = ["doctor", "--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path / "tiny.parquet" / "inside"]
     done = subprocess.run(
-        [sys.executable, "-m", "mmssl.cli", *map(str, words), "--json"],
+        small.tune(*words, "--json"),
         capture_output=True,
         text=True,
         env={**os.environ, "NO_COLOR": "1"},
@@ -107,9 +107,7 @@ def test_a_cluster_is_examined_by_a_job_of_its_own(head: Head, tmp_path: Path) -
 
 def test_data_that_is_absent_is_a_fault(tmp_path: Path) -> None:
     words = ["doctor", "--dataset", "utd_mhad", "--data", str(tmp_path / "nothing")]
-    done = subprocess.run(
-        [sys.executable, "-m", "mmssl.cli", *words], capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}
-    )
+    done = subprocess.run(small.tune(*words), capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})
     assert done.returncode == 1
     assert done.stdout.startswith("fault    data: ")
     assert "mmssl-tune data download utd_mhad" in done.stdout

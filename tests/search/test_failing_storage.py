@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+import small
 from s3_store import Gate, Store
 
 from mmssl import Recordings
@@ -20,25 +20,13 @@ from mmssl.search.store import Study
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 # Three pairs of trials, each with a pre-training to share.
-SPACE = """
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 4
-  pretrain.batch_size: 16
-  finetune.epochs: 2
-  finetune.hidden: 8
-grid: {finetune.lr: [0.001, 0.002]}
-"""
+SPACE = small.space(4, grid={"finetune.lr": [0.001, 0.002]})
 SAME = ["trial_id", "status", "val.accuracy", "train.loss", "train.finetune.loss"]
 
 
 def start(*words: str | Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "mmssl.cli", *map(str, words)],
+        small.tune(*words),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

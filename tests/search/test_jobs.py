@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import small
 from ray_head import Head
 
 from mmssl import Recordings
@@ -17,19 +18,7 @@ from mmssl.training import Prepared, run_trial
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
-SPACE = """
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 100
-  pretrain.batch_size: 16
-  finetune.epochs: 2
-  finetune.hidden: 8
-grid: {objective.mu: [1, 25]}
-"""
+SPACE = small.space(100, grid={"objective.mu": [1, 25]})
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:

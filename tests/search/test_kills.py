@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import optuna
 import pandas as pd
 import psutil
 import pytest
+import small
 from ray_head import running_head
 
 from mmssl import Recordings
@@ -23,32 +23,21 @@ from mmssl.search.store import Study
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 # 6 points x 2 seeds x 3 folds = 36 trials; two points share their pre-training, one system is guided by two others.
-SPACE = """
-systems: [vicreg, cmc_cmkm]
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 12
-  pretrain.batch_size: 16
-  guide.epochs: 2
-  finetune.hidden: 8
-  finetune.epochs: 3
-grid:
-  finetune.lr: [0.001, 0.002]
-  objective.temperature: [0.1, 0.2]
-where: system == "cmc_cmkm" or temperature == 0.1
-seeds: [28, 29]
-"""
+SPACE = small.space(
+    12,
+    {"guide.epochs": 2, "finetune.epochs": 3},
+    systems=["vicreg", "cmc_cmkm"],
+    grid={"finetune.lr": [0.001, 0.002], "objective.temperature": [0.1, 0.2]},
+    where='system == "cmc_cmkm" or temperature == 0.1',
+    seeds=[28, 29],
+)
 TRIALS = 36
 VALUES = ["status", "val.accuracy", "val.f1", "val.imu.accuracy", "train.loss", "train.finetune.loss", "pretraining_id"]
 
 
 def start(*words: str | Path, environment: Mapping[str, str] = os.environ) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "mmssl.cli", *map(str, words)],
+        small.tune(*words),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

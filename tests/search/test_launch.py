@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import optuna
 import pandas as pd
 import psutil
 import pytest
+import small
 
 from mmssl import Recordings
 from mmssl.data.protocols import split
@@ -23,22 +23,13 @@ from mmssl.training import Epoch, Prepared, run_trial
 pytestmark = pytest.mark.ray
 
 # A learning rate of 1e30 diverges; one that no 32-bit number can hold is an error in the optimiser.
-SPACE = """
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 4
-  pretrain.batch_size: 16
-  finetune.epochs: 3
-  finetune.hidden: 8
-grid:
-  encoder.imu.heads: [1, 2]
-  pretrain.lr: [0.001, 1e30, 1e300]
-where: pretrain.lr < 1 or encoder.imu.heads == 1
-"""
+SPACE = small.space(
+    4,
+    {"finetune.epochs": 3},
+    grid={"encoder.imu.heads": [1, 2], "pretrain.lr": [0.001, 1e30, 1e300]},
+    where="pretrain.lr < 1 or encoder.imu.heads == 1",
+)
+ONE_POINT = small.space(4, {"finetune.epochs": 3}, grid={"encoder.imu.heads": [1], "pretrain.lr": [0.001]})
 
 
 @dataclass
@@ -46,10 +37,6 @@ class Launched:
     study: Study
     plan: Plan
     done: subprocess.CompletedProcess[str]
-
-
-def command(*words: str | Path) -> list[str]:
-    return [sys.executable, "-m", "mmssl.cli", *map(str, words)]
 
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 - nobody's
@@ -69,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Path:
 
 
 def launch_words(folder: Path, name: str) -> list[str]:
-    return command(
+    return small.tune(
         "launch", "--space", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", name,
     )  # fmt: skip
@@ -165,7 +152,7 @@ def test_a_second_launch_of_the_same_name_is_refused(launched: Launched, folder:
 
 
 def test_a_point_that_failed_is_never_best(launched: Launched, folder: Path) -> None:
-    words = command("best", "undisturbed", "--storage", folder / "studies", "--json")
+    words = small.tune("best", "undisturbed", "--storage", folder / "studies", "--json")
     done = subprocess.run(words, capture_output=True, text=True, env=environment())
     answer = json.loads(done.stdout)
     assert done.returncode == 0
@@ -175,32 +162,19 @@ def test_a_point_that_failed_is_never_best(launched: Launched, folder: Path) -> 
 
 
 # On all training subjects; two trials differ in fine-tuning alone, and the encoders of simclr_imu guide cmc_cmkm.
-SYSTEMS_SPACE = """
-systems: [simclr_imu, cmc_cmkm, supervised]
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 2
-  pretrain.batch_size: 16
-  pretrain.lr: 0.001
-  guide.epochs: 2
-  guide.batch_size: 16
-  guide.lr: 0.001
-  finetune.epochs: 3
-  finetune.hidden: 8
-grid:
-  finetune.labels: [0.5, 1]
-folds: test
-keep_models: none
-"""
+SYSTEMS_SPACE = small.space(
+    2,
+    {"pretrain.lr": 0.001, "guide.epochs": 2, "guide.batch_size": 16, "guide.lr": 0.001, "finetune.epochs": 3},
+    systems=["simclr_imu", "cmc_cmkm", "supervised"],
+    grid={"finetune.labels": [0.5, 1]},
+    folds="test",
+    keep_models="none",
+)
 
 
 def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder: Path, tiny: Recordings) -> None:
     (folder / "systems.yaml").write_text(SYSTEMS_SPACE)
-    words = command(
+    words = small.tune(
         "launch", "--space", folder / "systems.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", "systems",
     )  # fmt: skip
@@ -270,7 +244,7 @@ def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, f
     assert (rows["status"] == "PLANNED").any()
     kept = {path: path.stat().st_mtime_ns for path in study.folder.glob("trials/*/record.json")}
 
-    words = command("resume", "interrupted", "--storage", folder / "studies")
+    words = small.tune("resume", "interrupted", "--storage", folder / "studies")
     done = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert done.returncode == 1, done.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what had ended was run again"
@@ -310,7 +284,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial_alone_and_retry_mend
     launched: Launched, folder: Path
 ) -> None:
     study = Study(folder / "studies", "dying")
-    words = command(
+    words = small.tune(
         "launch", "--space", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", "dying", "--max-concurrent", 1,
     )  # fmt: skip
@@ -335,7 +309,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial_alone_and_retry_mend
     assert died["traceback"].str.contains("Worker exit type: SYSTEM_ERROR").all()
 
     done = subprocess.run(
-        command("retry", "dying", "--storage", folder / "studies"), capture_output=True, text=True, env=environment()
+        small.tune("retry", "dying", "--storage", folder / "studies"), capture_output=True, text=True, env=environment()
     )
     assert done.returncode == 1, "three trials fail whenever they are tried"
     assert f"{len(died) + 3} FAILED" in done.stdout
@@ -349,7 +323,7 @@ def test_workers_that_ray_kills_for_want_of_memory_fail_their_trials_and_retry_m
     name = "starved"
     words = launch_words(folder, name)
     words[words.index(str(folder / "mixed.yaml"))] = str(folder / "one.yaml")
-    (folder / "one.yaml").write_text(SPACE.replace("[1, 2]", "[1]").replace("[0.001, 1e30, 1e300]", "[0.001]"))
+    (folder / "one.yaml").write_text(ONE_POINT)
     done = subprocess.run(
         words, capture_output=True, text=True, env={**environment(), "RAY_memory_usage_threshold": "0.01"}
     )
@@ -362,7 +336,7 @@ def test_workers_that_ray_kills_for_want_of_memory_fail_their_trials_and_retry_m
     assert failed["cause"].str.startswith("the worker died").all()
     assert failed["cause"].str.contains("memory").any(), "Ray does not say of each why"
     assert set(rows["status"]) <= {"FAILED", "PLANNED"}
-    words = command("retry", name, "--storage", folder / "studies")
+    words = small.tune("retry", name, "--storage", folder / "studies")
     assert subprocess.run(words, capture_output=True, env=environment()).returncode == 0
     assert set(pd.read_parquet(study.trials_path)["status"]) == {"COMPLETE"}
 
@@ -370,16 +344,16 @@ def test_workers_that_ray_kills_for_want_of_memory_fail_their_trials_and_retry_m
 def test_an_extended_study_is_one_that_was_planned_whole(launched: Launched, folder: Path) -> None:
     """Seeds and values are added to a finished study; what had ended is not run again."""
     study = Study(folder / "studies", "extended")
-    words = command(
+    words = small.tune(
         "launch", "--space", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", "extended", "--set", "finetune.epochs=2",
     )  # fmt: skip
-    (folder / "small.yaml").write_text(SPACE.replace("[1, 2]", "[1]").replace("[0.001, 1e30, 1e300]", "[0.001]"))
+    (folder / "small.yaml").write_text(ONE_POINT)
     words[words.index(str(folder / "mixed.yaml"))] = str(folder / "small.yaml")
     subprocess.run(words, capture_output=True, check=True, env=environment())
     kept = {path: path.stat().st_mtime_ns for path in study.folder.glob("trials/*/record.json")}
     assert len(kept) == 3
-    words = command(
+    words = small.tune(
         "extend", "extended", "--storage", folder / "studies", "--seeds", "29", "--values", "encoder.imu.heads=[2]"
     )
     done = subprocess.run(words, capture_output=True, text=True, env=environment())

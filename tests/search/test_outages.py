@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,26 +11,14 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+import small
 from ray_head import Head, free_port, running_head
 
 from mmssl import Recordings
 from mmssl.search import outages
 from mmssl.search.store import Study
 
-SPACE = """
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 60
-  pretrain.batch_size: 16
-  finetune.epochs: 2
-  finetune.hidden: 8
-grid: {objective.mu: [1, 2]}
-folds: [[ben]]
-"""
+SPACE = small.space(60, grid={"objective.mu": [1, 2]}, folds=[["ben"]])
 
 
 def watching(address: tuple[str, int], patience: float) -> tuple[threading.Event, threading.Event, threading.Thread]:
@@ -78,7 +65,7 @@ def undisturbed(tmp_path: Path, tiny: Recordings) -> Study:
 
 def launch(folder: Path, name: str, *more: object) -> list[str]:
     words = ["launch", "--space", folder / "space.yaml", "--dataset", folder / "tiny.parquet", "--storage", folder]
-    return [sys.executable, "-m", "mmssl.cli", *map(str, [*words, "--name", name, *more])]
+    return small.tune(*words, "--name", name, *more)
 
 
 def start(words: list[str], head: Head) -> "subprocess.Popen[str]":

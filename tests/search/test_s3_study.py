@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
+import small
 from s3_store import CREDENTIALS, Store
 
 import mmssl
@@ -20,24 +20,8 @@ from mmssl.storage import LEASE_VARIABLE
 pytestmark = pytest.mark.ray
 
 # Trials in pairs that share their pre-training.
-SPACE = """
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 4
-  pretrain.batch_size: 16
-  finetune.epochs: 2
-  finetune.hidden: 8
-grid: {finetune.lr: [0.001, 0.002]}
-"""
+SPACE = small.space(4, grid={"finetune.lr": [0.001, 0.002]})
 VALUES = ["status", "val.accuracy", "val.f1", "val.imu.accuracy", "train.loss", "train.finetune.loss", "pretraining_id"]
-
-
-def command(*words: str | Path) -> list[str]:
-    return [sys.executable, "-m", "mmssl.cli", *map(str, words)]
 
 
 def means_of(study: Study) -> list[float]:
@@ -56,13 +40,13 @@ def test_a_killed_study_in_a_bucket_is_resumed_and_ends_as_one_in_a_folder(
     environment["PYTHONPATH"] = str(Path(mmssl.__file__).parents[1])
 
     def done(*words: str | Path) -> "subprocess.CompletedProcess[str]":
-        ended = subprocess.run(command(*words), capture_output=True, text=True, env=environment, cwd=tmp_path)
+        ended = subprocess.run(small.tune(*words), capture_output=True, text=True, env=environment, cwd=tmp_path)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in ended.stdout + ended.stderr
         return ended
 
     study = Study(root, "study")
-    with subprocess.Popen(command(*launch, "--storage", root), env=environment, stderr=subprocess.PIPE) as driver:
+    with subprocess.Popen(small.tune(*launch, "--storage", root), env=environment, stderr=subprocess.PIPE) as driver:
         while not any(name.endswith("record.json") for name in study.files.names("trials")):
             assert driver.poll() is None, driver.communicate()
             time.sleep(0.1)

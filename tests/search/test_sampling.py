@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import small
 
 from mmssl.data.protocols import split
 from mmssl.data.synthetic import generate
@@ -16,32 +16,25 @@ from mmssl.training import Prepared, run_trial
 
 pytestmark = pytest.mark.ray
 
-SPACE = """
-sampler: tpe
-budget: 8
-ranges:
-  objective.lambda: {low: 1, high: 100, log: true}
-  pretrain.lr: {low: 1e-5, high: 1e-1, log: true}
-fixed:
-  data.steps: 16
-  encoder.imu.layers: 1
-  encoder.imu.feedforward: 16
-  encoder.projector.hidden: 16
-  encoder.projector.width: 8
-  pretrain.epochs: 4
-  pretrain.batch_size: 16
-  finetune.epochs: 3
-  finetune.hidden: 8
-folds: [[1], [3]]
-prune: {probe: halving, every: 1}
-"""
+SPACE = small.space(
+    4,
+    {"finetune.epochs": 3},
+    sampler="tpe",
+    budget=8,
+    ranges={
+        "objective.lambda": {"low": 1, "high": 100, "log": True},
+        "pretrain.lr": {"low": 1e-5, "high": 1e-1, "log": True},
+    },
+    folds=[[1], [3]],
+    prune={"probe": "halving", "every": 1},
+)
 VALUES = ["point_id", "status", "cause", "val.accuracy", "train.loss", "param.objective.lambda", "param.pretrain.lr"]
 
 
 def run(*words: str | Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         # One trial at a time: with more, what a sampler knows when it chooses depends on who ends first.
-        [sys.executable, "-m", "mmssl.cli", *map(str, words), "--max-concurrent", "1"],
+        small.tune(*words, "--max-concurrent", 1),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
 

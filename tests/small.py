@@ -1,0 +1,34 @@
+"""Studies that are small in every respect, for tests of all that is around the training."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+KNOBS = {
+    "data.steps": 16,
+    "encoder.imu.layers": 1,
+    "encoder.imu.feedforward": 16,
+    "encoder.projector.hidden": 16,
+    "encoder.projector.width": 8,
+    "pretrain.batch_size": 16,
+    "finetune.epochs": 2,
+    "finetune.hidden": 8,
+}
+
+
+def space(epochs: int, knobs: Mapping[str, Any] | None = None, **entries: Any) -> str:
+    """The text of a space that pre-trains for so many epochs.
+
+    Args:
+        knobs: fixed ones beside or instead of `KNOBS`.
+        entries: the space's others, as `grid`.
+    """
+    fixed = {**KNOBS, "pretrain.epochs": epochs, **(knobs or {})}
+    return yaml.safe_dump({"fixed": fixed, **entries}, sort_keys=False)
+
+
+def tune(*words: object) -> list[str]:
+    """The words that run `mmssl-tune` with this Python."""
+    return [sys.executable, "-m", "mmssl.cli", *map(str, words)]
