@@ -620,7 +620,7 @@ def test_other_recordings_than_the_studys_are_refused(ask: Ask, study: Study, tm
     moved = plan.model_copy(
         update={"dataset": plan.dataset.model_copy(update={"source": str(tmp_path / "tiny.parquet")})}
     )
-    study.plan_path.write_text(moved.model_dump_json())
+    (study.folder / "plan.json").write_text(moved.model_dump_json())
     answer = ask("resume", "one", "--storage", tmp_path)
     assert answer.code == 2
     assert "planned for other recordings" in answer.err

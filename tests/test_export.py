@@ -154,7 +154,7 @@ def test_an_export_classifies_from_one_modality_as_its_trial_did(
 def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finished: Study, tiny: Recordings) -> None:
     plan, choice = chosen(finished)
     trial = representative(plan, choice.best)
-    looks = json.loads(finished.tests_path.read_text())
+    looks = json.loads((finished.folder / "tests.json").read_text())
     (look,) = looks.values()
     assert trial.trial_id in look["checkpoint"]
     recipe = plan.recipe(trial)
@@ -164,7 +164,9 @@ def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finish
     assert look["metrics"] == metrics
     assert look["look"] == 1
     again = export(finished, plan, tiny, choice.best, "val.accuracy", None, refit=False)
-    assert json.loads(finished.tests_path.read_text()) == looks, "a second export must not be a second look"
+    assert json.loads((finished.folder / "tests.json").read_text()) == looks, (
+        "a second export must not be a second look"
+    )
     assert again.metrics == exported.metrics
 
 
@@ -263,7 +265,7 @@ def test_a_lost_checkpoint_is_explained(finished: Study, tiny: Recordings, tmp_p
     copy = Study(tmp_path, "one")
     shutil.copytree(finished.folder, copy.folder)
     plan, choice = chosen(copy)
-    (copy.trial_folder(representative(plan, choice.best).trial_id) / "model.safetensors").unlink()
+    (copy.folder / "trials" / representative(plan, choice.best).trial_id / "model.safetensors").unlink()
     with pytest.raises(UserError, match="--refit"):
         export(copy, plan, tiny, choice.best, "val.accuracy", tmp_path / "out", refit=False)
 

@@ -161,6 +161,8 @@ def test_a_study_name_that_is_a_path(tmp_path: Path, name: str) -> None:
 def test_a_plan_that_is_more_than_one(tmp_path: Path) -> None:
     study = Study(tmp_path, "hostile")
     study.folder.mkdir()
-    study.plan_path.write_text(json.dumps({"format": "mmssl.plan/2", "name": "../../up", "py/object": "os.system"}))
+    (study.folder / "plan.json").write_text(
+        json.dumps({"format": "mmssl.plan/2", "name": "../../up", "py/object": "os.system"})
+    )
     with pytest.raises(UserError, match="damaged, or written by another version"):
         study.plan()

@@ -434,10 +434,10 @@ def tested(root: Path) -> Made:
 
 @pytest.mark.ray
 def test_a_table_is_made_of_what_the_trials_scored(held_out: Made) -> None:
-    trials = pd.read_parquet(held_out.study.trials_path)
+    trials = pd.read_parquet(held_out.study.folder / "trials.parquet")
     assert held_out.plan.size() == "4 points x 1 seed x 3 folds = 12 trials"
     assert set(trials["status"]) == {"COMPLETE"}
-    table = pd.read_parquet(held_out.study.tables_folder / "table2.parquet").set_index(["system", "read_from"])
+    table = pd.read_parquet(held_out.study.folder / "tables" / "table2.parquet").set_index(["system", "read_from"])
     assert set(table.index) == {(s, r) for s in FOUR for r in ("imu+skeleton", "imu", "skeleton")}
     untrained = trials[trials["system"] == "untrained"].set_index("fold")
     for system, own in trials.groupby("system"):
@@ -453,7 +453,7 @@ def test_a_table_is_made_of_what_the_trials_scored(held_out: Made) -> None:
 
 @pytest.mark.ray
 def test_the_written_table_carries_its_caption_for_every_reader(held_out: Made) -> None:
-    path = held_out.study.tables_folder / "table2.parquet"
+    path = held_out.study.folder / "tables" / "table2.parquet"
     caption = pq.read_schema(path).metadata[b"caption"].decode()
     assert caption in held_out.done.stdout
     assert "training subjects held out in turn (anna, ben, chris)" in caption
@@ -473,7 +473,7 @@ def test_the_guides_were_pre_trained_once_for_each_fold(held_out: Made, tiny: Re
     folder = held_out.study.folder / "pretrained"
     assert len(expected) == 3 * 2, "one a modality and fold"
     assert {path.name for path in folder.iterdir() if path.is_dir()} == expected
-    epochs = pd.read_parquet(held_out.study.epochs_path)
+    epochs = pd.read_parquet(held_out.study.folder / "epochs.parquet")
     phases = epochs.groupby(["trial_id", "phase"]).size().unstack(fill_value=0)
     guided = [trial.trial_id for trial in held_out.plan.trials if held_out.plan.system(trial) == "cmc_cmkm"]
     assert (phases.loc[guided, ["guide.imu", "guide.skeleton", "pretrain", "finetune"]] == [2, 2, 3, 6]).all().all()
@@ -505,24 +505,24 @@ def test_another_experiment_is_made_from_the_same_study(held_out: Made, ask: Ask
     for row in document["rows"]:
         assert 0 <= row["recall@1"] <= row["recall@5"] <= row["recall@10"] <= 1
         assert 0 < row["map"] <= 1
-    assert set(held_out.study.tables_folder.iterdir()) == {
-        held_out.study.tables_folder / f"{name}.parquet" for name in ("table2", "retrieval")
+    assert set((held_out.study.folder / "tables").iterdir()) == {
+        held_out.study.folder / "tables" / f"{name}.parquet" for name in ("table2", "retrieval")
     }
 
 
 @pytest.mark.ray
 def test_where_the_test_subject_is_here_it_is_scored(tested: Made, tiny: Recordings) -> None:
-    trials = pd.read_parquet(tested.study.trials_path)
+    trials = pd.read_parquet(tested.study.folder / "trials.parquet")
     assert set(trials["fold"]) == {"test"}
     assert trials["val.accuracy"].isna().all()
-    predictions = pd.read_parquet(tested.study.predictions_path)
+    predictions = pd.read_parquet(tested.study.folder / "predictions.parquet")
     assert (set(predictions["subject"]), set(predictions["split"])) == ({"dora"}, {"test"})
     for trial_id, own in predictions.groupby("trial_id"):
         right = np.mean(own["label"] == own["predicted"])
         assert trials.set_index("trial_id").loc[trial_id, "test.accuracy"] == pytest.approx(right)
         assert len(own) == 9
     assert set(map(tuple, trials["subjects.train"])) == {("anna", "ben", "chris")}
-    caption = pq.read_schema(tested.study.tables_folder / "table2.parquet").metadata[b"caption"].decode()
+    caption = pq.read_schema(tested.study.folder / "tables" / "table2.parquet").metadata[b"caption"].decode()
     assert "tiny, cross_subject: trained on anna, ben, chris, test subjects dora scored; 2 seeds (1, 2)" in caption
     assert "test, SCORED: dora; nothing may be chosen by it" in tested.done.stdout
     assert "mmssl-tune best" not in tested.done.stdout
@@ -537,7 +537,7 @@ def test_by_the_test_subjects_nothing_is_chosen(tested: Made, ask: Ask, root: Pa
     assert ask("reproduce", "health", "--study", "tested", "--storage", root / "studies").code == 2
     answer = ask("best", "tested", "--storage", root / "studies", "--by", "rankme", "--json")
     assert answer.code == 0, answer.err
-    trials = pd.read_parquet(tested.study.trials_path)
+    trials = pd.read_parquet(tested.study.folder / "trials.parquet")
     rank = trials[["embedding.imu.effective_rank", "embedding.skeleton.effective_rank"]].mean(axis=1)
     by_system = rank.groupby(trials["system"]).mean()
     chosen = strict(answer.out)["best"]

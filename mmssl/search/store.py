@@ -128,15 +128,6 @@ _AT_ONCE = 16
 """Records read at once, from a store that takes its time for each."""
 
 
-def _local(name: str) -> property:
-    """The path of one of the study's files, where it lies in a folder of this machine."""
-
-    def path(self: "Study") -> Path:
-        return self.folder / name
-
-    return property(path)
-
-
 class Study:
     """What is kept of a study: the folder ROOT/NAME, or the objects of a bucket under that prefix.
 
@@ -146,15 +137,6 @@ class Study:
         root: where studies lie: a folder, or s3://BUCKET/PREFIX.
         name: letters, digits, `.`, `_` and `-`, so that it cannot leave the root.
     """
-
-    plan_path = _local(PLAN)
-    trials_path = _local("trials.parquet")
-    epochs_path = _local("epochs.parquet")
-    predictions_path = _local("predictions.parquet")
-    tests_path = _local(TESTS)
-    optuna_path = _local(OPTUNA)
-    tables_folder = _local("tables")
-    figures_folder = _local("figures")
 
     def __init__(self, root: str | Path, name: str) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
@@ -187,9 +169,6 @@ class Study:
         if self.files.local is None:
             raise UserError(f"{self.place}: not a folder of this machine")
         return self.files.local
-
-    def trial_folder(self, trial_id: str) -> Path:
-        return self.folder / "trials" / trial_id
 
     def create(self, plan: Plan) -> None:
         """Write the plan and tables in which every trial is PLANNED.

@@ -22,7 +22,7 @@ def lay_out(folder: Path, recordings: Recordings) -> None:
 
 def check_whole(study: Study) -> None:
     """Each trial ran to its end, and each of its epochs is there once, however often it was begun."""
-    assert pd.read_parquet(study.trials_path)["status"].tolist() == ["COMPLETE"] * TRIALS
-    epochs = pd.read_parquet(study.epochs_path)
+    assert pd.read_parquet(study.folder / "trials.parquet")["status"].tolist() == ["COMPLETE"] * TRIALS
+    epochs = pd.read_parquet(study.folder / "epochs.parquet")
     assert not epochs.duplicated(["trial_id", "phase", "epoch"]).any()
     assert epochs[epochs["phase"] == "pretrain"].groupby("trial_id").size().tolist() == [EPOCHS] * TRIALS

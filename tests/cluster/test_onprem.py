@@ -154,7 +154,7 @@ def test_a_study_is_submitted_through_a_tunnel(lab: Lab) -> None:
         finally:
             tunnel.kill()
     assert followed.returncode == 0, followed.stdout
-    trials = pd.read_parquet(Study(lab.shared / "studies", "sent").trials_path)
+    trials = pd.read_parquet(Study(lab.shared / "studies", "sent").folder / "trials.parquet")
     assert trials["status"].tolist() == ["COMPLETE"] * TRIALS
 
 

@@ -407,11 +407,11 @@ def test_shares_that_come_to_the_same_labels_are_named(study_of: StudyOf, tiny: 
 def test_pictures_of_few_labels_are_written_when_asked_for(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
     assert few_labels(study, plan, tiny, ()).figures == []
-    assert not study.figures_folder.exists()
+    assert not (study.folder / "figures").exists()
     png, svg = map(Path, few_labels(study, plan, tiny, ("png", "svg")).figures)
     with Image.open(png) as image:
         assert image.format == "PNG"
-    assert png.parent == svg.parent == study.figures_folder
+    assert png.parent == svg.parent == (study.folder / "figures")
     assert all(word in svg.read_text() for word in ("vicreg", "supervised", "Few labels, tiny"))
 
 

@@ -84,7 +84,7 @@ def found(made: tuple[Study, Plan], odd: Recordings) -> dict[tuple[str, int, str
     vectors = {}
     for trial in plan.trials:
         if study.records(plan)[trial.trial_id].status == "COMPLETE":
-            model = load_encoders(study.trial_folder(trial.trial_id))
+            model = load_encoders(study.folder / "trials" / trial.trial_id)
             scored = odd.where(lambda row, fold=trial.fold: row.subject == fold)
             encoded = model.features(scored)
             embedded = model.embed({name: torch.from_numpy(one) for name, one in encoded.items()})
@@ -164,7 +164,7 @@ def test_the_test_subjects_are_what_is_searched_where_they_are_scored(study_of: 
     result = retrieval(study, plan, tiny, ())
     assert "test subjects dora scored" in result.caption
     dora = tiny.where(lambda row: row.subject == "dora")
-    encoded = load_encoders(study.trial_folder(plan.trials[0].trial_id)).features(dora)["imu"]
+    encoded = load_encoders(study.folder / "trials" / plan.trials[0].trial_id).features(dora)["imu"]
     numbers = nearest_neighbours(encoded, encoded, dora.labels, dora.labels, same=True)
     row = rows_of(result, "retrieval", *WHAT)["untrained", "features", "imu", "imu", "class"]
     assert {name: row[name] for name in numbers} == pytest.approx(numbers)
@@ -179,7 +179,7 @@ def test_a_fold_whose_classes_have_one_recording_each_counts_in_no_precision(
     expected = []
     for trial in plan.trials:
         scored = some.where(lambda row, fold=trial.fold: row.subject == fold)
-        encoded = load_encoders(study.trial_folder(trial.trial_id)).features(scored)["imu"]
+        encoded = load_encoders(study.folder / "trials" / trial.trial_id).features(scored)["imu"]
         expected.append(nearest_neighbours(encoded, encoded, scored.labels, scored.labels, same=True))
     assert math.isnan(expected[1]["map"])
     assert row["map"] == pytest.approx((expected[0]["map"] + expected[2]["map"]) / 2)
@@ -340,7 +340,7 @@ def test_a_point_with_odd_characters_names_its_pictures_plainly(study_of: StudyO
     )
     pictures = [Path(place) for place in features(study, plan, odd, ("png",)).figures]
     assert len(pictures) == 2
-    assert all(path.is_file() and path.parent == study.figures_folder for path in pictures)
+    assert all(path.is_file() and path.parent == (study.folder / "figures") for path in pictures)
 
 
 def test_points_whose_plain_names_are_alike_keep_their_own_pictures(study_of: StudyOf, odd: Recordings) -> None:
@@ -369,7 +369,7 @@ def test_a_fold_too_small_for_a_map_still_has_its_confusion(study_of: StudyOf, t
 def test_encoders_that_give_the_same_for_all_have_no_map(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = trained(study_of, tiny, ["untrained"], seeds=(3,), folds=("ben",))
     (trial,) = plan.trials
-    model = load_encoders(study.trial_folder(trial.trial_id))
+    model = load_encoders(study.folder / "trials" / trial.trial_id)
     with torch.no_grad():
         for weights in model.encoders.parameters():
             weights.zero_()
@@ -511,7 +511,7 @@ def test_the_measures_of_trained_encoders_are_those_of_their_training_embeddings
     assert {row["system"] for row in result.tables["health"].to_pylist()} == {"vicreg"}
     ranks = []
     for trial in [trial for trial in plan.trials if plan.system(trial) == "vicreg"]:
-        model = load_encoders(study.trial_folder(trial.trial_id))
+        model = load_encoders(study.folder / "trials" / trial.trial_id)
         train = odd.where(lambda row, fold=trial.fold: row.subject not in (fold, "dora"))
         encoded = {name: torch.from_numpy(one) for name, one in model.features(train).items()}
         for embedded in model.embed(encoded).values():

@@ -182,7 +182,7 @@ def test_a_ray_of_ones_own_is_reached_from_this_machine_alone_and_stop_ends_it(
     assert process.returncode == 130, out + err
     assert "mmssl-tune resume own" in out
     assert "Traceback" not in out + err
-    assert "RUNNING" not in set(pd.read_parquet(study.trials_path)["status"])
+    assert "RUNNING" not in set(pd.read_parquet(study.folder / "trials.parquet")["status"])
 
 
 @pytest.mark.ray
@@ -206,13 +206,13 @@ def test_a_second_ctrl_c_ends_it_whole_too(tmp_path: Path, tiny: Recordings) -> 
     assert process.returncode == 130, out + err
     assert "mmssl-tune resume twice" in out
     assert "Traceback" not in out + err
-    assert "RUNNING" not in set(pd.read_parquet(study.trials_path)["status"])
+    assert "RUNNING" not in set(pd.read_parquet(study.folder / "trials.parquet")["status"])
     assert not study.in_use()
     kept = {path: path.stat().st_mtime_ns for path in study.folder.glob("trials/*/record.json")}
     words = small.tune("resume", "twice", "--storage", study.folder.parent)
     assert subprocess.run(words, capture_output=True).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what had ended was run again"
-    assert set(pd.read_parquet(study.trials_path)["status"]) == {"COMPLETE"}
+    assert set(pd.read_parquet(study.folder / "trials.parquet")["status"]) == {"COMPLETE"}
 
 
 @pytest.mark.ray
@@ -230,7 +230,7 @@ def test_on_a_cluster_a_study_runs_in_the_environment_of_its_driver(
         assert any(one.environ().get("MALLOC_ARENA_MAX") == "3" for one in workers)
         out, err = process.communicate(timeout=200)
     assert process.returncode == 0, out + err
-    assert set(pd.read_parquet(study.trials_path)["status"]) == {"COMPLETE"}
+    assert set(pd.read_parquet(study.folder / "trials.parquet")["status"]) == {"COMPLETE"}
 
 
 @pytest.fixture

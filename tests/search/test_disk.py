@@ -60,7 +60,9 @@ def test_a_full_disk_is_said_and_nothing_kept_is_lost(tmp_path: Path, small_disk
     for name in ("resume", "retry"):
         done = command(name, "study", "--storage", small_disk)
     assert done.returncode == 0, done.stdout + done.stderr
-    ours, theirs = (pd.read_parquet(Study(root, "study").trials_path) for root in (small_disk, tmp_path / "roomy"))
+    ours, theirs = (
+        pd.read_parquet(Study(root, "study").folder / "trials.parquet") for root in (small_disk, tmp_path / "roomy")
+    )
     same = ["trial_id", "status", "val.accuracy", "train.loss"]
     pd.testing.assert_frame_equal(ours[same], theirs[same])
     complete = [path for path, content in kept.items() if b'"COMPLETE"' in content]

@@ -94,9 +94,14 @@ def test_files_cut_short_are_made_anew_and_a_lost_result_is_said_and_mended(undi
     study = copied(undisturbed, tmp_path)
     plan = study.plan()
     cut_short, without_weights = plan.trials[0].trial_id, plan.trials[-1].trial_id
-    for path in (study.trials_path, study.epochs_path, study.predictions_path, study.optuna_path):
+    for path in (
+        study.folder / "trials.parquet",
+        study.folder / "epochs.parquet",
+        study.folder / "predictions.parquet",
+        study.folder / "optuna.db",
+    ):
         cut(path)
-    record = study.trial_folder(cut_short) / "record.json"
+    record = study.folder / "trials" / cut_short / "record.json"
     half = cut(record)
     shared = plan.recipe(plan.trials[0]).pretraining_id(plan.dataset.fingerprint)
     (weights,) = (study.folder / "pretrained" / shared).glob("*.safetensors")
@@ -105,7 +110,7 @@ def test_files_cut_short_are_made_anew_and_a_lost_result_is_said_and_mended(undi
     # A model that cannot be written, though the record can: a folder has the name of one of its files.
     study.forget(without_weights)
     study.drop_model(without_weights)
-    obstacle = study.trial_folder(without_weights) / "model.json"
+    obstacle = study.folder / "trials" / without_weights / "model.json"
     obstacle.unlink()
     obstacle.mkdir()
     ran = {cut_short, without_weights}
@@ -129,7 +134,7 @@ def test_files_cut_short_are_made_anew_and_a_lost_result_is_said_and_mended(undi
     assert code == 0, out
     assert_same(study, undisturbed)
     assert {trial_id: study.record(trial_id) for trial_id in kept} == kept, "what was whole ran again"
-    seen = optuna.load_study(study_name="study", storage=f"sqlite:///{study.optuna_path}").trials
+    seen = optuna.load_study(study_name="study", storage=f"sqlite:///{study.folder / 'optuna.db'}").trials
     assert sorted(trial.user_attrs["trial_id"] for trial in seen) == sorted(rows.index)
 
 
@@ -137,12 +142,12 @@ def test_a_plan_cut_short_is_said_and_made_again_around_all_that_had_ended(
     undisturbed: Study, folder: Path, tmp_path: Path
 ) -> None:
     study = copied(undisturbed, tmp_path)
-    cut(study.plan_path)
+    cut(study.folder / "plan.json")
     code, out = run("results", "study", "--storage", tmp_path)
     assert code == 2
-    assert f"{study.plan_path}: damaged, or written by another version" in out
+    assert f"{study.folder / 'plan.json'}: damaged, or written by another version" in out
     assert "launch the same space and data again with --name study" in out
-    study.plan_path.rename(tmp_path / "plan.json.damaged")
+    (study.folder / "plan.json").rename(tmp_path / "plan.json.damaged")
     code, out = run(*launch_words(folder, tmp_path))
     assert code == 0, out
     assert_same(study, undisturbed)

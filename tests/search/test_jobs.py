@@ -62,7 +62,7 @@ def test_a_job_is_followed_stopped_and_resumed_by_the_studys_name(head: Head, tm
     assert f"job {name}.1: STOPPED" in stopped.stdout
     assert f"mmssl-tune resume {name} --storage {tmp_path}/shared --address {head.jobs}" in stopped.stdout
     assert "mmssl-tune resume" in head.command("logs", name).stdout, "its driver ended as after Ctrl-C"
-    rows = pd.read_parquet(study.trials_path)
+    rows = pd.read_parquet(study.folder / "trials.parquet")
     assert set(rows["status"]) == {"COMPLETE", "PLANNED"}
     kept = {path: path.stat().st_mtime_ns for path in study.folder.glob("trials/*/record.json")}
 
@@ -80,7 +80,7 @@ def test_a_job_is_followed_stopped_and_resumed_by_the_studys_name(head: Head, tm
     recipe = plan.recipe(plan.trials[-1])
     assert recipe.finetune.hidden == 4
     alone = run_trial(recipe, Prepared.of(tiny, recipe.data.steps, recipe.data.modalities), split(tiny, recipe.data))
-    row = pd.read_parquet(study.trials_path).set_index("trial_id").loc[plan.trials[-1].trial_id]
+    row = pd.read_parquet(study.folder / "trials.parquet").set_index("trial_id").loc[plan.trials[-1].trial_id]
     assert row["val.accuracy"] == alone.metrics["val.accuracy"]
     assert row["train.loss"] == pytest.approx(alone.metrics["train.loss"], rel=1e-6)
 

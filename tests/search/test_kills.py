@@ -132,11 +132,11 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(
         with driver:
             out = driver.communicate()[0]
         assert resumes < 40, out
-        if not study.plan_path.exists():  # Killed before the plan was written: there is nothing to resume yet.
+        if not study.exists():  # Killed before the plan was written: there is nothing to resume yet.
             driver = start(*words, "--name", "killed")
         elif len(study.records(study.plan())) < TRIALS:
             driver = start("resume", "killed", "--storage", tmp_path)
-        elif (pd.read_parquet(study.trials_path)["status"] == "FAILED").any():
+        elif (pd.read_parquet(study.folder / "trials.parquet")["status"] == "FAILED").any():
             driver = start("retry", "killed", "--storage", tmp_path)
         elif driver.returncode == 0:
             break
@@ -191,29 +191,31 @@ def test_with_nodes_lost_at_random_a_study_ends_as_if_undisturbed(
 
 
 def differences(ours: Study, theirs: Study) -> str:
-    mine, whole = (pd.read_parquet(one.trials_path).set_index("trial_id") for one in (ours, theirs))
-    curves = pd.read_parquet(ours.epochs_path)
+    mine, whole = (pd.read_parquet(one.folder / "trials.parquet").set_index("trial_id") for one in (ours, theirs))
+    curves = pd.read_parquet(ours.folder / "epochs.parquet")
     both = mine.index.intersection(whole.index).drop_duplicates()
     changed = ~(mine[~mine.index.duplicated()].loc[both, VALUES].fillna(-1) == whole.loc[both, VALUES].fillna(-1))
     return (
         f"rows lost {len(whole.index.difference(mine.index))}, doubled {mine.index.duplicated().sum()}, "
         f"values changed {changed.to_numpy().sum()}, epochs lost "
-        f"{len(pd.read_parquet(theirs.epochs_path)) - len(curves)}, "
+        f"{len(pd.read_parquet(theirs.folder / 'epochs.parquet')) - len(curves)}, "
         f"doubled {curves.duplicated(['trial_id', 'phase', 'epoch']).sum()}"
     )
 
 
 def assert_same(study: Study, undisturbed: Study) -> None:
-    ours, theirs = (pd.read_parquet(one.trials_path).set_index("trial_id") for one in (study, undisturbed))
+    ours, theirs = (
+        pd.read_parquet(one.folder / "trials.parquet").set_index("trial_id") for one in (study, undisturbed)
+    )
     assert len(theirs) == TRIALS
     pd.testing.assert_frame_equal(ours[VALUES], theirs[VALUES])
     keys = ["trial_id", "phase", "epoch"]
-    curves, whole_curves = (pd.read_parquet(one.epochs_path) for one in (study, undisturbed))
+    curves, whole_curves = (pd.read_parquet(one.folder / "epochs.parquet") for one in (study, undisturbed))
     assert not curves.duplicated(keys).any()
     pd.testing.assert_frame_equal(
         curves.sort_values(keys, ignore_index=True), whole_curves.sort_values(keys, ignore_index=True)
     )
-    seen = optuna.load_study(study_name="killed", storage=f"sqlite:///{study.optuna_path}").trials
+    seen = optuna.load_study(study_name="killed", storage=f"sqlite:///{study.folder / 'optuna.db'}").trials
     assert Counter(trial.user_attrs["trial_id"] for trial in seen) == Counter(ours.index)
     values = {trial.user_attrs["trial_id"]: trial.value for trial in seen}
     assert values == ours["val.accuracy"].to_dict()

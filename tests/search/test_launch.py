@@ -73,11 +73,11 @@ def test_every_planned_trial_ran_once_in_all_places(launched: Launched) -> None:
     plan, study = launched.plan, launched.study
     planned = [trial.trial_id for trial in plan.trials]
     assert plan.size() == "4 points x 1 seed x 3 folds = 12 trials"
-    rows = pd.read_parquet(study.trials_path)
+    rows = pd.read_parquet(study.folder / "trials.parquet")
     assert list(rows["trial_id"]) == planned
     assert rows["status"].value_counts().to_dict() == {"COMPLETE": 6, "DIVERGED": 3, "FAILED": 3}
     assert set(study.records(plan)) == set(planned)
-    seen = optuna.load_study(study_name="undisturbed", storage=f"sqlite:///{study.optuna_path}").trials
+    seen = optuna.load_study(study_name="undisturbed", storage=f"sqlite:///{study.folder / 'optuna.db'}").trials
     assert sorted(trial.user_attrs["trial_id"] for trial in seen) == sorted(planned)
     values = dict(zip(rows["trial_id"], rows["val.accuracy"], strict=True))
     for trial in seen:
@@ -104,8 +104,8 @@ def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> No
 
 
 def test_what_a_worker_gives_is_what_the_same_recipe_gives_alone(launched: Launched, tiny: Recordings) -> None:
-    rows = pd.read_parquet(launched.study.trials_path).set_index("trial_id")
-    predictions = pd.read_parquet(launched.study.predictions_path)
+    rows = pd.read_parquet(launched.study.folder / "trials.parquet").set_index("trial_id")
+    predictions = pd.read_parquet(launched.study.folder / "predictions.parquet")
     for trial in [trial for trial in launched.plan.trials if rows.loc[trial.trial_id, "status"] == "COMPLETE"][-2:]:
         recipe = launched.plan.recipe(trial)
         alone = run_trial(
@@ -115,14 +115,14 @@ def test_what_a_worker_gives_is_what_the_same_recipe_gives_alone(launched: Launc
             assert rows.loc[trial.trial_id, name] == value, name
         theirs = predictions[predictions["trial_id"] == trial.trial_id]
         assert list(theirs["predicted"]) == [row["predicted"] for row in alone.predictions]
-        kept = launched.study.trial_folder(trial.trial_id) / "model.safetensors"
+        kept = launched.study.folder / "trials" / trial.trial_id / "model.safetensors"
         assert alone.model is not None
         assert kept.read_bytes() == alone.model.files()["model.safetensors"]
 
 
 def test_curves_have_every_epoch_once(launched: Launched) -> None:
-    epochs = pd.read_parquet(launched.study.epochs_path)
-    rows = pd.read_parquet(launched.study.trials_path).set_index("trial_id")
+    epochs = pd.read_parquet(launched.study.folder / "epochs.parquet")
+    rows = pd.read_parquet(launched.study.folder / "trials.parquet").set_index("trial_id")
     for trial_id, curve in epochs.groupby("trial_id"):
         pretrain = curve[curve["phase"] == "pretrain"]
         assert list(pretrain["epoch"]) == list(range(1, len(pretrain) + 1))
@@ -132,7 +132,7 @@ def test_curves_have_every_epoch_once(launched: Launched) -> None:
 
 
 def test_rows_carry_cause_subjects_and_origin(launched: Launched, tiny: Recordings) -> None:
-    rows = pd.read_parquet(launched.study.trials_path)
+    rows = pd.read_parquet(launched.study.folder / "trials.parquet")
     diverged = rows[rows["status"] == "DIVERGED"]
     assert diverged["cause"].str.match(r"epoch \d+: \w+ is (nan|inf)").all()
     failed = rows[rows["status"] == "FAILED"]
@@ -183,14 +183,14 @@ def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder
     assert "test, SCORED: dora" in done.stdout
     study = Study(folder / "studies", "systems")
     plan = study.plan()
-    rows = pd.read_parquet(study.trials_path).set_index("trial_id")
+    rows = pd.read_parquet(study.folder / "trials.parquet").set_index("trial_id")
     assert list(rows["system"]) == [name for name in ("simclr_imu", "cmc_cmkm", "supervised") for _ in range(2)]
     assert set(rows["fold"]) == {"test"}
     assert rows["val.accuracy"].isna().all()
     assert set(rows["recordings.train"]) == {27}
     assert list(rows["recordings.labelled"]) == [3 * round(0.5 * 9), 27] * 3
     assert set(rows["recordings.validation"]) == {9}
-    epochs = pd.read_parquet(study.epochs_path)
+    epochs = pd.read_parquet(study.folder / "epochs.parquet")
     for trial in plan.trials:
         recipe = plan.recipe(trial)
         told: list[Epoch] = []
@@ -200,8 +200,8 @@ def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder
             assert rows.loc[trial.trial_id, name] == value, name
         curve = epochs[epochs["trial_id"] == trial.trial_id]
         assert list(zip(curve["phase"], curve["epoch"], strict=True)) == [(one["phase"], one["epoch"]) for one in told]
-        assert not list(study.trial_folder(trial.trial_id).glob("model.*")), "the space says to keep none"
-    predictions = pd.read_parquet(study.predictions_path)
+        assert not list((study.folder / "trials" / trial.trial_id).glob("model.*")), "the space says to keep none"
+    predictions = pd.read_parquet(study.folder / "predictions.parquet")
     assert set(predictions["split"]) == {"test"}
     assert set(predictions["subject"]) == {"dora"}
     cmc = plan.recipe(plan.trials[2])
@@ -238,7 +238,7 @@ def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, f
     assert process.returncode == 130, out + err
     assert "mmssl-tune resume interrupted" in out
     assert "Traceback" not in out + err
-    rows = pd.read_parquet(study.trials_path)
+    rows = pd.read_parquet(study.folder / "trials.parquet")
     assert len(rows) == 12
     assert "RUNNING" not in set(rows["status"])
     assert (rows["status"] == "PLANNED").any()
@@ -248,10 +248,10 @@ def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, f
     done = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert done.returncode == 1, done.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what had ended was run again"
-    mine, theirs = (pd.read_parquet(s.trials_path).set_index("trial_id") for s in (study, launched.study))
+    mine, theirs = (pd.read_parquet(s.folder / "trials.parquet").set_index("trial_id") for s in (study, launched.study))
     same = ["status", "val.accuracy", "val.f1", "train.loss", "fold", "point_id"]
     pd.testing.assert_frame_equal(mine[same], theirs[same])
-    seen = optuna.load_study(study_name="interrupted", storage=f"sqlite:///{study.optuna_path}").trials
+    seen = optuna.load_study(study_name="interrupted", storage=f"sqlite:///{study.folder / 'optuna.db'}").trials
     assert len(seen) == 12
     assert all(trial.state.is_finished() for trial in seen)
 
@@ -270,13 +270,13 @@ def test_a_trial_whose_worker_is_killed_goes_on(launched: Launched, folder: Path
                 time.sleep(3)
         process.communicate(timeout=200)
     assert killed
-    mine, theirs = (pd.read_parquet(s.trials_path).set_index("trial_id") for s in (study, launched.study))
+    mine, theirs = (pd.read_parquet(s.folder / "trials.parquet").set_index("trial_id") for s in (study, launched.study))
     same = ["status", "val.accuracy", "train.loss"]
     pd.testing.assert_frame_equal(mine[same], theirs[same])
-    curves = pd.read_parquet(study.epochs_path)
+    curves = pd.read_parquet(study.folder / "epochs.parquet")
     assert not curves.duplicated(["trial_id", "phase", "epoch"]).any()
-    assert len(curves) == len(pd.read_parquet(launched.study.epochs_path))
-    seen = optuna.load_study(study_name="killed", storage=f"sqlite:///{study.optuna_path}").trials
+    assert len(curves) == len(pd.read_parquet(launched.study.folder / "epochs.parquet"))
+    seen = optuna.load_study(study_name="killed", storage=f"sqlite:///{study.folder / 'optuna.db'}").trials
     assert sorted(trial.user_attrs["trial_id"] for trial in seen) == sorted(mine.index)
 
 
@@ -291,17 +291,17 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial_alone_and_retry_mend
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     ) as process:
-        while not study.plan_path.exists():
+        while not study.exists():
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         first = study.plan().trials[0].trial_id
-        while not (study.trial_folder(first) / "record.json").exists():
+        while not (study.folder / "trials" / first / "record.json").exists():
             assert process.poll() is None, process.communicate()
             for worker in [child for child in family(process.pid) if "ray::ImplicitFunc" in title(child)]:
                 worker.kill()
             time.sleep(0.02)
         process.communicate(timeout=200)
-    rows = pd.read_parquet(study.trials_path)
+    rows = pd.read_parquet(study.folder / "trials.parquet")
     died = rows[(rows["status"] == "FAILED") & (rows["param.pretrain.lr"] != 1e300)]
     assert first in set(died["trial_id"])
     assert died["cause"].str.startswith("the worker died: The actor died unexpectedly").all()
@@ -313,7 +313,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial_alone_and_retry_mend
     )
     assert done.returncode == 1, "three trials fail whenever they are tried"
     assert f"{len(died) + 3} FAILED" in done.stdout
-    mine, theirs = (pd.read_parquet(s.trials_path).set_index("trial_id") for s in (study, launched.study))
+    mine, theirs = (pd.read_parquet(s.folder / "trials.parquet").set_index("trial_id") for s in (study, launched.study))
     same = ["status", "val.accuracy", "train.loss"]
     pd.testing.assert_frame_equal(mine[same], theirs[same])
 
@@ -330,7 +330,7 @@ def test_workers_that_ray_kills_for_want_of_memory_fail_their_trials_and_retry_m
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     study = Study(folder / "studies", name)
-    rows = pd.read_parquet(study.trials_path)
+    rows = pd.read_parquet(study.folder / "trials.parquet")
     failed = rows[rows["status"] == "FAILED"]
     assert len(failed)
     assert failed["cause"].str.startswith("the worker died").all()
@@ -338,7 +338,7 @@ def test_workers_that_ray_kills_for_want_of_memory_fail_their_trials_and_retry_m
     assert set(rows["status"]) <= {"FAILED", "PLANNED"}
     words = small.tune("retry", name, "--storage", folder / "studies")
     assert subprocess.run(words, capture_output=True, env=environment()).returncode == 0
-    assert set(pd.read_parquet(study.trials_path)["status"]) == {"COMPLETE"}
+    assert set(pd.read_parquet(study.folder / "trials.parquet")["status"]) == {"COMPLETE"}
 
 
 def test_an_extended_study_is_one_that_was_planned_whole(launched: Launched, folder: Path) -> None:
@@ -358,7 +358,7 @@ def test_an_extended_study_is_one_that_was_planned_whole(launched: Launched, fol
     )
     done = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
-    rows = pd.read_parquet(study.trials_path)
+    rows = pd.read_parquet(study.folder / "trials.parquet")
     assert len(rows) == 2 * 2 * 3
     assert set(rows["status"]) == {"COMPLETE"}
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what had ended was run again"

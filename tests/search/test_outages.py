@@ -93,10 +93,12 @@ def modified(path: Path) -> float:
 def assert_same(ours: Study, theirs: Study) -> None:
     """The same rows with the same values, and curves without a gap or an epoch twice."""
     values = ["status", "cause", "val.accuracy", "val.f1", "train.loss", "train.finetune.loss", "pretraining_id"]
-    mine, whole = (pd.read_parquet(one.trials_path).set_index("trial_id") for one in (ours, theirs))
+    mine, whole = (pd.read_parquet(one.folder / "trials.parquet").set_index("trial_id") for one in (ours, theirs))
     pd.testing.assert_frame_equal(mine[values], whole[values])
     keys = ["trial_id", "phase", "epoch"]
-    curves = [pd.read_parquet(one.epochs_path).sort_values(keys, ignore_index=True) for one in (ours, theirs)]
+    curves = [
+        pd.read_parquet(one.folder / "epochs.parquet").sort_values(keys, ignore_index=True) for one in (ours, theirs)
+    ]
     pd.testing.assert_frame_equal(*curves)
     assert not list(ours.folder.glob("progress/*.safetensors"))
 
@@ -114,7 +116,7 @@ def test_lost_nodes_do_not_count_against_a_trial_and_the_study_waits_for_another
         for _ in range(4):
             wait_for_snapshot(study, driver)
             workerless.lose(1)
-            statuses = pd.read_parquet(study.trials_path)["status"]
+            statuses = pd.read_parquet(study.folder / "trials.parquet")["status"]
             assert "FAILED" not in set(statuses)
             workerless.join()
         out, err = driver.communicate(timeout=300)

@@ -25,7 +25,7 @@ VALUES = ["status", "val.accuracy", "val.f1", "val.imu.accuracy", "train.loss", 
 
 
 def means_of(study: Study) -> list[float]:
-    return pd.read_parquet(study.trials_path).groupby("point_id")["val.accuracy"].mean().tolist()
+    return pd.read_parquet(study.folder / "trials.parquet").groupby("point_id")["val.accuracy"].mean().tolist()
 
 
 def test_a_killed_study_in_a_bucket_is_resumed_and_ends_as_one_in_a_folder(

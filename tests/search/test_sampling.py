@@ -59,7 +59,7 @@ def undisturbed(folder: Path) -> Study:
 
 
 def test_points_that_are_given_up_are_pruned_as_a_whole(undisturbed: Study) -> None:
-    rows = pd.read_parquet(undisturbed.trials_path)
+    rows = pd.read_parquet(undisturbed.folder / "trials.parquet")
     assert len(rows) == 16
     assert set(rows["status"]) == {"COMPLETE", "PRUNED"}
     for _, point in rows.groupby("point_id"):
@@ -71,7 +71,7 @@ def test_points_that_are_given_up_are_pruned_as_a_whole(undisturbed: Study) -> N
 
 
 def test_a_trial_after_one_that_was_stopped_is_as_if_run_alone(undisturbed: Study) -> None:
-    rows = pd.read_parquet(undisturbed.trials_path).sort_values("started").reset_index(drop=True)
+    rows = pd.read_parquet(undisturbed.folder / "trials.parquet").sort_values("started").reset_index(drop=True)
     after = rows[(rows["status"] == "COMPLETE") & (rows["status"].shift() == "PRUNED")]
     assert len(after), "the space no longer has a trial that runs in the worker of one that was stopped"
     plan = undisturbed.plan()
@@ -94,6 +94,8 @@ def test_killed_and_taken_up_again_it_ends_as_the_undisturbed(folder: Path, undi
     with run("resume", "killed", "--storage", folder) as process:
         out, _ = process.communicate(timeout=250)
     assert process.returncode == 0, out
-    ours, theirs = (pd.read_parquet(one.trials_path).set_index("trial_id")[VALUES] for one in (study, undisturbed))
+    ours, theirs = (
+        pd.read_parquet(one.folder / "trials.parquet").set_index("trial_id")[VALUES] for one in (study, undisturbed)
+    )
     pd.testing.assert_frame_equal(ours, theirs)
     assert [choice.point for choice in study.choices()] == [choice.point for choice in undisturbed.choices()]

@@ -67,29 +67,43 @@ def test_tables_follow_the_records_and_are_read_by_other_libraries(
     tables.put(Record(trial_id=plan.trials[2].trial_id, status="DIVERGED", cause="epoch 3: loss is nan"))
     tables.write()
 
-    frame = pd.read_parquet(study.trials_path)
+    frame = pd.read_parquet(study.folder / "trials.parquet")
     assert list(frame["status"]) == ["COMPLETE", "RUNNING", "DIVERGED", "PLANNED", "PLANNED", "PLANNED"]
     assert frame["val.accuracy"][0] == 0.25
     assert frame["val.accuracy"].isna().sum() == 5
     assert frame["cause"][2] == "epoch 3: loss is nan"
-    assert pl.read_parquet(study.epochs_path)["train.loss"].to_list() == [1.0, 0.5, None]
-    predictions = duckdb.read_parquet(str(study.predictions_path))
+    assert pl.read_parquet(study.folder / "epochs.parquet")["train.loss"].to_list() == [1.0, 0.5, None]
+    predictions = duckdb.read_parquet(str(study.folder / "predictions.parquet"))
     assert predictions.project("predicted, confidence").fetchall() == [("run", 0.75)]
 
     tables.settle()
-    assert list(pd.read_parquet(study.trials_path)["status"])[:2] == ["COMPLETE", "PLANNED"]
-    assert pq.read_table(study.epochs_path).num_rows == 2
+    assert list(pd.read_parquet(study.folder / "trials.parquet")["status"])[:2] == ["COMPLETE", "PLANNED"]
+    assert pq.read_table(study.folder / "epochs.parquet").num_rows == 2
 
 
 def test_schemas_do_not_depend_on_what_happened(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
     plan = plan_of([1.0], [2.0])
     study = Study(tmp_path, "study")
     study.create(plan)
-    empty = [pq.read_schema(path) for path in (study.trials_path, study.epochs_path, study.predictions_path)]
+    empty = [
+        pq.read_schema(path)
+        for path in (
+            study.folder / "trials.parquet",
+            study.folder / "epochs.parquet",
+            study.folder / "predictions.parquet",
+        )
+    ]
     tables = Tables(study, plan)
     tables.put(ended(plan.trials[0].trial_id))
     tables.write()
-    full = [pq.read_schema(path) for path in (study.trials_path, study.epochs_path, study.predictions_path)]
+    full = [
+        pq.read_schema(path)
+        for path in (
+            study.folder / "trials.parquet",
+            study.folder / "epochs.parquet",
+            study.folder / "predictions.parquet",
+        )
+    ]
     assert empty == full == [store.TRIALS, store.EPOCHS, store.PREDICTIONS]
 
 
@@ -118,7 +132,7 @@ def test_a_damaged_record_counts_as_none_and_is_set_aside_by_who_runs_the_study(
     first, second = (ended(trial.trial_id) for trial in plan.trials[:2])
     study.keep(first)
     study.keep(second)
-    path = study.trial_folder(first.trial_id) / "record.json"
+    path = study.folder / "trials" / first.trial_id / "record.json"
     half = path.read_bytes()[:-20]
     path.write_bytes(half)
     assert study.records(plan) == {second.trial_id: second}
@@ -183,7 +197,7 @@ def test_the_newest_study_is_found_and_a_misspelt_one_explained(tmp_path: Path, 
     for i, name in enumerate(["first", "second"]):
         study = Study(tmp_path, name)
         study.create(plan_of([1.0], [2.0]))
-        os.utime(study.plan_path, (i, i))
+        os.utime(study.folder / "plan.json", (i, i))
     assert find(tmp_path, None).name == "second"
     with pytest.raises(UserError, match="did you mean second"):
         find(tmp_path, "secnd")
