@@ -2,7 +2,9 @@
 
 import errno
 import fcntl
+import glob
 import os
+import platform
 import random
 import re
 import shutil
@@ -80,7 +82,8 @@ class Folder:
             OSError: it cannot be written; the old content stays.
         """
         path = self._ready(name)
-        beside = path.with_name(path.name + _PART)
+        # Of each machine its own: one that was taken for lost may still write what its successor on another writes.
+        beside = path.with_name(f"{path.name}.{platform.node()}{_PART}")
         try:
             with beside.open("wb") as stream:
                 stream.write(content)
@@ -110,9 +113,10 @@ class Folder:
         return sorted(path.relative_to(self.local).as_posix() for path in whole)
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
-        for path in (self.local / name, self.local / (name + _PART)):
-            path.unlink(missing_ok=True)
+        """Remove a file, if it is there, and what machines that went away had written of it."""
+        path = self.local / name
+        for one in (path, *path.parent.glob(f"{glob.escape(path.name)}.*{_PART}")):
+            one.unlink(missing_ok=True)
 
     def rename(self, name: str, new: str) -> None:
         """Give a file another name, over what has it."""

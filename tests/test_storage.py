@@ -97,6 +97,31 @@ def test_a_reader_never_sees_half(files: Storage) -> None:
     assert sorted(reads) == contents, [len(read) for read in reads]
 
 
+def test_a_machine_that_was_taken_for_lost_does_not_disturb_its_successor(tmp_path: Path) -> None:
+    """Both write one file at the same time; each in a process, the machine's name being all that tells them apart."""
+    code = """
+import platform, sys
+from mmssl.storage import storage_at
+platform.node = lambda: sys.argv[2]
+for _ in range(300):
+    storage_at(sys.argv[1]).write("snapshot", sys.argv[2].encode() * 100_000)
+"""
+    lost, successor = (
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name], stderr=subprocess.PIPE)
+        for name in ("a", "node-b")
+    )
+    files, read = storage_at(tmp_path), set[bytes]()
+    while lost.poll() is None or successor.poll() is None:
+        if files.exists("snapshot"):
+            read.add(files.read("snapshot"))
+    for writer in (lost, successor):
+        assert writer.communicate()[1] == b""
+    assert read == {b"a" * 100_000, b"node-b" * 100_000}
+    (tmp_path / "snapshot.another.part").write_bytes(b"half")
+    files.remove("snapshot")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_lock_excludes_a_second_holder(files: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(storage.LEASE_VARIABLE, "3")
     files.write("made", b"")
