@@ -216,7 +216,7 @@ def run_study(
         for note in _warnings(plan, recordings):
             say(f"note: {note}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
-    with trial_progress(err, plan, set(study.records(plan))) as watch:
+    with trial_progress(err, plan, set(study.ended(plan))) as watch:
         from mmssl.search.launch import run as run_plan
 
         records = run_plan(

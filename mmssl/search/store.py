@@ -335,14 +335,18 @@ class Study:
         self._still()
         self.put(_of(record.trial_id, _RECORD), record.model_dump_json().encode())
 
+    def ended(self, plan: Plan) -> list[str]:
+        """Ids of the planned trials of whose end a record lies here, damaged or not."""
+        there = set(self.files.names("trials"))
+        return [trial.trial_id for trial in plan.trials if _of(trial.trial_id, _RECORD) in there]
+
     def records(self, plan: Plan, say: Callable[[str], None] | None = None) -> dict[str, Record]:
         """What is kept of the planned trials that have ended, by trial id; a damaged record counts as none.
 
         Args:
             say: told of each that is damaged, which is then set aside.
         """
-        there = set(self.files.names("trials"))
-        ended = [trial.trial_id for trial in plan.trials if _of(trial.trial_id, _RECORD) in there]
+        ended = self.ended(plan)
         kept: dict[str, Record] = {}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             contents = pool.map(lambda trial_id: self.files.read(_of(trial_id, _RECORD)), ended)
