@@ -121,6 +121,7 @@ def _start_alone() -> None:
 
 def _make_token() -> None:
     """Make the token that Ray asks of whoever connects before Ray does, which would let everyone here read it."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Unasked, Ray would do so too, and say it on the terminal.
     if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         return
     path = Path("~/.ray/auth_token").expanduser()
