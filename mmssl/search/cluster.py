@@ -1,5 +1,6 @@
 """The Ray that trials run on, and what of it one trial may use."""
 
+import logging
 import os
 import secrets
 import shlex
@@ -102,6 +103,8 @@ def interrupt_when_terminated() -> Any:
 
 def _start_alone() -> None:
     _make_token()
+    # It warns that it asks for a token, as it should.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     # Ray hands the interpreter's path to a shell as it is: one with a space has to be quoted, and costs a second.
     python = shlex.quote(sys.executable)
     # Where other machines may join, Ray listens on every interface.
@@ -121,7 +124,6 @@ def _start_alone() -> None:
 
 def _make_token() -> None:
     """Make the token that Ray asks of whoever connects before Ray does, which would let everyone here read it."""
-    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Unasked, Ray would do so too, and say it on the terminal.
     if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         return
     path = Path("~/.ray/auth_token").expanduser()
