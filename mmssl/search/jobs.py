@@ -25,6 +25,8 @@ STUDY, STORAGE = "mmssl.study", "mmssl.storage"
 """What a job's metadata call the study it runs, and where that lies."""
 _SECONDS_TO_STOP = 120
 """How long a driver may report after it was told to stop; Ray's own 3 s are too few."""
+_SECONDS_TO_START = 60
+"""How long a head may take until it runs jobs."""
 _TALKATIVE = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
@@ -122,12 +124,21 @@ class Jobs:
         with tempfile.TemporaryDirectory() as folder, self._asked():
             if file is not None:
                 shutil.copy(file, folder)
-            self._client.submit_job(
-                entrypoint=shlex.join(["mmssl-tune", *words]),
-                submission_id=submission_id,
-                runtime_env={"env_vars": environment, **({"working_dir": folder} if file else {})},
-                metadata={STUDY: study, STORAGE: storage},
-            )
+            until = time.monotonic() + _SECONDS_TO_START
+            while True:
+                try:
+                    self._client.submit_job(
+                        entrypoint=shlex.join(["mmssl-tune", *words]),
+                        submission_id=submission_id,
+                        runtime_env={"env_vars": environment, **({"working_dir": folder} if file else {})},
+                        metadata={STUDY: study, STORAGE: storage},
+                    )
+                    break
+                except RuntimeError as error:
+                    # A head that has just been started answers before it can run a job.
+                    if "No available agent" not in str(error) or time.monotonic() > until:
+                        raise
+                    time.sleep(1)
         job = Job(submission_id, self.address, study, storage, "PENDING", "", time.time())
         remember(study, self.address, storage)
         return job

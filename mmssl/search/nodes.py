@@ -131,7 +131,8 @@ def on_each(function: Any, where: Sequence[Node], *arguments: Any, **options: An
 
 def said_by(error: Exception) -> str:
     """The last line of an error from another process, which is the one that says what happened."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    # Ray ends some with a full stop on a line of its own.
+    lines = [line for line in str(error).splitlines() if line.strip(" .")]
     if any("No module named 'mmssl" in line for line in lines):
         return "mmssl is not installed there; install this version of it on every node"
     return lines[-1].strip() if lines else type(error).__name__
