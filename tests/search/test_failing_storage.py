@@ -90,6 +90,7 @@ def assert_same(study: Study, other: Study) -> None:
     pd.testing.assert_frame_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_files_cut_short_are_made_anew_and_a_lost_result_is_said_and_mended(undisturbed: Study, tmp_path: Path) -> None:
     study = copied(undisturbed, tmp_path)
     plan = study.plan()

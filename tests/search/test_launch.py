@@ -280,6 +280,7 @@ def test_a_trial_whose_worker_is_killed_goes_on(launched: Launched, folder: Path
     assert sorted(trial.user_attrs["trial_id"] for trial in seen) == sorted(mine.index)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_again_and_again_fails_its_trial_alone_and_retry_mends_it(
     launched: Launched, folder: Path
 ) -> None:
@@ -318,6 +319,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial_alone_and_retry_mend
     pd.testing.assert_frame_equal(mine[same], theirs[same])
 
 
+@pytest.mark.slow
 def test_workers_that_ray_kills_for_want_of_memory_fail_their_trials_and_retry_mends_them(folder: Path) -> None:
     """Ray is told that a hundredth of the memory is all there is, and kills whatever it has started."""
     name = "starved"
@@ -341,6 +343,7 @@ def test_workers_that_ray_kills_for_want_of_memory_fail_their_trials_and_retry_m
     assert set(pd.read_parquet(study.folder / "trials.parquet")["status"]) == {"COMPLETE"}
 
 
+@pytest.mark.slow
 def test_an_extended_study_is_one_that_was_planned_whole(launched: Launched, folder: Path) -> None:
     """Seeds and values are added to a finished study; what had ended is not run again."""
     study = Study(folder / "studies", "extended")

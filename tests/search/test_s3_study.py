@@ -28,6 +28,7 @@ def means_of(study: Study) -> list[float]:
     return pd.read_parquet(study.folder / "trials.parquet").groupby("point_id")["val.accuracy"].mean().tolist()
 
 
+@pytest.mark.slow
 def test_a_killed_study_in_a_bucket_is_resumed_and_ends_as_one_in_a_folder(
     s3: Store, tmp_path: Path, tiny: Recordings
 ) -> None:
