@@ -38,6 +38,8 @@ class Head:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Started below `uv run`, a head would run its jobs through uv again.
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
             "XDG_STATE_HOME": str(folder / "state"),
             "NO_COLOR": "1",
             "COLUMNS": "200",

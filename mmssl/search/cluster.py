@@ -13,21 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-# Tune's own result files would repeat ours, at a price per trial and report.
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-# glibc gives large activations back to the system and maps them anew in each step: a third of a step's time.
-os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
-os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(10**11))
-# Tune runs each trial in a new thread, and glibc gives each thread a heap of its own: they would grow without end.
-os.environ.setdefault("MALLOC_ARENA_MAX", "1")
-# Under `uv run`, Ray would start every worker through uv again.
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-# Nothing about a lab's work leaves its machines unasked.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
 import ray
+import yaml
 from ray._private import ray_constants
 from ray._private.state import state
 from ray.exceptions import RayError
