@@ -3,6 +3,8 @@
 Constructors run no data through the network: widths are arithmetic, and batch-norm statistics stay as new.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -99,7 +101,7 @@ class _Stream(nn.Module):
         self.point = nn.Sequential(
             nn.Conv2d(coordinates, 64, kernel_size=1, bias=False),
             nn.BatchNorm2d(64),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Conv2d(64, 32, kernel_size=(3, 1), padding=(1, 0), bias=False),
             nn.BatchNorm2d(32),
         )
@@ -107,12 +109,45 @@ class _Stream(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, steps, joints, coordinates) -> (batch, 64, steps // 4, 8)."""
-        # With channels last in memory, as the input has them, a CPU is about twice as fast. Through the flat view the
-        # gradient comes back in that layout too; batch norm is several times slower on any other.
-        points = self.point(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        convolution, norm, relu, *rest = self.point
+        # The largest activations of all: they are kept small in number, and with channels last in memory, as the input
+        # has them, which a CPU takes twice as fast.
+        weight, bias = _folded(cast(nn.Conv2d, convolution), cast(nn.BatchNorm2d, norm), x.flatten(0, 2))
+        points = relu(nn.functional.linear(x, weight, bias)).permute(0, 3, 1, 2)
+        for layer in rest:
+            points = layer(points)
+        # Through the flat view the gradient comes back in that layout too; batch norm is several times slower on any
+        # other.
+        points = points.permute(0, 2, 3, 1)
         points = points.reshape(-1, 32).view(points.shape)
         joints_as_channels = points.transpose(1, 2).contiguous(memory_format=torch.channels_last)
         return self.co_occurrence(joints_as_channels)
+
+
+def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the linear map that a 1x1 convolution and the batch norm after it are, for x (n, channels).
+
+    Mean and covariance of the few input channels give the batch statistics of the many output channels.
+    """
+    weight, mean, variance = (
+        convolution.weight.flatten(1),
+        norm.get_buffer("running_mean"),
+        norm.get_buffer("running_var"),
+    )
+    if norm.training:
+        with torch.autocast(x.device.type, enabled=False):
+            centre = x.mean(dim=0)
+            centred = x - centre
+            covariance = centred.T @ centred / len(x)
+            batch_mean, batch_variance = weight @ centre, (weight @ covariance * weight).sum(dim=1)
+        with torch.no_grad():
+            share = cast(float, norm.momentum)
+            mean.lerp_(batch_mean, share)
+            variance.lerp_(batch_variance * (len(x) / max(1, len(x) - 1)), share)
+            norm.get_buffer("num_batches_tracked").add_(1)
+        mean, variance = batch_mean, batch_variance
+    scale = norm.weight * (variance + norm.eps).rsqrt()
+    return scale[:, None] * weight, norm.bias - scale * mean
 
 
 def _convolution_and_pool(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:

@@ -191,6 +191,8 @@ class Pretrain(Section):
     """0 leaves the encoders untrained, the baseline every table needs."""
     batch_size: Annotated[Count, Field(ge=2)] = 256
     lr: Positive = 1e-3
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: of the networks' products and activations; weights, losses and frozen encoders stay float32."""
     hidden_classes: Names = ()
     """Classes whose recordings pre-training is not shown; fine-tuning is."""
 
@@ -298,7 +300,7 @@ class Recipe(Section):
             augment=_all_on(modality),
             encoder=self.encoder,
             objective=Objective(name="simclr", temperature=self.objective.temperature),
-            pretrain=Pretrain(hidden_classes=self.pretrain.hidden_classes, **self.guide.model_dump()),
+            pretrain=self.pretrain.model_copy(update=self.guide.model_dump()),
             seed=self.seed,
         )
 

@@ -112,6 +112,14 @@ class Folder:
         whole = (path for path in paths if path.suffix != _PART and path.is_file())
         return sorted(path.relative_to(self.local).as_posix() for path in whole)
 
+    def sizes(self, under: str) -> dict[str, int]:
+        """Bytes of each file below one of its folders."""
+        found: dict[str, int] = {}
+        for name in self.names(under):
+            with suppress(FileNotFoundError):
+                found[name] = (self.local / name).stat().st_size
+        return found
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there, and what machines that went away had written of it."""
         path = self.local / name
@@ -265,6 +273,9 @@ class Bucket:
 
     def names(self, under: str) -> list[str]:
         return sorted(self._name(info) for info in self._list(under) if info.type == fs.FileType.File)
+
+    def sizes(self, under: str) -> dict[str, int]:
+        return {self._name(info): info.size for info in self._list(under) if info.type == fs.FileType.File}
 
     def remove(self, name: str) -> None:
         with self._asked(name), suppress(FileNotFoundError):

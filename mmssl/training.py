@@ -1,10 +1,13 @@
 """Pre-train encoders without labels, freeze them, fine-tune a head: the only training loops."""
 
+import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -92,7 +95,6 @@ def run_trial(
     on_epoch: OnEpoch = lambda epoch: None,
     device: str | torch.device = "cpu",
     once: Once | None = None,
-    shared: bool = False,
     snapshots: Snapshots | None = None,
     probe_every: int | None = None,
 ) -> Outcome:
@@ -105,8 +107,8 @@ def run_trial(
     Args:
         side: which side to score.
         on_epoch: called after each epoch of all phases with `phase`, `epoch` and that epoch's numbers.
-        once: keeps pre-trained encoders, so that those that guide cmc_cmkm are trained once.
-        shared: other trials have the same pre-training: keep this one's too, or take it from there.
+        once: keeps pre-trained encoders: whoever needs the same takes them from there. Pre-training that is probed is
+            kept from nobody and by nobody: the probe's scores are those of one trial.
         snapshots: where the loops keep how far they are, and go on from; whoever has the outcome removes them.
         probe_every: after so many epochs of pre-training each, a linear classifier on the encoders as they are scores
             the scored side as `probe.accuracy`; training goes the same way with it and without.
@@ -132,7 +134,6 @@ def run_trial(
                 on_epoch=on_epoch,
                 device=device,
                 once=once,
-                shared=shared,
                 snapshots=snapshots,
                 probe=probe,
             )
@@ -178,7 +179,6 @@ def pretrained(
     on_epoch: OnEpoch,
     device: torch.device,
     once: Once | None = None,
-    shared: bool = False,
     snapshots: Snapshots | None = None,
     probe: "Probe | None" = None,
 ) -> tuple[Model, Numbers]:
@@ -201,8 +201,9 @@ def pretrained(
     latest: Numbers = {}
     if recipe.pretrain.epochs:
         told: list[Epoch] = []
-        name = recipe.pretraining_id(prepared.fingerprint)
-        snapshot = snapshots(name) if snapshots else None
+        name = pretraining_name(recipe, prepared.fingerprint)
+        # What is probed has a snapshot of its own, since the epochs in it are.
+        snapshot = snapshots(recipe.content_id(prepared.fingerprint) if probe else name) if snapshots else None
 
         def tell(epoch: Epoch) -> None:
             told.append(epoch)
@@ -217,7 +218,7 @@ def pretrained(
             pretrain(model, tensors, seed=pretraining, on_epoch=tell, guides=guides, snapshot=snapshot, probe=probe)
             return {_WEIGHTS: model.weights(*_PRETRAINED), _EPOCHS: json.dumps(told).encode()}
 
-        if once is not None and shared:
+        if once is not None and probe is None:
             kept = once(name, make)
             if snapshot:
                 snapshot.drop()
@@ -233,6 +234,25 @@ def pretrained(
         health = embedding_health(_at_scale(recipe.objective, embeddings[:HEALTH_SAMPLE]))
         latest |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
     return model, latest
+
+
+def pretraining_name(recipe: Recipe, fingerprint: str) -> str:
+    """What a pre-training is known by: the same where recipe (but for fine-tuning), data and code are the same.
+
+    Args:
+        fingerprint: of the recordings.
+    """
+    return recipe.pretraining_id(fingerprint, _code_version())
+
+
+@cache
+def _code_version() -> str:
+    """A digest of all code that training may run: this package's, without what only calls it, and torch's version."""
+    top = Path(__file__).parent
+    digest = hashlib.sha256(torch.__version__.partition("+")[0].encode())
+    for path in sorted([*top.glob("*.py"), *top.glob("data/*.py")]):
+        digest.update(path.relative_to(top).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def _guide(
@@ -255,7 +275,6 @@ def _guide(
             on_epoch=lambda epoch: on_epoch({**epoch, "phase": phase}),
             device=device,
             once=once,
-            shared=True,
             snapshots=snapshots,
         )
     except StoppedError as stopped:
@@ -294,7 +313,7 @@ def pretrain(
     modalities = recipe.data.modalities
     branches: tuple[Modality, ...] = modalities if len(modalities) == 2 else modalities * 2
     first = tensors[modalities[0]]
-    optimizer = torch.optim.Adam([*encoders.parameters(), *projectors.parameters()], lr=recipe.pretrain.lr)
+    optimizer = _adam([encoders, projectors], recipe.pretrain.lr)
     ordering, augmenting = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
     order = torch.Generator().manual_seed(ordering)
     draws = torch.Generator(device=first.device).manual_seed(augmenting)
@@ -313,7 +332,9 @@ def pretrain(
         for batch in _batches(len(first), recipe.pretrain.batch_size, order):
             chosen = batch.to(first.device)
             views = [augment(name, tensors[name][chosen], draws) for name in branches]
-            pair = [projectors[name](encoders[name](view)) for name, view in zip(branches, views, strict=True)]
+            with torch.autocast(first.device.type, torch.bfloat16, enabled=recipe.pretrain.precision == "bfloat16"):
+                pair = [projectors[name](encoders[name](view)) for name, view in zip(branches, views, strict=True)]
+            pair = [embeddings.float() for embeddings in pair]
             terms = objective(pair[0], pair[1], chosen)
             optimizer.zero_grad()
             terms["loss"].backward()
@@ -478,7 +499,7 @@ def _classify(
 ) -> Numbers:
     """Train modules by cross-entropy; `logits_of` takes the indices of a batch, and draws from `generators`."""
     knobs = model.recipe.finetune
-    optimizer = torch.optim.Adam([weight for module in trained.values() for weight in module.parameters()], lr=knobs.lr)
+    optimizer = _adam(trained.values(), knobs.lr)
     order = torch.Generator().manual_seed(seed)
     loop = Loop(trained, optimizer, [order, *generators])
     done = snapshot.restore(loop) if snapshot else []
@@ -596,6 +617,10 @@ def _standardisation(recipe: Recipe, prepared: Prepared, rows: npt.NDArray[np.in
         channels = len(prepared.description.imu_channels)
         return Standardisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
     return Standardisation.fit(prepared.inputs["imu"][rows])
+
+
+def _adam(modules: Iterable[nn.Module], lr: float) -> torch.optim.Adam:
+    return torch.optim.Adam([weight for module in modules for weight in module.parameters()], lr=lr, fused=True)
 
 
 def _augmentation(model: Model, device: torch.device) -> Callable[[Modality, Tensor, torch.Generator], Tensor]:

@@ -11,6 +11,8 @@ from s3_store import CREDENTIALS, Store, running_store
 from mmssl import Description, Protocol, Recordings, Row
 
 torch.set_num_threads(1)
+# A study that is compared with another must have trained by itself; tests of what is kept turn it on.
+os.environ["MMSSL_PRETRAINED_GB"] = "0"
 # How fast a shared machine makes examples up says nothing about what is tested.
 settings.register_profile("shared_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared_machine")

@@ -105,6 +105,34 @@ def test_skeleton_encoder_is_the_co_occurrence_network(steps: int, joints: int, 
     np.testing.assert_allclose(encoder(skeleton).detach().numpy(), x.reshape(3, -1), rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_point_layer_in_one_map_is_the_layers_one_after_the_other(training: bool) -> None:
+    """Output, gradients and running statistics, against the same modules called by themselves."""
+    apart, folded = (at_random(SkeletonEncoder(5, 3, 16)).train(training) for _ in "ab")
+    skeleton = normal(4, 16, 5, 3).double() * 3 + 2
+    points: list[Tensor] = []
+    for encoder in (apart, folded):
+        stream = encoder.positions
+        stream.co_occurrence.register_forward_pre_hook(lambda _, inputs: points.append(inputs[0]))
+        norm = stream.point[1]
+        norm.running_mean += 0.5
+        norm.running_var *= 2
+        for _ in range(2):
+            if encoder is folded:
+                stream(skeleton)
+            else:
+                points.append(stream.point(skeleton.permute(0, 3, 1, 2)).permute(0, 3, 2, 1))
+        points[-1].pow(3).sum().backward()
+    torch.testing.assert_close(points[1], points[3])
+    for kind in ("named_parameters", "named_buffers"):
+        for (name, one), (_, other) in zip(
+            getattr(apart.positions.point, kind)(), getattr(folded.positions.point, kind)(), strict=True
+        ):
+            torch.testing.assert_close(one, other, msg=name)
+            if one.requires_grad:
+                torch.testing.assert_close(one.grad, other.grad, msg=name)
+
+
 def test_the_difference_stream_does_not_see_where_the_skeleton_stands() -> None:
     encoder = SkeletonEncoder(4, 3, 16).eval()
     seen: list[Tensor] = []

@@ -105,7 +105,12 @@ def test_guides_follow_the_recipe_that_they_guide() -> None:
 def other_value(recipe: Recipe, knob: str) -> object:
     """A value of the knob that the recipe does not have."""
     value = recipe.knobs()[knob]
-    words = {"data.modalities": ["imu"], "data.protocol": "cross_scene", "finetune.encoders": "trained"}
+    words = {
+        "data.modalities": ["imu"],
+        "data.protocol": "cross_scene",
+        "pretrain.precision": "bfloat16",
+        "finetune.encoders": "trained",
+    }
     if knob == "objective.name":
         return "vicreg" if value != "vicreg" else "cmc"
     if isinstance(value, str | list):

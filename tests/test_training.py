@@ -8,11 +8,11 @@ import torch
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
-from mmssl import Recipe, Recordings, UserError, preset
+from mmssl import Recipe, Recordings, UserError, preset, training
 from mmssl.data.protocols import Split, split
 from mmssl.objectives import embedding_health
 from mmssl.recipe import IMU_FEATURES, MODALITIES, SYSTEMS, Modality
-from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, run_trial, train
+from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, pretraining_name, run_trial, train
 
 SMALL = {
     "data.steps": 16,
@@ -315,61 +315,61 @@ class Kept:
         return self.files[name]
 
 
-def run(
-    recipe: Recipe, recordings: Recordings, kept: Kept | None = None, *, shared: bool = False
-) -> tuple[Outcome, list[Epoch]]:
+def run(recipe: Recipe, recordings: Recordings, kept: Kept | None = None) -> tuple[Outcome, list[Epoch]]:
     epochs: list[Epoch] = []
     prepared, sides = both_sides(recipe, recordings)
-    outcome = run_trial(recipe, prepared, sides, on_epoch=epochs.append, once=kept, shared=shared)
+    outcome = run_trial(recipe, prepared, sides, on_epoch=epochs.append, once=kept)
     return outcome, epochs
 
 
 def test_guides_are_trained_once_for_a_seed_and_give_the_same_as_if_trained_each_time(tiny: Recordings) -> None:
     kept = Kept()
     recipe = of_system("cmc_cmkm")
-    names = [recipe.guide_of(modality).pretraining_id(tiny.fingerprint) for modality in MODALITIES]
+    guides = [pretraining_name(recipe.guide_of(modality), tiny.fingerprint) for modality in MODALITIES]
+    own = pretraining_name(recipe, tiny.fingerprint)
     alone, told_alone = run(recipe, tiny)
     first, told_first = run(recipe, tiny, kept)
-    assert kept.asked == kept.made == names
+    assert kept.asked == [own, *guides]
+    assert kept.made == [*guides, own]
     second, told_second = run(recipe, tiny, kept)
-    assert kept.asked == names * 2
-    assert kept.made == names
+    assert kept.asked == [own, *guides, own]
+    assert len(kept.made) == 3
     assert bits(alone) == bits(first) == bits(second)
     assert told_alone == told_first == told_second
     assert alone.metrics == first.metrics == second.metrics
     assert alone.predictions == second.predictions
-    run(recipe.with_knobs({"objective.positives": 2, "finetune.labels": 0.5, "pretrain.lr": 1e-4}), tiny, kept)
-    assert kept.made == names, "these guide in the same way"
+    others = recipe.with_knobs({"objective.positives": 2, "finetune.labels": 0.5, "pretrain.lr": 1e-4})
+    run(others, tiny, kept)
+    assert kept.made[3:] == [pretraining_name(others, tiny.fingerprint)], "the same guide in the same way"
     run(recipe.with_knobs({"seed": 29}), tiny, kept)
     run(recipe.with_knobs({"guide.epochs": 1}), tiny, kept)
-    assert len(kept.made) == 6
+    assert len(kept.made) == 10
 
 
 @pytest.mark.parametrize("name", ["vicreg", "barlow_twins_skeleton", "simclr_imu", "cmc_cmkm"])
-def test_a_shared_pre_training_gives_the_same_bits_whether_trained_or_taken(tiny: Recordings, name: str) -> None:
+def test_a_pre_training_gives_the_same_bits_whether_trained_or_taken(tiny: Recordings, name: str) -> None:
     kept = Kept()
     recipe = of_system(name)
     alone, told_alone = run(recipe, tiny)
-    trained, told_trained = run(recipe, tiny, kept, shared=True)
-    own = recipe.pretraining_id(tiny.fingerprint)
+    trained, told_trained = run(recipe, tiny, kept)
+    own = pretraining_name(recipe, tiny.fingerprint)
     made = list(kept.made)
     assert made[-1] == own
-    taken, told_taken = run(recipe, tiny, kept, shared=True)
+    taken, told_taken = run(recipe, tiny, kept)
     assert kept.made == made
     assert kept.asked[-1] == own
     assert bits(alone) == bits(trained) == bits(taken)
     assert told_alone == told_trained == told_taken
     assert alone.metrics == trained.metrics == taken.metrics
     fewer = recipe.with_knobs({"finetune.labels": 0.5, "finetune.epochs": 2})
-    assert bits(run(fewer, tiny, kept, shared=True)[0]) == bits(run(fewer, tiny)[0])
+    assert bits(run(fewer, tiny, kept)[0]) == bits(run(fewer, tiny)[0])
     assert kept.made == made
 
 
-def test_what_is_not_shared_is_not_kept(tiny: Recordings) -> None:
+def test_where_nothing_is_pre_trained_nothing_is_kept(tiny: Recordings) -> None:
     kept = Kept()
-    run(of_system("vicreg"), tiny, kept)
-    run(of_system("untrained"), tiny, kept, shared=True)
-    run(of_system("supervised_imu"), tiny, kept, shared=True)
+    run(of_system("untrained"), tiny, kept)
+    run(of_system("supervised_imu"), tiny, kept)
     assert kept.asked == []
 
 
@@ -377,16 +377,51 @@ def test_encoders_of_simclr_guide_where_they_are_there_already(tiny: Recordings)
     kept = Kept()
     knobs = {"pretrain__epochs": 2, "pretrain__batch_size": 8, "pretrain__lr": 1e-3}
     simclr = of_system("simclr_imu", **knobs)
-    _, told_simclr = run(simclr, tiny, kept, shared=True)
+    _, told_simclr = run(simclr, tiny, kept)
     outcome, told = run(of_system("cmc_cmkm"), tiny, kept)
-    assert kept.made == [
-        simclr.pretraining_id(tiny.fingerprint),
-        of_system("simclr_skeleton", **knobs).pretraining_id(tiny.fingerprint),
-    ]
+    recipes = [simclr, of_system("simclr_skeleton", **knobs), of_system("cmc_cmkm")]
+    assert kept.made == [pretraining_name(one, tiny.fingerprint) for one in recipes]
     assert [{**epoch, "phase": "pretrain"} for epoch in told if epoch["phase"] == "guide.imu"] == [
         epoch for epoch in told_simclr if epoch["phase"] == "pretrain"
     ]
     assert bits(outcome) == bits(run(of_system("cmc_cmkm"), tiny)[0])
+
+
+def test_a_pre_training_of_other_code_or_another_torch_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {pretraining_name(Recipe(), "data")}
+    for what, value in (("torch.__version__", "1.0"), ("mmssl.training.__file__", __file__)):
+        monkeypatch.setattr(what, value)
+        training._code_version.cache_clear()  # pyright: ignore[reportPrivateUsage]
+        names.add(pretraining_name(Recipe(), "data"))
+    monkeypatch.undo()
+    training._code_version.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    names.add(pretraining_name(Recipe(), "data"))
+    assert len(names) == 3
+
+
+def test_a_probed_pre_training_is_neither_kept_nor_taken(tiny: Recordings) -> None:
+    recipe, kept = of_system("vicreg"), Kept()
+    prepared, sides = both_sides(recipe, tiny)
+    told: list[Epoch] = []
+    run(recipe, tiny, kept)
+    outcome = run_trial(recipe, prepared, sides, once=kept, probe_every=1, on_epoch=told.append)
+    assert len(kept.asked) == 1
+    assert sum("probe.accuracy" in epoch for epoch in told) == recipe.pretrain.epochs - 1
+    assert bits(outcome) == bits(run(recipe, tiny, kept)[0])
+
+
+def test_in_bfloat16_losses_stay_near_and_weights_exact(tiny: Recordings) -> None:
+    """The first losses, before rounding has led the weights elsewhere."""
+    recipe = of_system("vicreg", pretrain__epochs=2, pretrain__batch_size=64)
+    (exact, told_exact), (rough, told_rough) = (
+        run(recipe.with_knobs({"pretrain.precision": precision}), tiny) for precision in ("float32", "bfloat16")
+    )
+    assert exact.model is not None and rough.model is not None
+    assert {one.dtype for one in rough.model.encoders.state_dict().values()} == {torch.float32, torch.int64}
+    assert bits(exact) != bits(rough)
+    for name in ("train.loss", "train.invariance", "train.variance", "train.covariance", "train.imu.std"):
+        assert told_rough[0][name] == pytest.approx(told_exact[0][name], rel=0.01), name
+        assert told_rough[0][name] != told_exact[0][name], name
 
 
 def test_guides_make_a_difference(tiny: Recordings) -> None:
@@ -398,7 +433,7 @@ def test_guides_make_a_difference(tiny: Recordings) -> None:
 
 def test_a_guide_that_diverges_ends_the_trial_and_is_not_kept(tiny: Recordings) -> None:
     kept = Kept()
-    outcome, epochs = run(of_system("cmc_cmkm", guide__lr=1e30, guide__epochs=50), tiny, kept, shared=True)
+    outcome, epochs = run(of_system("cmc_cmkm", guide__lr=1e30, guide__epochs=50), tiny, kept)
     assert outcome.status == "DIVERGED"
     assert outcome.cause.startswith(f"guide.imu: epoch {len(epochs)}: ")
     assert outcome.model is None

@@ -21,7 +21,10 @@ from ray.exceptions import RayError
 
 from mmssl.errors import UserError
 
-_OF_WORKERS = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX", "MMSSL_SNAPSHOT_SECONDS")
+_OF_WORKERS = (
+    *("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX"),
+    *("MMSSL_SNAPSHOT_SECONDS", "MMSSL_PRETRAINED_GB"),
+)
 
 RESTARTS = 2
 """How often a trial whose worker died is started again; it goes on from its last snapshot."""

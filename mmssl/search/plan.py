@@ -1,6 +1,5 @@
 """The ledger: every trial of a study, named by its content, written before it runs."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -152,16 +151,6 @@ class Plan(_Part):
 
     def recipe(self, trial: PlannedTrial) -> Recipe:
         return _recipe(self.bases, trial.point, trial.seed, trial.held_out)
-
-    def shared_pretrainings(self) -> frozenset[str]:
-        """Ids of the pre-trainings that more than one of the trials needs, for itself or as guides."""
-        counts: Counter[str] = Counter()
-        for trial in self.trials:
-            recipe = self.recipe(trial)
-            guided = recipe.data.modalities if recipe.objective.name == "cmc_cmkm" else ()
-            needed = [recipe, *(recipe.guide_of(modality) for modality in guided)]
-            counts.update(one.pretraining_id(self.dataset.fingerprint) for one in needed if one.pretrain.epochs)
-        return frozenset(name for name, count in counts.items() if count > 1)
 
     def size(self) -> str:
         """The number of trials and where it comes from, in words."""

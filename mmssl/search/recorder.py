@@ -19,6 +19,7 @@ from mmssl.search.pruning import Pruning
 from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
 from mmssl.search.store import Record, Study, Tables
+from mmssl.training import pretraining_name
 
 LEADING = 3
 """Points whose weights are kept, of those that are complete."""
@@ -151,7 +152,7 @@ class Recorder(tune.Callback):
         ended = Record.model_validate({**record.model_dump(), **ending, "facts": {**record.facts, **(facts or {})}})
         self._study.keep(ended)
         if ended.status != "FAILED":  # What is tried again goes on from there.
-            pretraining = self._plan.recipe(planned).pretraining_id(self._plan.dataset.fingerprint)
+            pretraining = pretraining_name(self._plan.recipe(planned), self._plan.dataset.fingerprint)
             for name in (planned.trial_id, pretraining):
                 self._study.drop_snapshot(name)
         self._records[planned.trial_id] = ended

@@ -137,9 +137,6 @@ class PlanSearcher(Searcher):
         done = set(ended)
         self._plan, self._optuna, self._choose, self._probed = plan, study, choose, probed
         self._queue = deque(trial for trial in plan.trials if trial.trial_id not in done)
-        # Of points that are still to be chosen: they share it if nothing is searched that pre-training depends on.
-        self._alike = plan.space.sampler != "grid" and all(name.startswith("finetune.") for name in plan.space.names)
-        self._shared = frozenset[str]() if plan.space.sampler != "grid" else plan.shared_pretrainings()
         self._running: set[str] = set()
         self.planned: dict[str, PlannedTrial] = {}
         """The planned trial behind each of Tune's."""
@@ -158,12 +155,10 @@ class PlanSearcher(Searcher):
         self.planned[trial_id] = trial
         self._running.add(trial_id)
         self._optuna.begin(trial)
-        recipe = self._plan.recipe(trial)
         return {
             "trial_id": trial.trial_id,
             # The recipe travels as text: Tune would take a nested one apart.
-            "recipe": recipe.model_dump_json(by_alias=True),
-            "shared": self._alike or recipe.pretraining_id(self._plan.dataset.fingerprint) in self._shared,
+            "recipe": self._plan.recipe(trial).model_dump_json(by_alias=True),
             "probed": self._probed(trial),
         }
 

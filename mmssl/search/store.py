@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 import time
@@ -124,6 +125,10 @@ _LOCK, _DIGESTS = "driver.lock", "sha256.json"
 _RECORD, _WEIGHTS, _FACTS = "record.json", "model.safetensors", "model.json"
 _IN_PLACE = (OPTUNA, LOG)
 """What is changed in place, as no object store can."""
+_PRETRAINED = ".pretrained"
+"""Beside the studies; no study can have that name."""
+PRETRAINED_VARIABLE = "MMSSL_PRETRAINED_GB"
+PRETRAINED_GB = 5.0
 _AT_ONCE = 16
 """Records read at once, from a store that takes its time for each."""
 
@@ -401,28 +406,55 @@ class Study:
             self.put(_of(trial_id, name), content)
 
     def once(self, name: str, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
-        """Files that several trials need: made by the first that asks for them, while the others wait.
+        """Files that trials need, of this study or of another beside it: made by the first that asks for them, while
+        the others wait.
 
-        Files that are not as they were written are made again.
+        Files that are not as they were written are made again. The oldest make room where all of them together take
+        more than $MMSSL_PRETRAINED_GB gigabytes; with 0 none are kept.
 
         Args:
             name: what they are known by; a content id.
             make: gives the files by name; whatever it raises is raised, and nothing is kept.
         """
-        folder = f"pretrained/{name}"
-        with self.files.lock(f"{folder}.lock", wait=True):
-            there = self.files.names(folder)
-            kept = {file.rpartition("/")[2]: self.files.read(file) for file in there}
+        most = float(os.environ.get(PRETRAINED_VARIABLE, PRETRAINED_GB)) * 1e9
+        if not most:
+            return make()
+        folder = f"{_PRETRAINED}/{name}"
+        with self._around.lock(f"{folder}/lock", wait=True):
+            kept = self._kept(folder)
             if kept.pop(_DIGESTS, b"") == _digests(kept):
                 return kept
             made = make()
-            for file in there:
-                self.files.remove(file)
-            for file, content in made.items():
-                self.put(f"{folder}/{file}", content)
-            # Written last: without it the others are not taken for whole.
-            self.put(f"{folder}/{_DIGESTS}", _digests(made))
-            return made
+            with suppress(OSError):  # The trial that has it needs no copy.
+                for file in kept:
+                    self._around.remove(f"{folder}/{file}")
+                for file, content in made.items():
+                    self._around.write(f"{folder}/{file}", content)
+                # Written last: without it the others are not taken for whole.
+                self._around.write(f"{folder}/{_DIGESTS}", _digests(made))
+        with suppress(OSError):
+            self._make_room(most)
+        return made
+
+    def _kept(self, folder: str) -> dict[str, bytes]:
+        kept: dict[str, bytes] = {}
+        for file in self._around.sizes(folder):
+            with suppress(FileNotFoundError):  # Another process has just made room.
+                kept[file.removeprefix(f"{folder}/")] = self._around.read(file)
+        return {file: content for file, content in kept.items() if not file.startswith("lock")}
+
+    def _make_room(self, most: float) -> None:
+        sizes = self._around.sizes(_PRETRAINED)
+        total = sum(sizes.values())
+        if total <= most:
+            return
+        ages = self._around.modified(name for name in sizes if name.endswith(_DIGESTS))
+        for digests in sorted(ages, key=lambda name: ages[name]):
+            folder = digests.removesuffix(f"/{_DIGESTS}")
+            self._around.inside(folder).remove_all()
+            total -= sum(size for name, size in sizes.items() if name.startswith(f"{folder}/"))
+            if total <= most:
+                return
 
     def snapshot_name(self, name: str) -> str:
         """The file for the snapshot of the training loop that is known by this content id."""

@@ -15,7 +15,7 @@ from mmssl.progress import Snapshot
 from mmssl.recipe import Recipe
 from mmssl.search.nodes import Agreement, fault
 from mmssl.search.store import PROBE, Study
-from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, run_trial
+from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, pretraining_name, run_trial
 
 # Each report costs the driver more than an epoch of a small study costs a worker.
 SECONDS_BETWEEN_REPORTS = 2.0
@@ -38,7 +38,7 @@ def trial(
     """Train the recipe in `config`, keep the model in the study, report epochs in batches and the outcome at the end.
 
     Args:
-        config: `trial_id`, the recipe as JSON, whether other trials share its pre-training, and whether it is probed.
+        config: `trial_id`, the recipe as JSON, and whether it is probed.
         terms: what the machine must have in common with the driver's, where it may be another.
         prepared: by number of time steps.
         splits: by held-out subjects.
@@ -74,12 +74,11 @@ def trial(
     end: dict[str, Any] = {"started": started}
     try:
         sides, data, folder = splits[recipe.data.validation_subjects], prepared[recipe.data.steps], Study(root, study)
-        pretraining = recipe.pretraining_id(data.fingerprint)
         facts |= {
             "recordings.train": len(sides.train),
             "recordings.labelled": len(labelled_rows(recipe, data, sides)),
             "recordings.validation": len(sides.validation if side == "val" else sides.test),
-            "pretraining_id": pretraining,
+            "pretraining_id": pretraining_name(recipe, data.fingerprint),
         }
         outcome = run_trial(
             recipe,
@@ -89,7 +88,6 @@ def trial(
             on_epoch=on_epoch,
             device=device,
             once=folder.once,
-            shared=config["shared"],
             probe_every=probe_every if config["probed"] else None,
             snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name)),
         )

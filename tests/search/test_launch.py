@@ -18,7 +18,7 @@ from mmssl import Recordings
 from mmssl.data.protocols import split
 from mmssl.search.plan import Plan
 from mmssl.search.store import Study
-from mmssl.training import Epoch, Prepared, run_trial
+from mmssl.training import Epoch, Prepared, pretraining_name, run_trial
 
 pytestmark = pytest.mark.ray
 
@@ -176,12 +176,13 @@ def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder
     (folder / "systems.yaml").write_text(SYSTEMS_SPACE)
     words = small.tune(
         "launch", "--space", folder / "systems.yaml", "--dataset", folder / "tiny.parquet",
-        "--storage", folder / "studies", "--name", "systems",
+        "--storage", folder / "shared", "--name", "systems",
     )  # fmt: skip
-    done = subprocess.run(words, capture_output=True, text=True, env=environment())
+    keeping = {**environment(), "MMSSL_PRETRAINED_GB": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=keeping)
     assert done.returncode == 0, done.stderr
     assert "test, SCORED: dora" in done.stdout
-    study = Study(folder / "studies", "systems")
+    study = Study(folder / "shared", "systems")
     plan = study.plan()
     rows = pd.read_parquet(study.folder / "trials.parquet").set_index("trial_id")
     assert list(rows["system"]) == [name for name in ("simclr_imu", "cmc_cmkm", "supervised") for _ in range(2)]
@@ -205,14 +206,27 @@ def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder
     assert set(predictions["split"]) == {"test"}
     assert set(predictions["subject"]) == {"dora"}
     cmc = plan.recipe(plan.trials[2])
-    shared = {
-        plan.recipe(plan.trials[0]).pretraining_id(tiny.fingerprint),
-        cmc.pretraining_id(tiny.fingerprint),
-        *(cmc.guide_of(modality).pretraining_id(tiny.fingerprint) for modality in cmc.data.modalities),
+    trained = [plan.recipe(plan.trials[0]), cmc, *(cmc.guide_of(modality) for modality in cmc.data.modalities)]
+    kept = {pretraining_name(recipe, tiny.fingerprint) for recipe in trained}
+    assert len(kept) == 3
+    assert {path.name for path in (folder / "shared" / ".pretrained").iterdir()} == kept
+    assert set(rows["pretraining_id"]) == {
+        pretraining_name(plan.recipe(trial), tiny.fingerprint) for trial in plan.trials
     }
-    assert len(shared) == 3
-    assert {path.name for path in (study.folder / "pretrained").iterdir() if path.is_dir()} == shared
-    assert set(rows["pretraining_id"]) == {plan.recipe(trial).pretraining_id(tiny.fingerprint) for trial in plan.trials}
+
+    # A study over other fine-tuning takes all of it from there, and gives what it gives by itself.
+    studies = {}
+    for root in ("shared", "apart"):
+        words = small.tune(
+            "launch", "--space", folder / "systems.yaml", "--dataset", folder / "tiny.parquet",
+            "--storage", folder / root, "--name", "again", "--set", "finetune.lr=0.01",
+        )  # fmt: skip
+        subprocess.run(words, check=True, capture_output=True, env=keeping)
+        studies[root] = pd.read_parquet(folder / root / "again" / "trials.parquet")
+    same = ["trial_id", "status", "test.accuracy", "test.f1", "train.loss", "train.finetune.loss", "pretraining_id"]
+    pd.testing.assert_frame_equal(studies["shared"][same], studies["apart"][same])
+    assert set(studies["shared"]["pretraining_id"]) == set(rows["pretraining_id"])
+    assert {path.name for path in (folder / "shared" / ".pretrained").iterdir()} == kept
 
 
 def test_no_secret_of_the_environment_is_kept_or_said(launched: Launched) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmssl.errors import UserError
-from mmssl.recipe import MODALITIES, Recipe, preset
+from mmssl.recipe import Recipe, preset
 from mmssl.search.plan import Dataset, Plan, extended, make_plan
 from mmssl.search.space import Space, changed
 
@@ -109,55 +109,6 @@ def test_where_the_test_subjects_are_scored_nobody_is_held_out(dataset: Dataset)
     assert {trial.fold for trial in plan.trials} == {"test"}
     assert {plan.recipe(trial).data.validation_subjects for trial in plan.trials} == {()}
     assert len({(trial.point_id, trial.seed) for trial in plan.trials}) == 6
-
-
-def test_trials_that_differ_in_fine_tuning_alone_share_their_pre_training(dataset: Dataset) -> None:
-    grid = {"finetune.labels": [0.5, 1.0], "finetune.label_draw": [0, 1]}
-    space = Space(name="s", systems=["vicreg", "untrained"], grid=grid, seeds=[1, 2])
-    plan = planned(space, dataset, [("1",), ("3",)])
-    ids = {
-        preset("utd_mhad")
-        .with_knobs({"seed": seed, "data.validation_subjects": [subject]})
-        .pretraining_id(dataset.fingerprint)
-        for seed in (1, 2)
-        for subject in ("1", "3")
-    }
-    assert plan.shared_pretrainings() == ids, "one for each seed and fold, and none of encoders that are not trained"
-    assert planned(Space(name="s", grid={"objective.mu": [1.0, 2.0]}), dataset, [("1",)]).shared_pretrainings() == set()
-
-
-def guides(seed: int, subject: str, fingerprint: str) -> set[str]:
-    """Ids of what pre-trains the two encoders that guide, by way of SimCLR's own presets."""
-    return {
-        preset("utd_mhad", f"simclr_{modality}")
-        .with_knobs({"seed": seed, "data.validation_subjects": [subject]})
-        .pretraining_id(fingerprint)
-        for modality in MODALITIES
-    }
-
-
-def test_guided_trials_share_their_guides_with_each_other(dataset: Dataset) -> None:
-    space = Space(name="s", systems=["cmc_cmkm"], grid={"objective.positives": [1, 2]}, seeds=[1, 2])
-    plan = planned(space, dataset, [("1",), ("3",)])
-    expected = {one for seed in (1, 2) for subject in ("1", "3") for one in guides(seed, subject, dataset.fingerprint)}
-    assert len(expected) == 8
-    assert plan.shared_pretrainings() == expected
-    alone = planned(Space(name="s", systems=["cmc_cmkm"], seeds=[1, 2]), dataset, [("1",), ("3",)])
-    assert alone.shared_pretrainings() == set()
-
-
-def test_guided_trials_share_their_guides_with_simclr_of_the_same_seed_and_fold(dataset: Dataset) -> None:
-    space = Space(name="s", systems=["simclr_imu", "cmc_cmkm", "simclr_skeleton", "supervised"], seeds=[1, 2])
-    plan = planned(space, dataset, [("1",), ("3",)])
-    simclr = {
-        plan.recipe(trial).pretraining_id(dataset.fingerprint)
-        for trial in plan.trials
-        if plan.system(trial).startswith("simclr")
-    }
-    assert len(simclr) == 8
-    assert plan.shared_pretrainings() == simclr
-    space = Space(name="s", systems=["simclr_imu", "cmc_cmkm"], fixed={"objective.temperature": 0.5}, seeds=[1])
-    assert len(planned(space, dataset, [("1",)]).shared_pretrainings()) == 1, "what both fix changes both"
 
 
 def test_an_extended_plan_keeps_what_was_planned_and_is_what_would_have_been(plan_of: Callable[..., Plan]) -> None:

@@ -17,7 +17,7 @@ from mmssl.recipe import knob_names
 from mmssl.search import store
 from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.space import Space
-from mmssl.search.store import Record, Study, Tables, find
+from mmssl.search.store import Record, Study, Tables, find, names
 
 
 def ended(trial_id: str, accuracy: float = 0.5) -> Record:
@@ -204,7 +204,8 @@ def test_the_newest_study_is_found_and_a_misspelt_one_explained(tmp_path: Path, 
 
 
 @pytest.fixture
-def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> Study:
+def study(tmp_path: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setenv("MMSSL_PRETRAINED_GB", "1")
     study = Study(tmp_path, "study")
     study.create(plan_of([1.0], [2.0]))
     return study
@@ -225,6 +226,27 @@ def test_what_several_need_is_made_once_and_read_back(study: Study) -> None:
     assert len(made) == 2, "by name"
 
 
+def test_another_study_beside_it_takes_what_was_made(study: Study, plan_of: Callable[..., Plan]) -> None:
+    other = Study(study.folder.parent, "other")
+    other.create(plan_of([1.0], [2.0]))
+    study.once("0123abcd", lambda: {"weights": b"1"})
+    study.drop()
+    assert other.once("0123abcd", dict) == {"weights": b"1"}
+    assert names(study.folder.parent) == ["other"]
+
+
+def test_the_oldest_make_room(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMSSL_PRETRAINED_GB", "3e-6")
+    kept = study.folder.parent / ".pretrained"
+    for number in range(4):
+        study.once(f"name{number}", lambda: {"weights": bytes(1000)})
+        os.utime(kept / f"name{number}" / "sha256.json", (number, number))
+    assert sorted(path.name for path in kept.iterdir()) == ["name2", "name3"]
+    assert study.once("name3", dict) == {"weights": bytes(1000)}
+    monkeypatch.setenv("MMSSL_PRETRAINED_GB", "0")
+    assert study.once("name3", lambda: {"weights": b"new"}) == {"weights": b"new"}
+
+
 def test_nothing_is_kept_of_what_could_not_be_made(study: Study) -> None:
     def fail() -> Mapping[str, bytes]:
         raise RuntimeError("epoch 3: loss is nan")
@@ -237,7 +259,7 @@ def test_nothing_is_kept_of_what_could_not_be_made(study: Study) -> None:
 
 
 def test_half_of_what_a_killed_process_wrote_is_not_taken(study: Study) -> None:
-    part = study.folder / "pretrained" / "0123abcd"
+    part = study.folder.parent / ".pretrained" / "0123abcd"
     part.mkdir(parents=True)
     (part / "weights").write_bytes(b"ha")
     (part / "weights.part").write_bytes(b"wh")
@@ -251,7 +273,7 @@ def test_half_of_what_a_killed_process_wrote_is_not_taken(study: Study) -> None:
 def test_what_was_damaged_is_made_again(study: Study, file: str, damage: str) -> None:
     made = {"weights": bytes(range(256)), "epochs": b"[]"}
     study.once("0123abcd", lambda: made)
-    path = study.folder / "pretrained" / "0123abcd" / file
+    path = study.folder.parent / ".pretrained" / "0123abcd" / file
     content = path.read_bytes()
     if damage == "gone":
         path.unlink()
