@@ -3,7 +3,7 @@
 Constructors run no data through the network: widths are arithmetic, and batch-norm statistics stay as new.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +35,7 @@ class ImuEncoder(nn.Module):
         # Not nn.TransformerEncoder: it copies one layer, so that all layers would start from the same weights.
         self.transformer = nn.Sequential(
             *(
-                nn.TransformerEncoderLayer(
-                    IMU_FEATURES, knobs.heads, knobs.feedforward, knobs.dropout, batch_first=True
-                )
+                _TransformerLayer(IMU_FEATURES, knobs.heads, knobs.feedforward, knobs.dropout, batch_first=True)
                 for _ in range(knobs.layers)
             )
         )
@@ -46,6 +44,22 @@ class ImuEncoder(nn.Module):
         """(batch, steps, channels) -> (batch, width): the features of every step, one step after the other."""
         features: Tensor = self.convolutions(imu.transpose(1, 2)).transpose(1, 2)
         return self.transformer(self.dropout(features + self.positions)).flatten(1)
+
+
+class _TransformerLayer(nn.TransformerEncoderLayer):
+    """Its weights, and what it computes, written out: so that its products can be chosen and counted."""
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(batch, steps, width) -> the same; attention is not masked."""
+        attention = self.self_attn
+        heads = linear(x, attention.in_proj_weight, attention.in_proj_bias).unflatten(2, (3, attention.num_heads, -1))
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        dropout = attention.dropout if self.training else 0.0
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        seen = linear(seen.transpose(1, 2).flatten(2), attention.out_proj.weight, attention.out_proj.bias)
+        x = self.norm1(x + self.dropout1(seen))
+        hidden = self.dropout(nn.functional.relu(linear(x, self.linear1.weight, self.linear1.bias)))
+        return self.norm2(x + self.dropout2(linear(hidden, self.linear2.weight, self.linear2.bias)))
 
 
 def _convolution_over_time(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
@@ -158,6 +172,50 @@ def _convolution_and_pool(channels_in: int, channels_out: int) -> tuple[nn.Modul
     )
 
 
+class _Linear(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """As torch's, for x (..., width); in training in float32 on a CPU by oneDNN.
+
+    Torch leaves these products to MKL, which on AMD's processors takes more than twice as long.
+    """
+    trains = weight.requires_grad and torch.is_grad_enabled()
+    exact = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    if trains and exact and x.device.type == "cpu" and _ONEDNN and torch.backends.mkldnn.enabled:
+        return cast(Tensor, _OneDnnLinear.apply(x, weight, bias))
+    return nn.functional.linear(x, weight, bias)
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        [gradient] = gradients
+        x, weight = ctx.saved_tensors
+        rows, columns = gradient.flatten(0, -2), x.flatten(0, -2)
+        return (
+            _product(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None,
+            _product(rows.t(), columns.t(), None),
+            rows.sum(dim=0) if ctx.biased else None,
+        )
+
+
+# Not of torch's public interface: its compiler calls it.
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
 class Projector(nn.Sequential):
     """Maps an encoder's features to the embeddings that the objective sees; classification does without it.
 
@@ -165,7 +223,7 @@ class Projector(nn.Sequential):
     """
 
     def __init__(self, width_in: int, knobs: ProjectorKnobs) -> None:
-        super().__init__(*_linear_block(width_in, knobs.hidden), nn.Linear(knobs.hidden, knobs.width))
+        super().__init__(*_linear_block(width_in, knobs.hidden), _Linear(knobs.hidden, knobs.width))
 
 
 class Head(nn.Module):
@@ -190,7 +248,7 @@ class Head(nn.Module):
 
 
 def _linear_block(width_in: int, width_out: int) -> tuple[nn.Module, ...]:
-    return nn.Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out), nn.ReLU()
+    return _Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out), nn.ReLU()
 
 
 def build_encoders(recipe: Recipe, joints: int, coordinates: int, channels: int) -> nn.ModuleDict:

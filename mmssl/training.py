@@ -318,7 +318,7 @@ def pretrain(
     order = torch.Generator().manual_seed(ordering)
     draws = torch.Generator(device=first.device).manual_seed(augmenting)
     augment = _augmentation(model, first.device)
-    objective = _objective(recipe.objective, guides)
+    objective = objective_of(recipe.objective, guides)
     loop = Loop({"encoders": encoders, "projectors": projectors}, optimizer, [order, draws])
     done = snapshot.restore(loop) if snapshot else []
     for epoch in done:
@@ -569,14 +569,9 @@ def _costs(model: Model, prepared: Prepared) -> Numbers:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    # Fused operations are not counted.
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            model.encode(prepared.chosen(model, np.arange(1)))
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    # Fused attention is not counted.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.encode(prepared.chosen(model, np.arange(1)))
     return {
         "encoders.parameters": sum(weight.numel() for weight in model.encoders.parameters()),
         "encoders.flops": counter.get_total_flops(),
@@ -649,7 +644,7 @@ def _batches(count: int, most: int, generator: torch.Generator) -> tuple[Tensor,
     return torch.randperm(count, generator=generator).tensor_split(max(1, min(math.ceil(count / most), count // 2)))
 
 
-def _objective(knobs: Objective, guides: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]:
+def objective_of(knobs: Objective, guides: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]:
     """A function of two branches' embeddings and of the batch's indices among the recordings."""
     match knobs.name:
         case "vicreg":

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmssl.encoders import Head, ImuEncoder, Projector, SkeletonEncoder, build_encoders
+from mmssl.encoders import Head, ImuEncoder, Projector, SkeletonEncoder, build_encoders, linear
 from mmssl.recipe import ImuEncoderKnobs, ProjectorKnobs, Recipe
 
 KNOBS = ImuEncoderKnobs(feedforward=32)
@@ -172,6 +172,35 @@ def test_the_transformer_looks_at_the_whole_recording_and_at_no_other() -> None:
     assert imu.grad is not None
     assert (imu.grad[0].abs().amax(dim=1) > 0).all()
     assert (imu.grad[1] == 0).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_transformer_layer_is_torchs(training: bool) -> None:
+    ours = ImuEncoder(6, 16, KNOBS.model_copy(update={"dropout": 0.0})).train(training).transformer[0]
+    assert isinstance(ours, nn.TransformerEncoderLayer)
+    theirs = nn.TransformerEncoderLayer(128, KNOBS.heads, KNOBS.feedforward, 0.0, batch_first=True).train(training)
+    theirs.load_state_dict(ours.state_dict())
+    x = normal(3, 16, 128)
+    outputs = [layer(x) for layer in (ours, theirs)]
+    torch.testing.assert_close(*outputs)
+    for output in outputs:
+        output.pow(3).sum().backward()
+    for (name, one), (_, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, msg=name)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("shape", [(1, 5), (7, 5), (2, 3, 5)])
+def test_a_linear_map_by_onednn_is_torchs(shape: tuple[int, ...], biased: bool) -> None:
+    gradients: list[list[Tensor | None]] = []
+    outputs: list[Tensor] = []
+    for one in (linear, nn.functional.linear):
+        x, weight, bias = (normal(*size, seed=i).requires_grad_() for i, size in enumerate((shape, (4, 5), (4,))))
+        outputs.append(one(x, weight, bias if biased else None))
+        outputs[-1].pow(3).sum().backward()
+        gradients.append([x.grad, weight.grad, bias.grad])
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(*gradients, allow_subclasses=False)
 
 
 def test_transformer_layers_start_from_different_weights() -> None:

@@ -75,6 +75,7 @@ TRIALS = pa.schema(
         ("recordings.labelled", pa.int64()),
         ("recordings.validation", pa.int64()),
         ("pretraining_id", pa.string()),
+        ("pretraining_reused", pa.bool_()),
         ("host", pa.string()),
         ("device", pa.string()),
         ("threads", pa.int64()),

@@ -3,6 +3,7 @@
 import platform
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -74,12 +75,17 @@ def trial(
     end: dict[str, Any] = {"started": started}
     try:
         sides, data, folder = splits[recipe.data.validation_subjects], prepared[recipe.data.steps], Study(root, study)
+        name, made = pretraining_name(recipe, data.fingerprint), list[str]()
         facts |= {
             "recordings.train": len(sides.train),
             "recordings.labelled": len(labelled_rows(recipe, data, sides)),
             "recordings.validation": len(sides.validation if side == "val" else sides.test),
-            "pretraining_id": pretraining_name(recipe, data.fingerprint),
+            "pretraining_id": name,
         }
+
+        def once(one: str, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+            return folder.once(one, lambda: (made.append(one), make())[1])
+
         outcome = run_trial(
             recipe,
             data,
@@ -87,10 +93,12 @@ def trial(
             side=side,
             on_epoch=on_epoch,
             device=device,
-            once=folder.once,
+            once=once,
             probe_every=probe_every if config["probed"] else None,
             snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name)),
         )
+        if recipe.pretrain.epochs and not config["probed"]:
+            facts["pretraining_reused"] = name not in made
         if outcome.model is not None and keep_models:
             folder.put_model(config["trial_id"], outcome.model.files(metrics=outcome.metrics))
         facts |= {**outcome.metrics, **{f"seconds.{phase}": seconds for phase, seconds in outcome.seconds.items()}}

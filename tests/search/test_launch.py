@@ -226,6 +226,9 @@ def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder
     same = ["trial_id", "status", "test.accuracy", "test.f1", "train.loss", "train.finetune.loss", "pretraining_id"]
     pd.testing.assert_frame_equal(studies["shared"][same], studies["apart"][same])
     assert set(studies["shared"]["pretraining_id"]) == set(rows["pretraining_id"])
+    reused = {root: one[["system", "pretraining_reused"]].dropna() for root, one in studies.items()}
+    assert reused["shared"]["pretraining_reused"].to_list() == [True] * 4
+    assert reused["apart"].groupby("system")["pretraining_reused"].sum().to_dict() == {"cmc_cmkm": 1, "simclr_imu": 1}
     assert {path.name for path in (folder / "shared" / ".pretrained").iterdir()} == kept
 
 

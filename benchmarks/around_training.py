@@ -1,0 +1,83 @@
+"""What training costs around its arithmetic: indexing, augmentation and logging; fine-tuning and scoring; preparation.
+
+python3 start.py run python benchmarks/around_training.py
+"""
+
+import statistics
+import time
+
+import numpy as np
+import torch
+from made_up import prepared, recordings
+from measure import in_turn, machine, ratio, restarted
+
+from mmssl.data.protocols import Split
+from mmssl.model import Model
+from mmssl.recipe import Modality, Recipe
+from mmssl.training import Prepared, objective_of, pretrain, run_trial
+from mmssl.transforms import Standardisation
+
+EPOCHS, ROUNDS = 4, 5
+
+
+def against_bare_steps(system: str) -> str:
+    """Pre-training over the same number of bare steps of the same networks, each on a batch that is ready."""
+    recipe, data, sides = prepared({"pretrain.epochs": EPOCHS}, system)
+    channels = len(data.description.imu_channels)
+    as_they_are = Standardisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
+    model = Model.fresh(recipe, data.description, as_they_are)
+    tensors = data.chosen(model, sides.train)
+    seconds = in_turn(
+        {
+            "pretrain": lambda: pretrain(model, tensors, seed=0, on_epoch=lambda epoch: None),
+            "bare": lambda: bare(model, tensors),
+        },
+        ROUNDS,
+    )
+    return ratio(seconds["pretrain"], seconds["bare"])
+
+
+def bare(model: Model, tensors: dict[Modality, torch.Tensor]) -> None:
+    recipe = model.recipe
+    names = recipe.data.modalities if len(recipe.data.modalities) == 2 else recipe.data.modalities * 2
+    count = len(tensors[names[0]])
+    batches = -(-count // recipe.pretrain.batch_size)
+    objective = objective_of(recipe.objective, ())
+    parts = model.encoders, model.projectors
+    optimizer = torch.optim.Adam([weight for part in parts for weight in part.parameters()], lr=1e-3, fused=True)
+    for part in parts:
+        part.train()
+    ready = [[tensors[name].tensor_split(batches)[i] for name in names] for i in range(batches)]
+    for _ in range(EPOCHS):
+        for views in ready:
+            a, b = (model.projectors[name](model.encoders[name](view)) for name, view in zip(names, views, strict=True))
+            optimizer.zero_grad()
+            objective(a, b, torch.arange(0))["loss"].backward()
+            optimizer.step()
+
+
+def after_pretraining(recipe: Recipe, data: Prepared, sides: Split) -> str:
+    """Fine-tuning and scoring over pre-training, from a trial with a tenth of its epochs."""
+    few = recipe.with_knobs({"pretrain.epochs": recipe.pretrain.epochs // 20})
+    shares: list[float] = []
+    for _ in range(3):
+        seconds = run_trial(few, data, sides).seconds
+        shares.append((seconds["finetune"] + seconds["score"]) / (20 * seconds["pretrain"]))
+    return f"{statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f})"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print(machine(1))
+    for system in ("vicreg", "vicreg_imu", "vicreg_skeleton"):
+        print(f"{system}: pre-training over bare steps {against_bare_steps(system)}")
+    print(f"vicreg: fine-tuning and scoring over pre-training {after_pretraining(*prepared())}")
+    made = recordings()
+    started = time.perf_counter()
+    Prepared.of(made, 50, ("imu", "skeleton"))
+    print(f"preparation of {len(made)} recordings {time.perf_counter() - started:.3f} s")
+
+
+if __name__ == "__main__":
+    restarted()
+    main()

@@ -1,0 +1,36 @@
+"""Recordings of UTD-MHAD's shapes that need no data: how fast training is does not depend on what it learns."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mmssl.data.protocols import Split
+from mmssl.data.recordings import Recordings, Row
+from mmssl.data.utd_mhad import DESCRIPTION
+from mmssl.recipe import Recipe, preset
+from mmssl.training import Prepared
+
+TRAINING = 323
+"""Recordings that pre-train where one of the four training subjects is held out."""
+
+
+def recordings(count: int = TRAINING + 108) -> Recordings:
+    draws = np.random.default_rng(0)
+    classes = len(DESCRIPTION.classes)
+    rows = tuple(
+        Row(recording_id=f"r{i}", label=DESCRIPTION.classes[i % classes], subject="1" if i < TRAINING else "3")
+        for i in range(count)
+    )
+    skeleton = [draws.normal(size=(60, len(DESCRIPTION.joints), 3)).astype(np.float32) for _ in rows]
+    imu = [draws.normal(size=(180, len(DESCRIPTION.imu_channels))).astype(np.float32) for _ in rows]
+    return Recordings(DESCRIPTION, rows, skeleton, imu)
+
+
+def prepared(knobs: Mapping[str, Any] | None = None, system: str = "vicreg") -> tuple[Recipe, Prepared, Split]:
+    """The preset of a system, with some knobs changed, and what it trains on."""
+    recipe = preset("utd_mhad", system).with_knobs(knobs or {})
+    made = recordings()
+    rows = np.arange(len(made))
+    sides = Split("3", rows[:TRAINING], rows[TRAINING:], rows[:0], ("1",), ("3",), ())
+    return recipe, Prepared.of(made, recipe.data.steps, recipe.data.modalities), sides
