@@ -5,6 +5,7 @@ import platform
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -56,7 +57,9 @@ def flops_of(run: Callable[[], object]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     # Fused attention and products by oneDNN are not counted.
-    plain = torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH)
-    with plain[0], plain[1], FlopCounterMode(display=False) as counter:
-        run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = torch.backends.mkldnn.flags(enabled=False)
+        with plain, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            run()
     return counter.get_total_flops()

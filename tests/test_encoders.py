@@ -276,7 +276,7 @@ def test_state_has_no_more_than_is_learned() -> None:
     encoders().load_state_dict(state, strict=True)
 
 
-def linear(x: np.ndarray, layer: nn.Linear) -> np.ndarray:
+def affine(x: np.ndarray, layer: nn.Linear) -> np.ndarray:
     out = x @ layer.weight.detach().numpy().T
     return out if layer.bias is None else out + layer.bias.detach().numpy()
 
@@ -285,8 +285,8 @@ def test_projector_by_hand() -> None:
     projector = at_random(Projector(7, ProjectorKnobs(hidden=6, width=3)))
     first, norm, _, last = projector
     x = normal(9, 7).double()
-    hidden = relu(batch_norm(linear(x.numpy(), first), norm.weight, norm.bias))
-    np.testing.assert_allclose(projector(x).detach().numpy(), linear(hidden, last), rtol=1e-9, atol=1e-9)
+    hidden = relu(batch_norm(affine(x.numpy(), first), norm.weight, norm.bias))
+    np.testing.assert_allclose(projector(x).detach().numpy(), affine(hidden, last), rtol=1e-9, atol=1e-9)
 
 
 def test_head_by_hand_joins_modalities_in_its_own_order() -> None:
@@ -295,8 +295,8 @@ def test_head_by_hand_joins_modalities_in_its_own_order() -> None:
     joined: list[np.ndarray] = []
     for name, x in (("imu", imu), ("skeleton", skeleton)):
         layer, norm, _ = head.hidden[name]
-        joined.append(relu(batch_norm(linear(x.numpy(), layer), norm.weight, norm.bias)))
-    expected = linear(np.concatenate(joined, axis=1), head.classifier)
+        joined.append(relu(batch_norm(affine(x.numpy(), layer), norm.weight, norm.bias)))
+    expected = affine(np.concatenate(joined, axis=1), head.classifier)
     for features in ({"imu": imu, "skeleton": skeleton}, {"skeleton": skeleton, "imu": imu}):
         np.testing.assert_allclose(head(features).detach().numpy(), expected, rtol=1e-9, atol=1e-9)
 
