@@ -99,8 +99,11 @@ def run(
                 )
                 before = len(records)
                 try:
-                    with TemporaryDirectory(prefix="mmssl-", ignore_cleanup_errors=True) as bookkeeping:
-                        share = _tune(study, plan, recordings, resources, searcher, recorder, say, abandon, bookkeeping)
+                    with (
+                        TemporaryDirectory(prefix="mmssl-", ignore_cleanup_errors=True) as bookkeeping,
+                        _connected(resources.address, abandon),
+                    ):
+                        share = _tune(study, plan, recordings, resources, searcher, recorder, say, bookkeeping)
                     if searcher.error:
                         raise searcher.error
                     if len(records) + recorder.starved < plan.total:
@@ -128,9 +131,6 @@ def run(
                 except (KeyboardInterrupt, SystemExit):
                     # Before Tune listens for signals, or a second one while Tune finishes what it has begun.
                     break
-                finally:
-                    with _uninterrupted():
-                        ray.shutdown()
         finally:
             with _uninterrupted():
                 tables.settle()
@@ -145,13 +145,11 @@ def _tune(
     searcher: PlanSearcher,
     recorder: Recorder,
     say: Callable[[str], None],
-    abandon: Callable[[str], None],
     bookkeeping: str,
 ) -> Share:
     bases = list(plan.bases.values())
     modalities: list[Modality] = [name for name in MODALITIES if any(name in base.data.modalities for base in bases)]
     steps = set(plan.space.grid.get("data.steps", [base.data.steps for base in bases]))
-    start(resources.address)
     if resources.address:
         check(study)
     share = fit(resources, [node.resources for node in nodes()], growth() if resources.address else ())
@@ -192,10 +190,8 @@ def _tune(
     )
     # At its end Tune looks for the result files it was told not to write, and complains of each.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    where = f"the cluster at {resources.address}" if resources.address else "Ray"
     try:
-        with head_watched(lambda: abandon(f"{where} has not answered for {PATIENCE:.0f} s")):
-            tuner.fit()
+        tuner.fit()
     except RuntimeError as error:
         # What the recorder raises, where storage fails, Tune raises as a text of its own.
         if isinstance(error.__context__, OSError):
@@ -232,6 +228,27 @@ def _driven(study: Study) -> Generator[None]:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
         end(study)
+
+
+@contextmanager
+def _connected(address: str | None, abandon: Callable[[str], None]) -> Generator[None]:
+    """The Ray at an address, or one of this process alone; watched also while it is left, which without it has no end.
+
+    Args:
+        abandon: called with the reason where it is gone.
+    """
+    where = f"the cluster at {address}" if address else "Ray"
+    try:
+        start(address)
+        with head_watched(lambda: abandon(f"{where} has not answered for {PATIENCE:.0f} s")):
+            try:
+                yield
+            finally:
+                with _uninterrupted():
+                    ray.shutdown()
+    finally:
+        with _uninterrupted():
+            ray.shutdown()  # Of what start has begun, where it did not come to its end.
 
 
 @contextmanager

@@ -64,11 +64,22 @@ def trains(process: psutil.Process) -> bool:
 
 def at_work(driver: "subprocess.Popen[str]") -> bool:
     """Wait until a worker trains; False where the driver ends before."""
+    until = time.monotonic() + 120
     while driver.poll() is None:
         if processes(driver.pid)["worker"]:
             return True
+        if time.monotonic() > until:
+            ended(driver)
+            pytest.fail("the driver neither trains nor ends")
         time.sleep(0.1)
     return False
+
+
+def ended(driver: "subprocess.Popen[str]") -> None:
+    """Kill a driver with all its processes."""
+    for process in [*processes(driver.pid)["ray"], psutil.Process(driver.pid)]:
+        process.kill()
+    driver.communicate()
 
 
 def kill(driver: int, victim: str, draws: random.Random) -> bool:
@@ -126,8 +137,7 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(
         try:
             driver.wait(120)
         except subprocess.TimeoutExpired:
-            for process in [*processes(driver.pid)["ray"], psutil.Process(driver.pid)]:
-                process.kill()
+            ended(driver)
             pytest.fail("the driver neither ended nor went on after its Ray was killed")
         with driver:
             out = driver.communicate()[0]
