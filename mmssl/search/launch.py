@@ -83,8 +83,9 @@ def run(
                 study.forget(trial_id)
                 del records[trial_id]
         tables = Tables(study, plan)
-        for record in records.values():
+        for trial_id, record in records.items():
             tables.put(record)
+            records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
         try:
             if len(records) == plan.total:
                 OptunaStudy(scratch / OPTUNA, plan, records)

@@ -155,7 +155,7 @@ class Recorder(tune.Callback):
             pretraining = pretraining_name(self._plan.recipe(planned), self._plan.dataset.fingerprint)
             for name in (planned.trial_id, pretraining):
                 self._study.drop_snapshot(name)
-        self._records[planned.trial_id] = ended
+        self._records[planned.trial_id] = ended.brief()
         self._pruning.ended(planned, ended)
         if self._models:
             self._models.ended(planned, ended)

@@ -119,6 +119,11 @@ class Record(BaseModel):
     epochs: list[dict[str, Any]] = []
     predictions: list[dict[str, Any]] = []
 
+    def brief(self) -> "Record":
+        """Without the rows of curves and predictions, which the tables have, except those that were probed."""
+        probed = [epoch for epoch in self.epochs if PROBE in epoch]
+        return self.model_copy(update={"epochs": probed, "predictions": []})
+
 
 PLAN, TESTS, LOG, OPTUNA = "plan.json", "tests.json", "study.log", "optuna.db"
 """Files of a study."""

@@ -314,6 +314,18 @@ def test_processes_that_ask_at_the_same_time_make_it_once(study: Study) -> None:
     assert [process.returncode for process in asking] == [0, 0, 0]
 
 
+def test_in_brief_a_record_keeps_what_is_compared_and_what_was_probed() -> None:
+    epochs = [{"phase": "pretrain", "epoch": 1}, {"phase": "pretrain", "epoch": 2, "probe.accuracy": 0.5}]
+    whole = Record(
+        trial_id="a", status="COMPLETE", facts={"val.accuracy": 0.5}, epochs=epochs, predictions=[{"split": "val"}]
+    )
+    brief = whole.brief()
+    assert brief.epochs == epochs[1:]
+    assert brief.predictions == []
+    assert (brief.facts, brief.status) == (whole.facts, whole.status)
+    assert len(whole.epochs) == 2, "itself as it was"
+
+
 def test_a_row_says_what_was_trained_and_which_side_was_scored(tmp_path: Path, dataset: Dataset) -> None:
     space = Space(name="s", systems=["cmc", "untrained_imu"], folds="test")
     bases = space.bases("synthetic")
