@@ -44,7 +44,7 @@ def bare(model: Model, tensors: dict[Modality, torch.Tensor]) -> None:
     batches = -(-count // recipe.pretrain.batch_size)
     objective = objective_of(recipe.objective, ())
     parts = model.encoders, model.projectors
-    optimizer = torch.optim.Adam([weight for part in parts for weight in part.parameters()], lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam([weight for part in parts for weight in part.parameters()], lr=1e-3)
     for part in parts:
         part.train()
     ready = [[tensors[name].tensor_split(batches)[i] for name in names] for i in range(batches)]
