@@ -72,7 +72,7 @@ def test_points_that_are_given_up_are_pruned_as_a_whole(undisturbed: Study) -> N
 
 def test_a_trial_after_one_that_was_stopped_is_as_if_run_alone(undisturbed: Study) -> None:
     rows = pd.read_parquet(undisturbed.folder / "trials.parquet").sort_values("started").reset_index(drop=True)
-    after = rows[(rows["status"] == "COMPLETE") & (rows["status"] == "PRUNED").cummax()]
+    after = rows[(rows["status"] == "COMPLETE") & (rows["status"].shift() == "PRUNED")]
     assert len(after), "the space no longer has a trial that runs in the worker of one that was stopped"
     plan = undisturbed.plan()
     recipe = plan.recipe(plan.trial(after.iloc[0]["trial_id"]))
