@@ -28,6 +28,14 @@ SPACE = small.space(
     folds=[[1], [3]],
     prune={"probe": "halving", "every": 1},
 )
+# Rates that harm the encoders, break them and hardly change them: who is given up does not hang on the last bits.
+STOPPED_BETWEEN = small.space(
+    4,
+    {"finetune.epochs": 3},
+    grid={"pretrain.lr": [0.2, 3.0, 1e-5]},
+    folds=[[1]],
+    prune={"probe": "halving", "every": 1},
+)
 VALUES = ["point_id", "status", "cause", "val.accuracy", "train.loss", "param.objective.lambda", "param.pretrain.lr"]
 
 
@@ -70,11 +78,16 @@ def test_points_that_are_given_up_are_pruned_as_a_whole(undisturbed: Study) -> N
     assert not list((undisturbed.folder / "progress").glob("*.safetensors"))
 
 
-def test_a_trial_after_one_that_was_stopped_is_as_if_run_alone(undisturbed: Study) -> None:
-    rows = pd.read_parquet(undisturbed.folder / "trials.parquet").sort_values("started").reset_index(drop=True)
+def test_a_trial_after_one_that_was_stopped_is_as_if_run_alone(folder: Path) -> None:
+    (folder / "between.yaml").write_text(STOPPED_BETWEEN)
+    with run("launch", "--space", folder / "between.yaml", "--storage", folder, "--name", "between") as process:
+        out, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, out
+    study = Study(folder, "between")
+    rows = pd.read_parquet(study.folder / "trials.parquet").sort_values("started").reset_index(drop=True)
     after = rows[(rows["status"] == "COMPLETE") & (rows["status"].shift() == "PRUNED")]
     assert len(after), "the space no longer has a trial that runs in the worker of one that was stopped"
-    plan = undisturbed.plan()
+    plan = study.plan()
     recipe = plan.recipe(plan.trial(after.iloc[0]["trial_id"]))
     recordings = generate()
     outcome = run_trial(recipe, Prepared.of(recordings, 16, ["imu", "skeleton"]), split(recordings, recipe.data))
