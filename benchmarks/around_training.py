@@ -57,7 +57,7 @@ def bare(model: Model, tensors: dict[Modality, torch.Tensor]) -> None:
 
 
 def after_pretraining(recipe: Recipe, data: Prepared, sides: Split) -> str:
-    """Fine-tuning and scoring over pre-training, from a trial with a tenth of its epochs."""
+    """Fine-tuning and scoring over pre-training, from a trial with a twentieth of its epochs."""
     few = recipe.with_knobs({"pretrain.epochs": recipe.pretrain.epochs // 20})
     shares: list[float] = []
     for _ in range(3):
@@ -71,10 +71,11 @@ def main() -> None:
     print(machine(1))
     for system in ("vicreg", "vicreg_imu", "vicreg_skeleton"):
         print(f"{system}: pre-training over bare steps {against_bare_steps(system)}")
-    print(f"vicreg: fine-tuning and scoring over pre-training {after_pretraining(*prepared())}")
+    recipe, data, sides = prepared()
+    print(f"vicreg: fine-tuning and scoring over pre-training {after_pretraining(recipe, data, sides)}")
     made = recordings()
     started = time.perf_counter()
-    Prepared.of(made, 50, ("imu", "skeleton"))
+    Prepared.of(made, recipe.data.steps, recipe.data.modalities)
     print(f"preparation of {len(made)} recordings {time.perf_counter() - started:.3f} s")
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from mmssl.training import operations
+
 
 def restarted() -> None:
     """Start this script again with what `mmssl.search` tells the allocator, as trials have it: glibc reads it once."""
@@ -52,14 +54,8 @@ def ratio(above: list[float], below: list[float]) -> str:
 
 
 def flops_of(run: Callable[[], object]) -> int:
-    """Floating-point operations of the matrix multiplies and convolutions in `run`, as torch counts them."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    # Fused attention and products by oneDNN are not counted.
+    """`operations` of something that trains: products by oneDNN are not counted."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain = torch.backends.mkldnn.flags(enabled=False)
-        with plain, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            run()
-    return counter.get_total_flops()
+        with torch.backends.mkldnn.flags(enabled=False):
+            return operations(run)

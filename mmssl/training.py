@@ -1,13 +1,11 @@
 """Pre-train encoders without labels, freeze them, fine-tune a head: the only training loops."""
 
-import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,6 +22,7 @@ from mmssl.objectives import barlow_twins, cmc, cmc_cmkm, embedding_health, simc
 from mmssl.progress import Epoch, Loop, Snapshot, Snapshots
 from mmssl.recipe import Modality, Objective, Recipe
 from mmssl.transforms import Standardisation, augment_imu, augment_skeleton
+from mmssl.version import code_digest
 
 # VICReg holds each dimension's standard deviation at 1; a hundredth of that is a constant for every purpose.
 COLLAPSED_BELOW = 0.01
@@ -220,8 +219,6 @@ def pretrained(
 
         if once is not None and probe is None:
             kept = once(name, make)
-            if snapshot:
-                snapshot.drop()
             if not told:
                 model.put_weights(kept[_WEIGHTS], *_PRETRAINED)
                 for epoch in json.loads(kept[_EPOCHS]):
@@ -247,12 +244,8 @@ def pretraining_name(recipe: Recipe, fingerprint: str) -> str:
 
 @cache
 def _code_version() -> str:
-    """A digest of all code that training may run: this package's, without what only calls it, and torch's version."""
-    top = Path(__file__).parent
-    digest = hashlib.sha256(torch.__version__.partition("+")[0].encode())
-    for path in sorted([*top.glob("*.py"), *top.glob("data/*.py")]):
-        digest.update(path.relative_to(top).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    """Of all code that training may run: this package's, without what only calls it, and torch's version."""
+    return f"{code_digest('*.py', 'data/*.py')} {torch.__version__.partition('+')[0]}"
 
 
 def _guide(
@@ -279,6 +272,8 @@ def _guide(
         )
     except StoppedError as stopped:
         raise StoppedError(stopped.status, f"{phase}: {stopped}") from stopped
+    if once and snapshots:  # It is kept; and whoever has the outcome does not know of the snapshot.
+        snapshots(pretraining_name(recipe, prepared.fingerprint)).drop()
     return model.encode(prepared.chosen(model, _shown(recipe, prepared, sides)))[modality]
 
 
@@ -566,16 +561,21 @@ def score(
 
 def _costs(model: Model, prepared: Prepared) -> Numbers:
     """What the encoders cost: their parameters, and floating-point operations for one recording."""
+    return {
+        "encoders.parameters": sum(weight.numel() for weight in model.encoders.parameters()),
+        "encoders.flops": operations(lambda: model.encode(prepared.chosen(model, np.arange(1)))),
+    }
+
+
+def operations(run: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products and convolutions in `run`, as torch counts them."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     # Fused attention is not counted.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model.encode(prepared.chosen(model, np.arange(1)))
-    return {
-        "encoders.parameters": sum(weight.numel() for weight in model.encoders.parameters()),
-        "encoders.flops": counter.get_total_flops(),
-    }
+        run()
+    return counter.get_total_flops()
 
 
 def labelled_rows(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArray[np.int64]:

@@ -56,6 +56,9 @@ def test_files_and_folders_are_listed(files: Storage) -> None:
     for name in ("plan", "a/one", "a/deep/two", "ab/three", "b/four"):
         files.write(name, b"x")
     assert files.names("a") == ["a/deep/two", "a/one"]
+    files.write("a/one", b"four")
+    assert files.sizes("a") == {"a/deep/two": 1, "a/one": 4}
+    assert files.sizes("nowhere") == {}
     assert files.folders() == ["a", "ab", "b"]
     files.remove("a/one")
     files.rename("a/deep/two", "a/deep/two.damaged")

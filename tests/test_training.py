@@ -1,6 +1,7 @@
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from mmssl import Recipe, Recordings, UserError, preset, training
 from mmssl.data.protocols import Split, split
 from mmssl.objectives import embedding_health
+from mmssl.progress import Snapshot
 from mmssl.recipe import IMU_FEATURES, MODALITIES, SYSTEMS, Modality
+from mmssl.storage import Folder
 from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, pretraining_name, run_trial, train
 
 SMALL = {
@@ -389,7 +392,7 @@ def test_encoders_of_simclr_guide_where_they_are_there_already(tiny: Recordings)
 
 def test_a_pre_training_of_other_code_or_another_torch_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {pretraining_name(Recipe(), "data")}
-    for what, value in (("torch.__version__", "1.0"), ("mmssl.training.__file__", __file__)):
+    for what, value in (("torch.__version__", "1.0"), ("mmssl.version.__file__", __file__)):
         monkeypatch.setattr(what, value)
         training._code_version.cache_clear()  # pyright: ignore[reportPrivateUsage]
         names.add(pretraining_name(Recipe(), "data"))
@@ -397,6 +400,18 @@ def test_a_pre_training_of_other_code_or_another_torch_is_another(monkeypatch: p
     training._code_version.cache_clear()  # pyright: ignore[reportPrivateUsage]
     names.add(pretraining_name(Recipe(), "data"))
     assert len(names) == 3
+
+
+def test_a_snapshot_outlasts_a_pre_training_that_is_not_kept(tiny: Recordings, tmp_path: Path) -> None:
+    """Who is killed in fine-tuning goes on from there; that of what guides is kept, and needs none."""
+    recipe = of_system("cmc_cmkm")
+    prepared, sides = both_sides(recipe, tiny)
+
+    def snapshots(name: str) -> Snapshot:
+        return Snapshot(Folder(tmp_path), name, seconds_between=0)
+
+    run_trial(recipe, prepared, sides, once=lambda name, make: make(), snapshots=snapshots)
+    assert [path.name for path in tmp_path.iterdir()] == [pretraining_name(recipe, tiny.fingerprint)]
 
 
 def test_a_probed_pre_training_is_neither_kept_nor_taken(tiny: Recordings) -> None:

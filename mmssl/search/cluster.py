@@ -20,10 +20,11 @@ from ray._private.state import state
 from ray.exceptions import RayError
 
 from mmssl.errors import UserError
+from mmssl.search.store import PRETRAINED_VARIABLE
 
 _OF_WORKERS = (
     *("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX"),
-    *("MMSSL_SNAPSHOT_SECONDS", "MMSSL_PRETRAINED_GB"),
+    *("MMSSL_SNAPSHOT_SECONDS", PRETRAINED_VARIABLE),
 )
 
 RESTARTS = 2

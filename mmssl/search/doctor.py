@@ -27,7 +27,7 @@ from mmssl.search.cluster import Resources, Share, fit, growth, start
 from mmssl.search.nodes import Node, faults, nodes, on_each, said_by
 from mmssl.search.plan import Plan
 from mmssl.search.recorder import LEADING
-from mmssl.search.store import PRETRAINED_GB, Study
+from mmssl.search.store import Study, most_pretrained
 from mmssl.training import Prepared, run_trial
 
 GB = 1e9
@@ -195,7 +195,7 @@ def _need(plan: Plan, weights: int, at_once: int) -> float:
     rows = epochs * plan.total * _BYTES_PER_EPOCH
     # Weights with both of Adam's moments; an old snapshot stays until the new one is whole.
     snapshots = 2 * 3 * weights * min(at_once, plan.total)
-    encoders = min(plan.total * weights, PRETRAINED_GB * GB)
+    encoders = min(plan.total * weights, most_pretrained())
     return kept * plan.total * weights + encoders + rows + snapshots
 
 

@@ -1,22 +1,20 @@
 """Whether the machines of a cluster may run a study's trials: the same programs, and the study within reach."""
 
-import hashlib
 import platform
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import mmssl
 from mmssl.errors import UserError
 from mmssl.search.store import Study
+from mmssl.version import code_digest
 
 _SECONDS_TO_ANSWER = 120
 """A worker that imports torch from a cold disk takes most of it."""
@@ -168,20 +166,11 @@ def programs() -> tuple[tuple[str, str], ...]:
     """The versions of what a trial's outcome depends on."""
     return (
         ("Python", platform.python_version()),
-        ("mmssl", f"{version('mmssl-tune')}, code {_code()}"),
+        ("mmssl", f"{version('mmssl-tune')}, code {code_digest('**/*.py')[:12]}"),
         # What follows the + names the device it was built for, in which a head without GPUs may differ.
         ("torch", version("torch").partition("+")[0]),
         ("ray", version("ray")),
     )
-
-
-def _code() -> str:
-    """A digest of the package's sources: checkouts differ more often than versions."""
-    top = Path(mmssl.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(top.rglob("*.py")):
-        digest.update(path.relative_to(top).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
 
 
 def _answer(node_id: str, terms: Agreement, token: str) -> str:

@@ -134,7 +134,7 @@ _IN_PLACE = (OPTUNA, LOG)
 _PRETRAINED = ".pretrained"
 """Beside the studies; no study can have that name."""
 PRETRAINED_VARIABLE = "MMSSL_PRETRAINED_GB"
-PRETRAINED_GB = 5.0
+_PRETRAINED_GB = 5.0
 _AT_ONCE = 16
 """Records read at once, from a store that takes its time for each."""
 
@@ -422,7 +422,7 @@ class Study:
             name: what they are known by; a content id.
             make: gives the files by name; whatever it raises is raised, and nothing is kept.
         """
-        most = float(os.environ.get(PRETRAINED_VARIABLE, PRETRAINED_GB)) * 1e9
+        most = most_pretrained()
         if not most:
             return make()
         folder = f"{_PRETRAINED}/{name}"
@@ -444,10 +444,12 @@ class Study:
 
     def _kept(self, folder: str) -> dict[str, bytes]:
         kept: dict[str, bytes] = {}
-        for file in self._around.sizes(folder):
-            with suppress(FileNotFoundError):  # Another process has just made room.
-                kept[file.removeprefix(f"{folder}/")] = self._around.read(file)
-        return {file: content for file, content in kept.items() if not file.startswith("lock")}
+        for name in self._around.names(folder):
+            file = name.removeprefix(f"{folder}/")
+            if not file.startswith("lock"):
+                with suppress(FileNotFoundError):  # Another process has just made room.
+                    kept[file] = self._around.read(name)
+        return kept
 
     def _make_room(self, most: float) -> None:
         sizes = self._around.sizes(_PRETRAINED)
@@ -511,6 +513,11 @@ class Study:
             raise UserError(
                 f"{place}: not readable ({error}); `mmssl-tune resume {self.name}` writes it anew"
             ) from error
+
+
+def most_pretrained() -> float:
+    """Bytes that the pre-trained encoders of a storage may take; 0 where none are kept."""
+    return float(os.environ.get(PRETRAINED_VARIABLE, _PRETRAINED_GB)) * 1e9
 
 
 def _of(trial_id: str, file: str) -> str:

@@ -84,7 +84,11 @@ def trial(
         }
 
         def once(one: str, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
-            return folder.once(one, lambda: (made.append(one), make())[1])
+            def here() -> Mapping[str, bytes]:
+                made.append(one)
+                return make()
+
+            return folder.once(one, here)
 
         outcome = run_trial(
             recipe,
