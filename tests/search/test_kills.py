@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import optuna
 import pandas as pd
@@ -18,7 +19,7 @@ import small
 from ray_head import running_head
 
 from mmssl import Recordings
-from mmssl.search.store import Study
+from mmssl.search.store import LOG, Study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -41,7 +42,8 @@ def start(*words: str | Path, environment: Mapping[str, str] = os.environ) -> "s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**environment, "NO_COLOR": "1", "MMSSL_SNAPSHOT_SECONDS": "0"},
+        # With the last, a driver that hangs says where its threads are when it is aborted.
+        env={**environment, "NO_COLOR": "1", "MMSSL_SNAPSHOT_SECONDS": "0", "PYTHONFAULTHANDLER": "1"},
     )
 
 
@@ -62,24 +64,29 @@ def trains(process: psutil.Process) -> bool:
         return False
 
 
-def at_work(driver: "subprocess.Popen[str]") -> bool:
+def at_work(driver: "subprocess.Popen[str]", study: Study) -> bool:
     """Wait until a worker trains; False where the driver ends before."""
     until = time.monotonic() + 120
     while driver.poll() is None:
         if processes(driver.pid)["worker"]:
             return True
         if time.monotonic() > until:
-            ended(driver)
-            pytest.fail("the driver neither trains nor ends")
+            aborted(driver, study, "the driver neither trains nor ends")
         time.sleep(0.1)
     return False
 
 
-def ended(driver: "subprocess.Popen[str]") -> None:
-    """Kill a driver with all its processes."""
-    for process in [*processes(driver.pid)["ray"], psutil.Process(driver.pid)]:
-        process.kill()
-    driver.communicate()
+def aborted(driver: "subprocess.Popen[str]", study: Study, reason: str) -> NoReturn:
+    """End a driver that hangs with all its processes, and the test with what it says of its threads."""
+    family = processes(driver.pid)["ray"]
+    left = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"]) if process in family]
+    driver.send_signal(signal.SIGABRT)
+    out = driver.communicate(timeout=60)[0]
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    log = (study.folder / LOG).read_text("utf-8", "replace")[-20_000:] if study.exists() else ""
+    pytest.fail(f"{reason}; processes {left}\n{out}\n{log}")
 
 
 def kill(driver: int, victim: str, draws: random.Random) -> bool:
@@ -125,7 +132,7 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(
     while True:
         resumes += 1
         for _ in range(6):
-            if not at_work(driver):
+            if not at_work(driver, study):
                 break
             time.sleep(draws.uniform(0, 4))
             if driver.poll() is not None:
@@ -137,8 +144,7 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(
         try:
             driver.wait(120)
         except subprocess.TimeoutExpired:
-            ended(driver)
-            pytest.fail("the driver neither ended nor went on after its Ray was killed")
+            aborted(driver, study, "the driver neither ended nor went on after its Ray was killed")
         with driver:
             out = driver.communicate()[0]
         assert resumes < 40, out
