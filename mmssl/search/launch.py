@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import ray
 from ray import tune
+from ray.tune.error import TuneError
 
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
@@ -33,7 +34,7 @@ from mmssl.training import Prepared
 
 
 class _OutOfMemoryError(Exception):
-    """Ray has killed workers because the machine had no memory left."""
+    """Workers were killed, by Ray or by the kernel, because the machine had no memory left."""
 
     def __init__(self, at_once: int) -> None:
         super().__init__()
@@ -193,15 +194,23 @@ def _tune(
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     try:
         tuner.fit()
-    except RuntimeError as error:
-        # What the recorder raises, where storage fails, Tune raises as a text of its own.
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from None
-        # Of an out-of-memory kill Tune makes an error of its own that ends it, where other deaths are a trial's.
-        if "low on memory" not in str(error):
+    except (RuntimeError, TuneError) as error:
+        # What the recorder raises Tune raises as a text of its own.
+        raised = _behind(error)
+        if isinstance(raised, OSError):
+            raise raised from None
+        # Of a kill of Ray's own Tune makes an error of its own that ends it, where other deaths are a trial's.
+        if not isinstance(raised, MemoryError) and "low on memory" not in str(error):
             raise
         raise _OutOfMemoryError(share.at_once) from error
     return share
+
+
+def _behind(error: BaseException | None) -> OSError | MemoryError | None:
+    """The storage's failure, or the lack of memory, during whose handling an error was raised."""
+    while error is not None and not isinstance(error, OSError | MemoryError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _logged(watch: Watch) -> Watch:

@@ -1,18 +1,23 @@
-"""What can go away under a study that runs: a node with the trials on it, and the head with all of them."""
+"""What can go away under a study that runs: a node with its trials, the memory they need, the head with all of them."""
 
 import socket
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private.state import state
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 PATIENCE = 30.0
 """Seconds without an answer after which a head is taken for lost; after 60 Ray would end the process without a word."""
 
+_TO_COUNT = 30.0
+"""A process has to start there, and to import torch."""
 _TIMEOUT = 5.0
 _BETWEEN = 1.0
 
@@ -29,6 +34,57 @@ def is_lost(node_id: str) -> bool:
         return False
     there = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     return node_id not in there or not _answers(_address(there[node_id]))
+
+
+class OutOfMemoryKills:
+    """What the kernels of the nodes have killed because memory ran out; Ray sees only that a process has ended."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Any] = {}
+
+    def watch(self, node_id: str) -> None:
+        """Count from now on; a node that this process is not on is only asked the first time, and not waited for."""
+        if node_id == _here():
+            self._counts[node_id] = kernel_kills()
+        elif node_id and node_id not in self._counts:
+            self._counts[node_id] = self._ask(node_id)
+
+    def happened(self, node_id: str) -> bool:
+        """Whether there was one on a node since it was watched; False where it cannot tell."""
+        if node_id not in self._counts:
+            return False
+        before, now = (
+            (self._counts[node_id], kernel_kills())
+            if node_id == _here()
+            else (_answer(self._counts[node_id]), _answer(self._ask(node_id)))
+        )
+        return before is not None and now is not None and now > before
+
+    def _ask(self, node_id: str) -> Any:
+        placed = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        task: Any = ray.remote(kernel_kills)
+        return task.options(num_cpus=0, max_retries=0, scheduling_strategy=placed).remote()
+
+
+def kernel_kills(counters: Path = Path("/proc/vmstat")) -> int | None:
+    """How many processes the kernel of this machine has killed because memory ran out; None where it does not say."""
+    try:
+        lines = counters.read_text("ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
+
+
+def _here() -> str:
+    return ray.get_runtime_context().get_node_id()
+
+
+def _answer(reference: Any) -> int | None:
+    try:
+        count: int | None = ray.get(reference, timeout=_TO_COUNT)
+    except (RayError, GetTimeoutError):
+        return None
+    return count
 
 
 @contextmanager

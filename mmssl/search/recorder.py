@@ -13,7 +13,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
 from mmssl.search.cluster import MOVES, RESTARTS
-from mmssl.search.outages import is_lost, node_of
+from mmssl.search.outages import OutOfMemoryKills, is_lost, node_of
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.sampler import PointSampler
@@ -48,6 +48,7 @@ class Recorder(tune.Callback):
         self._pruning, self._sampler = pruning, sampler
         self._open: dict[str, Record] = {}
         self._nodes: dict[str, str] = {}
+        self._kills = OutOfMemoryKills()
         self._deaths: dict[str, list[tuple[str, str]]] = {}
         self._starved: dict[str, tuple[Record, dict[str, Any]]] = {}
         self._facts = _environment()
@@ -60,7 +61,8 @@ class Recorder(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         planned = self._searcher.planned[trial.trial_id]
         record = self._begin(planned)
-        self._nodes[planned.trial_id] = node_of(trial.temporary_state.ray_actor)
+        self._nodes[planned.trial_id] = node = node_of(trial.temporary_state.ray_actor)
+        self._kills.watch(node)
         self._show(planned, record)
 
     def on_trial_result(
@@ -92,14 +94,21 @@ class Recorder(tune.Callback):
         return planned.point_id in self._pruning.given_up
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The worker died, or never came up: what a trial raises is reported, not raised."""
+        """The worker died, or never came up: what a trial raises is reported, not raised.
+
+        Raises:
+            MemoryError: the kernel killed it, as memory ran out; the trial is not recorded for it.
+        """
         planned = self._searcher.planned[trial.trial_id]
         if planned.trial_id in self._records or planned.trial_id in self._starved:
             return
         record = self._open.setdefault(planned.trial_id, Record(trial_id=planned.trial_id, status="RUNNING"))
         deaths = self._deaths.setdefault(planned.trial_id, [])
         told = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
-        deaths.append((self._nodes.pop(planned.trial_id, ""), told.strip()))
+        node = self._nodes.pop(planned.trial_id, "")
+        if self._kills.happened(node):
+            raise MemoryError
+        deaths.append((node, told.strip()))
         if len(deaths) <= RESTARTS or (len(deaths) <= MOVES and self._survived(deaths) <= RESTARTS):
             del self._open[planned.trial_id]
             self._show_waiting(planned)

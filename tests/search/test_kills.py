@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -103,13 +104,25 @@ def kill(driver: int, victim: str, draws: random.Random) -> bool:
     return bool(chosen)
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    study: Study
+    seconds: float
+
+    @property
+    def pause(self) -> float:
+        """The longest between two kills: in those drawn up to it some trial gets on, however fast the machine is."""
+        return self.seconds / 6
+
+
 @pytest.fixture
-def undisturbed(tmp_path: Path, tiny: Recordings) -> Study:
+def undisturbed(tmp_path: Path, tiny: Recordings) -> Undisturbed:
     tiny.save(tmp_path / "tiny.parquet")
     (tmp_path / "space.yaml").write_text(SPACE)
+    begun = time.monotonic()
     with start(*launch(tmp_path), "--name", "undisturbed") as whole:
         assert whole.wait(600) == 0, whole.communicate()[0]
-    return Study(tmp_path, "undisturbed")
+    return Undisturbed(Study(tmp_path, "undisturbed"), time.monotonic() - begun)
 
 
 def launch(folder: Path) -> list[str | Path]:
@@ -122,7 +135,7 @@ def draws() -> random.Random:
 
 
 def test_killed_at_random_a_study_ends_as_if_undisturbed(
-    tmp_path: Path, undisturbed: Study, draws: random.Random
+    tmp_path: Path, undisturbed: Undisturbed, draws: random.Random
 ) -> None:
     words = launch(tmp_path)
     kills: Counter[str] = Counter()
@@ -134,7 +147,7 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(
         for _ in range(6):
             if not at_work(driver, study):
                 break
-            time.sleep(draws.uniform(0, 4))
+            time.sleep(draws.uniform(0, undisturbed.pause))
             if driver.poll() is not None:
                 break
             victim = draws.choice(["driver", "worker", "worker", "ray"])
@@ -158,13 +171,13 @@ def test_killed_at_random_a_study_ends_as_if_undisturbed(
             break
         else:  # All records are there, the last tables may not be.
             driver = start("resume", "killed", "--storage", tmp_path)
-    print(f"kills {dict(kills)}, resumes {resumes}, {differences(study, undisturbed)}")
+    print(f"kills {dict(kills)}, resumes {resumes}, {differences(study, undisturbed.study)}")
     assert sum(kills.values()) >= 6
-    assert_same(study, undisturbed)
+    assert_same(study, undisturbed.study)
 
 
 def test_with_nodes_lost_at_random_a_study_ends_as_if_undisturbed(
-    tmp_path: Path, undisturbed: Study, draws: random.Random
+    tmp_path: Path, undisturbed: Undisturbed, draws: random.Random
 ) -> None:
     kills: Counter[str] = Counter()
     resumes = 0
@@ -178,7 +191,7 @@ def test_with_nodes_lost_at_random_a_study_ends_as_if_undisturbed(
                 if not workers:
                     time.sleep(0.1)
                     continue
-                time.sleep(draws.uniform(0, 4))
+                time.sleep(draws.uniform(0, undisturbed.pause))
                 victim = draws.choice(["node", "node", "node", "worker", "driver"])
                 if driver.poll() is not None:
                     break
@@ -201,9 +214,9 @@ def test_with_nodes_lost_at_random_a_study_ends_as_if_undisturbed(
             driver = start(
                 "resume", "killed", "--storage", tmp_path, "--address", head.address, environment=head.environment
             )
-    print(f"kills {dict(kills)}, resumes {resumes}, {differences(study, undisturbed)}")
+    print(f"kills {dict(kills)}, resumes {resumes}, {differences(study, undisturbed.study)}")
     assert kills["node"] >= 4
-    assert_same(study, undisturbed)
+    assert_same(study, undisturbed.study)
 
 
 def differences(ours: Study, theirs: Study) -> str:
