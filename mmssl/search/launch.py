@@ -28,7 +28,7 @@ from mmssl.search.recorder import Recorder, Scheduler, Watch
 from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
 from mmssl.search.standing import begin, end
-from mmssl.search.store import LOG, OPTUNA, Record, Study, Tables
+from mmssl.search.store import LOG, OPTUNA, Record, Study, Tables, most_pretrained
 from mmssl.search.trainable import trial as run_one
 from mmssl.training import Prepared
 
@@ -77,6 +77,7 @@ def run(
             f"study {study.name} was planned for other recordings: fingerprint {plan.dataset.fingerprint[:12]}, "
             f"these have {recordings.fingerprint[:12]}; give it its own data, or launch a new study"
         )
+    most_pretrained()  # Refused here, not by every trial.
     with study.locked(), _driven(study), study.scratch() as scratch, _output_to(scratch / LOG):
         records = study.records(plan, say)
         if retry:

@@ -456,9 +456,12 @@ class Study:
         total = sum(sizes.values())
         if total <= most:
             return
+        folders = {"/".join(name.split("/")[:2]) for name in sizes}
         ages = self._around.modified(name for name in sizes if name.endswith(_DIGESTS))
-        for digests in sorted(ages, key=lambda name: ages[name]):
-            folder = digests.removesuffix(f"/{_DIGESTS}")
+        # What has no digests is being written by its lock's holder, or was by one that was killed.
+        left = [one for one in folders if f"{one}/{_DIGESTS}" not in ages and not self._around.locked(f"{one}/lock")]
+        whole = [name.removesuffix(f"/{_DIGESTS}") for name in sorted(ages, key=lambda name: ages[name])]
+        for folder in (*left, *whole):
             self._around.inside(folder).remove_all()
             total -= sum(size for name, size in sizes.items() if name.startswith(f"{folder}/"))
             if total <= most:
@@ -516,8 +519,19 @@ class Study:
 
 
 def most_pretrained() -> float:
-    """Bytes that the pre-trained encoders of a storage may take; 0 where none are kept."""
-    return float(os.environ.get(PRETRAINED_VARIABLE, _PRETRAINED_GB)) * 1e9
+    """Bytes that the pre-trained encoders of a storage may take; 0 where none are kept.
+
+    Raises:
+        UserError: the environment's word for it is no number of gigabytes.
+    """
+    said = os.environ.get(PRETRAINED_VARIABLE, str(_PRETRAINED_GB))
+    try:
+        most = float(said)
+    except ValueError:
+        most = -1.0
+    if not most >= 0:
+        raise UserError(f"${PRETRAINED_VARIABLE} is {said!r}: give gigabytes, as 5 or 0.5; 0 keeps none")
+    return most * 1e9
 
 
 def _of(trial_id: str, file: str) -> str:

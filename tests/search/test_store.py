@@ -18,6 +18,7 @@ from mmssl.search import store
 from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study, Tables, find, names
+from mmssl.storage import Folder
 
 
 def ended(trial_id: str, accuracy: float = 0.5) -> Record:
@@ -245,6 +246,25 @@ def test_the_oldest_make_room(study: Study, monkeypatch: pytest.MonkeyPatch) -> 
     assert study.once("name3", dict) == {"weights": bytes(1000)}
     monkeypatch.setenv("MMSSL_PRETRAINED_GB", "0")
     assert study.once("name3", lambda: {"weights": b"new"}) == {"weights": b"new"}
+
+
+def test_what_a_killed_process_left_half_written_goes_first(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMSSL_PRETRAINED_GB", "3.5e-6")
+    kept = study.folder.parent / ".pretrained"
+    study.once("whole", lambda: {"weights": bytes(1000)})
+    for name in ("left", "being_made"):
+        (kept / name).mkdir()
+        (kept / name / "weights").write_bytes(bytes(900))
+    with Folder(study.folder.parent).lock(".pretrained/being_made/lock", wait=True):
+        study.once("new", lambda: {"weights": bytes(1000)})
+    assert sorted(path.name for path in kept.iterdir()) == ["being_made", "new", "whole"]
+
+
+@pytest.mark.parametrize("said", ["a lot", "-1", "nan", ""])
+def test_room_that_is_no_number_is_refused(said: str, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMSSL_PRETRAINED_GB", said)
+    with pytest.raises(UserError, match=r"MMSSL_PRETRAINED_GB is '.*': give gigabytes"):
+        study.once("name", dict)
 
 
 def test_nothing_is_kept_of_what_could_not_be_made(study: Study) -> None:
