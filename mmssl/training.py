@@ -615,7 +615,7 @@ def _standardisation(recipe: Recipe, prepared: Prepared, rows: npt.NDArray[np.in
 
 
 def _adam(modules: Iterable[nn.Module], lr: float) -> torch.optim.Adam:
-    return torch.optim.Adam([weight for module in modules for weight in module.parameters()], lr=lr)
+    return torch.optim.Adam([weight for module in modules for weight in module.parameters()], lr=lr, fused=True)
 
 
 def _augmentation(model: Model, device: torch.device) -> Callable[[Modality, Tensor, torch.Generator], Tensor]:

@@ -26,6 +26,7 @@ def space(epochs: int, knobs: Mapping[str, Any] | None = None, **entries: Any) -
         entries: the space's others, as `grid`.
     """
     fixed = {**KNOBS, "pretrain.epochs": epochs, **(knobs or {})}
+    fixed = {knob: value for knob, value in fixed.items() if knob not in entries.get("grid", {})}
     return yaml.safe_dump({"fixed": fixed, **entries}, sort_keys=False)
 
 
