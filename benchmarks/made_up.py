@@ -19,7 +19,7 @@ def recordings(count: int = TRAINING + 108) -> Recordings:
     draws = np.random.default_rng(0)
     classes = len(DESCRIPTION.classes)
     rows = tuple(
-        Row(recording_id=f"r{i}", label=DESCRIPTION.classes[i % classes], subject="1" if i < TRAINING else "3")
+        Row(recording_id=f"r{i}", label=DESCRIPTION.classes[i % classes], subject="1357"[min(3, 3 * i // TRAINING)])
         for i in range(count)
     )
     skeleton = [draws.normal(size=(60, len(DESCRIPTION.joints), 3)).astype(np.float32) for _ in rows]
@@ -32,5 +32,5 @@ def prepared(knobs: Mapping[str, Any] | None = None, system: str = "vicreg") -> 
     recipe = preset("utd_mhad", system).with_knobs(knobs or {})
     made = recordings()
     rows = np.arange(len(made))
-    sides = Split("3", rows[:TRAINING], rows[TRAINING:], rows[:0], ("1",), ("3",), ())
+    sides = Split("7", rows[:TRAINING], rows[TRAINING:], rows[:0], ("1", "3", "5"), ("7",), ())
     return recipe, Prepared.of(made, recipe.data.steps, recipe.data.modalities), sides

@@ -100,9 +100,7 @@ def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> No
         "train anna, ben, chris; held out in turn: anna, ben, chris; test, not looked at: dora" in launched.done.stdout
     )
     assert "3 of 12 trials failed" in launched.done.stdout
-    assert (
-        "the first with: RuntimeError:" in launched.done.stdout and "you tried to allocate" in launched.done.stdout
-    )
+    assert "the first with: RuntimeError:" in launched.done.stdout and "you tried to allocate" in launched.done.stdout
     lines = launched.done.stderr.splitlines()
     assert len(lines) == 12, "a line a trial, and no warning of any library"
     assert all(line.split("/")[0] == str(i + 1) for i, line in enumerate(lines))
