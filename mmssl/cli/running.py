@@ -25,8 +25,12 @@ class Running:
     """The options of every command that runs trials: where, with what, and how it answers."""
 
     cpus_per_trial: Annotated[
-        float, typer.Option(help="CPUs of one trial; a whole number is also its threads.", min=0.01)
-    ] = 1.0
+        float | None,
+        typer.Option(
+            help="CPUs of one trial; a whole number is also its threads. Default: 1, or more where trials are few.",
+            min=0.01,
+        ),
+    ] = None
     gpus_per_trial: Annotated[
         float | None,
         typer.Option(help="GPUs of one trial, a fraction to share one. Default: 0.25 where there are GPUs.", min=0),
@@ -69,7 +73,7 @@ class Running:
 
             answers(self.cluster)
         cpus = os.cpu_count() or 1
-        if self.cluster is None and self.cpus_per_trial > cpus:
+        if self.cluster is None and (self.cpus_per_trial or 1) > cpus:
             raise UserError(f"--cpus-per-trial {self.cpus_per_trial:g}: there are {cpus} CPUs; ask for no more")
 
 

@@ -32,6 +32,9 @@ RESTARTS = 2
 MOVES = 20
 """How often in all, with those whose node was lost: it may be the trial that takes its node down."""
 
+MOST_CPUS = 4
+"""That a trial is given unasked: its products are too small for many threads."""
+
 _UNKNOWN_GROWTH = 200
 """Trials that wait for nodes at once where nobody knows how many nodes may come."""
 
@@ -40,7 +43,8 @@ _UNKNOWN_GROWTH = 200
 class Resources:
     """The Ray that trials run on, and what of it one trial may use."""
 
-    cpus_per_trial: float = 1.0
+    cpus_per_trial: float | None = None
+    """None: see `fit`."""
     gpus_per_trial: float | None = None
     """None: a quarter of a GPU where there are GPUs, else none."""
     max_concurrent: int | None = None
@@ -67,6 +71,15 @@ class Share:
     at_once: int
     waits: bool
     """Whether no node that is there has room, so that the first trial waits for one to come."""
+
+    @property
+    def each(self) -> str:
+        """What one trial gets, in words."""
+        return " and ".join(
+            f"{amount:g} {what}{'' if amount == 1 else 's'}"
+            for amount, what in ((self.cpus, "CPU"), (self.gpus, "GPU"))
+            if amount
+        )
 
 
 def start(address: str | None = None) -> None:
@@ -145,10 +158,15 @@ def _join(address: str) -> None:
         ) from error
 
 
-def fit(resources: Resources, nodes: Sequence[Mapping[str, float]], growth: Sequence[Group] = ()) -> Share:
+def fit(resources: Resources, trials: int, nodes: Sequence[Mapping[str, float]], growth: Sequence[Group] = ()) -> Share:
     """What one trial gets; a trial runs on one node.
 
+    Unless told otherwise a trial gets one CPU: two trials with a thread each take less time than one after the other
+    with two threads (`benchmarks/packing.py`). Where a study has so few trials that CPUs would have nothing to do, and
+    there are no GPUs, each gets as many as there are for it, at most `MOST_CPUS`.
+
     Args:
+        trials: of the whole study: whether it is resumed must not change the threads, and with them the last bits.
         nodes: the resources of each node that is there.
         growth: nodes that may come.
 
@@ -159,6 +177,9 @@ def fit(resources: Resources, nodes: Sequence[Mapping[str, float]], growth: Sequ
     cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
     if gpus is None:
         gpus = 0.25 if any(node.get("GPU") for node in kinds) else 0.0
+    if cpus is None:
+        free = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1 and not gpus and not growth]
+        cpus = float(max(1, min([sum(free) // max(1, trials), MOST_CPUS, *free])))
     there = sum(_room(node, cpus, gpus) for node in nodes)
     # A node of unknown size may be large enough.
     to_come = sum(group.most * (_room(group.resources, cpus, gpus) if group.resources else 1) for group in growth)

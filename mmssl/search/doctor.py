@@ -30,6 +30,8 @@ from mmssl.search.recorder import LEADING
 from mmssl.search.store import Study, most_pretrained
 from mmssl.training import Prepared, run_trial
 
+_CONTEXT = 500_000_000
+"""Bytes that a process takes of a GPU beside its tensors."""
 GB = 1e9
 _EPOCHS = 3
 """Of one batch each, in the trial that is tried; the first warms up and is not counted."""
@@ -83,7 +85,7 @@ def examine(root: str, plan: Plan, recordings: Recordings, resources: Resources)
         yield from _storage(root, there)
         yield from _gpus(there)
         try:
-            share = fit(resources, [node.resources for node in there], to_come)
+            share = fit(resources, plan.total, [node.resources for node in there], to_come)
         except UserError as error:
             yield Finding("resources", "fault", str(error))
             return
@@ -125,10 +127,9 @@ def _gpus(there: Sequence[Node]) -> Generator[Finding]:
 
 
 def _resources(share: Share) -> Finding:
-    each = f"{share.cpus:g} CPUs" + (f" and {share.gpus:g} GPUs" if share.gpus else "")
     if share.waits:
-        return Finding("resources", "warning", f"no node has {each} yet; trials wait until the cluster has grown")
-    return Finding("resources", "ok", f"{share.at_once} trials at once, {each} each")
+        return Finding("resources", "warning", f"no node has {share.each} yet; trials wait until the cluster has grown")
+    return Finding("resources", "ok", f"{share.at_once} trials at once, {share.each} each")
 
 
 def _study(root: str, plan: Plan, recordings: Recordings, share: Share, there: Sequence[Node]) -> Generator[Finding]:
@@ -167,11 +168,15 @@ def _training(tried: Tried, share: Share, there: Sequence[Node]) -> Finding:
     together = max(1, math.ceil(min(together, share.at_once)))
     where = "GPU" if share.gpus else "machine"
     said = f"the largest point on {tried.device}: {step}, at most {tried.memory / GB:.1f} GB of the {where}'s memory"
-    if together * tried.memory > 0.9 * tried.total:
+    each = tried.memory + (_CONTEXT if share.gpus else 0)
+    room = int(0.9 * tried.total / each)
+    fitting = f"--gpus-per-trial {math.ceil(100 / room) / 100:g}" if share.gpus and room else ""
+    if together > room:
         told = f"{together} such trials at once want more than its {tried.total / GB:.0f} GB"
-        mend = "give each more with --gpus-per-trial" if share.gpus else "run fewer with --max-concurrent"
+        mend = f"give each more with {fitting or 'a larger GPU'}" if share.gpus else "run fewer with --max-concurrent"
         return Finding("training", "warning", f"{said}; {told}: {mend}, or make batches smaller")
-    return Finding("training", "ok", said)
+    more = f"; {room} would fit, with {fitting}" if fitting and room >= 2 * together else ""
+    return Finding("training", "ok", said + more)
 
 
 def _disk(root: str, need: float) -> Finding:

@@ -155,9 +155,11 @@ def _tune(
     steps = set(plan.space.grid.get("data.steps", [base.data.steps for base in bases]))
     if resources.address:
         check(study)
-    share = fit(resources, [node.resources for node in nodes()], growth() if resources.address else ())
+    share = fit(resources, plan.total, [node.resources for node in nodes()], growth() if resources.address else ())
     if share.waits:
-        say(f"no node has {share.cpus:g} CPUs and {share.gpus:g} GPUs yet: waiting for the cluster to grow")
+        say(f"no node has {share.each} yet: waiting for the cluster to grow")
+    else:
+        say(f"{min(share.at_once, plan.total)} trials at once, {share.each} each")
     trainable = tune.with_parameters(
         run_one,
         root=study.root,

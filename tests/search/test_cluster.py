@@ -43,7 +43,28 @@ SPACE = small.space(100, grid={"objective.mu": list(range(1, 13))}, folds=[["ben
     ],
 )
 def test_trials_are_counted_node_by_node(asked: Resources, there: list[dict[str, float]], share: Share) -> None:
-    assert fit(asked, there) == share
+    assert fit(asked, 100, there) == share
+
+
+@pytest.mark.parametrize(
+    ("trials", "there", "cpus"),
+    [
+        (36, [SMALL], 1),
+        (3, [SMALL], 1),
+        (2, [SMALL], 1),
+        (1, [SMALL], 3),
+        (1, [{"CPU": 64}], cluster.MOST_CPUS),
+        (16, [{"CPU": 64}], 4),
+        (32, [{"CPU": 64}], 2),
+        (3, [SMALL, SMALL], 2),
+        (1, [HEAD, SMALL, {"CPU": 2}], 2),  # on whichever node it comes to run
+        (1, [BIG], 1),  # the GPU does the work
+        (0, [SMALL], 3),
+    ],
+)
+def test_few_trials_get_the_cpus_that_would_be_idle(trials: int, there: list[dict[str, float]], cpus: int) -> None:
+    assert fit(Resources(), trials, there).cpus == cpus
+    assert fit(Resources(1), trials, there).cpus == 1, "what is asked for is given"
 
 
 @pytest.mark.parametrize(
@@ -58,16 +79,16 @@ def test_trials_are_counted_node_by_node(asked: Resources, there: list[dict[str,
 )
 def test_more_than_any_node_has_is_refused(asked: Resources, there: list[dict[str, float]]) -> None:
     with pytest.raises(UserError, match="ask for no more"):
-        fit(asked, there)
+        fit(asked, 100, there)
 
 
 def test_what_an_autoscaler_may_add_counts() -> None:
     gpu = Group(3, {"CPU": 8, "GPU": 1})
-    assert fit(Resources(), [HEAD], [gpu]) == Share(1, 0.25, 12, waits=True)
-    assert fit(Resources(1, 0), [SMALL], [gpu]) == Share(1, 0, 3 + 24, waits=False)
-    assert fit(Resources(), [HEAD], [Group(2, {})]) == Share(1, 0, 200, waits=True), "nobody knows how large"
+    assert fit(Resources(), 100, [HEAD], [gpu]) == Share(1, 0.25, 12, waits=True)
+    assert fit(Resources(1, 0), 100, [SMALL], [gpu]) == Share(1, 0, 3 + 24, waits=False)
+    assert fit(Resources(), 100, [HEAD], [Group(2, {})]) == Share(1, 0, 200, waits=True), "nobody knows how large"
     with pytest.raises(UserError, match="8 CPUs, 1 GPUs on any one node"):
-        fit(Resources(16), [HEAD], [gpu])
+        fit(Resources(16), 100, [HEAD], [gpu])
 
 
 def test_what_ray_up_leaves_on_the_head_says_what_may_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

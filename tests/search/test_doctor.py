@@ -71,7 +71,14 @@ def test_a_trial_that_would_not_fit_beside_its_like_is_warned_of() -> None:
     assert doctor._training(tried, alone, []).verdict == "ok"
     finding = doctor._training(tried, thirds, [])
     assert finding.verdict == "warning"
-    assert "3 such trials at once want more than its 24 GB" in finding.said
+    assert "3 such trials at once want more than its 24 GB: give each more with --gpus-per-trial 0.5," in finding.said
+    small = doctor.Tried(pretrain=0.1, finetune=0.1, memory=10**9, total=24 * 10**9, device="a GPU")
+    quarters = doctor._training(small, Share(1, 0.25, 4, waits=False), [])
+    assert quarters.verdict == "ok"
+    assert quarters.said.endswith("; 14 would fit, with --gpus-per-trial 0.08"), "21.6 GB for those of 1.5 GB"
+    assert "would fit" not in doctor._training(small, Share(1, 0.08, 12, waits=False), []).said
+    huge = doctor.Tried(pretrain=0.1, finetune=0.1, memory=30 * 10**9, total=24 * 10**9, device="a GPU")
+    assert "give each more with a larger GPU, or make batches smaller" in doctor._training(huge, alone, []).said
 
 
 @pytest.mark.ray

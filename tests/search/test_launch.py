@@ -101,7 +101,8 @@ def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> No
     )
     assert "3 of 12 trials failed" in launched.done.stdout
     assert "the first with: RuntimeError:" in launched.done.stdout and "you tried to allocate" in launched.done.stdout
-    lines = launched.done.stderr.splitlines()
+    first, *lines = launched.done.stderr.splitlines()
+    assert first.endswith(" trials at once, 1 CPU each")
     assert len(lines) == 12, "a line a trial, and no warning of any library"
     assert all(line.split("/")[0] == str(i + 1) for i, line in enumerate(lines))
 
