@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 # 6 points x 2 seeds x 3 folds = 36 trials; two points share their pre-training, one system is guided by two others.
 SPACE = small.space(
-    12,
+    40,
     {"guide.epochs": 2, "finetune.epochs": 3},
     systems=["vicreg", "cmc_cmkm"],
     grid={"finetune.lr": [0.001, 0.002], "objective.temperature": [0.1, 0.2]},
@@ -112,7 +112,7 @@ class Undisturbed:
     @property
     def pause(self) -> float:
         """The longest between two kills: in those drawn up to it some trial gets on, however fast the machine is."""
-        return self.seconds / 6
+        return self.seconds / 8
 
 
 @pytest.fixture
