@@ -16,6 +16,7 @@ from measure import flops_of, in_turn, machine, ratio, restarted
 
 from mmssl.model import Model
 from mmssl.objectives import vicreg
+from mmssl.pretraining import adam
 from mmssl.transforms import Standardisation
 
 REPEATS = 7
@@ -29,7 +30,7 @@ def step_of(precision: str) -> Callable[[], None]:
     model = Model.fresh(recipe, data.description, Standardisation.fit(data.inputs["imu"]))
     batch = {name: tensor.chunk(2)[0] for name, tensor in data.chosen(model, sides.train).items()}
     parts = model.encoders, model.projectors
-    optimizer = torch.optim.Adam([weight for part in parts for weight in part.parameters()], lr=1e-3)
+    optimizer = adam(parts, 1e-3)
     for part in parts:
         part.train()
 

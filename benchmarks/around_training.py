@@ -13,8 +13,10 @@ from measure import in_turn, machine, ratio, restarted
 
 from mmssl.data.protocols import Split
 from mmssl.model import Model
+from mmssl.prepared import Prepared
+from mmssl.pretraining import Pretraining, adam, objective_of, pretrain
 from mmssl.recipe import Modality, Recipe
-from mmssl.training import Prepared, objective_of, pretrain, run_trial
+from mmssl.training import run_trial
 from mmssl.transforms import Standardisation
 
 EPOCHS, ROUNDS = 4, 5
@@ -29,7 +31,7 @@ def against_bare_steps(system: str) -> str:
     tensors = data.chosen(model, sides.train)
     seconds = in_turn(
         {
-            "pretrain": lambda: pretrain(model, tensors, seed=0, on_epoch=lambda epoch: None),
+            "pretrain": lambda: pretrain(Pretraining(model, tensors, seed=0)),
             "bare": lambda: bare(model, tensors),
         },
         ROUNDS,
@@ -44,7 +46,7 @@ def bare(model: Model, tensors: dict[Modality, torch.Tensor]) -> None:
     batches = -(-count // recipe.pretrain.batch_size)
     objective = objective_of(recipe.objective, ())
     parts = model.encoders, model.projectors
-    optimizer = torch.optim.Adam([weight for part in parts for weight in part.parameters()], lr=1e-3)
+    optimizer = adam(parts, 1e-3)
     for part in parts:
         part.train()
     ready = [[tensors[name].tensor_split(batches)[i] for name in names] for i in range(batches)]

@@ -14,8 +14,9 @@ from made_up import prepared
 from measure import machine, restarted
 
 from mmssl.model import Model
+from mmssl.prepared import Prepared
+from mmssl.pretraining import Pretraining, pretrain
 from mmssl.recipe import Recipe
-from mmssl.training import Prepared, pretrain
 from mmssl.transforms import Standardisation
 
 EPOCHS, ROUNDS = 4, 5
@@ -28,7 +29,7 @@ def train(recipe: Recipe, data: Prepared, threads: int, together: Barrier) -> No
     tensors = data.chosen(model, torch.arange(323).numpy())
     for _ in range(1 + ROUNDS):
         together.wait()
-        pretrain(model, tensors, seed=0, on_epoch=lambda epoch: None)
+        pretrain(Pretraining(model, tensors, seed=0))
         together.wait()
 
 

@@ -3,12 +3,14 @@
 Constructors run no data through the network: widths are arithmetic, and batch-norm statistics stay as new.
 """
 
+import math
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from mmssl.recipe import IMU_FEATURES, ImuEncoderKnobs, ProjectorKnobs, Recipe
+from mmssl.stack import masked, stacked
 
 
 class ImuEncoder(nn.Module):
@@ -43,7 +45,7 @@ class ImuEncoder(nn.Module):
     def forward(self, imu: Tensor) -> Tensor:
         """(batch, steps, channels) -> (batch, width): the features of every step, one step after the other."""
         features: Tensor = self.convolutions(imu.transpose(1, 2)).transpose(1, 2)
-        return self.transformer(self.dropout(features + self.positions)).flatten(1)
+        return self.transformer(_dropout(features + self.positions, self.dropout)).flatten(1)
 
 
 class _TransformerLayer(nn.TransformerEncoderLayer):
@@ -54,12 +56,27 @@ class _TransformerLayer(nn.TransformerEncoderLayer):
         attention = self.self_attn
         heads = linear(x, attention.in_proj_weight, attention.in_proj_bias).unflatten(2, (3, attention.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)
-        dropout = attention.dropout if self.training else 0.0
-        seen = nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        seen = _attention(query, key, value, attention.dropout if self.training else 0.0)
         seen = linear(seen.transpose(1, 2).flatten(2), attention.out_proj.weight, attention.out_proj.bias)
-        x = self.norm1(x + self.dropout1(seen))
-        hidden = self.dropout(nn.functional.relu(linear(x, self.linear1.weight, self.linear1.bias)))
-        return self.norm2(x + self.dropout2(linear(hidden, self.linear2.weight, self.linear2.bias)))
+        x = self.norm1(x + _dropout(seen, self.dropout1))
+        hidden = _dropout(nn.functional.relu(linear(x, self.linear1.weight, self.linear1.bias)), self.dropout)
+        return self.norm2(x + _dropout(linear(hidden, self.linear2.weight, self.linear2.bias), self.dropout2))
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    """softmax(query key^T / sqrt(width)) value, each (batch, heads, steps, width)."""
+    if not stacked():
+        return nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    # Written out as torch does it where it has no kernel for it: in a stack it would draw for all networks at once.
+    scale = math.sqrt(1 / math.sqrt(query.shape[-1]))
+    weights = ((query * scale) @ (key * scale).transpose(-2, -1)).softmax(dim=-1)
+    return (masked(weights, dropout) if dropout else weights) @ value
+
+
+def _dropout(x: Tensor, layer: nn.Dropout) -> Tensor:
+    if not stacked() or not layer.training or not layer.p:
+        return layer(x)
+    return masked(x, layer.p)
 
 
 def _convolution_over_time(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
@@ -134,7 +151,9 @@ class _Stream(nn.Module):
         # other.
         points = points.permute(0, 2, 3, 1)
         points = points.reshape(-1, 32).view(points.shape)
-        joints_as_channels = points.transpose(1, 2).contiguous(memory_format=torch.channels_last)
+        joints_as_channels = points.transpose(1, 2)
+        if not stacked():
+            joints_as_channels = joints_as_channels.contiguous(memory_format=torch.channels_last)
         return self.co_occurrence(joints_as_channels)
 
 
@@ -156,8 +175,8 @@ def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Te
             batch_mean, batch_variance = weight @ centre, (weight @ covariance * weight).sum(dim=1)
         with torch.no_grad():
             share = cast(float, norm.momentum)
-            mean.lerp_(batch_mean, share)
-            variance.lerp_(batch_variance * (len(x) / max(1, len(x) - 1)), share)
+            mean.add_(share * (batch_mean - mean))
+            variance.add_(share * (batch_variance * (len(x) / max(1, len(x) - 1)) - variance))
             norm.get_buffer("num_batches_tracked").add_(1)
         mean, variance = batch_mean, batch_variance
     scale = norm.weight * (variance + norm.eps).rsqrt()
@@ -184,7 +203,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     trains = weight.requires_grad and torch.is_grad_enabled()
     exact = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
-    if trains and exact and x.device.type == "cpu" and _ONEDNN and torch.backends.mkldnn.enabled:
+    one = x.device.type == "cpu" and not stacked()
+    if trains and exact and one and _ONEDNN and torch.backends.mkldnn.enabled:
         return cast(Tensor, _OneDnnLinear.apply(x, weight, bias))
     return nn.functional.linear(x, weight, bias)
 

@@ -19,11 +19,13 @@ from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.model import FACTS, WEIGHTS, Model
+from mmssl.prepared import Prepared
+from mmssl.pretraining import OnEpoch
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import Point
 from mmssl.search.space import SYSTEM
 from mmssl.search.store import SCORES, TESTS, Study
-from mmssl.training import OnEpoch, Prepared, score, train
+from mmssl.training import score, train
 
 CARD = "README.md"
 # Another process may split its sums over other threads; float32 keeps about seven digits.

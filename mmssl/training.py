@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
@@ -14,59 +15,38 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.data.protocols import Split, class_indices, split
-from mmssl.data.recordings import Description, Recordings, Row
+from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import scores
-from mmssl.model import Inputs, Model, prepare, readings
-from mmssl.objectives import barlow_twins, cmc, cmc_cmkm, embedding_health, simclr, vicreg
+from mmssl.model import Model, readings
+from mmssl.objectives import embedding_health
+from mmssl.prepared import Prepared
+from mmssl.pretraining import (
+    HEALTH_SAMPLE,
+    Numbers,
+    OnEpoch,
+    Pretraining,
+    Probe,
+    StoppedError,
+    adam,
+    at_scale,
+    augmentation,
+    batches,
+    last_numbers,
+    pretrain,
+    pretrain_together,
+)
 from mmssl.progress import Epoch, Loop, Snapshot, Snapshots
-from mmssl.recipe import Modality, Objective, Recipe
-from mmssl.transforms import Standardisation, augment_imu, augment_skeleton
+from mmssl.recipe import Modality, Recipe
+from mmssl.transforms import Standardisation
 from mmssl.version import code_digest
 
-# VICReg holds each dimension's standard deviation at 1; a hundredth of that is a constant for every purpose.
-COLLAPSED_BELOW = 0.01
-# Enough embeddings to judge their health; a singular value decomposition of more would cost as much as training.
-HEALTH_SAMPLE = 1024
-
-Numbers = dict[str, float]
-OnEpoch = Callable[[Epoch], None]
 Files = Mapping[str, bytes]
 Once = Callable[[str, Callable[[], Files]], Files]
 """Given a name and how to make files: makes them the first time, and returns those kept from then on."""
+Companion = tuple[Recipe, Split]
 _WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
 _PRETRAINED = ("encoders", "projectors")
-
-
-class StoppedError(Exception):
-    """Training has failed in a way that more epochs cannot mend."""
-
-    def __init__(self, status: Literal["DIVERGED", "COLLAPSED"], cause: str) -> None:
-        super().__init__(cause)
-        self.status: Literal["DIVERGED", "COLLAPSED"] = status
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Recordings at equal length: made once per study, read by every trial."""
-
-    description: Description
-    fingerprint: str
-    """Of the recordings."""
-    rows: tuple[Row, ...]
-    labels: npt.NDArray[np.int64]
-    """Class index of each recording, (recordings,)."""
-    inputs: Inputs
-    """By modality, (recordings, steps, ...)."""
-
-    @classmethod
-    def of(cls, recordings: Recordings, steps: int, modalities: Sequence[Modality]) -> "Prepared":
-        inputs = prepare(recordings, steps, modalities)
-        return cls(recordings.description, recordings.fingerprint, recordings.rows, recordings.labels, inputs)
-
-    def chosen(self, model: Model, rows: npt.NDArray[np.int64]) -> dict[Modality, Tensor]:
-        """Some recordings as the model's encoders take them."""
-        return model.tensors({name: self.inputs[name][rows] for name in model.recipe.data.modalities})
 
 
 @dataclass
@@ -96,6 +76,7 @@ def run_trial(
     once: Once | None = None,
     snapshots: Snapshots | None = None,
     probe_every: int | None = None,
+    companions: Sequence[Companion] = (),
 ) -> Outcome:
     """Pre-train, freeze, fine-tune and score one recipe.
 
@@ -111,6 +92,7 @@ def run_trial(
         snapshots: where the loops keep how far they are, and go on from; whoever has the outcome removes them.
         probe_every: after so many epochs of pre-training each, a linear classifier on the encoders as they are scores
             the scored side as `probe.accuracy`; training goes the same way with it and without.
+        companions: trials that pre-train together with this one, where it does, and are kept by `once`.
 
     Returns:
         The outcome; a loss that is not finite and collapsed embeddings end it with the status that says so.
@@ -135,6 +117,7 @@ def run_trial(
                 once=once,
                 snapshots=snapshots,
                 probe=probe,
+                companions=companions,
             )
             ready = time.perf_counter()
             if len(labelled) < 2:
@@ -179,24 +162,22 @@ def pretrained(
     device: torch.device,
     once: Once | None = None,
     snapshots: Snapshots | None = None,
-    probe: "Probe | None" = None,
+    probe: Probe | None = None,
+    companions: Sequence[Companion] = (),
 ) -> tuple[Model, Numbers]:
     """A model whose encoders are pre-trained and whose heads are new, and the numbers of that pre-training.
 
     What is taken from `once` is told to `on_epoch` as if it had just been trained.
 
     Returns:
-        The model, and the last epoch's `train...` numbers with the health of all training embeddings, `embedding...`.
+        The model, and the last epoch's `train...` numbers with the health of all training embeddings, `embedding...`,
+        and how many were `pretrained_together` where it was more than this one.
 
     Raises:
         StoppedError: as `pretrain`.
         UserError: fewer than two recordings to train on, or a hidden class that does not exist.
     """
-    init, pretraining, _ = _seeds(recipe)
-    shown = _shown(recipe, prepared, sides)
-    torch.manual_seed(init)
-    model = Model.fresh(recipe, prepared.description, _standardisation(recipe, prepared, shown)).to(device)
-    tensors = prepared.chosen(model, shown)
+    model, tensors = fresh(recipe, prepared, sides, device)
     latest: Numbers = {}
     if recipe.pretrain.epochs:
         told: list[Epoch] = []
@@ -213,24 +194,91 @@ def pretrained(
                 _guide(recipe.guide_of(modality), prepared, sides, tell, device, once, snapshots)
                 for modality in (recipe.data.modalities if recipe.objective.name == "cmc_cmkm" else ())
             ]
-            torch.manual_seed(pretraining)  # Dropout draws from the global generator.
-            pretrain(model, tensors, seed=pretraining, on_epoch=tell, guides=guides, snapshot=snapshot, probe=probe)
-            return {_WEIGHTS: model.weights(*_PRETRAINED), _EPOCHS: json.dumps(told).encode()}
+            _, seed, _ = _seeds(recipe)
+            training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe)
+            if companions and once is not None and probe is None:
+                together = _pretrain_with(training, companions, prepared, device, once, snapshot)
+            else:
+                together = 1
+                pretrain(training, snapshot)
+            return _files(training, told, together)
 
         if once is not None and probe is None:
             kept = once(name, make)
+            document = json.loads(kept[_EPOCHS])
             if not told:
                 model.put_weights(kept[_WEIGHTS], *_PRETRAINED)
-                for epoch in json.loads(kept[_EPOCHS]):
+                for epoch in document["epochs"]:
                     tell(epoch)
+            beside = {"pretrained_together": document["together"]} if document["together"] > 1 else {}
         else:
             make()
-        latest = _numbers(told)
+            beside = {}
+        latest = last_numbers(told) | beside
     frozen = recipe.finetune.encoders == "frozen"
     for name, embeddings in (model.embed(model.encode(tensors)) if frozen else {}).items():
-        health = embedding_health(_at_scale(recipe.objective, embeddings[:HEALTH_SAMPLE]))
+        health = embedding_health(at_scale(recipe.objective, embeddings[:HEALTH_SAMPLE]))
         latest |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
     return model, latest
+
+
+def fresh(
+    recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device
+) -> tuple[Model, dict[Modality, Tensor]]:
+    """A new model and the inputs that it pre-trains on."""
+    init, *_ = _seeds(recipe)
+    shown = _shown(recipe, prepared, sides)
+    torch.manual_seed(init)
+    model = Model.fresh(recipe, prepared.description, _standardisation(recipe, prepared, shown)).to(device)
+    return model, prepared.chosen(model, shown)
+
+
+def _files(training: Pretraining, told: Sequence[Epoch], together: int) -> Files:
+    if training.stopped:
+        raise training.stopped
+    document = {"epochs": told, "together": together}
+    return {_WEIGHTS: training.model.weights(*_PRETRAINED), _EPOCHS: json.dumps(document).encode()}
+
+
+def _pretrain_with(
+    training: Pretraining,
+    companions: Sequence[Companion],
+    prepared: Prepared,
+    device: torch.device,
+    once: Once,
+    snapshot: Snapshot | None,
+) -> int:
+    """Pre-train a model together with those of its companions that are not kept yet, which then are.
+
+    Returns:
+        How many trained together.
+    """
+    others: dict[str, Pretraining] = {}
+
+    def train(rest: Sequence[Companion]) -> None:
+        if not rest:
+            if others:
+                pretrain_together([training, *others.values()], snapshot)
+            else:
+                pretrain(training, snapshot)
+            return
+        (recipe, sides), *further = rest
+        name = pretraining_name(recipe, prepared.fingerprint)
+
+        def make() -> Files:
+            _, seed, _ = _seeds(recipe)
+            others[name] = other = Pretraining(*fresh(recipe, prepared, sides, device), seed=seed)
+            train(further)
+            return _files(other, other.epochs, 1 + len(others))
+
+        # One that is stopped is not kept; its own trial will come to the same end and be recorded for it.
+        with suppress(StoppedError):
+            once(name, make)
+        if name not in others:
+            train(further)
+
+    train(companions)
+    return 1 + len(others)
 
 
 def pretraining_name(recipe: Recipe, fingerprint: str) -> str:
@@ -275,122 +323,6 @@ def _guide(
     if once and snapshots:  # It is kept; and whoever has the outcome does not know of the snapshot.
         snapshots(pretraining_name(recipe, prepared.fingerprint)).drop()
     return model.encode(prepared.chosen(model, _shown(recipe, prepared, sides)))[modality]
-
-
-def pretrain(
-    model: Model,
-    tensors: Mapping[Modality, Tensor],
-    *,
-    seed: int,
-    on_epoch: OnEpoch,
-    guides: Sequence[Tensor] = (),
-    snapshot: Snapshot | None = None,
-    probe: "Probe | None" = None,
-) -> Numbers:
-    """Train the encoders by the recipe's objective, without labels (for VICReg the paper's Algorithm 1).
-
-    With two modalities their embeddings are drawn to each other; with one, those of two augmented views.
-
-    Args:
-        model: its encoders and projectors are trained in place.
-        tensors: standardised training inputs by modality, (recordings, steps, ...).
-        guides: for cmc_cmkm, features of the same recordings for each modality, (recordings, any width).
-        snapshot: where it keeps how far it is; the epochs it finds there are told as if they had just been trained.
-        probe: adds its score to the epochs in which it is due.
-
-    Returns:
-        The last epoch's loss terms and embedding health, named `train...`.
-
-    Raises:
-        StoppedError: the loss is not finite, or the embeddings have collapsed; it names epoch and term.
-    """
-    recipe, encoders, projectors = model.recipe, model.encoders, model.projectors
-    modalities = recipe.data.modalities
-    branches: tuple[Modality, ...] = modalities if len(modalities) == 2 else modalities * 2
-    first = tensors[modalities[0]]
-    optimizer = _adam([encoders, projectors], recipe.pretrain.lr)
-    ordering, augmenting = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
-    order = torch.Generator().manual_seed(ordering)
-    draws = torch.Generator(device=first.device).manual_seed(augmenting)
-    augment = _augmentation(model, first.device)
-    objective = objective_of(recipe.objective, guides)
-    loop = Loop({"encoders": encoders, "projectors": projectors}, optimizer, [order, draws])
-    done = snapshot.restore(loop) if snapshot else []
-    for epoch in done:
-        on_epoch(epoch)
-
-    projectors.train()
-    encoders.train()
-    for epoch in range(len(done) + 1, recipe.pretrain.epochs + 1):
-        sums: dict[str, Tensor] = {}
-        pair: list[Tensor] = []
-        for batch in _batches(len(first), recipe.pretrain.batch_size, order):
-            chosen = batch.to(first.device)
-            views = [augment(name, tensors[name][chosen], draws) for name in branches]
-            with torch.autocast(first.device.type, torch.bfloat16, enabled=recipe.pretrain.precision == "bfloat16"):
-                pair = [projectors[name](encoders[name](view)) for name, view in zip(branches, views, strict=True)]
-            pair = [embeddings.float() for embeddings in pair]
-            terms = objective(pair[0], pair[1], chosen)
-            optimizer.zero_grad()
-            terms["loss"].backward()
-            optimizer.step()
-            for name, term in terms.items():
-                sums[name] = sums.get(name, 0) + term.detach() * (len(batch) / len(first))
-        latest: Numbers = {f"train.{name}": float(term) for name, term in sums.items()}
-        # Of the last batch: embeddings of several would come from as many different weights.
-        for name, embeddings in zip(branches, pair, strict=True):
-            health = embedding_health(_at_scale(recipe.objective, embeddings.detach()[:HEALTH_SAMPLE]))
-            latest |= {f"train.{name}.{measure}": value for measure, value in health.items()}
-        # After the last epoch the head itself will say more.
-        if probe and epoch % probe.every == 0 and epoch < recipe.pretrain.epochs:
-            latest["probe.accuracy"] = probe.score(model)
-            encoders.train()
-        done.append({"phase": "pretrain", "epoch": epoch, **latest})
-        on_epoch(done[-1])
-        _check(epoch, list(sums), latest, branches)
-        if snapshot:
-            snapshot.keep(loop, done, last=epoch == recipe.pretrain.epochs)
-    encoders.eval()
-    projectors.eval()
-    return _numbers(done)
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Linear evaluation in the midst of pre-training, by which points can be compared that differ in their losses.
-
-    A ridge classifier on standardised features, its strength by leave-one-out on the training side: it has a closed
-    form, so that it costs little and draws nothing.
-    """
-
-    prepared: Prepared
-    labelled: npt.NDArray[np.int64]
-    """Recordings it is fitted to."""
-    scored: npt.NDArray[np.int64]
-    every: int
-    """Epochs from one to the next."""
-
-    def score(self, model: Model) -> float:
-        """Accuracy on the scored recordings, 0 to 1; leaves the encoders in evaluation mode."""
-        from sklearn.linear_model import RidgeClassifierCV
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        def features(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-            encoded = model.encode(self.prepared.chosen(model, rows)).values()
-            return torch.cat([one.flatten(1) for one in encoded], dim=1).cpu().numpy().astype(np.float64)
-
-        train, test = features(self.labelled), features(self.scored)
-        if not (np.isfinite(train).all() and np.isfinite(test).all()):
-            return 0.0
-        classifier = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(0, 5, 6)))
-        classifier.fit(train, self.prepared.labels[self.labelled])
-        return float(classifier.score(test, self.prepared.labels[self.scored]))
-
-
-def _numbers(epochs: Sequence[Epoch]) -> Numbers:
-    """The last epoch's."""
-    return {name: float(value) for name, value in epochs[-1].items() if name.startswith("train.")} if epochs else {}
 
 
 def finetune(
@@ -470,7 +402,7 @@ def _train_with_encoders(
     snapshot: Snapshot | None,
 ) -> Numbers:
     modalities = model.recipe.data.modalities
-    head, augment = model.head(modalities), _augmentation(model, labels.device)
+    head, augment = model.head(modalities), augmentation(model, labels.device)
     draws = torch.Generator(device=labels.device).manual_seed(seed)
 
     def logits(chosen: Tensor) -> Tensor:
@@ -494,7 +426,7 @@ def _classify(
 ) -> Numbers:
     """Train modules by cross-entropy; `logits_of` takes the indices of a batch, and draws from `generators`."""
     knobs = model.recipe.finetune
-    optimizer = _adam(trained.values(), knobs.lr)
+    optimizer = adam(trained.values(), knobs.lr)
     order = torch.Generator().manual_seed(seed)
     loop = Loop(trained, optimizer, [order, *generators])
     done = snapshot.restore(loop) if snapshot else []
@@ -505,7 +437,7 @@ def _classify(
     for epoch in range(len(done) + 1, knobs.epochs + 1):
         loss_sum = torch.zeros((), device=labels.device)
         hits = torch.zeros((), device=labels.device)
-        for batch in _batches(len(labels), knobs.batch_size, order):
+        for batch in batches(len(labels), knobs.batch_size, order):
             chosen = batch.to(labels.device)
             logits = logits_of(chosen)
             loss = nn.functional.cross_entropy(logits, labels[chosen])
@@ -524,7 +456,7 @@ def _classify(
             snapshot.keep(loop, done, last=epoch == knobs.epochs)
     for module in trained.values():
         module.eval()
-    return _numbers(done)
+    return last_numbers(done)
 
 
 def score(
@@ -612,78 +544,3 @@ def _standardisation(recipe: Recipe, prepared: Prepared, rows: npt.NDArray[np.in
         channels = len(prepared.description.imu_channels)
         return Standardisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
     return Standardisation.fit(prepared.inputs["imu"][rows])
-
-
-def _adam(modules: Iterable[nn.Module], lr: float) -> torch.optim.Adam:
-    return torch.optim.Adam([weight for module in modules for weight in module.parameters()], lr=lr, fused=True)
-
-
-def _augmentation(model: Model, device: torch.device) -> Callable[[Modality, Tensor, torch.Generator], Tensor]:
-    description, knobs = model.description, model.recipe.augment
-    index = {channel: i for i, channel in enumerate(description.imu_channels)}
-    triads = [[(index[x], index[y], index[z]) for x, y, z in sensor] for sensor in description.imu_sensors]
-    raw = (
-        torch.from_numpy(model.standardisation.mean).to(device),
-        torch.from_numpy(model.standardisation.std).to(device),
-    )
-
-    def augment(modality: Modality, batch: Tensor, draws: torch.Generator) -> Tensor:
-        if modality == "imu":
-            return augment_imu(batch, knobs.imu, draws, triads, raw)
-        return augment_skeleton(batch, knobs.skeleton, draws)
-
-    return augment
-
-
-def _batches(count: int, most: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """All recordings in random order, in the fewest batches of at most `most`, as equal as can be.
-
-    Equal, because the statistics that VICReg takes over a short last batch would be noise; never one recording alone,
-    of which there are none (an odd one out makes a batch of `most + 1`).
-    """
-    return torch.randperm(count, generator=generator).tensor_split(max(1, min(math.ceil(count / most), count // 2)))
-
-
-def objective_of(knobs: Objective, guides: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]:
-    """A function of two branches' embeddings and of the batch's indices among the recordings."""
-    match knobs.name:
-        case "vicreg":
-            return lambda a, b, _: vicreg(a, b, lambda_=knobs.lambda_, mu=knobs.mu, nu=knobs.nu)
-        case "barlow_twins":
-            return lambda a, b, _: barlow_twins(a, b, beta=knobs.beta)
-        case "simclr":
-            return lambda a, b, _: simclr(a, b, temperature=knobs.temperature)
-        case "cmc":
-            return lambda a, b, _: cmc(a, b, temperature=knobs.temperature)
-        case "cmc_cmkm":
-            guide_a, guide_b = guides
-            return lambda a, b, batch: cmc_cmkm(
-                a,
-                b,
-                guide_a[batch],
-                guide_b[batch],
-                temperature=knobs.temperature,
-                positives=knobs.positives,
-                negatives_weight=knobs.negatives_weight,
-            )
-
-
-def _at_scale(knobs: Objective, embeddings: Tensor) -> Tensor:
-    """Embeddings at the scale at which a healthy dimension deviates by about 1: only VICReg keeps them there itself."""
-    if knobs.name == "vicreg":
-        return embeddings
-    return nn.functional.normalize(embeddings, dim=1) * math.sqrt(embeddings.shape[1])
-
-
-def _check(epoch: int, terms: Sequence[str], numbers: Numbers, branches: Sequence[Modality]) -> None:
-    for name in sorted(terms, key=lambda term: term == "loss"):  # a part tells more than the sum
-        value = numbers[f"train.{name}"]
-        if not math.isfinite(value):
-            raise StoppedError("DIVERGED", f"epoch {epoch}: {name} is {value}")
-    for name in branches:
-        spread = numbers[f"train.{name}.std"]
-        if spread < COLLAPSED_BELOW:
-            raise StoppedError(
-                "COLLAPSED",
-                f"epoch {epoch}: {name} embeddings have standard deviation {spread:.2g} (< {COLLAPSED_BELOW})",
-            )

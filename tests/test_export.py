@@ -14,12 +14,13 @@ from mmssl import Recordings, UserError
 from mmssl.data.protocols import split
 from mmssl.export import Exported, export, representative
 from mmssl.model import Model
+from mmssl.prepared import Prepared
 from mmssl.recipe import SYSTEMS, Modality
 from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.results import Choice, choose, points
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study, Tables
-from mmssl.training import Prepared, run_trial, score
+from mmssl.training import run_trial, score
 
 SMALL = {
     "data.steps": 16,

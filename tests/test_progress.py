@@ -8,10 +8,11 @@ from safetensors.torch import load_file, save_file
 
 from mmssl import Recipe, Recordings
 from mmssl.data.protocols import split
-from mmssl.progress import Snapshot
+from mmssl.prepared import Prepared
+from mmssl.progress import Epoch, Snapshot
 from mmssl.recipe import preset
 from mmssl.storage import Folder
-from mmssl.training import Epoch, Outcome, Prepared, run_trial
+from mmssl.training import Outcome, run_trial
 
 SMALL = {
     "data.steps": 16,

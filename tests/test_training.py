@@ -12,10 +12,11 @@ from sklearn.preprocessing import StandardScaler
 from mmssl import Recipe, Recordings, UserError, preset, training
 from mmssl.data.protocols import Split, split
 from mmssl.objectives import embedding_health
-from mmssl.progress import Snapshot
+from mmssl.prepared import Prepared
+from mmssl.progress import Epoch, Snapshot
 from mmssl.recipe import IMU_FEATURES, MODALITIES, SYSTEMS, Modality
 from mmssl.storage import Folder
-from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, pretraining_name, run_trial, train
+from mmssl.training import Outcome, labelled_rows, pretraining_name, run_trial, train
 
 SMALL = {
     "data.steps": 16,

@@ -102,7 +102,7 @@ def evaluate(
             raise UserError(f"--subjects {','.join(unknown)}: not here; there are {', '.join(recordings.subjects)}")
         recordings = recordings.where(lambda row: row.subject in wanted)
     from mmssl.export import load_encoders
-    from mmssl.training import scores
+    from mmssl.evaluation import scores
 
     model = load_encoders(folder)
     ours, theirs = model.description.classes, recordings.description.classes

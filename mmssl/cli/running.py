@@ -36,6 +36,10 @@ class Running:
         typer.Option(help="GPUs of one trial, a fraction to share one. Default: 0.25 where there are GPUs.", min=0),
     ] = None
     max_concurrent: Annotated[int | None, typer.Option(help="Trials at once. Default: as many as fit.", min=1)] = None
+    together: Annotated[
+        int,
+        typer.Option(help="Trials that pre-train as one model; for GPUs: `doctor` says how many are fastest.", min=1),
+    ] = 1
     address: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +64,9 @@ class Running:
         """What is asked of Ray."""
         from mmssl.search.cluster import Resources
 
-        return Resources(self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent, self.cluster)
+        return Resources(
+            self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent, self.cluster, together=self.together
+        )
 
     def check(self) -> None:
         """Find out early what would fail later.

@@ -19,10 +19,10 @@ from mmssl.evaluation import confusion, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Column, Result, names, protocol
 from mmssl.model import Model
+from mmssl.prepared import Prepared
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import LABEL_FREE, points
 from mmssl.search.store import Study
-from mmssl.training import Prepared
 
 Vectors = npt.NDArray[np.float32]
 

@@ -51,6 +51,8 @@ class Resources:
     """None: as many as fit."""
     address: str | None = None
     """None: a Ray of this process alone; else `auto` or HOST:PORT of the cluster that this machine is a node of."""
+    together: int = 1
+    """Trials that pre-train as one model, where they are alike."""
 
 
 @dataclass(frozen=True)

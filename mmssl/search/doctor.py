@@ -8,8 +8,8 @@ import statistics
 import sys
 import time
 import uuid
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +22,16 @@ from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.model import Model, Standardisation
+from mmssl.prepared import Prepared
+from mmssl.pretraining import alike
 from mmssl.recipe import Recipe
 from mmssl.search.cluster import Resources, Share, fit, growth, start
 from mmssl.search.nodes import Node, faults, nodes, on_each, said_by
 from mmssl.search.plan import Plan
 from mmssl.search.recorder import LEADING
 from mmssl.search.store import Study, most_pretrained
-from mmssl.training import Prepared, run_trial
+from mmssl.search.together import rates
+from mmssl.training import run_trial
 
 _CONTEXT = 500_000_000
 """Bytes that a process takes of a GPU beside its tensors."""
@@ -63,6 +66,8 @@ class Tried:
     total: int
     """Bytes that there are of it."""
     device: str
+    together: Mapping[int, float] = field(default_factory=dict[int, float])
+    """Epochs a second of so many trials that train as one model, on a GPU; a CPU is faster with each alone."""
 
 
 def examine(root: str, plan: Plan, recordings: Recordings, resources: Resources) -> Generator[Finding]:
@@ -153,6 +158,8 @@ def _study(root: str, plan: Plan, recordings: Recordings, share: Share, there: S
         yield Finding("training", "fault", tried)
         return
     yield _training(tried, share, there)
+    if tried.together:
+        yield _together(tried.together)
     seconds = statistics.fmean(_seconds(plan.recipe(one), recordings, tried) for one in plan.trials)
     hours = seconds * plan.total / share.at_once / 3600
     yield Finding(
@@ -177,6 +184,16 @@ def _training(tried: Tried, share: Share, there: Sequence[Node]) -> Finding:
         return Finding("training", "warning", f"{said}; {told}: {mend}, or make batches smaller")
     more = f"; {room} would fit, with {fitting}" if fitting and room >= 2 * together else ""
     return Finding("training", "ok", said + more)
+
+
+def _together(rates: Mapping[int, float]) -> Finding:
+    best = max(rates, key=lambda count: rates[count])
+    gain = rates[best] / rates[1]
+    if gain < 1.1:
+        return Finding("together", "ok", "no number of trials trains faster as one model than one by one")
+    return Finding(
+        "together", "ok", f"{best} trials as one model train {gain:.1f} times as fast as one by one: --together {best}"
+    )
 
 
 def _disk(root: str, need: float) -> Finding:
@@ -281,16 +298,19 @@ def _measure(recipe: str, prepared: Prepared, sides: Split, threads: int, device
     def on_epoch(epoch: dict[str, Any]) -> None:
         moments.setdefault(str(epoch["phase"]), []).append(time.perf_counter())
 
-    run_trial(Recipe.model_validate_json(recipe), prepared, sides, on_epoch=on_epoch, device=device)
+    tried = Recipe.model_validate_json(recipe)
+    run_trial(tried, prepared, sides, on_epoch=on_epoch, device=device)
     gpu = device == "cuda"
+    memory = torch.cuda.max_memory_allocated() if gpu else 0
     # Linux counts in kB, macOS in bytes.
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Tried(
         pretrain=_pace(moments.get("pretrain", [])),
         finetune=(_pace(moments.get("finetune", [])) or 0) / len(sides.train),
-        memory=torch.cuda.max_memory_allocated() if gpu else resident,
+        memory=memory if gpu else resident,
         total=torch.cuda.mem_get_info()[1] if gpu else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         device=torch.cuda.get_device_name() if gpu else f"{threads} of {os.cpu_count()} CPUs",
+        together=rates(tried, prepared, sides, torch.device(device)) if gpu and alike(tried) else {},
     )
 
 

@@ -18,6 +18,7 @@ from ray.tune.error import TuneError
 
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
+from mmssl.prepared import Prepared
 from mmssl.recipe import MODALITIES, Modality
 from mmssl.search.cluster import Resources, Share, fit, growth, interrupt_when_terminated, start
 from mmssl.search.nodes import agreement, check, nodes
@@ -29,8 +30,8 @@ from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import OptunaStudy, PlanSearcher
 from mmssl.search.standing import begin, end
 from mmssl.search.store import LOG, OPTUNA, Record, Study, Tables, most_pretrained
+from mmssl.search.together import groups
 from mmssl.search.trainable import trial as run_one
-from mmssl.training import Prepared
 
 
 class _OutOfMemoryError(Exception):
@@ -96,7 +97,14 @@ def run(
                 sampler = PointSampler(plan, study.choices(), records) if plan.space.sampler != "grid" else None
                 pruning = Pruning(plan, records)
                 optuna_study = OptunaStudy(scratch / OPTUNA, plan, records)
-                searcher = PlanSearcher(plan, optuna_study, records, _chooser(study, plan, sampler), pruning.probes)
+                searcher = PlanSearcher(
+                    plan,
+                    optuna_study,
+                    records,
+                    _chooser(study, plan, sampler),
+                    pruning.probes,
+                    groups(plan, plan.splits(recordings), records, resources.together),
+                )
                 recorder = Recorder(
                     study, plan, tables, searcher, optuna_study, records, _logged(watch), pruning, sampler
                 )

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,7 @@ class PlanSearcher(Searcher):
         ended: ids of the trials that have.
         choose: plans a further point and gives its trials; called while the plan has open points.
         probed: whether a trial is to be probed while it pre-trains.
+        groups: of trials that pre-train together; the first of each runs before all others, and does it.
     """
 
     def __init__(
@@ -132,11 +133,14 @@ class PlanSearcher(Searcher):
         ended: Iterable[str],
         choose: Callable[[], list[PlannedTrial]] = list,
         probed: Callable[[PlannedTrial], bool] = lambda trial: False,
+        groups: Iterable[Sequence[PlannedTrial]] = (),
     ) -> None:
         super().__init__()
         done = set(ended)
         self._plan, self._optuna, self._choose, self._probed = plan, study, choose, probed
-        self._queue = deque(trial for trial in plan.trials if trial.trial_id not in done)
+        self._companions = {first.trial_id: others for first, *others in groups}
+        waiting = [trial for trial in plan.trials if trial.trial_id not in done]
+        self._queue = deque(sorted(waiting, key=lambda trial: trial.trial_id not in self._companions))
         self._running: set[str] = set()
         self.planned: dict[str, PlannedTrial] = {}
         """The planned trial behind each of Tune's."""
@@ -160,6 +164,10 @@ class PlanSearcher(Searcher):
             # The recipe travels as text: Tune would take a nested one apart.
             "recipe": self._plan.recipe(trial).model_dump_json(by_alias=True),
             "probed": self._probed(trial),
+            "companions": [
+                self._plan.recipe(other).model_dump_json(by_alias=True)
+                for other in self._companions.get(trial.trial_id, ())
+            ],
         }
 
     def withdraw(self, point_id: str) -> list[PlannedTrial]:

@@ -76,6 +76,7 @@ TRIALS = pa.schema(
         ("recordings.validation", pa.int64()),
         ("pretraining_id", pa.string()),
         ("pretraining_reused", pa.bool_()),
+        ("pretrained_together", pa.int64()),
         ("host", pa.string()),
         ("device", pa.string()),
         ("threads", pa.int64()),

@@ -12,11 +12,12 @@ from ray import tune
 
 from mmssl.data.protocols import Split
 from mmssl.errors import UserError
-from mmssl.progress import Snapshot
+from mmssl.prepared import Prepared
+from mmssl.progress import Epoch, Snapshot
 from mmssl.recipe import Recipe
 from mmssl.search.nodes import Agreement, fault
 from mmssl.search.store import PROBE, Study
-from mmssl.training import Epoch, Outcome, Prepared, labelled_rows, pretraining_name, run_trial
+from mmssl.training import Outcome, labelled_rows, pretraining_name, run_trial
 
 # Each report costs the driver more than an epoch of a small study costs a worker.
 SECONDS_BETWEEN_REPORTS = 2.0
@@ -39,7 +40,8 @@ def trial(
     """Train the recipe in `config`, keep the model in the study, report epochs in batches and the outcome at the end.
 
     Args:
-        config: `trial_id`, the recipe as JSON, and whether it is probed.
+        config: `trial_id`, the recipe as JSON, whether it is probed, and `companions`, the recipes that pre-train
+            together with it.
         terms: what the machine must have in common with the driver's, where it may be another.
         prepared: by number of time steps.
         splits: by held-out subjects.
@@ -100,6 +102,10 @@ def trial(
             once=once,
             probe_every=probe_every if config["probed"] else None,
             snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name)),
+            companions=[
+                (other, splits[other.data.validation_subjects])
+                for other in map(Recipe.model_validate_json, config["companions"])
+            ],
         )
         if recipe.pretrain.epochs and not config["probed"]:
             facts["pretraining_reused"] = name not in made

@@ -8,7 +8,7 @@ import small
 from mmssl import Recordings
 from mmssl.search.store import Study
 
-TRIALS, EPOCHS = 6, 300
+TRIALS, EPOCHS = 6, 1000
 GIVEN = ["--space", "/srv/space.yaml", "--dataset", "/srv/tiny.parquet"]
 """What `mmssl-tune launch` is told on a machine that sees the folder as /srv."""
 _SPACE = small.space(EPOCHS, grid={"objective.mu": list(range(1, TRIALS + 1))}, folds=[["ben"]])

@@ -52,7 +52,7 @@ class Lab:
         """The command that runs a study, one trial at a time on each machine: a second needs more than what is left."""
         more_than_half = f"{0.51 * (os.cpu_count() or 1):.2f}"
         asked = ["--address", "auto", "--cpus-per-trial", more_than_half, "--name", name, "--storage", storage]
-        return " ".join(map(str, ["mmssl-tune", "launch", *GIVEN, *asked]))
+        return " ".join(map(str, ["MMSSL_SNAPSHOT_SECONDS=2", "mmssl-tune", "launch", *GIVEN, *asked]))
 
     def train(self) -> list[bool]:
         """Whether head and worker run a trial now."""

@@ -81,6 +81,13 @@ def test_a_trial_that_would_not_fit_beside_its_like_is_warned_of() -> None:
     assert "give each more with a larger GPU, or make batches smaller" in doctor._training(huge, alone, []).said
 
 
+def test_on_a_gpu_it_says_how_many_to_train_as_one_model() -> None:
+    assert doctor._together({1: 10.0, 2: 18.0, 4: 30.0, 8: 29.0}).said.endswith(
+        "4 trials as one model train 3.0 times as fast as one by one: --together 4"
+    )
+    assert "--together" not in doctor._together({1: 10.0, 2: 9.0, 4: 10.5}).said
+
+
 @pytest.mark.ray
 def test_a_laptop_is_examined_and_what_is_wrong_there_ends_it_with_1(tmp_path: Path, tiny: Recordings) -> None:
     tiny.save(tmp_path / "tiny.parquet")

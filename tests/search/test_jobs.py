@@ -13,8 +13,9 @@ from ray_head import Head
 
 from mmssl import Recordings
 from mmssl.data.protocols import split
+from mmssl.prepared import Prepared
 from mmssl.search.store import Study
-from mmssl.training import Prepared, run_trial
+from mmssl.training import run_trial
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 

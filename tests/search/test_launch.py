@@ -16,9 +16,11 @@ import small
 
 from mmssl import Recordings
 from mmssl.data.protocols import split
+from mmssl.prepared import Prepared
+from mmssl.progress import Epoch
 from mmssl.search.plan import Plan
 from mmssl.search.store import Study
-from mmssl.training import Epoch, Prepared, pretraining_name, run_trial
+from mmssl.training import pretraining_name, run_trial
 
 pytestmark = pytest.mark.ray
 

@@ -11,8 +11,9 @@ import small
 
 from mmssl.data.protocols import split
 from mmssl.data.synthetic import generate
+from mmssl.prepared import Prepared
 from mmssl.search.store import Study
-from mmssl.training import Prepared, run_trial
+from mmssl.training import run_trial
 
 pytestmark = pytest.mark.ray
 

@@ -1,0 +1,77 @@
+"""Which trials of a study pre-train as one model, and whether that is faster."""
+
+import time
+from collections.abc import Container, Mapping, Sequence
+
+import torch
+
+from mmssl.data.protocols import Split
+from mmssl.errors import UserError
+from mmssl.prepared import Prepared
+from mmssl.pretraining import Pretraining, alike, pretrain, pretrain_together
+from mmssl.progress import Epoch
+from mmssl.recipe import Recipe
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.store import PRETRAINED_VARIABLE, most_pretrained
+from mmssl.training import fresh, pretraining_name
+
+
+def groups(
+    plan: Plan, splits: Mapping[tuple[str, ...], Split], ended: Container[str], most: int
+) -> list[list[PlannedTrial]]:
+    """Trials to pre-train together, at most so many at a time: alike, on equally many recordings.
+
+    Of trials that share their pre-training one is taken. A study that is pruned has none: its trials are probed while
+    they pre-train, each for itself; nor have points that a sampler is yet to choose.
+
+    Raises:
+        UserError: pre-trained encoders are not kept, by which those of a group reach their trials.
+    """
+    if most > 1 and not most_pretrained():
+        raise UserError(
+            f"--together {most} wants ${PRETRAINED_VARIABLE} above 0: a trial finds there what others trained"
+        )
+    if most == 1 or plan.space.probe_every:
+        return []
+    like: dict[str, dict[str, PlannedTrial]] = {}
+    for trial in plan.trials:
+        recipe = plan.recipe(trial)
+        key = alike(recipe)
+        if key and trial.trial_id not in ended:
+            of_its_kind = like.setdefault(f"{key} {len(splits[trial.held_out].train)}", {})
+            of_its_kind.setdefault(pretraining_name(recipe, plan.dataset.fingerprint), trial)
+    found: list[list[PlannedTrial]] = []
+    for trials in like.values():
+        ordered = list(trials.values())
+        found += [ordered[i : i + most] for i in range(0, len(ordered), most)]
+    return [group for group in found if len(group) > 1]
+
+
+def rates(
+    recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device, counts: Sequence[int] = (1, 2, 4, 8)
+) -> dict[int, float]:
+    """Epochs of pre-training a second, all trials counted, by how many train as one model; as far as memory goes."""
+    found: dict[int, float] = {}
+    for count in counts:
+        ends: list[float] = []
+
+        def on_epoch(epoch: Epoch, ends: list[float] = ends) -> None:
+            ends.append(time.perf_counter())  # Its numbers have been read: a GPU has done its work.
+
+        # The first epoch warms up.
+        few = recipe.with_knobs({"pretrain.epochs": 4})
+        try:
+            trainings = [
+                Pretraining(
+                    *fresh(few, prepared, sides, device), seed=i, on_epoch=on_epoch if i == 0 else lambda epoch: None
+                )
+                for i in range(count)
+            ]
+            if count == 1:
+                pretrain(trainings[0])
+            else:
+                pretrain_together(trainings)
+        except torch.OutOfMemoryError:
+            break
+        found[count] = count * (len(ends) - 1) / (ends[-1] - ends[0])
+    return found

@@ -1,0 +1,101 @@
+"""Networks of one architecture as one, whose every weight has a first dimension for them: each kernel runs once."""
+
+import copy
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+_stacked: ContextVar[Sequence[torch.Generator] | None] = ContextVar("_stacked", default=None)
+"""In a stack's forward pass: what each network's dropout draws from."""
+
+
+def stacked() -> bool:
+    """Whether this is the forward pass of a stack, in which torch lacks some operations."""
+    return _stacked.get() is not None
+
+
+class Stack(nn.Module):
+    """Networks of one architecture as one, whose every weight has a first dimension for them.
+
+    Args:
+        networks: in training mode from then on; their weights are copied.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        for network in networks:
+            network.train()
+        weights, buffers = torch.func.stack_module_state(list(networks))
+        for name, weight in weights.items():
+            self.register_parameter(_flat(name), nn.Parameter(weight.detach()))
+        for name, buffer in buffers.items():
+            self.register_buffer(_flat(name), buffer)
+        self._names = list(weights), list(buffers)
+        self._network = [copy.deepcopy(networks[0]).to("meta")]  # Not a part: it has no weights of its own.
+
+    def forward(self, x: Tensor, dropout: Sequence[torch.Generator]) -> Tensor:
+        """(networks, batch, ...) -> (networks, batch, width).
+
+        Args:
+            dropout: what each network's dropout draws from.
+        """
+        own = dict(self.named_parameters()), dict(self.named_buffers())
+        weights, buffers = (
+            {name: mine[_flat(name)] for name in names} for names, mine in zip(self._names, own, strict=True)
+        )
+        network = self._network[0]
+
+        def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
+            return torch.func.functional_call(network, (weights, buffers), (x,))
+
+        within = _stacked.set(dropout)
+        try:
+            return torch.vmap(one)(weights, buffers, x)
+        finally:
+            _stacked.reset(within)
+
+    @torch.no_grad()
+    def unstack(self, networks: Sequence[nn.Module]) -> None:
+        """Give each network its weights."""
+        state = self.state_dict()
+        for i, network in enumerate(networks):
+            for name, tensor in network.state_dict().items():
+                tensor.copy_(state[_flat(name)][i])
+
+
+def masked(x: Tensor, p: float) -> Tensor:
+    """Dropout in a stack's forward pass."""
+    return x * cast(Tensor, _Mask.apply(x, p))
+
+
+class _Mask(torch.autograd.Function):
+    """What dropout multiplies with: each network's is drawn as it would be without the others, on a CPU to the bit."""
+
+    @staticmethod
+    def forward(x: Tensor, p: float) -> Tensor:
+        raise AssertionError("only stacks draw masks of their own")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:
+        return None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
+        x, p = args
+        generators = cast(Sequence[torch.Generator], _stacked.get())
+        masks = [
+            torch.empty_like(x.select(in_dims[0], i)).bernoulli_(1 - p, generator=generator)
+            for i, generator in enumerate(generators)
+        ]
+        return torch.stack(masks, dim=in_dims[0]).div_(1 - p), in_dims[0]
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "/")

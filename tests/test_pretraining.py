@@ -1,0 +1,132 @@
+"""Trials that pre-train as one model come to what they come to apart."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmssl import Recordings
+from mmssl.data.protocols import split
+from mmssl.model import Model
+from mmssl.prepared import Prepared
+from mmssl.pretraining import Pretraining, StoppedError, pretrain, pretrain_together
+from mmssl.progress import Epoch, Snapshot
+from mmssl.recipe import Recipe
+from mmssl.storage import Folder
+from mmssl.transforms import Standardisation
+
+KNOBS: dict[str, Any] = {
+    "data.steps": 16,
+    "encoder.imu.layers": 2,
+    "encoder.imu.heads": 2,
+    "encoder.imu.feedforward": 16,
+    "encoder.imu.dropout": 0.3,
+    "encoder.projector.hidden": 16,
+    "encoder.projector.width": 8,
+    "pretrain.batch_size": 9,
+    "pretrain.epochs": 3,
+    "pretrain.lr": 3e-5,
+    "data.train_subjects": ("anna", "ben", "chris"),
+    "data.validation_subjects": ("chris",),
+}
+
+
+def trainings(tiny: Recordings, trials: list[dict[str, Any]]) -> list[Pretraining]:
+    made: list[Pretraining] = []
+    for knobs in trials:
+        recipe = Recipe().with_knobs({**KNOBS, **knobs})
+        prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
+        imu = Prepared.of(tiny, recipe.data.steps, ["imu"]).inputs["imu"]
+        rows = split(tiny, recipe.data).train
+        torch.manual_seed(recipe.seed)
+        model = Model.fresh(recipe, prepared.description, Standardisation.fit(imu[rows]))
+        made.append(Pretraining(model, prepared.chosen(model, rows), seed=recipe.seed + 1))
+    return made
+
+
+def assert_same(apart: list[Pretraining], together: list[Pretraining]) -> None:
+    for one, other in zip(apart, together, strict=True):
+        assert len(one.epochs) == len(other.epochs) == 3
+        for epoch, like in zip(one.epochs, other.epochs, strict=True):
+            assert epoch.keys() == like.keys()
+            for name, value in epoch.items():
+                expected = value if isinstance(value, str) else pytest.approx(value, rel=5e-4, abs=1e-4)
+                assert like[name] == expected, (epoch["epoch"], name)
+        # Not the weights: of some the gradient is nothing but rounding, which Adam makes steps of full length of.
+        mine, theirs = (trial.model.embed(trial.model.encode(trial.tensors)) for trial in (one, other))
+        for name, embeddings in mine.items():
+            torch.testing.assert_close(theirs[name], embeddings, rtol=1e-2, atol=1e-2)
+
+
+POINTS = [
+    {"objective.lambda": 1.0, "objective.mu": 25.0, "seed": 1},
+    {"objective.lambda": 50.0, "objective.mu": 5.0, "seed": 1},
+    {"objective.lambda": 10.0, "objective.mu": 10.0, "seed": 2, "data.validation_subjects": ("anna",)},
+]
+
+
+@pytest.mark.parametrize(
+    "common",
+    [
+        {},
+        {"data.modalities": ("skeleton",)},
+        {"data.modalities": ("imu",), "encoder.imu.dropout": 0.0},
+        {"objective.name": "simclr", "data.modalities": ("skeleton",)},
+        {"objective.name": "cmc"},
+    ],
+    ids=["pair", "skeleton", "imu", "simclr", "cmc"],
+)
+def test_trials_that_differ_in_weights_of_the_loss_seed_and_fold(tiny: Recordings, common: dict[str, Any]) -> None:
+    apart, together = (trainings(tiny, [{**point, **common} for point in POINTS]) for _ in range(2))
+    for one in apart:
+        pretrain(one)
+    pretrain_together(together)
+    assert_same(apart, together)
+    first, _, third = together
+    assert first.epochs != third.epochs
+
+
+def test_one_that_diverges_leaves_the_others_alone(tiny: Recordings) -> None:
+    points = [POINTS[0], {**POINTS[1], "objective.lambda": 3e38}, POINTS[2]]
+    apart, together = (trainings(tiny, points) for _ in range(2))
+    for one in (apart[0], apart[2]):
+        pretrain(one)
+    with pytest.raises(StoppedError) as alone:
+        pretrain(apart[1])
+    pretrain_together(together)
+    assert str(together[1].stopped) == str(alone.value)
+    assert_same([apart[0], apart[2]], [together[0], together[2]])
+
+
+def test_all_that_diverge_end_it(tiny: Recordings) -> None:
+    together = trainings(tiny, [{**point, "objective.lambda": 3e38} for point in POINTS])
+    pretrain_together(together)
+    assert [len(one.epochs) for one in together] == [1, 1, 1]
+
+
+class Killed(BaseException):
+    """As a process that dies: nothing in between may catch it."""
+
+
+def test_a_process_that_died_goes_on_with_all_of_them(tiny: Recordings, tmp_path: Path) -> None:
+    points = [POINTS[0], {**POINTS[1], "objective.lambda": 3e38}, POINTS[2]]
+    whole, cut, resumed = (trainings(tiny, points) for _ in range(3))
+    pretrain_together(whole)
+
+    def die(epoch: Epoch) -> None:
+        if epoch["epoch"] == 3:
+            raise Killed
+
+    snapshot = Snapshot(Folder(tmp_path), "group.safetensors", seconds_between=0)
+    cut[2]._on_epoch = die
+    with pytest.raises(Killed):
+        pretrain_together(cut, snapshot)
+    pretrain_together(resumed, snapshot)
+    assert str([one.epochs for one in resumed]) == str([one.epochs for one in whole]), "nan too"
+    assert [str(one.stopped) for one in resumed] == [str(one.stopped) for one in whole]
+    for one, other in zip(whole, resumed, strict=True):
+        for part in ("encoders", "projectors"):
+            theirs = other.model.parts[part].state_dict()
+            for name, weight in one.model.parts[part].state_dict().items():
+                assert torch.equal(theirs[name], weight) or weight.isnan().any(), name
