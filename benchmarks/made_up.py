@@ -19,7 +19,11 @@ def recordings(count: int = TRAINING + 108) -> Recordings:
     draws = np.random.default_rng(0)
     classes = len(DESCRIPTION.classes)
     rows = tuple(
-        Row(recording_id=f"r{i}", label=DESCRIPTION.classes[i % classes], subject="1357"[min(3, 3 * i // TRAINING)])
+        Row(
+            recording_id=f"r{i}",
+            label=DESCRIPTION.classes[i % classes],
+            subject="1357"[min(3, 3 * i // TRAINING) if count > TRAINING else i % 4],
+        )
         for i in range(count)
     )
     skeleton = [draws.normal(size=(60, len(DESCRIPTION.joints), 3)).astype(np.float32) for _ in rows]

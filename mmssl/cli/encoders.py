@@ -101,8 +101,8 @@ def evaluate(
         if unknown:
             raise UserError(f"--subjects {','.join(unknown)}: not here; there are {', '.join(recordings.subjects)}")
         recordings = recordings.where(lambda row: row.subject in wanted)
-    from mmssl.export import load_encoders
     from mmssl.evaluation import scores
+    from mmssl.export import load_encoders
 
     model = load_encoders(folder)
     ours, theirs = model.description.classes, recordings.description.classes

@@ -74,6 +74,9 @@ class Share:
     waits: bool
     """Whether no node that is there has room, so that the first trial waits for one to come."""
 
+    def __str__(self) -> str:
+        return f"{self.at_once} trial{'' if self.at_once == 1 else 's'} at once, {self.each} each"
+
     @property
     def each(self) -> str:
         """What one trial gets, in words."""

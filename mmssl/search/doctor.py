@@ -134,7 +134,7 @@ def _gpus(there: Sequence[Node]) -> Generator[Finding]:
 def _resources(share: Share) -> Finding:
     if share.waits:
         return Finding("resources", "warning", f"no node has {share.each} yet; trials wait until the cluster has grown")
-    return Finding("resources", "ok", f"{share.at_once} trials at once, {share.each} each")
+    return Finding("resources", "ok", str(share))
 
 
 def _study(root: str, plan: Plan, recordings: Recordings, share: Share, there: Sequence[Node]) -> Generator[Finding]:

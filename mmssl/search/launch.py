@@ -167,7 +167,7 @@ def _tune(
     if share.waits:
         say(f"no node has {share.each} yet: waiting for the cluster to grow")
     else:
-        say(f"{min(share.at_once, plan.total)} trials at once, {share.each} each")
+        say(str(share))
     trainable = tune.with_parameters(
         run_one,
         root=study.root,

@@ -137,7 +137,8 @@ def test_without_its_head_a_study_ends_soon_and_goes_on_when_it_is_back(workerle
         out, err = driver.communicate(timeout=120)
     assert time.monotonic() - started < 55, "Ray itself takes 60 s"
     assert driver.returncode == 1, out + err
-    (line,) = err.splitlines()
+    note, line = err.splitlines()
+    assert note == "note: 1 trial at once, 1 CPU each"
     there = f"--storage {study.folder.parent} --address {workerless.address}"
     assert line.startswith(f"mmssl-tune: the cluster at {workerless.address} has not answered for 30 s; what has ended")
     assert line.endswith(f"is kept: mmssl-tune resume headless {there}, once it is there again")
