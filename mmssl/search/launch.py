@@ -178,6 +178,7 @@ def _tune(
         side=plan.space.side,
         keep_models=plan.space.keep_models != "none",
         probe_every=plan.space.probe_every,
+        at_once=min(share.at_once, plan.total),
         threads=max(1, int(share.cpus)),
         device="cuda" if share.gpus else "cpu",
     )

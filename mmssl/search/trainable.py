@@ -19,8 +19,8 @@ from mmssl.search.nodes import Agreement, fault
 from mmssl.search.store import PROBE, Study
 from mmssl.training import Outcome, labelled_rows, pretraining_name, run_trial
 
-# Each report costs the driver more than an epoch of a small study costs a worker.
-SECONDS_BETWEEN_REPORTS = 2.0
+# Each report costs the driver more than an epoch of a small study costs a worker (`benchmarks/reports.py`).
+_SECONDS_BETWEEN_REPORTS, _SECONDS_A_REPORT = 2.0, 0.002
 
 
 def trial(
@@ -34,6 +34,7 @@ def trial(
     side: Literal["val", "test"],
     keep_models: bool,
     probe_every: int | None,
+    at_once: int,
     threads: int,
     device: str,
 ) -> None:
@@ -48,6 +49,7 @@ def trial(
         side: the side that is scored.
         keep_models: whether the trained model is kept in the study at all.
         probe_every: epochs from one probe to the next, of trials that are probed.
+        at_once: how many trials share the driver, whose time they may not take more than half of with their reports.
     """
     # Raised, so that the trial is started again, on another node if there is one: this one may have joined meanwhile.
     reason = fault(terms) if terms else ""
@@ -56,13 +58,14 @@ def trial(
     torch.set_num_threads(threads)
     recipe = Recipe.model_validate_json(config["recipe"])
     waiting: list[Epoch] = []
+    between = max(_SECONDS_BETWEEN_REPORTS, 2 * at_once * _SECONDS_A_REPORT)
     reported = time.monotonic()
 
     def on_epoch(epoch: Epoch) -> None:
         nonlocal reported
         waiting.append(epoch)
         # Whether it is given up is decided before it trains on.
-        if PROBE in epoch or time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
+        if PROBE in epoch or time.monotonic() - reported >= between:
             tune.report({"epochs": list(waiting)})
             waiting.clear()
             reported = time.monotonic()

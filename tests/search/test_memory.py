@@ -92,7 +92,7 @@ def report_of_a_trial_that_raises(error: Exception) -> dict[str, Any]:
         patch.setattr(trainable.tune, "report", reports.append)
         trainable.trial(
             {"recipe": Recipe().model_dump_json(by_alias=True)}, root="", study="s", terms=None, prepared={},
-            splits=Nothing(), side="val", keep_models=False, probe_every=None, threads=1, device="cpu",
+            splits=Nothing(), side="val", keep_models=False, probe_every=None, at_once=1, threads=1, device="cpu",
         )  # fmt: skip
     return reports[-1]
 
