@@ -1,7 +1,8 @@
 """Train encoders without labels by the recipe's objective: those of one trial, or of several as one model."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -226,7 +227,7 @@ def alike(recipe: Recipe) -> str:
     # Guides are pre-trained apart, of hidden classes each side has its own number, and torch cannot stack batch norms
     # in bfloat16.
     training = recipe.pretrain
-    if recipe.objective.name == "cmc_cmkm" or training.hidden_classes or training.precision != "float32":
+    if recipe.objective.name == "cmc_cmkm" or training.hidden_classes or training.precision == "bfloat16":
         return ""
     if not training.epochs:
         return ""
@@ -235,6 +236,25 @@ def alike(recipe: Recipe) -> str:
 
 def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.pretrain.precision == "bfloat16")
+
+
+@contextmanager
+def gpu_products(*, tfloat32: bool) -> Generator[None]:
+    """Whether products in float32 may be rounded to TensorFloat-32 on a GPU: torch itself does it to convolutions."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = tfloat32
+    try:
+        with torch.backends.cudnn.flags(
+            torch.backends.cudnn.enabled,
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.benchmark_limit,
+            torch.backends.cudnn.deterministic,
+            tfloat32,
+        ):
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 @dataclass(frozen=True)

@@ -191,8 +191,10 @@ class Pretrain(Section):
     """0 leaves the encoders untrained, the baseline every table needs."""
     batch_size: Annotated[Count, Field(ge=2)] = 256
     lr: Positive = 1e-3
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: of the networks' products and activations; weights, losses and frozen encoders stay float32."""
+    precision: Literal["float32", "tfloat32", "bfloat16"] = "float32"
+    """Of the networks' products, and with bfloat16 of activations; weights, losses and frozen encoders stay float32.
+
+    tfloat32: with a shorter mantissa in the products of Nvidia's GPUs from Ampere on; the same as float32 elsewhere."""
     hidden_classes: Names = ()
     """Classes whose recordings pre-training is not shown; fine-tuning is."""
 

@@ -32,6 +32,7 @@ from mmssl.pretraining import (
     at_scale,
     augmentation,
     batches,
+    gpu_products,
     last_numbers,
     pretrain,
     pretrain_together,
@@ -105,7 +106,7 @@ def run_trial(
     rows = sides.validation if side == "val" else sides.test
     labelled = labelled_rows(recipe, prepared, sides)
     probe = Probe(prepared, labelled, rows, probe_every) if probe_every else None
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), gpu_products(tfloat32=False):
         started = time.perf_counter()
         try:
             model, metrics = pretrained(
@@ -196,11 +197,12 @@ def pretrained(
             ]
             _, seed, _ = _seeds(recipe)
             training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe)
-            if companions and once is not None and probe is None:
-                together = _pretrain_with(training, companions, prepared, device, once, snapshot)
-            else:
-                together = 1
-                pretrain(training, snapshot)
+            together = 1
+            with gpu_products(tfloat32=recipe.pretrain.precision == "tfloat32"):
+                if companions and once is not None and probe is None:
+                    together = _pretrain_with(training, companions, prepared, device, once, snapshot)
+                else:
+                    pretrain(training, snapshot)
             return _files(training, told, together)
 
         if once is not None and probe is None:

@@ -440,6 +440,22 @@ def test_in_bfloat16_losses_stay_near_and_weights_exact(tiny: Recordings) -> Non
         assert told_rough[0][name] != told_exact[0][name], name
 
 
+@pytest.mark.parametrize("precision", ["float32", "tfloat32"])
+def test_only_tfloat32_lets_a_gpu_shorten_products_and_only_in_pre_training(tiny: Recordings, precision: str) -> None:
+    """What a GPU makes of it cannot be seen without one; torch's own default shortens those of convolutions."""
+
+    def allowed() -> tuple[bool, bool]:
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    before, seen = allowed(), dict[str, tuple[bool, bool]]()
+    recipe = of_system("vicreg", pretrain__epochs=1, pretrain__precision=precision)
+    prepared, sides = both_sides(recipe, tiny)
+    run_trial(recipe, prepared, sides, on_epoch=lambda epoch: seen.update({str(epoch["phase"]): allowed()}))
+    shortened = precision == "tfloat32"
+    assert seen == {"pretrain": (shortened, shortened), "finetune": (False, False)}
+    assert allowed() == before
+
+
 def test_guides_make_a_difference(tiny: Recordings) -> None:
     """Whom they find alike is mined as positives: guides of other weights give other encoders."""
     plain, other = (train(of_system("cmc_cmkm", guide__epochs=n), tiny) for n in (0, 4))
