@@ -1,10 +1,14 @@
 """What training costs around its arithmetic: indexing, augmentation and logging; fine-tuning and scoring; preparation.
 
-python3 start.py run python benchmarks/around_training.py
+MMSSL_UTD_MHAD=FOLDER python3 start.py run python benchmarks/around_training.py
+
+Reading is timed where there are recordings of UTD-MHAD.
 """
 
+import os
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +16,7 @@ from made_up import prepared, recordings
 from measure import in_turn, machine, ratio, restarted
 
 from mmssl.data.protocols import Split
+from mmssl.data.utd_mhad import read
 from mmssl.model import Model
 from mmssl.prepared import Prepared
 from mmssl.pretraining import Pretraining, adam, objective_of, pretrain
@@ -79,6 +84,10 @@ def main() -> None:
     started = time.perf_counter()
     Prepared.of(made, recipe.data.steps, recipe.data.modalities)
     print(f"preparation of {len(made)} recordings {time.perf_counter() - started:.3f} s")
+    if folder := os.environ.get("MMSSL_UTD_MHAD"):
+        started = time.perf_counter()
+        found, _ = read(Path(folder))
+        print(f"reading {len(found)} recordings of UTD-MHAD {time.perf_counter() - started:.3f} s")
 
 
 if __name__ == "__main__":

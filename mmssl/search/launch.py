@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,63 +89,100 @@ def run(
         for trial_id, record in records.items():
             tables.put(record)
             records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
+        work = _Work(study, plan, recordings, records, tables, scratch / OPTUNA, watch, say, abandon)
         try:
             if len(records) == plan.total:
                 OptunaStudy(scratch / OPTUNA, plan, records)
-            alone = 0
-            while len(records) < plan.total:
-                sampler = PointSampler(plan, study.choices(), records) if plan.space.sampler != "grid" else None
-                pruning = Pruning(plan, records)
-                optuna_study = OptunaStudy(scratch / OPTUNA, plan, records)
-                searcher = PlanSearcher(
-                    plan,
-                    optuna_study,
-                    records,
-                    _chooser(study, plan, sampler),
-                    pruning.probes,
-                    groups(plan, plan.splits(recordings), records, resources.together),
-                )
-                recorder = Recorder(
-                    study, plan, tables, searcher, optuna_study, records, _logged(watch), pruning, sampler
-                )
-                before = len(records)
-                try:
-                    with (
-                        TemporaryDirectory(prefix="mmssl-", ignore_cleanup_errors=True) as bookkeeping,
-                        _connected(resources.address, abandon),
-                    ):
-                        share = _tune(study, plan, recordings, resources, searcher, recorder, say, bookkeeping)
-                    if searcher.error:
-                        raise searcher.error
-                    if len(records) + recorder.starved < plan.total:
-                        break  # Interrupted.
-                    if 0 < share.gpus < 1 and recorder.starved:
-                        resources = replace(resources, gpus_per_trial=min(1.0, 2 * share.gpus))
-                        say(
-                            f"a GPU's memory ran out: {recorder.starved} trials once more, with "
-                            f"{resources.gpus_per_trial:g} of a GPU each, not {share.gpus:g}"
-                        )
-                        continue
-                    recorder.fail_starved()
-                except _OutOfMemoryError as exhausted:
-                    if exhausted.at_once > 1:
-                        resources = replace(resources, max_concurrent=exhausted.at_once - 1)
-                        say(f"memory ran out: from now on {exhausted.at_once - 1} at once, not {exhausted.at_once}")
-                        continue
-                    alone = 1 if len(records) > before else alone + 1
-                    if alone > 1:
-                        raise MemoryError(
-                            "memory runs out with a single trial at a time: give the machine more, or train with a "
-                            "smaller pretrain.batch_size; what has ended is kept"
-                        ) from exhausted
-                    recorder.fail_running("memory ran out with a single trial at a time")
-                except (KeyboardInterrupt, SystemExit):
-                    # Before Tune listens for signals, or a second one while Tune finishes what it has begun.
-                    break
+            asked: Resources | None = resources
+            while asked is not None and len(records) < plan.total:
+                asked = work.go_on(asked)
         finally:
             with _uninterrupted():
                 tables.settle()
     return records
+
+
+@dataclass
+class _Work:
+    """What is left of a study, run by one Ray after another: each begins with less at once, where memory ran out."""
+
+    study: Study
+    plan: Plan
+    recordings: Recordings
+    records: dict[str, Record]
+    tables: Tables
+    optuna: Path
+    watch: Watch
+    say: Callable[[str], None]
+    abandon: Callable[[str], None]
+    alone: int = 0
+    """How often memory ran out with a single trial at a time, and none had ended since."""
+
+    def go_on(self, resources: Resources) -> Resources | None:
+        """Run what has not ended; gives what to go on with, or None where the run was interrupted."""
+        plan, records = self.plan, self.records
+        sampler = PointSampler(plan, self.study.choices(), records) if plan.space.sampler != "grid" else None
+        pruning = Pruning(plan, records)
+        optuna_study = OptunaStudy(self.optuna, plan, records)
+        searcher = PlanSearcher(
+            plan,
+            optuna_study,
+            records,
+            _chooser(self.study, plan, sampler),
+            pruning.probes,
+            groups(plan, plan.splits(self.recordings), records, resources.together),
+        )
+        recorder = Recorder(
+            self.study, plan, self.tables, searcher, optuna_study, records, _logged(self.watch), pruning, sampler
+        )
+        before = len(records)
+        try:
+            with (
+                TemporaryDirectory(prefix="mmssl-", ignore_cleanup_errors=True) as bookkeeping,
+                _connected(resources.address, self.abandon),
+            ):
+                share = _tune(self.study, plan, self.recordings, resources, searcher, recorder, self.say, bookkeeping)
+        except _OutOfMemoryError as exhausted:
+            self.alone = 0 if len(records) > before else self.alone
+            return self._with_fewer(resources, exhausted, recorder)
+        except (KeyboardInterrupt, SystemExit):
+            # Before Tune listens for signals, or a second one while Tune finishes what it has begun.
+            return None
+        if searcher.error:
+            raise searcher.error
+        if len(records) + recorder.starved < plan.total:
+            return None
+        return self._with_more_of_a_gpu(resources, share, recorder)
+
+    def _with_more_of_a_gpu(self, resources: Resources, share: Share, recorder: Recorder) -> Resources:
+        """For the trials that lacked its memory twice the share; those that had one alone have failed."""
+        if 0 < share.gpus < 1 and recorder.starved:
+            more = min(1.0, 2 * share.gpus)
+            self.say(
+                f"a GPU's memory ran out: {recorder.starved} trials once more, with {more:g} of a GPU each, "
+                f"not {share.gpus:g}"
+            )
+            return replace(resources, gpus_per_trial=more)
+        recorder.fail_starved()
+        return resources
+
+    def _with_fewer(self, resources: Resources, exhausted: _OutOfMemoryError, recorder: Recorder) -> Resources:
+        """One trial less at once; a trial that alone is too much has failed.
+
+        Raises:
+            MemoryError: two in a row were.
+        """
+        if exhausted.at_once > 1:
+            self.say(f"memory ran out: from now on {exhausted.at_once - 1} at once, not {exhausted.at_once}")
+            return replace(resources, max_concurrent=exhausted.at_once - 1)
+        self.alone += 1
+        if self.alone > 1:
+            raise MemoryError(
+                "memory runs out with a single trial at a time: give the machine more, or train with a smaller "
+                "pretrain.batch_size; what has ended is kept"
+            ) from exhausted
+        recorder.fail_running("memory ran out with a single trial at a time")
+        return resources
 
 
 def _tune(
