@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import typer
 from safetensors.numpy import load_file
@@ -638,3 +639,62 @@ def test_help_and_results_import_neither_torch_nor_ray() -> None:
 def test_typer_is_told_to_show_no_pretty_traceback() -> None:
     assert isinstance(cli.app, typer.Typer)
     assert cli.app.pretty_exceptions_enable is False
+
+
+def test_predict_gives_class_and_probability_of_each_recording(
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings
+) -> None:
+    first, second = (tiny.where(lambda row, who=who: row.subject == who) for who in ("anna", "dora"))
+    first.save(tmp_path / "anna.parquet")
+    Recordings(second.description, second.rows, imu=second.imu).save(tmp_path / "dora.parquet")
+    both = [tmp_path / "anna.parquet", tmp_path / "dora.parquet"]
+    model = load_encoders(encoders)
+    for out in ("classes.csv", "classes.parquet"):
+        answer = ask("predict", encoders, *both, "--modalities", "imu", "--out", tmp_path / out)
+        assert (answer.code, answer.out) == (0, ""), answer.err
+        table = pd.read_csv(tmp_path / out) if out.endswith("csv") else pd.read_parquet(tmp_path / out)
+        assert list(table["recording_id"]) == [row.recording_id for row in (*first.rows, *second.rows)]
+        assert list(table["source"]) == [str(tmp_path / "anna.parquet")] * 9 + [str(tmp_path / "dora.parquet")] * 9
+        assert list(table["predicted"]) == [*model.predict(first, ["imu"]), *model.predict(second, ["imu"])]
+        by_class = table[[f"p.{name}" for name in tiny.description.classes]].to_numpy()
+        np.testing.assert_allclose(by_class[:9], model.probabilities(model.features(first, ["imu"])), rtol=1e-5)
+        np.testing.assert_allclose(by_class.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(table["probability"], by_class.max(axis=1))
+    printed = ask("predict", encoders, both[0])
+    assert printed.out.splitlines()[0].startswith(
+        '"source","recording_id","subject","predicted","probability","p.slow"'
+    )
+    assert len(printed.out.splitlines()) == 10
+    assert "the recordings have no skeleton" in ask("predict", encoders, *both).err
+
+
+def test_embed_writes_the_features_of_each_recording(
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings
+) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    answer = ask("embed", encoders, tmp_path / "tiny.parquet", "--out", tmp_path / "features.parquet")
+    assert (answer.code, answer.out) == (0, ""), answer.err
+    table = pd.read_parquet(tmp_path / "features.parquet")
+    assert list(table["label"]) == [row.label for row in tiny.rows]
+    for name, features in load_encoders(encoders).features(tiny).items():
+        np.testing.assert_array_equal(np.stack(table[f"features.{name}"].to_list()), features)
+    words = ["embed", encoders, tmp_path / "tiny.parquet", "--out", tmp_path / "imu.parquet", "--modalities", "imu"]
+    assert ask(*words).code == 0
+    assert [name for name in pd.read_parquet(tmp_path / "imu.parquet") if "features" in name] == ["features.imu"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["predict", "nowhere", "synthetic"], "no export lies here"),
+        (["predict", "nowhere", "synthetic", "--out", "x.xlsx"], "ends in .csv or .parquet"),
+        (["embed", "nowhere", "synthetic", "--out", "x.csv"], "ends in .parquet"),
+        (["embed", "nowhere", "synthetic", "--out", "no/such/x.parquet"], "there is no folder no/such"),
+        (["predict", "nowhere"], "Missing argument"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_predicted_or_embedded_is_refused(ask: Ask, words: list[str], reason: str) -> None:
+    answer = ask(*words)
+    assert answer.code == 2
+    assert reason in answer.err

@@ -27,6 +27,8 @@ for command in (
     paper.reproduce,
     encoders.run,
     encoders.evaluate,
+    encoders.predict,
+    encoders.embed,
     spaces.spaces,
     spaces.systems,
 ):

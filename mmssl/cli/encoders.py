@@ -1,5 +1,6 @@
-"""Commands on single encoders: train a recipe, score an export."""
+"""Commands on single encoders: train a recipe; score an export, or use it."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,20 @@ from mmssl.errors import UserError
 from mmssl.terminal import epoch_progress, few, print_json, say, sides_line
 
 if TYPE_CHECKING:
+    from pyarrow import Table
+
+    from mmssl.data.recordings import Recordings
     from mmssl.recipe import Modality
+
+
+ExportArgument = Annotated[Path, typer.Argument(help="An exported folder.", metavar="EXPORT", parser=path_of)]
+GivenArgument = Annotated[
+    list[str],
+    typer.Argument(help="Recordings: files (.parquet), or data sets as --dataset names them.", metavar="NAME|FILE..."),
+]
+ModalitiesOption = Annotated[
+    str | None, typer.Option(help="From these alone, as imu; the recordings may lack the others.")
+]
 
 
 def run(
@@ -75,14 +89,12 @@ def run(
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="An exported folder.", metavar="EXPORT", parser=path_of)],
+    folder: ExportArgument,
     dataset: DatasetOption,
     data: DataOption = None,
     skip_bad: SkipOption = False,
     subjects: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
-    modalities: Annotated[
-        str | None, typer.Option(help="From these alone, as imu; the recordings may lack the others.")
-    ] = None,
+    modalities: ModalitiesOption = None,
     features: Annotated[
         Path | None, typer.Option(help="Also write the features, as safetensors.", metavar="FILE", parser=path_of)
     ] = None,
@@ -94,13 +106,7 @@ def evaluate(
     """
     if features is not None and not features.parent.is_dir():
         raise UserError(f"--features {features}: there is no folder {features.parent}")
-    recordings, _ = open_recordings(dataset, data, skip_bad, quiet=True)
-    if subjects:
-        wanted = [subject.strip() for subject in subjects.split(",")]
-        unknown = [subject for subject in wanted if subject not in recordings.subjects]
-        if unknown:
-            raise UserError(f"--subjects {','.join(unknown)}: not here; there are {', '.join(recordings.subjects)}")
-        recordings = recordings.where(lambda row: row.subject in wanted)
+    recordings = _of_subjects(open_recordings(dataset, data, skip_bad, quiet=True)[0], subjects)
     from mmssl.evaluation import scores
     from mmssl.export import load_encoders
 
@@ -129,6 +135,120 @@ def evaluate(
     else:
         by = " + ".join(encoded)
         say(f"{len(recordings)} recordings by {by}: accuracy {measured['accuracy']:.4f}, macro F1 {measured['f1']:.4f}")
+
+
+def predict(
+    folder: ExportArgument,
+    given: GivenArgument,
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    modalities: ModalitiesOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .csv or .parquet file. Default: CSV on standard output.", metavar="FILE", parser=path_of),
+    ] = None,
+) -> None:
+    """Say each recording's class, with its probability and those of all classes; labels are not looked at.
+
+    Example: mmssl-tune predict encoders my_recordings.parquet --modalities imu --out classes.csv
+    """
+    _writable(out, ".csv", ".parquet")
+    import pyarrow as pa
+
+    from mmssl.export import load_encoders
+
+    model = load_encoders(folder)
+    chosen = _modalities(modalities) if modalities else None
+    tables: list[pa.Table] = []
+    for word in given:
+        recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
+        probabilities = model.probabilities(model.features(recordings, chosen))
+        likeliest = probabilities.argmax(axis=1)
+        columns = {
+            "predicted": [model.description.classes[i] for i in likeliest],
+            "probability": probabilities.max(axis=1),
+            **{f"p.{name}": probabilities[:, i] for i, name in enumerate(model.description.classes)},
+        }
+        tables.append(pa.table({**_identity(word, recordings), **columns}))
+    _write(pa.concat_tables(tables), out)
+
+
+def embed(
+    folder: ExportArgument,
+    given: GivenArgument,
+    out: Annotated[Path, typer.Option(help="A .parquet file to write.", metavar="FILE", parser=path_of)],
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    modalities: ModalitiesOption = None,
+) -> None:
+    """Write the frozen encoders' features of each recording, a list for each modality, to train a classifier on.
+
+    Example: mmssl-tune embed encoders my_recordings.parquet --out features.parquet
+    """
+    _writable(out, ".parquet")
+    import pyarrow as pa
+
+    from mmssl.export import load_encoders
+
+    model = load_encoders(folder)
+    chosen = _modalities(modalities) if modalities else None
+    tables: list[pa.Table] = []
+    for word in given:
+        recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
+        features = {
+            f"features.{name}": pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+            for name, values in model.features(recordings, chosen).items()
+        }
+        labels = [row.label for row in recordings.rows]
+        tables.append(pa.table({**_identity(word, recordings), "label": labels, **features}))
+    _write(pa.concat_tables(tables), out)
+
+
+def _identity(word: str, recordings: "Recordings") -> dict[str, list[str]]:
+    """The columns by which a recording is known."""
+    return {
+        "source": [word] * len(recordings),
+        "recording_id": [row.recording_id for row in recordings.rows],
+        "subject": [row.subject for row in recordings.rows],
+    }
+
+
+def _writable(out: Path | None, *kinds: str) -> None:
+    """Find out before the work whether its result can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if out is None:
+        return
+    if out.suffix not in kinds:
+        raise UserError(f"--out {out}: give a file that ends in {' or '.join(kinds)}")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}")
+
+
+def _write(table: "Table", out: Path | None) -> None:
+    from pyarrow import csv, parquet
+
+    try:
+        if out is None:
+            csv.write_csv(table, sys.stdout.buffer)
+        elif out.suffix == ".csv":
+            csv.write_csv(table, out)
+        else:
+            parquet.write_table(table, out, compression="zstd")
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error})") from error
+
+
+def _of_subjects(recordings: "Recordings", subjects: str | None) -> "Recordings":
+    if not subjects:
+        return recordings
+    wanted = [subject.strip() for subject in subjects.split(",")]
+    unknown = [subject for subject in wanted if subject not in recordings.subjects]
+    if unknown:
+        raise UserError(f"--subjects {','.join(unknown)}: not here; there are {', '.join(recordings.subjects)}")
+    return recordings.where(lambda row: row.subject in wanted)
 
 
 def _modalities(words: str) -> "list[Modality]":
