@@ -7,9 +7,11 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from mmssl import cli
+from mmssl import Recordings, cli
+from mmssl.recipe import Recipe
 from mmssl.search import store
 from mmssl.search.space import Space
+from mmssl.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,6 +57,26 @@ def test_the_spaces_in_the_documents_are_spaces() -> None:
         "untrained": 0, "supervised": 0, "vicreg": 100, "cmc": 100
     }  # fmt: skip
     assert spaces[-1].side == "test"
+
+
+def test_the_example_with_exported_encoders_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny: Recordings
+) -> None:
+    recipe = Recipe().with_knobs(
+        {"data.steps": 16, "pretrain.epochs": 1, "finetune.epochs": 1, "data.validation_subjects": ["chris"]}
+    )
+    model = train(recipe, tiny).model
+    assert model is not None
+    (tmp_path / "encoders").mkdir()
+    for name, content in model.files().items():
+        (tmp_path / "encoders" / name).write_bytes(content)
+    tiny.save(tmp_path / "kitchen.parquet")
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "encoders.md").read_text(), re.DOTALL)
+    exec(example, {})  # noqa: S102
+    said = re.fullmatch(r"15 labels, 21 recordings without: accuracy ([0-9.]+)\n", capsys.readouterr().out)
+    assert said
+    assert float(said[1]) > 0.6, "slow, middle and fast swings are told apart by far more than chance"
 
 
 def test_the_recordings_example_runs(tmp_path: Path) -> None:
