@@ -698,3 +698,11 @@ def test_what_cannot_be_predicted_or_embedded_is_refused(ask: Ask, words: list[s
     answer = ask(*words)
     assert answer.code == 2
     assert reason in answer.err
+
+
+def test_convert_writes_a_file_beside_the_encoders(ask: Ask, encoders: Path, tmp_path: Path) -> None:
+    answer = ask("convert", encoders, "--to", "torch", "--modalities", "imu")
+    assert answer.code == 0, answer.err
+    assert f"{encoders / 'model.pt2'}: imu; the same as the encoders but for" in answer.out
+    assert (encoders / "model.pt2").is_file()
+    assert ask("convert", encoders, "--to", "torch", "--out", tmp_path / "x.onnx").code == 2

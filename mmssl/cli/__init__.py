@@ -29,6 +29,7 @@ for command in (
     encoders.evaluate,
     encoders.predict,
     encoders.embed,
+    encoders.convert,
     spaces.spaces,
     spaces.systems,
 ):

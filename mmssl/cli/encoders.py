@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmssl.recipe import Modality
 
 
+Form = Literal["onnx", "torch"]
 ExportArgument = Annotated[Path, typer.Argument(help="An exported folder.", metavar="EXPORT", parser=path_of)]
 GivenArgument = Annotated[
     list[str],
@@ -202,6 +203,30 @@ def embed(
         labels = [row.label for row in recordings.rows]
         tables.append(pa.table({**_identity(word, recordings), "label": labels, **features}))
     _write(pa.concat_tables(tables), out)
+
+
+def convert(
+    folder: ExportArgument,
+    to: Annotated[Form, typer.Option(help="onnx (pip install 'mmssl-tune[onnx]'), or torch for torch.export.")],
+    modalities: ModalitiesOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Default: model.onnx or model.pt2 in the folder.", metavar="FILE", parser=path_of),
+    ] = None,
+) -> None:
+    """Write exported encoders with their head as one file that other programs run, and try it against them.
+
+    Example: mmssl-tune convert encoders --to onnx --modalities imu
+    """
+    from mmssl import conversion
+    from mmssl.export import load_encoders
+
+    model = load_encoders(folder)
+    chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
+    file = out or folder / f"model{conversion.SUFFIXES[to]}"
+    _writable(file, conversion.SUFFIXES[to])
+    difference = conversion.convert(model, to, chosen, file)
+    say(f"{file}: {' + '.join(chosen)}; the same as the encoders but for {difference:.1g}")
 
 
 def _identity(word: str, recordings: "Recordings") -> dict[str, list[str]]:
