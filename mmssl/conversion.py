@@ -48,8 +48,8 @@ def convert(model: Model, form: str, modalities: Sequence[Modality], file: Path)
         The largest difference between what the file gives and what the model gives, for made-up recordings.
 
     Raises:
-        UserError: the packages for ONNX are not installed, the model has no head for these modalities, or the file gives
-            something else than the model and is not kept.
+        UserError: the packages for ONNX are not installed, the model has no head for these modalities, or the file
+            gives something else than the model and is not kept.
     """
     classifier = _Classifier(model, modalities).eval().requires_grad_(requires_grad=False)
     inputs = _made_up(model, modalities, 2)
