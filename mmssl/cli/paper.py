@@ -1,6 +1,8 @@
 """The command that makes the paper's tables and figures."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +21,7 @@ from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
 from mmssl.cli.studies import at_storage, run_study
 from mmssl.errors import UserError
-from mmssl.terminal import console_on, print_json, say, show_result
+from mmssl.terminal import console_on, epoch_progress, print_json, say, show_result
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
 def reproduce(
     experiment: Annotated[
         str,
-        typer.Argument(help="table2, few_labels, hidden_classes, retrieval, features or health.", metavar="EXPERIMENT"),
+        typer.Argument(
+            help="table2, few_labels, hidden_classes, retrieval, features or health; or a trial by its id's beginning.",
+            metavar="EXPERIMENT|TRIAL",
+        ),
     ],
     dataset: DatasetOption = "synthetic",
     data: DataOption = None,
@@ -62,13 +67,20 @@ def reproduce(
     figures: Annotated[
         str, typer.Option(help="Kinds of pictures, of png, svg and pdf, separated by commas; none for no pictures.")
     ] = "png",
+    tolerance: Annotated[
+        float, typer.Option(help="Of a trial's scores, where machine or versions are not those of then.", min=0)
+    ] = 0.02,
     *,
     running: Running,
 ) -> None:
-    """Make a table or figure of the paper on a data set; run again, it goes on where it stopped.
+    """Make a table or figure of the paper on a data set; run again, it goes on where it stopped. Or run a trial again
+    in this process, and say whether it comes to the same.
 
     Example: mmssl-tune reproduce table2 --dataset utd_mhad --data ~/UTD-MHAD
     """
+    if re.fullmatch("[0-9a-f]{6,}", experiment):
+        end(_again(experiment, storage, study, data, tolerance, as_json=running.as_json))
+        return
     from mmssl import experiments
     from mmssl.search import space as spaces
     from mmssl.search.plain_yaml import parse_value
@@ -147,6 +159,47 @@ def reproduce(
         for place in (*tables, *result.figures):
             say(f"written: {place}")
     end(status or any(record.status == "FAILED" for record in found.records(plan).values()))
+
+
+def _again(word: str, storage: str, name: str | None, data: Path | None, tolerance: float, *, as_json: bool) -> int:
+    """Run a trial again, and show what it comes to; gives 1 where it is something else than then."""
+    from mmssl.search.rerun import find_trial, rerun
+    from mmssl.search.store import find
+
+    study = find(storage, name)
+    plan = study.plan()
+    trial = find_trial(plan, word)
+    recordings = recordings_of(plan, data)
+    with epoch_progress(plan.recipe(trial), f"trial {trial.trial_id}") as on_epoch:
+        found = rerun(study, plan, trial, recordings, on_epoch)
+    same = found.same(tolerance)
+    if as_json:
+        print_json(
+            {
+                "study": study.name,
+                "trial": trial.trial_id,
+                "same": same,
+                "tolerance": tolerance if found.changed else 0,
+                "then": found.then,
+                "now": found.now,
+                "changed": {name: list(values) for name, values in found.changed.items()},
+                "other_predictions": found.guesses,
+            }
+        )
+        return not same
+    differing = [name for name, value in found.now.items() if found.then[name] != value]
+    for name in differing:
+        say(f"  {name:<32}{found.then[name]} then, {found.now[name]} now")
+    for name, (then, now) in found.changed.items():
+        say(f"note: {name} was {then}, and is {now}: the last bits may differ, and training makes much of them")
+    equal = len(found.now) - len(differing)
+    verdict = "the same" if same else "NOT the same"
+    how = f"scores within {tolerance:g}" if found.changed else "to the bit"
+    say(
+        f"trial {trial.trial_id} of study {study.name}: {verdict} ({how}); {equal} of {len(found.now)} values equal, "
+        f"{found.guesses} predictions differ"
+    )
+    return not same
 
 
 def _folds(given: str | None, chooses: bool, space: "Space", dataset: str, recordings: "Recordings") -> Any:

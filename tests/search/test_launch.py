@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -148,6 +149,24 @@ def test_rows_carry_cause_subjects_and_origin(launched: Launched, tiny: Recordin
     for row in rows.to_dict("records"):
         assert set(row["subjects.train"]) | set(row["subjects.validation"]) == {"anna", "ben", "chris"}
         assert not set(row["subjects.train"]) & set(row["subjects.validation"])
+
+
+def test_a_trial_run_again_comes_to_the_same(launched: Launched, folder: Path) -> None:
+    def again(number: int, *words: str) -> subprocess.CompletedProcess[str]:
+        trial_id = launched.plan.trials[number].trial_id
+        asked = ["reproduce", trial_id[:10], "--study", "undisturbed", "--storage", folder / "studies", *words]
+        return subprocess.run(small.tune(*asked), capture_output=True, text=True, env=environment())
+
+    rows = pd.read_parquet(launched.study.folder / "trials.parquet")
+    complete, diverged, failed = (rows.index[rows["status"] == one][0] for one in ("COMPLETE", "DIVERGED", "FAILED"))
+    done = again(complete)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"the same \(to the bit\); (\d+) of \1 values equal, 0 predictions differ", done.stdout)
+    answer = json.loads(again(diverged, "--json").stdout)
+    assert (answer["same"], answer["now"]["status"], answer["changed"]) == (True, "DIVERGED", {})
+    done = again(failed)
+    assert done.returncode == 2
+    assert "is FAILED: there is nothing to compare with" in done.stderr
 
 
 def test_a_second_launch_of_the_same_name_is_refused(launched: Launched, folder: Path) -> None:
