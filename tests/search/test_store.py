@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -54,6 +55,38 @@ def test_a_new_study_has_a_row_for_every_planned_trial(tmp_path: Path, plan_of: 
     assert rows[0]["subjects.validation"] == ["1"]
     assert {f"param.{knob}" for knob in knob_names()} <= set(rows[0])
     assert study.plan() == plan
+
+
+def test_a_study_that_an_older_version_planned_goes_on_under_its_ids(
+    tmp_path: Path, plan_of: Callable[..., Plan]
+) -> None:
+    """Before folds and the precision of pre-training stood in plans."""
+    plan = plan_of([1.0, 5.0], [2.0])
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    first = plan.trials[0].trial_id
+    study.keep(ended(first, 0.75))
+    document = json.loads((study.folder / "plan.json").read_bytes())
+    del document["folds"]
+    for base in document["bases"].values():
+        del base["pretrain"]["precision"]
+    (study.folder / "plan.json").write_text(json.dumps(document))
+    read = study.plan()
+    assert [trial.trial_id for trial in read.trials] == [trial.trial_id for trial in plan.trials]
+    assert read.folds == plan.folds
+    assert {read.recipe(trial).pretrain.precision for trial in read.trials} == {"float32"}
+    assert study.records(read)[first].facts["val.accuracy"] == 0.75
+
+
+def test_a_study_of_a_version_that_planned_otherwise_is_refused_with_the_reason(
+    tmp_path: Path, plan_of: Callable[..., Plan]
+) -> None:
+    study = Study(tmp_path, "study")
+    study.create(plan_of([1.0], [2.0]))
+    text = (study.folder / "plan.json").read_text()
+    (study.folder / "plan.json").write_text(text.replace("mmssl.plan/2", "mmssl.plan/1"))
+    with pytest.raises(UserError, match=r"written by another version: format: .*'mmssl\.plan/2'"):
+        study.plan()
 
 
 def test_tables_follow_the_records_and_are_read_by_other_libraries(
