@@ -55,8 +55,11 @@ def main(arguments: list[str]) -> int:
         return 2
     if command == "sync":
         return call([uv, "sync", "--locked", "--python", sys.executable, *rest], folder)
+    options = ["--project", str(ROOT), "--locked", "--python", sys.executable]
     for step in steps:
-        code = call([uv, "run", "--project", str(ROOT), "--locked", "--python", sys.executable, *step], folder)
+        # What is installed was compiled then: uv would look through 20,000 files again, and say so.
+        compiled = ["--no-compile-bytecode"] if (ROOT / ".venv").is_dir() else []
+        code = call([uv, "run", *options, *compiled, *step], folder)
         if code != 0:
             return code
     return 0

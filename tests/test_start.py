@@ -132,6 +132,13 @@ def test_a_command_runs_where_the_user_is_in_the_locked_environment_of_this_pyth
     assert "VIRTUAL_ENV" not in environment
 
 
+def test_what_is_installed_is_compiled_once(checkout: Checkout):
+    checkout.start("run", "true")
+    (checkout.root / ".venv").mkdir()
+    checkout.start("run", "true")
+    assert checkout.commands == [["true"], ["--no-compile-bytecode", "true"]], "at first as pyproject.toml has it"
+
+
 def test_sync_installs(checkout: Checkout):
     assert checkout.start("sync", "--no-dev") == (0, "", "")
     assert [call["arguments"] for call in checkout.calls] == [
