@@ -143,7 +143,7 @@ def test_a_machine_that_sees_another_study_runs_no_trial(tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"node .* cannot run this study: study s is not to be read"):
         trainable.trial(
             {}, root="", study="s", terms=terms("nowhere", here), prepared={}, splits={}, side="val",
-            keep_models=False, probe_every=None, threads=1, device="cpu",
+            keep_models=False, probe_every=None, at_once=1, threads=1, device="cpu",
         )  # fmt: skip
 
 
