@@ -51,7 +51,7 @@ class OutOfMemoryKills:
 
     def happened(self, node_id: str) -> bool:
         """Whether there was one on a node since it was watched; False where it cannot tell."""
-        if node_id not in self._counts:
+        if node_id not in self._counts or is_lost(node_id):
             return False
         before, now = (
             (self._counts[node_id], kernel_kills())
