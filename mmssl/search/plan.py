@@ -1,6 +1,7 @@
 """The ledger: every trial of a study, named by its content, written before it runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -38,6 +39,16 @@ class PlannedTrial(_Part):
     @property
     def fold(self) -> str:
         return fold_name(self.held_out)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that pre-train as one model: the first of them does it."""
+
+    lead: PlannedTrial
+    companions: tuple[PlannedTrial, ...]
+    waiting: frozenset[str]
+    """Ids of all trials, but for the lead, that need what the group trains; they begin when the lead has ended."""
 
 
 def fold_name(held_out: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sqlalchemy import URL
 
 from mmssl.errors import UserError
 from mmssl.recipe import Value
-from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.plan import Group, Plan, PlannedTrial
 from mmssl.search.space import Range
 from mmssl.search.store import Record
 
@@ -123,7 +123,7 @@ class PlanSearcher(Searcher):
         ended: ids of the trials that have.
         choose: plans a further point and gives its trials; called while the plan has open points.
         probed: whether a trial is to be probed while it pre-trains.
-        groups: of trials that pre-train together; the first of each runs before all others, and does it.
+        groups: of trials that pre-train together; the lead of each runs before all others, and does it.
     """
 
     def __init__(
@@ -133,14 +133,14 @@ class PlanSearcher(Searcher):
         ended: Iterable[str],
         choose: Callable[[], list[PlannedTrial]] = list,
         probed: Callable[[PlannedTrial], bool] = lambda trial: False,
-        groups: Iterable[Sequence[PlannedTrial]] = (),
+        groups: Iterable[Group] = (),
     ) -> None:
         super().__init__()
         done = set(ended)
         self._plan, self._optuna, self._choose, self._probed = plan, study, choose, probed
-        self._companions = {first.trial_id: others for first, *others in groups}
+        self._groups = {group.lead.trial_id: group for group in groups}
         waiting = [trial for trial in plan.trials if trial.trial_id not in done]
-        self._queue = deque(sorted(waiting, key=lambda trial: trial.trial_id not in self._companions))
+        self._queue = deque(sorted(waiting, key=lambda trial: trial.trial_id not in self._groups))
         self._running: set[str] = set()
         self.planned: dict[str, PlannedTrial] = {}
         """The planned trial behind each of Tune's."""
@@ -155,7 +155,11 @@ class PlanSearcher(Searcher):
                 self._queue.extend(self._choose())
             except (UserError, OSError) as error:
                 self.error = error
-        trial = self._queue.popleft()
+        held = self._held()
+        trial = next((trial for trial in self._queue if trial.trial_id not in held), None)
+        if trial is None:
+            return None
+        self._queue.remove(trial)
         self.planned[trial_id] = trial
         self._running.add(trial_id)
         self._optuna.begin(trial)
@@ -166,9 +170,16 @@ class PlanSearcher(Searcher):
             "probed": self._probed(trial),
             "companions": [
                 self._plan.recipe(other).model_dump_json(by_alias=True)
-                for other in self._companions.get(trial.trial_id, ())
+                for other in (self._groups[trial.trial_id].companions if trial.trial_id in self._groups else ())
             ],
         }
+
+    def _held(self) -> set[str]:
+        """Trials that would train what the lead of their group is about to train for them."""
+        if not self._groups:
+            return set()
+        active = {trial.trial_id for trial in self._queue} | {self.planned[one].trial_id for one in self._running}
+        return {one for lead, group in self._groups.items() if lead in active for one in group.waiting}
 
     def withdraw(self, point_id: str) -> list[PlannedTrial]:
         """Take a point's trials that have not begun out of the queue."""

@@ -11,18 +11,16 @@ from mmssl.prepared import Prepared
 from mmssl.pretraining import Pretraining, alike, pretrain, pretrain_together
 from mmssl.progress import Epoch
 from mmssl.recipe import Recipe
-from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.plan import Group, Plan, PlannedTrial
 from mmssl.search.store import PRETRAINED_VARIABLE, most_pretrained
 from mmssl.training import fresh, pretraining_name
 
 
-def groups(
-    plan: Plan, splits: Mapping[tuple[str, ...], Split], ended: Container[str], most: int
-) -> list[list[PlannedTrial]]:
+def groups(plan: Plan, splits: Mapping[tuple[str, ...], Split], ended: Container[str], most: int) -> list[Group]:
     """Trials to pre-train together, at most so many at a time: alike, on equally many recordings.
 
-    Of trials that share their pre-training one is taken. A study that is pruned has none: its trials are probed while
-    they pre-train, each for itself; nor have points that a sampler is yet to choose.
+    Of trials that share their pre-training one is taken, and the others wait for it. A study that is pruned has none:
+    its trials are probed while they pre-train, each for itself; nor have points that a sampler is yet to choose.
 
     Raises:
         UserError: pre-trained encoders are not kept, by which those of a group reach their trials.
@@ -33,18 +31,22 @@ def groups(
         )
     if most == 1 or plan.space.probe_every:
         return []
-    like: dict[str, dict[str, PlannedTrial]] = {}
+    like: dict[str, dict[str, list[PlannedTrial]]] = {}
     for trial in plan.trials:
         recipe = plan.recipe(trial)
         key = alike(recipe)
         if key and trial.trial_id not in ended:
             of_its_kind = like.setdefault(f"{key} {len(splits[trial.held_out].train)}", {})
-            of_its_kind.setdefault(pretraining_name(recipe, plan.dataset.fingerprint), trial)
-    found: list[list[PlannedTrial]] = []
-    for trials in like.values():
-        ordered = list(trials.values())
-        found += [ordered[i : i + most] for i in range(0, len(ordered), most)]
-    return [group for group in found if len(group) > 1]
+            of_its_kind.setdefault(pretraining_name(recipe, plan.dataset.fingerprint), []).append(trial)
+    found: list[Group] = []
+    for sharing in like.values():
+        several = list(sharing.values())
+        for i in range(0, len(several), most):
+            first, *others = several[i : i + most]
+            if others:
+                waiting = {trial.trial_id for trials in (first, *others) for trial in trials} - {first[0].trial_id}
+                found.append(Group(first[0], tuple(trials[0] for trials in others), frozenset(waiting)))
+    return found
 
 
 def rates(

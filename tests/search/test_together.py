@@ -13,6 +13,7 @@ import yaml
 from mmssl import Recordings
 from mmssl.errors import UserError
 from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.searcher import OptunaStudy, PlanSearcher
 from mmssl.search.space import Space
 from mmssl.search.together import groups
 
@@ -39,14 +40,41 @@ def test_those_alike_are_taken_one_for_each_pre_training(planned: Callable[..., 
     plan = planned(small.space(2, grid=GRID, seeds=[1, 2]))
     found = groups(plan, plan.splits(tiny), {}, 3)
     # On each fold, which hold out differently many, at each rate: two lambdas and two seeds.
-    assert sorted(len(group) for group in found) == [3] * 4, "a fourth has nobody left to train with"
-    for group in found:
-        assert len({trial.held_out for trial in group}) == 1
-        assert len({trial.point["pretrain.lr"] for trial in group}) == 1
-        assert {trial.point["finetune.lr"] for trial in group} == {0.001}, "the others take theirs"
+    members = [(group.lead, *group.companions) for group in found]
+    assert sorted(map(len, members)) == [3] * 4, "a fourth has nobody left to train with"
+    for group, trials in zip(found, members, strict=True):
+        assert len({trial.held_out for trial in trials}) == 1
+        assert len({trial.point["pretrain.lr"] for trial in trials}) == 1
+        assert {trial.point["finetune.lr"] for trial in trials} == {0.001}, "the others take theirs"
+        assert len(group.waiting) == 3 + 2, "and wait for it"
     ended = {trial.trial_id for trial in plan.trials if trial.seed == 1}
-    assert all(trial.seed == 2 for group in groups(plan, plan.splits(tiny), ended, 3) for trial in group)
+    assert all(group.lead.seed == 2 for group in groups(plan, plan.splits(tiny), ended, 3))
     assert groups(plan, plan.splits(tiny), {}, 1) == []
+
+
+def test_those_that_wait_begin_when_their_lead_has_ended(
+    planned: Callable[..., Plan], tiny: Recordings, tmp_path: Path
+) -> None:
+    plan = planned(small.space(2, grid={"objective.lambda": [1.0, 10.0], "finetune.lr": [0.001, 0.01]}))
+    found = groups(plan, plan.splits(tiny), {}, 2)
+    searcher = PlanSearcher(plan, OptunaStudy(tmp_path / "optuna.db", plan, {}), {}, groups=found)
+    first, second = searcher.suggest("a"), searcher.suggest("b")
+    assert isinstance(first, dict)
+    assert isinstance(second, dict)
+    assert [first["trial_id"], second["trial_id"]] == [group.lead.trial_id for group in found]
+    assert [len(one["companions"]) for one in (first, second)] == [1, 1]
+    assert searcher.suggest("c") is None, "all others wait"
+    searcher.put_back(plan.trial(first["trial_id"]))  # Its worker died.
+    searcher.on_trial_complete("a")
+    assert searcher.suggest("d") == first
+    assert searcher.suggest("e") is None
+    searcher.on_trial_complete("d")
+    begun = [one for word in "fgh" if isinstance(one := searcher.suggest(word), dict)]
+    assert {one["trial_id"] for one in begun} == found[0].waiting
+    assert [one["companions"] for one in begun] == [[], [], []]
+    searcher.on_trial_complete("b")
+    rest = [one["trial_id"] for word in "ijk" if isinstance(one := searcher.suggest(word), dict)]
+    assert set(rest) == found[1].waiting
 
 
 @pytest.mark.parametrize(
