@@ -10,7 +10,7 @@ import time
 from multiprocessing.synchronize import Barrier
 
 import torch
-from made_up import prepared
+from made_up import TRAINING, prepared
 from measure import machine, restarted
 
 from mmssl.model import Model
@@ -26,7 +26,7 @@ def train(recipe: Recipe, data: Prepared, threads: int, together: Barrier) -> No
     """One trial's pre-training, again and again, each time begun with the others and after the last one's end."""
     torch.set_num_threads(threads)
     model = Model.fresh(recipe, data.description, Standardisation.fit(data.inputs["imu"]))
-    tensors = data.chosen(model, torch.arange(323).numpy())
+    tensors = data.chosen(model, torch.arange(TRAINING).numpy())
     for _ in range(1 + ROUNDS):
         together.wait()
         pretrain(Pretraining(model, tensors, seed=0))

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,10 +13,17 @@ from mmssl.errors import UserError
 from mmssl.terminal import epoch_progress, few, print_json, say, sides_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import numpy.typing as npt
     from pyarrow import Table
 
     from mmssl.data.recordings import Recordings
+    from mmssl.model import Model
     from mmssl.recipe import Modality
+
+    Features = dict[str, npt.NDArray[np.float32]]
 
 
 Form = Literal["onnx", "torch"]
@@ -154,24 +161,16 @@ def predict(
     Example: mmssl-tune predict encoders my_recordings.parquet --modalities imu --out classes.csv
     """
     _writable(out, ".csv", ".parquet")
-    import pyarrow as pa
 
-    from mmssl.export import load_encoders
-
-    model = load_encoders(folder)
-    chosen = _modalities(modalities) if modalities else None
-    tables: list[pa.Table] = []
-    for word in given:
-        recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
-        probabilities = model.probabilities(model.features(recordings, chosen))
-        likeliest = probabilities.argmax(axis=1)
-        columns = {
-            "predicted": [model.description.classes[i] for i in likeliest],
+    def columns(model: "Model", recordings: "Recordings", features: "Features") -> dict[str, Any]:
+        probabilities, classes = model.probabilities(features), model.description.classes
+        return {
+            "predicted": [classes[i] for i in probabilities.argmax(axis=1)],
             "probability": probabilities.max(axis=1),
-            **{f"p.{name}": probabilities[:, i] for i, name in enumerate(model.description.classes)},
+            **{f"p.{name}": probabilities[:, i] for i, name in enumerate(classes)},
         }
-        tables.append(pa.table({**_identity(word, recordings), **columns}))
-    _write(pa.concat_tables(tables), out)
+
+    _write(_table(folder, given, data, skip_bad, modalities, columns), out)
 
 
 def embed(
@@ -189,20 +188,16 @@ def embed(
     _writable(out, ".parquet")
     import pyarrow as pa
 
-    from mmssl.export import load_encoders
-
-    model = load_encoders(folder)
-    chosen = _modalities(modalities) if modalities else None
-    tables: list[pa.Table] = []
-    for word in given:
-        recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
-        features = {
-            f"features.{name}": pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
-            for name, values in model.features(recordings, chosen).items()
+    def columns(model: "Model", recordings: "Recordings", features: "Features") -> dict[str, Any]:
+        return {
+            "label": [row.label for row in recordings.rows],
+            **{
+                f"features.{name}": pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+                for name, values in features.items()
+            },
         }
-        labels = [row.label for row in recordings.rows]
-        tables.append(pa.table({**_identity(word, recordings), "label": labels, **features}))
-    _write(pa.concat_tables(tables), out)
+
+    _write(_table(folder, given, data, skip_bad, modalities, columns), out)
 
 
 def convert(
@@ -229,13 +224,31 @@ def convert(
     say(f"{file}: {' + '.join(chosen)}; the same as the encoders but for {difference:.1g}")
 
 
-def _identity(word: str, recordings: "Recordings") -> dict[str, list[str]]:
-    """The columns by which a recording is known."""
-    return {
-        "source": [word] * len(recordings),
-        "recording_id": [row.recording_id for row in recordings.rows],
-        "subject": [row.subject for row in recordings.rows],
-    }
+def _table(
+    folder: Path,
+    given: list[str],
+    data: Path | None,
+    skip_bad: bool,
+    modalities: str | None,
+    columns: "Callable[[Model, Recordings, Features], dict[str, Any]]",
+) -> "Table":
+    """A row for each recording: by what it is known, and the columns made of its features."""
+    import pyarrow as pa
+
+    from mmssl.export import load_encoders
+
+    model = load_encoders(folder)
+    chosen = _modalities(modalities) if modalities else None
+    tables: list[pa.Table] = []
+    for word in given:
+        recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
+        known = {
+            "source": [word] * len(recordings),
+            "recording_id": [row.recording_id for row in recordings.rows],
+            "subject": [row.subject for row in recordings.rows],
+        }
+        tables.append(pa.table({**known, **columns(model, recordings, model.features(recordings, chosen))}))
+    return pa.concat_tables(tables)
 
 
 def _writable(out: Path | None, *kinds: str) -> None:

@@ -130,7 +130,7 @@ class _Work:
             records,
             _chooser(self.study, plan, sampler),
             pruning.probes,
-            groups(plan, plan.splits(self.recordings), records, resources.together),
+            groups(plan, self.recordings, records, resources.together),
         )
         recorder = Recorder(
             self.study, plan, self.tables, searcher, optuna_study, records, _logged(self.watch), pruning, sampler

@@ -95,6 +95,13 @@ def faults(study: Study, where: Sequence[Node], terms: Agreement | None = None) 
     return found
 
 
+def begun_on(node_id: str, function: Any, *arguments: Any, **options: Any) -> Any:
+    """The reference of a Ray task that runs on one node or not at all; it takes no CPU unless `options` say so."""
+    placed = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    task: Any = ray.remote(function)
+    return task.options(num_cpus=0, max_retries=0, scheduling_strategy=placed, **options).remote(*arguments)
+
+
 def on_each(function: Any, where: Sequence[Node], *arguments: Any, **options: Any) -> list[tuple[Node, Any]]:
     """What a function gives on each node, or the exception that it ends with there.
 
@@ -102,19 +109,7 @@ def on_each(function: Any, where: Sequence[Node], *arguments: Any, **options: An
         function: called with the node's id and `arguments`.
         options: of the Ray task, as `num_gpus`; none takes a CPU unless told to.
     """
-    task: Any = ray.remote(function)
-    waiting = [
-        (
-            node,
-            task.options(
-                num_cpus=0,
-                max_retries=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
-                **options,
-            ).remote(node.node_id, *arguments),
-        )
-        for node in where
-    ]
+    waiting = [(node, begun_on(node.node_id, function, node.node_id, *arguments, **options)) for node in where]
     ray.wait([reference for _, reference in waiting], num_returns=len(waiting), timeout=_SECONDS_TO_ANSWER)
     answers: list[tuple[Node, Any]] = []
     for node, reference in waiting:

@@ -11,7 +11,8 @@ from typing import Any
 import ray
 from ray._private.state import state
 from ray.exceptions import GetTimeoutError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from mmssl.search.nodes import begun_on
 
 PATIENCE = 30.0
 """Seconds without an answer after which a head is taken for lost; after 60 Ray would end the process without a word."""
@@ -47,7 +48,7 @@ class OutOfMemoryKills:
         if node_id == _here():
             self._counts[node_id] = kernel_kills()
         elif node_id and node_id not in self._counts:
-            self._counts[node_id] = self._ask(node_id)
+            self._counts[node_id] = begun_on(node_id, kernel_kills)
 
     def happened(self, node_id: str) -> bool:
         """Whether there was one on a node since it was watched; False where it cannot tell."""
@@ -56,14 +57,9 @@ class OutOfMemoryKills:
         before, now = (
             (self._counts[node_id], kernel_kills())
             if node_id == _here()
-            else (_answer(self._counts[node_id]), _answer(self._ask(node_id)))
+            else (_answer(self._counts[node_id]), _answer(begun_on(node_id, kernel_kills)))
         )
         return before is not None and now is not None and now > before
-
-    def _ask(self, node_id: str) -> Any:
-        placed = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        task: Any = ray.remote(kernel_kills)
-        return task.options(num_cpus=0, max_retries=0, scheduling_strategy=placed).remote()
 
 
 def kernel_kills(counters: Path = Path("/proc/vmstat")) -> int | None:

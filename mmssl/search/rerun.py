@@ -1,7 +1,7 @@
 """Run a trial once more, in this process, and compare."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +111,7 @@ def _other_guesses(record: Record, predictions: list[dict[str, Any]]) -> int:
 
 
 @contextmanager
-def _threads(count: int) -> Any:
+def _threads(count: int) -> Generator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,11 +1,12 @@
 """Which trials of a study pre-train as one model, and whether that is faster."""
 
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 
 import torch
 
 from mmssl.data.protocols import Split
+from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.prepared import Prepared
 from mmssl.pretraining import Pretraining, alike, pretrain, pretrain_together
@@ -16,7 +17,7 @@ from mmssl.search.store import PRETRAINED_VARIABLE, most_pretrained
 from mmssl.training import fresh, pretraining_name
 
 
-def groups(plan: Plan, splits: Mapping[tuple[str, ...], Split], ended: Container[str], most: int) -> list[Group]:
+def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int) -> list[Group]:
     """Trials to pre-train together, at most so many at a time: alike, on equally many recordings.
 
     Of trials that share their pre-training one is taken, and the others wait for it. A study that is pruned has none:
@@ -31,6 +32,7 @@ def groups(plan: Plan, splits: Mapping[tuple[str, ...], Split], ended: Container
         )
     if most == 1 or plan.space.probe_every:
         return []
+    splits = plan.splits(recordings)
     like: dict[str, dict[str, list[PlannedTrial]]] = {}
     for trial in plan.trials:
         recipe = plan.recipe(trial)

@@ -38,7 +38,7 @@ def planned(tiny: Recordings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 def test_those_alike_are_taken_one_for_each_pre_training(planned: Callable[..., Plan], tiny: Recordings) -> None:
     plan = planned(small.space(2, grid=GRID, seeds=[1, 2]))
-    found = groups(plan, plan.splits(tiny), {}, 3)
+    found = groups(plan, tiny, {}, 3)
     # On each fold, which hold out differently many, at each rate: two lambdas and two seeds.
     members = [(group.lead, *group.companions) for group in found]
     assert sorted(map(len, members)) == [3] * 4, "a fourth has nobody left to train with"
@@ -48,15 +48,15 @@ def test_those_alike_are_taken_one_for_each_pre_training(planned: Callable[..., 
         assert {trial.point["finetune.lr"] for trial in trials} == {0.001}, "the others take theirs"
         assert len(group.waiting) == 3 + 2, "and wait for it"
     ended = {trial.trial_id for trial in plan.trials if trial.seed == 1}
-    assert all(group.lead.seed == 2 for group in groups(plan, plan.splits(tiny), ended, 3))
-    assert groups(plan, plan.splits(tiny), {}, 1) == []
+    assert all(group.lead.seed == 2 for group in groups(plan, tiny, ended, 3))
+    assert groups(plan, tiny, {}, 1) == []
 
 
 def test_those_that_wait_begin_when_their_lead_has_ended(
     planned: Callable[..., Plan], tiny: Recordings, tmp_path: Path
 ) -> None:
     plan = planned(small.space(2, grid={"objective.lambda": [1.0, 10.0], "finetune.lr": [0.001, 0.01]}))
-    found = groups(plan, plan.splits(tiny), {}, 2)
+    found = groups(plan, tiny, {}, 2)
     searcher = PlanSearcher(plan, OptunaStudy(tmp_path / "optuna.db", plan, {}), {}, groups=found)
     first, second = searcher.suggest("a"), searcher.suggest("b")
     assert isinstance(first, dict)
@@ -84,7 +84,7 @@ def test_those_that_wait_begin_when_their_lead_has_ended(
 )
 def test_some_train_alone(planned: Callable[..., Plan], tiny: Recordings, knobs: dict[str, object]) -> None:
     plan = planned(small.space(2, knobs, grid=GRID))
-    assert groups(plan, plan.splits(tiny), {}, 4) == []
+    assert groups(plan, tiny, {}, 4) == []
 
 
 def test_without_a_place_for_what_one_trains_for_others_it_is_refused(
@@ -93,7 +93,7 @@ def test_without_a_place_for_what_one_trains_for_others_it_is_refused(
     plan = planned(small.space(2, grid=GRID))
     monkeypatch.setenv("MMSSL_PRETRAINED_GB", "0")
     with pytest.raises(UserError, match=r"--together 4 wants \$MMSSL_PRETRAINED_GB above 0"):
-        groups(plan, plan.splits(tiny), {}, 4)
+        groups(plan, tiny, {}, 4)
 
 
 @pytest.mark.ray
