@@ -1,5 +1,6 @@
 """What the documents say exists, exists."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -9,15 +10,18 @@ from typer.main import get_command
 
 from mmssl import Recordings, cli
 from mmssl.recipe import Recipe
-from mmssl.search import store
 from mmssl.search.space import Space
 from mmssl.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+_SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+assert _SPEC and _SPEC.loader
+generate = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(generate)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_and_options_in_documents_exist(document: Path) -> None:
     known = get_command(cli.app).commands  # pyright: ignore[reportAttributeAccessIssue]
     for line in re.findall(r"mmssl-tune ((?:[a-z]+ ?)[^`\n#]*)", document.read_text()):
@@ -31,18 +35,21 @@ def test_commands_and_options_in_documents_exist(document: Path) -> None:
             assert option in options, line
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
         if "://" not in target:
             assert (document.parent / target).exists(), target
 
 
-def test_every_column_is_documented() -> None:
-    text = (ROOT / "docs" / "tables.md").read_text()
-    for schema in (store.TRIALS, store.EPOCHS, store.PREDICTIONS):
-        for name in schema.names:
-            assert f"`{name}`" in text or name.startswith("param."), name
+@pytest.mark.parametrize("name", generate.pages())
+def test_the_reference_is_that_of_the_code(name: str) -> None:
+    page = generate.FOLDER / name
+    assert page.read_text("utf-8") == generate.pages()[name], f"run: {generate.COMMAND}"
+
+
+def test_the_reference_has_no_other_pages() -> None:
+    assert {path.name for path in generate.FOLDER.iterdir()} == set(generate.pages())
 
 
 def test_the_spaces_in_the_documents_are_spaces() -> None:

@@ -9,6 +9,8 @@ from mmssl.errors import UserError
 
 app = typer.Typer(
     help="Search the loss weights of multimodal self-supervised learning (skeleton + IMU), and keep the best encoders.",
+    epilog="Exit status: 0 done; 1 trials failed, a check found faults, or the machine did (disk, memory); 2 the input "
+    "was wrong; 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
