@@ -1,11 +1,17 @@
 """What the documents say exists, exists."""
 
+import ast
+import errno
 import importlib.util
+import inspect
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from ray._private import services
 from typer.main import get_command
 
 from mmssl import Recordings, cli
@@ -15,6 +21,7 @@ from mmssl.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+_GAP = "\0"
 _SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
 assert _SPEC and _SPEC.loader
 generate = importlib.util.module_from_spec(_SPEC)
@@ -50,6 +57,39 @@ def test_the_reference_is_that_of_the_code(name: str) -> None:
 
 def test_the_reference_has_no_other_pages() -> None:
     assert {path.name for path in generate.FOLDER.iterdir()} == set(generate.pages())
+
+
+def test_messages_in_the_troubleshooting_are_said() -> None:
+    source = [text for path in (ROOT / "mmssl").rglob("*.py") for text in _texts(ast.parse(path.read_text("utf-8")))]
+    ours, others = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8").split("## What the system and Ray say")
+    said = re.findall(r"`(.*?)`", "\n".join(re.findall(r"^\|.*?[^\\]\|", ours, re.MULTILINE)))
+    assert len(said) > 60
+    assert [message for message in said if not any(_says(text, message) for text in source)] == []
+    disk, memory = re.findall(r"^\| `(.*?)`", others, re.MULTILINE)
+    assert disk == f"[Errno {errno.ENOSPC}] {os.strerror(errno.ENOSPC)}"
+    assert any(_says(text, memory) for text in _texts(ast.parse(inspect.getsource(services))))
+
+
+def _texts(tree: ast.AST) -> Iterator[str]:
+    """Every string of a module; a gap where something is filled in."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else _GAP for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _says(text: str, message: str) -> bool:
+    """Whether a message with `…` for what differs, or the beginning or end of one, is of this text."""
+    pieces = [piece for piece in message.split("…") if piece]
+    return bool(re.search(".*?".join(map(re.escape, pieces)), text, re.DOTALL)) and max(map(len, pieces)) > 5
+
+
+def test_the_eye_for_messages() -> None:
+    text = next(_texts(ast.parse('f"study {name}: gone"')))
+    assert _says(text, "study …: gone")
+    assert not _says(text, "study …: lost")
+    assert not _says(text, "…: …")
 
 
 def test_the_spaces_in_the_documents_are_spaces() -> None:

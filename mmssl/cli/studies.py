@@ -16,6 +16,7 @@ from mmssl.cli.options import (
     StorageOption,
     StudyArgument,
     SystemsOption,
+    spaces_there,
 )
 from mmssl.cli.recordings import name_of, open_recordings, recordings_of
 from mmssl.cli.running import Running, end, runs_trials
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
 
 @runs_trials
 def launch(
-    space: Annotated[str, typer.Option(help="Name or file of the space; see `mmssl-tune spaces`.")],
+    space: Annotated[
+        str, typer.Option(autocompletion=spaces_there, help="Name or file of the space; see `mmssl-tune spaces`.")
+    ],
     dataset: DatasetOption = "synthetic",
     data: DataOption = None,
     skip_bad: SkipOption = False,
