@@ -6,15 +6,19 @@ import importlib.util
 import inspect
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from ray._private import services
 from typer.main import get_command
 
 from mmssl import Recordings, cli
+from mmssl.objectives import vicreg
 from mmssl.recipe import Recipe
 from mmssl.search.space import Space
 from mmssl.training import train
@@ -44,9 +48,17 @@ def test_commands_and_options_in_documents_exist(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+    for target, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", document.read_text()):
         if "://" not in target:
-            assert (document.parent / target).exists(), target
+            path = document.parent / target if target else document
+            assert path.exists(), target
+            assert not heading or heading in _anchors(path), (target, heading)
+
+
+def _anchors(document: Path) -> list[str]:
+    """Where GitHub lets a link lead: headings in small letters, without punctuation."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text("utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 @pytest.mark.parametrize("name", generate.pages())
@@ -92,6 +104,47 @@ def test_the_eye_for_messages() -> None:
     assert not _says(text, "…: …")
 
 
+def test_the_weights_of_other_implementations_give_the_same_loss() -> None:
+    """Each row of the table, with the terms as that code has them, written out."""
+    a, b = np.random.default_rng(0).normal(size=(2, 16, 128)) * [[[0.8]], [[0.5]]]
+    hinges = [np.maximum(0, 1 - np.sqrt(z.var(axis=0, ddof=1) + 1e-4)).mean() for z in (a, b)]
+    squares = [np.cov(z, rowvar=False) ** 2 for z in (a, b)]
+    covariance = sum(one.sum() - np.trace(one) for one in squares) / 128
+    mean, total, halved = ((a - b) ** 2).mean(), ((a - b) ** 2).sum(axis=1).mean(), sum(hinges) / 2
+    terms = {
+        "official VICReg": (mean, halved, covariance),
+        "lightly": (mean, halved, covariance),
+        "solo-learn": (mean, sum(hinges), covariance),
+        "equation 13": (total, sum(hinges), covariance),
+    }
+    rows = re.findall(r"^\| (.*(?:λ|D = ).*\|.*)\|$", (ROOT / "docs" / "method.md").read_text("utf-8"), re.MULTILINE)
+    told = [cells for cells in (row.split("|") for row in rows) if len(cells) == 6 and cells[0].strip()]
+    assert len(told) == len(terms)
+    for name, *_, there, here in told:
+        (known,) = [parts for stem, parts in terms.items() if stem in name]
+        _same_loss(known, _numbers(there), a, b, (25, 25, 1))
+        _same_loss(known, (25, 25, 1), a, b, _numbers(here))
+
+
+def _numbers(cell: str) -> tuple[float, ...]:
+    return tuple(float(word) for word in cell.split(","))
+
+
+def _same_loss(terms: Sequence[float], theirs: Sequence[float], a: Any, b: Any, ours: Sequence[float]) -> None:
+    weights = dict(zip(("lambda_", "mu", "nu"), ours, strict=True))
+    loss = vicreg(torch.from_numpy(a), torch.from_numpy(b), **weights)["loss"].item()
+    assert np.dot(terms, theirs) == pytest.approx(loss, rel=2e-3)  # The table has three digits.
+
+
+def test_every_variable_of_the_environment_is_documented() -> None:
+    named = {name for path in (ROOT / "mmssl").rglob("*.py") for name in re.findall(r"MMSSL_[A-Z_]+", path.read_text())}
+    named = {
+        name for name in named if not name.startswith("MMSSL_JOB")
+    }  # Told to a job by the command that submits it.
+    assert len(named) >= 5
+    assert [name for name in sorted(named) if f"`{name}`" not in (ROOT / "docs" / "howto.md").read_text()] == []
+
+
 def test_the_spaces_in_the_documents_are_spaces() -> None:
     examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "spaces.md").read_text(), re.DOTALL)
     grid, sampled, pruned, several = [yaml.safe_load(text) for text in examples]
@@ -127,8 +180,6 @@ def test_the_example_with_exported_encoders_runs(
 
 
 def test_the_recordings_example_runs(tmp_path: Path) -> None:
-    import numpy as np
-
     import mmssl
 
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL)
