@@ -140,6 +140,8 @@ class ImuAugment(Section):
 
 
 class Augment(Section):
+    crop: Crop = Crop()
+    """Of all modalities of a recording alike, so that they stay each other's view."""
     skeleton: SkeletonAugment = SkeletonAugment()
     imu: ImuAugment = ImuAugment()
 
@@ -152,6 +154,9 @@ class ImuEncoderKnobs(Section):
     feedforward: Count = 256
     """Width of the feed-forward network; the paper does not give it."""
     dropout: Annotated[Weight, Field(lt=1)] = 0.1
+    pooling: Literal["none", "moments"] = "none"
+    """none: the features of every step, one after the other; moments: over the steps their mean, standard deviation and
+    maximum, which do not change with when a movement begins."""
 
 
 class ProjectorKnobs(Section):
@@ -217,6 +222,10 @@ class Finetune(Section):
     epochs: Count = 100
     batch_size: Annotated[Count, Field(ge=2)] = 64
     lr: Positive = 1e-3
+    views: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 0
+    """frozen: augmented copies of each labelled recording on whose features the heads train too, in as many steps."""
+    standardise: bool = False
+    """Whether a batch norm without weights comes before each modality's linear layer."""
     hidden: Count = 256
     """Width of each modality's linear layer before the classifier."""
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.encoders import Head, ImuEncoder, Projector, SkeletonEncoder, build_encoders, linear
-from mmssl.recipe import ImuEncoderKnobs, ProjectorKnobs, Recipe
+from mmssl.recipe import Finetune, ImuEncoderKnobs, ProjectorKnobs, Recipe
 
 KNOBS = ImuEncoderKnobs(feedforward=32)
 
@@ -176,6 +176,7 @@ def test_the_transformer_looks_at_the_whole_recording_and_at_no_other() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_transformer_layer_is_torchs(training: bool) -> None:
+    torch.manual_seed(0)
     ours = ImuEncoder(6, 16, KNOBS.model_copy(update={"dropout": 0.0})).train(training).transformer[0]
     assert isinstance(ours, nn.TransformerEncoderLayer)
     theirs = nn.TransformerEncoderLayer(128, KNOBS.heads, KNOBS.feedforward, 0.0, batch_first=True).train(training)
@@ -290,7 +291,7 @@ def test_projector_by_hand() -> None:
 
 
 def test_head_by_hand_joins_modalities_in_its_own_order() -> None:
-    head = at_random(Head({"imu": 7, "skeleton": 4}, hidden=5, classes=3))
+    head = at_random(Head({"imu": 7, "skeleton": 4}, Finetune(hidden=5), classes=3))
     imu, skeleton = normal(9, 7).double(), normal(9, 4).double()
     joined: list[np.ndarray] = []
     for name, x in (("imu", imu), ("skeleton", skeleton)):
@@ -302,5 +303,5 @@ def test_head_by_hand_joins_modalities_in_its_own_order() -> None:
 
 
 def test_head_of_one_modality() -> None:
-    head = Head({"skeleton": 4}, hidden=5, classes=27).eval()
+    head = Head({"skeleton": 4}, Finetune(hidden=5), classes=27).eval()
     assert head({"skeleton": normal(1, 4)}).shape == (1, 27)
