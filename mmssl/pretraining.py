@@ -91,7 +91,7 @@ class Pretraining:
 
     def views(self, batch: Tensor) -> list[Tensor]:
         """Two augmented views of a batch: of two modalities, or of one."""
-        shown = {name: tensor[batch] for name, tensor in self.tensors.items()}
+        shown: dict[Modality, Tensor] = {name: tensor[batch] for name, tensor in self.tensors.items()}
         if len(shown) == len(self.branches):
             return list(self._augment(shown, self._draws).values())
         return [view for _ in self.branches for view in self._augment(shown, self._draws).values()]
