@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Strict,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -140,6 +141,8 @@ class ImuAugment(Section):
 
 
 class Augment(Section):
+    crop: Crop = Crop()
+    """Of all modalities of a recording alike, so that they stay each other's view."""
     skeleton: SkeletonAugment = SkeletonAugment()
     imu: ImuAugment = ImuAugment()
 
@@ -155,6 +158,9 @@ class ImuEncoderKnobs(Section):
     """Width of the feed-forward network; the paper does not give it."""
     dropout: Annotated[Weight, Field(lt=1)] = 0.1
     """Share of the transformer's activations that are dropped while encoders are trained."""
+    pooling: Literal["none", "moments"] = "none"
+    """none: the features of every step, one after the other; moments: over the steps their mean, standard deviation and
+    maximum, which do not change with when a movement begins."""
 
 
 class ProjectorKnobs(Section):
@@ -229,6 +235,10 @@ class Finetune(Section):
     """Recordings in a batch, at most; the paper does not give it."""
     lr: Positive = 1e-3
     """Learning rate of Adam; the paper does not give it."""
+    views: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 0
+    """frozen: augmented copies of each labelled recording on whose features the heads train too, in as many steps."""
+    standardise: Annotated[bool, Strict()] = False
+    """Whether a batch norm without weights comes before each modality's linear layer."""
     hidden: Count = 256
     """Width of each modality's linear layer before the classifier."""
 

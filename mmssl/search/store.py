@@ -51,6 +51,7 @@ SCORES = [
 _KEYS = [("trial_id", pa.string()), ("point_id", pa.string()), ("seed", pa.int64()), ("fold", pa.string())]
 _KNOB_TYPES: dict[type, pa.DataType] = {
     str: pa.string(),
+    bool: pa.bool_(),
     int: pa.int64(),
     float: pa.float64(),
     list: pa.list_(pa.string()),
