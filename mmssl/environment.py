@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import site
 import subprocess
 from functools import cache
 from importlib.metadata import distributions, version
@@ -63,8 +64,9 @@ def machine(device: str) -> dict[str, Any]:
 @cache
 def packages() -> dict[str, str]:
     """Every installed distribution with its version, by name."""
-    found = {one.metadata["Name"].lower().replace("_", "-"): one.version for one in distributions()}
-    return dict(sorted(found.items()))
+    # Not sys.path: Ray puts packages of its own on that of its workers.
+    places = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    return dict(sorted((one.name.lower().replace("_", "-"), one.version) for one in distributions(path=places)))
 
 
 def digest_of(installed: dict[str, str]) -> str:

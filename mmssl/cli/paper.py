@@ -227,7 +227,7 @@ def _changes(changed: "Differences") -> list[str]:
         if not name.startswith("package ") and then is not None:
             lines.append(f"{name} was {then}, and is {now}; by itself it changes no number")
     if packages:
-        lines.append(f"{len(packages)} installed packages that do not compute differ: {few(packages)}")
+        lines.append(f"other packages differ, of those that compute nothing: {few(packages)}")
     return lines
 
 
