@@ -254,8 +254,10 @@ def test_the_hub_reads_the_numbers_of_the_study_from_the_card(
     results = {(one.dataset_split, one.metric_name): one for one in loaded.data.eval_results}
     assert len(results) == 18
     trials = finished.table("trials.parquet").to_pylist()
-    (look,) = json.loads((finished.folder / "tests.json").read_text()).values()
-    own = finished.record(representative(plan, choice.best).trial_id).facts
+    trial = representative(plan, choice.best)
+    looks = json.loads((finished.folder / "tests.json").read_text()).values()
+    (look,) = [one for one in looks if trial.trial_id in one["checkpoint"]]
+    own = finished.record(trial.trial_id).facts
     for reading in ("", "imu.", "skeleton."):
         alone = f" by {reading[:-1]} alone" if reading else ""
         for measure, title in (("accuracy", "accuracy"), ("f1", "F1")):
@@ -269,7 +271,7 @@ def test_the_hub_reads_the_numbers_of_the_study_from_the_card(
             tested = results["test", f"test {title}{alone}, these weights"]
             assert (tested.metric_value, tested.dataset_name) == (look["metrics"][f"test.{name}"], "tiny")
             assert tested.dataset_args["fingerprint"] == tiny.fingerprint
-    assert set(path.name for path in exported.folder.iterdir()) == {
+    assert {path.name for path in exported.folder.iterdir()} == {
         "README.md", "config.json", "model.json", "model.safetensors"
     }  # fmt: skip
 
