@@ -15,13 +15,12 @@ import pytest
 import torch
 import yaml
 from ray._private import services
+from test_export import run_without_ray
 from typer.main import get_command
 
 from mmssl import Recordings, cli
 from mmssl.objectives import vicreg
-from mmssl.recipe import Recipe
 from mmssl.search.space import Space
-from mmssl.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -162,16 +161,13 @@ def test_the_spaces_in_the_documents_are_spaces() -> None:
 def test_the_example_with_exported_encoders_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny: Recordings
 ) -> None:
-    recipe = Recipe().with_knobs(
-        {"data.steps": 16, "pretrain.epochs": 1, "finetune.epochs": 1, "data.validation_subjects": ["chris"]}
-    )
-    model = train(recipe, tiny).model
-    assert model is not None
-    (tmp_path / "encoders").mkdir()
-    for name, content in model.files().items():
-        (tmp_path / "encoders" / name).write_bytes(content)
-    tiny.save(tmp_path / "kitchen.parquet")
+    run_without_ray(Space(name="one", systems=["vicreg"], seeds=[1]), tiny, tmp_path, [("chris",)])
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["best", "one", "--storage", str(tmp_path), "--export", "--out", "encoders"])
+    assert ended.value.code == 0
+    capsys.readouterr()
+    tiny.save(tmp_path / "kitchen.parquet")
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "encoders.md").read_text(), re.DOTALL)
     exec(example, {})  # noqa: S102
     said = re.fullmatch(r"15 labels, 21 recordings without: accuracy ([0-9.]+)\n", capsys.readouterr().out)

@@ -139,10 +139,11 @@ def best(
                 found,
                 plan,
                 recordings,
-                choice.best,
+                choice,
                 metric,
                 out,
                 refit=refit,
+                interval=interval,
                 on_epoch=on_epoch,
                 say=(lambda line: None) if as_json else say,
             )

@@ -81,7 +81,12 @@ TRIALS = pa.schema(
         ("host", pa.string()),
         ("device", pa.string()),
         ("threads", pa.int64()),
-        *((f"version.{name}", pa.string()) for name in ("mmssl", "python", "torch", "ray", "optuna")),
+        *((f"hardware.{name}", pa.string()) for name in ("cpu", "cpu_capability", "gpu_driver")),
+        *((f"hardware.{name}", pa.int64()) for name in ("cores", "memory")),
+        *((f"determinism.{name}", pa.bool_()) for name in ("algorithms", "cudnn", "cudnn_benchmark")),
+        ("determinism.cublas_workspace", pa.string()),
+        *((f"version.{name}", pa.string()) for name in ("mmssl", "python", "torch", "cuda", "cudnn", "ray", "optuna")),
+        ("packages", pa.string()),
         ("git.commit", pa.string()),
         ("git.clean", pa.bool_()),
         ("data.name", pa.string()),
@@ -404,6 +409,20 @@ class Study:
                 f"{self.files.place(name)}: damaged ({'; '.join(explain(error))}); `mmssl-tune resume {self.name}` "
                 "sets it aside and runs this trial again"
             ) from error
+
+    def keep_packages(self, digest: str, installed: Mapping[str, str]) -> None:
+        """Keep the list of distributions that trials name by its digest; one list serves all that have it."""
+        name = f"environments/{digest}.json"
+        if not self.files.exists(name):
+            self.put(name, json.dumps(installed, indent=1).encode())
+
+    def packages(self, digest: str | None) -> dict[str, str] | None:
+        """The distributions and versions of that digest; None where they are not kept."""
+        try:
+            document = json.loads(self.files.read(f"environments/{digest}.json"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
 
     def forget(self, trial_id: str) -> None:
         """Drop what is kept of a trial's end, so that it is run again."""
