@@ -17,7 +17,7 @@ from mmssl.cli.options import (
     StudyArgument,
     SystemsOption,
 )
-from mmssl.cli.recordings import name_of, open_recordings, recordings_of
+from mmssl.cli.recordings import having_all, name_of, open_recordings, recordings_of
 from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, settings_of, space_with
 from mmssl.errors import UserError
@@ -62,6 +62,7 @@ def launch(
     running.check()
     searched = space_with(spaces.load(space), settings, systems)
     recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
+    recordings = having_all(recordings, searched.systems, quiet=running.as_json)
     plan = plan_study(
         name or free_name(storage, f"{searched.name}-{name_of(dataset)}"), searched, recordings, dataset, data, skipped
     )
