@@ -24,6 +24,7 @@ from mmssl.errors import UserError
 from mmssl.terminal import (
     console_beside,
     few,
+    in_a_line,
     print_json,
     say,
     show_points,
@@ -34,6 +35,7 @@ from mmssl.terminal import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mmssl.data.check import Finding
     from mmssl.data.recordings import Recordings
     from mmssl.search.plan import Plan
     from mmssl.search.store import Study
@@ -208,14 +210,16 @@ def run_study(
     summarise: bool = True,
 ) -> int:
     """Print the plan, run it with progress, print what came out; gives the exit status that follows."""
+    from mmssl.data.check import examine
     from mmssl.search.results import points, ranked
 
     if not running.as_json:
         say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
         held_out = ["+".join(group) for group in plan.folds if group]
         say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
-        for note in _warnings(plan, recordings):
-            say(f"note: {note}")
+        for finding in [*plan_warnings(plan, recordings), *examine(recordings)]:
+            if finding.severity != "note":
+                say(f"note: {in_a_line(finding)}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
     with trial_progress(err, plan, set(study.ended(plan))) as watch:
         from mmssl.search.launch import run as run_plan
@@ -268,8 +272,9 @@ def _end_at_once(line: str, console: "Console") -> None:
     os._exit(1)
 
 
-def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
-    """What the reader should know of the recordings before believing a number."""
+def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
+    """What the reader should know of a plan's folds before believing a number."""
+    from mmssl.data.check import Finding
     from mmssl.data.protocols import unseen_classes
     from mmssl.search.plan import fold_name
 
@@ -285,7 +290,7 @@ def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
         notes.append(
             "several cameras share one IMU signal, which objectives and retrieval take for that of different recordings"
         )
-    return notes
+    return [Finding("warning", note) for note in notes]
 
 
 def at_storage(study: "Study") -> str:
