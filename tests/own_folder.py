@@ -44,7 +44,7 @@ def make(folder: Path, *, seed: int = 0, trials: int = 3) -> None:
     for part in ("skeleton", "imu"):
         (folder / part).mkdir(parents=True)
     for subject in SUBJECTS:
-        speed, size, at = draws.uniform(0.85, 1.15), draws.uniform(170, 230), draws.uniform(300, 900, 2)
+        speed, size, at = draws.uniform(0.75, 1.3), draws.uniform(170, 230), draws.uniform(300, 900, 2)
         for label in CLASSES:
             for trial in range(1, trials + 1):
                 name = f"{subject}_{label}_{trial}"
@@ -82,8 +82,8 @@ def _record(
 ) -> None:
     seconds = draws.uniform(2.0, 4.0)
     cycles, side, up, lag = _MOTIONS[label]
-    rate, phase = cycles * speed * draws.uniform(0.9, 1.1), draws.uniform(0, 2 * np.pi)
-    strength = draws.uniform(0.8, 1.2)
+    rate, phase = cycles * speed * draws.uniform(0.75, 1.3), draws.uniform(0, 2 * np.pi)
+    strength = draws.uniform(0.5, 1.3)
 
     def wrist(t: Values) -> Values:
         angle = 2 * np.pi * rate * t + phase
@@ -95,7 +95,7 @@ def _record(
     joints[:, 6] += moved
     joints[:, 4] += moved / 2
     joints[:, [0, 1, 2]] += 0.1 * moved[:, None]
-    pixels = size * (joints + draws.normal(0, 0.012, joints.shape)) + at
+    pixels = size * (joints + draws.normal(0, 0.03, joints.shape)) + at
     header = ",".join(f"{joint}_{axis}" for joint in JOINTS for axis in "xy")
     _write(folder / "skeleton" / f"{name}.csv", f"time,{header}", frames, pixels.reshape(len(frames), -1))
 
@@ -108,7 +108,7 @@ def _record(
     ankle = np.array([0.2, 9.8, 0.3]) + 0.1 * gravity * (label == "reach")
     wrist_acc = gravity + np.pad(acceleration, ((0, 0), (0, 1)))
     values = np.concatenate([wrist_acc, turning, np.broadcast_to(ankle, gravity.shape)], axis=1)
-    values = values + draws.normal(0, 1, values.shape) * np.repeat([0.4, 0.1, 0.15], 3)
+    values = values + draws.normal(0, 1, values.shape) * np.repeat([1.5, 0.4, 0.15], 3)
     milliseconds = 1000 * samples + draws.uniform(0, 6, len(samples))
     _write(folder / "imu" / f"{name}.csv", "time_ms," + ",".join(CHANNELS), milliseconds, values)
 

@@ -4,16 +4,14 @@ import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-from pyarrow import csv as arrow_csv
 from pydantic import ValidationError
 
+from mmssl.data.csv_file import Header, Values, delimiter_of, header_of, numbers, text_of
 from mmssl.data.recordings import Array, Description, Recordings, Row, imu_faults, skeleton_faults
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import MODALITIES, Modality, explain
@@ -23,11 +21,6 @@ TABLE, DESCRIPTION = "recordings.csv", "description.yaml"
 UNLABELLED = "unlabelled"
 """The one class of a table without the column `label`, whose recordings are there to be classified."""
 
-Values = npt.NDArray[np.float64]
-
-_SECONDS = {"time": 1.0, "time_s": 1.0, "time_ms": 1e-3, "time_us": 1e-6, "time_ns": 1e-9}
-_STAMPS = frozenset(("timestamp", "time_stamp", "timestamps", "t", "ts", "date", "datetime", "seconds", "epoch"))
-_NO_DATA = frozenset(("", "index", "frame", "frame_number", "frame_id", "sample", "row"))
 _JOINT_AXIS = re.compile(r"(.+?)(?:[_. ]([xyzXYZ])|(?<=[a-z0-9])([XYZ]))")
 _ROOTS = ("pelvis", "hip_center", "hips", "mid_hip", "spine_base", "waist", "hip", "root", "torso", "left_hip")
 _TOPS = ("neck", "shoulder_center", "spine_shoulder", "chest", "thorax", "mid_shoulder", "head", "left_shoulder")
@@ -36,10 +29,6 @@ _TRIAD = re.compile(
     r"[_. ]?(?P<axis>[xyz])",
     re.IGNORECASE,
 )
-_NULLS = ["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "NULL", "None"]
-# A quarter of an hour of 50 channels at 200 Hz takes 100 MB.
-_LARGEST_FILE = 2**28
-_LONGEST_LINE = 2**20
 
 
 class Imported(NamedTuple):
@@ -58,18 +47,6 @@ class _Line(NamedTuple):
     number: int
     row: Row
     files: Mapping[Modality, str]
-
-
-class _Header(NamedTuple):
-    """What the first line of a recording's file says."""
-
-    names: tuple[str, ...]
-    delimiter: str
-    time: str | None
-
-    @property
-    def data(self) -> tuple[str, ...]:
-        return tuple(name for name in self.names if name != self.time and name.lower() not in _NO_DATA)
 
 
 def read(
@@ -101,10 +78,10 @@ def read(
     given = _given(folder)
     lines, labelled = _table(folder / TABLE, faults, notes)
     paths = {place: path for place, path in _paths(folder, lines, faults).items() if path}
-    headers: dict[str, _Header] = {}
+    headers: dict[str, Header] = {}
     for place, path in paths.items():
         try:
-            headers[place] = _header(path)
+            headers[place] = header_of(path)
         except (ValueError, OSError) as error:
             faults.append((place, str(error)))
     description = _description(folder, lines, labelled, headers, given, like, notes)
@@ -190,8 +167,8 @@ def _table(path: Path, faults: list[tuple[str, str]], notes: list[str]) -> tuple
             f"{path}: there is no such table; make one with a line for each recording and the header {shape}"
         )
     try:
-        text = _text(path)
-        delimiter = _delimiter(text.partition("\n")[0])
+        text = text_of(path)
+        delimiter = delimiter_of(text.partition("\n")[0])
         reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [name.strip().lower() for name in next(reader, [])]
         twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
@@ -267,72 +244,11 @@ def _paths(folder: Path, lines: Sequence[_Line], faults: list[tuple[str, str]]) 
     return found
 
 
-def _text(path: Path) -> str:
-    """Raises ValueError: the file is no text of a size that can be."""
-    return _content(path).decode("utf-8-sig")
-
-
-def _content(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > _LARGEST_FILE:
-        raise ValueError(f"{size} bytes are too many for one file")
-    content = path.read_bytes()
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError("UTF-16; save it as CSV in UTF-8")
-    return content
-
-
-def _delimiter(first_line: str) -> str:
-    return next((mark for mark in ",;\t" if mark in first_line), ",")
-
-
-def _header(path: Path) -> _Header:
-    """Raises ValueError: the first line is no header."""
-    with path.open("rb") as file:
-        start = file.readline(_LONGEST_LINE + 1)
-    if not start.strip():
-        raise ValueError("empty")
-    if len(start) > _LONGEST_LINE:
-        raise ValueError(f"line 1 is longer than {_LONGEST_LINE} bytes: no CSV file")
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError("UTF-16; save it as CSV in UTF-8")
-    try:
-        line = start.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ValueError("line 1 is no text in UTF-8") from error
-    if not line.isprintable() and "\t" not in line:
-        raise ValueError("line 1 is no text")
-    delimiter = _delimiter(line)
-    names = tuple(name.strip() for name in next(csv.reader([line], delimiter=delimiter)))
-    twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
-    if twice:
-        raise ValueError(f"column {', '.join(twice[:3])} stands more than once in the header")
-    if all(_is_number(name) for name in names):
-        raise ValueError("line 1 holds numbers: a header with the columns' names is expected")
-    for name in names:
-        if name.lower() in _STAMPS:
-            raise ValueError(
-                f"column {name}: if it holds times, call it time (seconds), time_ms, time_us or time_ns; else rename it"
-            )
-    times = [name for name in names if name.lower() in _SECONDS]
-    if len(times) > 1:
-        raise ValueError(f"columns {' and '.join(times)}: one time is enough")
-    return _Header(names, delimiter, times[0] if times else None)
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
 def _description(
     folder: Path,
     lines: Sequence[_Line],
     labelled: bool,
-    headers: Mapping[str, _Header],
+    headers: Mapping[str, Header],
     given: Mapping[str, Any],
     like: Description | None,
     notes: list[str],
@@ -363,12 +279,12 @@ def _description(
         raise UserError(f"{folder / DESCRIPTION}:\n  " + "\n  ".join(explain(error))) from error
 
 
-def _most(headers: Sequence[_Header]) -> tuple[str, ...]:
+def _most(headers: Sequence[Header]) -> tuple[str, ...]:
     """The data columns of most files: one that differs is then the one at fault."""
     return Counter(header.data for header in headers).most_common(1)[0][0]
 
 
-def _infer_skeleton(folder: Path, document: dict[str, Any], headers: Sequence[_Header], notes: list[str]) -> None:
+def _infer_skeleton(folder: Path, document: dict[str, Any], headers: Sequence[Header], notes: list[str]) -> None:
     if "joints" not in document or "coordinates" not in document:
         columns = _most(headers)
         axes: dict[str, list[str]] = defaultdict(list)
@@ -403,7 +319,7 @@ def _infer_skeleton(folder: Path, document: dict[str, Any], headers: Sequence[_H
         )
 
 
-def _infer_imu(document: dict[str, Any], headers: Sequence[_Header], notes: list[str]) -> None:
+def _infer_imu(document: dict[str, Any], headers: Sequence[Header], notes: list[str]) -> None:
     inferred = "imu_channels" not in document
     if inferred:
         document["imu_channels"] = list(_most(headers))
@@ -455,7 +371,7 @@ class _Reader:
             said.append(f"columns that are not read: {', '.join(sorted(self._ignored))[:300]}")
         return said
 
-    def array(self, modality: Modality, place: str, path: Path, header: _Header) -> Array:
+    def array(self, modality: Modality, place: str, path: Path, header: Header) -> Array:
         """(frames, joints, coordinates) or (samples, channels).
 
         Raises:
@@ -466,7 +382,7 @@ class _Reader:
         description = self._description
         columns, extra = self._columns(modality, header)
         self._ignored.update(extra)
-        seconds, values = _numbers(path, header, columns)
+        seconds, values = numbers(path, header, columns)
         values = self._filled_in(place, columns, values)
         if seconds is not None and len(values) > 1:
             values = self._evened(modality, place, seconds, values)
@@ -480,7 +396,7 @@ class _Reader:
         self._read[place, modality] = array
         return array
 
-    def _columns(self, modality: Modality, header: _Header) -> tuple[list[str], list[str]]:
+    def _columns(self, modality: Modality, header: Header) -> tuple[list[str], list[str]]:
         """The file's columns in the description's order, and those of no use here.
 
         Raises:
@@ -533,7 +449,8 @@ class _Reader:
         if len(stamps) == 1:
             raise ValueError("all time stamps are the same")
         values = values[first]
-        step = float(np.median(np.diff(stamps)))
+        # The lower median, or one broken stamp of three would be the step.
+        step = float(np.percentile(np.diff(stamps), 50, method="lower"))
         self._steps[modality].append(step)
         even = np.linspace(stamps[0], stamps[-1], len(stamps))
         if np.abs(stamps - even).max() <= step / 2:
@@ -546,56 +463,3 @@ class _Reader:
         even = np.linspace(stamps[0], stamps[-1], round(count) + 1)
         self._uneven.append(place)
         return np.stack([np.interp(even, stamps, column) for column in values.T], axis=1)
-
-
-def _numbers(path: Path, header: _Header, columns: Sequence[str]) -> tuple[Values | None, Values]:
-    """Seconds (lines,) if there are any, and values (lines, columns); NaN where a cell is empty.
-
-    Raises:
-        ValueError: what is wrong with the file.
-    """
-    content = _content(path)
-    # By position: two columns may be without a name.
-    index = {name: str(i) for i, name in enumerate(header.names)}
-    wanted = [index[name] for name in columns] + ([index[header.time]] if header.time else [])
-    decimal = "," if header.delimiter == ";" and b"," in content.partition(b"\n")[2] else "."
-    if b"\n" not in content:
-        raise ValueError("no lines below the header")
-    try:
-        table = arrow_csv.read_csv(
-            BytesIO(content),
-            # Without threads, so that errors name the row.
-            arrow_csv.ReadOptions(
-                column_names=[str(i) for i in range(len(header.names))],
-                skip_rows=1,
-                use_threads=False,
-                block_size=2 * _LONGEST_LINE,
-            ),
-            arrow_csv.ParseOptions(delimiter=header.delimiter),
-            arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(wanted, pa.float64()),
-                include_columns=wanted,
-                null_values=_NULLS,
-                decimal_point=decimal,
-            ),
-        )
-    except pa.ArrowException as error:
-        raise ValueError(_plainly(str(error), header)) from error
-    if not table.num_rows:
-        raise ValueError("no lines below the header")
-    values = np.stack([column.to_numpy() for column in table.columns], axis=1)
-    if header.time is None:
-        return None, values
-    return values[:, -1] * _SECONDS[header.time.lower()], values[:, :-1]
-
-
-def _plainly(said: str, header: _Header) -> str:
-    """Arrow's complaint in our words."""
-    if match := re.search(r"CSV column #(\d+): Row #(\d+): .*invalid value '(.*)'", said, re.DOTALL):
-        column, row, value = match.groups()
-        return f"line {row}: {header.names[int(column)] or 'a column without name'} is no number: {value[:40]!r}"
-    if match := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", said):
-        return f"line {match[1]}: {match[3]} cells, and the header has {match[2]}"
-    if "straddling" in said:
-        return f"a line is longer than {2 * _LONGEST_LINE} bytes: no CSV file"
-    return f"not a readable CSV file ({said.splitlines()[0][:200]})"
