@@ -244,7 +244,8 @@ def _table(
     chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
     tables: list[pa.Table] = []
     for word in given:
-        recordings = having(open_recordings(word, data, skip_bad, quiet=True)[0], chosen, quiet=False)
+        recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
+        recordings = having(recordings, chosen, quiet=False, hint="; name what they have with --modalities")
         known = {
             "source": [word] * len(recordings),
             "recording_id": [row.recording_id for row in recordings.rows],

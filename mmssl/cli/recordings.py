@@ -90,7 +90,7 @@ def open_recordings(dataset: str, data: Path | None, skip_bad: bool, *, quiet: b
     return recordings, skipped
 
 
-def having(recordings: "Recordings", modalities: Iterable[Modality], *, quiet: bool) -> "Recordings":
+def having(recordings: "Recordings", modalities: Iterable[Modality], *, quiet: bool, hint: str = "") -> "Recordings":
     """The recordings with all of the modalities that there are; how many lack one is said beside the answer.
 
     Whoever needs a modality that no recording has says so, and what else to take.
@@ -104,7 +104,7 @@ def having(recordings: "Recordings", modalities: Iterable[Modality], *, quiet: b
     kept, without = recordings.having(wanted), recordings.lacking(wanted)
     if without and not quiet:
         said = f"{len(without)} of {len(recordings)} recordings have no {' or no '.join(wanted)} and are left out"
-        console_on(stderr=True).print(f"{said}: {few(without)}", markup=False)
+        console_on(stderr=True).print(f"{said}: {few(without)}{hint}", markup=False)
     return kept
 
 
