@@ -35,17 +35,24 @@ def prepare(recordings: Recordings, steps: int, modalities: Sequence[Modality]) 
     description = recordings.description
     inputs: Inputs = {}
     for modality in modalities:
-        if modality == "imu" and recordings.imu:
-            inputs[modality] = prepare_imu(recordings.imu, steps)
-        elif modality == "skeleton" and recordings.skeleton:
-            first, second = (description.joints.index(joint) for joint in description.scale_joints)
-            root = description.joints.index(description.root_joint)
-            inputs[modality] = prepare_skeleton(recordings.skeleton, steps, root, (first, second))
-        else:
+        arrays = [array for array in recordings.arrays(modality) if array is not None]
+        if not arrays:
             raise UserError(
                 f"{description.name}: the recordings have no {modality}: give some that have, "
                 f"or do with {' and '.join(recordings.modalities)} alone"
             )
+        if len(arrays) < len(recordings):
+            without = recordings.lacking([modality])
+            raise UserError(
+                f"{description.name}: {len(without)} of {len(recordings)} recordings have no {modality}, the first is "
+                f"{without[0]}; Recordings.having() leaves them out"
+            )
+        if modality == "imu":
+            inputs[modality] = prepare_imu(arrays, steps)
+        else:
+            first, second = (description.joints.index(joint) for joint in description.scale_joints)
+            root = description.joints.index(description.root_joint)
+            inputs[modality] = prepare_skeleton(arrays, steps, root, (first, second))
     return inputs
 
 

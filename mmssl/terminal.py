@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mmssl.data.check import Finding
     from mmssl.data.sources import Lengths, Survey
     from mmssl.experiments import Result
     from mmssl.recipe import Recipe
@@ -42,6 +43,11 @@ def _lengths(lengths: "Lengths | None") -> str:
 
 def few(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def in_a_line(finding: "Finding") -> str:
+    where = f" ({few(finding.where)})" if finding.where else ""
+    return finding.what + where + (f": {finding.then}" if finding.then else "")
 
 
 def sides_line(

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
+from own_folder import make
 from safetensors.numpy import load_file
 from typer.main import get_command
 
@@ -226,6 +227,12 @@ BAD = [
     (["spaces", "nothing"], "no space 'nothing'"),
     (["data", "info", "--dataset", "nothing"], "no data set 'nothing'"),
     (["data", "download", "mmact"], "cannot be downloaded"),
+    (["data", "import", "nowhere"], "nowhere: no such folder"),
+    (["data", "import", ".", "--out", "x.csv"], "--out x.csv: give a file that ends in .parquet"),
+    (["data", "import", ".", "--out", "no/x.parquet"], "there is no folder no"),
+    (["data", "import", ".", "--like", "nowhere"], "nowhere: there is no such recordings file"),
+    (["data", "import", ".", "--out", "x.parquet"], "recordings.csv: there is no such table; make one with a line"),
+    (["data", "check", "synthetic", "--space", "vicreg_gird"], "did you mean vicreg_grid"),
 ]
 
 
@@ -576,7 +583,9 @@ def test_a_fold_with_classes_that_nobody_trains_is_pointed_out(
     tiny.save(tmp_path / "all.parquet")
     words = ["launch", "--space", space, "--storage", tmp_path]
     notes = [line for line in ask(*words, "--dataset", tmp_path / "some.parquet").out.splitlines() if "note" in line]
-    assert notes == ["note: fold ben validates on classes that no training recording shows: fast"]
+    fold, few = notes
+    assert fold == "note: fold ben validates on classes that no training recording shows: fast"
+    assert "2 of 4 subjects have fewer than 8 recordings (anna (6), chris (6))" in few
     assert "note" not in ask(*words, "--dataset", tmp_path / "all.parquet").out
     json.loads(ask(*words, "--dataset", tmp_path / "some.parquet", "--json").out)
 
@@ -708,3 +717,108 @@ def test_convert_writes_a_file_beside_the_encoders(ask: Ask, encoders: Path, tmp
     assert f"{encoders / 'model.pt2'}: imu; the same as the encoders but for" in answer.out
     assert (encoders / "model.pt2").is_file()
     assert ask("convert", encoders, "--to", "torch", "--out", tmp_path / "x.onnx").code == 2
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path) -> Path:
+    """A lab's folder as it stands, with its description."""
+    make(tmp_path / "my kitchen")
+    (tmp_path / "my kitchen" / "description.yaml").write_text("protocols: {cross_subject: {test: [emil]}}\n")
+    return tmp_path / "my kitchen"
+
+
+def test_a_folder_of_csv_files_is_imported_checked_and_planned(
+    ask: Ask, kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = ask("data", "import", kitchen)
+    assert refused.code == 2
+    assert "ben_stir_2.csv: line 41: wrist_acc_x is no number" in refused.err
+    assert not list(tmp_path.glob("*.parquet"))
+    imported = ask("data", "import", kitchen, "--skip-bad")
+    assert imported.code == 0
+    assert "my kitchen.parquet: 89 recordings of 5 subjects in 6 classes" in imported.out
+    assert "next: mmssl-tune data check 'my kitchen.parquet'" in imported.out
+    checked = ask("data", "check", "my kitchen.parquet")
+    assert checked.code == 0
+    assert "3 of 89 recordings have no skeleton (anna_pour_1, chris_wipe_3, emil_chop_2): systems of" in checked.out
+    assert "would use 84 recordings: 25 points x 1 seed x 4 folds = 100 trials" in checked.out
+    answer = json.loads(ask("data", "check", "my kitchen.parquet", "--system", "vicreg_imu", "--json").out)
+    assert (answer["errors"], answer["warnings"], answer["recordings"], answer["folds"]) == (0, 2, 87, 4)
+    assert answer["findings"][0]["where"] == ["dora_reach_1", "dora_reach_2"]
+
+
+@pytest.mark.usefixtures("unrun")
+def test_a_study_of_a_pair_takes_the_recordings_with_both(
+    ask: Ask, tmp_path: Path, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skeleton = [None, *tiny.skeleton[1:]]
+    imu = [*tiny.imu[:-2], None, None]
+    monkeypatch.chdir(tmp_path)
+    Recordings(tiny.description, tiny.rows, skeleton, imu).save("gaps.parquet")
+    launched = ask("launch", "--space", "vicreg_grid", "--dataset", "gaps.parquet", "--name", "pair")
+    assert (
+        "3 of 36 recordings have no imu or no skeleton and are left out: anna-slow-0, dora-fast-1, dora-"
+        in launched.err
+    )
+    pair = Study("studies", "pair").plan().dataset
+    whole = tiny.where(lambda row: row.recording_id not in ("anna-slow-0", "dora-fast-1", "dora-fast-2"))
+    assert (pair.recordings, pair.fingerprint) == (33, whole.fingerprint)
+    assert ask("resume", "pair").code == 130, "the same recordings are found again"
+    ask(
+        "launch", "--space", "vicreg_one_modality", "--dataset", "gaps.parquet", "--name", "i", "--system", "vicreg_imu"
+    )
+    assert Study("studies", "i").plan().dataset.recordings == 34
+
+
+def test_what_reads_encoders_says_which_recordings_it_leaves_out(
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings
+) -> None:
+    gaps = tmp_path / "gaps.parquet"
+    Recordings(tiny.description, tiny.rows, [None, *tiny.skeleton[1:]], tiny.imu).save(gaps)
+    from_both = ask("predict", encoders, gaps)
+    assert len(from_both.out.splitlines()) == 1 + 35
+    assert "1 of 36 recordings have no imu or no skeleton and are left out: anna-slow-0" in from_both.err
+    assert "--modalities" in from_both.err
+    assert len(ask("predict", encoders, gaps, "--modalities", "imu").out.splitlines()) == 1 + 36
+    assert json.loads(ask("evaluate", encoders, "--dataset", gaps, "--json").out)["recordings"] == 35
+
+
+@pytest.mark.parametrize(
+    ("keep", "words", "said"),
+    [
+        (lambda row: row.subject == "anna", [], "leave_one_subject_out needs two training subjects or more"),
+        (lambda row: row.subject != "dora", ["--space", "table2"], ""),
+        (lambda row: True, ["--set", "data.test_subjects=[anna]"], "would both train and test"),
+    ],
+)
+def test_check_ends_with_2_where_launch_refuses(
+    ask: Ask, tmp_path: Path, tiny: Recordings, keep: Callable[[Row], bool], words: list[str], said: str
+) -> None:
+    described = tiny.description.model_copy(
+        update={"protocols": {} if "anna" not in str(words) else tiny.description.protocols}
+    )
+    some = tiny.where(keep)
+    Recordings(described, some.rows, some.skeleton, some.imu).save(tmp_path / "some.parquet")
+    answer = ask("data", "check", tmp_path / "some.parquet", *words)
+    assert answer.code == (2 if said else 0)
+    assert ("launch refuses" in answer.out) == bool(said)
+    assert said in answer.out
+
+
+def test_check_of_what_cannot_be_read(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    answer = ask("data", "check", tmp_path / "torn.parquet", "--json")
+    assert (answer.code, json.loads(answer.out)["errors"]) == (2, 1)
+    assert "not a readable Parquet file" in json.loads(answer.out)["findings"][0]["what"]
+
+
+@pytest.mark.usefixtures("unrun")
+def test_launch_says_the_warnings_of_a_check(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    rows = [row.model_copy(update={"subject": "Ben"}) if i == 12 else row for i, row in enumerate(tiny.rows)]
+    Recordings(tiny.description, rows, tiny.skeleton, tiny.imu).save(tmp_path / "two.parquet")
+    out = ask(
+        "launch", "--space", "vicreg_grid", "--dataset", tmp_path / "two.parquet", "--storage", tmp_path,
+        "--set", "data.train_subjects=[anna,ben,Ben,chris]",
+    ).out  # fmt: skip
+    assert "note: subject 'Ben' and 'ben' differ in spelling alone: one person would train and validate" in out

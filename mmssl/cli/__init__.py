@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from mmssl.cli import answers, cluster, doctor, encoders, paper, recordings, spaces, studies
+from mmssl.cli import answers, cluster, doctor, encoders, own_data, paper, recordings, spaces, studies
 from mmssl.errors import UserError
 
 app = typer.Typer(
@@ -37,7 +37,9 @@ for command in (
 ):
     app.command()(command)
 app.command("list")(cluster.list_studies)
-data_app = typer.Typer(help="Look at recordings, or fetch them.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at recordings, take in your own, or fetch some.", no_args_is_help=True)
+data_app.command("import")(own_data.data_import)
+data_app.command("check")(own_data.data_check)
 data_app.command("info")(recordings.data_info)
 data_app.command("download")(recordings.data_download)
 app.add_typer(data_app, name="data")

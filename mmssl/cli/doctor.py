@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mmssl.cli.options import STORAGE, DataOption, DatasetOption, SetOption, StorageOption, SystemsOption, spaces_there
-from mmssl.cli.recordings import open_recordings
+from mmssl.cli.recordings import having_all, open_recordings
 from mmssl.cli.running import Running, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
 from mmssl.errors import UserError
@@ -47,6 +47,7 @@ def doctor(
 
     try:
         recordings, skipped = open_recordings(dataset, data, skip_bad=True, quiet=True)
+        recordings = having_all(recordings, searched.systems, quiet=running.as_json)
         plan = plan_study("doctor", searched, recordings, dataset, data, skipped)
     except UserError as error:
         tell({"check": "data", "verdict": "fault", "said": str(error)})

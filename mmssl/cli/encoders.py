@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mmssl.cli.options import DataOption, DatasetOption, JsonOption, SetOption, SkipOption, path_of
-from mmssl.cli.recordings import name_of, open_recordings
+from mmssl.cli.recordings import having, name_of, open_recordings
 from mmssl.cli.spaces import settings_of
 from mmssl.errors import UserError
 from mmssl.terminal import console_on, epoch_progress, few, print_json, say, sides_line
@@ -61,6 +61,7 @@ def run(
     start = preset(name_of(dataset), system)
     taken = dict.fromkeys(SYSTEMS[system].defining, f"system {system} sets it; choose another --system instead")
     recipe = start.with_knobs(settings_of(settings, taken))
+    recordings = having(recordings, recipe.data.modalities, quiet=as_json)
     from mmssl.data.protocols import sides, split
 
     if not recipe.data.validation_subjects:
@@ -129,7 +130,9 @@ def evaluate(
             f"{dataset}: its classes are not those that the head was trained on "
             f"({'; '.join(differ) or 'the same in another order'})"
         )
-    encoded = model.features(recordings, _modalities(modalities) if modalities else None)
+    chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
+    recordings = having(recordings, chosen, quiet=as_json)
+    encoded = model.features(recordings, chosen)
     measured = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
     if features is not None:
         from safetensors import SafetensorError
@@ -240,14 +243,14 @@ def _table(
     from mmssl.export import load_encoders
 
     model = load_encoders(folder)
-    chosen = _modalities(modalities) if modalities else None
+    chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
     tables: list[pa.Table] = []
     for word in given:
         recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
-        wanted = chosen or model.recipe.data.modalities
-        there = [modality for modality in wanted if modality in recordings.modalities]
-        if len(there) < len(wanted):
-            lacking = " and ".join(modality for modality in wanted if modality not in there)
+        recordings = having(recordings, chosen, quiet=False, hint="; name what they have with --modalities")
+        there = [modality for modality in chosen if modality in recordings.modalities]
+        if len(there) < len(chosen):
+            lacking = " and ".join(modality for modality in chosen if modality not in there)
             hint = f"; --modalities {there[0]} does without" if there else ""
             raise UserError(f"{word}: its recordings have no {lacking}{hint}")
         known = {

@@ -16,7 +16,7 @@ from mmssl.cli.options import (
     StorageOption,
     SystemsOption,
 )
-from mmssl.cli.recordings import name_of, open_recordings, recordings_of
+from mmssl.cli.recordings import having_all, name_of, open_recordings, recordings_of
 from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
 from mmssl.cli.studies import at_storage, run_study
@@ -119,6 +119,7 @@ def reproduce(
         if chosen.name == "hidden_classes":
             changes["grid"] = {"pretrain.hidden_classes": [[], *_hidden(hide, recordings.description.classes)]}
         space = space_with(spaces.load(chosen.space), settings, systems, **changes)
+        recordings = having_all(recordings, space.systems, quiet=running.as_json)
         space = spaces.changed(space, folds=_folds(folds, chosen.chooses, space, name_of(dataset), recordings))
         name = name or plain_name(f"{chosen.space}-{name_of(dataset)}")
         plan = plan_study(name, space, recordings, dataset, data, skipped)

@@ -18,13 +18,14 @@ from mmssl.cli.options import (
     SystemsOption,
     spaces_there,
 )
-from mmssl.cli.recordings import name_of, open_recordings, recordings_of
+from mmssl.cli.recordings import having_all, name_of, open_recordings, recordings_of
 from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, settings_of, space_with
 from mmssl.errors import UserError
 from mmssl.terminal import (
     console_beside,
     few,
+    in_a_line,
     print_json,
     say,
     show_points,
@@ -35,6 +36,7 @@ from mmssl.terminal import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mmssl.data.check import Finding
     from mmssl.data.recordings import Recordings
     from mmssl.search.plan import Plan
     from mmssl.search.store import Study
@@ -65,6 +67,7 @@ def launch(
     running.check()
     searched = space_with(spaces.load(space), settings, systems)
     recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
+    recordings = having_all(recordings, searched.systems, quiet=running.as_json)
     plan = plan_study(
         name or free_name(storage, f"{searched.name}-{name_of(dataset)}"), searched, recordings, dataset, data, skipped
     )
@@ -210,14 +213,16 @@ def run_study(
     summarise: bool = True,
 ) -> int:
     """Print the plan, run it with progress, print what came out; gives the exit status that follows."""
+    from mmssl.data.check import examine
     from mmssl.search.results import points, ranked
 
     if not running.as_json:
         say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
         held_out = ["+".join(group) for group in plan.folds if group]
         say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
-        for note in _warnings(plan, recordings):
-            say(f"note: {note}")
+        for finding in [*plan_warnings(plan, recordings), *examine(recordings)]:
+            if finding.severity != "note":
+                say(f"note: {in_a_line(finding)}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
     with trial_progress(err, plan, set(study.ended(plan))) as watch:
         from mmssl.search.launch import run as run_plan
@@ -270,8 +275,9 @@ def _end_at_once(line: str, console: "Console") -> None:
     os._exit(1)
 
 
-def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
-    """What the reader should know of the recordings before believing a number."""
+def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
+    """What the reader should know of a plan's folds before believing a number."""
+    from mmssl.data.check import Finding
     from mmssl.data.protocols import unseen_classes
     from mmssl.search.plan import fold_name
 
@@ -287,7 +293,7 @@ def _warnings(plan: "Plan", recordings: "Recordings") -> list[str]:
         notes.append(
             "several cameras share one IMU signal, which objectives and retrieval take for that of different recordings"
         )
-    return notes
+    return [Finding("warning", note) for note in notes]
 
 
 def at_storage(study: "Study") -> str:

@@ -28,7 +28,7 @@ class Protocol(BaseModel):
 
     by: Literal["subject", "scene", "session", "view"] = Field(default="subject", exclude_if=lambda by: by == "subject")
     """What the sides name, a column of the table. Files of protocols by subject, and fingerprints, go without it."""
-    train: tuple[str, ...]
+    train: tuple[str, ...] = ()
     """Empty: all but those that test."""
     test: tuple[str, ...] = ()
 
@@ -41,16 +41,18 @@ class Description(BaseModel):
     name: str
     classes: tuple[str, ...]
     """Class names; a recording's label is an index into them."""
-    joints: tuple[str, ...]
-    root_joint: str
+    joints: tuple[str, ...] = ()
+    """This and the next two are left out of data sets without skeletons, as are `coordinates`."""
+    root_joint: str = ""
     """The joint that becomes the origin."""
-    scale_joints: tuple[str, str]
+    scale_joints: tuple[str, str] = ("", "")
     """Two joints whose distance in the first frame is the unit of length."""
     bones: tuple[tuple[str, str], ...] = ()
     """Pairs of joints to draw; not used in training."""
-    coordinates: tuple[str, ...]
+    coordinates: tuple[str, ...] = ()
     """Axis names, ("x", "y", "z") or ("x", "y")."""
-    imu_channels: tuple[str, ...]
+    imu_channels: tuple[str, ...] = ()
+    """Left out of data sets without IMU signals."""
     imu_sensors: tuple[tuple[tuple[str, str, str], ...], ...] = ()
     """One entry a rigid sensor: its triads of channels, which turn together when the sensor is rotated."""
     skeleton_unit: str = ""
@@ -61,23 +63,27 @@ class Description(BaseModel):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Description":
-        for what, names in (
-            ("classes", self.classes),
-            ("joints", self.joints),
-            ("coordinates", self.coordinates),
-            ("imu_channels", self.imu_channels),
+        has_skeleton = bool(self.joints or self.coordinates or self.root_joint or any(self.scale_joints))
+        if not has_skeleton and not self.imu_channels:
+            raise ValueError("neither joints nor imu_channels are named: recordings have one modality at least")
+        for what, names, needed in (
+            ("classes", self.classes, True),
+            ("joints", self.joints, has_skeleton),
+            ("coordinates", self.coordinates, has_skeleton),
+            ("imu_channels", self.imu_channels, False),
         ):
-            if not names:
+            if needed and not names:
                 raise ValueError(f"{what} is empty")
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
                 raise ValueError(f"{what} names {', '.join(twice)} more than once")
-        for joint in (self.root_joint, *self.scale_joints, *(joint for bone in self.bones for joint in bone)):
+        used = (self.root_joint, *self.scale_joints) if has_skeleton else ()
+        for joint in (*used, *(joint for bone in self.bones for joint in bone)):
             if joint not in self.joints:
                 raise ValueError(f"joint {joint!r} is not among joints: {', '.join(self.joints)}")
-        if self.scale_joints[0] == self.scale_joints[1]:
+        if has_skeleton and self.scale_joints[0] == self.scale_joints[1]:
             raise ValueError("scale_joints must be two different joints: their distance is the unit of length")
-        if len(self.coordinates) not in (2, 3):
+        if has_skeleton and len(self.coordinates) not in (2, 3):
             raise ValueError(f"coordinates must be 2 or 3 axes, not {len(self.coordinates)}")
         triad_channels = [channel for sensor in self.imu_sensors for triad in sensor for channel in triad]
         for channel in triad_channels:
@@ -130,8 +136,9 @@ class Recordings:
     Args:
         description: what the numbers mean, those of a modality that is not there included.
         rows: one per recording.
-        skeleton: one array per recording, (frames, joints, coordinates); frame counts differ.
-        imu: one array per recording, (samples, channels); sample counts differ.
+        skeleton: one array per recording, (frames, joints, coordinates); frame counts differ. None in the place of one
+            that was not recorded.
+        imu: one array per recording, (samples, channels); sample counts differ. None likewise.
 
     Raises:
         UserError: lists everything that does not fit, by recording; or neither modality is given.
@@ -141,8 +148,8 @@ class Recordings:
         self,
         description: Description,
         rows: Sequence[Row],
-        skeleton: Sequence[npt.ArrayLike] | None = None,
-        imu: Sequence[npt.ArrayLike] | None = None,
+        skeleton: Sequence[npt.ArrayLike | None] | None = None,
+        imu: Sequence[npt.ArrayLike | None] | None = None,
     ) -> None:
         self.description = description
         self.rows = tuple(rows)
@@ -167,8 +174,11 @@ class Recordings:
                 faults.append(f"{row.recording_id}: label {row.label!r} is not among the classes")
             if not row.subject:
                 faults.append(f"{row.recording_id}: subject is empty")
-            array_faults = skeleton_faults(description, self.skeleton[i]) if self.skeleton else []
-            array_faults += imu_faults(description, self.imu[i]) if self.imu else []
+            skeleton, imu = self.arrays("skeleton")[i], self.arrays("imu")[i]
+            array_faults = [] if skeleton is None else skeleton_faults(description, skeleton)
+            array_faults += [] if imu is None else imu_faults(description, imu)
+            if skeleton is None and imu is None:
+                array_faults.append("neither skeleton nor imu is there")
             faults += [f"{row.recording_id}: {fault}" for fault in array_faults]
         return faults
 
@@ -178,7 +188,27 @@ class Recordings:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """What there is of every recording."""
-        return tuple(modality for modality in MODALITIES if getattr(self, modality) is not None)
+        return tuple(modality for modality in MODALITIES if not self.lacking([modality]))
+
+    def arrays(self, modality: Modality) -> "tuple[Array | None, ...]":
+        """One per recording, None where that has none."""
+        return (self.imu if modality == "imu" else self.skeleton) or (None,) * len(self)
+
+    def lacking(self, modalities: Sequence[Modality]) -> tuple[str, ...]:
+        """Ids of the recordings without one of the modalities."""
+        have = zip(self.rows, *map(self.arrays, modalities), strict=True)
+        return tuple(row.recording_id for row, *own in have if any(array is None for array in own))
+
+    def having(self, modalities: Sequence[Modality]) -> "Recordings":
+        """The recordings with all of the modalities, in the same order.
+
+        Raises:
+            UserError: there is none.
+        """
+        without = set(self.lacking(modalities))
+        if len(without) == len(self):
+            raise UserError(f"{self.description.name}: no recording has {' and '.join(modalities)}")
+        return self.where(lambda row: row.recording_id not in without) if without else self
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -207,10 +237,9 @@ class Recordings:
     def fingerprint(self) -> str:
         """SHA-256 over description, table and every number; the same data give the same fingerprint on any machine."""
         digest = hashlib.sha256(self.description.model_dump_json().encode())
-        present = [arrays for arrays in (self.skeleton, self.imu) if arrays]
-        for row, *own in zip(self.rows, *present, strict=True):
+        for row, *both in zip(self.rows, self.arrays("skeleton"), self.arrays("imu"), strict=True):
             digest.update(row.model_dump_json().encode())
-            for array in own:
+            for array in (array for array in both if array is not None):
                 digest.update(str(array.shape).encode())
                 digest.update(array.astype("<f4", copy=False).tobytes())
         return digest.hexdigest()
@@ -219,9 +248,9 @@ class Recordings:
         """Write one Parquet file: a row per recording, the description as JSON in the schema's metadata.
 
         Arrays are stored flat and row-major with their first length (`frames`, `samples`); the other sizes follow from
-        the description. Both are null throughout for a modality that is not there.
+        the description. Both are null where a recording lacks the modality.
         """
-        nothing = [None] * len(self)
+        skeletons, signals = self.arrays("skeleton"), self.arrays("imu")
         has_views = any(row.view for row in self.rows)
         schema = _SCHEMA if has_views else _SCHEMA.remove(_SCHEMA.get_field_index("view"))
         table = pa.table(
@@ -229,10 +258,10 @@ class Recordings:
                 **{
                     name: [getattr(row, name) for row in self.rows] for name in Row.model_fields if name in schema.names
                 },
-                "frames": [len(a) for a in self.skeleton] if self.skeleton else nothing,
-                "skeleton": [a.ravel() for a in self.skeleton] if self.skeleton else nothing,
-                "samples": [len(a) for a in self.imu] if self.imu else nothing,
-                "imu": [a.ravel() for a in self.imu] if self.imu else nothing,
+                "frames": [None if a is None else len(a) for a in skeletons],
+                "skeleton": [None if a is None else a.ravel() for a in skeletons],
+                "samples": [None if a is None else len(a) for a in signals],
+                "imu": [None if a is None else a.ravel() for a in signals],
             },
             schema=schema.with_metadata({"format": FORMAT, "description": self.description.model_dump_json()}),
         )
@@ -284,6 +313,8 @@ class Recordings:
 
 def skeleton_faults(description: Description, array: npt.NDArray[np.generic]) -> list[str]:
     """What is wrong with one recording's skeleton, in words; empty when nothing is."""
+    if not description.joints:
+        return ["a skeleton is there, and the description names no joints"]
     rest = (len(description.joints), len(description.coordinates))
     faults = _array_faults("skeleton", "frames", array, rest)
     if not faults:
@@ -297,6 +328,8 @@ def skeleton_faults(description: Description, array: npt.NDArray[np.generic]) ->
 
 def imu_faults(description: Description, array: npt.NDArray[np.generic]) -> list[str]:
     """What is wrong with one recording's IMU signal, in words; empty when nothing is."""
+    if not description.imu_channels:
+        return ["an imu signal is there, and the description names no imu_channels"]
     return _array_faults("imu", "samples", array, (len(description.imu_channels),))
 
 
@@ -309,28 +342,34 @@ def _array_faults(name: str, unit: str, array: npt.NDArray[np.generic], rest: tu
     return [f"{name} has {bad} values that are not finite"] if bad else []
 
 
-def _float32(name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike] | None) -> tuple[Array, ...] | None:
+def _float32(
+    name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike | None] | None
+) -> tuple[Array | None, ...] | None:
     if arrays is None:
         return None
     if len(arrays) != len(rows):
         raise UserError(f"{len(rows)} rows and {len(arrays)} {name} arrays: give one each")
-    converted: list[Array] = []
+    converted: list[Array | None] = []
     for row, array in zip(rows, arrays, strict=True):
+        if array is None:
+            converted.append(None)
+            continue
         try:
             with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
                 converted.append(np.ascontiguousarray(array, dtype=np.float32))
         except (TypeError, ValueError) as error:
             raise UserError(f"{row.recording_id}: {name} is no array of numbers: {error}") from error
-    return tuple(converted)
+    return None if rows and all(array is None for array in converted) else tuple(converted)
 
 
 def _ragged(
     path: Path, rows: list[Row], table: Any, count: str, name: str, rest: tuple[int, ...]
-) -> list[Array] | None:
-    if rows and table[count].null_count == table[name].null_count == len(rows):
-        return None
-    arrays: list[Array] = []
+) -> list[Array | None]:
+    arrays: list[Array | None] = []
     for row, length, flat in zip(rows, table[count].to_pylist(), table[name], strict=True):
+        if length is None and not flat.is_valid:
+            arrays.append(None)
+            continue
         values = np.asarray(flat.values, dtype=np.float32) if flat.is_valid else np.empty(0, np.float32)
         if length is None or values.size != length * int(np.prod(rest)):
             raise UserError(

@@ -169,8 +169,8 @@ def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
         absent_subjects=tuple(sorted(named - set(recordings.subjects), key=lambda s: (len(s), s))),
         counts=tuple(tuple(counts[subject, label] for label in description.classes) for subject in recordings.subjects),
         missing=_missing(recordings, utd_mhad.NEVER_RECORDED if is_utd_mhad else frozenset()),
-        frames=_lengths(recordings.skeleton),
-        samples=_lengths(recordings.imu),
+        frames=_lengths(recordings.arrays("skeleton")),
+        samples=_lengths(recordings.arrays("imu")),
         problems=tuple(problems),
     )
 
@@ -190,8 +190,8 @@ def _missing(recordings: Recordings, never_recorded: frozenset[tuple[str, str, s
     )
 
 
-def _lengths(arrays: Sequence[Array] | None) -> Lengths | None:
-    if arrays is None:
+def _lengths(arrays: Sequence[Array | None]) -> Lengths | None:
+    counts = [len(array) for array in arrays if array is not None]
+    if not counts:
         return None
-    counts = [len(array) for array in arrays]
     return Lengths(shortest=min(counts), median=statistics.median(counts), longest=max(counts))

@@ -57,8 +57,13 @@ for _kind, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list(_first))
 
 
-def read(path: Path) -> tuple[dict[Any, Any], list[str]]:
+def read(
+    path: Path, expected: str = "a space is a mapping with the entry `grid` or `systems`"
+) -> tuple[dict[Any, Any], list[str]]:
     """A file's mapping, and the keys in it that stand twice.
+
+    Args:
+        expected: what the file should hold, for the message where it is no mapping.
 
     Raises:
         UserError: it cannot be read, or is no mapping.
@@ -75,5 +80,5 @@ def read(path: Path) -> tuple[dict[Any, Any], list[str]]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a YAML file ({error})") from error
     if not isinstance(document, dict):
-        raise UserError(f"{path}: a space is a mapping with the entry `grid` or `systems`, not {document!r:.60}")
+        raise UserError(f"{path}: {expected}, not {document!r:.60}")
     return document, loader.mistakes

@@ -404,3 +404,67 @@ def test_columns_of_near_types_and_more_columns_are_read(tmp_path: Path) -> None
     loaded = Recordings.load(file)
     assert loaded.subjects == ("1", "2", "3")
     np.testing.assert_array_equal(loaded.imu[2], small().imu[2])
+
+
+def with_gaps() -> Recordings:
+    """The three recordings: r1 whole, r2 without IMU, r3 without skeleton."""
+    whole = small()
+    return Recordings(
+        describe(), whole.rows, [whole.skeleton[0], whole.skeleton[1], None], [whole.imu[0], None, whole.imu[2]]
+    )
+
+
+def test_single_recordings_may_lack_a_modality(tmp_path: Path) -> None:
+    gaps, whole = with_gaps(), small()
+    assert gaps.modalities == ()
+    assert gaps.lacking(["imu"]) == ("r2",)
+    assert gaps.lacking(["imu", "skeleton"]) == ("r2", "r3")
+    assert [row.recording_id for row in gaps.having(["imu"]).rows] == ["r1", "r3"]
+    assert gaps.having(["imu"]).modalities == ("imu",)
+    pair = gaps.having(MODALITIES)
+    assert pair.fingerprint == whole.where(lambda row: row.recording_id == "r1").fingerprint
+    assert whole.having(MODALITIES) is whole
+
+    gaps.save(tmp_path / "gaps.parquet")
+    table = pq.read_table(tmp_path / "gaps.parquet")
+    assert (table["frames"].to_pylist(), table["samples"].to_pylist()) == ([3, 4, None], [5, None, 7])
+    assert [column.is_valid().to_pylist() for column in (table["skeleton"], table["imu"])] == [
+        [True, True, False], [True, False, True]
+    ]  # fmt: skip
+    loaded = Recordings.load(tmp_path / "gaps.parquet")
+    assert (loaded.fingerprint, loaded.lacking(["skeleton"])) == (gaps.fingerprint, ("r3",))
+    assert gaps.fingerprint != whole.fingerprint
+    assert (survey(gaps).frames.longest, survey(gaps).samples.longest) == (4, 7)
+
+
+def test_none_for_all_is_none(tmp_path: Path) -> None:
+    signals = Recordings(describe(), small().rows, [None] * 3, small().imu)
+    assert signals.skeleton is None
+    assert signals.fingerprint == Recordings(describe(), small().rows, imu=small().imu).fingerprint
+    with pytest.raises(UserError, match="small: no recording has imu and skeleton"):
+        signals.having(MODALITIES)
+    with pytest.raises(UserError, match="r2: neither skeleton nor imu is there"):
+        Recordings(describe(), small().rows, [small().skeleton[0], None, None], [None, None, small().imu[2]])
+
+
+def test_recordings_that_lack_a_modality_are_not_prepared_for_it() -> None:
+    with pytest.raises(UserError, match=r"1 of 3 recordings have no imu, the first is r2; .*having\(\) leaves"):
+        prepare(with_gaps(), 16, ["imu"])
+    np.testing.assert_array_equal(
+        prepare(with_gaps().having(["imu"]), 16, ["imu"])["imu"], prepare(small(), 16, ["imu"])["imu"][[0, 2]]
+    )
+
+
+def test_a_description_of_one_modality_names_nothing_of_the_other() -> None:
+    signals = Description(name="s", classes=("sit", "stand"), imu_channels=("a", "b", "c", "d"))
+    recordings = Recordings(signals, small().rows, imu=small().imu)
+    np.testing.assert_array_equal(prepare(recordings, 16, ["imu"])["imu"], prepare(small(), 16, ["imu"])["imu"])
+    with pytest.raises(UserError, match="r1: a skeleton is there, and the description names no joints"):
+        Recordings(signals, small().rows, small().skeleton, small().imu)
+    with pytest.raises(ValidationError, match="neither joints nor imu_channels"):
+        Description(name="s", classes=("sit",))
+    with pytest.raises(ValidationError, match="coordinates is empty"):
+        Description(name="s", classes=("sit",), joints=("a", "b"), root_joint="a", scale_joints=("a", "b"))
+    skeletons = describe(imu_channels=(), imu_sensors=(), imu_units=())
+    with pytest.raises(UserError, match="r1: an imu signal is there, and the description names no imu_channels"):
+        Recordings(skeletons, small().rows, small().skeleton, small().imu)

@@ -1,0 +1,178 @@
+"""Commands that take in recordings of one's own: read them, and say what is odd about them."""
+
+import math
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmssl.cli.options import DataOption, JsonOption, SetOption, SkipOption, SystemsOption, path_of
+from mmssl.cli.recordings import having_all, name_of, open_recordings
+from mmssl.cli.running import end
+from mmssl.cli.spaces import plan_study, space_with
+from mmssl.cli.studies import plan_warnings
+from mmssl.errors import UserError
+from mmssl.terminal import in_a_line, print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mmssl.data.check import Finding
+    from mmssl.data.recordings import Description, Recordings
+    from mmssl.search.plan import Plan
+    from mmssl.search.space import Space
+
+
+def data_import(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="A folder with recordings.csv and the files it names.", metavar="FOLDER", parser=path_of),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The recordings file to write (.parquet). Default: FOLDER.parquet, here.",
+            metavar="FILE",
+            parser=path_of,
+        ),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Joints, channels and classes as in a recordings file or an export, for recordings to come after it.",
+            metavar="FILE|EXPORT",
+            parser=path_of,
+        ),
+    ] = None,
+    skip_bad: SkipOption = False,
+    fill_gaps: Annotated[
+        bool, typer.Option("--fill-gaps", help="Interpolate over empty values, as of joints that were not seen.")
+    ] = False,
+) -> None:
+    """Make one recordings file of a folder of CSV files; all that is wrong in them is said at once.
+
+    Example: mmssl-tune data import kitchen --out kitchen.parquet
+    """
+    from mmssl.data.csv_folder import read
+
+    out = out or Path(f"{folder.resolve().name}.parquet")
+    if out.suffix.lower() != ".parquet":
+        raise UserError(f"--out {out}: give a file that ends in .parquet")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}")
+    found = read(folder, like=_description_of(like) if like else None, skip_bad=skip_bad, fill_gaps=fill_gaps)
+    found.recordings.save(out)
+    for note in found.notes:
+        say(note)
+    if found.left_out:
+        say("left out:")
+        for fault in found.left_out:
+            say(f"  {fault}")
+    recordings = found.recordings
+    classes = {row.label for row in recordings.rows}
+    say(
+        f"{out}: {len(recordings)} recordings of {_counted(len(recordings.subjects), 'subject')} in "
+        f"{_counted(len(classes), 'class', 'classes')}; next: mmssl-tune data check {shlex.quote(str(out))}"
+    )
+
+
+def data_check(
+    given: Annotated[str, typer.Argument(help="A recordings file (.parquet), or a data set.", metavar="FILE|NAME")],
+    data: DataOption = None,
+    space: Annotated[str, typer.Option(help="The space to be launched on them.")] = "vicreg_grid",
+    settings: SetOption = None,
+    systems: SystemsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is wrong or odd about recordings, and what a study would make of it.
+
+    Ends with 2 where `launch` would refuse them.
+
+    Example: mmssl-tune data check kitchen.parquet
+    """
+    from mmssl.search import space as spaces
+
+    searched = space_with(spaces.load(space), settings, systems)
+    findings, plan = _examined(given, data, searched)
+    errors, warnings = ([one.severity for one in findings].count(kind) for kind in ("error", "warning"))
+    if as_json:
+        print_json(
+            {
+                "errors": errors,
+                "warnings": warnings,
+                "recordings": plan.dataset.recordings if plan else None,
+                "folds": len(plan.folds) if plan else None,
+                "trials": plan.total if plan else None,
+                "findings": [asdict(finding) for finding in findings],
+            }
+        )
+    else:
+        for finding in findings:
+            say(f"{finding.severity:<8} {in_a_line(finding)}")
+        if plan:
+            say(f"launch --space {searched.name} would use {plan.dataset.recordings} recordings: {plan.size()}")
+        left = f"; {_counted(warnings, 'warning')} to read first" if warnings else ""
+        say(f"{errors} to be mended: launch refuses" if errors else f"nothing stands in the way{left}")
+    end(2 if errors else 0)
+
+
+def _examined(given: str, data: Path | None, space: "Space") -> "tuple[list[Finding], Plan | None]":
+    """What is odd, the worst first, and what would be planned, if anything can be."""
+    from mmssl.data.check import Finding, examine
+
+    try:
+        recordings, bad = open_recordings(given, data, skip_bad=True, quiet=True)
+    except UserError as error:
+        return [Finding("error", str(error))], None
+    found = [Finding("error", fault, "launch refuses, and goes on without it with --skip-bad") for fault in bad]
+    steps = next(iter(space.bases(name_of(given)).values())).data.steps
+    found += examine(recordings, steps)
+    plan = None
+    try:
+        used = having_all(recordings, space.systems, quiet=True)
+        plan = plan_study("check", space, used, given, data, bad)
+        found += [*plan_warnings(plan, used), *_plan_notes(plan, used)]
+    except UserError as error:
+        found.append(Finding("error", str(error)))
+    return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity)), plan
+
+
+def _plan_notes(plan: "Plan", recordings: "Recordings") -> "Iterator[Finding]":
+    from mmssl.data.check import Finding
+
+    if not plan.dataset.test_subjects:
+        yield Finding(
+            "note",
+            "there are no test subjects",
+            "nobody is kept to score the exported encoders on, once; keep one or more with "
+            "--set data.test_subjects=[NAME]",
+        )
+    training, fewest = (
+        next(iter(plan.bases.values())).pretrain,
+        min(len(s.train) for s in plan.splits(recordings).values()),
+    )
+    if training.epochs and fewest <= training.batch_size:
+        half = max(8, 2 ** int(math.log2(max(2, fewest / 4))))
+        yield Finding(
+            "note",
+            f"a training side has {fewest} recordings, and pretrain.batch_size is {training.batch_size}",
+            f"an epoch is one step, {training.epochs} in all; --set pretrain.batch_size={half} makes "
+            f"{math.ceil(fewest / half) * training.epochs}",
+        )
+
+
+def _description_of(like: Path) -> "Description":
+    """That of a recordings file or of exported encoders."""
+    if like.is_dir():
+        from mmssl.export import load_encoders
+
+        return load_encoders(like).description
+    from mmssl.data.recordings import Recordings
+
+    return Recordings.load(like).description
+
+
+def _counted(count: int, noun: str, nouns: str = "") -> str:
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"

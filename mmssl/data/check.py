@@ -1,0 +1,396 @@
+"""What is odd about recordings that can be read, what a study would make of it, and what would be right."""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mmssl.data.recordings import Array, Recordings
+from mmssl.recipe import MODALITIES, Modality
+
+SHORT = 8
+"""Frames or samples; fewer show no movement."""
+FEW = 8
+"""Recordings of a subject; with fewer, one recording moves an accuracy by an eighth and more."""
+_UNITS: dict[Modality, str] = {"skeleton": "frames", "imu": "samples"}
+_ACCELERATION = re.compile(r"(^|[_. ])(a|acc|accel|accelerometer)[_. ]?x$", re.IGNORECASE)
+_NAMED_RATIOS = ((9.81, "g and m/s^2"), (57.3, "rad/s and deg/s"), (1000.0, "units a thousand apart, as g and mg"))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was noticed."""
+
+    severity: Literal["error", "warning", "note"]
+    """error: `launch` refuses. warning: it goes on, and the result may mislead. note: harmless, or as it should be."""
+    what: str
+    """What is wrong, and how much of it there is."""
+    then: str = ""
+    """What a study makes of it, and what would be right."""
+    where: tuple[str, ...] = ()
+    """Recordings, subjects, channels."""
+
+
+def examine(recordings: Recordings, steps: int = 50) -> list[Finding]:
+    """Everything odd, the worst first.
+
+    Args:
+        steps: to which a study resamples.
+    """
+    checks: tuple[Callable[[Recordings], Iterable[Finding]], ...] = (
+        _spellings, _copies, _units, _counts, _pairs, _lengths, _still, _joints, _channels, _spans,
+    )  # fmt: skip
+    found = [finding for check in checks for finding in check(recordings)]
+    found += _stretched(recordings, steps)
+    return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
+
+
+def _each(recordings: Recordings, modality: Modality) -> Iterator[tuple[str, str, Array]]:
+    """Id, subject and array of the recordings that have the modality."""
+    for row, array in zip(recordings.rows, recordings.arrays(modality), strict=True):
+        if array is not None:
+            yield row.recording_id, row.subject, array
+
+
+def _of(some: int, all_: int, what: str = "recordings") -> str:
+    return f"{some} of {all_} {what}"
+
+
+def _spellings(recordings: Recordings) -> Iterator[Finding]:
+    """Names that are one to a reader and two to a program."""
+    for what, names, then in (
+        ("class", recordings.description.classes, "they are learnt as different classes"),
+        ("subject", recordings.subjects, "one person would train and validate: the scores would be too good"),
+    ):
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            alike[re.sub(r"[\s_-]+", " ", name.casefold()).strip()].append(name)
+        for several in alike.values():
+            if len(several) > 1:
+                spelt = " and ".join(map(repr, several))
+                yield Finding("warning", f"{what} {spelt} differ in spelling alone", f"{then}; spell them alike")
+
+
+def _copies(recordings: Recordings) -> Iterator[Finding]:
+    """The same numbers under two ids."""
+    for modality in MODALITIES:
+        alike: dict[bytes, list[int]] = defaultdict(list)
+        for i, array in enumerate(recordings.arrays(modality)):
+            # Signals that are constant are alike without being copies; of several cameras they are one.
+            if array is None or not (array != array[0]).any():
+                continue
+            alike[hashlib.sha256(repr(array.shape).encode() + array.tobytes()).digest()].append(i)
+        copies: list[tuple[str, ...]] = []
+        between = 0
+        for group in alike.values():
+            rows = [recordings.rows[i] for i in group]
+            if len({row.view for row in rows}) == len(rows):
+                rows = rows[:1]
+            if len(rows) > 1:
+                copies.append(tuple(row.recording_id for row in rows))
+                between += len({row.subject for row in rows}) > 1
+        if copies:
+            then = (
+                f"{between} of them between subjects: who validates was seen in training, and the scores are too good"
+                if between
+                else "within a subject: they count twice"
+            )
+            yield Finding(
+                "warning",
+                f"{modality}: the same numbers under {len(copies[0])} ids"
+                + (f", and so {len(copies) - 1} times more" if len(copies) > 1 else ""),
+                f"{then}; take the copies out",
+                tuple(" = ".join(ids) for ids in copies),
+            )
+
+
+def _units(recordings: Recordings) -> Iterator[Finding]:
+    """Signals are standardised over all that train: a unit matters only where it is not the same throughout."""
+    description = recordings.description
+    index = {name: i for i, name in enumerate(description.imu_channels)}
+    for triad in (triad for sensor in description.imu_sensors for triad in sensor):
+        at = [index[name] for name in triad]
+        sizes: dict[str, float] = {}
+        subjects: dict[str, list[float]] = defaultdict(list)
+        for name, subject, signal in _each(recordings, "imu"):
+            size = np.linalg.norm(signal[:, at].astype(np.float64), axis=1)
+            # Gravity dominates an acceleration, so that each recording can be compared, though vigorous movement has
+            # several times as much; of other signals movement is all, and subjects are compared.
+            sizes[name] = float(np.median(size))
+            subjects[subject].append(float(np.sqrt(np.mean(size**2))))
+        if not sizes:
+            continue
+        named = ", ".join(triad)
+        if _ACCELERATION.search(triad[0]):
+            values = np.array(list(sizes.values()))
+            middle = float(np.median(values))
+            steady = middle > 0 and np.mean(np.abs(values / middle - 1) < 0.25) > 0.5
+            odd = [name for name, value in sizes.items() if steady and not 1 / 5 < value / middle < 5]
+            if odd:
+                yield _mixed(named, _apart([sizes[name] / middle for name in odd]), tuple(odd), len(sizes))
+        else:
+            means = {subject: float(np.median(values)) for subject, values in subjects.items()}
+            middle = float(np.median(list(means.values())))
+            odd = [subject for subject, value in means.items() if middle > 0 and not 0.05 < value / middle < 20]
+            if odd:
+                yield _mixed(named, _apart([means[one] / middle for one in odd]), tuple(odd), len(means), "subjects")
+
+
+def _apart(ratios: Sequence[float]) -> float:
+    return float(np.median([max(ratio, 1 / ratio) if ratio > 0 else np.inf for ratio in ratios]))
+
+
+def _mixed(channels: str, ratio: float, where: tuple[str, ...], total: int, what: str = "recordings") -> Finding:
+    guess = next((f": {name}?" for known, name in _NAMED_RATIOS if 0.7 < ratio / known < 1.4), "")
+    size = f"{ratio:.3g} times" if np.isfinite(ratio) else "without end"
+    return Finding(
+        "warning",
+        f"imu {channels}: {_of(len(where), total, what)} {size} larger or smaller than the others{guess}",
+        "all are standardised together, so that these would stand apart by their unit; give all the same",
+        where,
+    )
+
+
+def _counts(recordings: Recordings) -> Iterator[Finding]:
+    classes = Counter(row.label for row in recordings.rows)
+    if len(classes) == 1:
+        yield Finding("warning", "all recordings are of one class", "there is nothing to tell apart")
+    absent = tuple(name for name in recordings.description.classes if name not in classes)
+    if absent and len(recordings.subjects) > 1:
+        yield Finding("note", f"{len(absent)} classes without a recording", "the head has an output for them", absent)
+    (most, many), *_, (least, few) = classes.most_common() if len(classes) > 1 else [("", 0), ("", 0)]
+    if few and many >= 5 * few:
+        yield Finding(
+            "warning",
+            f"classes are uneven: {many} of {most}, {few} of {least}",
+            f"whoever always says {most} is right in {many / len(recordings):.0%}: read F1 (--metric val.f1)",
+        )
+    subjects = Counter(row.subject for row in recordings.rows)
+    small = tuple(f"{name} ({count})" for name, count in subjects.items() if count < FEW)
+    if small:
+        yield Finding(
+            "warning",
+            f"{_of(len(small), len(subjects), 'subjects')} have fewer than {FEW} recordings",
+            "in the fold that holds one out, a single recording moves the accuracy by an eighth or more",
+            small,
+        )
+    lacking = {
+        subject: [name for name in classes if not shown[name]]
+        for subject in recordings.subjects
+        if (shown := Counter(row.label for row in recordings.rows if row.subject == subject))
+    }
+    some = tuple(f"{subject}: {', '.join(names)}" for subject, names in lacking.items() if names)
+    if some:
+        yield Finding(
+            "note",
+            f"{_of(len(some), len(subjects), 'subjects')} do not show every class",
+            "their folds score the classes that they show",
+            some,
+        )
+
+
+def _pairs(recordings: Recordings) -> Iterator[Finding]:
+    total = len(recordings)
+    lacking = {modality: recordings.lacking([modality]) for modality in MODALITIES}
+    whole = [modality for modality in MODALITIES if len(lacking[modality]) < total]
+    if len(whole) == 1:
+        yield Finding(
+            "note", f"{whole[0]} alone", f"choose a system of it, as --system vicreg_{whole[0]}; pairs need both"
+        )
+        return
+    both = total - len(recordings.lacking(MODALITIES))
+    for modality, other in (MODALITIES, MODALITIES[::-1]):
+        if lacking[modality]:
+            yield Finding(
+                "warning",
+                f"{_of(len(lacking[modality]), total)} have no {modality}",
+                f"systems of both modalities leave them out and use {both}; those of {other} alone use "
+                f"{total - len(lacking[other])}",
+                lacking[modality],
+            )
+
+
+def _lengths(recordings: Recordings) -> Iterator[Finding]:
+    for modality, unit in _UNITS.items():
+        short = tuple(f"{name} ({len(array)})" for name, _, array in _each(recordings, modality) if len(array) < SHORT)
+        if short:
+            yield Finding(
+                "warning",
+                f"{_of(len(short), len(recordings))} have fewer than {SHORT} {unit} of {modality}",
+                "they are stretched and used, and show next to no movement; take them out",
+                short,
+            )
+
+
+def _stretched(recordings: Recordings, steps: int) -> Iterator[Finding]:
+    for modality, unit in _UNITS.items():
+        lengths = [len(array) for _, _, array in _each(recordings, modality)]
+        if lengths and np.median(lengths) < steps:
+            yield Finding(
+                "note",
+                f"{modality}: {np.median(lengths):g} {unit} in the middle, and data.steps is {steps}",
+                f"interpolated, which harms nothing; --set data.steps={max(16, int(np.median(lengths)))} trains faster",
+            )
+
+
+def _longest_run(array: Array) -> int:
+    """Of lines that do not change."""
+    if len(array) == 1:
+        return 1
+    flat = array.reshape(len(array), -1)
+    changes = np.flatnonzero((flat[1:] != flat[:-1]).any(axis=1)) + 1
+    return int(np.diff(np.concatenate([[0], changes, [len(array)]])).max())
+
+
+def _still(recordings: Recordings) -> Iterator[Finding]:
+    """A sensor that stopped, or a tracker that lost the body, repeats its last numbers."""
+    for modality in MODALITIES:
+        stuck = tuple(
+            f"{name} ({run} of {len(array)})"
+            for name, _, array in _each(recordings, modality)
+            if len(array) >= SHORT and (run := _longest_run(array)) >= max(SHORT, len(array) / 4)
+        )
+        if stuck:
+            yield Finding(
+                "warning",
+                f"{modality}: {_of(len(stuck), len(recordings))} stand still to the last digit for a quarter or more",
+                "a sensor that stopped, or a body that was lost? They are used as they are; take them out",
+                stuck,
+            )
+
+
+def _joints(recordings: Recordings) -> Iterator[Finding]:
+    description = recordings.description
+    skeletons = list(_each(recordings, "skeleton"))
+    if not skeletons:
+        return
+    zero: dict[str, int] = Counter()
+    never = np.ones(len(description.joints), dtype=bool)
+    for _, _, array in skeletons:
+        at_zero = (array == 0).all(axis=2)
+        never &= at_zero.all(axis=0)
+        for joint in np.flatnonzero(at_zero.any(axis=0) & ~at_zero.all(axis=0)):
+            zero[description.joints[joint]] += int(at_zero[:, joint].sum())
+    absent = tuple(name for name, one in zip(description.joints, never, strict=True) if one)
+    absent = tuple(name for name in absent if name != description.root_joint)
+    if absent:
+        yield Finding("warning", "joints that are at zero throughout", "they carry nothing; leave them out", absent)
+    if zero:
+        yield Finding(
+            "warning",
+            f"joints exactly at the origin in {sum(zero.values())} places",
+            "joints that were not seen are often written so; they are used as places: write nothing there, and import "
+            "with --fill-gaps",
+            tuple(f"{name} ({count})" for name, count in zero.items()),
+        )
+    first, second = (description.joints.index(name) for name in description.scale_joints)
+    odd: list[str] = []
+    for name, _, array in skeletons:
+        lengths = np.linalg.norm((array[:, first] - array[:, second]).astype(np.float64), axis=1)
+        ratio = lengths[0] / np.median(lengths) if np.median(lengths) > 0 else np.inf
+        if not 0.5 < ratio < 2:
+            odd.append(f"{name} ({ratio:.2g})")
+    if odd:
+        yield Finding(
+            "warning",
+            f"{_of(len(odd), len(skeletons))} begin with {' to '.join(description.scale_joints)} less than half "
+            "or more than twice as long as later",
+            "the first frame gives the unit of length, so that these come out too large or too small; begin them with "
+            "a frame that shows the body upright",
+            tuple(odd),
+        )
+    medians: dict[str, list[float]] = defaultdict(list)
+    for _, subject, array in skeletons:
+        medians[subject].append(float(np.median(np.linalg.norm(array[:, first] - array[:, second], axis=1))))
+    sizes = [float(np.median(values)) for values in medians.values()]
+    if max(sizes) > 10 * min(sizes):
+        yield Finding(
+            "note",
+            f"skeletons of some subjects are {max(sizes) / min(sizes):.3g} times as large: metres and millimetres?",
+            "harmless: each is divided by its own body length",
+        )
+
+
+def _channels(recordings: Recordings) -> Iterator[Finding]:
+    names = recordings.description.imu_channels
+    signals = list(_each(recordings, "imu"))
+    if not signals:
+        return
+    low = np.min([array.min(axis=0) for _, _, array in signals], axis=0)
+    high = np.max([array.max(axis=0) for _, _, array in signals], axis=0)
+    constant = low == high
+    if constant.any():
+        yield Finding(
+            "warning",
+            "channels that are the same throughout",
+            "they carry nothing; leave them out",
+            tuple(f"{name} ({low[i]:g})" for i, name in enumerate(names) if constant[i]),
+        )
+    rising = np.all([(np.diff(array, axis=0) > 0).all(axis=0) for _, _, array in signals if len(array) > 1], axis=0)
+    if np.any(rising):
+        yield Finding(
+            "warning",
+            "channels that only ever rise",
+            "a time or a counter is no signal; leave it out, or call it time",
+            tuple(name for name, one in zip(names, rising, strict=True) if one),
+        )
+    dead = [
+        f"{name}: {', '.join(names[i] for i in np.flatnonzero(still))}"
+        for name, _, array in signals
+        if len(array) >= SHORT and (still := (array == array[0]).all(axis=0) & ~constant).any() and not still.all()
+    ]
+    if dead:
+        yield Finding(
+            "warning",
+            f"{_of(len(dead), len(signals))} have channels that do not change",
+            "a sensor that was off? They are used as they are",
+            tuple(dead),
+        )
+    clipped = [_clipped(array, low, high) & ~constant for _, _, array in signals]
+    often = np.sum(clipped, axis=0)
+    if often.any():
+        yield Finding(
+            "note",
+            f"{_of(sum(bool(one.any()) for one in clipped), len(signals))} have a sensor at its limit",
+            "peaks are cut off there; nothing is done about it, a sensor with a wider range would record them",
+            tuple(f"{name} ({often[i]} at {low[i]:g} or {high[i]:g})" for i, name in enumerate(names) if often[i]),
+        )
+
+
+def _clipped(array: Array, low: Array, high: Array) -> npt.NDArray[np.bool_]:
+    """Channels that stay at an end of all recordings' range for three samples or more."""
+    if len(array) < 3 or not ((array == low) | (array == high)).any():
+        return np.zeros(array.shape[1], dtype=bool)
+    stay = np.zeros(array.shape[1], dtype=bool)
+    for limit in (low, high):
+        at = array == limit
+        # A channel with a handful of values, as a switch has, is at its ends all the time.
+        stay |= (at[:-2] & at[1:-1] & at[2:]).any(axis=0) & (at.mean(axis=0) < 0.5)
+    return stay
+
+
+def _spans(recordings: Recordings) -> Iterator[Finding]:
+    """Both modalities of a recording are taken to span the same time."""
+    ratios = {
+        row.recording_id: len(imu) / len(skeleton)
+        for row, imu, skeleton in zip(
+            recordings.rows, recordings.arrays("imu"), recordings.arrays("skeleton"), strict=True
+        )
+        if imu is not None and skeleton is not None
+    }
+    if not ratios:
+        return
+    middle = float(np.median(list(ratios.values())))
+    odd = tuple(f"{name} ({ratio:.3g})" for name, ratio in ratios.items() if not 0.5 < ratio / middle < 2)
+    if odd:
+        yield Finding(
+            "warning",
+            f"{_of(len(odd), len(ratios), 'pairs')} have twice or half the usual {middle:.3g} IMU samples a frame",
+            "both modalities are taken to span the same time, and here they do not; cut them to the same moments",
+            odd,
+        )

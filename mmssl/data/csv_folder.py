@@ -1,0 +1,465 @@
+"""A folder of CSV files, one a recording and modality, with a table that says which is which."""
+
+import csv
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+
+from mmssl.data.csv_file import Header, Values, delimiter_of, header_of, numbers, text_of
+from mmssl.data.recordings import Array, Description, Recordings, Row, imu_faults, skeleton_faults
+from mmssl.errors import UserError, nearest
+from mmssl.recipe import MODALITIES, Modality, explain
+from mmssl.search.plain_yaml import read as read_yaml
+
+TABLE, DESCRIPTION = "recordings.csv", "description.yaml"
+UNLABELLED = "unlabelled"
+"""The one class of a table without the column `label`, whose recordings are there to be classified."""
+
+_JOINT_AXIS = re.compile(r"(.+?)(?:[_. ]([xyzXYZ])|(?<=[a-z0-9])([XYZ]))")
+_ROOTS = ("pelvis", "hip_center", "hips", "mid_hip", "spine_base", "waist", "hip", "root", "torso", "left_hip")
+_TOPS = ("neck", "shoulder_center", "spine_shoulder", "chest", "thorax", "mid_shoulder", "head", "left_shoulder")
+_TRIAD = re.compile(
+    r"(?:(?P<place>.*)[_. ])?(?P<kind>a|acc|accel|accelerometer|grav|gravity|g|gyr|gyro|gyroscope|m|mag|magnetometer)"
+    r"[_. ]?(?P<axis>[xyz])",
+    re.IGNORECASE,
+)
+
+
+class Imported(NamedTuple):
+    """What a folder held."""
+
+    recordings: Recordings
+    notes: list[str]
+    """What was taken for what, and what was done."""
+    left_out: list[str]
+    """Faults in what was left out."""
+
+
+class _Line(NamedTuple):
+    """A line of the table; `number` counts from 1, the header's."""
+
+    number: int
+    row: Row
+    files: Mapping[Modality, str]
+
+
+def read(
+    folder: str | Path, *, like: Description | None = None, skip_bad: bool = False, fill_gaps: bool = False
+) -> Imported:
+    """Read a folder as docs/own-data.md lays it out.
+
+    What the description leaves open is taken from the headers: joints and axes from columns JOINT_AXIS, channels from
+    the others' names, triads of one sensor from names such as wrist_acc_x. Columns may stand in any order.
+
+    Time stamps are optional and need no common clock: recordings are normalised by length. Where stamps are uneven by
+    more than half a step, values are interpolated linearly at even moments, one for each median step; lines are put in
+    the order of their stamps, and of lines with the same stamp the first counts.
+
+    Args:
+        like: an earlier description whose joints, channels, classes and all else hold here too.
+        skip_bad: leave faulty recordings out instead of refusing to read.
+        fill_gaps: interpolate linearly over empty values, each column by itself; at the ends the nearest value stays.
+
+    Raises:
+        UserError: there is no table, something in it or in the headers leaves open what the numbers mean, or (without
+            `skip_bad`) one message that lists every fault in every file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    faults: list[tuple[str, str]] = []
+    notes: list[str] = []
+    given = _given(folder)
+    lines, labelled = _table(folder / TABLE, faults, notes)
+    paths = {place: path for place, path in _paths(folder, lines, faults).items() if path}
+    headers: dict[str, Header] = {}
+    for place, path in paths.items():
+        try:
+            headers[place] = header_of(path)
+        except (ValueError, OSError) as error:
+            faults.append((place, str(error)))
+    description = _description(folder, lines, labelled, headers, given, like, notes)
+    reader = _Reader(description, fill_gaps)
+    rows: list[Row] = []
+    arrays: dict[Modality, list[Array | None]] = {modality: [] for modality in MODALITIES}
+    for line in lines:
+        read_well = True
+        own: dict[Modality, Array | None] = dict.fromkeys(MODALITIES)
+        for modality, place in line.files.items():
+            if place not in headers:
+                read_well = False
+                continue
+            try:
+                own[modality] = reader.array(modality, place, paths[place], headers[place])
+            except (ValueError, OSError) as error:
+                faults.append((place, str(error)))
+                read_well = False
+        if read_well:
+            rows.append(line.row)
+            for modality in MODALITIES:
+                arrays[modality].append(own[modality])
+    said = _in_words(faults)
+    if faults and not (skip_bad and rows):
+        advice = "no recording is whole" if not rows else "mend them, or leave their recordings out with --skip-bad"
+        raise UserError(
+            f"{folder}: {len(faults)} fault{'s' * (len(faults) > 1)} in the files; {advice}:\n  " + "\n  ".join(said)
+        )
+    unnamed = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*.csv") if path.name != TABLE and path.is_file()
+    )
+    unnamed = [place for place in unnamed if folder / place not in paths.values()]
+    if unnamed:
+        notes.append(f"{len(unnamed)} CSV files stand in no line of {TABLE}, the first is {unnamed[0]}")
+    description = description.model_copy(
+        update={
+            name: rate
+            for name, rate in (("imu_hz", reader.rate("imu")), ("skeleton_hz", reader.rate("skeleton")))
+            if rate and getattr(description, name) is None
+        }
+    )
+    return Imported(Recordings(description, rows, arrays["skeleton"], arrays["imu"]), [*notes, *reader.notes()], said)
+
+
+def _in_words(faults: Sequence[tuple[str, str]]) -> list[str]:
+    """A line each; what is wrong in many places alike is said once."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for place, fault in faults:
+        places[fault].append(place)
+    return [
+        f"{where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''}: {fault}"
+        for fault, where in places.items()
+    ]
+
+
+def _given(folder: Path) -> dict[str, Any]:
+    """What the folder's description says.
+
+    Raises:
+        UserError: it cannot be read, or says what no description has.
+    """
+    path = folder / DESCRIPTION
+    if not path.exists():
+        return {}
+    document, mistakes = read_yaml(path, "a description is a mapping, as `root_joint: pelvis`")
+    names = list(Description.model_fields)
+    mistakes += [f"{key}: no such entry; {nearest(str(key), names)}" for key in document if key not in names]
+    if mistakes:
+        raise UserError(f"{path}:\n  " + "\n  ".join(mistakes))
+    return document
+
+
+def _table(path: Path, faults: list[tuple[str, str]], notes: list[str]) -> tuple[list[_Line], bool]:
+    """The lines that can be read, and whether they have labels.
+
+    Raises:
+        UserError: there is no table, or its columns are not those expected.
+    """
+    optional = [name for name in Row.model_fields if name not in ("recording_id", "subject", "label")]
+    shape = f"recording_id,label,subject,skeleton,imu (and, if you like, {', '.join(optional)})"
+    if not path.is_file():
+        raise UserError(
+            f"{path}: there is no such table; make one with a line for each recording and the header {shape}"
+        )
+    try:
+        text = text_of(path)
+        delimiter = delimiter_of(text.partition("\n")[0])
+        reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header = [name.strip().lower() for name in next(reader, [])]
+        twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
+        missing = [name for name in ("recording_id", "subject") if name not in header]
+        if twice:
+            raise UserError(f"{path}: columns {', '.join(twice)} stand more than once")
+        if missing or not {"skeleton", "imu"} & set(header):
+            what = ", ".join(missing) or "skeleton or imu"
+            raise UserError(f"{path}: no column {what} in its header {','.join(header)[:200]!r}; expected {shape}")
+        labelled = "label" in header
+        known = {*Row.model_fields, *MODALITIES}
+        close = [name for name in header if name not in known and nearest(name, sorted(known)).startswith("did")]
+        if not labelled and "label" in "".join(nearest(name, ["label"]) for name in close):
+            raise UserError(f"{path}: column {close[0]!r}: {nearest(close[0], ['label'])}")
+        lines: list[_Line] = []
+        first: dict[str, int] = {}
+        spaced: list[int] = []
+        for cells in reader:
+            number, place = reader.line_num, f"{path.name} line {reader.line_num}"
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                faults.append((place, f"{len(cells)} cells, and the header has {len(header)}"))
+                continue
+            by_name = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+            if any(cell != cell.strip() for cell in cells):
+                spaced.append(number)
+            lacking = [name for name in ("recording_id", "label", "subject") if name in by_name and not by_name[name]]
+            files: dict[Modality, str] = {
+                one: by_name[one].replace("\\", "/") for one in MODALITIES if by_name.get(one)
+            }
+            if lacking or not files:
+                faults.append((place, f"{', '.join(lacking) or 'skeleton and imu'}: empty"))
+                continue
+            row = Row(**{"label": UNLABELLED, **{k: v for k, v in by_name.items() if k in Row.model_fields}})
+            if row.recording_id in first:
+                faults.append((place, f"recording_id {row.recording_id} stands in line {first[row.recording_id]} too"))
+                continue
+            first[row.recording_id] = number
+            lines.append(_Line(number, row, files))
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not a CSV table ({error})") from error
+    if close:
+        notes.append(f"{path.name}: columns that are not read: {', '.join(close)} ({nearest(close[0], sorted(known))})")
+    if spaced:
+        notes.append(f"{path.name}: spaces around names are not read, as in line {spaced[0]}")
+    if not labelled:
+        notes.append(f"{path.name} has no column label: these recordings are there to be classified, not to learn from")
+    if not lines:
+        raise UserError("\n  ".join([f"{path}: no recording is named in it", *_in_words(faults)]))
+    return lines, labelled
+
+
+def _paths(folder: Path, lines: Sequence[_Line], faults: list[tuple[str, str]]) -> dict[str, Path | None]:
+    """Of each place that the table names, the file; None where there is none to be read."""
+    inside = folder.resolve()
+    found: dict[str, Path | None] = {}
+    for line in lines:
+        for modality, place in line.files.items():
+            if place in found:
+                continue
+            path, fault = folder / place, ""
+            try:
+                if not path.resolve().is_relative_to(inside):
+                    fault = "leads out of the folder; put the file inside"
+                elif not path.is_file():
+                    fault = "there is no such file"
+            except (OSError, ValueError, RuntimeError) as error:
+                fault = f"no name of a file ({error})"
+            if fault:
+                faults.append((f"{TABLE} line {line.number}", f"{modality} {place[:200]!r}: {fault}"))
+            found[place] = None if fault else path
+    return found
+
+
+def _description(
+    folder: Path,
+    lines: Sequence[_Line],
+    labelled: bool,
+    headers: Mapping[str, Header],
+    given: Mapping[str, Any],
+    like: Description | None,
+    notes: list[str],
+) -> Description:
+    """What the numbers mean, from what is given and, where that is silent, from the headers.
+
+    Raises:
+        UserError: something is left open, or does not fit together.
+    """
+    start = dict(like.model_dump(exclude_unset=True)) if like else {}
+    if like:
+        start["name"] = like.name
+    document: dict[str, Any] = {"name": folder.resolve().name, **start, **given}
+    if not labelled:
+        document["classes"] = [UNLABELLED]
+    document.setdefault("classes", sorted({line.row.label for line in lines}))
+    headers_of = {
+        one: [headers[place] for line in lines if (place := line.files.get(one)) and place in headers]
+        for one in MODALITIES
+    }
+    if headers_of["skeleton"]:
+        _infer_skeleton(folder, document, headers_of["skeleton"], notes)
+    if headers_of["imu"]:
+        _infer_imu(document, headers_of["imu"], notes)
+    try:
+        return Description.model_validate(document)
+    except ValidationError as error:
+        raise UserError(f"{folder / DESCRIPTION}:\n  " + "\n  ".join(explain(error))) from error
+
+
+def _most(headers: Sequence[Header]) -> tuple[str, ...]:
+    """The data columns of most files: one that differs is then the one at fault."""
+    return Counter(header.data for header in headers).most_common(1)[0][0]
+
+
+def _infer_skeleton(folder: Path, document: dict[str, Any], headers: Sequence[Header], notes: list[str]) -> None:
+    if "joints" not in document or "coordinates" not in document:
+        columns = _most(headers)
+        axes: dict[str, list[str]] = defaultdict(list)
+        for name in columns:
+            if match := _JOINT_AXIS.fullmatch(name):
+                axes[match[1]].append((match[2] or match[3]).lower())
+        if not axes:
+            raise UserError(
+                f"{folder}: skeletons need columns as pelvis_x,pelvis_y; theirs begin {','.join(columns)[:100]!r}"
+            )
+        found = Counter(tuple(sorted(one)) for one in axes.values()).most_common(1)[0][0]
+        document.setdefault("coordinates", list(found))
+        document.setdefault("joints", [joint for joint, one in axes.items() if tuple(sorted(one)) == found])
+    joints = [str(joint) for joint in document["joints"]]
+    notes.append(f"{len(joints)} joints in {len(document['coordinates'])}-D: {', '.join(joints)}")
+    by_plain = {re.sub(r"[^a-z]+", "", joint.lower()): joint for joint in joints}
+    if "root_joint" not in document:
+        root = next((by_plain[name.replace("_", "")] for name in _ROOTS if name.replace("_", "") in by_plain), None)
+        top = next((by_plain[name.replace("_", "")] for name in _TOPS if name.replace("_", "") in by_plain), None)
+        if root is None or (top is None and "scale_joints" not in document):
+            raise UserError(
+                f"{folder}: its joints' names do not say which is the body's middle, and which two are a fixed length "
+                f"apart; write into {folder / DESCRIPTION}, with two of {', '.join(joints)}:\n"
+                "  root_joint: NAME             # becomes the origin\n"
+                "  scale_joints: [NAME, NAME]   # their distance becomes the unit of length, as from hip to shoulder"
+            )
+        document["root_joint"] = root
+        document.setdefault("scale_joints", [root, top])
+        first, second = document["scale_joints"]
+        notes.append(
+            f"origin {root}, unit of length {first} to {second}, by their names; {DESCRIPTION} can say otherwise"
+        )
+
+
+def _infer_imu(document: dict[str, Any], headers: Sequence[Header], notes: list[str]) -> None:
+    inferred = "imu_channels" not in document
+    if inferred:
+        document["imu_channels"] = list(_most(headers))
+    channels = [str(channel) for channel in document["imu_channels"]]
+    if "imu_sensors" not in document:
+        sensors: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+        for channel in channels:
+            if match := _TRIAD.fullmatch(channel):
+                sensors[match["place"] or ""][match["kind"].lower()][match["axis"].lower()] = channel
+        whole = {
+            place: [[axes["x"], axes["y"], axes["z"]] for axes in kinds.values() if len(axes) == 3]
+            for place, kinds in sensors.items()
+        }
+        document["imu_sensors"] = [triads for triads in whole.values() if triads]
+        named = [f"{place or 'one sensor'} ({', '.join(k for k, a in sensors[place].items() if len(a) == 3)})"
+                 for place, triads in whole.items() if triads]  # fmt: skip
+        turned = f"sensors: {'; '.join(named)}" if named else "no triads like acc_x,acc_y,acc_z: no sensor is turned"
+    else:
+        turned = f"{len(document['imu_sensors'])} sensors, as described"
+    notes.append(f"{len(channels)} IMU channels: {', '.join(channels)}; {turned}")
+
+
+class _Reader:
+    """Reads recordings' files as a description has them, and counts what it does to them."""
+
+    def __init__(self, description: Description, fill_gaps: bool) -> None:
+        self._description, self._fill_gaps = description, fill_gaps
+        self._steps: dict[Modality, list[float]] = defaultdict(list)
+        self._uneven: list[str] = []
+        self._filled: dict[str, int] = {}
+        self._ignored: Counter[str] = Counter()
+        self._read: dict[tuple[str, Modality], Array] = {}
+
+    def rate(self, modality: Modality) -> float | None:
+        """Lines a second, the median of the files with time stamps."""
+        steps = self._steps[modality]
+        return float(f"{1 / np.median(steps):.4g}") if steps else None
+
+    def notes(self) -> list[str]:
+        said = [
+            f"{one}: {rate:g} a second by its time stamps" for one in MODALITIES if (rate := self.rate(one)) is not None
+        ]
+        if self._uneven:
+            said.append(f"{len(self._uneven)} files with uneven time stamps put at even moments, as {self._uneven[0]}")
+        if self._filled:
+            total = sum(self._filled.values())
+            said.append(f"{total} empty values filled in {len(self._filled)} files, as {next(iter(self._filled))}")
+        if self._ignored:
+            said.append(f"columns that are not read: {', '.join(sorted(self._ignored))[:300]}")
+        return said
+
+    def array(self, modality: Modality, place: str, path: Path, header: Header) -> Array:
+        """(frames, joints, coordinates) or (samples, channels).
+
+        Raises:
+            ValueError: what is wrong with the file.
+        """
+        if (place, modality) in self._read:  # Several cameras may share one IMU signal.
+            return self._read[place, modality]
+        description = self._description
+        columns, extra = self._columns(modality, header)
+        self._ignored.update(extra)
+        seconds, values = numbers(path, header, columns)
+        values = self._filled_in(place, columns, values)
+        if seconds is not None and len(values) > 1:
+            values = self._evened(modality, place, seconds, values)
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
+            array = values.astype(np.float32)
+        if modality == "skeleton":
+            array = array.reshape(len(array), len(description.joints), len(description.coordinates))
+        faults = (skeleton_faults if modality == "skeleton" else imu_faults)(description, array)
+        if faults:
+            raise ValueError("; ".join(faults))
+        self._read[place, modality] = array
+        return array
+
+    def _columns(self, modality: Modality, header: Header) -> tuple[list[str], list[str]]:
+        """The file's columns in the description's order, and those of no use here.
+
+        Raises:
+            ValueError: some are missing.
+        """
+        if modality == "imu":
+            by_key = {name: name for name in header.data}
+            wanted = {channel: channel for channel in self._description.imu_channels}
+        else:
+            by_key = {
+                f"{match[1]}\0{(match[2] or match[3]).lower()}": name
+                for name in header.data
+                if (match := _JOINT_AXIS.fullmatch(name))
+            }
+            wanted = {
+                f"{joint}\0{axis.lower()}": f"{joint}_{axis}"
+                for joint in self._description.joints
+                for axis in self._description.coordinates
+            }
+        missing = [shown for key, shown in wanted.items() if key not in by_key]
+        if missing:
+            close = nearest(missing[0], [name for name in header.data if name not in wanted] or ["none"])
+            others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise ValueError(f"no column {missing[0]}{others}" + (f"; {close}" if close.startswith("did") else ""))
+        used = [by_key[key] for key in wanted]
+        return used, [name for name in header.data if name not in used]
+
+    def _filled_in(self, place: str, columns: Sequence[str], values: Values) -> Values:
+        bad = ~np.isfinite(values)
+        if not bad.any():
+            return values
+        line, column = np.argwhere(bad)[0]
+        count = f"{int(bad.sum())} such values in {int(bad.any(axis=1).sum())} of {len(values)} lines"
+        if not self._fill_gaps or np.isinf(values).any():
+            raise ValueError(
+                f"line {line + 2}: {columns[column]} is empty or not finite ({count}); fill them in, or --fill-gaps"
+            )
+        whole = [name for name, one in zip(columns, bad.T, strict=True) if one.all()]
+        if whole:
+            raise ValueError(f"column {whole[0]} is empty throughout")
+        at = np.arange(len(values))
+        self._filled[place] = int(bad.sum())
+        return np.stack([np.interp(at, at[~b], v[~b]) for b, v in zip(bad.T, values.T, strict=True)], axis=1)
+
+    def _evened(self, modality: Modality, place: str, seconds: Values, values: Values) -> Values:
+        bad = np.flatnonzero(~np.isfinite(seconds))
+        if len(bad):
+            raise ValueError(f"line {bad[0] + 2}: the time is empty or not finite")
+        stamps, first = np.unique(seconds, return_index=True)
+        if len(stamps) == 1:
+            raise ValueError("all time stamps are the same")
+        values = values[first]
+        # The lower median, or one broken stamp of three would be the step.
+        step = float(np.percentile(np.diff(stamps), 50, method="lower"))
+        self._steps[modality].append(step)
+        even = np.linspace(stamps[0], stamps[-1], len(stamps))
+        if np.abs(stamps - even).max() <= step / 2:
+            return values
+        count = (stamps[-1] - stamps[0]) / step
+        if count > 10 * len(stamps):
+            gap = int(np.argmax(np.diff(stamps)))
+            jump = stamps[gap + 1] - stamps[gap]
+            raise ValueError(f"line {first[gap + 1] + 2}: the time jumps by {jump:g} s, where a step is {step:g} s")
+        even = np.linspace(stamps[0], stamps[-1], round(count) + 1)
+        self._uneven.append(place)
+        return np.stack([np.interp(even, stamps, column) for column in values.T], axis=1)

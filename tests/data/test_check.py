@@ -1,0 +1,164 @@
+"""Each finding is provoked in a data set that is otherwise without any."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmssl import Recordings
+from mmssl.data.check import Finding, examine
+from mmssl.data.sources import open_dataset
+from mmssl.data.synthetic import generate
+
+Change = Callable[[list[dict[str, str]], list[np.ndarray | None], list[np.ndarray | None]], None]
+
+
+@pytest.fixture(scope="module")
+def sound() -> Recordings:
+    return generate(subjects=4, trials=2)
+
+
+def changed(recordings: Recordings, change: Change) -> list[Finding]:
+    """What is found when rows, skeletons and signals are changed."""
+    rows = [row.model_dump() for row in recordings.rows]
+    skeletons, signals = ([a.copy() for a in recordings.arrays(one)] for one in ("skeleton", "imu"))
+    change(rows, skeletons, signals)
+    classes = tuple(dict.fromkeys([*recordings.description.classes, *(row["label"] for row in rows)]))
+    description = recordings.description.model_copy(update={"classes": classes})
+    return examine(
+        Recordings(description, [type(recordings.rows[0])(**row) for row in rows], skeletons, signals), steps=24
+    )
+
+
+def the(findings: list[Finding], word: str) -> Finding:
+    [found] = [finding for finding in findings if word in finding.what]
+    return found
+
+
+def test_nothing_is_odd_about_sound_recordings(sound: Recordings, tiny: Recordings) -> None:
+    assert examine(sound, steps=24) == []
+    assert [finding for finding in examine(tiny) if finding.severity != "note"] == []
+
+
+def test_real_recordings_have_a_sensor_at_its_limit_and_nothing_else(utd_mhad: Path) -> None:
+    [found] = examine(open_dataset("utd_mhad", utd_mhad)[0])
+    assert (found.severity, found.what) == ("note", "6 of 431 recordings have a sensor at its limit")
+
+
+def test_missing_pairs_are_counted_for_each_kind_of_system(sound: Recordings) -> None:
+    def change(rows, skeletons, signals) -> None:
+        signals[3] = skeletons[5] = skeletons[6] = None
+
+    found = the(changed(sound, change), "no skeleton")
+    assert found.what == "2 of 96 recordings have no skeleton"
+    assert found.where == (sound.rows[5].recording_id, sound.rows[6].recording_id)
+    assert found.then == "systems of both modalities leave them out and use 93; those of imu alone use 95"
+    assert "use 93; those of skeleton alone use 94" in the(changed(sound, change), "no imu").then
+
+
+def test_names_that_differ_in_spelling_alone(sound: Recordings) -> None:
+    def change(rows, skeletons, signals) -> None:
+        rows[0]["label"] = f"{rows[0]['label'].title()} "
+        rows[1]["subject"] = " 1"
+
+    found = changed(sound, change)
+    assert "learnt as different classes" in the(found, "class '").then
+    assert "one person would train and validate" in the(found, "subject ").then
+
+
+def test_copies_between_subjects_are_told_from_those_within(sound: Recordings) -> None:
+    ids = [row.recording_id for row in sound.rows]
+    within = next(i for i, row in enumerate(sound.rows) if i and row.subject == sound.rows[0].subject)
+    between = next(i for i, row in enumerate(sound.rows) if row.subject != sound.rows[0].subject)
+
+    def copy(i: int) -> Change:
+        def change(rows, skeletons, signals) -> None:
+            signals[i] = signals[0]
+
+        return change
+
+    found = the(changed(sound, copy(within)), "the same numbers")
+    assert "they count twice" in found.then
+    found = the(changed(sound, copy(between)), "the same numbers")
+    assert found.where == (f"{ids[0]} = {ids[between]}",)
+    assert "who validates was seen in training" in found.then
+
+    def of_two_cameras(rows, skeletons, signals) -> None:
+        signals[within] = signals[0]
+        rows[0]["view"], rows[within]["view"] = "1", "2"
+
+    assert changed(sound, of_two_cameras) == []
+
+
+def test_units_that_are_mixed_matter_and_those_that_are_not_do_not(sound: Recordings) -> None:
+    names = sound.description.imu_channels
+    acc = [i for i, name in enumerate(names) if name.startswith("acc")]
+    gyro = [i for i, name in enumerate(names) if name.startswith("gyro")]
+
+    sizes = [float(np.median(np.linalg.norm(signal[:, acc], axis=1))) for signal in sound.arrays("imu")]
+    usual = int(np.argsort(sizes)[len(sizes) // 2])
+
+    def one_in_other_units(rows, skeletons, signals) -> None:
+        signals[usual][:, acc] *= 9.81
+
+    found = the(changed(sound, one_in_other_units), "acc_x")
+    assert "9.8" in found.what
+    assert "g and m/s^2?" in found.what
+    assert found.where == (sound.rows[usual].recording_id,)
+
+    def a_subject_in_degrees(rows, skeletons, signals) -> None:
+        for row, signal in zip(rows, signals, strict=True):
+            if row["subject"] == "2":
+                signal[:, gyro] *= 180 / np.pi
+
+    found = the(changed(sound, a_subject_in_degrees), "gyro_x")
+    assert "rad/s and deg/s?" in found.what
+    assert found.where == ("2",)
+
+    def all_alike(rows, skeletons, signals) -> None:
+        for skeleton, signal in zip(skeletons, signals, strict=True):
+            skeleton *= 1000
+            signal *= 9.81
+
+    assert changed(sound, all_alike) == []
+
+    def a_subject_in_millimetres(rows, skeletons, signals) -> None:
+        for row, skeleton in zip(rows, skeletons, strict=True):
+            if row["subject"] == "2":
+                skeleton *= 1000
+
+    found = the(changed(sound, a_subject_in_millimetres), "skeletons of some subjects")
+    assert (found.severity, found.then) == ("note", "harmless: each is divided by its own body length")
+
+
+@pytest.mark.parametrize(
+    ("word", "change"),
+    [
+        ("fewer than 8 frames", lambda rows, skeletons, signals: skeletons.__setitem__(2, skeletons[2][:3])),
+        ("imu: 1 of 96 recordings stand still", lambda rows, s, signals: signals[2][20:].fill(0.5)),
+        ("skeleton: 1 of 96 recordings stand still", lambda rows, s, signals: s[2][10:].__setitem__(..., s[2][10])),
+        ("channels that do not change", lambda rows, s, signals: signals[2][:, 1].__setitem__(..., 0.5)),
+        ("the same throughout", lambda rows, s, signals: [x[:, 1].__setitem__(..., 0.5) for x in signals]),
+        ("only ever rise", lambda rows, s, signals: [x[:, 1].__setitem__(..., range(len(x))) for x in signals]),
+        ("exactly at the origin", lambda rows, s, signals: s[2][4:6, 5].__setitem__(..., 0)),
+        ("at zero throughout", lambda rows, s, signals: [x[:, 5].__setitem__(..., 0) for x in s]),
+        ("sensor at its limit", lambda rows, s, signals: [np.clip(x, -1, 1, out=x) for x in signals]),
+        ("the usual", lambda rows, s, signals: signals.__setitem__(2, np.tile(signals[2], (3, 1)))),
+        ("classes are uneven", lambda rows, s, signals: [row.update(label="bow") for row in rows[:80]]),
+        ("all recordings are of one class", lambda rows, s, signals: [row.update(label="bow") for row in rows]),
+        ("fewer than 8 recordings", lambda rows, s, signals: [row.update(subject="9") for row in rows[:3]]),
+        ("do not show every class", lambda rows, s, signals: [row.update(subject="9") for row in rows[:9]]),
+        ("begin with", lambda rows, s, signals: s[2][0].__imul__(0.3)),
+    ],
+)  # fmt: skip
+def test_each_oddity_is_found(sound: Recordings, word: str, change: Change) -> None:
+    found = the(changed(sound, change), word)
+    assert found.severity == ("note" if word in ("sensor at its limit", "do not show every class") else "warning")
+    if "1 of 96" in found.what:
+        assert found.where[0].startswith(sound.rows[2].recording_id)
+
+
+def test_short_recordings_are_said_to_be_stretched(sound: Recordings) -> None:
+    found = the(examine(sound, steps=500), "skeleton: ")
+    assert (found.severity, "data.steps=" in found.then) == ("note", True)

@@ -1,0 +1,285 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from own_folder import BROKEN, CHANNELS, JOINTS, WITHOUT_IMU, WITHOUT_SKELETON, make, make_new
+
+from mmssl import Description, Protocol, Recordings, Row
+from mmssl.data.csv_folder import UNLABELLED, read
+from mmssl.errors import UserError
+
+SKELETON = "pelvis_x,pelvis_y,neck_x,neck_y\n0,0,0,1\n0,0,0.5,1\n"
+IMU = "acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z,heart\n1,2,3,4,5,6,7\n8,9,10,11,12,13,14\n"
+
+
+def folder(tmp_path: Path, **files: str | bytes) -> Path:
+    """A folder of one recording, but for the files given by their names without ending."""
+    made = tmp_path / "lab"
+    made.mkdir()
+    content: dict[str, str | bytes] = {
+        "recordings": "recording_id,label,subject,skeleton,imu\nr1,sit,anna,s.csv,i.csv\n",
+        "s": SKELETON,
+        "i": IMU,
+        **files,
+    }
+    for name, text in content.items():
+        (made / f"{name}.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return made
+
+
+def test_headers_say_what_the_numbers_mean(tmp_path: Path) -> None:
+    found = read(folder(tmp_path))
+    assert (found.recordings.rows, found.left_out) == ((Row(recording_id="r1", label="sit", subject="anna"),), [])
+    assert found.recordings.description == Description(
+        name="lab",
+        classes=("sit",),
+        joints=("pelvis", "neck"),
+        root_joint="pelvis",
+        scale_joints=("pelvis", "neck"),
+        coordinates=("x", "y"),
+        imu_channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z", "heart"),
+        imu_sensors=((("acc_x", "acc_y", "acc_z"), ("gyro_x", "gyro_y", "gyro_z")),),
+    )
+    np.testing.assert_array_equal(found.recordings.arrays("skeleton")[0], [[[0, 0], [0, 1]], [[0, 0], [0.5, 1]]])
+    np.testing.assert_array_equal(found.recordings.arrays("imu")[0], [range(1, 8), range(8, 15)])
+    assert any("origin pelvis, unit of length pelvis to neck" in note for note in found.notes)
+
+
+@given(
+    content=st.lists(
+        st.tuples(
+            st.none()
+            | arrays(
+                np.float32, st.tuples(st.integers(1, 4), st.just(3), st.just(3)), elements=st.floats(-9, 9, width=32)
+            ),
+            arrays(np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(-1e9, 1e9, width=32)),
+            st.text(st.characters(categories=("L", "N", "P", "Zs")), min_size=1, max_size=6).filter(
+                lambda s: s == s.strip()
+            ),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    order=st.permutations(range(9)),
+    delimiter=st.sampled_from([",", ";", "\t"]),
+)
+def test_csv_files_give_the_arrays_that_were_written(
+    tmp_path_factory: Any, content: list[tuple[Any, Any, str]], order: list[int], delimiter: str
+) -> None:
+    """Whatever the order of the columns, the delimiter, and the names that people have."""
+    import csv
+
+    made = tmp_path_factory.mktemp("any")
+    columns = [f"{joint}_{axis}" for joint in ("hips", "neck", "left hand") for axis in "xyz"]
+    table: list[list[str]] = [["subject", "imu", "skeleton", "recording_id", "label"]]
+    for i, (skeleton, imu, subject) in enumerate(content):
+        if skeleton is not None:
+            skeleton[0, :2] = [[0, 0, 0], [0, 1, 0]]
+            flat = skeleton.reshape(len(skeleton), -1)
+            lines = [[columns[j] for j in order], *([repr(float(line[j])) for j in order] for line in flat)]
+            _write(made / f"s{i}.csv", lines, delimiter)
+        _write(made / f"i {i}.csv", [list("abcd"), *([repr(float(v)) for v in line] for line in imu)], delimiter)
+        table.append([subject, f"i {i}.csv", "" if skeleton is None else f"s{i}.csv", f"r{i}", "walk"])
+    with (made / "recordings.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file).writerows(table)
+    given_joints = "joints: [hips, neck, left hand]\ncoordinates: [x, y, z]\n"
+    (made / "description.yaml").write_text(given_joints + "root_joint: hips\nscale_joints: [hips, neck]\n")
+    found = read(made).recordings
+    direct = Recordings(found.description, found.rows, [one for one, *_ in content], [one for _, one, _ in content])
+    assert found.fingerprint == direct.fingerprint
+    assert [row.subject for row in found.rows] == [subject for *_, subject in content]
+
+
+def _write(path: Path, lines: list[list[str]], delimiter: str) -> None:
+    path.write_text("\n".join(delimiter.join(line) for line in lines) + "\n")
+
+
+def test_decimal_commas_of_a_spreadsheet(tmp_path: Path) -> None:
+    made = folder(
+        tmp_path,
+        i=IMU.replace(",", ";").replace("1;2;3", "1,5;2;3"),
+        recordings="recording_id;label;subject;skeleton;imu\r\nr1;sit;anna;s.csv;i.csv\r\n",
+    )
+    assert read(made).recordings.arrays("imu")[0][0, 0] == 1.5
+
+
+def test_a_lab_folder(tmp_path: Path) -> None:
+    make(tmp_path / "kitchen")
+    with pytest.raises(UserError) as error:
+        read(tmp_path / "kitchen")
+    assert "1 fault in the files; mend them" in str(error.value)
+    assert f"{BROKEN}: line 41: wrist_acc_x is no number: 'ERR" in str(error.value)
+    recordings, notes, left_out = read(tmp_path / "kitchen", skip_bad=True)
+    assert (len(recordings), len(left_out)) == (89, 1)
+    assert recordings.lacking(["skeleton"]) == WITHOUT_SKELETON
+    assert recordings.lacking(["imu"]) == WITHOUT_IMU
+    assert recordings.description.joints == JOINTS
+    assert recordings.description.imu_channels == CHANNELS
+    assert [len(triads) for triads in recordings.description.imu_sensors] == [2, 1]
+    assert "stir " not in recordings.description.classes
+    assert any("spaces around names are not read, as in line 50" in note for note in notes)
+    assert recordings.description.skeleton_hz == 25
+    assert 62 < (recordings.description.imu_hz or 0) < 66
+
+
+def test_recordings_to_come_are_read_like_earlier_ones(tmp_path: Path) -> None:
+    make(tmp_path / "kitchen")
+    make_new(tmp_path / "new")
+    earlier = read(tmp_path / "kitchen", skip_bad=True).recordings.description
+    file = tmp_path / "new" / "imu" / "clip_1.csv"
+    lines = [line.split(",") for line in file.read_text().splitlines()]
+    file.write_text("\n".join(",".join([*reversed(line[1:]), line[0]]) for line in lines) + "\n")
+    found = read(tmp_path / "new", like=earlier).recordings
+    assert found.description == earlier.model_copy(update={"classes": (UNLABELLED,)})
+    assert found.lacking(["skeleton"]) == ("clip_4",)
+    np.testing.assert_allclose(found.arrays("imu")[0][0], np.float32(lines[1][1:]))
+
+
+@pytest.mark.parametrize(
+    ("stamps", "moments"),
+    [
+        ([0.0, 0.1, 0.2, 0.3], None),
+        ([0.0, 0.11, 0.19, 0.3], None),  # Under half a step off: nothing is gained.
+        ([0.0, 0.1, 0.2, 0.6], [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]),
+        ([0.2, 0.0, 0.1, 0.1, 0.6, 0.3], [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]),
+    ],
+)
+def test_uneven_stamps_are_put_at_even_moments(
+    tmp_path: Path, stamps: list[float], moments: list[float] | None
+) -> None:
+    lines = "\n".join(f"{1000 * stamp},{10 * stamp}" for stamp in stamps)
+    made = folder(tmp_path, recordings="recording_id,label,subject,imu\nr1,sit,anna,i.csv\n", i=f"time_ms,a\n{lines}\n")
+    found = read(made)
+    # What was written is linear in time: so must be what is read.
+    np.testing.assert_allclose(
+        found.recordings.arrays("imu")[0][:, 0], 10 * np.array(stamps if moments is None else moments), rtol=1e-6
+    )
+    assert any("uneven" in note for note in found.notes) == (moments is not None)
+    assert found.recordings.description.imu_hz == pytest.approx(10, rel=0.15)
+    assert found.recordings.description.joints == ()
+
+
+def test_gaps_are_faults_unless_they_are_to_be_filled(tmp_path: Path) -> None:
+    gaps = "pelvis_x,pelvis_y,neck_x,neck_y\n,0,0,1\n1,0,nan,1\n2,0,0.5,1\n3,0,,1\n"
+    made = folder(tmp_path, s=gaps)
+    with pytest.raises(UserError, match=r"s.csv: line 2: pelvis_x is empty or not finite \(3 such values in 3 of 4"):
+        read(made)
+    found = read(made, fill_gaps=True)
+    np.testing.assert_array_equal(found.recordings.arrays("skeleton")[0][:, 0, 0], [1, 1, 2, 3])
+    np.testing.assert_array_equal(found.recordings.arrays("skeleton")[0][:, 1, 0], [0, 0.25, 0.5, 0.5])
+    (made / "s.csv").write_text("pelvis_x,pelvis_y,neck_x,neck_y\n0,0,,1\n1,0,,1\n")
+    with pytest.raises(UserError, match="column neck_x is empty throughout"):
+        read(made, fill_gaps=True)
+
+
+def test_joints_that_do_not_say_which_is_the_middle_are_asked_for(tmp_path: Path) -> None:
+    made = folder(tmp_path, s="k1_x,k1_y,k2_x,k2_y\n0,0,0,1\n")
+    with pytest.raises(UserError, match=r"write into .*description.yaml, with two of k1, k2:\n  root_joint: NAME"):
+        read(made)
+    (made / "description.yaml").write_text("root_joint: k1\nscale_joints: [k1, k2]\nprotocols: {p: {test: [ben]}}\n")
+    described = read(made).recordings.description
+    assert (described.root_joint, described.protocols) == ("k1", {"p": Protocol(test=("ben",))})
+    for text, message in (
+        ("rot_joint: k1\n", "rot_joint: no such entry; did you mean root_joint"),
+        ("root_joint: k3\nscale_joints: [k1, k2]\n", "joint 'k3' is not among joints: k1, k2"),
+        ("- k1\n", "a description is a mapping"),
+        ("root_joint: [\n", "line 2"),
+    ):
+        (made / "description.yaml").write_text(text)
+        with pytest.raises(UserError, match=message):
+            read(made)
+
+
+HEADER = "recording_id,label,subject,skeleton,imu\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("", "no column recording_id, subject in its header"),
+        ("recording_id,label,subject\nr1,sit,anna\n", "no column skeleton or imu"),
+        ("recording_id,lable,subject,imu\nr1,sit,anna,i.csv\n", "column 'lable': did you mean label"),
+        ("recording_id,recording_id,subject,imu\n", "columns recording_id stand more than once"),
+        (HEADER, "no recording is named in it"),
+        (HEADER + "r1,sit,anna,s.csv,i.csv\nr1,sit,ben,s.csv,i.csv\n", "line 3: recording_id r1 stands in line 2 too"),
+        (HEADER + "r1,,anna,s.csv,i.csv\n", "line 2: label: empty"),
+        (HEADER + "r1,sit,anna,,\n", "line 2: skeleton and imu: empty"),
+        (HEADER + "r1,sit,anna\n", "line 2: 3 cells, and the header has 5"),
+        (HEADER + "r1,sit,anna,s.csv,none.csv\n", "line 2: imu 'none.csv': there is no such file"),
+        (HEADER + "r1,sit,anna,s.csv,.\n", "line 2: imu '.': there is no such file"),
+        (HEADER + "r1,sit,anna,s.csv,../secret.csv\n", "line 2: imu '../secret.csv': leads out of the folder"),
+        (HEADER + "r1,sit,anna,s.csv,/etc/hostname\n", "line 2: imu '/etc/hostname': leads out of the folder"),
+        (HEADER + "r1,sit,anna,s.csv,link.csv\n", "line 2: imu 'link.csv': leads out of the folder"),
+        (HEADER + f"r1,sit,anna,s.csv,{'x' * 5000}\n", "line 2: imu 'xxx"),
+        (HEADER + 'r1,sit,"anna,s.csv,i.csv\n', "not a CSV table"),
+        (b"\xff\xfer\x00e\x00c\x00", "UTF-16; save it as CSV in UTF-8"),
+        (b"\x80\x81\n", "not a CSV table"),
+        (HEADER + "r1,sit," + "a" * 200_000 + ",s.csv,i.csv\n", "not a CSV table"),
+    ],
+    ids=str,
+)
+def test_a_table_that_cannot_be_is_refused(tmp_path: Path, table: str | bytes, message: str) -> None:
+    (tmp_path / "secret.csv").write_text(IMU)
+    made = folder(tmp_path, recordings=table)
+    (made / "link.csv").symlink_to(tmp_path / "secret.csv")
+    with pytest.raises(UserError) as error:
+        read(made)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("imu", "message"),
+    [
+        (b"", "i.csv: empty"),
+        ("a,b", "no lines below the header"),
+        ("a,b\n", "no lines below the header"),
+        ("1,2\n3,4\n", "line 1 holds numbers"),
+        ("a,a\n1,2\n", "column a stands more than once"),
+        ("timestamp,a\n1,2\n", "column timestamp: if it holds times, call it time"),
+        ("time,time_ms,a\n1,2,3\n", "columns time and time_ms: one time is enough"),
+        ("a,b\n1,2\n3,x\n", "line 3: b is no number: 'x'"),
+        ("note,a,b\nhello,1,2\nyes,3,x\n", "line 2: note is no number"),
+        ("frame,a,b\nhello,1,2\nyes,3,x\n", "line 3: b is no number: 'x'"),
+        ("a,b\n1,2\n3\n", "line 3: 1 cells, and the header has 2"),
+        ("a,b\n1,inf\n", "line 2: b is empty or not finite"),
+        ("a,b\n1,1e300\n", "not finite"),
+        ("time,a\n1,2\n1,2\n", "all time stamps are the same"),
+        ("time,a\n1,2\n,2\n", "line 3: the time is empty"),
+        ("time,a\n0,1\n1,2\n1e12,2\n", "line 4: the time jumps by 1e+12 s, where a step is"),
+        (bytes(range(256)) * 40, "line 1 is no text"),
+        (b"a,b\n1,\xff\xfe\x00\n", "line 2: b is no number"),
+        ("a," + "b" * 3_000_000 + "\n1,2\n", "line 1 is longer than"),
+        ("a," + "b" * 200_000 + "\n1,2\n", "line 1: field larger than"),
+        ("a,b\n1," + "2" * 5_000_000 + "\n", "a line is longer than"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_file_that_is_none_is_named(tmp_path: Path, imu: str | bytes, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        read(folder(tmp_path, i=imu))
+    assert "i.csv: " in str(error.value)
+    assert message in str(error.value)
+
+
+def test_every_fault_of_every_file_is_said_at_once_and_alike_ones_once(tmp_path: Path) -> None:
+    lines = "".join(f"r{i},sit,anna,s.csv,i{i}.csv\n" for i in range(6))
+    broken = {f"i{i}": "a\n1\n" for i in range(1, 4)}
+    made = folder(tmp_path, recordings=HEADER + lines + "r9,sit,anna,s.csv,gone.csv\n", i0=IMU, i4="", i5=IMU, **broken)
+    (made / "description.yaml").write_text("imu_channels: [acc_x, acc_y]\n")
+    with pytest.raises(UserError) as error:
+        read(made)
+    said = str(error.value).splitlines()
+    assert said[0].endswith("5 faults in the files; mend them, or leave their recordings out with --skip-bad:")
+    assert said[1:] == [
+        "  recordings.csv line 8: imu 'gone.csv': there is no such file",
+        "  i4.csv: empty",
+        "  i1.csv and 2 more: no column acc_x and 1 more",
+    ]
+    recordings, notes, left_out = read(made, skip_bad=True)
+    assert [row.recording_id for row in recordings.rows] == ["r0", "r5"]
+    assert len(left_out) == 3
+    assert any("columns that are not read: acc_z, gyro_x" in note for note in notes)
