@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from mmssl.cli import answers, cluster, doctor, encoders, paper, recordings, spaces, studies
+from mmssl.cli import answers, cluster, doctor, encoders, paper, recordings, spaces, studies, watching
 from mmssl.errors import UserError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ for command in (
     studies.extend,
     cluster.status,
     cluster.logs,
+    watching.watch,
     cluster.stop,
     doctor.doctor,
     answers.results,
