@@ -95,12 +95,13 @@ class _Drawing:
         title = self._title(state, seconds)
         left = self.height - len(title)
         several = 1 if left > 10 else 0  # Lines between the parts, where there is room for them.
-        caption, legend = ([self._caption()], [self._legend()]) if left > 8 else ([], [self._legend()])
+        legend = [self._legend()]
         failures = min(len(view.failures), 1 if left < 12 else 3)
         wanted = min(len(view.running) + 1, max(2, left // 5)) if view.running else 0
-        drawn = self._map() if view.axes else None
-        spare = left - len(legend) - len(caption)
-        if drawn is None or len(drawn) > spare - min(1, wanted):
+        spare = left - len(legend) - (left > 8)
+        drawn = self._map(spare - min(1, wanted))
+        caption = [self._caption(mapped=drawn is not None)] if left > 8 else []
+        if drawn is None:
             # A ranking has no end of its own.
             drawn = self._ranking(max(2, spare - wanted - failures - 3 * several))
         spare -= len(drawn)
@@ -144,7 +145,7 @@ class _Drawing:
             kept.remove(min(kept, key=lambda piece: piece[0]))
         return Text("  ").join(text for _, text in kept)
 
-    def _caption(self) -> Text:
+    def _caption(self, *, mapped: bool) -> Text:
         view = self.view
         side, _, measure = view.metric.partition(".")
         what = f"{_SIDES[side]} {'F1' if measure == 'f1' else measure} in %"
@@ -152,11 +153,7 @@ class _Drawing:
         over = " x ".join(
             f"{count} {noun}{'s' * (count > 1)}" for count, noun in ((view.seeds, "seed"), (view.folds, "fold"))
         )
-        by = (
-            f", {_last(view.axes.down)} down, {_last(view.axes.across)} across"
-            if view.axes and self._map() is not None
-            else ""
-        )
+        by = f", {_last(view.axes.down)} down, {_last(view.axes.across)} across" if view.axes and mapped else ""
         spread = " ± standard deviation" if self.fancy else " +- standard deviation"
         each = f"of {trials} trials each ({over})" if trials > 1 else "of 1 trial each"
         wary = "" if view.choosable else "; nothing may be chosen by it"
@@ -186,37 +183,47 @@ class _Drawing:
                 break
         return self._one_line(pieces)
 
-    def _map(self) -> list[Text] | None:
+    def _map(self, most: int) -> list[Text] | None:
         """The grid, in the fullest of its forms that fits; None where none does."""
         axes = self.view.axes
-        if axes is None:
+        if axes is None or len(axes.rows) + 1 > most:
             return None
         there = {(cell.values[axes.down], cell.values[axes.across]): cell for cell in self.view.cells}
-        rows = [value_of(value) for value in axes.rows]
-        for form in (self._full, self._spread_or_count, self._mean_or_count, self._rounded):
+        rows, heads = ([f"{value:g}" for value in values] for values in (axes.rows, axes.columns))
+        label = max(map(cell_len, rows))
+        count = 2 * len(str(max(cell.planned for cell in self.view.cells))) + 1 if self.view.cells else 3
+        # As wide from the beginning as numbers will make them: a map that moves is hard to read.
+        mean, spread = len("● 84.4"), len(" ±13.2") + (not self.fancy)
+        for form, width, gap in (
+            (self._full, mean + spread + 1 + count, 2),
+            (self._spread_or_count, mean + max(spread, 1 + count), 2),
+            (self._mean_or_count, max(mean, 2 + count), 2),
+            (self._mean_or_count, max(mean, 2 + count), 1),
+            (self._rounded, len("●84"), 1),
+        ):
+            width = max(width, *map(cell_len, heads))
+            if label + len(heads) * (width + gap) > self.width:
+                continue
             cells = [
                 [form(there[row, column]) if (row, column) in there else Text() for column in axes.columns]
                 for row in axes.rows
             ]
-            heads = [value_of(value) for value in axes.columns]
-            gap = 1 if form == self._rounded else 2
-            widths = [max(cell_len(head), *(cell_len(row[i].plain) for row in cells)) for i, head in enumerate(heads)]
-            label = max(map(cell_len, rows))
-            if label + sum(width + gap for width in widths) > self.width:
+            width = max(width, *(cell_len(cell.plain) for line in cells for cell in line))
+            room = self.width - len(heads) * (width + gap)
+            if room < label:
                 continue
-            corner = _corner(axes)
-            if max(label, cell_len(corner)) + sum(width + gap for width in widths) > self.width:
-                corner = ""
+            corner = next((one for one in _corners(axes) if cell_len(one) <= room), "")
             label = max(label, cell_len(corner))
-            inner = [_padded(Text(corner, _ASIDE), label)]
-            inner += [
-                Text(" " * gap + set_cell_size(head, width), "bold") for head, width in zip(heads, widths, strict=True)
-            ]
-            drawn = [Text().join(inner)]
+            between = " " * gap
+            marked = between if form == self._rounded else between + "  "  # Numbers stand below numbers.
+            first = Text.assemble((corner.ljust(label), _ASIDE))
+            for head in heads:
+                first.append((marked + head).ljust(gap + width), "bold")
+            drawn = [first]
             for name, line in zip(rows, cells, strict=True):
-                parts = [Text(name.rjust(label), "bold")]
-                parts += [Text(" " * gap) + _padded(cell, width) for cell, width in zip(line, widths, strict=True)]
-                drawn.append(Text().join(parts))
+                drawn.append(Text(name.rjust(label), "bold"))
+                for cell in line:
+                    drawn[-1].append(between).append_text(_padded(cell, width))
             return drawn
         return None
 
@@ -250,19 +257,9 @@ class _Drawing:
         fancy, simple, style = _MARKS[cell.state]
         best = cell.point_id in self.view.best
         mark = (_BEST if best else (fancy, simple))[not self.fancy]
-        shown = (
-            "bold reverse"
-            if best
-            else ""
-            if cell.state == "complete"
-            else "dim"
-            if cell.state == "planned"
-            else "italic"
-        )
         text = Text(mark, f"bold {style}" if best else style)
-        if words:
-            text.append("" if close else " ").append(words, f"{style} {shown}" if best else shown)
-        return text
+        number = f"bold reverse {style}" if best else {"complete": style, "planned": _ASIDE}.get(cell.state, "italic")
+        return text.append("" if close else " ").append(words, number) if words else text
 
     def _ranking(self, most: int) -> list[Text]:
         """Points in rank, with a line on those there is no room for."""
@@ -426,8 +423,10 @@ def _padded(text: Text, width: int, *, left: bool = True) -> Text:
     return Text.assemble(text, missing) if left else Text.assemble(missing, text)
 
 
-def _corner(axes: "Axes") -> str:
-    return f"{_last(axes.down)} \\ {_last(axes.across)}"
+def _corners(axes: "Axes") -> tuple[str, ...]:
+    """What says which knob is down and which across, the longest first."""
+    down, across = _last(axes.down), _last(axes.across)
+    return f"{down} \\ {across}", f"{down}\\{across}"
 
 
 def _last(knob: str) -> str:

@@ -69,11 +69,11 @@ class Shown:
         """Take in trials that had ended before."""
         if self._live:
             self._console.show_cursor(False)
-        self.state = ""
         self.board.known(records)
 
     def put(self, planned: PlannedTrial, record: "Record") -> None:
         """Take in the newest state of a trial."""
+        self.state = ""
         self.board.put(planned, record)
         if not self._live and record.status in TERMINAL:
             knobs = " ".join(f"{knob.rpartition('.')[2]}={value_of(value)}" for knob, value in planned.point.items())

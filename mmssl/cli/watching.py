@@ -43,8 +43,8 @@ def watch(
         if job is None:
             raise UserError(trouble)
         raise UserError(
-            f"study {found.name} is job {job.submission_id}, {job.status} at {job.address}; no plan of it is to be seen "
-            f"from here in {job.storage}: follow what it says with `mmssl-tune logs {found.name} -f`"
+            f"study {found.name} is job {job.submission_id}, {job.status} at {job.address}; no plan of it is to be "
+            f"seen from here in {job.storage}: follow what it says with `mmssl-tune logs {found.name} -f`"
         )
     plan = found.study.plan()
     if as_json:
