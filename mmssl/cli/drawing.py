@@ -43,7 +43,7 @@ class Column:
     """What stands above it, the longest first."""
     cells: Sequence[Text]
     keep: int
-    """Those with the lowest go first."""
+    """Those with the lowest go first; with 0, before the others move together."""
     left: bool = False
     """Aligned to the left."""
 
@@ -77,9 +77,9 @@ def roughly(seconds: float | None) -> str:
     if minutes < 1:
         return "<1 min"
     if minutes < 100:
-        return f"{minutes} min"
+        return f"~{minutes} min"
     hours = round(minutes / 60)
-    return f"{hours} h" if hours < 48 else f"{round(hours / 24)} days"
+    return f"~{hours} h" if hours < 48 else f"~{round(hours / 24)} days"
 
 
 @dataclass
@@ -100,7 +100,7 @@ class _Drawing:
         wanted = min(len(view.running) + 1, max(2, left // 5)) if view.running else 0
         spare = left - len(legend) - (left > 8)
         drawn = self._map(spare - min(1, wanted))
-        caption = [self._caption(mapped=drawn is not None)] if left > 8 else []
+        caption = [self._caption(drawn[0].plain if drawn else "")] if left > 8 else []
         if drawn is None:
             # A ranking has no end of its own.
             drawn = self._ranking(max(2, spare - wanted - failures - 3 * several))
@@ -121,11 +121,11 @@ class _Drawing:
     def _title(self, state: str, seconds: float) -> list[Text]:
         view = self.view
         share = view.ended / view.planned if view.planned else 0.0
-        count = Text.assemble((f"{view.ended}/{view.planned}", "bold"))
+        count = Text.assemble((f"{view.ended}/{view.planned}", "bold"), " trials" if self.width >= 60 else "")
         state_text = Text(plain(state), "bold yellow" if state else "")
         failed = Text(f"{view.failed} failed", "bold red") if view.failed else Text()
         running = Text(f"{len(view.running)} running", _MARKS["running"][2]) if view.running else Text()
-        left = Text.assemble("left ", (roughly(view.seconds_left), "bold"))
+        left = Text.assemble("left ", (roughly(view.seconds_left), "bold")) if view.ended < view.planned else Text()
         gone = Text(duration(seconds), _ASIDE)
         room = self.width - sum(cell_len(one.plain) + 2 for one in (count, running, failed, left, gone) if one.plain)
         second = self._one_line([(9, count), (5, running), (6, failed), (8, left), (3, gone)])
@@ -145,26 +145,29 @@ class _Drawing:
             kept.remove(min(kept, key=lambda piece: piece[0]))
         return Text("  ").join(text for _, text in kept)
 
-    def _caption(self, *, mapped: bool) -> Text:
+    def _caption(self, heads: str) -> Text:
+        """What the numbers are, as far as there is room; `heads` is the first line of a map."""
         view = self.view
         side, _, measure = view.metric.partition(".")
         what = f"{_SIDES[side]} {'F1' if measure == 'f1' else measure} in %"
+        if view.axes and heads and not any(corner in heads for corner in _corners(view.axes)):
+            what += f", {_last(view.axes.down)} down, {_last(view.axes.across)} across"
         trials = view.seeds * view.folds
         over = " x ".join(
             f"{count} {noun}{'s' * (count > 1)}" for count, noun in ((view.seeds, "seed"), (view.folds, "fold"))
         )
-        by = f", {_last(view.axes.down)} down, {_last(view.axes.across)} across" if view.axes and mapped else ""
-        spread = " ± standard deviation" if self.fancy else " +- standard deviation"
-        each = f"of {trials} trials each ({over})" if trials > 1 else "of 1 trial each"
         wary = "" if view.choosable else "; nothing may be chosen by it"
+        spread = f"mean {'±' if self.fancy else '+-'} standard deviation"
+        each = f"of {trials} trials each" if trials > 1 else "of 1 trial each"
         candidates = [
-            f"{what}{by}: mean{spread} {each}{wary}",
-            f"{what}{by}: mean {each}{wary}",
-            f"{what}{by}; {trials} a point{wary}",
+            f"{what}: {spread if trials > 1 else ''} {each} ({over}){wary}".replace("  ", " "),
+            *([f"{what}: {spread} {each}{wary}"] if trials > 1 else []),
+            f"{what}: mean {each}{wary}",
+            f"{what}; {trials} a point{wary}",
             f"{what}{wary}",
-            what,
+            f"{_SIDES[side]} {measure}{wary}",
         ]
-        return Text(next((one for one in candidates if cell_len(one) <= self.width), what), _ASIDE)
+        return Text(next((one for one in candidates if cell_len(one) <= self.width), candidates[-1]), _ASIDE)
 
     def _legend(self) -> Text:
         """The symbols that are in use, how many points have each, and what marks the best so far."""
@@ -378,32 +381,32 @@ class _Drawing:
     def _table(self, columns: Sequence[Column]) -> list[Text]:
         """A line of heads and one for each row; where that is too wide, shorter heads, then fewer columns."""
         kept = [column for column in columns if any(cell.plain.strip() for cell in column.cells)]
-        level = 0
+        # Shorter heads, then less between columns, then fewer of them.
+        level, gap = 0, 2
 
         def widths() -> list[int]:
             return [
                 max(cell_len(_head(column, level)), *(cell_len(cell.plain) for cell in column.cells)) for column in kept
             ]
 
-        while sum(widths()) + 2 * (len(kept) - 1) > self.width and len(kept) > 1:
+        while sum(widths()) + gap * (len(kept) - 1) > self.width and len(kept) > 1:
             if level == 0:
                 level = 1
+            elif gap > 1 and all(column.keep for column in kept):
+                gap = 1
             else:
                 kept.remove(min(kept, key=lambda column: column.keep))
-        measured = widths()
-        lines = [
-            Text("  ").join(
-                _padded(Text(_head(column, level), "dim"), size, left=column.left)
-                for column, size in zip(kept, measured, strict=True)
-            )
+        rows = [
+            [Text(_head(column, level), _ASIDE) for column in kept],
+            *zip(*(column.cells for column in kept), strict=True),
         ]
-        lines += [
-            Text("  ").join(
+        measured = widths()
+        return [
+            Text(" " * gap).join(
                 _padded(cell, size, left=column.left) for column, cell, size in zip(kept, row, measured, strict=True)
             )
-            for row in zip(*(column.cells for column in kept), strict=True)
+            for row in rows
         ]
-        return lines
 
 
 def set_shorter(words: str, most: int) -> str:
