@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
+import pyarrow as pa
+
 from mmssl.search.plan import TERMINAL, Plan, PlannedTrial, Status
 from mmssl.search.store import EPOCHS, Record, Study
 
@@ -66,7 +68,7 @@ class Follower:
         keys = zip(table["trial_id"].to_pylist(), table["phase"].to_pylist(), strict=True)
         last = {key: row for row, key in enumerate(keys)}
         found: dict[str, list[dict[str, Any]]] = {}
-        for row in table.take(list(last.values())).to_pylist():
+        for row in table.take(pa.array(last.values(), pa.int64())).to_pylist():
             found.setdefault(row["trial_id"], []).append(
                 {name: value for name, value in row.items() if value is not None}
             )
