@@ -204,7 +204,8 @@ class _Drawing:
             (self._mean_or_count, max(mean, 2 + count), 1),
             (self._rounded, len("●84"), 1),
         ):
-            width = max(width, *map(cell_len, heads))
+            inset = 0 if form == self._rounded else 2  # Numbers stand below numbers.
+            width = max(width, *(inset + cell_len(head) for head in heads))
             if label + len(heads) * (width + gap) > self.width:
                 continue
             cells = [
@@ -218,10 +219,9 @@ class _Drawing:
             corner = next((one for one in _corners(axes) if cell_len(one) <= room), "")
             label = max(label, cell_len(corner))
             between = " " * gap
-            marked = between if form == self._rounded else between + "  "  # Numbers stand below numbers.
             first = Text.assemble((corner.ljust(label), _ASIDE))
             for head in heads:
-                first.append((marked + head).ljust(gap + width), "bold")
+                first.append((between + " " * inset + head).ljust(gap + width), "bold")
             drawn = [first]
             for name, line in zip(rows, cells, strict=True):
                 drawn.append(Text(name.rjust(label), "bold"))
