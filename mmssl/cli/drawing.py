@@ -1,7 +1,7 @@
 """A study's view as lines of text, for a terminal of any size."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from rich.text import Text
 from mmssl.terminal import plain, short_names, value_of
 
 if TYPE_CHECKING:
-    from mmssl.search.view import Axes, Cell, Health, Running, View
+    from mmssl.search.view import Axes, Cell, View
 
 NARROWEST, LOWEST = 20, 8
 """The smallest terminal that is drawn for."""
@@ -48,12 +48,14 @@ class Column:
     """Aligned to the left."""
 
 
-def draw(view: "View", width: int, height: int, *, state: str = "", seconds: float = 0.0, fancy: bool = True) -> Text:
+def draw(
+    view: "View", width: int, height: int, *, state: str = "", seconds: float | None = None, fancy: bool = True
+) -> Text:
     """A study's view in at most so many lines and columns.
 
     Args:
         state: a word or two on how it stands, as `starting`.
-        seconds: for how long it has been watched or run.
+        seconds: for how long it has been run.
         fancy: with symbols that not every encoding has.
     """
     lines = _Drawing(view, max(width, NARROWEST), max(height, LOWEST), fancy).lines(state, seconds)
@@ -89,7 +91,7 @@ class _Drawing:
     height: int
     fancy: bool
 
-    def lines(self, state: str, seconds: float) -> list[Text]:
+    def lines(self, state: str, seconds: float | None) -> list[Text]:
         """Title, map or ranked points, legend, what runs, what failed: each gets what the one before has left."""
         view = self.view
         title = self._title(state, seconds)
@@ -118,7 +120,7 @@ class _Drawing:
             lines += part
         return lines
 
-    def _title(self, state: str, seconds: float) -> list[Text]:
+    def _title(self, state: str, seconds: float | None) -> list[Text]:
         view = self.view
         share = view.ended / view.planned if view.planned else 0.0
         count = Text.assemble((f"{view.ended}/{view.planned}", "bold"), " trials" if self.width >= 60 else "")
@@ -126,7 +128,7 @@ class _Drawing:
         failed = Text(f"{view.failed} failed", "bold red") if view.failed else Text()
         running = Text(f"{len(view.running)} running", _MARKS["running"][2]) if view.running else Text()
         left = Text.assemble("left ", (roughly(view.seconds_left), "bold")) if view.ended < view.planned else Text()
-        gone = Text(duration(seconds), _ASIDE)
+        gone = Text(duration(seconds) if seconds is not None else "", _ASIDE)
         room = self.width - sum(cell_len(one.plain) + 2 for one in (count, running, failed, left, gone) if one.plain)
         second = self._one_line([(9, count), (5, running), (6, failed), (8, left), (3, gone)])
         if room >= 8:
@@ -324,18 +326,10 @@ class _Drawing:
             for name in terms
         ]
         for modality in dict.fromkeys(name for trial in running for name in trial.health):
-            columns += [
-                Column(
-                    _heads(modality, "std"),
-                    [self._health(trial, modality, lambda health: f"{health.std:.2f}") for trial in running],
-                    7,
-                ),
-                Column(
-                    _heads(modality, "rank"),
-                    [self._health(trial, modality, lambda health: f"{health.effective_rank:.1f}") for trial in running],
-                    2,
-                ),
-            ]
+            measured = [trial.health.get(modality) for trial in running]
+            spread = [_healthy(f"{one.std:.2f}", one.nearly_constant) if one else Text() for one in measured]
+            rank = [_healthy(f"{one.effective_rank:.1f}", one.nearly_on_a_line) if one else Text() for one in measured]
+            columns += [Column(_heads(modality, "std"), spread, 7), Column(_heads(modality, "rank"), rank, 2)]
         if any(trial.finetune for trial in running):
             columns.append(
                 Column(("head loss", "head"), [Text(_number(trial.finetune.get("loss"))) for trial in running], 0)
@@ -352,12 +346,6 @@ class _Drawing:
         if most < len(lines):
             return lines[1 : most + 1]
         return [*lines, Text(f"and {more} more run", _ASIDE)] if more > 0 and len(lines) < most else lines
-
-    def _health(self, trial: "Running", modality: str, word: "Callable[[Health], str]") -> Text:
-        health = trial.health.get(modality)
-        if health is None:
-            return Text()
-        return Text(f"{word(health)}!", "bold red") if health.near_collapse else Text(f"{word(health)} ")
 
     def _failures(self, most: int) -> list[Text]:
         failures = self.view.failures
@@ -419,6 +407,10 @@ def _head(column: Column, level: int) -> str:
 
 def _heads(*words: str) -> tuple[str, str]:
     return " ".join(words), " ".join(_SHORT.get(word, word) for word in words)
+
+
+def _healthy(words: str, alarming: bool) -> Text:
+    return Text(f"{words}!", "bold red") if alarming else Text(f"{words} ")
 
 
 def _padded(text: Text, width: int, *, left: bool = True) -> Text:

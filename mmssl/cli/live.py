@@ -34,14 +34,14 @@ class Shown:
     Args:
         console: reaches the terminal whatever happens to standard output meanwhile.
         state: a word on how the study stands, shown beside its name.
-        since: when it was begun.
+        since: when it was begun; None where it does not run.
     """
 
     def __init__(self, console: "Console", plan: Plan, state: str, since: datetime | None = None) -> None:
         self.state = state
         self.board = Board(plan, since)
         self._console, self._plan = console, plan
-        self._since = since or datetime.now(UTC)
+        self._since = since
         self._live: Live | None = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -146,7 +146,7 @@ class Shown:
             width,
             height - 1,
             state=self.state,
-            seconds=(datetime.now(UTC) - self._since).total_seconds(),
+            seconds=(datetime.now(UTC) - self._since).total_seconds() if self._since else None,
             fancy=self._console.encoding.startswith("utf"),
         )
 

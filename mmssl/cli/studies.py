@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -218,7 +219,7 @@ def run_study(
         for note in _warnings(plan, recordings):
             say(f"note: {note}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
-    with Shown(err, plan, "starting Ray") as shown:
+    with Shown(err, plan, "starting Ray", datetime.now(UTC)) as shown:
         from mmssl.search.launch import run as run_plan
 
         try:

@@ -52,8 +52,16 @@ class Health:
     effective_rank: float
 
     @property
+    def nearly_constant(self) -> bool:
+        return not self.std >= NEAR_COLLAPSE
+
+    @property
+    def nearly_on_a_line(self) -> bool:
+        return not self.effective_rank >= LOW_RANK
+
+    @property
     def near_collapse(self) -> bool:
-        return not (self.std >= NEAR_COLLAPSE and self.effective_rank >= LOW_RANK)
+        return self.nearly_constant or self.nearly_on_a_line
 
 
 @dataclass(frozen=True)
