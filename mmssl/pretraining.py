@@ -15,12 +15,10 @@ from mmssl.model import Model
 from mmssl.objectives import barlow_twins, cmc, cmc_cmkm, embedding_health, simclr, vicreg
 from mmssl.prepared import Prepared
 from mmssl.progress import Epoch, Loop, Snapshot
-from mmssl.recipe import Modality, Objective, Recipe
+from mmssl.recipe import COLLAPSED_BELOW, Modality, Objective, Recipe
 from mmssl.stack import Stack
 from mmssl.transforms import augment_imu, augment_skeleton, crop_together
 
-# VICReg holds each dimension's standard deviation at 1; a hundredth of that is a constant for every purpose.
-COLLAPSED_BELOW = 0.01
 # Enough embeddings to judge their health; a singular value decomposition of more would cost as much as training.
 HEALTH_SAMPLE = 1024
 

@@ -32,6 +32,9 @@ IMU_FEATURES = 128
 """Width of the IMU encoder's transformer."""
 # What a table's whole numbers and a tensor's sizes can hold with room to spare.
 MOST = 2**31 - 1
+# VICReg holds each dimension's standard deviation at 1; a hundredth of that is a constant for every purpose.
+COLLAPSED_BELOW = 0.01
+"""Standard deviation of embeddings below which pre-training is stopped."""
 
 Value = str | int | float | bool | None | list["Value"]
 

@@ -1,5 +1,5 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, settings
 from s3_store import CREDENTIALS, Store, running_store
 
 from mmssl import Description, Protocol, Recordings, Row
+from mmssl.recipe import Recipe
+from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.space import Space
 
 torch.set_num_threads(1)
 # A study that is compared with another must have trained by itself; tests of what is kept turn it on.
@@ -70,3 +73,29 @@ def s3() -> Iterator[Store]:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
         yield store
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return Dataset(
+        source="synthetic",
+        folder=None,
+        name="synthetic",
+        fingerprint="f" * 64,
+        recordings=12,
+        train_subjects=("1", "3", "5"),
+        test_subjects=("2",),
+    )
+
+
+@pytest.fixture
+def plan_of(dataset: Dataset) -> Callable[..., Plan]:
+    """Plans over lambda x mu with one fold for each of three subjects."""
+
+    def make(lambdas: list[float], mus: list[float], seeds: list[int] | None = None) -> Plan:
+        space = Space(name="grid", grid={"objective.lambda": lambdas, "objective.mu": mus}, seeds=seeds or [28])
+        bases = {"vicreg": Recipe()}
+        folds = [(subject,) for subject in dataset.train_subjects]
+        return make_plan("study", space, bases, dataset, folds, space.points(bases))
+
+    return make

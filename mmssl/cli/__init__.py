@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from mmssl.cli import answers, cluster, doctor, encoders, own_data, paper, recordings, spaces, studies
+from mmssl.cli import (
+    answers,
+    cluster,
+    doctor,
+    encoders,
+    own_data,
+    paper,
+    recordings,
+    spaces,
+    studies,
+    watching,
+)
 from mmssl.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +33,7 @@ for command in (
     studies.extend,
     cluster.status,
     cluster.logs,
+    watching.watch,
     cluster.stop,
     doctor.doctor,
     answers.results,

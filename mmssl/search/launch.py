@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -49,6 +49,7 @@ def run(
     resources: Resources,
     watch: Watch,
     *,
+    known: Callable[[Collection[Record]], None] = lambda records: None,
     retry: bool = False,
     say: Callable[[str], None] = lambda line: None,
     abandon: Callable[[str], None] = lambda reason: None,
@@ -61,6 +62,7 @@ def run(
     Args:
         recordings: those the plan was made for.
         watch: called in this process whenever a trial's record changes.
+        known: called once, with what is kept of the trials that have ended before.
         retry: run trials that FAILED once more; those that diverged or collapsed would do so again.
         say: told what the user should know while it runs.
         abandon: called with the reason, in another thread, when Ray is gone and this process should end at once, as
@@ -89,6 +91,7 @@ def run(
         for trial_id, record in records.items():
             tables.put(record)
             records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
+        known(records.values())
         work = _Work(study, plan, recordings, records, tables, scratch / OPTUNA, watch, say, abandon)
         try:
             if len(records) == plan.total:

@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -518,11 +519,13 @@ class Study:
             self.put(f"figures/{name}", path.read_bytes())
         return self.files.place(f"figures/{name}")
 
-    def table(self, name: str) -> pa.Table:
+    def table(self, name: str, columns: Sequence[str] | None = None, trials: Collection[str] | None = None) -> pa.Table:
         """One of the study's tables, as last written.
 
         Args:
             name: of the file, as trials.parquet.
+            columns: those that are read; all by default.
+            trials: ids of those whose rows are read; all by default.
 
         Raises:
             UserError: there is none, or it is damaged.
@@ -530,7 +533,14 @@ class Study:
         place = self.files.place(name)
         try:
             with pq.ParquetFile(pa.BufferReader(self.files.read(name))) as file:
-                return file.read(use_threads=False)
+                wanted = list(columns) if columns else None
+                if trials is None:
+                    return file.read(wanted, use_threads=False)
+                # Piece by piece: of a large study, all the curves would fill the memory.
+                asked = pc.field("trial_id").isin(list(trials))
+                pieces = file.iter_batches(columns=wanted, use_threads=False)
+                found = [pa.Table.from_batches([piece]).filter(asked) for piece in pieces]
+                return pa.concat_tables(found) if found else file.read(wanted, use_threads=False)
         except FileNotFoundError as error:
             raise UserError(f"{place}: there is no such table; is {self.name} a study?") from error
         except (pa.ArrowException, OSError) as error:
