@@ -207,7 +207,7 @@ def _untrained(facts: Mapping[str, Any]) -> list[str]:
     if not baselines:
         return [
             "No untrained encoders of these modalities stand in this study: what pre-training adds to them is not "
-            "known. On data sets like this they are far better than chance."
+            "known; their scores can be far better than chance."
         ]
     return [
         f"Untrained encoders in the same study ({_plain(one['system'])}): "
