@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from mmssl.cli import answers, cluster, doctor, encoders, paper, recordings, spaces, studies
+from mmssl.cli import answers, cluster, doctor, encoders, paper, recordings, report, spaces, studies
 from mmssl.errors import UserError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ for command in (
     doctor.doctor,
     answers.results,
     answers.best,
+    report.report,
     paper.reproduce,
     encoders.run,
     encoders.evaluate,
