@@ -1,5 +1,7 @@
-"""The page's charts as Vega-Lite: what is drawn and from which numbers; colours of text, lines and series are the page's
-CSS variables, so that light, dark and print need no other drawing."""
+"""The page's charts as Vega-Lite: what is drawn, and from which numbers.
+
+Colours of text, lines and series are the page's CSS variables, so that light, dark and print need no other drawing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,7 +106,7 @@ def _row(content: Content, one: Ranked, x: Axis, y: Axis | None, part: str) -> d
     low, high = (min(means), max(means)) if means else (0.0, 1.0)
     mean = point.mean
     place = (mean - low) / (high - low) if mean is not None and high > low else 0.5
-    sign = {"best": "★ ", "tied": "≈ "}.get(one.mark, "")
+    sign = {"best": "◆ ", "tied": "▲ "}.get(one.mark, "")
     first, second = (
         (f"{sign}{mean:.3f}", f"± {point.std:.3f}" if point.std is not None else "") if mean is not None else ("", "")
     )
@@ -130,6 +132,7 @@ def _row(content: Content, one: Ranked, x: Axis, y: Axis | None, part: str) -> d
         "ink": "black" if place >= LIGHT_FROM else "white",
         "first": first,
         "second": second,
+        "brief": f"{mean:.2f}" if point.complete and mean is not None else "✕" if point.failures else "...",
         "slice": part,
     }
 
@@ -179,20 +182,28 @@ def _cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> di
         .mark_rect(fill="transparent", stroke="var(--ink)", strokeWidth=3)
         .encode(tooltip=_tooltip(content))
     )
-    # In cells that are too narrow for it the spread is left to the hover and the table.
-    wide = f"width / {max(1, len(x.values))} >= 58"
-    roomy = f"width / {max(1, len(x.values))} >= 38"
-    text = base.mark_text(
-        dy={"expr": f"{wide} ? -7 : 0"},
-        fontSize={"expr": f"{wide} ? 14 : 11"},
-        fontWeight="bold",
-        opacity={"expr": f"{roomy} ? 1 : 0"},
-    ).encode(text="first:N", color=alt.condition(whole, alt.Color("ink:N", scale=None), alt.value("var(--ink)")))
-    spread = base.mark_text(dy=10, fontSize=12, opacity={"expr": f"{wide} ? 1 : 0"}).encode(
-        text="second:N", color=alt.condition(whole, alt.Color("ink:N", scale=None), alt.value("var(--ink)"))
+    letters = (
+        alt.when(alt.datum.state != "complete")
+        .then(alt.value("var(--ink)"))
+        .when(alt.datum.ink == "black")
+        .then(alt.value("black"))
+        .otherwise(alt.value("white"))
     )
+    # In cells that are too narrow for it the spread is left to the hover and the table.
+    cell = f"width / {max(1, len(x.values))}"
+    texts = [
+        base.mark_text(dy=-8, fontSize=14, fontWeight="bold", opacity={"expr": f"{cell} >= 74 ? 1 : 0"}).encode(
+            text="first:N", color=letters
+        ),
+        base.mark_text(dy=10, fontSize=12, opacity={"expr": f"{cell} >= 74 ? 1 : 0"}).encode(
+            text="second:N", color=letters
+        ),
+        base.mark_text(fontSize=12, opacity={"expr": f"{cell} >= 74 || {cell} < 34 ? 0 : 1"}).encode(
+            text="brief:N", color=letters
+        ),
+    ]
     return _spec(
-        alt.layer(full, broken, best, text, spread).properties(width="container", height={"step": 52}),
+        alt.layer(full, broken, best, *texts).properties(width="container", height=52 * len(y.values)),
         f"Map of mean {content.measure} over {x.label} and {y.label}; the table of points says the same in numbers.",
     )
 
@@ -276,7 +287,7 @@ def ranking(content: Content) -> dict[str, Any]:
         for (seed, fold), score in one.point.scores.items()
     ]
     y = alt.Y("point:N", sort=order, title=None, axis=alt.Axis(labelLimit=170))
-    x = alt.X("mean:Q", title=f"{content.measure}", scale=alt.Scale(zero=False))
+    x = alt.X("mean:Q", title=content.measure, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=7))
     base = alt.Chart(alt.InlineData(values=rows)).encode(y=y)
     scores = (
         alt.Chart(alt.InlineData(values=strokes))
@@ -305,7 +316,7 @@ def ranking(content: Content) -> dict[str, Any]:
         )
         layers.append(line.mark_text(align="left", dx=4, y=-8, color="var(--c4)").encode(x=x, text="name:N"))
     return _spec(
-        alt.layer(*layers).properties(width="container", height={"step": 24}),
+        alt.layer(*layers).properties(width="container", height=24 * len(rows)),
         f"Points by mean {content.measure}, best first, with interval and single trials.",
     )
 
@@ -321,7 +332,7 @@ def importance(content: Content) -> dict[str, Any]:
     )  # fmt: skip
     rule = base.mark_rule(color="var(--ink)", strokeWidth=2).encode(x="low:Q", x2="high:Q")
     return _spec(
-        alt.layer(bars, rule).properties(width="container", height={"step": 34}),
+        alt.layer(bars, rule).properties(width="container", height=34 * len(rows)),
         "Share of the variance among the points that each knob explains.",
     )
 
@@ -332,7 +343,7 @@ def curve() -> dict[str, Any]:
         alt.Chart(alt.NamedData(name="rows"))
         .mark_line(point=alt.OverlayMarkDef(size=14), strokeWidth=1.8)
         .encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, tickCount=4)),
+            x=alt.X("epoch:Q", title="epoch", axis=_epochs()),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format="~g")),
             color=alt.Color(
                 "series:N",
@@ -353,29 +364,23 @@ def confusion(content: Content) -> dict[str, Any]:
     classes = list(content.classes)
     base = alt.Chart(alt.NamedData(name="rows")).encode(
         x=alt.X("predicted:N", sort=classes, scale=alt.Scale(domain=classes), title="predicted",
-                axis=alt.Axis(orient="top", labelAngle=-60, labelLimit=130)),
+                axis=alt.Axis(orient="top", labelAngle=-60, labelLimit=160)),
         y=alt.Y("true:N", sort=classes, scale=alt.Scale(domain=classes), title="true class",
-                axis=alt.Axis(labelLimit=130)),
+                axis=alt.Axis(labelLimit=160)),
     )  # fmt: skip
-    cells = base.mark_rect(stroke="var(--paper)", strokeWidth=1).encode(
-        color=alt.Color(
-            "share:Q",
-            scale=alt.Scale(scheme=SCALE, domain=[0, 1]),
-            legend=alt.Legend(title="share of the true class", format=".0%", gradientLength=180),
-        ),
+    cells = base.mark_rect(fill="var(--c1)", stroke="var(--line)", strokeWidth=0.5).encode(
+        # Never so dark that the number in it could not be read, on light paper or dark.
+        fillOpacity=alt.FillOpacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0, 0.55]), legend=None),
         tooltip=["true:N", "predicted:N", alt.Tooltip("share:Q", format=".1%"), "count:Q"],
     )
     text = (
         base.transform_filter(alt.datum.share >= 0.005)
-        .mark_text(fontSize=11)
-        .encode(
-            text=alt.Text("percent:N"),
-            color=alt.condition(f"datum.share >= {LIGHT_FROM}", alt.value("black"), alt.value("white")),
-        )
+        .mark_text(fontSize=12, fontWeight={"expr": "datum.true == datum.predicted ? 'bold' : 'normal'"})
+        .encode(text="percent:N")
     )
     step = 34 if len(classes) <= 15 else 26
     return _spec(
-        alt.layer(cells, text).properties(width={"step": step}, height={"step": step}),
+        alt.layer(cells, text).properties(width=step * len(classes), height=step * len(classes)),
         "Confusion matrix: rows are true classes, columns predicted ones.",
     )
 
@@ -473,6 +478,11 @@ def _mark_shape() -> Any:
 
 def _class_colours(classes: list[str]) -> Any:
     return alt.Scale(domain=classes, range=[SERIES[i % len(SERIES)] for i in range(len(classes))])
+
+
+def _epochs() -> Any:
+    """Whole numbers only."""
+    return alt.Axis(tickCount=4, grid=False, labelExpr="datum.value % 1 ? '' : format(datum.value, 'd')")
 
 
 def _percents() -> Any:

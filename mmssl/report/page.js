@@ -32,11 +32,13 @@
 
   // The expressions in the charts are interpreted, not compiled: the page's policy forbids eval.
   const options = { renderer: "svg", actions: false, ast: true, tooltip: { theme: "custom" }, hover: false };
+  const drawn = [];
   function embed(node, spec, rows) {
     const full = rows ? { ...spec, datasets: { ...(spec.datasets || {}), rows } } : spec;
     return window.vegaEmbed(node, JSON.parse(JSON.stringify(full)), options).then((result) => {
       const svg = node.querySelector("svg");
       if (svg && spec.description) svg.setAttribute("aria-label", spec.description);
+      if (spec.width === "container") drawn.push([node, result.view]);
       return result.view;
     });
   }
@@ -360,12 +362,19 @@
     };
   }
 
-  // A print shows what is folded away on the screen, but for the long list of trials.
-  const opened = [];
+  // A print shows what is folded away on the screen, and charts drawn for the width of paper, or their letters would
+  // shrink with them.
+  const PAPER = 690, opened = [];
   window.addEventListener("beforeprint", () => {
     for (const one of document.querySelectorAll("details:not([open])")) { one.open = true; opened.push(one); }
+    for (const [node, view] of drawn) {
+      if (node.isConnected) view.width(node.closest(".panels") ? PAPER / 3 - 20 : node.closest(".split") ? PAPER * 0.55 : PAPER).run();
+    }
   });
-  window.addEventListener("afterprint", () => { for (const one of opened.splice(0)) one.open = false; });
+  window.addEventListener("afterprint", () => {
+    for (const one of opened.splice(0)) one.open = false;
+    window.dispatchEvent(new Event("resize"));
+  });
 
   for (const part of [map, still, trials, confusion, recordings]) part();
   Promise.all(waiting).then(() => { document.documentElement.dataset.ready = "yes"; });

@@ -34,13 +34,13 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
     plan = content.plan
     landscape = charts.landscape(content)
     kept = {name: files("mmssl.report").joinpath(f"page.{name}").read_text("utf-8") for name in ("html", "css", "js")}
-    vega = vl_convert.javascript_bundle()
+    vega = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue] - its stub forgets the default
     if "</script" in (vega + kept["js"]).lower() or "<!--" in vega + kept["js"]:
         raise ValueError("the scripts would end before their end")
     statuses = content.standing.trials
     shown = content.ranked[:MOST_RANKED]
     template = Environment(autoescape=True, trim_blocks=True).from_string(kept["html"])
-    html = template.render(
+    return template.render(
         content=content,
         plan=plan,
         standing=content.standing,
@@ -81,7 +81,6 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         vega=Markup(vega),  # noqa: S704
         data=_data(content, landscape, exhibit),
     )
-    return html
 
 
 def _hash(script: str) -> str:
@@ -152,8 +151,8 @@ def _baseline_words(content: Content) -> str:
         told = "" if one.low is None or one.high is None or one.low > 0 or one.high < 0 else ": not told from none"
         return f"{said}; the best point is {one.gain:+.3f} from them{ends}{told}."
     return (
-        "No untrained encoders were scored, so it is not known what pre-training adds: they are far better than chance. "
-        f"To have them beside it: {_baseline_command(content)}"
+        "No untrained encoders were scored, so what pre-training adds is not known: they are far better than chance. "
+        'The command for it stands under "How to make it again".'
     )
 
 
@@ -169,7 +168,7 @@ def _storage_words(content: Content) -> str:
 
 
 def _baseline_command(content: Content) -> str:
-    modalities = next(iter(content.plan.bases.values())).data.modalities
+    modalities: Sequence[str] = next(iter(content.plan.bases.values())).data.modalities
     system = "untrained" if len(modalities) > 1 else f"untrained_{modalities[0]}"
     settings = "".join(
         f" --set {shlex.quote(f'{knob}={_setting(value)}')}"
@@ -190,16 +189,19 @@ def _tiles(content: Content) -> list[tuple[str, str, str]]:
     if best is None or content.choice is None:
         return []
     tiles = [("best point", best.label, best.point.point_id[:8])]
-    mean = f"{best.point.mean:.3f}" + (f" ± {best.point.std:.3f}" if best.point.std is not None else "")
-    tiles.append((f"{content.measure}, held out", mean, f"{len(best.point.scores)} trials"))
+    spread = (
+        f"± {best.point.std:.3f} over {len(best.point.scores)} trials" if best.point.std is not None else "one trial"
+    )
+    tiles.append((f"mean {content.measure}", f"{best.point.mean:.3f}", spread))
     if best.low is not None and best.high is not None:
-        tiles.append(("95 % interval", f"{best.low:.3f} to {best.high:.3f}", "see the ranking"))
+        over = "bootstrap over recordings" if content.metric.endswith("accuracy") else "over folds"
+        tiles.append(("95 % interval", f"{best.low:.2f} to {best.high:.2f}", over))
     others = sum(one.point.complete for one in content.ranked) - 1
     tiles.append(("tied with it", f"{len(content.choice.tied)} of {others}", "paired t-test, 5 %"))
     if content.baselines:
-        tiles.append(("untrained", f"{content.baselines[0].mean:.3f}", "the baseline"))
+        tiles.append(("untrained encoders", f"{content.baselines[0].mean:.3f}", "the baseline"))
     else:
-        tiles.append(("untrained", "not run", "the baseline"))
+        tiles.append(("untrained encoders", "not run", "the baseline"))
     tiles.append(("looks at the test", str(len(content.looks)), "by exports"))
     return tiles
 
@@ -233,7 +235,6 @@ def _searched(content: Content) -> list[tuple[str, str]]:
     test = ", ".join(dataset.test_subjects) or "none"
     rows += [
         ("protocol", content.protocol),
-        ("training subjects", ", ".join(dataset.train_subjects)),
         ("test subjects", test if space.side == "test" else f"{test}: not looked at by the search"),
         ("compared by", f"{content.metric}, at the last epoch; higher is better"),
     ]
@@ -273,14 +274,14 @@ def _map_words(content: Content, landscape: charts.Landscape | None) -> str:
 def _map_caption(content: Content, landscape: charts.Landscape | None) -> str:
     if landscape is None:
         return ""
-    signs = "★ and a frame: best; ≈: tied with it; " if landscape.kind == "cells" and content.choice else ""
+    signs = "◆ and a frame: best; ▲: tied with it; " if landscape.kind == "cells" and content.choice else ""
     if landscape.kind == "cells":
         return (
             f"{signs}hatched: not all its trials are complete, so it is not compared; empty: not planned. The table of "
             "points below says the same in numbers."
         )
     if landscape.kind == "line":
-        return f"◆ best, ▲ tied with it, ● other, × at the foot: not complete. Line: {content.interval}."
+        return f"◆ best, ▲ tied with it, ● other, cross at the foot: not complete. Line: {content.interval}."
     return "The table of points below says the same in numbers."
 
 
@@ -324,7 +325,7 @@ def _commands(content: Content) -> list[tuple[str, str]]:
     where = _storage_words(content)
     commands = [
         (
-            "The same study from the same space; a trial's id is a hash of its recipe and data, so the same ids mean the "
+            "The same study from the same space. A trial's id is a hash of its recipe and data: the same ids mean the "
             "same trials.",
             f"mmssl-tune launch --space {shlex.quote(space.name)} {_data_words(content)}{systems}{settings} "
             f"--name {shlex.quote(plan.name + '-again')}",
@@ -335,8 +336,17 @@ def _commands(content: Content) -> list[tuple[str, str]]:
         trial = plan.trials_of(shown.point.point_id)[0]
         commands.append(
             (
-                "One trial again, compared with what it gave then: to the bit on the same machine with the same versions.",
+                "One trial again, compared with what it gave then: to the bit on the same machine, with the same "
+                "versions.",
                 f"mmssl-tune reproduce {trial.trial_id} --study {shlex.quote(plan.name)}{where}",
+            )
+        )
+    if not content.baselines and plan.space.side == "val":
+        commands.append(
+            (
+                "Untrained encoders with the same head on the same folds; a page written after that has them beside the "
+                "best point.",
+                _baseline_command(content),
             )
         )
     if content.best:
@@ -377,12 +387,8 @@ def _environment(content: Content) -> list[tuple[str, str]]:
         ("study", f"{content.where}, planned {content.plan.created:%Y-%m-%d %H:%M} UTC"),
     ]
     if started and finished:
-        facts.append(
-            (
-                "ran",
-                f"{min(started):%Y-%m-%d %H:%M} to {max(finished):%Y-%m-%d %H:%M} UTC, {spent / 60:.1f} minutes of trials",
-            )
-        )
+        when = f"{min(started):%Y-%m-%d %H:%M} to {max(finished):%Y-%m-%d %H:%M} UTC"
+        facts.append(("ran", f"{when}, {spent / 60:.1f} minutes of trials"))
     return facts
 
 
