@@ -244,7 +244,7 @@ def _scatter(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> 
 
 
 def _line(content: Content, x: Axis, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    base = alt.Chart(alt.NamedData(name="rows")).encode(x=alt.X("x:Q", title=x.label, scale=_scale(x)))
+    base = alt.Chart(alt.NamedData(name="rows")).encode(x=alt.X("x:Q", title=x.label, scale=_scale(x), axis=_values(x)))
     whole = base.transform_filter(alt.datum.state == "complete")
     y = alt.Y("mean:Q", title=f"mean {content.measure}", scale=alt.Scale(zero=False))
     line = whole.mark_line(color="var(--c1)", opacity=0.6).encode(y=y)
@@ -257,8 +257,9 @@ def _line(content: Content, x: Axis, rows: list[dict[str, Any]]) -> dict[str, An
         .mark_point(shape="cross", angle=45, size=90, color="var(--ink)")
         .encode(y=alt.value({"expr": "height - 6"}), tooltip=_tooltip(content))
     )
+    layers = [line, rule, dots, *([lost] if any(row["state"] != "complete" for row in rows) else [])]
     return _spec(
-        alt.layer(line, rule, dots, lost).properties(width="container", height=300),
+        alt.layer(*layers).properties(width="container", height=300),
         f"Mean {content.measure} with its interval over {x.label}.",
     )
 
@@ -483,6 +484,11 @@ def _class_colours(classes: list[str]) -> Any:
 def _epochs() -> Any:
     """Whole numbers only."""
     return alt.Axis(tickCount=4, grid=False, labelExpr="datum.value % 1 ? '' : format(datum.value, 'd')")
+
+
+def _values(axis: Axis) -> Any:
+    """Where they are few, the values that were tried; otherwise round numbers."""
+    return alt.Axis(values=list(axis.values), format="~g", grid=False) if len(axis.values) <= 12 else alt.Axis()
 
 
 def _percents() -> Any:

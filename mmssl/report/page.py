@@ -168,7 +168,7 @@ def _storage_words(content: Content) -> str:
 
 
 def _baseline_command(content: Content) -> str:
-    modalities: Sequence[str] = next(iter(content.plan.bases.values())).data.modalities
+    modalities: list[str] = list(next(iter(content.plan.bases.values())).data.modalities)
     system = "untrained" if len(modalities) > 1 else f"untrained_{modalities[0]}"
     settings = "".join(
         f" --set {shlex.quote(f'{knob}={_setting(value)}')}"
@@ -344,8 +344,8 @@ def _commands(content: Content) -> list[tuple[str, str]]:
     if not content.baselines and plan.space.side == "val":
         commands.append(
             (
-                "Untrained encoders with the same head on the same folds; a page written after that has them beside the "
-                "best point.",
+                "Untrained encoders with the same head on the same folds; a page written after that has them beside "
+                "the best point.",
                 _baseline_command(content),
             )
         )
