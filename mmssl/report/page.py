@@ -13,6 +13,7 @@ import vl_convert
 from jinja2 import Environment
 from markupsafe import Markup
 
+from mmssl.export import representative
 from mmssl.report import charts
 from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain
 from mmssl.report.exhibit import Exhibit
@@ -333,7 +334,7 @@ def _commands(content: Content) -> list[tuple[str, str]]:
     ]
     shown = content.shown
     if shown:
-        trial = plan.trials_of(shown.point.point_id)[0]
+        trial = representative(plan, shown.point)
         commands.append(
             (
                 "One trial again, compared with what it gave then: to the bit on the same machine, with the same "
@@ -446,6 +447,9 @@ def _trials(content: Content) -> dict[str, Any]:
         if own:
             grouped[one.label] = own
     first = next(iter(grouped.values()), [""])[0]
+    if content.shown is not None:
+        nearest = representative(content.plan, content.shown.point).trial_id
+        first = nearest if nearest in by_id else first
     return {
         "spec": charts.curve(),
         "points": grouped,
