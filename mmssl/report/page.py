@@ -69,6 +69,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         names=content.names,
         confusion_points=_confusion_points(content),
         scored_words=_scored_words(content),
+        classes=_on_one_line(content.classes),
         exhibit=exhibit,
         exhibit_words=_exhibit_words(content, exhibit),
         no_exhibit=no_exhibit,
@@ -80,7 +81,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         css=Markup(kept["css"]),  # noqa: S704 - files of this package
         js=Markup(kept["js"]),  # noqa: S704
         vega=Markup(vega),  # noqa: S704
-        data=_data(content, landscape, exhibit),
+        data=_on_one_line(_data(content, landscape, exhibit)),
     )
 
 
@@ -412,6 +413,21 @@ def _sections(content: Content, landscape: charts.Landscape | None) -> list[tupl
         *([("labels", "Few labels")] if content.few_labels else []),
         ("reproduce", "Make it again"),
     ]
+
+
+# Vega's expressions end at a line's end, wherever it stands: those in names are shown by their pictures.
+_PICTURES = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421, 0x85: 0x2424, 0x2028: 0x2424, 0x2029: 0x2424}
+
+
+def _on_one_line(value: Any) -> Any:
+    """The same document, every text in it without control characters and ends of lines."""
+    if isinstance(value, str):
+        return value.translate(_PICTURES)
+    if isinstance(value, dict):
+        return {_on_one_line(key): _on_one_line(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_on_one_line(one) for one in value]
+    return value
 
 
 def _data(content: Content, landscape: charts.Landscape | None, exhibit: Exhibit | None) -> dict[str, Any]:
