@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import small
 from pages import CLASSES, HOSTILE, command
 
 from mmssl import Recordings
@@ -139,8 +140,8 @@ def test_baseline_is_found_in_the_study_beside_it(lost: tuple[Study, Plan], stud
     study, plan = lost
     assert gather(study, plan, None).baselines == []
     other, _ = study_of(
-        "beside", root=Path(study.root), systems=["untrained"], grid={}, seeds=[28, 29],
-    )  # fmt: skip
+        "beside", root=Path(study.root), systems=["untrained"], grid={}, seeds=[28, 29], fixed=small.KNOBS
+    )
     try:
         content = gather(study, plan, None)
         (baseline,) = content.baselines
@@ -162,22 +163,12 @@ def test_baseline_is_found_in_the_study_beside_it(lost: tuple[Study, Plan], stud
 def test_a_baseline_with_another_head_is_none(lost: tuple[Study, Plan], study_of: StudyOf) -> None:
     study, plan = lost
     other, _ = study_of(
-        "elsewhere", root=Path(study.root), systems=["untrained"], grid={}, fixed={**_KNOBS, "finetune.hidden": 16}
+        "elsewhere", root=Path(study.root), systems=["untrained"], grid={}, fixed=small.KNOBS | {"finetune.hidden": 16}
     )
     try:
         assert gather(study, plan, None).baselines == []
     finally:
         other.drop()
-
-
-_KNOBS = {
-    "data.steps": 16,
-    "encoder.imu.layers": 1,
-    "encoder.imu.feedforward": 16,
-    "encoder.projector.hidden": 16,
-    "encoder.projector.width": 8,
-    "finetune.epochs": 2,
-}
 
 
 def scored(trial: PlannedTrial, score: float, side: str = "val") -> Record:
@@ -223,12 +214,14 @@ def test_a_study_of_the_test_side_has_no_best(study_of: StudyOf) -> None:
 
 @pytest.mark.parametrize("status", ["PLANNED", "FAILED"])
 def test_a_study_without_a_complete_trial_has_a_page(study_of: StudyOf, tmp_path: Path, status: Any) -> None:
-    study, _ = study_of(f"all-{status}", lambda trial: Record(trial_id=trial.trial_id, status=status, cause="so it is"))
+    study, _ = study_of(
+        f"all-{status}", lambda trial: Record(trial_id=trial.trial_id, status=status, cause="it rained")
+    )
     out = tmp_path / "page.html"
     assert command("report", study.name, "--storage", study.root, "--out", out, "--figures", tmp_path / "figures") == 0
     html = out.read_text("utf-8")
     assert "There is no best point yet" in html
-    assert ("so it is" in html) == (status == "FAILED")
+    assert ("it rained" in html) == (status == "FAILED")
     assert {path.name for path in (tmp_path / "figures").iterdir()} >= {"table.tex", "table.md"}
 
 
