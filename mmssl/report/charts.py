@@ -172,16 +172,20 @@ def _cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> di
         .mark_rect(stroke="var(--paper)", strokeWidth=2)
         .encode(color=colour, tooltip=_tooltip(content))
     )
-    broken = (
-        base.transform_filter(alt.datum.state != "complete")
-        .mark_rect(fill="url(#hatch)", stroke="var(--ink)", strokeWidth=1, strokeDash=[4, 3])
-        .encode(tooltip=_tooltip(content))
-    )
-    best = (
-        base.transform_filter(alt.datum.mark == MARKS[0])
-        .mark_rect(fill="transparent", stroke="var(--ink)", strokeWidth=3)
-        .encode(tooltip=_tooltip(content))
-    )
+    # A layer without a mark would be a picture without a name to a screen reader.
+    layers: list[Any] = [full]
+    if any(row["state"] != "complete" for row in rows):
+        layers.append(
+            base.transform_filter(alt.datum.state != "complete")
+            .mark_rect(fill="url(#hatch)", stroke="var(--ink)", strokeWidth=1, strokeDash=[4, 3])
+            .encode(tooltip=_tooltip(content))
+        )
+    if any(row["mark"] == MARKS[0] for row in rows):
+        layers.append(
+            base.transform_filter(alt.datum.mark == MARKS[0])
+            .mark_rect(fill="transparent", stroke="var(--ink)", strokeWidth=3)
+            .encode(tooltip=_tooltip(content))
+        )
     letters = (
         alt.when(alt.datum.state != "complete")
         .then(alt.value("var(--ink)"))
@@ -203,7 +207,7 @@ def _cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> di
         ),
     ]
     return _spec(
-        alt.layer(full, broken, best, *texts).properties(width="container", height=52 * len(y.values)),
+        alt.layer(*layers, *texts).properties(width="container", height=52 * len(y.values)),
         f"Map of mean {content.measure} over {x.label} and {y.label}; the table of points says the same in numbers.",
     )
 

@@ -38,11 +38,19 @@
     return window.vegaEmbed(node, JSON.parse(JSON.stringify(full)), options).then((result) => {
       const svg = node.querySelector("svg");
       if (svg && spec.description) svg.setAttribute("aria-label", spec.description);
+      name(node);
       if (spec.width === "container") drawn.push([node, result.view]);
       return result.view;
     });
   }
-  const put = (view, rows) => view.data("rows", rows).runAsync();
+  // A layer that has no mark, as in a slice without a failure, is nothing to a screen reader.
+  function name(node) {
+    for (const group of node.querySelectorAll('g[role="graphics-symbol"]')) {
+      if (group.childElementCount) group.removeAttribute("aria-hidden");
+      else group.setAttribute("aria-hidden", "true");
+    }
+  }
+  const put = (view, rows) => view.data("rows", rows).runAsync().then(() => name(view.container()));
   const waiting = [];
   const later = (promise) => waiting.push(promise);
 
