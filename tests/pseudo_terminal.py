@@ -63,17 +63,17 @@ class Terminal:
         with self._lock:
             return self._screen.cursor.hidden
 
-    def until(self, holds: "str | Callable[[str], object]", seconds: float = 120) -> str:
+    def until(self, holds: "str | Callable[[str], object]", seconds: float = 300) -> str:
         """What stands on the screen once some words do, or once a condition holds."""
         met = holds if callable(holds) else lambda text: holds in text
         deadline = time.monotonic() + seconds
         while not met(self.text):
             if time.monotonic() > deadline:
                 pytest.fail(f"not there after {seconds} s: {holds}\n{self.text}")
-            time.sleep(0.05)
+            time.sleep(0.1)
         return self.text
 
-    def end(self, signal_number: int | None = None, seconds: float = 120) -> int:
+    def end(self, signal_number: int | None = None, seconds: float = 300) -> int:
         """The exit status, once all that was said stands on the screen."""
         if signal_number is not None:
             self.process.send_signal(signal_number)

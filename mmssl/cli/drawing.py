@@ -132,7 +132,7 @@ class _Drawing:
         room = self.width - sum(cell_len(one.plain) + 2 for one in (count, running, failed, left, gone) if one.plain)
         second = self._one_line([(9, count), (5, running), (6, failed), (8, left), (3, gone)])
         if room >= 8:
-            full = round(share * min(room, 60))
+            full = int(share * min(room, 60))
             bar = Text.assemble(
                 (_FULL[not self.fancy] * full, "cyan"), (_LEFT[not self.fancy] * (min(room, 60) - full), _ASIDE)
             )
@@ -226,17 +226,17 @@ class _Drawing:
                 first.append((between + " " * inset + head).ljust(gap + width), "bold")
             drawn = [first]
             for name, line in zip(rows, cells, strict=True):
-                drawn.append(Text(name.rjust(label), "bold"))
+                drawn.append(Text.assemble((name.rjust(label), "bold")))
                 for cell in line:
                     drawn[-1].append(between).append_text(_padded(cell, width))
             return drawn
         return None
 
     def _full(self, cell: "Cell") -> Text:
-        spread = f" {self._spread(cell)}" if cell.std is not None else ""
-        return self._marked(
-            cell, f"{_percent(cell.mean)}{spread} {self._count(cell)}".strip() if cell.n else self._count(cell)
-        )
+        if not cell.n:
+            return self._marked(cell, self._count(cell))
+        spread = self._spread(cell).ljust(len("±13.2") + (not self.fancy))
+        return self._marked(cell, f"{_percent(cell.mean)} {spread} {self._count(cell)}")
 
     def _spread_or_count(self, cell: "Cell") -> Text:
         if cell.state == "complete":
@@ -327,7 +327,10 @@ class _Drawing:
         ]
         for modality in dict.fromkeys(name for trial in running for name in trial.health):
             measured = [trial.health.get(modality) for trial in running]
-            spread = [_healthy(f"{one.std:.2f}", one.nearly_constant) if one else Text() for one in measured]
+            spread = [
+                _healthy(f"{one.std:.{2 + one.nearly_constant}f}", one.nearly_constant) if one else Text()
+                for one in measured
+            ]
             rank = [_healthy(f"{one.effective_rank:.1f}", one.nearly_on_a_line) if one else Text() for one in measured]
             columns += [Column(_heads(modality, "std"), spread, 7), Column(_heads(modality, "rank"), rank, 2)]
         if any(trial.finetune for trial in running):

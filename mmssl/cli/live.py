@@ -45,7 +45,6 @@ class Shown:
         self._live: Live | None = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._drawing = threading.Lock()
         self._size = (0, 0)
 
     def __enter__(self) -> Self:
@@ -68,7 +67,8 @@ class Shown:
     def known(self, records: "Collection[Record]") -> None:
         """Take in trials that had ended before."""
         if self._live:
-            self._console.show_cursor(False)
+            with suppress(OSError):
+                self._console.show_cursor(False)
         self.board.known(records)
 
     def put(self, planned: PlannedTrial, record: "Record") -> None:
@@ -116,7 +116,7 @@ class Shown:
         with suppress(OSError):
             while not self._ended.wait(_SECONDS_TO_LOOK):
                 now = time.monotonic()
-                state = (id(self.board), self.board.changes, self.state, int(now))
+                state = (self.board.changes, self.state, int(now))
                 if self._fits() and (state == drawn or now - at < _SECONDS_TO_DRAW):
                     continue
                 self._draw()
@@ -129,12 +129,10 @@ class Shown:
         live = self._live
         if live is None:
             return
-        with self._drawing:
-            size = _size(self._console)
-            if self._size not in ((0, 0), size):
-                # A terminal wraps and moves what stands there when its size changes: begin on a clean one.
-                self._console.clear()
-            live.update(self._picture(), refresh=live.is_started)
+        if self._size != (0, 0) and not self._fits():
+            # A terminal wraps and moves what stands there when its size changes: begin on a clean one.
+            self._console.clear()
+        live.update(self._picture(), refresh=live.is_started)
 
     def _picture(self) -> Any:
         from mmssl.cli.drawing import draw

@@ -50,8 +50,8 @@ def test_the_fullest_map_says_mean_spread_and_trials() -> None:
     assert "validation accuracy in %: mean ± standard deviation of 4 trials each (2 seeds x 2 folds)" in drawn
     assert drawn[4:7] == [
         "lambda \\ mu    1                 2.5               50",
-        "          1  ★ 84.4 ±3.2 4/4   ● 50.0 ±3.2 4/4   ▶ 25.0 ±3.2 2/4",
-        "         50  D 0/4             ·                 ◐ 75.0 1/4",
+        "          1  ★ 84.4 ±3.2  4/4  ● 50.0 ±3.2  4/4  ▶ 25.0 ±3.2  2/4",
+        "         50  D 0/4             ·                 ◐ 75.0       1/4",
     ]
     assert "● 2 complete  ▶ 1 running  ◐ 1 begun  · 1 planned  D 1 diverged  ★ best mean so far" in drawn
     assert "left ~2 min" in drawn[1] and "9/24" in drawn[1]
@@ -69,8 +69,8 @@ def test_a_narrower_map_drops_the_spread_and_then_digits_but_says_what_is_not_co
 def test_without_colours_and_symbols_states_still_differ() -> None:
     drawn = "\n".join(lines(view(MAP), 120, 30, fancy=False))
     assert drawn.isascii()
-    assert "* 84.4 +-3.2 4/4" in drawn and "= 50.0 +-3.2 4/4" in drawn and "> 25.0 +-3.2 2/4" in drawn
-    assert "D 0/4" in drawn and "- 75.0 1/4" in drawn
+    assert "* 84.4 +-3.2  4/4" in drawn and "= 50.0 +-3.2  4/4" in drawn and "> 25.0 +-3.2  2/4" in drawn
+    assert "D 0/4" in drawn and "- 75.0        1/4" in drawn
 
 
 def test_a_map_that_does_not_fit_is_a_ranking() -> None:
@@ -93,9 +93,9 @@ def test_what_runs_is_told_with_a_sign_where_it_is_about_to_collapse() -> None:
     drawn = lines(view(MAP, running=[trial(1, 0.98), trial(2, 0.05)]), 160, 30)
     heads, first, second = drawn[9:12]
     assert heads.split()[:5] == ["lambda", "mu", "seed", "fold", "phase"]
-    assert " ".join(first.split()) == "50.0 1.0 2 anna pretrain 12/100 9 0.25 0.5 1.23e+05 1.00 30.0 0.05! 12.0"
+    assert " ".join(first.split()) == "50.0 1.0 2 anna pretrain 12/100 9 0.25 0.5 1.23e+05 1.00 30.0 0.050! 12.0"
     assert " ".join(second.split()) == "50.0 1.0 1 anna pretrain 12/100 9 0.25 0.5 1.23e+05 1.00 30.0 0.98 12.0"
-    assert "0.05!" in "\n".join(lines(view(MAP, running=[trial(2, 0.05)]), 50, 20)), "kept where others are dropped"
+    assert "0.050!" in "\n".join(lines(view(MAP, running=[trial(2, 0.05)]), 50, 20)), "kept where others are dropped"
 
 
 def test_scores_of_the_test_subjects_are_not_called_validation() -> None:

@@ -87,7 +87,7 @@ def test_a_running_study_is_shown_until_it_ends(driver: Driver) -> None:
         text = shown.until("pretrain")
         assert f"running by process {os.getpid()} on {platform.node()}" in text.replace("\n", "")
         assert "3/12 trials" in text and "left ~8 min" in text, "8 wait for 60 s each, one at once"
-        assert "★ 70.0 ±20.0" in text and "▶ 0/3" in text
+        assert "★ 70.0 ±20.0 3/3" in text and "▶ 0/3" in text
         assert "3/200" in text and "0.125" in text and "0.98" in text
         driver.put(3, "DIVERGED", cause="epoch 4: [b]invariance[/b] is \x1b[31mnan")
         for number in (4, 5):
@@ -95,7 +95,7 @@ def test_a_running_study_is_shown_until_it_ends(driver: Driver) -> None:
         driver.tables.write()
         text = shown.until("DIVERGED")
         assert "epoch 4: [b]invariance[/b] is  [31mnan" in text
-        assert "D 25.0" in text and "6/12 trials" in text
+        assert "D 25.0 ±0.0  2/3" in text and "6/12 trials" in text
         for columns, rows in ((40, 12), (200, 50), (80, 24)):
             shown.resize(columns, rows)
             shown.until(lambda text, columns=columns: _titles(text) == 1 and _widest(text) <= columns)
@@ -193,7 +193,7 @@ def test_one_that_has_ended_is_summed_up(driver: Driver) -> None:
     assert "the first of 4 points by val.accuracy" in done.stdout and "kept in" in done.stdout
     with terminal(watch(driver), 80, 40) as shown:
         assert shown.end() == 1
-        assert "★ 50.0 ±0.0 3/3" in shown.text and "F 50.0 ±0.0 2/3" in shown.text
+        assert "★ 50.0 ±0.0  3/3" in shown.text and "F 50.0 ±0.0  2/3" in shown.text
         assert "FAILED lambda=1.0 mu=1.0 fold=1: no" in shown.text
 
 
