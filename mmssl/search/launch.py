@@ -22,12 +22,13 @@ from mmssl.prepared import Prepared
 from mmssl.recipe import MODALITIES, Modality
 from mmssl.search.cluster import Resources, Share, fit, growth, interrupt_when_terminated, start
 from mmssl.search.nodes import agreement, check, nodes
+from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.outages import PATIENCE, head_watched
 from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.recorder import Recorder, Scheduler, Watch
 from mmssl.search.sampler import PointSampler
-from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.searcher import PlanSearcher
 from mmssl.search.standing import begin, end
 from mmssl.search.store import LOG, OPTUNA, Record, Study, Tables, most_pretrained
 from mmssl.search.together import groups
@@ -85,20 +86,21 @@ def run(
             for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
                 study.forget(trial_id)
                 del records[trial_id]
-        tables = Tables(study, plan)
+        tables, optuna_study = Tables(study, plan), OptunaStudy(scratch / OPTUNA, plan, records)
         for trial_id, record in records.items():
             tables.put(record)
             records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
-        work = _Work(study, plan, recordings, records, tables, scratch / OPTUNA, watch, say, abandon)
+        work = _Work(study, plan, recordings, records, tables, optuna_study, watch, say, abandon)
         try:
-            if len(records) == plan.total:
-                OptunaStudy(scratch / OPTUNA, plan, records)
             asked: Resources | None = resources
             while asked is not None and len(records) < plan.total:
                 asked = work.go_on(asked)
         finally:
             with _uninterrupted():
-                tables.settle()
+                try:
+                    optuna_study.settle()
+                finally:
+                    tables.settle()
     return records
 
 
@@ -111,7 +113,7 @@ class _Work:
     recordings: Recordings
     records: dict[str, Record]
     tables: Tables
-    optuna: Path
+    optuna: OptunaStudy
     watch: Watch
     say: Callable[[str], None]
     abandon: Callable[[str], None]
@@ -123,17 +125,16 @@ class _Work:
         plan, records = self.plan, self.records
         sampler = PointSampler(plan, self.study.choices(), records) if plan.space.sampler != "grid" else None
         pruning = Pruning(plan, records)
-        optuna_study = OptunaStudy(self.optuna, plan, records)
         searcher = PlanSearcher(
             plan,
-            optuna_study,
+            self.optuna,
             records,
             _chooser(self.study, plan, sampler),
             pruning.probes,
             groups(plan, self.recordings, records, resources.together),
         )
         recorder = Recorder(
-            self.study, plan, self.tables, searcher, optuna_study, records, _logged(self.watch), pruning, sampler
+            self.study, plan, self.tables, searcher, self.optuna, records, _logged(self.watch), pruning, sampler
         )
         before = len(records)
         try:
