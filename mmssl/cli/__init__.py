@@ -7,6 +7,7 @@ import typer
 from mmssl.cli import (
     answers,
     cluster,
+    dashboard,
     doctor,
     encoders,
     own_data,
@@ -36,6 +37,7 @@ for command in (
     cluster.logs,
     watching.watch,
     cluster.stop,
+    dashboard.dashboard,
     doctor.doctor,
     answers.results,
     answers.best,

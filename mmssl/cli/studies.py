@@ -37,7 +37,7 @@ from mmssl.terminal import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mmssl.cli.live import Shown
+    from mmssl.cli.screen import Shown
     from mmssl.data.check import Finding
     from mmssl.data.recordings import Recordings
     from mmssl.search.plan import Plan
@@ -215,7 +215,7 @@ def run_study(
     summarise: bool = True,
 ) -> int:
     """Print the plan, run it with progress, print what came out; gives the exit status that follows."""
-    from mmssl.cli.live import Shown
+    from mmssl.cli.screen import Shown
     from mmssl.data.check import examine
     from mmssl.search.results import points, ranked
 
@@ -239,6 +239,7 @@ def run_study(
                 shown.put,
                 known=shown.known,
                 retry=retry,
+                programs=running.programs,
                 say=shown.note,
                 abandon=lambda reason: _end_at_once(
                     f"{reason}; what has ended is kept: {resuming(study)}"

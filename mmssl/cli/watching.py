@@ -14,7 +14,7 @@ from mmssl.search.plan import TERMINAL
 from mmssl.terminal import console_beside, print_json, say
 
 if TYPE_CHECKING:
-    from mmssl.cli.live import Shown
+    from mmssl.cli.screen import Shown
     from mmssl.search.plan import Plan
     from mmssl.search.store import Study
 
@@ -78,7 +78,7 @@ class _Watched:
 
     def follow(self) -> int:
         """Show it until it has ended; gives the exit status that follows."""
-        from mmssl.cli.live import Shown
+        from mmssl.cli.screen import Shown
         from mmssl.search.standing import standing
 
         study, plan = self._study, self._plan

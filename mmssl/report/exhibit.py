@@ -135,16 +135,16 @@ def _motion(recordings: Recordings, row: int) -> dict[str, Any]:
     """
     description = recordings.description
     motion: dict[str, Any] = {"seconds": None}
-    if recordings.skeleton is not None:
-        array = recordings.skeleton[row]
+    skeleton, imu = recordings.arrays("skeleton")[row], recordings.arrays("imu")[row]
+    if skeleton is not None:
         if description.skeleton_hz:
-            motion["seconds"] = round(len(array) / description.skeleton_hz, 3)
-        motion["skeleton"] = _packed(_thinned(array, MOST_FRAMES).reshape(-1, array.shape[1] * array.shape[2]), False)
-    if recordings.imu is not None:
-        array = recordings.imu[row]
+            motion["seconds"] = round(len(skeleton) / description.skeleton_hz, 3)
+        frames = _thinned(skeleton, MOST_FRAMES)
+        motion["skeleton"] = _packed(frames.reshape(len(frames), -1), False)
+    if imu is not None:
         if motion["seconds"] is None and description.imu_hz:
-            motion["seconds"] = round(len(array) / description.imu_hz, 3)
-        motion["imu"] = _packed(_thinned(array, MOST_SAMPLES), True)
+            motion["seconds"] = round(len(imu) / description.imu_hz, 3)
+        motion["imu"] = _packed(_thinned(imu, MOST_SAMPLES), True)
     return motion
 
 
@@ -180,9 +180,10 @@ def _view(recordings: Recordings) -> tuple[tuple[int, int, int | None], tuple[in
     longest, away from the root; across is the other along which the joints lie wider apart.
     """
     description = recordings.description
-    if recordings.skeleton is None:
+    there = _skeletons(recordings)
+    if not there:
         return (0, 1, None), (1, 1)
-    first = np.stack([one[0] for one in recordings.skeleton]).astype(np.float64)  # (recordings, joints, coordinates)
+    first = np.stack([one[0] for one in there]).astype(np.float64)  # (recordings, joints, coordinates)
     a, b = (description.joints.index(joint) for joint in description.scale_joints)
     root = description.joints.index(description.root_joint)
     top, bottom = (b, a) if a == root else (a, b)
@@ -197,11 +198,16 @@ def _view(recordings: Recordings) -> tuple[tuple[int, int, int | None], tuple[in
 def _bones(recordings: Recordings) -> tuple[tuple[str, str], ...]:
     """Those of the description; where it has none, what joins all joints by the shortest lines in the mean posture."""
     description = recordings.description
-    if description.bones or recordings.skeleton is None:
+    there = _skeletons(recordings)
+    if description.bones or not there:
         return description.bones
     from scipy.sparse.csgraph import minimum_spanning_tree
     from scipy.spatial.distance import pdist, squareform
 
-    apart = np.mean([pdist(one[0]) for one in recordings.skeleton], axis=0)
+    apart = np.mean([pdist(one[0]) for one in there], axis=0)
     tree = minimum_spanning_tree(squareform(apart + 1e-9)).tocoo()
     return tuple((description.joints[a], description.joints[b]) for a, b in zip(tree.row, tree.col, strict=True))
+
+
+def _skeletons(recordings: Recordings) -> list[Floats]:
+    return [one for one in recordings.arrays("skeleton") if one is not None]

@@ -10,11 +10,12 @@ from ray.tune.schedulers import FIFOScheduler
 
 from mmssl.environment import programs
 from mmssl.search.cluster import MOVES, RESTARTS
+from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.outages import OutOfMemoryKills, is_lost, node_of
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.sampler import PointSampler
-from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.searcher import PlanSearcher
 from mmssl.search.store import Record, Study, Tables
 from mmssl.training import pretraining_name
 
@@ -70,6 +71,7 @@ class Recorder(tune.Callback):
         if record is None:  # Tune repeats the last report of a function trainable when it returns.
             return
         record.epochs += result["epochs"]
+        self._optuna.told(planned, result["epochs"])
         end = result.get("end")
         if end is not None and end.pop("starved", False):
             self._starved[planned.trial_id] = self._open.pop(planned.trial_id), end

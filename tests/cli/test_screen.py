@@ -77,7 +77,7 @@ def test_an_interrupted_launch_leaves_its_last_picture(
 PROGRAM = """
 import sys, threading, time
 from datetime import UTC, datetime
-from mmssl.cli.live import Shown
+from mmssl.cli.screen import Shown
 from mmssl.cli.studies import _end_at_once
 from mmssl.search.store import Record, Study
 from mmssl.terminal import console_beside
