@@ -55,7 +55,7 @@ def data_import(
 
     Example: mmssl-tune data import kitchen --out kitchen.parquet
     """
-    from mmssl.data.csv_folder import read
+    from mmssl.data.csv_folder import UNLABELLED, read
 
     out = out or Path(f"{folder.resolve().name}.parquet")
     if out.suffix.lower() != ".parquet":
@@ -70,12 +70,14 @@ def data_import(
         say("left out:")
         for fault in found.left_out:
             say(f"  {fault}")
-    recordings = found.recordings
-    classes = {row.label for row in recordings.rows}
-    say(
-        f"{out}: {len(recordings)} recordings of {_counted(len(recordings.subjects), 'subject')} in "
-        f"{_counted(len(classes), 'class', 'classes')}; next: mmssl-tune data check {shlex.quote(str(out))}"
-    )
+    recordings, file = found.recordings, shlex.quote(str(out))
+    unlabelled = recordings.description.classes == (UNLABELLED,)
+    count = f"{len(recordings)} recordings of {_counted(len(recordings.subjects), 'subject')}"
+    if unlabelled:
+        say(f"{out}: {count}, to be classified; next: mmssl-tune predict EXPORT {file}")
+    else:
+        classes = _counted(len({row.label for row in recordings.rows}), "class", "classes")
+        say(f"{out}: {count} in {classes}; next: mmssl-tune data check {file}")
 
 
 def data_check(
