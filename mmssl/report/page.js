@@ -349,7 +349,8 @@
       if (!item || !item.motion) return;
       moment = 0;
       seconds = item.motion.seconds || 3;
-      const guess = item.predicted === null ? "not predicted" : item.predicted === item.label ? `classified right (${short(item.confidence)})` : `taken for ${item.predicted} (${short(item.confidence)})`;
+      const sure = item.confidence === null ? "" : ` with probability ${item.confidence.toFixed(2)}`;
+      const guess = item.predicted === null ? "not predicted" : item.predicted === item.label ? `classified right${sure}` : `taken for ${item.predicted}${sure}`;
       at("recording-words").textContent = `${item.id}: ${item.label}, subject ${item.subject}; ${guess}. ` +
         (item.motion.seconds ? `${seconds.toFixed(1)} s.` : "Its rate is not known: shown in 3 s.");
       svg.replaceChildren(draw("title", { id: "body-title" }));

@@ -151,7 +151,8 @@ def _baseline_words(content: Content) -> str:
             return f"{said}."
         ends = f", 95 % interval over folds {one.low:+.3f} to {one.high:+.3f}" if one.low is not None else ""
         told = "" if one.low is None or one.high is None or one.low > 0 or one.high < 0 else ": not told from none"
-        return f"{said}; the best point is {one.gain:+.3f} from them{ends}{told}."
+        side = "above" if one.gain >= 0 else "below"
+        return f"{said}; the best point is {abs(one.gain):.3f} {side} them{ends}{told}."
     return (
         "No untrained encoders were scored, so what pre-training adds is not known: they are far better than chance. "
         'The command for it stands under "How to make it again".'
