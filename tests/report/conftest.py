@@ -1,7 +1,6 @@
 """Studies on small recordings with names that try to be HTML, their pages, and a browser to open them in."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import small
 from pages import CLASSES, HOSTILE, command
-from playwright.sync_api import Browser, sync_playwright
 
 from mmssl import Description, Protocol, Recordings, Row
 from mmssl.prepared import Prepared
@@ -121,14 +119,3 @@ def page(lost: tuple[Study, Plan], tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("page") / "page.html"
     assert command("report", "lost", "--storage", lost[0].root, "--out", path) == 0
     return path
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-    if found is None:
-        pytest.skip("no chromium and no google-chrome on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
@@ -23,7 +23,8 @@ from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.plan import Plan
 from mmssl.search.store import OPTUNA, Record, Study
 
-CHROMIUM = Path("/usr/bin/chromium")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def epochs(last: int, phase: str = "pretrain") -> list[dict[str, Any]]:
@@ -235,14 +236,11 @@ def test_another_host_is_warned_of_and_a_port_that_is_taken_is_said(study: Study
         assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium")
-def test_a_browser_shows_the_trials(study: Study) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with served(study) as (said, _), sync_api.sync_playwright() as playwright:
+@pytest.mark.browser
+def test_a_browser_shows_the_trials(study: Study, chromium: "Browser") -> None:
+    with served(study) as (said, _):
         page_url = next(word for word in said.split() if word.startswith("http://"))
-        options = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
-        page = browser.new_page()
+        page = chromium.new_page()
         failed: list[str] = []
         page.on("response", lambda answer: failed.append(answer.url) if answer.status >= 400 else None)
         page.goto(page_url)
@@ -254,5 +252,5 @@ def test_a_browser_shows_the_trials(study: Study) -> None:
         assert "Waiting" in text and "Complete" in text and "Fail" in text
         page.goto(f"{page_url}/note")
         page.get_by_text("no more than the luckiest").wait_for(timeout=60_000)
-        browser.close()
+        page.close()
     assert failed == []
