@@ -214,35 +214,37 @@ def _cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> di
 
 def _scatter(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> dict[str, Any]:
     means = [row["mean"] for row in rows if row["state"] == "complete"]
-    chart = (
+    base = (
         alt.Chart(alt.NamedData(name="rows"))
-        .mark_point(size=130, opacity=0.95, strokeWidth=1.5, stroke="var(--ink)")
+        .transform_calculate(kind="datum.state == 'complete' ? datum.mark : 'not complete'")
         .encode(
             x=alt.X("x:Q", title=x.label, scale=_scale(x)),
             y=alt.Y("y:Q", title=y.label, scale=_scale(y)),
-            fill=alt.condition(
-                alt.datum.state == "complete",
-                alt.Color(
-                    "mean:Q",
-                    scale=alt.Scale(scheme=SCALE, domain=_spanned(means)),
-                    legend=alt.Legend(title=f"mean {content.measure}", gradientLength=180, format=".2f"),
-                ),
-                alt.value("transparent"),
-            ),
             shape=alt.Shape(
                 "kind:N",
-                scale=alt.Scale(
-                    domain=["best", "tied with the best", "other", "not complete"],
-                    range=["diamond", "triangle-up", "circle", "cross"],
-                ),
+                scale=alt.Scale(domain=[*MARKS, "not complete"], range=["diamond", "triangle-up", "circle", "cross"]),
                 legend=alt.Legend(title=None, symbolFillColor="transparent", symbolStrokeColor="var(--ink)"),
             ),
             tooltip=_tooltip(content),
         )
-        .transform_calculate(kind="datum.state == 'complete' ? datum.mark : 'not complete'")
     )
+    look: dict[str, Any] = {"size": 130, "strokeWidth": 1.5, "stroke": "var(--ink)"}
+    whole = (
+        base.transform_filter(alt.datum.state == "complete")
+        .mark_point(**look)
+        .encode(
+            fill=alt.Fill(
+                "mean:Q",
+                scale=alt.Scale(scheme=SCALE, domain=_spanned(means)),
+                legend=alt.Legend(title=f"mean {content.measure}", gradientLength=180, format=".2f"),
+            )
+        )
+    )
+    layers: list[Any] = [whole] if means else []
+    if len(means) < len(rows):
+        layers.append(base.transform_filter(alt.datum.state != "complete").mark_point(fill="transparent", **look))
     return _spec(
-        chart.properties(width="container", height=380),
+        alt.layer(*layers).properties(width="container", height=380),
         f"Points over {x.label} and {y.label}, coloured by mean {content.measure}.",
     )
 
@@ -261,7 +263,12 @@ def _line(content: Content, x: Axis, rows: list[dict[str, Any]]) -> dict[str, An
         .mark_point(shape="cross", angle=45, size=90, color="var(--ink)")
         .encode(y=alt.value({"expr": "height - 6"}), tooltip=_tooltip(content))
     )
-    layers = [line, rule, dots, *([lost] if any(row["state"] != "complete" for row in rows) else [])]
+    complete = [row for row in rows if row["state"] == "complete"]
+    layers: list[Any] = [line, dots] if complete else []
+    if _known_ends(complete):
+        layers.insert(1, rule)
+    if len(complete) < len(rows):
+        layers.append(lost)
     return _spec(
         alt.layer(*layers).properties(width="container", height=300),
         f"Mean {content.measure} with its interval over {x.label}.",
@@ -312,7 +319,7 @@ def ranking(content: Content) -> dict[str, Any]:
     dots = base.mark_point(filled=True, size=80, opacity=1).encode(
         x=x, color=_mark_colour(None), shape=_mark_shape(), tooltip=_tooltip(content)
     )
-    layers: list[Any] = [scores, rule, dots]
+    layers: list[Any] = [scores, *([rule] if _known_ends(rows) else []), dots]
     if content.baselines:
         lines = [{"mean": one.mean, "name": f"untrained: {one.mean:.3f}"} for one in content.baselines]
         line = alt.Chart(alt.InlineData(values=lines))
@@ -337,7 +344,7 @@ def importance(content: Content) -> dict[str, Any]:
     )  # fmt: skip
     rule = base.mark_rule(color="var(--ink)", strokeWidth=2).encode(x="low:Q", x2="high:Q")
     return _spec(
-        alt.layer(bars, rule).properties(width="container", height=34 * len(rows)),
+        alt.layer(bars, *([rule] if _known_ends(rows) else [])).properties(width="container", height=34 * len(rows)),
         "Share of the variance among the points that each knob explains.",
     )
 
@@ -451,11 +458,15 @@ def few_labels(content: Content) -> dict[str, Any]:
     y = alt.Y("mean:Q", title=f"{content.measure}", scale=alt.Scale(zero=False))
     band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q"), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(
-        y=y, strokeDash=alt.StrokeDash("system:N", legend=None, scale=alt.Scale(domain=systems))
+        y=y, strokeDash=alt.StrokeDash("system:N", legend=alt.Legend(title=None), scale=alt.Scale(domain=systems))
     )
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(
         y=y,
-        shape=alt.Shape("system:N", scale=alt.Scale(domain=systems, range=SHAPES[: len(systems)])),
+        shape=alt.Shape(
+            "system:N",
+            scale=alt.Scale(domain=systems, range=[SHAPES[i % len(SHAPES)] for i in range(len(systems))]),
+            legend=alt.Legend(title=None),
+        ),
         tooltip=["system:N", alt.Tooltip("labels:Q", format=".1%"), alt.Tooltip("mean:Q", format=".4f"),
                  alt.Tooltip("low:Q", format=".4f"), alt.Tooltip("high:Q", format=".4f")],
     )  # fmt: skip
@@ -463,6 +474,11 @@ def few_labels(content: Content) -> dict[str, Any]:
         alt.layer(band, line, dots).properties(width="container", height=320),
         f"{content.measure} by share of the labels, a line a system.",
     )
+
+
+def _known_ends(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether an interval is known of any."""
+    return any(row["low"] is not None for row in rows)
 
 
 def _mark_colour(legend: Any) -> Any:

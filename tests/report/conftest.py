@@ -53,7 +53,13 @@ def study_of(tmp_path_factory: pytest.TempPathFactory, recordings: Recordings) -
     source = tmp_path_factory.mktemp("data") / "recordings.parquet"
     recordings.save(source)
 
-    def make(name: str = "made", ending: Ending = lambda trial: None, root: Path | None = None, **entries: Any):
+    def make(
+        name: str = "made",
+        ending: Ending = lambda trial: None,
+        root: Path | None = None,
+        chosen: Any = None,
+        **entries: Any,
+    ):
         defaults: dict[str, Any] = {
             "description": f"a search of {HOSTILE}",
             "grid": {"objective.lambda": [1.0, 10.0], "objective.mu": [1.0, 10.0]},
@@ -66,7 +72,7 @@ def study_of(tmp_path_factory: pytest.TempPathFactory, recordings: Recordings) -
             recordings=len(recordings), train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
         )  # fmt: skip
         folds = [()] if space.folds == "test" else [("anna",), ("ben",), ("chris",)]
-        plan = make_plan(name, space, bases, described, folds, space.points(bases))
+        plan = make_plan(name, space, bases, described, folds, chosen or space.points(bases))
         study = Study(root or tmp_path_factory.mktemp("studies"), name)
         study.create(plan)
         tables = Tables(study, plan)

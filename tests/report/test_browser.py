@@ -265,3 +265,78 @@ def test_a_page_with_nothing_to_show_is_quiet(
     assert command("report", "empty", "--storage", study.root, "--out", out) == 0
     window = opened(380, out)
     assert "There is no best point yet" in window.locator("#verdict").inner_text()
+
+
+def scored(trial: PlannedTrial, score: float) -> Record:
+    facts = {"val.accuracy": score, "val.f1": score}
+    return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
+
+
+def test_points_of_a_sampler_are_scattered(
+    opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path
+) -> None:
+    chosen = [{"objective.lambda": 1.3 * 1.7**i, "objective.mu": 90 / 1.6**i} for i in range(7)]
+
+    def ending(trial: PlannedTrial) -> Record:
+        if trial.point == chosen[3]:
+            return Record(trial_id=trial.trial_id, status="PRUNED", cause="worse than the best")
+        return scored(trial, trial.point["objective.mu"] / 100)
+
+    interval = {"low": 1.0, "high": 100.0, "log": True}
+    study, _ = study_of(
+        "drawn", ending, chosen=chosen, grid={}, ranges={"objective.lambda": interval, "objective.mu": interval},
+        sampler="random", budget=7,
+    )  # fmt: skip
+    out = tmp_path / "page.html"
+    words = ("report", "drawn", "--storage", study.root, "--out", out, "--figures", tmp_path / "figures")
+    assert command(*words) == 0
+    assert (tmp_path / "figures" / "map.svg").exists()
+    window = opened(380, out)
+    marks = window.locator("#map-chart svg .mark-symbol.role-mark path")
+    assert marks.count() == 7
+    (lost,) = [one for one in marks.all() if "PRUNED" in (one.get_attribute("aria-label") or "")]
+    assert lost.get_attribute("fill") == "transparent"
+    assert "3 PRUNED" in window.locator("#ranking").inner_text()
+
+
+def test_few_labels_are_drawn_and_told(
+    opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path
+) -> None:
+    import pyarrow as pa
+
+    study, _ = study_of("few", lambda trial: scored(trial, 0.5))
+    rows = [
+        {"system": system, "labels": share, "recordings.labelled": 100 * share, "mean": 0.5 + share / 4,
+         "low": 0.4 + share / 4, "high": 0.6 + share / 4, "draws": 5}
+        for system in ("vicreg", "supervised", "untrained")
+        for share in (0.01, 0.1, 0.5)
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"caption": f"Few labels: {HOSTILE}"})
+    study.put_table("tables/few_labels.parquet", table)
+    out = tmp_path / "page.html"
+    words = ("report", "few", "--storage", study.root, "--out", out, "--figures", tmp_path / "figures")
+    assert command(*words) == 0
+    assert (tmp_path / "figures" / "few_labels.pdf").exists()
+    window = opened(380, out)
+    assert window.locator("#labels-chart svg .mark-line path").count() == 3
+    said = window.locator("#labels").inner_text()
+    assert HOSTILE in said
+    assert "0.425 to 0.625" in said, "of a tenth of the labels"
+
+
+def test_systems_alone_have_a_ranking_and_no_map(
+    opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path
+) -> None:
+    systems = ["untrained", "supervised", "vicreg"]
+
+    def ending(trial: PlannedTrial) -> Record:
+        return scored(trial, {"untrained": 0.4, "supervised": 0.7, "vicreg": 0.6}[trial.point["system"]])
+
+    fixed = {"data.steps": 16, "finetune.epochs": 2}
+    study, _ = study_of("systems", ending, systems=systems, grid={}, fixed=fixed)
+    out = tmp_path / "page.html"
+    assert command("report", "systems", "--storage", study.root, "--out", out) == 0
+    window = opened(1600, out)
+    assert "There is no map" in window.locator("#map").inner_text()
+    assert "supervised is best" in window.locator(".headline").inner_text()
+    assert window.locator("#ranking-chart svg").is_visible()
