@@ -70,7 +70,7 @@ class Terminal:
         while not met(self.text):
             if time.monotonic() > deadline:
                 pytest.fail(f"not there after {seconds} s: {holds}\n{self.text}")
-            time.sleep(0.1)
+            time.sleep(0.2)  # An emulator in Python takes its time too.
         return self.text
 
     def end(self, signal_number: int | None = None, seconds: float = 300) -> int:

@@ -1,5 +1,6 @@
 """A launch in a terminal: what stands on the screen while it runs, and what it leaves behind."""
 
+import re
 import signal
 import sys
 import time
@@ -40,13 +41,14 @@ def test_a_launch_fills_its_map_and_leaves_the_terminal_whole(tmp_path: Path, ti
         shown.until(lambda text: _neat(text, 40))
         shown.resize(200, 50)
         shown.until(lambda text: _neat(text, 200) and "covariance" in text)
+        shown.resize(100, 30)
         shown.until(lambda text: "D 0/2" in text)
         assert shown.end() == 0, "a trial that diverged has not failed"
         assert not shown.cursor_hidden
         text = shown.text
         assert text.count("8/8 trials") == 1 and "4 failed" in text and " running" not in text
         assert "● 2 complete  D 2 diverged  ★ best mean so far" in text
-        assert "DIVERGED lambda=10 lr=1e+30 fold=ben: epoch 1: invariance is" in text
+        assert re.search(r"DIVERGED lambda=10.0 lr=1e\+30 fold=ben: epoch \d+: \w+ is (nan|inf)", text)
         assert "next: mmssl-tune best live" in text
 
 
