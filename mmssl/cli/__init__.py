@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from mmssl.cli import answers, cluster, doctor, encoders, paper, recordings, spaces, studies
+from mmssl.cli import answers, cluster, dashboard, doctor, encoders, paper, recordings, spaces, studies
 from mmssl.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ for command in (
     cluster.status,
     cluster.logs,
     cluster.stop,
+    dashboard.dashboard,
     doctor.doctor,
     answers.results,
     answers.best,

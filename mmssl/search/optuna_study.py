@@ -25,6 +25,8 @@ RANK = "train.rankme"
 """Mean over the modalities of `train.MODALITY.effective_rank`."""
 _FIRST, _EVERY = 20, 10
 """Of a curve: all of so many epochs, then one in so many. Ten thousand long curves no page can draw."""
+_AT_ONCE = 10_000
+"""Values written at once."""
 
 
 class OptunaStudy:
@@ -67,6 +69,9 @@ class OptunaStudy:
                 number = storage.create_new_trial(self._study_id, self._ended(planned, record))
                 values += _values_of(number, curve(plan, record.epochs))
                 attributes += _attributes_of(number, _facts(plan, planned) | _outcome(record))
+            if len(values) > _AT_ONCE:
+                self._write(values, attributes)
+                values, attributes = [], []
         self._write(values, attributes)
 
     def begin(self, planned: PlannedTrial) -> None:
@@ -96,7 +101,7 @@ class OptunaStudy:
         for number in self._open.values():
             self._storage.set_trial_state_values(number, TrialState.WAITING)
         self._open.clear()
-        self._storage.engine.dispose()
+        self._storage.engine.dispose()  # Its connections: the file may be moved or copied now.
 
     def _write(self, values: list[dict[str, Any]], attributes: list[dict[str, Any]]) -> None:
         """Optuna's own methods make a transaction of each value and attribute, of some milliseconds."""
@@ -198,16 +203,17 @@ def _about(plan: Plan) -> dict[str, Any]:
         "protocol": ", ".join(sorted({base.data.protocol for base in plan.bases.values()})),
         "train subjects": ", ".join(data.train_subjects),
         "test subjects": ", ".join(data.test_subjects),
-        "metric": _explained(space.scored),
+        "metric": f"{space.scored}: {explained(space.scored)}",
         "intermediate values": f"{measured(plan)} by epoch of pre-training",
         "sampler": space.sampler,
         "planned": plan.size(),
     }
 
 
-def _explained(metric: str) -> str:
+def explained(metric: str) -> str:
+    """What a metric is of, in words."""
     side = "the held-out training subjects" if metric.startswith("val.") else "the TEST subjects: choose nothing by it"
-    return f"{metric} of one trial (a point with one seed and fold), on {side}"
+    return f"that of one trial (a point with one seed and fold), on {side}"
 
 
 def _facts(plan: Plan, planned: PlannedTrial) -> dict[str, Any]:
