@@ -226,6 +226,7 @@ def run_study(
             running.resources(),
             watch,
             retry=retry,
+            programs=running.programs,
             say=lambda line: err.print(f"note: {line}", markup=False),
             abandon=lambda reason: _end_at_once(
                 f"{reason}; what has ended is kept: {_resuming(study)}"

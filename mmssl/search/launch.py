@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import ray
 from ray import tune
+from ray.air._internal import usage
 from ray.tune.error import TuneError
 
 from mmssl.data.recordings import Recordings
@@ -21,6 +22,7 @@ from mmssl.errors import UserError
 from mmssl.prepared import Prepared
 from mmssl.recipe import MODALITIES, Modality
 from mmssl.search.cluster import Resources, Share, fit, growth, interrupt_when_terminated, start
+from mmssl.search.live import Relay, relays
 from mmssl.search.nodes import agreement, check, nodes
 from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.outages import PATIENCE, head_watched
@@ -51,6 +53,7 @@ def run(
     watch: Watch,
     *,
     retry: bool = False,
+    programs: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     abandon: Callable[[str], None] = lambda reason: None,
 ) -> dict[str, Record]:
@@ -63,6 +66,7 @@ def run(
         recordings: those the plan was made for.
         watch: called in this process whenever a trial's record changes.
         retry: run trials that FAILED once more; those that diverged or collapsed would do so again.
+        programs: those that are told of it as it runs; see `mmssl.search.live`.
         say: told what the user should know while it runs.
         abandon: called with the reason, in another thread, when Ray is gone and this process should end at once, as
             it may be caught in Ray; what has ended is kept.
@@ -90,12 +94,18 @@ def run(
         for trial_id, record in records.items():
             tables.put(record)
             records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
-        work = _Work(study, plan, recordings, records, tables, optuna_study, watch, say, abandon)
+        followed = relays(programs, study, plan, say)
+        work = _Work(study, plan, recordings, records, tables, optuna_study, _all_of(watch, followed), say, abandon)
         try:
+            for relay in followed:
+                relay.start([plan.trial(trial_id) for trial_id in records])
             asked: Resources | None = resources
             while asked is not None and len(records) < plan.total:
                 asked = work.go_on(asked)
         finally:
+            with suppress(KeyboardInterrupt):  # A second one waits for none of them.
+                for relay in followed:
+                    relay.close()
             with _uninterrupted():
                 try:
                     optuna_study.settle()
@@ -242,6 +252,8 @@ def _tune(
     )
     # At its end Tune looks for the result files it was told not to write, and complains of each.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    # To count callbacks for whom nobody asks, Ray would load MLflow and wandb wherever they are installed: seconds.
+    usage.tag_callbacks = lambda callbacks: False
     try:
         tuner.fit()
     except (RuntimeError, TuneError) as error:
@@ -254,6 +266,17 @@ def _tune(
             raise
         raise _OutOfMemoryError(share.at_once) from error
     return share
+
+
+def _all_of(watch: Watch, followed: Sequence[Relay]) -> Watch:
+    """Tell the watcher, and the programs that follow."""
+
+    def told(planned: PlannedTrial, record: Record) -> None:
+        watch(planned, record)
+        for relay in followed:
+            relay.changed(planned, record)
+
+    return told if followed else watch
 
 
 def _behind(error: BaseException | None) -> OSError | MemoryError | None:
