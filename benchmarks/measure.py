@@ -8,10 +8,10 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
+from mmssl.environment import processor
 from mmssl.training import operations
 
 
@@ -26,13 +26,8 @@ def restarted() -> None:
 
 def machine(threads: int) -> str:
     """The line that every figure comes with."""
-    facts = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in facts if line.startswith("model name")]
     versions = " ".join(f"{name} {version(name)}" for name in ("torch", "ray", "optuna"))
-    return (
-        f"{os.cpu_count()} x {names[0] if names else platform.processor()}, {threads} threads, "
-        f"Python {platform.python_version()}, {versions}"
-    )
+    return f"{os.cpu_count()} x {processor()}, {threads} threads, Python {platform.python_version()}, {versions}"
 
 
 def in_turn(alternatives: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:

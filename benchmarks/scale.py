@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from made_up import recordings
 from measure import machine
 
+from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.plan import Dataset, Plan, make_plan
-from mmssl.search.searcher import OptunaStudy
 from mmssl.search.space import Space
 from mmssl.search.store import OPTUNA, Record, Study, Tables
 
@@ -47,6 +47,7 @@ def plan_of(trials: int) -> Plan:
 def outcome(trial_id: str, number: int) -> Record:
     now = datetime.now(UTC)
     curve = dict.fromkeys(("train.loss", "train.invariance", "train.variance", "train.covariance"), 0.5)
+    ranks = dict.fromkeys(("train.imu.effective_rank", "train.skeleton.effective_rank"), 20.0)
     prediction = {"split": "val", "subject": "1", "label": "wave", "predicted": "wave", "confidence": 0.5}
     return Record(
         trial_id=trial_id,
@@ -54,7 +55,7 @@ def outcome(trial_id: str, number: int) -> Record:
         started=now,
         finished=now,
         facts={"val.accuracy": (number * 7919 % 1000) / 1000, "val.f1": 0.5, **curve},
-        epochs=[{"phase": "pretrain", "epoch": epoch + 1, **curve} for epoch in range(EPOCHS)],
+        epochs=[{"phase": "pretrain", "epoch": epoch + 1, **curve, **ranks} for epoch in range(EPOCHS)],
         predictions=[{"recording_id": f"r{i}", **prediction} for i in range(PREDICTIONS)],
     )
 
@@ -73,6 +74,7 @@ def main(trials: int) -> None:
             record = outcome(planned.trial_id, number)
             optuna_study.begin(planned)
             study.keep(record)
+            optuna_study.told(planned, record.epochs)
             optuna_study.end(planned, record)
             tables.put(record)
             tables.write_if_due()

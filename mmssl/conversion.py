@@ -1,8 +1,9 @@
 """Exported encoders as one file for programs without this package: an ONNX graph, or a program of torch.export."""
 
+import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -42,7 +43,8 @@ def convert(model: Model, form: str, modalities: Sequence[Modality], file: Path)
     """Write encoders and head for some modalities, for any number of recordings at once, and try the file.
 
     Its inputs, by modality, are what `mmssl.model.prepare` gives: recordings at equal length, skeletons centred and
-    scaled; the IMU's standardisation is in the file. Its outputs are `features.MODALITY` and `probabilities`.
+    scaled; the IMU's standardisation is in the file. Its outputs are `features.MODALITY` and `probabilities`. It holds
+    `modalities`, `steps` and `classes` as JSON: in ONNX's metadata, or as extra files of torch.export.
 
     Returns:
         The largest difference between what the file gives and what the model gives, for made-up recordings.
@@ -58,9 +60,9 @@ def convert(model: Model, form: str, modalities: Sequence[Modality], file: Path)
         warnings.simplefilter("ignore")  # Of the exporter's own parts.
         program = torch.export.export(classifier, inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs),))
         if form == "torch":
-            torch.export.save(program, file)
+            torch.export.save(program, file, extra_files=_notes(model, modalities))
         else:
-            _write_onnx(program, modalities, file)
+            _write_onnx(program, modalities, file, _notes(model, modalities))
     tried = _made_up(model, modalities, 5)
     expected = [output.numpy() for output in classifier(*tried)]
     given = _run_torch(file, tried) if form == "torch" else _run_onnx(file, modalities, tried)
@@ -81,7 +83,15 @@ def _made_up(model: Model, modalities: Sequence[Modality], count: int) -> tuple[
     return tuple(torch.randn(count, steps, *shapes[name], generator=draws) for name in modalities)
 
 
-def _write_onnx(program: torch.export.ExportedProgram, modalities: Sequence[Modality], file: Path) -> None:
+def _notes(model: Model, modalities: Sequence[Modality]) -> dict[str, str]:
+    """What a reader of the file must know, each as JSON: what goes in, and what the probabilities are of."""
+    about = {"modalities": modalities, "steps": model.recipe.data.steps, "classes": model.description.classes}
+    return {name: json.dumps(value) for name, value in about.items()}
+
+
+def _write_onnx(
+    program: torch.export.ExportedProgram, modalities: Sequence[Modality], file: Path, notes: Mapping[str, str]
+) -> None:
     try:
         import onnxruntime  # noqa: F401  # pyright: ignore[reportUnusedImport]
         import onnxscript  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -101,7 +111,9 @@ def _write_onnx(program: torch.export.ExportedProgram, modalities: Sequence[Moda
         )
     finally:
         log.setLevel(before)
-    cast(torch.onnx.ONNXProgram, written).save(file)
+    made = cast(torch.onnx.ONNXProgram, written)
+    made.model.metadata_props.update(notes)
+    made.save(file)
 
 
 def _run_torch(file: Path, inputs: Sequence[Tensor]) -> list[np.ndarray]:

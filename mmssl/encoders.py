@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mmssl.recipe import IMU_FEATURES, ImuEncoderKnobs, ProjectorKnobs, Recipe
+from mmssl.recipe import IMU_FEATURES, Finetune, ImuEncoderKnobs, ProjectorKnobs, Recipe
 from mmssl.stack import masked, stacked
 
 
@@ -26,7 +26,8 @@ class ImuEncoder(nn.Module):
 
     def __init__(self, channels: int, steps: int, knobs: ImuEncoderKnobs) -> None:
         super().__init__()
-        self.width = steps * IMU_FEATURES
+        self.pooling = knobs.pooling
+        self.width = (steps if knobs.pooling == "none" else 3) * IMU_FEATURES
         self.convolutions = nn.Sequential(
             *_convolution_over_time(channels, 32),
             *_convolution_over_time(32, 64),
@@ -43,9 +44,17 @@ class ImuEncoder(nn.Module):
         )
 
     def forward(self, imu: Tensor) -> Tensor:
-        """(batch, steps, channels) -> (batch, width): the features of every step, one step after the other."""
+        """(batch, steps, channels) -> (batch, width): the features of every step, one step after the other, or what
+        `pooling` makes of them."""
         features: Tensor = self.convolutions(imu.transpose(1, 2)).transpose(1, 2)
-        return self.transformer(_dropout(features + self.positions, self.dropout)).flatten(1)
+        features = self.transformer(_dropout(features + self.positions, self.dropout))
+        if self.pooling == "none":
+            return features.flatten(1)
+        return torch.cat([features.mean(dim=1), (features.var(dim=1) + _EPSILON).sqrt(), features.amax(dim=1)], dim=1)
+
+
+# Under the root of a variance, whose slope at zero is not finite.
+_EPSILON = 1e-6
 
 
 class _TransformerLayer(nn.TransformerEncoderLayer):
@@ -251,16 +260,19 @@ class Head(nn.Module):
 
     Args:
         widths: width of each modality's features; their order is the order in which they are joined.
-        hidden: width of each modality's linear layer.
+        knobs: width of each modality's linear layer, and what comes before it.
         classes: number of classes.
     """
 
-    def __init__(self, widths: dict[str, int], hidden: int, classes: int) -> None:
+    def __init__(self, widths: dict[str, int], knobs: Finetune, classes: int) -> None:
         super().__init__()
-        self.hidden = nn.ModuleDict(
-            {name: nn.Sequential(*_linear_block(width, hidden)) for name, width in widths.items()}
-        )
-        self.classifier = nn.Linear(hidden * len(widths), classes)
+
+        def layer(width: int) -> nn.Sequential:
+            before = [nn.BatchNorm1d(width, affine=False)] if knobs.standardise else []
+            return nn.Sequential(*before, *_linear_block(width, knobs.hidden))
+
+        self.hidden = nn.ModuleDict({name: layer(width) for name, width in widths.items()})
+        self.classifier = nn.Linear(knobs.hidden * len(widths), classes)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Features by modality, each (batch, width) -> logits (batch, classes)."""

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,19 +15,25 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from mmssl.card import LIBRARY, card
+from mmssl.conversion import SUFFIXES
 from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
+from mmssl.environment import machine, programs
 from mmssl.errors import UserError
 from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.prepared import Prepared
 from mmssl.pretraining import OnEpoch
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.results import Point
-from mmssl.search.space import SYSTEM
+from mmssl.recipe import SYSTEMS
+from mmssl.search.plan import Plan, PlannedTrial, fold_name
+from mmssl.search.results import Choice, Point, points
 from mmssl.search.store import SCORES, TESTS, Study
 from mmssl.training import score, train
 
-CARD = "README.md"
+CARD, POINTER = "README.md", "config.json"
+"""The model card; and the file by which the Hugging Face Hub counts downloads, which says where everything is."""
+_DERIVED = tuple(f"model{suffix}" for suffix in SUFFIXES.values())
+"""What `convert` writes into an export; another export has others."""
 # Another process may split its sums over other threads; float32 keeps about seven digits.
 TOLERANCE = 1e-4
 
@@ -69,28 +75,34 @@ def export(
     study: Study,
     plan: Plan,
     recordings: Recordings,
-    point: Point,
+    choice: Choice,
     metric: str,
     folder: Path | None,
     *,
     refit: bool,
+    interval: tuple[float, float, int] | None = None,
     on_epoch: OnEpoch = lambda epoch: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Exported:
-    """Write the point's encoders to a folder, load it in a new process, and compare.
+    """Write the best point's encoders to a folder, load it in a new process, and compare.
+
+    The folder is laid out as a model of the Hugging Face Hub; its card says how it was chosen and what it scores.
 
     The test subjects' score is computed if their recordings are here, once for each checkpoint, and recorded in the
     study; a later export of the same checkpoint states the recorded one.
 
     Args:
         recordings: those of the study.
-        metric: what the point's scores are.
+        choice: the best point, those tied with it, and what to know of the choice.
+        metric: what the points' scores are.
         folder: where to write; inside the study by default, or in exports/STUDY where the study lies in a bucket.
         refit: train anew on all training subjects, with the study's first seed, instead of taking a checkpoint.
+        interval: of the best point's metric over held-out recordings, and their number.
 
     Raises:
         UserError: the folder holds something else, or the exported encoders do not give the same in a new process.
     """
+    point = choice.best
     exports = Path("exports") / study.name if study.files.local is None else study.files.local / "exports"
     folder = (folder or exports / f"{point.point_id}{'-refit' if refit else ''}").expanduser().absolute()
     _may_replace(folder)
@@ -111,9 +123,11 @@ def export(
     metrics = {f"{metric}.mean": point.mean or 0.0, f"{metric}.n": float(len(point.scores))}
     if point.std is not None:
         metrics[f"{metric}.std"] = point.std
-    if not refit:
+    record = None if refit else study.record(trial.trial_id)
+    if record:
         metrics[metric] = point.scores[trial.seed, trial.fold]
-        metrics |= {name: value for name, value in study.record(trial.trial_id).facts.items() if name in SCORES}
+        metrics |= {name: value for name, value in record.facts.items() if name in SCORES}
+    trained_on = next(trained.encoders.parameters()).device.type
     # Compared on the processor, whose arithmetic the new process shares.
     trained.to("cpu")
     tested = _test(study, trained, recordings, checkpoint)
@@ -127,13 +141,22 @@ def export(
         facts: dict[str, Any] = {
             "study": plan.name,
             "checkpoint": checkpoint,
+            "trial_id": None if refit else trial.trial_id,
+            "held_out": [] if refit else list(trial.held_out),
             "metrics": metrics,
-            "data": plan.dataset.model_dump(mode="json"),
+            "selection": _selection(study, plan, choice, metric, interval),
+            "tested": tested,
+            "looks": len(_looks(study)),
+            # Where the data lie on this machine is nobody's business who is given the encoders.
+            "data": plan.dataset.model_dump(mode="json", exclude={"source", "folder", "skipped"}),
+            "environment": _made_with(record.facts if record else {**programs(), **machine(trained_on)}),
             "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         for name, content in trained.files(**facts).items():
             (beside / name).write_bytes(content)
-        (beside / CARD).write_text(_card(plan, point, metric, trained, checkpoint, metrics, tested), encoding="utf-8")
+        (beside / CARD).write_text(card(trained, facts), encoding="utf-8")
+        pointer = {"library_name": LIBRARY, "model_type": "mmssl", "weights": WEIGHTS, "facts": FACTS}
+        (beside / POINTER).write_text(json.dumps(pointer, indent=1))
         shown = (not refit and trial.held_out) or plan.dataset.train_subjects
         some = recordings.where(lambda row: row.subject in shown)
         checked = _check_in_new_process(beside, trained, some, Path(scratch))
@@ -141,6 +164,61 @@ def export(
             shutil.rmtree(folder)
         beside.rename(folder)
     return Exported(folder, checkpoint, metrics, checked)
+
+
+def _selection(
+    study: Study, plan: Plan, choice: Choice, metric: str, interval: tuple[float, float, int] | None
+) -> dict[str, Any]:
+    """How the point was chosen, what its trials score in every reading, and what untrained encoders do."""
+    table = study.table("trials.parquet")
+    best = choice.best
+    system = _system(plan, best)
+    modalities = SYSTEMS[system].modalities
+    by_score = {name: points(plan, table, name) for name in SCORES if name in table.column_names}
+
+    def scores(point_id: str) -> dict[str, dict[str, Any]]:
+        found = {name: next(p for p in those if p.point_id == point_id) for name, those in by_score.items()}
+        return {name: _summary(point) for name, point in found.items() if point.scores}
+
+    chosen_by = points(plan, table, metric)
+    untrained = [
+        {"system": name, "scores": scores(point.point_id)}
+        for point in chosen_by
+        if (name := _system(plan, point)) != system
+        and SYSTEMS[name].method == "untrained"
+        and SYSTEMS[name].modalities == modalities
+    ]
+    return {
+        "system": system,
+        "point": best.values,
+        "metric": metric,
+        "chosen_by": _summary(best),
+        "size": plan.size(),
+        "points": len(chosen_by),
+        "complete": sum(point.complete for point in chosen_by),
+        "tied": len(choice.tied),
+        "resolution": choice.resolution,
+        "interval": interval,
+        "caveats": choice.caveats,
+        "seeds": list(plan.space.seeds),
+        "folds": [fold_name(held_out) for held_out in plan.folds],
+        "scores": scores(best.point_id),
+        "untrained": [one for one in untrained if one["scores"]],
+    }
+
+
+def _system(plan: Plan, point: Point) -> str:
+    return plan.system(plan.trials_of(point.point_id)[0])
+
+
+def _summary(point: Point) -> dict[str, Any]:
+    return {"mean": point.mean, "std": point.std, "n": len(point.scores)}
+
+
+def _made_with(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trial was made with, but for the machine's name."""
+    kinds = ("version", "git", "hardware", "determinism", "packages", "device", "threads")
+    return {name: value for name, value in facts.items() if name.partition(".")[0] in kinds}
 
 
 def _kept(study: Study, trial: PlannedTrial) -> Model:
@@ -206,7 +284,7 @@ def _may_replace(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise UserError(f"{folder}: is a file; choose another place with --out")
-    strange = [path.name for path in folder.iterdir() if path.name not in (WEIGHTS, FACTS, CARD)]
+    strange = [path.name for path in folder.iterdir() if path.name not in (WEIGHTS, FACTS, CARD, POINTER, *_DERIVED)]
     if strange or not (folder / FACTS).is_file():
         raise UserError(f"{folder}: exists and is not an export; choose another place with --out")
 
@@ -239,76 +317,3 @@ def _check_in_new_process(folder: Path, model: Model, recordings: Recordings, sc
     if json.loads(done.stdout)["accuracy"] != accuracy:
         raise UserError(f"a new process scores {json.loads(done.stdout)['accuracy']}, this one {accuracy}")
     return len(recordings)
-
-
-def _card(
-    plan: Plan,
-    point: Point,
-    metric: str,
-    model: Model,
-    checkpoint: str,
-    metrics: dict[str, float],
-    tested: dict[str, Any] | None,
-) -> str:
-    dataset, description = plan.dataset, model.description
-    searched = ", ".join(f"`{knob}` = {value}" for knob, value in point.values.items())
-    spread = f" ± {point.std:.4f}" if point.std is not None else ""
-    recipe = model.recipe
-    start = f"Pre-trained without labels by {recipe.objective.name}" if recipe.pretrain.epochs else "Not pre-trained"
-    then = (
-        "then frozen; heads were fine-tuned on labels"
-        if recipe.finetune.encoders == "frozen"
-        else "then trained together with a head on labels"
-    )
-    sides = {"val": "on held-out training subjects", "test": "on the test subjects"}
-    measured = sides.get(metric.partition(".")[0], "without labels, on training recordings")
-    known = tested["metrics"] if tested else {}
-    lines = [
-        f"# {' + '.join(model.recipe.data.modalities)} encoders from study {plan.name}",
-        "",
-        f"{start}{f' ({searched})' if searched else ''}, {then}.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| system | {point.values.get(SYSTEM) or plan.space.systems[0]} |",
-        f"| checkpoint | {checkpoint} |",
-        f"| data | {dataset.name}, {dataset.recordings} recordings, fingerprint `{dataset.fingerprint[:16]}` |",
-        f"| training subjects | {', '.join(dataset.train_subjects)} |",
-        f"| {metric} of the point | {point.mean:.4f}{spread} (n = {len(point.scores)} seeds x folds, {measured}) |",
-    ]
-    lines += [
-        f"| {name} of this checkpoint | {metrics[name]:.4f} |"
-        for name in dict.fromkeys((*SCORES, metric))
-        if name in metrics and name not in known
-    ]
-    if tested:
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in tested["metrics"].items())
-        lines.append(
-            f"| test subjects {', '.join(tested['subjects'])} | {scores} ({tested['recordings']} recordings; "
-            f"look no. {tested['look']} of this study at its test subjects, {tested['when']}) |"
-        )
-    else:
-        lines.append("| test subjects | not present, not evaluated |")
-    shape = f"{len(description.joints)} joints x {len(description.coordinates)}"
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"The point was chosen by {'validation' if metric.startswith('val.') else metric} alone. "
-            "The recipe, the IMU statistics and the class names are in "
-            f"`{FACTS}`; the weights in `{WEIGHTS}`.",
-            "",
-            "```python",
-            "import mmssl",
-            "",
-            'encoders = mmssl.load_encoders("this folder")',
-            'recordings = mmssl.Recordings.load("my_recordings.parquet")',
-            "encoders.features(recordings)  # by modality: (recordings, width)",
-            "encoders.predict(recordings)  # class names",
-            "```",
-            "",
-            f"Input: skeletons of {shape} ({description.skeleton_unit or 'any unit'}) and IMU channels "
-            f"{', '.join(description.imu_channels)}. The data's own licence governs their use.",
-            "",
-        ]
-    )

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
@@ -187,6 +188,199 @@ def scatter_measure_figure(path: Path, x: Floats, y: Floats, x_name: str, y_name
         axes.set_ylabel(y_name)
         left_out = f", {len(x) - both.sum()} not finite" if not both.all() else ""
         axes.set_title(f"n = {both.sum()}{left_out}", loc="right", fontsize=7, color="#555555")
+
+
+def map_figure(
+    path: Path,
+    cells: Mapping[tuple[str, str], tuple[float, float | None, str]],
+    columns: Sequence[str],
+    rows: Sequence[str],
+    names: tuple[str, str],
+    title: str,
+    measure: str,
+) -> None:
+    """Scores of the points of a grid over two knobs: mean and standard deviation are written in the cells.
+
+    Args:
+        path: the file, replaced where there is one.
+        cells: by the values of both knobs, mean (NaN: hatched), standard deviation and a sign before the mean; a cell
+            that is not there was not planned, and stays empty.
+        columns: values of the first knob, from left to right.
+        rows: values of the second, from below.
+        names: of the two knobs.
+
+    Raises:
+        ValueError: another suffix, or no value.
+    """
+    if not columns or not rows:
+        raise ValueError("a map needs values of both knobs")
+    means = np.full((len(rows), len(columns)), np.nan)
+    for (x, y), (mean, _, _) in cells.items():
+        means[rows.index(y), columns.index(x)] = mean
+    with _figure(path, title, 0.7 * len(columns) + 1.6, 0.42 * len(rows) + 0.7) as (figure, axes):
+        image = axes.imshow(
+            np.ma.masked_invalid(means), cmap="viridis", aspect="auto", origin="lower", interpolation="none"
+        )
+        low, high = image.get_clim() if np.isfinite(means).any() else (0.0, 1.0)
+        for (x, y), (mean, std, sign) in cells.items():
+            column, row = columns.index(x), rows.index(y)
+            if np.isnan(mean):
+                box = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="////", edgecolor="#888888", lw=0)
+                axes.add_patch(box)
+            light = (mean - low) > 0.5 * (high - low)
+            said = sign if np.isnan(mean) else f"{sign}{mean:.3f}" + ("" if std is None else f"\n± {std:.3f}")
+            colour = "black" if light or np.isnan(mean) else "white"
+            back = PLAIN if np.isnan(mean) else None
+            axes.text(column, row, said, ha="center", va="center", fontsize=6.5, color=colour, bbox=back)
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel(names[0])
+        axes.set_ylabel(names[1])
+        if np.isfinite(means).any():
+            bar = figure.colorbar(image, ax=axes, pad=0.02)
+            bar.set_label(measure)
+            bar.outline.set_visible(False)
+            bar.ax.tick_params(length=2)
+
+
+def scatter_score_figure(
+    path: Path, points: Floats, scores: Floats, names: tuple[str, str], title: str, measure: str
+) -> None:
+    """Scores of points that were drawn from two intervals, as colour; axes that span a factor of ten are logarithmic.
+
+    Args:
+        path: the file, replaced where there is one.
+        points: (n, 2), the values of the two knobs.
+        scores: (n,).
+        names: of the two knobs.
+
+    Raises:
+        ValueError: another suffix, or sizes that do not fit.
+    """
+    if points.shape != (len(scores), 2):
+        raise ValueError(f"points of shape {points.shape} for {len(scores)} scores")
+    with _figure(path, title, 4.6, 3.4) as (figure, axes):
+        drawn = axes.scatter(points[:, 0], points[:, 1], c=scores, cmap="viridis", s=26, edgecolors="black", lw=0.4)
+        for i, scale in enumerate((axes.set_xscale, axes.set_yscale)):
+            if len(points) and points[:, i].min() > 0 and points[:, i].max() >= 10 * points[:, i].min():
+                scale("log")
+        axes.grid(color="#dddddd", linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.set_xlabel(names[0])
+        axes.set_ylabel(names[1])
+        bar = figure.colorbar(drawn, ax=axes, pad=0.02)
+        bar.set_label(measure)
+        bar.outline.set_visible(False)
+
+
+def ranking_figure(
+    path: Path,
+    rows: Sequence[tuple[str, float, float | None, float | None, str, Sequence[float]]],
+    baseline: float | None,
+    title: str,
+    measure: str,
+) -> None:
+    """Points by score, best above: mean with its interval, and each trial's score as a small stroke.
+
+    Args:
+        path: the file, replaced where there is one.
+        rows: of each point its name, mean, both ends of its interval, whether it is "best", "tied" or "", and its
+            trials' scores.
+        baseline: of untrained encoders, drawn across.
+
+    Raises:
+        ValueError: another suffix, or no point.
+    """
+    if not rows:
+        raise ValueError("no point to draw")
+    looks = {"best": ("D", COLOURS[3]), "tied": ("^", COLOURS[0]), "": ("o", COLOURS[7])}
+    with _figure(path, title, 4.2 + _length([row[0] for row in rows]), 0.19 * len(rows) + 0.6) as (_, axes):
+        for i, (_, mean, low, high, mark, scores) in enumerate(rows):
+            marker, colour = looks[mark]
+            axes.plot(list(scores), [i] * len(scores), ls="", marker="|", markersize=5, color="#999999", mew=0.8)
+            if low is not None and high is not None:
+                axes.plot([low, high], [i, i], color=colour, lw=1.3)
+            axes.plot([mean], [i], ls="", marker=marker, color=colour, markersize=4.5)
+        if baseline is not None:
+            axes.axvline(baseline, color=COLOURS[3], ls="--", lw=1)
+            axes.text(baseline, -0.9, " untrained", color=COLOURS[3], fontsize=7, va="center")
+        axes.set_yticks(range(len(rows)), [row[0] for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -1.3 if baseline is not None else -0.6)
+        axes.grid(axis="x", color="#dddddd", linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.set_xlabel(measure)
+        present = [mark for mark in looks if any(row[4] == mark for row in rows)]
+        if present != [""]:
+            handles = [Line2D([], [], ls="", marker=looks[m][0], color=looks[m][1], markersize=4.5) for m in present]
+            names = {"best": "best", "tied": "tied with it", "": "other"}
+            _legend(axes, handles, [names[mark] for mark in present], 1)
+
+
+def line_figure(
+    path: Path, rows: Sequence[tuple[float, float, float | None, float | None]], name: str, title: str, measure: str
+) -> None:
+    """Mean with its interval over one knob.
+
+    Args:
+        path: the file, replaced where there is one.
+        rows: of each point the knob's value, mean, and both ends of its interval.
+
+    Raises:
+        ValueError: another suffix, or no point.
+    """
+    if not rows:
+        raise ValueError("no point to draw")
+    ordered = sorted(rows, key=lambda row: row[0])
+    with _figure(path, title, 4.2, 3.0) as (_, axes):
+        axes.plot([row[0] for row in ordered], [row[1] for row in ordered], lw=1, alpha=0.6, color=COLOURS[0])
+        for value, mean, low, high in ordered:
+            if low is not None and high is not None:
+                axes.plot([value, value], [low, high], color=COLOURS[0], lw=1.3)
+            axes.plot([value], [mean], ls="", **_sign(0))
+        if ordered[0][0] > 0 and ordered[-1][0] >= 10 * ordered[0][0]:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+            ticks = _apart([row[0] for row in ordered])
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.grid(axis="y", color="#dddddd", linewidth=0.5)
+        axes.set_xlabel(name)
+        axes.set_ylabel(measure)
+
+
+def curves_figure(
+    path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[float]]]], title: str
+) -> None:
+    """A trial's curves over its epochs, a panel each on an axis of its own.
+
+    Args:
+        path: the file, replaced where there is one.
+        panels: by the panel's name, its lines by name: epochs and values, NaN where there is none.
+
+    Raises:
+        ValueError: another suffix, or no panel.
+    """
+    if not panels:
+        raise ValueError("no curve to draw")
+    columns = min(3, len(panels))
+    down = math.ceil(len(panels) / columns)
+    with _figure(path, title, 2.3 * columns, 1.6 * down) as (figure, alone):
+        alone.remove()
+        grid = figure.subplots(down, columns, squeeze=False).ravel()
+        for axes in grid[len(panels) :]:
+            axes.remove()
+        for axes, (name, lines) in zip(grid, panels.items(), strict=False):
+            for i, (which, (epochs, values)) in enumerate(lines.items()):
+                axes.plot(epochs, values, lw=1.1, ls=LINES[i % len(LINES)], color=COLOURS[(3 * i) % 8], label=which)
+            axes.set_title(name, fontsize=7, loc="left")
+            axes.grid(axis="y", color="#dddddd", linewidth=0.5)
+            axes.tick_params(labelsize=6)
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            if len(lines) > 1:
+                axes.legend(frameon=False, fontsize=6)
+        for axes in grid[max(0, len(panels) - columns) : len(panels)]:
+            axes.set_xlabel("epoch", fontsize=7)
 
 
 @contextmanager

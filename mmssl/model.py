@@ -95,9 +95,7 @@ class Model:
         widths = _widths(encoders)
         projectors = {name: Projector(width, recipe.encoder.projector) for name, width in widths.items()}
         heads = {
-            "+".join(reading): Head(
-                {name: widths[name] for name in reading}, recipe.finetune.hidden, len(description.classes)
-            )
+            "+".join(reading): Head({name: widths[name] for name in reading}, recipe.finetune, len(description.classes))
             for reading in readings(recipe.data.modalities)
         }
         return cls(recipe, description, standardisation, encoders, nn.ModuleDict(projectors), nn.ModuleDict(heads))

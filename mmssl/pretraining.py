@@ -15,12 +15,10 @@ from mmssl.model import Model
 from mmssl.objectives import barlow_twins, cmc, cmc_cmkm, embedding_health, simclr, vicreg
 from mmssl.prepared import Prepared
 from mmssl.progress import Epoch, Loop, Snapshot
-from mmssl.recipe import Modality, Objective, Recipe
+from mmssl.recipe import COLLAPSED_BELOW, Modality, Objective, Recipe
 from mmssl.stack import Stack
-from mmssl.transforms import augment_imu, augment_skeleton
+from mmssl.transforms import augment_imu, augment_skeleton, crop_together
 
-# VICReg holds each dimension's standard deviation at 1; a hundredth of that is a constant for every purpose.
-COLLAPSED_BELOW = 0.01
 # Enough embeddings to judge their health; a singular value decomposition of more would cost as much as training.
 HEALTH_SAMPLE = 1024
 
@@ -91,7 +89,10 @@ class Pretraining:
 
     def views(self, batch: Tensor) -> list[Tensor]:
         """Two augmented views of a batch: of two modalities, or of one."""
-        return [self._augment(name, self.tensors[name][batch], self._draws) for name in self.branches]
+        shown: dict[Modality, Tensor] = {name: tensor[batch] for name, tensor in self.tensors.items()}
+        if len(shown) == len(self.branches):
+            return list(self._augment(shown, self._draws).values())
+        return [view for _ in self.branches for view in self._augment(shown, self._draws).values()]
 
     def loss(self, pair: Sequence[Tensor], batch: Tensor) -> Tensor:
         """The objective of the views' embeddings, each (batch, D); its terms are added to the epoch's."""
@@ -299,7 +300,10 @@ def adam(modules: Iterable[nn.Module], lr: float) -> torch.optim.Adam:
     return torch.optim.Adam([weight for module in modules for weight in module.parameters()], lr=lr, fused=True)
 
 
-def augmentation(model: Model, device: torch.device) -> Callable[[Modality, Tensor, torch.Generator], Tensor]:
+def augmentation(
+    model: Model, device: torch.device
+) -> Callable[[Mapping[Modality, Tensor], torch.Generator], dict[Modality, Tensor]]:
+    """A function that changes the modalities of the same recordings, cut in time alike, as the recipe says."""
     description, knobs = model.description, model.recipe.augment
     index = {channel: i for i, channel in enumerate(description.imu_channels)}
     triads = [[(index[x], index[y], index[z]) for x, y, z in sensor] for sensor in description.imu_sensors]
@@ -308,10 +312,14 @@ def augmentation(model: Model, device: torch.device) -> Callable[[Modality, Tens
         torch.from_numpy(model.standardisation.std).to(device),
     )
 
-    def augment(modality: Modality, batch: Tensor, draws: torch.Generator) -> Tensor:
-        if modality == "imu":
-            return augment_imu(batch, knobs.imu, draws, triads, raw)
-        return augment_skeleton(batch, knobs.skeleton, draws)
+    def augment(batch: Mapping[Modality, Tensor], draws: torch.Generator) -> dict[Modality, Tensor]:
+        cropped = crop_together(list(batch.values()), knobs.crop, draws)
+        return {
+            modality: augment_imu(x, knobs.imu, draws, triads, raw)
+            if modality == "imu"
+            else augment_skeleton(x, knobs.skeleton, draws)
+            for modality, x in zip(batch, cropped, strict=True)
+        }
 
     return augment
 

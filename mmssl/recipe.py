@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Strict,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -31,6 +32,9 @@ IMU_FEATURES = 128
 """Width of the IMU encoder's transformer."""
 # What a table's whole numbers and a tensor's sizes can hold with room to spare.
 MOST = 2**31 - 1
+# VICReg holds each dimension's standard deviation at 1; a hundredth of that is a constant for every purpose.
+COLLAPSED_BELOW = 0.01
+"""Standard deviation of embeddings below which pre-training is stopped."""
 
 Value = str | int | float | bool | None | list["Value"]
 
@@ -70,7 +74,7 @@ class Data(Section):
 
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(_in_order)] = MODALITIES
     """One modality: two augmented views of it are pre-trained together. Two: the modalities are each other's view.
-    The system (see `SYSTEMS`) sets it."""
+    The system sets it."""
     steps: Annotated[Count, Field(ge=16)] = 50
     """Time steps each recording is resampled to, skeleton and IMU alike."""
     protocol: str = "cross_subject"
@@ -140,6 +144,8 @@ class ImuAugment(Section):
 
 
 class Augment(Section):
+    crop: Crop = Crop()
+    """Of all modalities of a recording alike, so that they stay each other's view."""
     skeleton: SkeletonAugment = SkeletonAugment()
     imu: ImuAugment = ImuAugment()
 
@@ -148,14 +154,21 @@ class ImuEncoderKnobs(Section):
     """Transformer part of the IMU encoder (paper, Fig. 1); the convolutions are the paper's."""
 
     layers: Count = 2
+    """The paper does not give their number."""
     heads: Annotated[Count, AfterValidator(_divides)] = 2
+    """Of attention; the transformer's width, 128, must be a multiple."""
     feedforward: Count = 256
     """Width of the feed-forward network; the paper does not give it."""
     dropout: Annotated[Weight, Field(lt=1)] = 0.1
+    """Share of the transformer's activations that are dropped while encoders are trained."""
+    pooling: Literal["none", "moments"] = "none"
+    """none: the features of every step, one after the other; moments: over the steps their mean, standard deviation and
+    maximum, which do not change with when a movement begins."""
 
 
 class ProjectorKnobs(Section):
     hidden: Count = 256
+    """Width of its hidden layer."""
     width: Annotated[Count, Field(ge=2)] = 128
     """Dimensions of the embeddings that the objective sees."""
 
@@ -190,7 +203,9 @@ class Pretrain(Section):
     epochs: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 200
     """0 leaves the encoders untrained, the baseline every table needs."""
     batch_size: Annotated[Count, Field(ge=2)] = 256
+    """Recordings in a batch, at most: an epoch is cut into batches as equal as can be."""
     lr: Positive = 1e-3
+    """Learning rate of Adam."""
     precision: Literal["float32", "tfloat32", "bfloat16"] = "float32"
     """Of the networks' products, and with bfloat16 of activations; weights, losses and frozen encoders stay float32.
 
@@ -203,8 +218,11 @@ class Guide(Section):
     """cmc_cmkm: pre-training by SimCLR of the encoders that say which recordings are alike (see `Recipe.guide_of`)."""
 
     epochs: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 100
+    """In place of `pretrain.epochs`."""
     batch_size: Annotated[Count, Field(ge=2)] = 128
+    """In place of `pretrain.batch_size`."""
     lr: Positive = 1e-2
+    """In place of `pretrain.lr`."""
 
 
 class Finetune(Section):
@@ -215,8 +233,15 @@ class Finetune(Section):
     label_draw: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 0
     """Which labels: the same draw gives the same recordings for every recipe and seed."""
     epochs: Count = 100
+    """Of the heads on the frozen features, or of encoders and head."""
     batch_size: Annotated[Count, Field(ge=2)] = 64
+    """Recordings in a batch, at most; the paper does not give it."""
     lr: Positive = 1e-3
+    """Learning rate of Adam; the paper does not give it."""
+    views: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 0
+    """frozen: augmented copies of each labelled recording on whose features the heads train too, in as many steps."""
+    standardise: Annotated[bool, Strict()] = False
+    """Whether a batch norm without weights comes before each modality's linear layer."""
     hidden: Count = 256
     """Width of each modality's linear layer before the classifier."""
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mmssl.data.sources import Lengths, Survey
     from mmssl.experiments import Result
     from mmssl.recipe import Recipe
-    from mmssl.search.plan import Plan
     from mmssl.search.results import Point
 
 
@@ -72,7 +71,7 @@ def console_beside(descriptor: int) -> "Console":
     """A console that keeps reaching the terminal when standard output and error go elsewhere."""
     from rich.console import Console
 
-    stream = os.fdopen(os.dup(descriptor), "w")
+    stream = os.fdopen(os.dup(descriptor), "w", errors="replace")
     return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
 
 
@@ -132,6 +131,17 @@ def _cell(values: Sequence[Any], percent: bool) -> str:
             return shown[0]
 
 
+def plain(words: str) -> str:
+    """Text from elsewhere without what would move the cursor or change colours."""
+    return "".join(char if char.isprintable() else " " for char in words)
+
+
+def short_names(knobs: Sequence[str]) -> list[str]:
+    """Knobs by their last parts, where those tell them apart."""
+    last = [knob.rpartition(".")[2] for knob in knobs]
+    return [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
+
+
 def value_of(value: Any) -> str:
     """A knob's value; one that was drawn has more digits than anybody reads."""
     return f"{value:.4g}" if isinstance(value, float) and value != round(value, 6) else str(value)
@@ -139,11 +149,9 @@ def value_of(value: Any) -> str:
 
 def show_points(title: str, rows: "list[Point]", console: "Console | None" = None, *, cost: str | None = None) -> None:
     knobs = list(rows[0].values) if rows else []
-    last = [knob.rpartition(".")[2] for knob in knobs]
-    shown = [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
     show_table(
         title,
-        ["point", *shown, "mean", "std", *([cost] if cost else []), "n", "failures"],
+        ["point", *short_names(knobs), "mean", "std", *([cost] if cost else []), "n", "failures"],
         [
             [
                 point.point_id[:8],
@@ -174,47 +182,3 @@ def epoch_progress(recipe: "Recipe", what: str) -> Generator[Any]:
         guides = 2 * recipe.guide.epochs if recipe.objective.name == "cmc_cmkm" else 0
         task = bar.add_task(what, total=guides + recipe.pretrain.epochs + recipe.finetune.epochs)
         yield lambda epoch: bar.advance(task)
-
-
-@contextmanager
-def trial_progress(console: "Console", plan: "Plan", ended: set[str]) -> Generator[Any]:
-    """A bar on a terminal, a line per ended trial elsewhere; `ended` are the ids of those that had ended before."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from mmssl.search.plan import TERMINAL
-
-    running: set[str] = set()
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    # Not redirected: what Ray prints meanwhile belongs in the log, not above the bar.
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, disable=hidden, redirect_stdout=False, redirect_stderr=False) as bar:
-        task = bar.add_task("starting Ray", total=plan.total, completed=len(ended))
-
-        def watch(planned: Any, record: Any) -> None:
-            if record.status not in TERMINAL:
-                (running.add if record.status == "RUNNING" else running.discard)(planned.trial_id)
-                bar.update(task, description=f"{len(running)} running", completed=len(ended))
-                return
-            ended.add(planned.trial_id)
-            running.discard(planned.trial_id)
-            bar.update(task, description=f"{len(running)} running", completed=len(ended))
-            if not console.is_terminal or record.status != "COMPLETE":
-                knobs = " ".join(
-                    f"{knob.rpartition('.')[2]}={value_of(value)}" for knob, value in planned.point.items()
-                )
-                score = record.facts.get(plan.space.scored)
-                said = f"{plan.space.scored} {score:.4f}" if score is not None else record.cause
-                where = f"{knobs} seed={planned.seed} fold={planned.fold}"
-                console.print(f"{len(ended)}/{plan.total} {where}: {record.status} {said}", markup=False)
-
-        yield watch

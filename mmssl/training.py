@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -358,18 +358,33 @@ def finetune(
     together, *alone = readings(model.recipe.data.modalities)
     if model.recipe.finetune.encoders == "trained":
         latest = _train_with_encoders(model, tensors, labels, seed, on_epoch, snapshot)
-        features = _finite_features(model, tensors, "fine-tuning")
+        features = _finite_features(model, [tensors], "fine-tuning")
     else:
-        features = _finite_features(model, tensors, "pre-training")
+        features = _finite_features(model, _versions(model, tensors, labels.device, seed), "pre-training")
         latest = _train_head(model, together, features, labels, seed, on_epoch)
     for reading in alone:
         _train_head(model, reading, features, labels, seed, lambda epoch: None)
     return latest
 
 
-def _finite_features(model: Model, tensors: Mapping[Modality, Tensor], after: str) -> dict[str, Tensor]:
-    """The last step of training may have broken what its loss, taken before, did not show."""
-    features = model.encode(tensors)
+def _versions(
+    model: Model, tensors: Mapping[Modality, Tensor], device: torch.device, seed: int
+) -> Iterator[Mapping[Modality, Tensor]]:
+    """The recordings as they are, then augmented, as often as the recipe says."""
+    yield tensors
+    augment = augmentation(model, device)
+    draws = torch.Generator(device=device).manual_seed(seed)
+    for _ in range(model.recipe.finetune.views):
+        yield augment(tensors, draws)
+
+
+def _finite_features(model: Model, versions: Iterable[Mapping[Modality, Tensor]], after: str) -> dict[str, Tensor]:
+    """Features by modality, (versions, recordings, width).
+
+    The last step of training may have broken what its loss, taken before, did not show.
+    """
+    encoded = [model.encode(tensors) for tensors in versions]
+    features = {name: torch.stack([version[name] for version in encoded]) for name in encoded[0]}
     broken = [name for name, feature in features.items() if not feature.isfinite().all()]
     if broken:
         raise StoppedError("DIVERGED", f"after {after}: {' and '.join(broken)} features are not finite")
@@ -384,15 +399,16 @@ def _train_head(
     seed: int,
     on_epoch: OnEpoch,
 ) -> Numbers:
+    """On one version of each recording at a time, drawn anew in every batch."""
     head = model.head(reading)
-    return _classify(
-        model,
-        {"head": head},
-        lambda chosen: head({name: features[name][chosen] for name in reading}),
-        labels,
-        seed,
-        on_epoch,
-    )
+    versions = len(features[reading[0]])
+    draws = torch.Generator().manual_seed(seed)
+
+    def logits(chosen: Tensor) -> Tensor:
+        version = torch.randint(versions, chosen.shape, generator=draws).to(chosen.device)
+        return head({name: features[name][version, chosen] for name in reading})
+
+    return _classify(model, {"head": head}, logits, labels, seed, on_epoch)
 
 
 def _train_with_encoders(
@@ -408,7 +424,7 @@ def _train_with_encoders(
     draws = torch.Generator(device=labels.device).manual_seed(seed)
 
     def logits(chosen: Tensor) -> Tensor:
-        views = {name: augment(name, tensors[name][chosen], draws) for name in modalities}
+        views = augment({name: tensors[name][chosen] for name in modalities}, draws)
         return head({name: model.encoders[name](view) for name, view in views.items()})
 
     return _classify(

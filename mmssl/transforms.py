@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmssl.recipe import ImuAugment, SkeletonAugment
+from mmssl.recipe import Crop, ImuAugment, SkeletonAugment
 
 Array = NDArray[np.float32]
 
@@ -91,6 +91,25 @@ class Standardisation:
     def apply(self, imu: Array) -> Array:
         """(recordings, steps, channels) with mean 0 and standard deviation 1 in each channel, where it was fitted."""
         return (imu - self.mean) / self.std
+
+
+def crop_together(views: Sequence[Tensor], knobs: Crop, generator: torch.Generator) -> list[Tensor]:
+    """Cut the same share of the time away from all modalities of a recording, with the knobs' probability.
+
+    Args:
+        views: (batch, steps, ...) each, of the same recordings; not modified.
+        generator: the only source of randomness, as below.
+
+    Returns:
+        Tensors like them.
+    """
+    if knobs.probability == 0:
+        return list(views)
+    first = views[0]
+    chosen = _uniform(first, (len(first), 1), generator) < knobs.probability
+    whole = torch.arange(first.shape[1], dtype=first.dtype, device=first.device)
+    position = torch.where(chosen, _window(first, knobs.strength, generator), whole)
+    return [_at(view, position) for view in views]
 
 
 def augment_skeleton(x: Tensor, knobs: SkeletonAugment, generator: torch.Generator) -> Tensor:
@@ -179,16 +198,25 @@ def _uniform(
 
 
 def _crop(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    steps = x.shape[1]
-    cut = _uniform(x, (len(x), 1), generator, high=strength)
-    start = cut * _uniform(x, (len(x), 1), generator)
-    position = (steps - 1) * (start + (1 - cut) * torch.linspace(0, 1, steps, dtype=x.dtype, device=x.device))
+    return _at(x, _window(x, strength, generator))
+
+
+def _window(like: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Where in time each recording's steps are taken from, (batch, steps), in steps."""
+    steps = like.shape[1]
+    cut = _uniform(like, (len(like), 1), generator, high=strength)
+    start = cut * _uniform(like, (len(like), 1), generator)
+    return (steps - 1) * (start + (1 - cut) * torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device))
+
+
+def _at(x: Tensor, position: Tensor) -> Tensor:
     before = position.long()
-    after = (before + 1).clamp(max=steps - 1)
+    after = (before + 1).clamp(max=x.shape[1] - 1)
+    shape = (*position.shape, *(1,) * (x.dim() - 2))
     return torch.lerp(
-        x.take_along_dim(before[..., None, None], dim=1),
-        x.take_along_dim(after[..., None, None], dim=1),
-        (position - before)[..., None, None],
+        x.take_along_dim(before.view(shape), dim=1),
+        x.take_along_dim(after.view(shape), dim=1),
+        (position - before).view(shape),
     )
 
 

@@ -1,6 +1,8 @@
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,6 +11,12 @@ from hypothesis import HealthCheck, settings
 from s3_store import CREDENTIALS, Store, running_store
 
 from mmssl import Description, Protocol, Recordings, Row
+from mmssl.recipe import Recipe
+from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.space import Space
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 torch.set_num_threads(1)
 # A study that is compared with another must have trained by itself; tests of what is kept turn it on.
@@ -26,6 +34,22 @@ def utd_mhad() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no UTD-MHAD recordings at {folder}: set MMSSL_UTD_MHAD")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["Browser"]:
+    """A browser that asks nothing of the network by itself; tests that need it are skipped where there is none."""
+    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+    if found is None:
+        pytest.skip("no chromium and no google-chrome on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +94,29 @@ def s3() -> Iterator[Store]:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
         yield store
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return Dataset(
+        source="synthetic",
+        folder=None,
+        name="synthetic",
+        fingerprint="f" * 64,
+        recordings=12,
+        train_subjects=("1", "3", "5"),
+        test_subjects=("2",),
+    )
+
+
+@pytest.fixture
+def plan_of(dataset: Dataset) -> Callable[..., Plan]:
+    """Plans over lambda x mu with one fold for each of three subjects."""
+
+    def make(lambdas: list[float], mus: list[float], seeds: list[int] | None = None) -> Plan:
+        space = Space(name="grid", grid={"objective.lambda": lambdas, "objective.mu": mus}, seeds=seeds or [28])
+        bases = {"vicreg": Recipe()}
+        folds = [(subject,) for subject in dataset.train_subjects]
+        return make_plan("study", space, bases, dataset, folds, space.points(bases))
+
+    return make

@@ -674,7 +674,9 @@ def test_predict_gives_class_and_probability_of_each_recording(
         '"source","recording_id","subject","predicted","probability","p.slow"'
     )
     assert len(printed.out.splitlines()) == 10
-    assert "the recordings have no skeleton" in ask("predict", encoders, *both).err
+    refused = ask("predict", encoders, *both)
+    assert refused.code == 2
+    assert "its recordings have no skeleton; --modalities imu does without" in refused.err
 
 
 def test_embed_writes_the_features_of_each_recording(

@@ -1,5 +1,6 @@
 """Encoders as one file give what the encoders give, run by what other programs run them with."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -39,10 +40,14 @@ def test_a_file_gives_features_and_probabilities_of_any_number_of_recordings(
             session = onnxruntime.InferenceSession(file)
             names = [output.name for output in session.get_outputs()]
             assert names == [*(f"features.{name}" for name in modalities), "probabilities"]
+            notes = session.get_modelmeta().custom_metadata_map
             given = session.run(None, {str(name): values for name, values in prepared.items()})
         else:
-            program = torch.export.load(file).module()
+            notes = {"modalities": "", "steps": "", "classes": ""}
+            program = torch.export.load(file, extra_files=notes).module()
             given = [one.numpy() for one in program(*(torch.from_numpy(prepared[name]) for name in modalities))]
+        assert json.loads(notes["classes"]) == ["slow", "middle", "fast"]
+        assert (json.loads(notes["modalities"]), json.loads(notes["steps"])) == (modalities, 16)
         features = model.features(recordings, modalities)
         for ours, theirs in zip([*features.values(), model.probabilities(features)], given, strict=True):
             np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=1e-4)

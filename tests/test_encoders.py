@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.encoders import Head, ImuEncoder, Projector, SkeletonEncoder, build_encoders, linear
-from mmssl.recipe import ImuEncoderKnobs, ProjectorKnobs, Recipe
+from mmssl.recipe import Finetune, ImuEncoderKnobs, ProjectorKnobs, Recipe
 
 KNOBS = ImuEncoderKnobs(feedforward=32)
 
@@ -165,6 +165,27 @@ def test_convolutions_and_positions_of_the_imu_encoder() -> None:
             np.testing.assert_allclose(features[:, step, k], x[:, k, step, 0] + position, rtol=1e-5, atol=1e-5)
 
 
+def test_pooled_imu_features_are_moments_over_the_steps() -> None:
+    encoder = ImuEncoder(6, 20, KNOBS).double().eval()
+    pooled = ImuEncoder(6, 20, KNOBS.model_copy(update={"pooling": "moments"})).double().eval()
+    pooled.load_state_dict(encoder.state_dict())
+    imu = normal(4, 20, 6).double()
+    steps = encoder(imu).detach().numpy().reshape(4, 20, 128)
+    expected = np.concatenate([steps.mean(axis=1), steps.std(axis=1, ddof=1), steps.max(axis=1)], axis=1)
+    assert pooled.width == 3 * 128
+    np.testing.assert_allclose(pooled(imu).detach().numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pooling_steps_that_are_all_alike_has_a_finite_slope() -> None:
+    pooled = ImuEncoder(2, 16, KNOBS.model_copy(update={"pooling": "moments"}))
+    with torch.no_grad():
+        pooled.positions.zero_()
+        for weight in pooled.convolutions.parameters():
+            weight.zero_()
+    pooled.eval()(normal(3, 16, 2)).sum().backward()
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in pooled.parameters())
+
+
 def test_the_transformer_looks_at_the_whole_recording_and_at_no_other() -> None:
     encoder = ImuEncoder(6, 20, KNOBS).eval()
     imu = normal(2, 20, 6).requires_grad_()
@@ -176,6 +197,7 @@ def test_the_transformer_looks_at_the_whole_recording_and_at_no_other() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_transformer_layer_is_torchs(training: bool) -> None:
+    torch.manual_seed(0)
     ours = ImuEncoder(6, 16, KNOBS.model_copy(update={"dropout": 0.0})).train(training).transformer[0]
     assert isinstance(ours, nn.TransformerEncoderLayer)
     theirs = nn.TransformerEncoderLayer(128, KNOBS.heads, KNOBS.feedforward, 0.0, batch_first=True).train(training)
@@ -290,7 +312,7 @@ def test_projector_by_hand() -> None:
 
 
 def test_head_by_hand_joins_modalities_in_its_own_order() -> None:
-    head = at_random(Head({"imu": 7, "skeleton": 4}, hidden=5, classes=3))
+    head = at_random(Head({"imu": 7, "skeleton": 4}, Finetune(hidden=5), classes=3))
     imu, skeleton = normal(9, 7).double(), normal(9, 4).double()
     joined: list[np.ndarray] = []
     for name, x in (("imu", imu), ("skeleton", skeleton)):
@@ -302,5 +324,14 @@ def test_head_by_hand_joins_modalities_in_its_own_order() -> None:
 
 
 def test_head_of_one_modality() -> None:
-    head = Head({"skeleton": 4}, hidden=5, classes=27).eval()
+    head = Head({"skeleton": 4}, Finetune(hidden=5), classes=27).eval()
     assert head({"skeleton": normal(1, 4)}).shape == (1, 27)
+
+
+def test_a_head_that_standardises_its_features_by_hand() -> None:
+    head = Head({"imu": 7}, Finetune(hidden=5, standardise=True), classes=3).double()
+    plain = Head({"imu": 7}, Finetune(hidden=5), classes=3).double()
+    plain.hidden["imu"], plain.classifier = head.hidden["imu"][1:], head.classifier
+    imu = 50 * normal(9, 7).double() + 3
+    standardised = (imu - imu.mean(dim=0)) / (imu.var(dim=0, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(head({"imu": imu}), plain({"imu": standardised}))

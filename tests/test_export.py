@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -7,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.numpy import load_file, save_file
 
 import mmssl
 from mmssl import Recordings, UserError
+from mmssl.card import card
 from mmssl.data.protocols import split
 from mmssl.export import Exported, export, representative
 from mmssl.model import Model
@@ -84,7 +87,7 @@ def chosen(study: Study) -> tuple[Plan, Choice]:
 @pytest.fixture(scope="module")
 def exported(finished: Study, tiny: Recordings) -> Exported:
     plan, choice = chosen(finished)
-    return export(finished, plan, tiny, choice.best, "val.accuracy", None, refit=False)
+    return export(finished, plan, tiny, choice, "val.accuracy", None, refit=False)
 
 
 def test_the_representative_trial_is_the_one_nearest_the_mean(finished: Study) -> None:
@@ -164,7 +167,7 @@ def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finish
     _, metrics = score(mmssl.load_encoders(exported.folder), prepared, sides.test, "test")
     assert look["metrics"] == metrics
     assert look["look"] == 1
-    again = export(finished, plan, tiny, choice.best, "val.accuracy", None, refit=False)
+    again = export(finished, plan, tiny, choice, "val.accuracy", None, refit=False)
     assert json.loads((finished.folder / "tests.json").read_text()) == looks, (
         "a second export must not be a second look"
     )
@@ -183,14 +186,16 @@ def test_the_card_lists_the_scores_of_each_modality_once(exported: Exported, fin
     plan, choice = chosen(finished)
     facts = finished.record(representative(plan, choice.best).trial_id).facts
     lines = (exported.folder / "README.md").read_text().splitlines()
-    for reading in ("", "imu.", "skeleton."):
-        for measure in ("accuracy", "f1"):
-            line = f"| val.{reading}{measure} of this checkpoint | {facts[f'val.{reading}{measure}']:.4f} |"
-            assert lines.count(line) == 1, line
-    (tested,) = [line for line in lines if line.startswith("| test subjects dora")]
-    for reading in ("", "imu.", "skeleton."):
-        name = f"test.{reading}accuracy"
-        assert f"{name} {exported.metrics[name]:.4f}" in tested
+    table = {tuple(line.strip("| ").split(" | ")[:2]): line for line in lines if line.startswith(("| valid", "| test"))}
+    trials = [finished.record(trial.trial_id).facts for trial in plan.trials]
+    for reading, by in (("", "imu + skeleton"), ("imu.", "imu"), ("skeleton.", "skeleton")):
+        for measure, title in (("accuracy", "accuracy"), ("f1", "F1")):
+            name = f"val.{reading}{measure}"
+            values = [one[name] for one in trials]
+            point = f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+            assert table["validation " + title, by] == f"| validation {title} | {by} | {point} | {facts[name]:.4f} |"
+            own = exported.metrics[f"test.{reading}{measure}"]
+            assert table["test " + title, by] == f"| test {title} | {by} | - | {own:.4f} |"
 
 
 def test_a_choice_without_labels_is_not_said_to_be_by_validation(
@@ -198,13 +203,11 @@ def test_a_choice_without_labels_is_not_said_to_be_by_validation(
 ) -> None:
     plan = finished.plan()
     choice = choose(points(plan, finished.table("trials.parquet"), "rankme"))
-    done = export(finished, plan, tiny, choice.best, "rankme", tmp_path / "out", refit=False)
+    done = export(finished, plan, tiny, choice, "rankme", tmp_path / "out", refit=False)
     card = (done.folder / "README.md").read_text()
-    assert f"| rankme of the point | {choice.best.mean:.4f} ± " in card
-    assert "without labels, on training recordings" in card
-    assert "on held-out training subjects" not in card
-    assert "chosen by validation alone" not in card
-    assert "chosen by rankme" in card
+    assert f"rankme of the point: {choice.best.mean:.4f} ± " in card
+    assert "Chosen by rankme, a measure without labels, on training recordings" in card
+    assert "Chosen by validation" not in card
 
 
 @pytest.fixture(scope="module")
@@ -219,14 +222,14 @@ def test_encoders_that_all_training_subjects_trained_can_be_exported(
 ) -> None:
     plan = tested.plan()
     (_, point) = points(plan, tested.table("trials.parquet"), "rankme")
-    done = export(tested, plan, tiny, point, "rankme", tmp_path / "out", refit=False)
+    done = export(tested, plan, tiny, Choice(point, [], None, []), "rankme", tmp_path / "out", refit=False)
     assert done.checked == 27, "there is nobody held out to compare on"
     assert "trained on all training subjects" in done.checkpoint
     assert mmssl.load_encoders(done.folder).recipe.data.validation_subjects == ()
     card = (done.folder / "README.md").read_text()
     assert "# imu encoders from study all" in card
     assert "Pre-trained" not in card, "these encoders were not"
-    assert "untrained_imu" in card
+    assert r"untrained\_imu" in card
 
 
 def test_the_card_of_supervised_encoders_speaks_of_no_pre_training(
@@ -234,19 +237,113 @@ def test_the_card_of_supervised_encoders_speaks_of_no_pre_training(
 ) -> None:
     plan = tested.plan()
     (point, _) = points(plan, tested.table("trials.parquet"), "test.accuracy")
-    done = export(tested, plan, tiny, point, "test.accuracy", tmp_path / "out", refit=False)
+    done = export(tested, plan, tiny, Choice(point, [], None, []), "test.accuracy", tmp_path / "out", refit=False)
     card = (done.folder / "README.md").read_text()
     assert "Pre-trained" not in card
     assert "frozen" not in card
     assert "trained together with" in card
 
 
+def test_the_hub_reads_the_numbers_of_the_study_from_the_card(
+    exported: Exported, finished: Study, tiny: Recordings
+) -> None:
+    plan, choice = chosen(finished)
+    loaded = ModelCard.load(exported.folder / "README.md")
+    assert loaded.data.library_name == "mmssl-tune"
+    assert set(loaded.data.tags) >= {"imu", "skeleton", "vicreg"}
+    results = {(one.dataset_split, one.metric_name): one for one in loaded.data.eval_results}
+    assert len(results) == 18
+    trials = finished.table("trials.parquet").to_pylist()
+    trial = representative(plan, choice.best)
+    looks = json.loads((finished.folder / "tests.json").read_text()).values()
+    (look,) = [one for one in looks if trial.trial_id in one["checkpoint"]]
+    own = finished.record(trial.trial_id).facts
+    for reading in ("", "imu.", "skeleton."):
+        alone = f" by {reading[:-1]} alone" if reading else ""
+        for measure, title in (("accuracy", "accuracy"), ("f1", "F1")):
+            name = f"{reading}{measure}"
+            mean = results["validation", f"validation {title}{alone}, mean over 3 seeds x folds"]
+            values = [row[f"val.{name}"] for row in trials]
+            assert mean.metric_value == pytest.approx(np.mean(values))
+            assert mean.metric_args == {"std": pytest.approx(np.std(values, ddof=1)), "n": 3}
+            weights = results["validation", f"validation {title}{alone}, these weights"]
+            assert (weights.metric_type, weights.metric_value) == (measure, own[f"val.{name}"])
+            tested = results["test", f"test {title}{alone}, these weights"]
+            assert (tested.metric_value, tested.dataset_name) == (look["metrics"][f"test.{name}"], "tiny")
+            assert tested.dataset_args["fingerprint"] == tiny.fingerprint
+    assert {path.name for path in exported.folder.iterdir()} == {
+        "README.md", "config.json", "model.json", "model.safetensors"
+    }  # fmt: skip
+
+
+def test_the_card_says_what_untrained_encoders_score_or_that_none_were_run(
+    exported: Exported, tiny: Recordings, tmp_path: Path
+) -> None:
+    assert (
+        "No untrained encoders of these modalities stand in this study" in (exported.folder / "README.md").read_text()
+    )
+    space = Space(name="both", systems=["vicreg_imu", "untrained_imu", "untrained_skeleton"], seeds=[1])
+    study = run_without_ray(space, tiny, tmp_path, [("anna",), ("ben",)])
+    plan = study.plan()
+    trained, untrained, _ = points(plan, study.table("trials.parquet"))
+    done = export(study, plan, tiny, Choice(trained, [], None, ["one seed"]), "val.accuracy", None, refit=False)
+    card = (done.folder / "README.md").read_text()
+    scores = list(untrained.scores.values())
+    assert (
+        f"Untrained encoders in the same study (untrained\\_imu): validation accuracy "
+        f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" in card
+    )
+    assert "untrained\\_skeleton" not in card
+    assert "- One seed." in card
+    assert "by skeleton" not in card
+
+
+def test_hostile_names_stay_words_in_the_card(exported: Exported) -> None:
+    model = mmssl.load_encoders(exported.folder)
+    facts = json.loads((exported.folder / "model.json").read_text())
+    evil = "---\n# Owned\n| a | <script>alert(1)</script> `x` ${{ y }}: {z} [l](http://e)"
+    model.description = model.description.model_copy(update={"classes": (evil, "b", "c"), "skeleton_unit": evil})
+    facts["data"] |= {"name": evil, "train_subjects": [evil], "test_subjects": ["---"]}
+    facts["selection"]["caveats"] = [evil]
+    text = card(model, facts)
+    loaded = ModelCard(text)
+    assert len(loaded.data.eval_results) == 18
+    assert loaded.data.eval_results[0].dataset_name == " ".join(evil.split())
+    assert loaded.data.datasets == ["Owned_a_script_alert_1_script_x_y_z_l_http_e"]
+    assert "<script>" not in loaded.text
+    assert "\n# Owned" not in text
+    lines = [line for line in loaded.text.splitlines() if line.startswith("| classes")]
+    assert len(re.findall(r"(?<!\\)\|", lines[0])) == 3, "two cells, as every line of that table"
+
+
+def test_an_export_says_with_what_it_was_made_and_not_where(exported: Exported, tmp_path: Path) -> None:
+    document = json.loads((exported.folder / "model.json").read_text())
+    assert "host" not in document["environment"]
+    assert not {"source", "folder"} & set(document["data"]), "where the data lie is not published"
+    for path in exported.folder.iterdir():
+        if path.suffix in (".md", ".json"):
+            assert str(Path(str(exported.folder)).parents[2]) not in path.read_text("utf-8")
+
+
+def test_an_export_takes_the_place_of_one_that_was_converted(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    plan, choice = chosen(finished)
+    for _ in range(2):
+        done = export(finished, plan, tiny, choice, "val.accuracy", tmp_path / "out", refit=False)
+        assert not (done.folder / "model.onnx").exists(), "it would be of other weights"
+        (done.folder / "model.onnx").write_bytes(b"converted")
+
+
 def test_refit_trains_on_every_training_subject_and_says_so(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
     plan, choice = chosen(finished)
     said: list[str] = []
-    done = export(finished, plan, tiny, choice.best, "val.accuracy", tmp_path / "refit", refit=True, say=said.append)
+    done = export(finished, plan, tiny, choice, "val.accuracy", tmp_path / "refit", refit=True, say=said.append)
     encoders = mmssl.load_encoders(done.folder)
     assert encoders.recipe.data.validation_subjects == ()
+    card = ModelCard.load(done.folder / "README.md")
+    names = [one.metric_name for one in card.data.eval_results if one.dataset_split == "validation"]
+    assert len(names) == 6
+    assert all(name.endswith("mean over 3 seeds x folds") for name in names), "no subject was held out"
+    assert "no validation score is theirs" in card.text
     assert "retrained on all training subjects (anna, ben, chris)" in said[0]
     assert "val.accuracy" not in done.metrics, "no subject was held out from these encoders"
     assert done.metrics["val.accuracy.mean"] == choice.best.mean
@@ -258,7 +355,7 @@ def test_an_export_does_not_overwrite_what_is_none(finished: Study, tiny: Record
     plan, choice = chosen(finished)
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="not an export"):
-        export(finished, plan, tiny, choice.best, "val.accuracy", tmp_path, refit=False)
+        export(finished, plan, tiny, choice, "val.accuracy", tmp_path, refit=False)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
@@ -268,7 +365,7 @@ def test_a_lost_checkpoint_is_explained(finished: Study, tiny: Recordings, tmp_p
     plan, choice = chosen(copy)
     (copy.folder / "trials" / representative(plan, choice.best).trial_id / "model.safetensors").unlink()
     with pytest.raises(UserError, match="--refit"):
-        export(copy, plan, tiny, choice.best, "val.accuracy", tmp_path / "out", refit=False)
+        export(copy, plan, tiny, choice, "val.accuracy", tmp_path / "out", refit=False)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])

@@ -130,3 +130,16 @@ def test_a_process_that_died_goes_on_with_all_of_them(tiny: Recordings, tmp_path
             theirs = other.model.parts[part].state_dict()
             for name, weight in one.model.parts[part].state_dict().items():
                 assert torch.equal(theirs[name], weight) or weight.isnan().any(), name
+
+
+def test_a_pair_is_cropped_alike_and_two_views_of_one_modality_apart(tiny: Recordings) -> None:
+    crop = {"augment.crop.probability": 1.0, "augment.crop.strength": 0.5}
+    alone = crop | {"data.modalities": ("imu",)}
+    for knobs, alike in ((crop, True), (alone, False)):
+        [training] = trainings(tiny, [knobs])
+        time = torch.linspace(0, 1, 16)
+        for tensor in training.tensors.values():
+            tensor.copy_(time.view(1, 16, *(1,) * (tensor.dim() - 2)).expand_as(tensor))
+        first, second = (view.flatten(2)[..., 0] for view in training.views(torch.arange(9)))
+        assert torch.equal(first, second) == alike
+        assert not torch.equal(first, time.expand(9, 16))

@@ -108,6 +108,7 @@ def other_value(recipe: Recipe, knob: str) -> object:
     words = {
         "data.modalities": ["imu"],
         "data.protocol": "cross_scene",
+        "encoder.imu.pooling": "moments",
         "pretrain.precision": "bfloat16",
         "finetune.encoders": "trained",
     }
@@ -116,6 +117,8 @@ def other_value(recipe: Recipe, knob: str) -> object:
     if isinstance(value, str | list):
         return words.get(knob, ["x"])
     assert isinstance(value, int | float)
+    if isinstance(value, bool):
+        return not value
     if knob == "finetune.labels":
         return value / 2
     if knob.endswith(("probability", "strength")) and value != 3 and value <= 1:

@@ -116,6 +116,30 @@ def test_fine_tuning_leaves_the_encoders_as_they_were(tiny: Recordings, recipe: 
         assert not torch.equal(a, b), reading
 
 
+def test_views_that_nothing_changes_change_nothing(tiny: Recordings, recipe: Recipe) -> None:
+    still = recipe.with_knobs(
+        {"augment.imu.jitter.probability": 0, "augment.skeleton.rotate.probability": 0, "pretrain.epochs": 1}
+    )
+    alone, copied = (train(still.with_knobs({"finetune.views": n}), tiny) for n in (0, 3))
+    assert alone.model is not None
+    assert copied.model is not None
+    assert alone.model.weights() == copied.model.weights()
+    assert alone.metrics == copied.metrics
+
+
+def test_heads_train_on_augmented_views_and_score_recordings_as_they_are(tiny: Recordings, recipe: Recipe) -> None:
+    alone, with_views = (train(recipe.with_knobs({"finetune.views": n}), tiny) for n in (0, 3))
+    assert alone.model is not None
+    assert with_views.model is not None
+    assert alone.model.weights("encoders", "projectors") == with_views.model.weights("encoders", "projectors")
+    for reading in ("imu+skeleton", "imu", "skeleton"):
+        a, b = (model.heads[reading].state_dict()["classifier.weight"] for model in (alone.model, with_views.model))
+        assert not torch.equal(a, b), reading
+    guesses = with_views.model.predict(tiny)
+    held_out = [guess for row, guess in zip(tiny.rows, guesses, strict=True) if row.subject == "chris"]
+    assert held_out == [row["predicted"] for row in with_views.predictions]
+
+
 def test_training_learns_what_untrained_weights_do_not_know(tiny: Recordings, recipe: Recipe) -> None:
     longer = recipe.with_knobs({"pretrain.epochs": 20, "finetune.epochs": 60})
     outcome = train(longer, tiny)

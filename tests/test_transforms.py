@@ -12,7 +12,14 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from mmssl.recipe import Crop, ImuAugment, Jitter, Permute, Rotate, Scale, Shear, Shuffle, SkeletonAugment
-from mmssl.transforms import Standardisation, augment_imu, augment_skeleton, prepare_imu, prepare_skeleton
+from mmssl.transforms import (
+    Standardisation,
+    augment_imu,
+    augment_skeleton,
+    crop_together,
+    prepare_imu,
+    prepare_skeleton,
+)
 
 TRIADS = [[(0, 1, 2), (3, 4, 5)], [(6, 7, 8)]]
 
@@ -267,6 +274,36 @@ def test_crop_is_a_window_of_time_interpolated_to_full_length() -> None:
                 track = x[recording, :, joint, c].numpy()
                 expected = np.interp(time[recording], np.linspace(0, 1, 20), track)
                 np.testing.assert_allclose(cropped[recording, :, joint, c].numpy(), expected, atol=1e-9)
+
+
+def test_modalities_are_cropped_alike() -> None:
+    time = torch.linspace(0, 1, 20, dtype=torch.float64).expand(200, 20)
+    imu, skeleton = normal(200, 20, 4), normal(200, 20, 3, 2)
+    imu[..., 0], skeleton[..., 1, 1] = time, time
+    before = imu.clone(), skeleton.clone()
+    cropped = crop_together([imu, skeleton], Crop(probability=0.5, strength=0.4), seeded())
+    assert torch.equal(imu, before[0])
+    assert torch.equal(skeleton, before[1])
+    shown = cropped[0][..., 0]
+    torch.testing.assert_close(shown, cropped[1][..., 1, 1])
+    whole = (shown == time).all(dim=1)
+    assert 70 <= whole.sum() <= 130, "half of them"
+    for ours, theirs in zip(cropped, before, strict=True):
+        assert torch.equal(ours[whole], theirs[whole]), "bit for bit"
+    length = (shown[:, -1] - shown[:, 0])[~whole]
+    assert length.min() >= 0.6
+    assert length.min() < 0.65
+    for i in range(20):
+        expected = np.interp(shown[i].numpy(), time[i].numpy(), imu[i, :, 2].numpy())
+        np.testing.assert_allclose(cropped[0][i, :, 2].numpy(), expected, atol=1e-9)
+
+
+def test_a_common_crop_that_never_happens_draws_nothing() -> None:
+    generator = seeded()
+    state = generator.get_state()
+    imu = normal(3, 16, 9)
+    assert crop_together([imu], Crop(), generator)[0] is imu
+    assert torch.equal(generator.get_state(), state)
 
 
 def test_crop_passes_gradients_to_the_frames_it_shows() -> None:

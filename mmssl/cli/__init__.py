@@ -4,11 +4,26 @@ import sys
 
 import typer
 
-from mmssl.cli import answers, cluster, doctor, encoders, own_data, paper, recordings, spaces, studies
+from mmssl.cli import (
+    answers,
+    cluster,
+    dashboard,
+    doctor,
+    encoders,
+    own_data,
+    paper,
+    recordings,
+    report,
+    spaces,
+    studies,
+    watching,
+)
 from mmssl.errors import UserError
 
 app = typer.Typer(
     help="Search the loss weights of multimodal self-supervised learning (skeleton + IMU), and keep the best encoders.",
+    epilog="Exit status: 0 done; 1 trials failed, a check found faults, or the machine did (disk, memory); 2 the input "
+    "was wrong; 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -20,10 +35,13 @@ for command in (
     studies.extend,
     cluster.status,
     cluster.logs,
+    watching.watch,
     cluster.stop,
+    dashboard.dashboard,
     doctor.doctor,
     answers.results,
     answers.best,
+    report.report,
     paper.reproduce,
     encoders.run,
     encoders.evaluate,

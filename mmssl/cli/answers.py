@@ -13,8 +13,6 @@ from mmssl.terminal import epoch_progress, print_json, say, show_points
 
 if TYPE_CHECKING:
     from mmssl.search.plan import Plan
-    from mmssl.search.results import Choice
-    from mmssl.search.store import Study
 
 
 def results(
@@ -83,7 +81,7 @@ def best(
     Example: mmssl-tune best --export --refit --out encoders
     """
     from mmssl.errors import nearest
-    from mmssl.search.results import LABEL_FREE, RANKME, choose, pareto, points
+    from mmssl.search.results import LABEL_FREE, RANKME, choose, over_recordings, pareto, points
     from mmssl.search.store import COSTS, find
 
     if cost is not None and cost not in COSTS:
@@ -106,7 +104,9 @@ def best(
     front = pareto(all_points) if cost else []
     if metric == RANKME and len(plan.bases) > 1:
         choice.caveats.append("RankMe compares points of one system, and these are of several")
-    interval = _over_recordings(plan, found, choice) if metric == "val.accuracy" else None
+    interval = None
+    if metric == "val.accuracy":
+        interval = over_recordings(plan, found.table("predictions.parquet"), choice)
     answer: dict[str, Any] = {
         "study": found.name,
         "metric": metric,
@@ -139,10 +139,11 @@ def best(
                 found,
                 plan,
                 recordings,
-                choice.best,
+                choice,
                 metric,
                 out,
                 refit=refit,
+                interval=interval,
                 on_epoch=on_epoch,
                 say=(lambda line: None) if as_json else say,
             )
@@ -171,25 +172,3 @@ def _metric(name: str | None, plan: "Plan", option: str = "--metric") -> str:
     if name not in (*valid, *LABEL_FREE):
         raise UserError(f"{option} {name}: {nearest(name, [*valid, *LABEL_FREE])}")
     return name
-
-
-def _over_recordings(plan: "Plan", study: "Study", choice: "Choice") -> tuple[float, float, int] | None:
-    """The 95 % interval of the best point's accuracy over held-out recordings, and their number.
-
-    Adds a caveat where they are too few to tell it from the next.
-    """
-    from mmssl.evaluation import bootstrap_interval
-    from mmssl.search.results import hits, too_few
-
-    predictions = study.table("predictions.parquet")
-    right = hits(plan, predictions, choice.best)
-    if len(right) < 2:
-        return None
-    if choice.next is not None:
-        needed = too_few(right, hits(plan, predictions, choice.next))
-        if needed is not None:
-            choice.caveats.append(
-                f"{len(right)} held-out recordings are too few to tell the best point from the next: a difference of "
-                f"about {needed:.3f} would have counted"
-            )
-    return (*bootstrap_interval(list(right.values()), seed=0), len(right))

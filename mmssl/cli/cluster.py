@@ -42,7 +42,7 @@ def status(
     """
     from mmssl.search.standing import standing
 
-    found = _Found(study, storage, address)
+    found = Found(study, storage, address)
     stands = standing(found.study) if found.study else None
     job, trouble = found.job_or_trouble()
     if as_json:
@@ -83,7 +83,7 @@ def logs(
 
     Example: mmssl-tune logs vicreg_grid-utd_mhad-1 -f
     """
-    found = _Found(study, storage, address)
+    found = Found(study, storage, address)
     job, trouble = found.job_or_trouble()
     if job:
         jobs = found.jobs(job.address)
@@ -108,7 +108,7 @@ def stop(
     """
     from mmssl.search.standing import stop_driver
 
-    found = _Found(study, storage, address)
+    found = Found(study, storage, address)
     job, trouble = found.job_or_trouble()
     if job and not job.ended:
         ended = found.jobs(job.address).stop(job)
@@ -178,7 +178,7 @@ def list_studies(
         )
 
 
-class _Found:
+class Found:
     """A study as it can be reached from here: in its storage, by its job, or both.
 
     Raises:
@@ -237,6 +237,8 @@ def _lines(study: "Study", stands: "Standing") -> list[str]:
     if stands.seconds_left is not None:
         minutes = round(stands.seconds_left / 60)
         lines.append(f"about {minutes // 60} h {minutes % 60} min left at this pace" if minutes else "a minute left")
+    if stands.died:
+        lines.append(f"process {stands.died['pid']} on {stands.died['host']} ran it, and ended without a word: killed?")
     if stands.state == "stopped":
         cluster = f" --address {stands.job['address']}" if stands.job else ""
         lines.append(f"to go on: mmssl-tune resume {study.name}{at_storage(study)}{cluster}")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmssl.cli.options import STORAGE, DataOption, DatasetOption, SetOption, StorageOption, SystemsOption
+from mmssl.cli.options import STORAGE, DataOption, DatasetOption, SetOption, StorageOption, SystemsOption, spaces_there
 from mmssl.cli.recordings import having_all, open_recordings
 from mmssl.cli.running import Running, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
@@ -16,7 +16,11 @@ from mmssl.terminal import print_json, say
 @runs_trials
 def doctor(
     space: Annotated[
-        str | None, typer.Option(help="Name or file of the space to be searched. Default: one point, the preset.")
+        str | None,
+        typer.Option(
+            autocompletion=spaces_there,
+            help="Name or file of the space to be searched. Default: one point, the preset.",
+        ),
     ] = None,
     dataset: DatasetOption = "synthetic",
     data: DataOption = None,

@@ -1,5 +1,6 @@
 """Commands on single encoders: train a recipe; score an export, or use it."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +11,7 @@ from mmssl.cli.options import DataOption, DatasetOption, JsonOption, SetOption, 
 from mmssl.cli.recordings import having, name_of, open_recordings
 from mmssl.cli.spaces import settings_of
 from mmssl.errors import UserError
-from mmssl.terminal import epoch_progress, few, print_json, say, sides_line
+from mmssl.terminal import console_on, epoch_progress, few, print_json, say, sides_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -223,7 +224,8 @@ def convert(
     chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
     file = out or folder / f"model{conversion.SUFFIXES[to]}"
     _writable(file, conversion.SUFFIXES[to])
-    difference = conversion.convert(model, to, chosen, file)
+    with console_on(stderr=True).status(f"writing {file}"):
+        difference = conversion.convert(model, to, chosen, file)
     say(f"{file}: {' + '.join(chosen)}; the same as the encoders but for {difference:.1g}")
 
 
@@ -246,6 +248,11 @@ def _table(
     for word in given:
         recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
         recordings = having(recordings, chosen, quiet=False, hint="; name what they have with --modalities")
+        there = [modality for modality in chosen if modality in recordings.modalities]
+        if len(there) < len(chosen):
+            lacking = " and ".join(modality for modality in chosen if modality not in there)
+            hint = f"; --modalities {there[0]} does without" if there else ""
+            raise UserError(f"{word}: its recordings have no {lacking}{hint}")
         known = {
             "source": [word] * len(recordings),
             "recording_id": [row.recording_id for row in recordings.rows],
@@ -274,7 +281,11 @@ def _write(table: "Table", out: Path | None) -> None:
 
     try:
         if out is None:
-            csv.write_csv(table, sys.stdout.buffer)
+            try:
+                csv.write_csv(table, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:  # Whoever reads has enough, as `head`; Python would complain once more at its end.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         elif out.suffix == ".csv":
             csv.write_csv(table, out)
         else:

@@ -1,5 +1,7 @@
 """The options that several commands have."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -25,10 +27,45 @@ def storage_of(word: str) -> str:
     return storage_at(word).uri
 
 
+def _data_sets(incomplete: str) -> list[str]:
+    return [name for name in ("synthetic", "utd_mhad", "mmact") if name.startswith(incomplete)]
+
+
+def _systems(incomplete: str) -> list[str]:
+    from mmssl.recipe import SYSTEMS
+
+    return [name for name in SYSTEMS if name.startswith(incomplete)]
+
+
+def spaces_there(incomplete: str) -> list[str]:
+    """Names of spaces, for a shell that completes a word."""
+    from mmssl.search.space import available
+
+    return [space.name for space in available() if space.name.startswith(incomplete)]
+
+
+def _studies(context: typer.Context, incomplete: str) -> list[str]:
+    from mmssl.search.store import names
+
+    root = str(context.params.get("storage") or os.environ.get("MMSSL_STORAGE") or STORAGE)
+    if "://" in root:
+        return []  # A bucket may take seconds to answer.
+    with suppress(UserError, OSError):
+        return [name for name in reversed(names(path_of(root))) if name.startswith(incomplete)]
+    return []
+
+
+def _settings(incomplete: str) -> list[str]:
+    from mmssl.recipe import knob_names
+
+    return [f"{name}=" for name in knob_names() if name.startswith(incomplete)]
+
+
 DatasetOption = Annotated[
     str,
     typer.Option(
         "--dataset",
+        autocompletion=_data_sets,
         help="synthetic, utd_mhad, mmact[:classes=36,camera=2], or a recordings file (.parquet).",
         metavar="NAME|FILE",
     ),
@@ -57,13 +94,19 @@ SystemsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--system",
+        autocompletion=_systems,
         help="Instead of the space's systems; repeatable. `mmssl-tune systems` lists them.",
         metavar="NAME",
     ),
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Change a knob of the recipe; repeatable.", metavar="KNOB=VALUE")
+    list[str] | None,
+    typer.Option(
+        "--set", autocompletion=_settings, help="Change a knob of the recipe; repeatable.", metavar="KNOB=VALUE"
+    ),
 ]
-StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; the newest by default.")]
+StudyArgument = Annotated[
+    str | None, typer.Argument(autocompletion=_studies, help="Name of the study; the newest by default.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 STORAGE = "studies"

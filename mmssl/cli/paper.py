@@ -21,10 +21,11 @@ from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
 from mmssl.cli.studies import at_storage, run_study
 from mmssl.errors import UserError
-from mmssl.terminal import console_on, epoch_progress, print_json, say, show_result
+from mmssl.terminal import console_on, epoch_progress, few, print_json, say, show_result
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings
+    from mmssl.search.rerun import Differences
     from mmssl.search.space import Space
 
 
@@ -164,43 +165,71 @@ def reproduce(
 
 def _again(word: str, storage: str, name: str | None, data: Path | None, tolerance: float, *, as_json: bool) -> int:
     """Run a trial again, and show what it comes to; gives 1 where it is something else than then."""
-    from mmssl.search.rerun import find_trial, rerun
+    from mmssl.search.rerun import differences, find_trial, original, rerun
     from mmssl.search.store import find
 
     study = find(storage, name)
     plan = study.plan()
     trial = find_trial(plan, word)
+    record = original(study, plan, trial)
     recordings = recordings_of(plan, data)
+    changed = differences(study, plan, trial, record)
+    how = "to the bit" if changed.exact else f"scores within {tolerance:g}"
+    if not as_json:
+        for line in _changes(changed):
+            say(f"note: {line}")
+        say(f"compared {how}, with as many threads as then ({record.facts['threads']})")
     with epoch_progress(plan.recipe(trial), f"trial {trial.trial_id}") as on_epoch:
-        found = rerun(study, plan, trial, recordings, on_epoch)
+        found = rerun(plan, trial, record, recordings, changed, on_epoch)
     same = found.same(tolerance)
+    differing = [name for name, value in found.then.items() if found.now.get(name) != value]
     if as_json:
         print_json(
             {
                 "study": study.name,
                 "trial": trial.trial_id,
                 "same": same,
-                "tolerance": tolerance if found.changed else 0,
+                "tolerance": 0 if changed.exact else tolerance,
                 "then": found.then,
                 "now": found.now,
-                "changed": {name: list(values) for name, values in found.changed.items()},
+                "changed": {name: list(values) for name, values in changed.decisive.items()},
+                "also_changed": {name: list(values) for name, values in changed.others.items()},
+                "gpu": changed.gpu,
                 "other_predictions": found.guesses,
             }
         )
         return not same
-    differing = [name for name, value in found.now.items() if found.then[name] != value]
     for name in differing:
-        say(f"  {name:<32}{found.then[name]} then, {found.now[name]} now")
-    for name, (then, now) in found.changed.items():
-        say(f"note: {name} was {then}, and is {now}: the last bits may differ, and training makes much of them")
-    equal = len(found.now) - len(differing)
-    verdict = "the same" if same else "NOT the same"
-    how = f"scores within {tolerance:g}" if found.changed else "to the bit"
+        say(f"  {name:<32}{found.then[name]} then, {found.now.get(name)} now")
     say(
-        f"trial {trial.trial_id} of study {study.name}: {verdict} ({how}); {equal} of {len(found.now)} values equal, "
-        f"{found.guesses} predictions differ"
+        f"trial {trial.trial_id} of study {study.name}: {'the same' if same else 'NOT the same'} ({how}); "
+        f"{len(found.then) - len(differing)} of {len(found.then)} values equal, {found.guesses} predictions differ"
     )
     return not same
+
+
+def _changes(changed: "Differences") -> list[str]:
+    """What is not as it was when a trial ran, a line for each thing that decides the last bits."""
+    lines: list[str] = []
+    unknown = [name for name, (then, _) in changed.decisive.items() if then is None and name != "pretrained_together"]
+    if unknown:
+        lines.append(f"not recorded then: {', '.join(unknown)}")
+    for name, (then, now) in changed.decisive.items():
+        if name == "pretraining_id":
+            lines.append("the package's code, or torch, is not that of then (pretraining_id)")
+        elif name == "pretrained_together":
+            lines.append(f"it was pre-trained as one model with {then - 1} others, and now is alone")
+        elif name not in unknown:
+            lines.append(f"{name} was {then}, and is {now}")
+    if changed.gpu:
+        lines.append("it is trained on a GPU, where the same run need not give the same bits twice")
+    packages = [name.removeprefix("package ") for name in changed.others if name.startswith("package ")]
+    for name, (then, now) in changed.others.items():
+        if not name.startswith("package ") and then is not None:
+            lines.append(f"{name} was {then}, and is {now}; by itself it changes no number")
+    if packages:
+        lines.append(f"other packages differ, of those that compute nothing: {few(packages)}")
+    return lines
 
 
 def _folds(given: str | None, chooses: bool, space: "Space", dataset: str, recordings: "Recordings") -> Any:

@@ -48,7 +48,22 @@ class Running:
             "from anywhere. Default: a Ray of this process alone, as with `local`.",
         ),
     ] = None
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write event files for TensorBoard, into the study.")
+    ] = False
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Also log to MLflow: $MLFLOW_TRACKING_URI, else mlflow.db in the storage.")
+    ] = False
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Also log to Weights & Biases, as its own $WANDB_... variables say.")
+    ] = False
     as_json: JsonOption = False
+
+    @property
+    def programs(self) -> list[str]:
+        """The programs that are told of the study as it runs."""
+        asked = {"tensorboard": self.tensorboard, "mlflow": self.mlflow, "wandb": self.wandb}
+        return [program for program, wanted in asked.items() if wanted]
 
     @property
     def cluster(self) -> str | None:
@@ -102,6 +117,9 @@ def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
         if running.submits:
             submit(context, given, running)
         else:
+            from mmssl.search.live import check
+
+            check(running.programs, given["storage"])
             command(**given, running=running)
 
     defaults = {name: one.default for name, one in own.items() if name != "running"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmssl.cli.options import JsonOption
+from mmssl.cli.options import JsonOption, spaces_there
 from mmssl.cli.recordings import name_of
 from mmssl.errors import UserError
 from mmssl.terminal import print_json, say, show_table
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 
 def spaces(
-    name: Annotated[str | None, typer.Argument(help="Show one space: its points.")] = None,
+    name: Annotated[str | None, typer.Argument(autocompletion=spaces_there, help="Show one space: its points.")] = None,
     as_json: JsonOption = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print what a space may hold, as a JSON Schema for editors.")
+    ] = False,
 ) -> None:
     """List the spaces there are, and check each of them.
 
@@ -27,6 +30,11 @@ def spaces(
     """
     from mmssl.search import space as module
 
+    if schema:
+        from mmssl.search.schema import space_schema
+
+        print_json(space_schema())
+        return
     if name is not None:
         searched = module.load(name)
         shown = searched.points(searched.bases("synthetic"))

@@ -2,6 +2,8 @@
 
 import os
 import shlex
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,7 @@ from mmssl.cli.options import (
     StorageOption,
     StudyArgument,
     SystemsOption,
+    spaces_there,
 )
 from mmssl.cli.recordings import having_all, name_of, open_recordings, recordings_of
 from mmssl.cli.running import Running, end, runs_trials
@@ -29,12 +32,12 @@ from mmssl.terminal import (
     say,
     show_points,
     sides_line,
-    trial_progress,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mmssl.cli.screen import Shown
     from mmssl.data.check import Finding
     from mmssl.data.recordings import Recordings
     from mmssl.search.plan import Plan
@@ -43,7 +46,9 @@ if TYPE_CHECKING:
 
 @runs_trials
 def launch(
-    space: Annotated[str, typer.Option(help="Name or file of the space; see `mmssl-tune spaces`.")],
+    space: Annotated[
+        str, typer.Option(autocompletion=spaces_there, help="Name or file of the space; see `mmssl-tune spaces`.")
+    ],
     dataset: DatasetOption = "synthetic",
     data: DataOption = None,
     skip_bad: SkipOption = False,
@@ -210,6 +215,7 @@ def run_study(
     summarise: bool = True,
 ) -> int:
     """Print the plan, run it with progress, print what came out; gives the exit status that follows."""
+    from mmssl.cli.screen import Shown
     from mmssl.data.check import examine
     from mmssl.search.results import points, ranked
 
@@ -221,52 +227,73 @@ def run_study(
             if finding.severity != "note":
                 say(f"note: {in_a_line(finding)}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
-    with trial_progress(err, plan, set(study.ended(plan))) as watch:
+    with Shown(err, plan, "starting Ray", datetime.now(UTC)) as shown:
         from mmssl.search.launch import run as run_plan
 
-        records = run_plan(
-            study,
-            plan,
-            recordings,
-            running.resources(),
-            watch,
-            retry=retry,
-            say=lambda line: err.print(f"note: {line}", markup=False),
-            abandon=lambda reason: _end_at_once(
-                f"{reason}; what has ended is kept: {_resuming(study)}"
-                + (f" --address {running.cluster}, once it is there again" if running.cluster else ""),
-                err,
-            ),
-        )
-    statuses = [record.status for record in records.values()]
-    failed, left = statuses.count("FAILED"), plan.total - len(records)
-    summary = ranked(points(plan, study.table("trials.parquet")))
-    if not summarise:
-        pass
-    elif running.as_json:
-        counts = {status: statuses.count(status) for status in sorted(set(statuses))} | (
-            {"PLANNED": left} if left else {}
-        )
+        try:
+            records = run_plan(
+                study,
+                plan,
+                recordings,
+                running.resources(),
+                shown.put,
+                known=shown.known,
+                retry=retry,
+                programs=running.programs,
+                say=shown.note,
+                abandon=lambda reason: _end_at_once(
+                    f"{reason}; what has ended is kept: {resuming(study)}"
+                    + (f" --address {running.cluster}, once it is there again" if running.cluster else ""),
+                    shown,
+                    err,
+                ),
+            )
+        finally:
+            shown.board.settle()
+    statuses = Counter(record.status for record in records.values())
+    left = plan.total - len(records)
+    if summarise and running.as_json:
+        counts = dict(sorted(statuses.items())) | ({"PLANNED": left} if left else {})
+        summary = ranked(points(plan, study.table("trials.parquet")))
         print_json({"study": study.name, "folder": study.place, "trials": counts, "points": [p.row() for p in summary]})
-    else:
-        show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
-        if failed:
-            cause = next(record.cause for record in records.values() if record.status == "FAILED")
-            say(f"{failed} of {plan.total} trials failed, the first with: {cause}")
-        if left:
-            say(f"stopped with {left} of {plan.total} trials to go: {_resuming(study)}")
-        elif plan.space.side == "val":
-            say(f"kept in {study.place}; next: mmssl-tune best {study.name}{at_storage(study)} --export")
+    elif summarise:
+        cause = next((record.cause for record in records.values() if record.status == "FAILED"), "")
+        show_outcome(study, plan, statuses["FAILED"], cause, left, out)
+    return exit_status(statuses["FAILED"], left)
+
+
+def exit_status(failed: int, left: int) -> int:
+    """Of a command that saw a study end with trials that failed, or that are left to run."""
     return 130 if left else 1 if failed else 0
 
 
-def _resuming(study: "Study") -> str:
+def show_outcome(study: "Study", plan: "Plan", failed: int, cause: str, left: int, out: "Console") -> None:
+    """Print what came out of a study that does not run any more.
+
+    Args:
+        failed: how many trials FAILED, the first of them with this cause.
+        left: how many have not ended.
+    """
+    from mmssl.search.results import points, ranked
+
+    summary = ranked(points(plan, study.table("trials.parquet")))
+    show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
+    if failed:
+        say(f"{failed} of {plan.total} trials failed, the first with: {cause}")
+    if left:
+        say(f"stopped with {left} of {plan.total} trials to go: {resuming(study)}")
+    elif plan.space.side == "val":
+        say(f"kept in {study.place}; next: mmssl-tune best {study.name}{at_storage(study)} --export")
+
+
+def resuming(study: "Study") -> str:
     return f"mmssl-tune resume {study.name}{at_storage(study)}"
 
 
-def _end_at_once(line: str, console: "Console") -> None:
+def _end_at_once(line: str, shown: "Shown", console: "Console") -> None:
     """End the process from a thread that is not its first, which may be caught in Ray for ever."""
-    console.show_cursor()
+    shown.board.settle()
+    shown.stop()
     console.print(f"mmssl-tune: {line}", markup=False)
     console.file.flush()
     os._exit(1)

@@ -155,18 +155,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     if pictures and table:
         from mmssl.figures import few_label_figure
 
-        series = {
-            system: [
-                (
-                    row["labels"],
-                    row["mean"],
-                    *(row[edge] if row[edge] is not None else row["mean"] for edge in ("low", "high")),
-                )
-                for row in table
-                if row["system"] == system
-            ]
-            for system in dict.fromkeys(row["system"] for row in table)
-        }
+        series = few_label_series(table)
         for suffix in pictures:
             draw = partial(few_label_figure, series=series, title=f"Few labels, {plan.dataset.name}", metric=metric)
             figures.append(study.put_figure(f"few_labels.{suffix}", draw))
@@ -184,6 +173,22 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         notes,
         figures,
     )
+
+
+def few_label_series(table: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float, float, float]]]:
+    """Rows of the table that `few_labels` gives, as `figures.few_label_figure` takes them."""
+    return {
+        system: [
+            (
+                row["labels"],
+                row["mean"],
+                *(row[edge] if row[edge] is not None else row["mean"] for edge in ("low", "high")),
+            )
+            for row in table
+            if row["system"] == system
+        ]
+        for system in dict.fromkeys(row["system"] for row in table)
+    }
 
 
 def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:

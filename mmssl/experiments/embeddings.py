@@ -3,7 +3,7 @@
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import permutations
 from typing import Any
@@ -112,12 +112,8 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
     )
     for trial, rows, encoded, _ in _scored(study, plan, recordings, {trial.trial_id for trial in nearest.values()}):
         system = called[trial.point_id]
-        lengths = {name: np.linalg.norm(one, axis=1, keepdims=True) for name, one in encoded.items()}
-        joined = np.concatenate(
-            [one / np.where(lengths[name], lengths[name], 1) for name, one in encoded.items()], axis=1
-        )
         try:
-            xy = tsne(joined, seed=trial.seed)
+            xy = tsne(joined(encoded), seed=trial.seed)
         except ValueError as error:
             result.notes.append(f"{system}, fold {trial.fold}: no map: {error}")
             continue
@@ -230,10 +226,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
 def _scored(
     study: Study, plan: Plan, recordings: Recordings, only: set[str] | None = None
 ) -> Iterator[tuple[PlannedTrial, npt.NDArray[np.int64], dict[str, Vectors], dict[str, Vectors]]]:
-    """Each complete trial with the rows it was scored on, and their features and embeddings by modality.
-
-    Embeddings are empty where labels trained the encoders: their projectors are as they were initialised.
-    """
+    """Each complete trial with what `vectors` gives of it."""
     complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
     if not all(study.has_model(trial_id) for trial_id in complete):
         raise UserError(
@@ -244,20 +237,43 @@ def _scored(
     for trial in plan.trials:
         if trial.trial_id not in complete or (only is not None and trial.trial_id not in only):
             continue
-        recipe = plan.recipe(trial)
-        model = Model.from_files(*study.model_files(trial.trial_id))
-        sides = split(recordings, recipe.data)
-        rows = sides.validation if plan.space.side == "val" else sides.test
-        if recipe.data.steps not in prepared:
-            prepared[recipe.data.steps] = Prepared.of(recordings, recipe.data.steps, recordings.modalities)
-        encoded = model.encode(prepared[recipe.data.steps].chosen(model, rows))
-        embedded = model.embed(encoded) if recipe.finetune.encoders == "frozen" else {}
-        yield (
-            trial,
-            rows,
-            {name: tensor.numpy() for name, tensor in encoded.items()},
-            {name: tensor.numpy() for name, tensor in embedded.items()},
-        )
+        yield trial, *vectors(study, plan, trial, recordings, prepared)
+
+
+def vectors(
+    study: Study, plan: Plan, trial: PlannedTrial, recordings: Recordings, prepared: dict[int, Prepared]
+) -> tuple[npt.NDArray[np.int64], dict[str, Vectors], dict[str, Vectors]]:
+    """The rows that a trial was scored on, and their features and embeddings by modality, (rows, width).
+
+    Embeddings are empty where labels trained the encoders: their projectors are as they were initialised.
+
+    Args:
+        prepared: by number of steps, the recordings as they were prepared for trials before; added to.
+
+    Raises:
+        FileNotFoundError: its weights are not kept.
+        UserError: they are damaged.
+    """
+    recipe = plan.recipe(trial)
+    model = Model.from_files(*study.model_files(trial.trial_id))
+    sides = split(recordings, recipe.data)
+    rows = sides.validation if plan.space.side == "val" else sides.test
+    if recipe.data.steps not in prepared:
+        prepared[recipe.data.steps] = Prepared.of(recordings, recipe.data.steps, recordings.modalities)
+    encoded = model.encode(prepared[recipe.data.steps].chosen(model, rows))
+    embedded = model.embed(encoded) if recipe.finetune.encoders == "frozen" else {}
+    return (
+        rows,
+        {name: tensor.numpy() for name, tensor in encoded.items()},
+        {name: tensor.numpy() for name, tensor in embedded.items()},
+    )
+
+
+def joined(features: Mapping[str, Vectors]) -> Vectors:
+    """Features of several modalities as one vector a recording, each modality's scaled to length 1 before."""
+    lengths = {name: np.linalg.norm(one, axis=1, keepdims=True) for name, one in features.items()}
+    scaled = [one / np.where(lengths[name], lengths[name], 1) for name, one in features.items()]
+    return np.concatenate(scaled, axis=1, dtype=np.float32)
 
 
 def _nearest_mean(study: Study, plan: Plan) -> dict[str, PlannedTrial]:

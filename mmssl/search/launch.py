@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import ray
 from ray import tune
+from ray.air._internal import usage
 from ray.tune.error import TuneError
 
 from mmssl.data.recordings import Recordings
@@ -21,13 +22,15 @@ from mmssl.errors import UserError
 from mmssl.prepared import Prepared
 from mmssl.recipe import MODALITIES, Modality
 from mmssl.search.cluster import Resources, Share, fit, growth, interrupt_when_terminated, start
+from mmssl.search.live import Relay, relays
 from mmssl.search.nodes import agreement, check, nodes
+from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.outages import PATIENCE, head_watched
 from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.recorder import Recorder, Scheduler, Watch
 from mmssl.search.sampler import PointSampler
-from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.searcher import PlanSearcher
 from mmssl.search.standing import begin, end
 from mmssl.search.store import LOG, OPTUNA, Record, Study, Tables, most_pretrained
 from mmssl.search.together import groups
@@ -49,7 +52,9 @@ def run(
     resources: Resources,
     watch: Watch,
     *,
+    known: Callable[[Collection[Record]], None] = lambda records: None,
     retry: bool = False,
+    programs: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     abandon: Callable[[str], None] = lambda reason: None,
 ) -> dict[str, Record]:
@@ -61,7 +66,9 @@ def run(
     Args:
         recordings: those the plan was made for.
         watch: called in this process whenever a trial's record changes.
+        known: called once, with what is kept of the trials that have ended before.
         retry: run trials that FAILED once more; those that diverged or collapsed would do so again.
+        programs: those that are told of it as it runs; see `mmssl.search.live`.
         say: told what the user should know while it runs.
         abandon: called with the reason, in another thread, when Ray is gone and this process should end at once, as
             it may be caught in Ray; what has ended is kept.
@@ -85,20 +92,28 @@ def run(
             for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
                 study.forget(trial_id)
                 del records[trial_id]
-        tables = Tables(study, plan)
+        tables, optuna_study = Tables(study, plan), OptunaStudy(scratch / OPTUNA, plan, records)
         for trial_id, record in records.items():
             tables.put(record)
             records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
-        work = _Work(study, plan, recordings, records, tables, scratch / OPTUNA, watch, say, abandon)
+        known(records.values())
+        followed = relays(programs, study, plan, say)
+        work = _Work(study, plan, recordings, records, tables, optuna_study, _all_of(watch, followed), say, abandon)
         try:
-            if len(records) == plan.total:
-                OptunaStudy(scratch / OPTUNA, plan, records)
+            for relay in followed:
+                relay.start([plan.trial(trial_id) for trial_id in records])
             asked: Resources | None = resources
             while asked is not None and len(records) < plan.total:
                 asked = work.go_on(asked)
         finally:
+            with suppress(KeyboardInterrupt):  # A second one waits for none of them.
+                for relay in followed:
+                    relay.close()
             with _uninterrupted():
-                tables.settle()
+                try:
+                    optuna_study.settle()
+                finally:
+                    tables.settle()
     return records
 
 
@@ -111,7 +126,7 @@ class _Work:
     recordings: Recordings
     records: dict[str, Record]
     tables: Tables
-    optuna: Path
+    optuna: OptunaStudy
     watch: Watch
     say: Callable[[str], None]
     abandon: Callable[[str], None]
@@ -123,17 +138,16 @@ class _Work:
         plan, records = self.plan, self.records
         sampler = PointSampler(plan, self.study.choices(), records) if plan.space.sampler != "grid" else None
         pruning = Pruning(plan, records)
-        optuna_study = OptunaStudy(self.optuna, plan, records)
         searcher = PlanSearcher(
             plan,
-            optuna_study,
+            self.optuna,
             records,
             _chooser(self.study, plan, sampler),
             pruning.probes,
             groups(plan, self.recordings, records, resources.together),
         )
         recorder = Recorder(
-            self.study, plan, self.tables, searcher, optuna_study, records, _logged(self.watch), pruning, sampler
+            self.study, plan, self.tables, searcher, self.optuna, records, _logged(self.watch), pruning, sampler
         )
         before = len(records)
         try:
@@ -241,6 +255,8 @@ def _tune(
     )
     # At its end Tune looks for the result files it was told not to write, and complains of each.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    # To count callbacks for whom nobody asks, Ray would load MLflow and wandb wherever they are installed: seconds.
+    usage.tag_callbacks = lambda callbacks: False
     try:
         tuner.fit()
     except (RuntimeError, TuneError) as error:
@@ -253,6 +269,17 @@ def _tune(
             raise
         raise _OutOfMemoryError(share.at_once) from error
     return share
+
+
+def _all_of(watch: Watch, followed: Sequence[Relay]) -> Watch:
+    """Tell the watcher, and the programs that follow."""
+
+    def told(planned: PlannedTrial, record: Record) -> None:
+        watch(planned, record)
+        for relay in followed:
+            relay.changed(planned, record)
+
+    return told if followed else watch
 
 
 def _behind(error: BaseException | None) -> OSError | MemoryError | None:

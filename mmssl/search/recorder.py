@@ -1,23 +1,21 @@
 """Turns what Tune reports into records, and keeps the weights of the points that lead."""
 
-import platform
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
+from mmssl.environment import programs
 from mmssl.search.cluster import MOVES, RESTARTS
+from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.outages import OutOfMemoryKills, is_lost, node_of
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.sampler import PointSampler
-from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.searcher import PlanSearcher
 from mmssl.search.store import Record, Study, Tables
 from mmssl.training import pretraining_name
 
@@ -51,7 +49,7 @@ class Recorder(tune.Callback):
         self._kills = OutOfMemoryKills()
         self._deaths: dict[str, list[tuple[str, str]]] = {}
         self._starved: dict[str, tuple[Record, dict[str, Any]]] = {}
-        self._facts = _environment()
+        self._facts = programs()
         for point_id in list(pruning.given_up):
             self._give_up(point_id)
 
@@ -73,6 +71,7 @@ class Recorder(tune.Callback):
         if record is None:  # Tune repeats the last report of a function trainable when it returns.
             return
         record.epochs += result["epochs"]
+        self._optuna.told(planned, result["epochs"])
         end = result.get("end")
         if end is not None and end.pop("starved", False):
             self._starved[planned.trial_id] = self._open.pop(planned.trial_id), end
@@ -242,27 +241,3 @@ def _cause(told: Sequence[str]) -> str:
     killed = any("OOM killer" in text for text in told)
     perhaps = "; perhaps it was killed because memory ran out" if killed else ""
     return f"the worker died{f': {lines[0]}' if lines else ''} (it was started {len(told)} times{perhaps})"
-
-
-def _environment() -> dict[str, Any]:
-    """The columns of a trial's row that say with what it was made."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10)  # noqa: S607
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    # Installed into somebody's project, the package lies in a repository that is not its own.
-    own = git("rev-parse", "--show-toplevel") == str(here.parents[1])
-    changes = git("status", "--porcelain") if own else None
-    return {
-        "version.mmssl": version("mmssl-tune"),
-        "version.python": platform.python_version(),
-        "version.ray": ray.__version__,
-        "version.optuna": version("optuna"),
-        "git.commit": git("rev-parse", "HEAD") if own else None,
-        "git.clean": None if changes is None else not changes,
-    }

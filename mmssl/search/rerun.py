@@ -1,6 +1,6 @@
-"""Run a trial once more, in this process, and compare."""
+"""Run a trial once more, in this process, and compare: docs/reproducing.md."""
 
-import platform
+import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,12 +9,34 @@ from typing import Any
 import torch
 
 from mmssl.data.recordings import Recordings
+from mmssl.environment import machine, packages, programs
 from mmssl.errors import UserError, nearest
 from mmssl.prepared import Prepared
 from mmssl.progress import Epoch
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.store import SCORES, Record, Study
 from mmssl.training import pretraining_name, run_trial
+
+# Of what else is installed no number of a trial depends, as far as is known.
+_COMPUTES = re.compile(r"torch|numpy|scipy|scikit-learn|triton|mkl.*|intel-openmp|nvidia-.*|cuda-.*")
+_SAID_ONLY = ("version.mmssl", "version.ray", "version.optuna", "git.commit", "git.clean", "hardware.cores")
+"""Columns that are compared too, but cannot change a number by themselves: `pretraining_id` knows the code."""
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What is another now than when a trial ran: then and now by name, None where it was not recorded."""
+
+    decisive: dict[str, tuple[Any, Any]]
+    """What can change the last bits, as the machine; with it only scores can be compared."""
+    others: dict[str, tuple[Any, Any]]
+    gpu: bool = False
+    """Whether it is trained on a GPU, which adds up in an order of its own: not twice the same bits for certain."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the trial must come to the same bits."""
+        return not self.decisive and not self.gpu
 
 
 @dataclass(frozen=True)
@@ -25,18 +47,17 @@ class Rerun:
     then: dict[str, Any]
     now: dict[str, Any]
     """Status, cause, and every number that training and scoring gave."""
-    changed: dict[str, tuple[Any, Any]]
-    """What can change the last bits and is another than then, as the machine; with it only scores can be compared."""
+    differences: Differences
     guesses: int
     """Recordings that are now taken for another class than then."""
 
     def same(self, tolerance: float) -> bool:
         """Whether it came to the same: to the bit where nothing has changed, else scores within a tolerance."""
-        if not self.changed:
+        if self.differences.exact:
             return self.then == self.now and not self.guesses
         if self.then["status"] != self.now["status"]:
             return False
-        scores = [name for name in SCORES if name in self.then]
+        scores = [name for name in SCORES if self.then.get(name) is not None]
         return all(abs(self.then[name] - self.now.get(name, -1)) <= tolerance for name in scores)
 
 
@@ -54,29 +75,59 @@ def find_trial(plan: Plan, word: str) -> PlannedTrial:
     raise UserError(f"trial {word}: {nearest(word, [trial.trial_id for trial in plan.trials])}")
 
 
-def rerun(
-    study: Study,
-    plan: Plan,
-    trial: PlannedTrial,
-    recordings: Recordings,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> Rerun:
-    """Train and score a trial that has ended as it was then, with as many threads, and on a GPU if it was on one.
+def original(study: Study, plan: Plan, trial: PlannedTrial) -> Record:
+    """What is kept of a trial that can be run again.
 
     Raises:
         UserError: it has not ended, or ended without a result of its own to compare with; or it was on a GPU, and
             there is none.
     """
-    record = study.records(plan).get(trial.trial_id)
+    record = study.record(trial.trial_id) if trial.trial_id in study.ended(plan) else None
     if record is None or record.status not in ("COMPLETE", "DIVERGED", "COLLAPSED"):
         raise UserError(
             f"trial {trial.trial_id} of study {study.name} is {record.status if record else 'not run yet'}: "
             "there is nothing to compare with"
         )
-    record = study.record(trial.trial_id)
-    device = "cpu" if record.facts["device"] == "cpu" else "cuda"
-    if device == "cuda" and not torch.cuda.is_available():
+    if _device(record) == "cuda" and not torch.cuda.is_available():
         raise UserError(f"trial {trial.trial_id} ran on {record.facts['device']}: run it again where there is a GPU")
+    return record
+
+
+def differences(study: Study, plan: Plan, trial: PlannedTrial, record: Record) -> Differences:
+    """What of programs and machine is not as it was when a trial ran."""
+    device = _device(record)
+    here = {
+        **machine(device),
+        **programs(),
+        "pretraining_id": pretraining_name(plan.recipe(trial), plan.dataset.fingerprint),
+        "pretrained_together": None,
+    }
+    # The same machine may be given more memory, and knows it to the byte.
+    del here["hardware.memory"]
+    then, now = study.packages(record.facts.get("packages")), packages()
+    if then is not None:
+        del here["packages"]
+        for name in sorted({*then, *now}):
+            here[f"package {name}"] = now.get(name)
+    was = {**record.facts, **{f"package {name}": installed for name, installed in (then or {}).items()}}
+    changed = {name: (was.get(name), value) for name, value in here.items() if was.get(name) != value}
+    said_only = {name for name in changed if name in _SAID_ONLY or not _computes(name)}
+    return Differences(
+        {name: both for name, both in changed.items() if name not in said_only},
+        {name: both for name, both in changed.items() if name in said_only},
+        gpu=device == "cuda",
+    )
+
+
+def rerun(
+    plan: Plan,
+    trial: PlannedTrial,
+    record: Record,
+    recordings: Recordings,
+    changed: Differences,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Rerun:
+    """Train and score a trial that has ended as it was then, with as many threads, and on a GPU if it was on one."""
     recipe = plan.recipe(trial)
     with _threads(record.facts["threads"]):
         outcome = run_trial(
@@ -85,24 +136,26 @@ def rerun(
             plan.splits(recordings)[trial.held_out],
             side=plan.space.side,
             on_epoch=on_epoch,
-            device=device,
+            device=_device(record),
         )
     now = {"status": outcome.status, "cause": outcome.cause, **outcome.metrics}
-    here = {
-        "pretraining_id": pretraining_name(recipe, recordings.fingerprint),
-        "host": platform.node(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "version.python": platform.python_version(),
-        "version.torch": torch.__version__,
-        "pretrained_together": None,
-    }
-    changed = {name: (record.facts.get(name), value) for name, value in here.items() if record.facts.get(name) != value}
+    # What is a score of the record must come again, whether or not it came.
+    names = [*outcome.metrics, *(name for name in SCORES if record.facts.get(name) is not None)]
     then = {
         "status": record.status,
         "cause": record.cause,
-        **{name: record.facts.get(name) for name in outcome.metrics},
+        **{name: record.facts.get(name) for name in dict.fromkeys(names)},
     }
     return Rerun(trial, then, now, changed, _other_guesses(record, outcome.predictions))
+
+
+def _device(record: Record) -> str:
+    return "cpu" if record.facts["device"] == "cpu" else "cuda"
+
+
+def _computes(name: str) -> bool:
+    """Whether numbers may depend on a column or a package."""
+    return not name.startswith("package ") or _COMPUTES.fullmatch(name.removeprefix("package ")) is not None
 
 
 def _other_guesses(record: Record, predictions: list[dict[str, Any]]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import compute
 
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES
@@ -224,9 +225,33 @@ def hits(plan: Plan, predictions: pa.Table, point: Point) -> dict[tuple[str, str
     Args:
         predictions: `predictions.parquet`.
     """
-    own = {trial.trial_id for trial in plan.trials if trial.point_id == point.point_id}
+    rows = predictions.filter(
+        compute.field("trial_id").isin([trial.trial_id for trial in plan.trials_of(point.point_id)])
+    )
     right: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for row in predictions.select(["trial_id", "fold", "recording_id", "label", "predicted"]).to_pylist():
-        if row["trial_id"] in own:
-            right[row["fold"], row["recording_id"]].append(row["label"] == row["predicted"])
+    for row in rows.select(["fold", "recording_id", "label", "predicted"]).to_pylist():
+        right[row["fold"], row["recording_id"]].append(row["label"] == row["predicted"])
     return {recording: statistics.fmean(seeds) for recording, seeds in right.items()}
+
+
+def over_recordings(plan: Plan, predictions: pa.Table, choice: Choice) -> tuple[float, float, int] | None:
+    """The 95 % interval of the best point's accuracy over held-out recordings, and their number; None for fewer than 2.
+
+    Adds a caveat where they are too few to tell it from the next.
+
+    Args:
+        predictions: `predictions.parquet`.
+    """
+    from mmssl.evaluation import bootstrap_interval
+
+    right = hits(plan, predictions, choice.best)
+    if len(right) < 2:
+        return None
+    if choice.next is not None:
+        needed = too_few(right, hits(plan, predictions, choice.next))
+        if needed is not None:
+            choice.caveats.append(
+                f"{len(right)} held-out recordings are too few to tell the best point from the next: a difference of "
+                f"about {needed:.3f} would have counted"
+            )
+    return (*bootstrap_interval(list(right.values()), seed=0), len(right))

@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 
 from mmssl.errors import UserError
 from mmssl.recipe import Value
+from mmssl.search.optuna_study import distribution_of
 from mmssl.search.plan import Choice, Plan
-from mmssl.search.searcher import distribution_of
 from mmssl.search.space import Space
 from mmssl.search.store import Record
 

@@ -1,119 +1,14 @@
-"""Optuna behind Ray Tune: hands out each planned trial once, and keeps Optuna's study in step with the records."""
+"""Hands Ray Tune each planned trial once."""
 
-import json
-import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import TrialState
 from ray.tune.search import Searcher
-from sqlalchemy import URL
 
 from mmssl.errors import UserError
-from mmssl.recipe import Value
+from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.plan import Group, Plan, PlannedTrial
-from mmssl.search.space import Range
-from mmssl.search.store import Record
-
-
-class OptunaStudy:
-    """The study as Optuna sees it: one Optuna trial per planned trial that has begun, named by its id.
-
-    It is made anew from the records whenever the study is taken up, so that whatever a killed driver left there, or a
-    record that was removed to run its trial again, cannot make the two disagree.
-
-    Args:
-        path: SQLite file, made where absent.
-        records: of the trials that have ended, by trial id.
-    """
-
-    def __init__(self, path: Path, plan: Plan, records: Mapping[str, Record]) -> None:
-        optuna.logging.enable_propagation()
-        optuna.logging.disable_default_handler()
-        optuna.logging.set_verbosity(logging.WARNING)
-        self._metric = plan.space.scored
-        self._distributions = {
-            **{knob: _distribution(values) for knob, values in plan.space.searched.items()},
-            **{knob: distribution_of(interval) for knob, interval in plan.space.ranges.items()},
-        }
-        self._open: dict[str, optuna.Trial] = {}
-        url = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
-        storage = optuna.storages.RDBStorage(url)
-        if plan.name in optuna.get_all_study_names(storage):
-            optuna.delete_study(study_name=plan.name, storage=storage)
-        self._study = optuna.create_study(
-            storage=storage,
-            study_name=plan.name,
-            # Every value comes from the plan: the sampler is never asked.
-            sampler=optuna.samplers.RandomSampler(seed=0),
-            direction="maximize",
-        )
-        self._study.add_trials(
-            [self._ended(planned, records[planned.trial_id]) for planned in plan.trials if planned.trial_id in records]
-        )
-
-    def begin(self, planned: PlannedTrial) -> None:
-        if planned.trial_id in self._open:  # It is run again because its worker died.
-            return
-        self._study.enqueue_trial(_values(planned), user_attrs=_facts(planned))
-        self._open[planned.trial_id] = self._study.ask(self._distributions)
-
-    def end(self, planned: PlannedTrial, record: Record) -> None:
-        """Tell Optuna how a trial that has begun ended."""
-        trial = self._open.pop(planned.trial_id)
-        if record.status == "COMPLETE":
-            self._study.tell(trial, record.facts[self._metric])
-        else:
-            for name, value in _ending(record).items():
-                trial.set_user_attr(name, value)
-            self._study.tell(trial, state=_STATES.get(record.status, TrialState.FAIL))
-
-    def _ended(self, planned: PlannedTrial, record: Record) -> optuna.trial.FrozenTrial:
-        state = _STATES.get(record.status, TrialState.FAIL)
-        complete = state == TrialState.COMPLETE
-        return optuna.trial.FrozenTrial(
-            number=-1,  # Given by the storage, like the id.
-            trial_id=-1,
-            state=state,
-            value=record.facts[self._metric] if complete else None,
-            datetime_start=_local(record.started),
-            datetime_complete=_local(record.finished),
-            params=_values(planned),
-            distributions=self._distributions,
-            user_attrs=_facts(planned) | ({} if complete else _ending(record)),
-            system_attrs={},
-            intermediate_values={},
-        )
-
-
-_STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED}
-
-
-def _facts(planned: PlannedTrial) -> dict[str, Any]:
-    return {"trial_id": planned.trial_id, "point_id": planned.point_id, "seed": planned.seed, "fold": planned.fold}
-
-
-def _ending(record: Record) -> dict[str, str]:
-    return {"status": record.status, "cause": record.cause}
-
-
-def _values(planned: PlannedTrial) -> dict[str, Any]:
-    return {knob: _scalar(value) for knob, value in planned.point.items()}
-
-
-def _local(moment: datetime | None) -> datetime:
-    """Optuna keeps times without a zone, the machine's own."""
-    return (moment or datetime.now(UTC)).astimezone().replace(tzinfo=None)
 
 
 class PlanSearcher(Searcher):
@@ -206,24 +101,3 @@ class PlanSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("a study goes on from its plan, not from Tune's snapshot")
-
-
-def _scalar(value: Value) -> str | int | float | bool | None:
-    return json.dumps(value) if isinstance(value, list) else value
-
-
-def distribution_of(interval: Range) -> BaseDistribution:
-    """An interval as Optuna draws from it."""
-    low, high = interval.low, interval.high
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=interval.log, step=int(interval.step or 1))
-    return FloatDistribution(float(low), float(high), log=interval.log, step=interval.step)
-
-
-def _distribution(values: list[Any]) -> BaseDistribution:
-    """Numbers as a range, so that Optuna's plots have an axis; anything else as categories."""
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        return IntDistribution(min(values), max(values))
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return FloatDistribution(min(values), max(values))
-    return CategoricalDistribution([_scalar(value) for value in values])

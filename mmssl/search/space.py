@@ -30,7 +30,7 @@ SET_BY_STUDY = {
     "seed": "a study takes its seeds from `seeds`",
     "data.validation_subjects": "a study takes the subjects it holds out from `folds`",
 }
-_SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
+SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
 SYSTEM = "system"
 """Name of the searched parameter that a space with several systems has beside its knobs."""
 _MOST_COMBINATIONS = 100_000
@@ -87,12 +87,14 @@ class Range(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     low: Number
+    """The least value."""
     high: Number
+    """The greatest value."""
     log: bool = False
     """Drawn evenly on a logarithmic scale."""
     step: Annotated[Number, Field(gt=0)] | None = None
-    """Distance between the values that can be drawn, from `low` on; any value where None, any whole one of a knob
-    that is a whole number."""
+    """Distance between the values that can be drawn, from `low` on; any value where it is left out, any whole
+    one of a knob that is a whole number."""
 
     @model_validator(mode="after")
     def _an_interval(self) -> "Range":
@@ -135,19 +137,22 @@ class Space(BaseModel):
     name: str
     """Stem of the file."""
     description: str = ""
+    """A line for `mmssl-tune spaces`."""
     fixed: dict[str, Any] = {}
     """Knobs that differ from the data set's preset, the same in every point; what makes a system itself stays."""
     systems: Annotated[
         list[str], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_known), AfterValidator(_different)
     ] = ["vicreg"]
-    """Where the recipes start from (see `SYSTEMS`); several are searched like a knob, and change slowest."""
+    """Where the recipes start from, as `mmssl-tune systems` lists them; several are searched like a knob, and change
+    slowest."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     """The searched knobs, each with its values; the last knob changes fastest."""
     ranges: dict[str, Range] = {}
     """Searched knobs that are drawn from an interval, by a sampler."""
     where: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = []
-    """Conditions (see `condition`) that a point must meet, all of them."""
+    """Conditions that a point must meet, all of them, as `lambda == mu or lambda == 2 * mu`."""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_different)] = [28]
+    """Every point is run with each of them."""
     folds: Annotated[Folds, BeforeValidator(_groups)] = "leave_one_subject_out"
     """Groups of training subjects; each in turn is held out to validate on.
 
@@ -161,7 +166,7 @@ class Space(BaseModel):
     cost: Cost | None = None
     """What should be low at the same time: `best` then shows the points of which none is better in both."""
     prune: Prune | None = None
-
+    """When a point is given up before all its trials are run; never where it is left out."""
     keep_models: Literal["best", "all", "none"] = "best"
     """Whose encoders and heads, some tens of MB a trial, are kept to be exported and looked into; best: of the points
     that lead so far, and of those that are not complete yet."""
@@ -424,7 +429,7 @@ def _check(
         checked.grid[knob] = [fitting("grid", knob, value) for value in values]
         if knob in fixed:
             mistakes.append(f"grid.{knob}: also under fixed; take it out of one of the two")
-        if knob in _SAME_FOR_ALL:
+        if knob in SAME_FOR_ALL:
             mistakes.append(f"grid.{knob}: all points share their subjects; put it under fixed")
         if knob in defining:
             mistakes.append(f"grid.{knob}: {_defines(knob, defining[knob])}")

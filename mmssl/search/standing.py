@@ -4,7 +4,9 @@ import json
 import os
 import platform
 import signal
+import statistics
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,15 +33,22 @@ class Standing:
     """How many have which status."""
     planned: int
     seconds_left: float | None
-    """At the pace since the driver began; None where nothing has ended since, or nothing runs."""
+    """As `time_left` has it, by the trials that have ended since the driver began; None where nothing runs."""
     driver: dict[str, Any] | None
     """Host, process id, start and job of the process that runs it."""
+    died: dict[str, Any] | None
+    """The same of a process that ran it last and ended without a word: killed, or its machine is gone."""
     job: dict[str, Any] | None
     """The job that ran it last: its submission id, and the cluster's address."""
 
     @property
     def ended(self) -> int:
         return sum(count for status, count in self.trials.items() if status in TERMINAL)
+
+    @property
+    def began(self) -> datetime | None:
+        """When the process that runs it began; None where none does."""
+        return datetime.fromisoformat(self.driver["started"]) if self.driver else None
 
 
 def standing(study: Study) -> Standing:
@@ -50,19 +59,27 @@ def standing(study: Study) -> Standing:
     """
     planned = study.plan().total
     running = study.in_use()
-    driver = study.note(_DRIVER) if running else None
-    table = study.table("trials.parquet").select(["status", "finished"])
-    trials: Counter[str] = Counter(table["status"].to_pylist())
+    noted = study.note(_DRIVER)
+    driver = noted if running else None
+    rows = study.table("trials.parquet", ["status", "started", "finished"]).to_pylist()
+    trials: Counter[str] = Counter(row["status"] for row in rows)
     if not running:  # A driver that was killed had no time to say that nothing runs.
         trials["PLANNED"] += trials.pop("RUNNING", 0)
-    trials["PLANNED"] += planned - len(table)  # Of points that a sampler has still to choose.
+    trials["PLANNED"] += planned - len(rows)  # Of points that a sampler has still to choose.
     ended = sum(count for status, count in trials.items() if status in TERMINAL)
     left = None
     if driver:
         since = datetime.fromisoformat(driver["started"])
-        lately = sum(moment >= since for moment in table["finished"].to_pylist() if moment)
-        if lately:
-            left = (datetime.now(UTC) - since).total_seconds() / lately * (planned - ended)
+        lately = [
+            (row["finished"] - row["started"]).total_seconds()
+            for row in rows
+            if row["status"] == "COMPLETE" and row["started"] and row["finished"] and row["finished"] >= since
+        ]
+        now = datetime.now(UTC)
+        going = [
+            (now - row["started"]).total_seconds() for row in rows if row["status"] == "RUNNING" and row["started"]
+        ]
+        left = time_left(statistics.fmean(lately) if lately else None, going, trials["PLANNED"])
     return Standing(
         study=study.name,
         state="running" if running else "complete" if ended == planned else "stopped",
@@ -70,8 +87,26 @@ def standing(study: Study) -> Standing:
         planned=planned,
         seconds_left=left,
         driver=driver,
+        died=None if running else noted,
         job=last_job(study),
     )
+
+
+def time_left(each: float | None, going: Sequence[float], waiting: int) -> float | None:
+    """Seconds until a study has ended, if every trial takes as long and as many run at once as now.
+
+    Args:
+        each: seconds that complete trials took, in the mean; None where there is none yet.
+        going: for how many seconds each of those that run has run.
+        waiting: how many have not begun.
+
+    Returns:
+        None where nothing is known, or nothing runs.
+    """
+    if each is None or not going:
+        return None
+    rest = [max(0.0, each - seconds) for seconds in going]
+    return (waiting * each + sum(rest)) / len(going) if waiting else max(rest)
 
 
 def last_job(study: Study) -> dict[str, Any] | None:

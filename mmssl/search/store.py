@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -51,6 +52,7 @@ SCORES = [
 _KEYS = [("trial_id", pa.string()), ("point_id", pa.string()), ("seed", pa.int64()), ("fold", pa.string())]
 _KNOB_TYPES: dict[type, pa.DataType] = {
     str: pa.string(),
+    bool: pa.bool_(),
     int: pa.int64(),
     float: pa.float64(),
     list: pa.list_(pa.string()),
@@ -80,7 +82,12 @@ TRIALS = pa.schema(
         ("host", pa.string()),
         ("device", pa.string()),
         ("threads", pa.int64()),
-        *((f"version.{name}", pa.string()) for name in ("mmssl", "python", "torch", "ray", "optuna")),
+        *((f"hardware.{name}", pa.string()) for name in ("cpu", "cpu_capability", "gpu_driver")),
+        *((f"hardware.{name}", pa.int64()) for name in ("cores", "memory")),
+        *((f"determinism.{name}", pa.bool_()) for name in ("algorithms", "cudnn", "cudnn_benchmark")),
+        ("determinism.cublas_workspace", pa.string()),
+        *((f"version.{name}", pa.string()) for name in ("mmssl", "python", "torch", "cuda", "cudnn", "ray", "optuna")),
+        ("packages", pa.string()),
         ("git.commit", pa.string()),
         ("git.clean", pa.bool_()),
         ("data.name", pa.string()),
@@ -404,6 +411,20 @@ class Study:
                 "sets it aside and runs this trial again"
             ) from error
 
+    def keep_packages(self, digest: str, installed: Mapping[str, str]) -> None:
+        """Keep the list of distributions that trials name by its digest; one list serves all that have it."""
+        name = f"environments/{digest}.json"
+        if not self.files.exists(name):
+            self.put(name, json.dumps(installed, indent=1).encode())
+
+    def packages(self, digest: str | None) -> dict[str, str] | None:
+        """The distributions and versions of that digest; None where they are not kept."""
+        try:
+            document = json.loads(self.files.read(f"environments/{digest}.json"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
+
     def forget(self, trial_id: str) -> None:
         """Drop what is kept of a trial's end, so that it is run again."""
         self.files.remove(_of(trial_id, _RECORD))
@@ -498,11 +519,13 @@ class Study:
             self.put(f"figures/{name}", path.read_bytes())
         return self.files.place(f"figures/{name}")
 
-    def table(self, name: str) -> pa.Table:
+    def table(self, name: str, columns: Sequence[str] | None = None, trials: Collection[str] | None = None) -> pa.Table:
         """One of the study's tables, as last written.
 
         Args:
             name: of the file, as trials.parquet.
+            columns: those that are read; all by default.
+            trials: ids of those whose rows are read; all by default.
 
         Raises:
             UserError: there is none, or it is damaged.
@@ -510,7 +533,14 @@ class Study:
         place = self.files.place(name)
         try:
             with pq.ParquetFile(pa.BufferReader(self.files.read(name))) as file:
-                return file.read(use_threads=False)
+                wanted = list(columns) if columns else None
+                if trials is None:
+                    return file.read(wanted, use_threads=False)
+                # Piece by piece: of a large study, all the curves would fill the memory.
+                asked = pc.field("trial_id").isin(list(trials))
+                pieces = file.iter_batches(columns=wanted, use_threads=False)
+                found = [pa.Table.from_batches([piece]).filter(asked) for piece in pieces]
+                return pa.concat_tables(found) if found else file.read(wanted, use_threads=False)
         except FileNotFoundError as error:
             raise UserError(f"{place}: there is no such table; is {self.name} a study?") from error
         except (pa.ArrowException, OSError) as error:

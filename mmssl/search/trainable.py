@@ -11,6 +11,7 @@ import torch
 from ray import tune
 
 from mmssl.data.protocols import Split
+from mmssl.environment import machine, packages
 from mmssl.errors import UserError
 from mmssl.prepared import Prepared
 from mmssl.progress import Epoch, Snapshot
@@ -71,16 +72,12 @@ def trial(
             reported = time.monotonic()
 
     started = time.time()
-    facts: dict[str, Any] = {
-        "host": platform.node(),
-        "device": _device_name(device),
-        "threads": threads,
-        "version.torch": torch.__version__,
-    }
+    facts: dict[str, Any] = {**machine(device), "threads": threads}
     end: dict[str, Any] = {"started": started}
     try:
         sides, data, folder = splits[recipe.data.validation_subjects], prepared[recipe.data.steps], Study(root, study)
         name, made = pretraining_name(recipe, data.fingerprint), list[str]()
+        folder.keep_packages(facts["packages"], packages())
         facts |= {
             "recordings.train": len(sides.train),
             "recordings.labelled": len(labelled_rows(recipe, data, sides)),
@@ -136,7 +133,3 @@ def _plain(outcome: Outcome) -> list[dict[str, str | float]]:
         {name: float(value) if isinstance(value, np.floating) else value for name, value in row.items()}
         for row in outcome.predictions
     ]
-
-
-def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else "cpu"

@@ -69,6 +69,9 @@ def test_a_job_is_followed_stopped_and_resumed_by_the_studys_name(head: Head, tm
 
     resumed = head.command("resume", name, "--storage", tmp_path / "shared", "--address", head.jobs)
     assert resumed.returncode == 0, resumed.stderr
+    watched = head.command("watch", name)
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+    assert "6/6" in watched.stdout and "the first of 2 points by val.accuracy" in watched.stdout
     followed = head.command("logs", name, "-f")
     assert f"{6 - len(kept)} to run" in followed.stdout
     assert "6/6" in followed.stdout
@@ -84,6 +87,12 @@ def test_a_job_is_followed_stopped_and_resumed_by_the_studys_name(head: Head, tm
     row = pd.read_parquet(study.folder / "trials.parquet").set_index("trial_id").loc[plan.trials[-1].trial_id]
     assert row["val.accuracy"] == alone.metrics["val.accuracy"]
     assert row["train.loss"] == pytest.approx(alone.metrics["train.loss"], rel=1e-6)
+
+    (tmp_path / "shared").rename(tmp_path / "elsewhere")
+    refused = head.command("watch", name)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"job {name}.2, SUCCEEDED at {head.jobs}" in refused.stderr
+    assert f"mmssl-tune logs {name} -f" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import optuna
@@ -146,6 +147,11 @@ def test_rows_carry_cause_subjects_and_origin(launched: Launched, tiny: Recordin
     assert failed["traceback"].str.contains("Traceback").all()
     assert (rows["data.fingerprint"] == tiny.fingerprint).all()
     assert rows["version.torch"].notna().all()
+    assert rows[["hardware.cpu", "hardware.cores", "determinism.algorithms", "packages"]].notna().all(axis=None)
+    for digest in set(rows["packages"]):
+        installed = launched.study.packages(digest)
+        assert installed is not None
+        assert installed["torch"] == version("torch")
     for row in rows.to_dict("records"):
         assert set(row["subjects.train"]) | set(row["subjects.validation"]) == {"anna", "ben", "chris"}
         assert not set(row["subjects.train"]) & set(row["subjects.validation"])

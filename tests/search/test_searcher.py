@@ -7,8 +7,9 @@ from pathlib import Path
 import optuna
 import pytest
 
+from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.plan import Dataset, Plan, make_plan
-from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.searcher import PlanSearcher
 from mmssl.search.space import Space
 from mmssl.search.store import Record
 

@@ -1,5 +1,6 @@
 """Where a study stands, told from outside of the process that runs it."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,8 +24,9 @@ def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> Study:
     now = datetime.now(UTC)
     ends = [("COMPLETE", timedelta(days=1)), *((s, timedelta(seconds=1)) for s in ("COMPLETE", "FAILED", "DIVERGED"))]
     for trial, (status, ago) in zip(plan.trials, ends, strict=False):
-        tables.put(Record(trial_id=trial.trial_id, status=status, finished=now - ago, facts={"val.accuracy": 0.5}))
-    tables.put(Record(trial_id=plan.trials[4].trial_id, status="RUNNING"))
+        began = now - ago - timedelta(seconds=20 if status == "COMPLETE" else 1)
+        tables.put(Record(trial_id=trial.trial_id, status=status, started=began, finished=now - ago))
+    tables.put(Record(trial_id=plan.trials[4].trial_id, status="RUNNING", started=now - timedelta(seconds=5)))
     tables.write()
     return made
 
@@ -33,6 +35,7 @@ def test_a_study_whose_driver_was_killed_is_stopped(study: Study) -> None:
     standing.begin(study)
     stands = standing.standing(study)
     assert (stands.state, stands.driver, stands.seconds_left) == ("stopped", None, None)
+    assert stands.died and stands.died["pid"] == os.getpid()
     assert stands.trials == {"COMPLETE": 2, "DIVERGED": 1, "FAILED": 1, "PLANNED": 2}
     assert (stands.ended, stands.planned) == (4, 6)
     with pytest.raises(UserError, match="no process is running it"):
@@ -46,7 +49,7 @@ def test_while_it_is_locked_it_runs_and_its_pace_says_how_long(study: Study) -> 
         stands = standing.standing(study)
         assert stands.state == "running"
         assert stands.trials["RUNNING"] == 1
-        assert stands.seconds_left == pytest.approx(60 / 3 * 2, rel=0.05), "three in a minute, two to go"
+        assert stands.seconds_left == pytest.approx(15 + 20, abs=2), "the complete one took 20 s, one has run for 5 s"
         with pytest.raises(UserError, match="process 1 on elsewhere: stop it there"):
             standing.stop_driver(study)
     assert not study.in_use()

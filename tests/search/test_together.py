@@ -12,8 +12,9 @@ import yaml
 
 from mmssl import Recordings
 from mmssl.errors import UserError
+from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.plan import Dataset, Plan, make_plan
-from mmssl.search.searcher import OptunaStudy, PlanSearcher
+from mmssl.search.searcher import PlanSearcher
 from mmssl.search.space import Space
 from mmssl.search.together import groups
 

@@ -1,0 +1,268 @@
+"""Write docs/reference/ from the code: `python3 start.py run python docs/generate.py`."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import typer
+from pydantic import BaseModel
+from typer.main import get_command
+
+from mmssl import cli
+from mmssl.recipe import MODALITIES, MOST, SYSTEMS, Recipe, preset
+from mmssl.search import store
+from mmssl.search.columns import MEANINGS, family
+from mmssl.search.schema import knob_schemas, space_schema
+from mmssl.search.space import Prune, Range, Space
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+COMMAND = "python3 start.py run python docs/generate.py"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[str, str]:
+    """The text of every page, by the name of its file."""
+    return {"cli.md": _cli(), "spaces.md": _spaces(), "tables.md": _tables()}
+
+
+def _page(title: str, *parts: str) -> str:
+    made = f"<!-- Made from the code: change it there, then `{COMMAND}`. -->"
+    return "\n\n".join([f"# {title}", made, *(part.strip() for part in parts)]) + "\n"
+
+
+def _table(header: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+# Commands
+
+
+def _cli() -> str:
+    top: Any = get_command(cli.app)
+    commands = dict(_commands(top, "mmssl-tune "))
+    return _page(
+        "Commands",
+        top.help,
+        top.epilog,
+        _table(
+            ["command", ""],
+            [[f"[`{name}`](#{name.replace(' ', '-')})", _first_line(one.help)] for name, one in commands.items()],
+        ),
+        *(part for name, one in commands.items() for part in _command(name, one)),
+        "## `mmssl-tune` itself",
+        _options(top, top.params),
+    )
+
+
+def _commands(group: Any, before: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    text, _, example = command.help.partition("\n\nExample: ")
+    yield f"## `{name}`"
+    yield " ".join(text.split())
+    context = typer.Context(command)
+    yield f"```sh\n{name} {' '.join(command.collect_usage_pieces(context))}\n{example}\n```"
+    if command.params:
+        yield _options(command, command.params)
+
+
+def _options(command: Any, parameters: list[Any]) -> str:
+    """What the command's own --help says of its options and arguments."""
+    said = [one.get_help_record(typer.Context(command)) for one in parameters]
+    rows = [[f"`{one[0]}`", re.sub(r" {2,}\[", " [", one[1])] for one in said if one]
+    return _table(["option", "what"], rows)
+
+
+def _first_line(text: str) -> str:
+    return " ".join(text.split("\n\n")[0].split())
+
+
+# Spaces and knobs
+
+
+def _spaces() -> str:
+    knobs = knob_schemas()
+    whole = space_schema()
+    entries = {name: {**one, **_SHORT.get(name, {})} for name, one in whole["properties"].items()}
+    return _page(
+        "Spaces and knobs",
+        "What a space file may hold; how to write one is in [spaces.md](../spaces.md). `mmssl-tune spaces --schema` "
+        "prints the same as a JSON Schema, for editors.",
+        "## Entries",
+        _fields(entries, _defaults(Space)),
+        "### An interval under `ranges`",
+        _fields(whole["$defs"]["Range"]["properties"], _defaults(Range)),
+        "### `prune`",
+        _fields(whole["$defs"]["Prune"]["properties"], _defaults(Prune)),
+        "## Knobs",
+        "Every knob of a recipe: for `fixed`, `grid` and `ranges` of a space, and `--set`. Defaults are those that no "
+        "[preset](#presets) changes. `seed` and `data.validation_subjects` are set by a study.",
+        *(part for section in _sections(knobs) for part in section),
+        "## Presets",
+        "What a data set's preset changes: the paper's settings, and of the synthetic set smaller ones. Recordings of "
+        "one's own start from UTD-MHAD's.",
+        _presets(),
+        "## Systems",
+        "What makes a system itself, which neither a space nor `--set` changes.",
+        _table(
+            ["system", "knobs"],
+            [
+                [f"`{name}`", ", ".join(f"`{knob}={_value(value)}`" for knob, value in system.defining.items())]
+                for name, system in SYSTEMS.items()
+            ],
+        ),
+    )
+
+
+_SHORT: dict[str, dict[str, Any]] = {
+    "fixed": {"type": "mapping of knobs to values"},
+    "grid": {"type": "mapping of knobs to lists of values"},
+    "ranges": {"type": "mapping of knobs to [intervals](#an-interval-under-ranges)"},
+    "systems": {"type": "a system, or a list of them"},
+    "where": {"type": "a condition, or a list of them"},
+    "folds": {
+        "anyOf": [
+            {"enum": ["leave_one_subject_out", "test"]},
+            {"type": "a list of subjects and groups of subjects, as `[7, [1, 3]]`"},
+        ]
+    },
+    "prune": {"type": "[mapping](#prune)", "anyOf": None},
+}
+"""Entries whose schema, for an editor, says more than a reader wants in a cell."""
+
+
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    return {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
+
+
+def _fields(schemas: Mapping[str, dict[str, Any]], defaults: Mapping[str, Any]) -> str:
+    return _table(
+        ["entry", "values", "default", "what"],
+        [
+            [
+                f"`{name}`",
+                _values(one),
+                f"`{_value(defaults[name])}`" if defaults.get(name) not in (None, "", {}, []) else "",
+                one["description"],
+            ]
+            for name, one in schemas.items()
+        ],
+    )
+
+
+def _sections(knobs: Mapping[str, dict[str, Any]]) -> Iterator[list[str]]:
+    defaults = Recipe().knobs()
+    for section, names in groupby(knobs, key=lambda knob: knob.partition(".")[0]):
+        chosen = {name: knobs[name] for name in names}
+        model = Recipe.model_fields[section].annotation
+        meaning = model.__doc__ if isinstance(model, type) and issubclass(model, BaseModel) else None
+        yield [f"### `{section}`", *([" ".join(meaning.split())] if meaning else []), _fields(chosen, defaults)]
+
+
+def _values(schema: Mapping[str, Any]) -> str:
+    """The values that a schema admits, in words."""
+    if schema.get("anyOf"):
+        kinds = dict.fromkeys(_values(one) for one in schema["anyOf"] if one.get("type") != "null")
+        # A whole number is a number.
+        return " or ".join(kind for kind in kinds if kind.removeprefix("whole ") == kind or kind[6:] not in kinds)
+    if "enum" in schema:
+        return ", ".join(f"`{one}`" for one in schema["enum"])
+    low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    limits = [
+        f"{sign} {bound:g}" if isinstance(bound, float) else f"{sign} {bound}"
+        for sign, bound in (("≥", low), (">", above), ("≤", high), ("<", below))
+        if bound is not None and bound not in (MOST, 2**32)
+    ]
+    match schema["type"]:
+        case "integer":
+            word = "whole number"
+        case "boolean":
+            word = "`true`, `false`"
+        case "string":
+            word = "text"
+        case "array":
+            of = schema["items"]
+            word = "list of names" if "minLength" in of else f"list of: {_values(of)}"
+        case other:
+            word = str(other)
+    return " ".join([word, *([", ".join(limits)] if limits else [])])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+
+
+def _presets() -> str:
+    """The knobs that differ from their defaults, for a pair and for one modality; augmentation in a line."""
+    defaults = Recipe().knobs()
+    kinds = {"both modalities": "vicreg", **{f"{one} alone": f"vicreg_{one}" for one in MODALITIES}}
+    rows: list[list[str]] = []
+    for dataset in ("utd_mhad", "mmact", "synthetic"):
+        for kind, system in kinds.items():
+            changed = {
+                knob: value
+                for knob, value in preset(dataset, system).knobs().items()
+                if value != defaults[knob] and knob not in SYSTEMS[system].defining
+            }
+            chances = {changed.pop(knob) for knob in list(changed) if knob.startswith("augment.")}
+            said = [f"`{knob}={_value(value)}`" for knob, value in changed.items()]
+            said += [f"every augmentation with probability {_value(chance)}" for chance in chances]
+            rows.append([f"`{dataset}`, {kind}", ", ".join(said) or "nothing"])
+    return _table(["data set", "what differs from the defaults"], rows)
+
+
+# Tables
+
+
+def _tables() -> str:
+    return _page(
+        "Tables",
+        "Every column of a study's tables. Where they lie, and how they are written, is in [tables.md](../tables.md). "
+        "What is not known, or does not apply, is null. MODALITY in a meaning stands for `imu` and `skeleton`.",
+        "## `trials.parquet`",
+        "A row for each planned trial. `train.` columns are those of the last epoch.",
+        _columns(store.TRIALS),
+        "## `epochs.parquet`",
+        "A row for each trial, phase and epoch. `train.` columns are means over the epoch.",
+        _columns(store.EPOCHS),
+        "## `predictions.parquet`",
+        "A row for each trial and recording that it scored.",
+        _columns(store.PREDICTIONS),
+    )
+
+
+def _columns(schema: pa.Schema) -> str:
+    rows: dict[tuple[str, str], list[str]] = {}
+    for field in schema:
+        kind = re.sub(r"list<\w+: (\w+)>", r"list of \1", str(field.type)).replace("timestamp[us, tz=UTC]", "timestamp")
+        shown = "param.KNOB" if family(field.name) == "param.KNOB" else field.name
+        rows.setdefault((family(field.name), "" if shown == "param.KNOB" else kind), []).append(f"`{shown}`")
+    return _table(
+        ["column", "type", "what"],
+        [
+            [", ".join(dict.fromkeys(names)), kind or "as the knob's", MEANINGS[meant]]
+            for (meant, kind), names in rows.items()
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

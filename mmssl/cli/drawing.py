@@ -1,0 +1,439 @@
+"""A study's view as lines of text, for a terminal of any size."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from mmssl.terminal import plain, short_names, value_of
+
+if TYPE_CHECKING:
+    from mmssl.search.view import Axes, Cell, View
+
+NARROWEST, LOWEST = 20, 8
+"""The smallest terminal that is drawn for."""
+# Colours of the terminal's own theme, told apart without red against green; a symbol or letter says the same.
+_MARKS = {
+    "complete": ("●", "=", "cyan"),
+    "running": ("▶", ">", "yellow"),
+    "begun": ("◐", "-", "blue"),
+    "planned": ("·", ".", "dim"),
+    "failed": ("F", "F", "bold red"),
+    "diverged": ("D", "D", "bold red"),
+    "collapsed": ("C", "C", "bold red"),
+    "pruned": ("P", "P", "magenta"),
+}
+_BEST, _FULL, _LEFT = ("★", "*"), ("━", "#"), ("─", "-")
+_ASIDE = "dim"
+_SIDES = {"val": "validation", "test": "test"}
+_SHORT = {
+    "invariance": "inv", "variance": "var", "covariance": "cov", "on_diagonal": "on", "off_diagonal": "off",
+    "positive": "pos", "negative": "neg", "skeleton": "skel",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table that gives up columns where it is too wide."""
+
+    heads: tuple[str, ...]
+    """What stands above it, the longest first."""
+    cells: Sequence[Text]
+    keep: int
+    """Those with the lowest go first; with 0, before the others move together."""
+    left: bool = False
+    """Aligned to the left."""
+
+
+def draw(
+    view: "View", width: int, height: int, *, state: str = "", seconds: float | None = None, fancy: bool = True
+) -> Text:
+    """A study's view in at most so many lines and columns.
+
+    Args:
+        state: a word or two on how it stands, as `starting`.
+        seconds: for how long it has been run.
+        fancy: with symbols that not every encoding has.
+    """
+    lines = _Drawing(view, max(width, NARROWEST), max(height, LOWEST), fancy).lines(state, seconds)
+    for line in lines:
+        line.truncate(width, overflow="ellipsis" if fancy else "crop")
+    return Text("\n", no_wrap=True).join(lines[: max(height, LOWEST)])
+
+
+def duration(seconds: float) -> str:
+    """As a clock shows it."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def roughly(seconds: float | None) -> str:
+    """How long something may take, no more exact than is known."""
+    if seconds is None:
+        return "-"
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "<1 min"
+    if minutes < 100:
+        return f"~{minutes} min"
+    hours = round(minutes / 60)
+    return f"~{hours} h" if hours < 48 else f"~{round(hours / 24)} days"
+
+
+@dataclass
+class _Drawing:
+    view: "View"
+    width: int
+    height: int
+    fancy: bool
+
+    def lines(self, state: str, seconds: float | None) -> list[Text]:
+        """Title, map or ranked points, legend, what runs, what failed: each gets what the one before has left."""
+        view = self.view
+        title = self._title(state, seconds)
+        left = self.height - len(title)
+        several = 1 if left > 10 else 0  # Lines between the parts, where there is room for them.
+        legend = [self._legend()]
+        failures = min(len(view.failures), 1 if left < 12 else 3)
+        wanted = min(len(view.running) + 1, max(2, left // 5)) if view.running else 0
+        spare = left - len(legend) - (left > 8)
+        drawn = self._map(spare - min(1, wanted))
+        caption = [self._caption(drawn[0].plain if drawn else "")] if left > 8 else []
+        if drawn is None:
+            # A ranking has no end of its own.
+            drawn = self._ranking(max(2, spare - wanted - failures - 3 * several))
+        spare -= len(drawn)
+        parts = [title, [*caption, *drawn, *legend]]
+        ran = self._running(spare - min(failures, max(0, spare - 2)) - 2 * several)
+        spare -= len(ran)
+        failed = self._failures(min(spare - several, max(failures, 10 if spare > 14 else 0)))
+        parts += [ran, failed]
+        apart = sum(map(len, parts)) + sum(1 for part in parts if part) - 1 <= self.height
+        lines: list[Text] = []
+        for part in parts:
+            if lines and part and apart and several:
+                lines.append(Text())
+            lines += part
+        return lines
+
+    def _title(self, state: str, seconds: float | None) -> list[Text]:
+        view = self.view
+        share = view.ended / view.planned if view.planned else 0.0
+        count = Text.assemble((f"{view.ended}/{view.planned}", "bold"), " trials" if self.width >= 60 else "")
+        state_text = Text(plain(state), "bold yellow" if state else "")
+        failed = Text(f"{view.failed} failed", "bold red") if view.failed else Text()
+        running = Text(f"{len(view.running)} running", _MARKS["running"][2]) if view.running else Text()
+        left = Text.assemble("left ", (roughly(view.seconds_left), "bold")) if view.ended < view.planned else Text()
+        gone = Text(duration(seconds) if seconds is not None else "", _ASIDE)
+        room = self.width - sum(cell_len(one.plain) + 2 for one in (count, running, failed, left, gone) if one.plain)
+        second = self._one_line([(9, count), (5, running), (6, failed), (8, left), (3, gone)])
+        if room >= 8:
+            full = int(share * min(room, 60))
+            bar = Text.assemble(
+                (_FULL[not self.fancy] * full, "cyan"), (_LEFT[not self.fancy] * (min(room, 60) - full), _ASIDE)
+            )
+            second = Text("  ").join([bar, second])
+        first = self._one_line([(9, Text(plain(view.study), "bold")), (8, state_text)])
+        return [first, second]
+
+    def _one_line(self, pieces: Sequence[tuple[int, Text]]) -> Text:
+        """Pieces beside each other; where they do not fit, those with the lowest number go."""
+        kept = [piece for piece in pieces if piece[1].plain]
+        while len(kept) > 1 and sum(cell_len(text.plain) + 2 for _, text in kept) - 2 > self.width:
+            kept.remove(min(kept, key=lambda piece: piece[0]))
+        return Text("  ").join(text for _, text in kept)
+
+    def _caption(self, heads: str) -> Text:
+        """What the numbers are, as far as there is room; `heads` is the first line of a map."""
+        view = self.view
+        side, _, measure = view.metric.partition(".")
+        what = f"{_SIDES[side]} {'F1' if measure == 'f1' else measure} in %"
+        if view.axes and heads and not any(corner in heads for corner in _corners(view.axes)):
+            what += f", {_last(view.axes.down)} down, {_last(view.axes.across)} across"
+        trials = view.seeds * view.folds
+        over = " x ".join(
+            f"{count} {noun}{'s' * (count > 1)}" for count, noun in ((view.seeds, "seed"), (view.folds, "fold"))
+        )
+        wary = "" if view.choosable else "; nothing may be chosen by it"
+        spread = f"mean {'±' if self.fancy else '+-'} standard deviation"
+        each = f"of {trials} trials each" if trials > 1 else "of 1 trial each"
+        candidates = [
+            f"{what}: {spread if trials > 1 else ''} {each} ({over}){wary}".replace("  ", " "),
+            *([f"{what}: {spread} {each}{wary}"] if trials > 1 else []),
+            f"{what}: mean {each}{wary}",
+            f"{what}; {trials} a point{wary}",
+            f"{what}{wary}",
+            f"{_SIDES[side]} {measure}{wary}",
+        ]
+        return Text(next((one for one in candidates if cell_len(one) <= self.width), candidates[-1]), _ASIDE)
+
+    def _legend(self) -> Text:
+        """The symbols that are in use, how many points have each, and what marks the best so far."""
+        states = Counter(cell.state for cell in self.view.cells)
+        pieces: list[tuple[int, Text]] = []
+        for named in (True, False):  # Without names where there is no room for them.
+            pieces = [
+                (5, Text.assemble((mark[not self.fancy], mark[2]), f" {states[state]}", f" {state}" if named else ""))
+                for state, mark in _MARKS.items()
+                if states[state]
+            ]
+            if self.view.best:
+                words = " best mean so far" if named else " best"
+                pieces.append((4, Text.assemble((_BEST[not self.fancy], "bold"), words)))
+            if sum(cell_len(text.plain) + 2 for _, text in pieces) - 2 <= self.width:
+                break
+        return self._one_line(pieces)
+
+    def _map(self, most: int) -> list[Text] | None:
+        """The grid, in the fullest of its forms that fits; None where none does."""
+        axes = self.view.axes
+        if axes is None or len(axes.rows) + 1 > most:
+            return None
+        there = {(cell.values[axes.down], cell.values[axes.across]): cell for cell in self.view.cells}
+        rows, heads = ([f"{value:g}" for value in values] for values in (axes.rows, axes.columns))
+        label = max(map(cell_len, rows))
+        count = 2 * len(str(max(cell.planned for cell in self.view.cells))) + 1 if self.view.cells else 3
+        # As wide from the beginning as numbers will make them: a map that moves is hard to read.
+        mean, spread = len("● 84.4"), len(" ±13.2") + (not self.fancy)
+        for form, width, gap in (
+            (self._full, mean + spread + 1 + count, 2),
+            (self._spread_or_count, mean + max(spread, 1 + count), 2),
+            (self._mean_or_count, max(mean, 2 + count), 2),
+            (self._mean_or_count, max(mean, 2 + count), 1),
+            (self._rounded, len("●84"), 1),
+        ):
+            inset = 0 if form == self._rounded else 2  # Numbers stand below numbers.
+            width = max(width, *(inset + cell_len(head) for head in heads))
+            if label + len(heads) * (width + gap) > self.width:
+                continue
+            cells = [
+                [form(there[row, column]) if (row, column) in there else Text() for column in axes.columns]
+                for row in axes.rows
+            ]
+            width = max(width, *(cell_len(cell.plain) for line in cells for cell in line))
+            room = self.width - len(heads) * (width + gap)
+            if room < label:
+                continue
+            corner = next((one for one in _corners(axes) if cell_len(one) <= room), "")
+            label = max(label, cell_len(corner))
+            between = " " * gap
+            first = Text.assemble((corner.ljust(label), _ASIDE))
+            for head in heads:
+                first.append((between + " " * inset + head).ljust(gap + width), "bold")
+            drawn = [first]
+            for name, line in zip(rows, cells, strict=True):
+                drawn.append(Text.assemble((name.rjust(label), "bold")))
+                for cell in line:
+                    drawn[-1].append(between).append_text(_padded(cell, width))
+            return drawn
+        return None
+
+    def _full(self, cell: "Cell") -> Text:
+        if not cell.n:
+            return self._marked(cell, self._count(cell))
+        spread = self._spread(cell).ljust(len("±13.2") + (not self.fancy))
+        return self._marked(cell, f"{_percent(cell.mean)} {spread} {self._count(cell)}")
+
+    def _spread_or_count(self, cell: "Cell") -> Text:
+        if cell.state == "complete":
+            return self._marked(cell, f"{_percent(cell.mean)} {self._spread(cell)}".rstrip())
+        return self._marked(cell, f"{_percent(cell.mean)} {self._count(cell)}" if cell.n else self._count(cell))
+
+    def _mean_or_count(self, cell: "Cell") -> Text:
+        # A mean of some of the trials is not shown where there is no room to say of how many.
+        return self._marked(cell, _percent(cell.mean) if cell.state == "complete" else self._count(cell))
+
+    def _rounded(self, cell: "Cell") -> Text:
+        if cell.state == "complete":
+            return self._marked(cell, f"{100 * (cell.mean or 0.0):.0f}", close=True)
+        return self._marked(cell, "", close=True)
+
+    def _spread(self, cell: "Cell") -> str:
+        return "" if cell.std is None else f"{'±' if self.fancy else '+-'}{100 * cell.std:.1f}"
+
+    def _count(self, cell: "Cell") -> str:
+        return "" if cell.state == "planned" else f"{cell.n}/{cell.planned}"
+
+    def _marked(self, cell: "Cell", words: str, *, close: bool = False) -> Text:
+        fancy, simple, style = _MARKS[cell.state]
+        best = cell.point_id in self.view.best
+        mark = (_BEST if best else (fancy, simple))[not self.fancy]
+        text = Text(mark, f"bold {style}" if best else style)
+        number = f"bold reverse {style}" if best else {"complete": style, "planned": _ASIDE}.get(cell.state, "italic")
+        return text.append("" if close else " ").append(words, number) if words else text
+
+    def _ranking(self, most: int) -> list[Text]:
+        """Points in rank, with a line on those there is no room for."""
+        view = self.view
+        cells = view.leading(most)
+        if not cells:
+            return [Text("no point has been chosen yet", _ASIDE)]
+        if len(view.cells) > most - 1:
+            cells = cells[: max(1, most - 2)]
+        knobs = list(cells[0].values)
+        columns = [Column(("",), [self._marked(cell, "") for cell in cells], 9, left=True)]
+        columns += [
+            Column((name,), [Text(plain(value_of(cell.values[knob]))) for cell in cells], 7, left=False)
+            for knob, name in zip(knobs, short_names(knobs), strict=True)
+        ]
+        columns += [
+            Column(
+                ("mean",),
+                [Text(_percent(cell.mean), "" if cell.state == "complete" else "italic") for cell in cells],
+                8,
+            ),
+            Column(("spread",), [Text(self._spread(cell)) for cell in cells], 3),
+            Column(("n",), [Text(self._count(cell)) for cell in cells], 6),
+            Column(
+                ("",),
+                [Text("best" if cell.point_id in view.best else cell.state, _ASIDE) for cell in cells],
+                2,
+                left=True,
+            ),
+        ]
+        lines = self._table(columns)
+        more = len(view.cells) - len(cells)
+        return [*lines, Text(f"and {more} more", _ASIDE)] if more and len(lines) < most else lines
+
+    def _running(self, most: int) -> list[Text]:
+        """A line for each trial that runs, with its numbers; first those whose embeddings are about to collapse."""
+        running = sorted(self.view.running, key=lambda trial: not trial.near_collapse)
+        if not running or most < 1:
+            return []
+        more = len(running) - (most - 1)
+        running = running[: max(1, most - 1 - (more > 0 and most > 2))]
+        more = len(self.view.running) - len(running)
+        knobs = list(running[0].values)
+        columns = [
+            Column((name,), [Text(plain(value_of(trial.values[knob]))) for trial in running], 8)
+            for knob, name in zip(knobs, short_names(knobs), strict=True)
+        ]
+        seed = Column(("seed",), [Text(str(trial.seed)) for trial in running], 3 if self.view.seeds > 1 else 0)
+        columns += [seed, Column(("fold",), [Text(set_shorter(plain(trial.fold), 12)) for trial in running], 6)]
+        columns += [
+            Column(("phase",), [Text(plain(trial.phase or "begins")) for trial in running], 5, left=True),
+            Column(("epoch",), [Text(f"{trial.epoch}/{trial.epochs}" if trial.phase else "") for trial in running], 9),
+        ]
+        terms = dict.fromkeys(name for trial in running for name in trial.terms)
+        columns += [
+            Column(
+                _heads(name), [Text(_number(trial.terms.get(name))) for trial in running], 1 if name == "loss" else 4
+            )
+            for name in terms
+        ]
+        for modality in dict.fromkeys(name for trial in running for name in trial.health):
+            measured = [trial.health.get(modality) for trial in running]
+            spread = [
+                _healthy(f"{one.std:.{2 + one.nearly_constant}f}", one.nearly_constant) if one else Text()
+                for one in measured
+            ]
+            rank = [_healthy(f"{one.effective_rank:.1f}", one.nearly_on_a_line) if one else Text() for one in measured]
+            columns += [Column(_heads(modality, "std"), spread, 7), Column(_heads(modality, "rank"), rank, 2)]
+        if any(trial.finetune for trial in running):
+            columns.append(
+                Column(("head loss", "head"), [Text(_number(trial.finetune.get("loss"))) for trial in running], 0)
+            )
+        if any(trial.probe is not None for trial in running):
+            columns.append(
+                Column(
+                    ("probe %", "probe"),
+                    [Text("" if trial.probe is None else _percent(trial.probe)) for trial in running],
+                    5,
+                )
+            )
+        lines = self._table(columns)
+        if most < len(lines):
+            return lines[1 : most + 1]
+        return [*lines, Text(f"and {more} more run", _ASIDE)] if more > 0 and len(lines) < most else lines
+
+    def _failures(self, most: int) -> list[Text]:
+        failures = self.view.failures
+        if not failures or most < 1:
+            return []
+        shown = failures[-max(1, most) :]
+        lines: list[Text] = []
+        for one in shown:
+            knobs = short_names(list(one.values))
+            point = " ".join(
+                f"{name}={value_of(value)}" for name, value in zip(knobs, one.values.values(), strict=True)
+            )
+            seed = f" seed={one.seed}" if self.view.seeds > 1 else ""
+            lines.append(
+                Text.assemble(
+                    (one.status, "bold red"), f" {plain(point)}{seed} fold={plain(one.fold)}: {plain(one.cause)}"
+                )
+            )
+        return lines
+
+    def _table(self, columns: Sequence[Column]) -> list[Text]:
+        """A line of heads and one for each row; where that is too wide, shorter heads, then fewer columns."""
+        kept = [column for column in columns if any(cell.plain.strip() for cell in column.cells)]
+        # Shorter heads, then less between columns, then fewer of them.
+        level, gap = 0, 2
+
+        def widths() -> list[int]:
+            return [
+                max(cell_len(_head(column, level)), *(cell_len(cell.plain) for cell in column.cells)) for column in kept
+            ]
+
+        while sum(widths()) + gap * (len(kept) - 1) > self.width and len(kept) > 1:
+            if level == 0:
+                level = 1
+            elif gap > 1 and all(column.keep for column in kept):
+                gap = 1
+            else:
+                kept.remove(min(kept, key=lambda column: column.keep))
+        rows = [
+            [Text(_head(column, level), _ASIDE) for column in kept],
+            *zip(*(column.cells for column in kept), strict=True),
+        ]
+        measured = widths()
+        return [
+            Text(" " * gap).join(
+                _padded(cell, size, left=column.left) for column, cell, size in zip(kept, row, measured, strict=True)
+            )
+            for row in rows
+        ]
+
+
+def set_shorter(words: str, most: int) -> str:
+    return words if cell_len(words) <= most else set_cell_size(words, most - 1) + "~"
+
+
+def _head(column: Column, level: int) -> str:
+    return column.heads[min(level, len(column.heads) - 1)]
+
+
+def _heads(*words: str) -> tuple[str, str]:
+    return " ".join(words), " ".join(_SHORT.get(word, word) for word in words)
+
+
+def _healthy(words: str, alarming: bool) -> Text:
+    return Text(f"{words}!", "bold red") if alarming else Text(f"{words} ")
+
+
+def _padded(text: Text, width: int, *, left: bool = True) -> Text:
+    missing = " " * max(0, width - cell_len(text.plain))
+    return Text.assemble(text, missing) if left else Text.assemble(missing, text)
+
+
+def _corners(axes: "Axes") -> tuple[str, ...]:
+    """What says which knob is down and which across, the longest first."""
+    down, across = _last(axes.down), _last(axes.across)
+    return f"{down} \\ {across}", f"{down}\\{across}"
+
+
+def _last(knob: str) -> str:
+    return knob.rpartition(".")[2]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.3g}"

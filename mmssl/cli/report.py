@@ -1,0 +1,110 @@
+"""The command that writes a study's page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of
+from mmssl.cli.recordings import recordings_of
+from mmssl.errors import UserError
+from mmssl.terminal import console_on, print_json, say
+
+if TYPE_CHECKING:
+    from mmssl.data.recordings import Recordings
+    from mmssl.search.plan import Plan
+
+PAGE = "report.html"
+
+
+def report(
+    study: StudyArgument = None,
+    storage: StorageOption = STORAGE,
+    out: Annotated[
+        Path | None,
+        typer.Option(help=f"The file to write. Default: {PAGE} inside the study.", metavar="FILE", parser=path_of),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write its figures there, as PNG, SVG and PDF, and the points as LaTeX and Markdown tables.",
+            metavar="DIR",
+            parser=path_of,
+        ),
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one HTML file that shows a study: the map of what was searched, ranking, curves, recordings.
+
+    It needs no server and no network, and can be made while the study runs.
+
+    Example: mmssl-tune report --figures figures
+    """
+    from mmssl.search.store import find
+
+    if out is not None and out.is_dir():
+        raise UserError(f"--out {out}: is a folder; give a file, as {out / PAGE}")
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise UserError(f"--figures {figures}: is a file; give a folder")
+    found = find(storage, study)
+    plan = found.plan()
+    with console_on(stderr=True).status(f"reading {found.name}"):
+        recordings, missing = _recordings(plan, data)
+        from mmssl.report.content import gather
+        from mmssl.report.page import render, verdict
+
+        content = gather(found, plan, recordings.description.classes if recordings else None)
+        exhibit = None
+        if recordings is not None and content.shown is None:
+            missing = "No point is complete yet, so there is no checkpoint to look into."
+        elif recordings is not None and content.shown is not None:
+            from mmssl.report.exhibit import exhibit as look_into
+
+            try:
+                exhibit = look_into(found, plan, content.shown.point, recordings)
+            except UserError as error:
+                missing = f"Not shown: {error}."
+        html = render(content, exhibit, missing).encode()
+        if out is None:
+            found.put(PAGE, html)
+            place = found.files.place(PAGE)
+        else:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_bytes(html)
+            place = str(out)
+        written: list[str] = []
+        if figures is not None:
+            from mmssl.report.paper import write
+
+            written = [str(path) for path in write(content, exhibit, figures)]
+    if as_json:
+        said = verdict(content)
+        print_json(
+            {
+                "study": found.name,
+                "page": place,
+                "bytes": len(html),
+                "verdict": said.headline,
+                "lines": said.lines,
+                "caveats": content.caveats,
+                "recordings": missing or None,
+                "figures": written,
+            }
+        )
+        return
+    if missing:
+        say(f"note: without maps and recordings. {missing}")
+    say(f"written: {place}")
+    if written and figures is not None:
+        say(f"written: {len(written)} files in {figures}")
+
+
+def _recordings(plan: "Plan", data: Path | None) -> "tuple[Recordings | None, str]":
+    """The study's recordings; None with the reason where they are not here. Those asked for by --data must be."""
+    try:
+        return recordings_of(plan, data), ""
+    except UserError as error:
+        if data is not None:
+            raise
+        return None, f"The recordings are not here: {error}."

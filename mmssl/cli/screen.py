@@ -1,0 +1,155 @@
+"""How a study is shown while it runs: a picture that is kept up to date on a terminal, elsewhere a line a trial."""
+
+import os
+import threading
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
+from mmssl.search.view import Board
+from mmssl.terminal import plain, value_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+    from mmssl.search.store import Record
+
+# How often the terminal's size is looked at, and how often the picture is drawn anew at most.
+_SECONDS_TO_LOOK, _SECONDS_TO_DRAW = 0.1, 0.4
+
+
+def takes_pictures(console: "Console") -> bool:
+    """Whether a console is a terminal in front of somebody: not a pipe, not a log of continuous integration."""
+    said = os.environ.get("CI", "").lower()
+    return console.file.isatty() and console.is_interactive and said in ("", "0", "false")
+
+
+class Shown:
+    """A study on a console, from `with` to its end.
+
+    Args:
+        console: reaches the terminal whatever happens to standard output meanwhile.
+        state: a word on how the study stands, shown beside its name.
+        since: when it was begun; None where it does not run.
+    """
+
+    def __init__(self, console: "Console", plan: Plan, state: str, since: datetime | None = None) -> None:
+        self.state = state
+        self.board = Board(plan, since)
+        self._console, self._plan = console, plan
+        self._since = since
+        self._live: Live | None = None
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._size = (0, 0)
+
+    def __enter__(self) -> Self:
+        if takes_pictures(self._console):
+            from rich.live import Live
+
+            # What Ray prints meanwhile belongs in the log, not above the picture.
+            self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+            with suppress(OSError):
+                self._draw()
+                self._live.start()
+                self._console.show_cursor()  # Until somebody listens for SIGTERM, which would leave it hidden.
+            self._thread = threading.Thread(target=self._keep_up, name="picture", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def known(self, records: "Collection[Record]") -> None:
+        """Take in trials that had ended before."""
+        if self._live:
+            with suppress(OSError):
+                self._console.show_cursor(False)
+        self.board.known(records)
+
+    def put(self, planned: PlannedTrial, record: "Record") -> None:
+        """Take in the newest state of a trial."""
+        self.state = ""
+        self.board.put(planned, record)
+        if not self._live and record.status in TERMINAL:
+            knobs = " ".join(f"{knob.rpartition('.')[2]}={value_of(value)}" for knob, value in planned.point.items())
+            metric = self._plan.space.scored
+            score = record.facts.get(metric)
+            said = f"{metric} {score:.4f}" if score is not None else record.cause
+            where = f"{knobs} seed={planned.seed} fold={planned.fold}"
+            self._print(f"{self.board.ended}/{self._plan.total} {where}: {record.status} {said}")
+
+    def note(self, line: str) -> None:
+        """Say what the user should know, above the picture."""
+        self._print(f"note: {line}")
+
+    def _print(self, line: str) -> None:
+        # A terminal that is gone is no reason to end a study.
+        with suppress(OSError):
+            self._console.print(plain(line), markup=False)
+
+    def stop(self) -> None:
+        """Leave the last picture standing and the terminal as it was."""
+        live, self._live = self._live, None
+        self._ended.set()
+        if live is None:
+            return
+        try:
+            if self._thread is not None and self._thread is not threading.current_thread():
+                self._thread.join(5)
+            with suppress(OSError):
+                live.update(self._picture(), refresh=False)
+                live.stop()
+        finally:
+            with suppress(OSError):
+                self._console.show_cursor()
+                self._console.file.flush()
+
+    def _keep_up(self) -> None:
+        drawn: Any = None
+        at = 0.0
+        # A terminal that is gone ends this thread, and nothing else.
+        with suppress(OSError):
+            while not self._ended.wait(_SECONDS_TO_LOOK):
+                now = time.monotonic()
+                state = (self.board.changes, self.state, int(now))
+                if self._fits() and (state == drawn or now - at < _SECONDS_TO_DRAW):
+                    continue
+                self._draw()
+                drawn, at = state, now
+
+    def _fits(self) -> bool:
+        return _size(self._console) == self._size
+
+    def _draw(self) -> None:
+        live = self._live
+        if live is None:
+            return
+        if self._size != (0, 0) and not self._fits():
+            # A terminal wraps and moves what stands there when its size changes: begin on a clean one.
+            self._console.clear()
+        live.update(self._picture(), refresh=live.is_started)
+
+    def _picture(self) -> Any:
+        from mmssl.cli.drawing import draw
+
+        width, height = self._size = _size(self._console)
+        self._console.size = (width, height)
+        return draw(
+            self.board.view(),
+            width,
+            height - 1,
+            state=self.state,
+            seconds=(datetime.now(UTC) - self._since).total_seconds() if self._since else None,
+            fancy=self._console.encoding.startswith("utf"),
+        )
+
+
+def _size(console: "Console") -> tuple[int, int]:
+    """Columns and lines of the console's own terminal; rich would ask standard output, which may be a file now."""
+    width, height = os.get_terminal_size(console.file.fileno())
+    return width or 80, height or 24

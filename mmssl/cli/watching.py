@@ -1,0 +1,168 @@
+"""The command that shows a study which another process runs."""
+
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from mmssl.cli.cluster import AddressOption, Found
+from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
+from mmssl.cli.running import end
+from mmssl.cli.studies import at_storage, exit_status, resuming, show_outcome
+from mmssl.errors import UserError
+from mmssl.search.plan import TERMINAL
+from mmssl.terminal import console_beside, print_json, say
+
+if TYPE_CHECKING:
+    from mmssl.cli.screen import Shown
+    from mmssl.search.plan import Plan
+    from mmssl.search.store import Study
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+# A table of thousands of trials takes its time: no more than a tenth of it is spent on reading.
+_REST = 10
+_SECONDS_TO_ANSWER = 60.0
+"""How long a storage may be out of reach until the command ends."""
+_SECONDS_TO_BEGIN = 60.0
+"""How old a plan may be until one that nothing has begun is no more taken for one that is about to be."""
+
+
+def watch(
+    study: StudyArgument = None,
+    storage: StorageOption = STORAGE,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a study that another process runs: its points, what runs, what failed, time left; Ctrl-C leaves it running.
+
+    Example: mmssl-tune watch vicreg_grid-utd_mhad-1
+    """
+    found = Found(study, storage, address)
+    if found.study is None:
+        job, trouble = found.job_or_trouble()
+        if job is None:
+            raise UserError(trouble)
+        raise UserError(
+            f"study {found.name} is job {job.submission_id}, {job.status} at {job.address}; no plan of it is to be "
+            f"seen from here in {job.storage}: follow what it says with `mmssl-tune logs {found.name} -f`"
+        )
+    plan = found.study.plan()
+    if as_json:
+        print_json(_document(found.study, plan))
+        return
+    # As Ctrl-C: the cursor must come back.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    end(_Watched(found, found.study, plan).follow())
+
+
+def _document(study: "Study", plan: "Plan") -> dict[str, Any]:
+    from mmssl.search.following import Follower
+    from mmssl.search.standing import standing
+    from mmssl.search.view import Board
+
+    stands = standing(study)
+    board = Board(plan, stands.began)
+    for planned, record in Follower(study, plan).changes() or []:
+        board.put(planned, record)
+    if stands.state != "running":
+        board.settle()
+    return {"state": stands.state, "driver": stands.driver, "died": stands.died, **board.view().document()}
+
+
+class _Watched:
+    """A study on the screen, from the first look to its end."""
+
+    def __init__(self, found: Found, study: "Study", plan: "Plan") -> None:
+        self._found, self._study, self._plan = found, study, plan
+        self._in_vain_since: float | None = None
+
+    def follow(self) -> int:
+        """Show it until it has ended; gives the exit status that follows."""
+        from mmssl.cli.screen import Shown
+        from mmssl.search.standing import standing
+
+        study, plan = self._study, self._plan
+        stands, state = standing(study), self._state()
+        if state is not None:
+            by = f" by process {stands.driver['pid']} on {stands.driver['host']}" if stands.driver else ""
+            say(
+                f"study {study.name}: {state or f'running{by}'}; {stands.ended} of {stands.planned} trials have ended; "
+                "Ctrl-C leaves it running"
+            )
+        out = console_beside(1)
+        try:
+            with Shown(out, plan, state or "", stands.began) as shown:
+                try:
+                    self._keep_up(shown)
+                    shown.board.settle()
+                except KeyboardInterrupt:
+                    shown.state = "detached"
+                    raise
+        except KeyboardInterrupt:
+            goes_on = "goes on" if study.in_use() else "does not run"
+            say(f"detached; study {study.name} {goes_on}; to look again: {_again(study)}")
+            return 130
+        view = shown.board.view()
+        failed, left = view.trials.get("FAILED", 0), view.planned - view.ended
+        cause = next((failure.cause for failure in view.failures if failure.status == "FAILED"), "")
+        died = standing(study).died
+        if died and left:
+            say(f"process {died['pid']} on {died['host']} ran it, and ended without a word: killed?")
+        if view.ended:
+            show_outcome(study, plan, failed, cause, left, out)
+        else:
+            say(f"study {study.name} has not begun: {resuming(study)}")
+        return exit_status(failed, left)
+
+    def _keep_up(self, shown: "Shown") -> None:
+        """Show what is new until nothing can be any more."""
+        from mmssl.search.following import Follower
+
+        follower, begun = Follower(self._study, self._plan), False
+        while True:
+            started = time.monotonic()
+            try:
+                changes = follower.changes()
+                # Tables that have just been written are written by somebody.
+                state = self._state() if changes is None else ""
+                if state is None:
+                    changes = follower.changes(all_the_same=True)
+                if self._in_vain_since is not None:
+                    shown.note(f"{self._study.root} answers again")
+                self._in_vain_since = None
+            except (UserError, OSError) as error:
+                self._wait_for_storage(shown, error)
+                continue
+            before = [] if begun else [record for _, record in changes or [] if record.status in TERMINAL]
+            shown.known(before)
+            for planned, record in (changes or [])[len(before) :]:
+                shown.put(planned, record)
+            if state is None:
+                return
+            begun, shown.state = True, state
+            time.sleep(max(_SECONDS_BETWEEN_LOOKS, _REST * (time.monotonic() - started)))
+
+    def _wait_for_storage(self, shown: "Shown", error: Exception) -> None:
+        """Raises the error where the storage has been out of reach for too long."""
+        now = time.monotonic()
+        if self._in_vain_since is None:
+            self._in_vain_since = now
+            shown.note(f"{error}; trying again for {_SECONDS_TO_ANSWER:.0f} s")
+        elif now - self._in_vain_since > _SECONDS_TO_ANSWER:
+            raise error
+        shown.state = "its storage does not answer"
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _state(self) -> str | None:
+        """What is going on, nothing to be said where it runs as it should; None where nothing is."""
+        if self._study.in_use():
+            return ""
+        job = self._found.job_or_trouble()[0]
+        if job and not job.ended:
+            return f"job {job.submission_id} is {job.status}"
+        young = datetime.now(UTC) - self._plan.created < timedelta(seconds=_SECONDS_TO_BEGIN)
+        return "about to begin" if young and not self._study.ended(self._plan) else None
+
+
+def _again(study: "Study") -> str:
+    return f"mmssl-tune watch {study.name}{at_storage(study)}"

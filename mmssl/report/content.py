@@ -1,0 +1,478 @@
+"""What a page says of a study, as plain facts: gathered from its tables and plan, without a line of HTML."""
+
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mmssl.errors import UserError
+from mmssl.evaluation import bootstrap_interval, confusion, interval
+from mmssl.experiments import protocol
+from mmssl.recipe import Recipe
+from mmssl.search.importance import importance
+from mmssl.search.plan import TERMINAL, Plan
+from mmssl.search.results import Choice, Point, choose, hits, over_recordings, points, ranked
+from mmssl.search.space import SYSTEM
+from mmssl.search.standing import Standing, standing
+from mmssl.search.store import TESTS, Study, names
+from mmssl.terminal import value_of
+
+SYMBOLS = {"lambda": "λ", "mu": "μ", "nu": "ν"}  # noqa: RUF001
+"""How papers write a knob's last word."""
+MOST_CURVES, MOST_VALUES, MOST_RANKED = 150, 100, 200
+"""Trials whose curves are kept, the values of one curve, and the points that are listed."""
+
+Mark = Literal["best", "tied", ""]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A searched knob, or several that only change together."""
+
+    knobs: tuple[str, ...]
+    label: str
+    values: tuple[Any, ...]
+    """Those that occur, in rising order where they are numbers."""
+    drawn: bool
+    """From an interval, rather than from a list."""
+    log: bool
+
+    @property
+    def numeric(self) -> bool:
+        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
+
+    def of(self, point: Point) -> Any:
+        return point.values[self.knobs[0]]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A point, what it is called, how sure its mean is, and how it stands to the best."""
+
+    point: Point
+    label: str
+    low: float | None
+    high: float | None
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Untrained encoders with the same head, data and folds."""
+
+    system: str
+    study: str
+    mean: float
+    std: float | None
+    n: int
+    gain: float | None
+    """How far the best point is above, mean over folds; None where there is no best."""
+    low: float | None
+    high: float | None
+    """Its 95 % interval (Student's t over folds); None for one fold."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a knob explains of the variance among the points."""
+
+    label: str
+    share: float
+    low: float | None
+    high: float | None
+    """Least and most, leaving out each fold in turn; None for one fold."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One trial's epochs of one phase, thinned: `values` by column, each as long as `epochs`."""
+
+    epochs: list[int]
+    values: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class Content:
+    plan: Plan
+    standing: Standing
+    made: datetime
+    metric: str
+    protocol: str
+    axes: list[Axis]
+    ranked: list[Ranked]
+    interval: str
+    """What the points' intervals are."""
+    choice: Choice | None
+    undecided: str
+    """Why there is no best point; empty where there is."""
+    over_recordings: tuple[float, float, int] | None
+    """Of the best: both ends of the interval, and the number of recordings."""
+    caveats: list[str]
+    baselines: list[Baseline]
+    shares: list[Share]
+    no_shares: str
+    """Why there is no importance."""
+    trials: list[dict[str, Any]]
+    """Rows of `trials.parquet`."""
+    curves: dict[str, dict[str, Curves]]
+    """By trial id and phase."""
+    left_out: int
+    """Trials with curves that were left out, being too many."""
+    classes: tuple[str, ...]
+    confusions: dict[str, npt.NDArray[np.int64]]
+    """By point id, how often recordings of each true class (rows) were predicted (columns), all its trials together."""
+    few_labels: list[dict[str, Any]]
+    few_labels_caption: str
+    looks: list[dict[str, Any]]
+    """At the test subjects."""
+    where: str
+    names: dict[str, str] = field(default_factory=dict[str, str])
+    """What points are called, by id."""
+
+    @property
+    def best(self) -> Ranked | None:
+        return next((one for one in self.ranked if one.mark == "best"), None)
+
+    @property
+    def shown(self) -> Ranked | None:
+        """The point that is looked into: the best, or where nothing may be chosen the first."""
+        return self.best or next((one for one in self.ranked if one.point.complete), None)
+
+    @property
+    def measure(self) -> str:
+        """The metric in words."""
+        return "accuracy" if self.metric.endswith("accuracy") else "F1"
+
+
+def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
+    """All that the page says but for what needs recordings.
+
+    Args:
+        classes: in the data set's order; None where it is not here.
+
+    Raises:
+        UserError: a table is missing or damaged.
+    """
+    trials = study.table("trials.parquet")
+    predictions = study.table("predictions.parquet")
+    metric = plan.space.scored
+    found = points(plan, trials, metric)
+    axes = axes_of(plan, found)
+    called = {point.point_id: label(axes, point) for point in found}
+    choice, undecided = _choice(plan, found)
+    recordings = over_recordings(plan, predictions, choice) if choice and metric == "val.accuracy" else None
+    marks: dict[str, Mark] = {point.point_id: "tied" for point in choice.tied} if choice else {}
+    if choice:
+        marks[choice.best.point_id] = "best"
+    order = ranked(found)
+    by_recording = metric.endswith("accuracy")
+    ends = {
+        point.point_id: _interval(plan, predictions if by_recording else None, point) for point in order[:MOST_RANKED]
+    }
+    shares, no_shares = _shares(plan, axes, found)
+    curves, left_out = _curves(study, plan, order)
+    classes = tuple(classes or _classes(predictions))
+    few, caption = _few_labels(study, plan)
+    return Content(
+        plan=plan,
+        standing=standing(study),
+        made=datetime.now(UTC),
+        metric=metric,
+        protocol=protocol(plan),
+        axes=axes,
+        ranked=[
+            Ranked(
+                point,
+                called[point.point_id],
+                *ends.get(point.point_id, (None, None)),
+                marks.get(point.point_id, ""),
+            )
+            for point in order
+        ],
+        interval=(
+            "95 % interval by bootstrap over the scored recordings; those of one person are not independent, so it is "
+            "rather too narrow"
+            if by_recording
+            else "95 % interval by Student's t over folds"
+        ),
+        choice=choice,
+        undecided=undecided,
+        over_recordings=recordings,
+        caveats=_caveats(plan, choice, found),
+        baselines=_baselines(study, plan, trials, choice),
+        shares=shares,
+        no_shares=no_shares,
+        trials=trials.to_pylist(),
+        curves=curves,
+        left_out=left_out,
+        classes=classes,
+        confusions=_confusions(plan, predictions, classes, order),
+        few_labels=few,
+        few_labels_caption=caption,
+        looks=_looks(study),
+        where=study.place,
+        names=called,
+    )
+
+
+def axes_of(plan: Plan, found: Sequence[Point]) -> list[Axis]:
+    """What was searched; knobs whose values are the same in every point are one."""
+    columns = {knob: [point.values.get(knob) for point in found] for knob in plan.space.names}
+    groups: list[list[str]] = []
+    for knob, column in columns.items():
+        same = [group for group in groups if len(found) > 1 and columns[group[0]] == column]
+        if same:
+            same[0].append(knob)
+        else:
+            groups.append([knob])
+    last = [knob.rpartition(".")[2] for knob in columns]
+    short = {
+        knob: SYMBOLS.get(word, word) if last.count(word) == 1 else knob
+        for knob, word in zip(columns, last, strict=True)
+    }
+    return [
+        Axis(
+            knobs=tuple(group),
+            label=" = ".join(short[knob] for knob in group),
+            values=tuple(_in_order(columns[group[0]])),
+            drawn=group[0] in plan.space.ranges,
+            log=group[0] in plan.space.ranges and plan.space.ranges[group[0]].log,
+        )
+        for group in groups
+    ]
+
+
+def label(axes: Sequence[Axis], point: Point) -> str:
+    """What a point is called on the page."""
+    words = [
+        str(axis.of(point)) if axis.knobs == (SYSTEM,) else f"{axis.label} = {plain(axis.of(point))}" for axis in axes
+    ]
+    return ", ".join(words) or "the only point"
+
+
+def plain(value: Any) -> str:
+    """A knob's value as people write it."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e6:
+        return str(int(value))
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else value_of(value)
+
+
+def _in_order(values: Iterable[Any]) -> list[Any]:
+    once = {json.dumps(value): value for value in values}.values()
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in once)
+    return sorted(once) if numbers else list(once)
+
+
+def _choice(plan: Plan, found: Sequence[Point]) -> tuple[Choice | None, str]:
+    if plan.space.side == "test":
+        return None, (
+            "This study scored the test subjects, so nothing may be chosen from it: the points are compared, in the "
+            "order of their means, and the highest is no choice."
+        )
+    try:
+        return choose(found), ""
+    except UserError as error:
+        return None, f"There is no best point yet: {error}."
+
+
+def _caveats(plan: Plan, choice: Choice | None, found: Sequence[Point]) -> list[str]:
+    if choice is None:
+        return []
+    complete = sum(point.complete for point in found)
+    chosen = [
+        f"the best is the highest of {complete} on these same recordings, so its score promises somewhat more than it "
+        "will keep; the score on test subjects, which an export computes, does not"
+    ]
+    return choice.caveats + (chosen if complete > 1 else [])
+
+
+def _interval(plan: Plan, predictions: pa.Table | None, point: Point) -> tuple[float | None, float | None]:
+    if not point.scores:
+        return None, None
+    if predictions is not None:
+        right = list(hits(plan, predictions, point).values())
+        low, high = bootstrap_interval(right, seed=0) if len(right) > 1 else (math.nan, math.nan)
+    else:
+        low, high = interval(list(_by_fold(point.scores).values()))
+    return _known(low), _known(high)
+
+
+def _by_fold(scores: Mapping[tuple[int, str], float]) -> dict[str, float]:
+    """Means over seeds."""
+    gathered: dict[str, list[float]] = defaultdict(list)
+    for (_, fold), score in scores.items():
+        gathered[fold].append(score)
+    return {fold: statistics.fmean(values) for fold, values in gathered.items()}
+
+
+def _untrained(recipe: Recipe) -> bool:
+    return recipe.pretrain.epochs == 0 and recipe.finetune.encoders == "frozen"
+
+
+def _baselines(study: Study, plan: Plan, trials: pa.Table, choice: Choice | None) -> list[Baseline]:
+    """Untrained encoders scored in this study; where there are none, in another beside it on the same folds."""
+    recipes = [plan.recipe(plan.trials_of(choice.best.point_id)[0])] if choice else list(plan.bases.values())
+    own = _baselines_in(study.name, plan, trials, recipes, choice)
+    if own or choice is None:
+        return own
+    try:
+        others = [name for name in names(study.root) if name != study.name]
+    except UserError:
+        return []
+    for name in reversed(others):
+        other = Study(study.root, name)
+        try:
+            theirs = other.plan()
+            same = theirs.dataset.fingerprint == plan.dataset.fingerprint and theirs.space.side == plan.space.side
+            if same and set(theirs.folds) == set(plan.folds):
+                beside = _baselines_in(name, theirs, other.table("trials.parquet"), recipes, choice)
+                if beside:
+                    return beside
+        except UserError:
+            continue
+    return []
+
+
+def _baselines_in(
+    name: str, plan: Plan, trials: pa.Table, recipes: Sequence[Recipe], choice: Choice | None
+) -> list[Baseline]:
+    compared = [(recipe.data, recipe.encoder, recipe.finetune) for recipe in recipes]
+    baselines: list[Baseline] = []
+    for point in points(plan, trials, plan.space.scored):
+        trial = plan.trials_of(point.point_id)[0]
+        recipe = plan.recipe(trial)
+        alike = any(
+            (recipe.data.modalities, recipe.data.steps, recipe.encoder, recipe.finetune)
+            == (data.modalities, data.steps, encoder, finetune)
+            for data, encoder, finetune in compared
+        )
+        if not (_untrained(recipe) and alike and point.complete and point.mean is not None):
+            continue
+        gain, low, high = None, None, None
+        if choice is not None:
+            theirs = _by_fold(point.scores)
+            gains = [score - theirs[fold] for fold, score in _by_fold(choice.best.scores).items() if fold in theirs]
+            gain = statistics.fmean(gains) if gains else None
+            low, high = (_known(end) for end in interval(gains)) if len(gains) > 1 else (None, None)
+        baselines.append(Baseline(plan.system(trial), name, point.mean, point.std, len(point.scores), gain, low, high))
+    return baselines
+
+
+def _shares(plan: Plan, axes: Sequence[Axis], found: Sequence[Point]) -> tuple[list[Share], str]:
+    complete = [point for point in found if point.complete]
+    searched = [{axis.knobs[0]: axis.of(point) for axis in axes} for point in complete]
+    try:
+        whole = importance(searched, [point.mean or 0.0 for point in complete], plan.space.ranges)
+        folds = list(dict.fromkeys(fold for point in complete for _, fold in point.scores))
+        without: list[dict[str, float]] = []
+        for left in folds if len(folds) > 2 else []:
+            scores = [
+                statistics.fmean(s for (_, fold), s in point.scores.items() if fold != left) for point in complete
+            ]
+            without.append(importance(searched, scores, plan.space.ranges))
+    except UserError as error:
+        return [], str(error)
+    named = {axis.knobs[0]: axis.label for axis in axes}
+    shares = [
+        Share(
+            named[knob],
+            share,
+            min((one[knob] for one in without), default=None),
+            max((one[knob] for one in without), default=None),
+        )
+        for knob, share in whole.items()
+    ]
+    return sorted(shares, key=lambda one: -one.share), ""
+
+
+def _curves(study: Study, plan: Plan, order: Sequence[Point]) -> tuple[dict[str, dict[str, Curves]], int]:
+    table = study.table("epochs.parquet")
+    columns = [name for name in table.column_names if name.startswith(("train.", "probe."))]
+    there = set(table["trial_id"].to_pylist())
+    trials = [trial.trial_id for point in order for trial in plan.trials_of(point.point_id) if trial.trial_id in there]
+    kept = set(trials[:MOST_CURVES])
+    rows: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for i, (trial_id, phase) in enumerate(zip(table["trial_id"].to_pylist(), table["phase"].to_pylist(), strict=True)):
+        if trial_id in kept:
+            rows[trial_id][phase].append(i)
+    epochs = table["epoch"].to_pylist()
+    values = {name: table[name].to_pylist() for name in columns}
+    curves: dict[str, dict[str, Curves]] = defaultdict(dict)
+    for trial_id, phases in rows.items():
+        for phase, own in phases.items():
+            # The probe is of few epochs, which thinning must not lose.
+            chosen = sorted(
+                {own[i] for i in np.linspace(0, len(own) - 1, min(MOST_VALUES, len(own))).round().astype(int)}
+                | {i for i in own if values.get("probe.accuracy", [])[i : i + 1] not in ([], [None])}
+            )
+            present = {name: [_short(values[name][i]) for i in chosen] for name in columns}
+            curves[trial_id][phase] = Curves(
+                [epochs[i] for i in chosen],
+                {name: column for name, column in present.items() if any(value is not None for value in column)},
+            )
+    return dict(curves), len(trials) - len(kept)
+
+
+def _classes(predictions: pa.Table) -> list[str]:
+    there = set(predictions["label"].to_pylist()) | set(predictions["predicted"].to_pylist())
+    return sorted(there)
+
+
+def _confusions(
+    plan: Plan, predictions: pa.Table, classes: Sequence[str], order: Sequence[Point]
+) -> dict[str, npt.NDArray[np.int64]]:
+    index = {name: i for i, name in enumerate(classes)}
+    wanted = {point.point_id for point in order if point.complete} & {point.point_id for point in order[:MOST_RANKED]}
+    found = {point_id: np.zeros((len(classes), len(classes)), np.int64) for point_id in wanted}
+    columns = [predictions[name].to_pylist() for name in ("point_id", "label", "predicted")]
+    for point_id, true, guess in zip(*columns, strict=True):
+        if point_id in found and true in index and guess in index:
+            found[point_id][index[true], index[guess]] += 1
+    return found
+
+
+def shares_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """A confusion matrix as `evaluation.confusion` gives it: shares of the true class; NaN for classes without one."""
+    n = len(counts)
+    labels = np.repeat(np.arange(n), counts.sum(axis=1))
+    predicted = np.concatenate([np.repeat(np.arange(n), row) for row in counts]) if n else labels
+    return confusion(labels, predicted, n)
+
+
+def _few_labels(study: Study, plan: Plan) -> tuple[list[dict[str, Any]], str]:
+    """The table that `reproduce few_labels` made, or would make."""
+    try:
+        table = study.table("tables/few_labels.parquet")
+        return table.to_pylist(), ((table.schema.metadata or {}).get(b"caption") or b"").decode()
+    except UserError:
+        return [], ""
+
+
+def _looks(study: Study) -> list[dict[str, Any]]:
+    try:
+        looks = json.loads(study.files.read(TESTS))
+        return sorted(looks.values(), key=lambda look: look["look"])
+    except FileNotFoundError:
+        return []
+    except (ValueError, AttributeError, KeyError) as error:
+        raise UserError(f"{study.files.place(TESTS)}: damaged ({error})") from error
+
+
+def _short(value: float | None) -> float | None:
+    return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def ended_badly(row: Mapping[str, Any]) -> bool:
+    return row["status"] in TERMINAL and row["status"] != "COMPLETE"

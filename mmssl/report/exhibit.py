@@ -1,0 +1,213 @@
+"""One checkpoint looked into: where its encoders place the recordings it was scored on, and these as they move."""
+
+import base64
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmssl.data.recordings import Description, Recordings
+from mmssl.errors import UserError
+from mmssl.evaluation import tsne
+from mmssl.experiments.embeddings import joined, vectors
+from mmssl.export import representative
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.results import Point
+from mmssl.search.store import Study
+
+MOST_PLAYED, MOST_FRAMES, MOST_SAMPLES = 120, 64, 160
+"""Recordings that the page holds, and how finely."""
+MOST_MAPPED = 1500
+"""Recordings on a map: t-SNE of more takes minutes, and shows a blot."""
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Map:
+    """A t-SNE: one dot a recording, or one a recording and modality."""
+
+    name: str
+    modalities: tuple[str, ...]
+    """Of each dot: one of those that are mapped, or "" for all together."""
+    recordings: tuple[int, ...]
+    """Of each dot, the index in `Exhibit.recordings`."""
+    xy: Floats
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    trial: PlannedTrial
+    recordings: list[dict[str, Any]]
+    """Id, subject, true and predicted class, confidence; and what is played: see `_motion`."""
+    maps: list[Map]
+    notes: list[str]
+    description: Description
+    bones: tuple[tuple[str, str], ...]
+    """Pairs of joints to draw."""
+    axes: tuple[int, int, int | None]
+    """Which coordinate points right, up, and to the viewer; None where there are two."""
+    signs: tuple[int, int]
+    """Whether these coordinates grow that way."""
+
+
+def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings) -> Exhibit:
+    """The point's trial nearest its mean, with its maps and recordings.
+
+    Raises:
+        UserError: its weights are not kept, or damaged.
+    """
+    trial = representative(plan, point)
+    try:
+        rows, features, embeddings = vectors(study, plan, trial, recordings, {})
+    except FileNotFoundError as error:
+        raise UserError(
+            f"the weights of trial {trial.trial_id} are not kept (keep_models: {plan.space.keep_models} in the space)"
+        ) from error
+    notes: list[str] = []
+    if len(rows) > MOST_MAPPED:
+        chosen = np.sort(np.random.default_rng(0).choice(len(rows), MOST_MAPPED, replace=False))
+        notes.append(f"the maps show {MOST_MAPPED} of {len(rows)} recordings, drawn at random")
+        rows = rows[chosen]
+        features, embeddings = ({name: one[chosen] for name, one in found.items()} for found in (features, embeddings))
+    said = {
+        row["recording_id"]: row for row in study.record(trial.trial_id).predictions if row["split"] == plan.space.side
+    }
+    shown: list[dict[str, Any]] = []
+    for i in rows.tolist():
+        row = recordings.rows[i]
+        guess = said.get(row.recording_id, {})
+        shown.append(
+            {
+                "id": row.recording_id,
+                "subject": row.subject,
+                "label": row.label,
+                "predicted": guess.get("predicted"),
+                "confidence": guess.get("confidence"),
+            }
+        )
+    played = _spread([one["label"] for one in shown])
+    if len(played) < len(shown):
+        notes.append(f"{len(played)} of the {len(shown)} recordings can be played, each class as often as can be")
+    for i in played:
+        shown[i]["motion"] = _motion(recordings, int(rows[i]))
+    axes, signs = _view(recordings)
+    maps = _maps(features, embeddings, trial.seed, notes)
+    return Exhibit(trial, shown, maps, notes, recordings.description, _bones(recordings), axes, signs)
+
+
+def _maps(features: dict[str, Any], embeddings: dict[str, Any], seed: int, notes: list[str]) -> list[Map]:
+    count = len(next(iter(features.values())))
+    every = tuple(range(count))
+    wanted: list[tuple[str, Floats, tuple[str, ...], tuple[int, ...]]] = []
+    if len(features) > 1:
+        wanted.append(("features of both modalities joined", joined(features), ("",) * count, every))
+    wanted += [(f"features of {name} alone", one, (name,) * count, every) for name, one in features.items()]
+    if len(embeddings) > 1 and len({one.shape[1] for one in embeddings.values()}) == 1:
+        # Of unit length: what is near in the embedding is near by cosine.
+        both = np.concatenate([joined({name: one}) for name, one in embeddings.items()])
+        modalities = tuple(name for name in embeddings for _ in range(count))
+        wanted.append(("embeddings of both modalities in one map", both, modalities, every * len(embeddings)))
+    maps: list[Map] = []
+    for name, array, modalities, indices in wanted:
+        try:
+            maps.append(Map(name, modalities, indices, tsne(array, seed)))
+        except ValueError as error:
+            notes.append(f"no map of {name}: {error}")
+    return maps
+
+
+def _spread(labels: list[str]) -> list[int]:
+    """At most MOST_PLAYED of them, class by class in turn."""
+    by_class: dict[str, list[int]] = defaultdict(list)
+    for i, label in enumerate(labels):
+        by_class[label].append(i)
+    turns = [(turn, i) for own in by_class.values() for turn, i in enumerate(own)]
+    return sorted(i for _, i in sorted(turns)[:MOST_PLAYED])
+
+
+def _motion(recordings: Recordings, row: int) -> dict[str, Any]:
+    """A recording as the page plays it: whole numbers of 16 bits, little-endian, in base64, with what they stand for.
+
+    `skeleton`: (frames, joints, coordinates); `imu`: (samples, channels). A number is `low` + `step` * its value.
+    """
+    description = recordings.description
+    motion: dict[str, Any] = {"seconds": None}
+    skeleton, imu = recordings.arrays("skeleton")[row], recordings.arrays("imu")[row]
+    if skeleton is not None:
+        if description.skeleton_hz:
+            motion["seconds"] = round(len(skeleton) / description.skeleton_hz, 3)
+        frames = _thinned(skeleton, MOST_FRAMES)
+        motion["skeleton"] = _packed(frames.reshape(len(frames), -1), False)
+    if imu is not None:
+        if motion["seconds"] is None and description.imu_hz:
+            motion["seconds"] = round(len(imu) / description.imu_hz, 3)
+        motion["imu"] = _packed(_thinned(imu, MOST_SAMPLES), True)
+    return motion
+
+
+def _thinned(array: Floats, most: int) -> Floats:
+    """At most so many rows, in between by linear interpolation."""
+    if len(array) <= most:
+        return array
+    at = np.linspace(0, len(array) - 1, most)
+    below = np.floor(at).astype(int).clip(max=len(array) - 2)
+    weight = (at - below).reshape(-1, *[1] * (array.ndim - 1))
+    return (1 - weight) * array[below] + weight * array[below + 1]
+
+
+def _packed(array: Floats, by_column: bool) -> dict[str, Any]:
+    """Rows as 16-bit numbers, on one scale or one a column."""
+    low = array.min(axis=0) if by_column else np.full(array.shape[1], array.min())
+    high = array.max(axis=0) if by_column else np.full(array.shape[1], array.max())
+    step = np.where(high > low, (high - low) / 65535, 1.0)
+    whole = ((array - low) / step).round().clip(0, 65535).astype("<u2")
+    ends = (low, step) if by_column else (low[:1], step[:1])
+    return {
+        "rows": len(array),
+        "data": base64.b64encode(whole.tobytes()).decode(),
+        "low": [float(f"{value:.6g}") for value in ends[0]],
+        "step": [float(f"{value:.6g}") for value in ends[1]],
+    }
+
+
+def _view(recordings: Recordings) -> tuple[tuple[int, int, int | None], tuple[int, int]]:
+    """From where people are seen standing upright, their shoulders across.
+
+    Up is along the coordinate in which the data set's unit of length (two joints of the trunk, or trunk and head) is
+    longest, away from the root; across is the other along which the joints lie wider apart.
+    """
+    description = recordings.description
+    there = _skeletons(recordings)
+    if not there:
+        return (0, 1, None), (1, 1)
+    first = np.stack([one[0] for one in there]).astype(np.float64)  # (recordings, joints, coordinates)
+    a, b = (description.joints.index(joint) for joint in description.scale_joints)
+    root = description.joints.index(description.root_joint)
+    top, bottom = (b, a) if a == root else (a, b)
+    trunk = (first[:, top] - first[:, bottom]).mean(axis=0)
+    up = int(np.abs(trunk).argmax())
+    others = [i for i in range(first.shape[2]) if i != up]
+    others.sort(key=lambda i: -float(first[:, :, i].std(axis=1).mean()))
+    depth = others[1] if len(others) > 1 else None
+    return (others[0], up, depth), (1, 1 if trunk[up] >= 0 else -1)
+
+
+def _bones(recordings: Recordings) -> tuple[tuple[str, str], ...]:
+    """Those of the description; where it has none, what joins all joints by the shortest lines in the mean posture."""
+    description = recordings.description
+    there = _skeletons(recordings)
+    if description.bones or not there:
+        return description.bones
+    from scipy.sparse.csgraph import minimum_spanning_tree
+    from scipy.spatial.distance import pdist, squareform
+
+    apart = np.mean([pdist(one[0]) for one in there], axis=0)
+    tree = minimum_spanning_tree(squareform(apart + 1e-9)).tocoo()
+    return tuple((description.joints[a], description.joints[b]) for a, b in zip(tree.row, tree.col, strict=True))
+
+
+def _skeletons(recordings: Recordings) -> list[Floats]:
+    return [one for one in recordings.arrays("skeleton") if one is not None]

@@ -1,0 +1,545 @@
+"""The page: facts and charts put into one HTML file that fetches nothing."""
+
+import base64
+import hashlib
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import vl_convert
+from jinja2 import Environment
+from markupsafe import Markup
+
+from mmssl.export import representative
+from mmssl.report import charts
+from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain
+from mmssl.report.exhibit import Exhibit
+from mmssl.search.results import Point
+from mmssl.search.space import SYSTEM
+
+
+class Verdict(NamedTuple):
+    headline: str
+    lines: list[str]
+
+
+def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
+    """The whole file.
+
+    Args:
+        no_exhibit: why there is none, as a sentence.
+    """
+    plan = content.plan
+    landscape = charts.landscape(content)
+    kept = {name: files("mmssl.report").joinpath(f"page.{name}").read_text("utf-8") for name in ("html", "css", "js")}
+    vega = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue] - its stub forgets the default
+    if "</script" in (vega + kept["js"]).lower() or "<!--" in vega + kept["js"]:
+        raise ValueError("the scripts would end before their end")
+    statuses = content.standing.trials
+    shown = content.ranked[:MOST_RANKED]
+    template = Environment(autoescape=True, trim_blocks=True).from_string(kept["html"])
+    return template.render(
+        content=content,
+        plan=plan,
+        standing=content.standing,
+        statuses=", ".join(f"{count} {status}" for status, count in statuses.items()),
+        made=f"{content.made:%Y-%m-%d %H:%M} UTC",
+        sections=_sections(content, landscape),
+        verdict=verdict(content),
+        tiles=_tiles(content),
+        caveats=content.caveats,
+        searched=_searched(content),
+        landscape=landscape,
+        map_title=_map_title(landscape),
+        map_words=_map_words(content, landscape),
+        map_caption=_map_caption(content, landscape),
+        ranked=shown,
+        cut=len(content.ranked) if len(shown) < len(content.ranked) else 0,
+        any_scores=any(one.point.scores for one in content.ranked),
+        ranking_words=_ranking_words(content),
+        interval=content.interval,
+        failures=_failures,
+        complete_points=sum(one.point.complete for one in content.ranked),
+        has_curves=bool(content.curves),
+        bad_trials=[row for row in content.trials if ended_badly(row)],
+        trials=content.trials if len(content.trials) <= 1000 else [],
+        names=content.names,
+        confusion_points=_confusion_points(content),
+        scored_words=_scored_words(content),
+        classes=_on_one_line(content.classes),
+        exhibit=exhibit,
+        exhibit_words=_exhibit_words(content, exhibit),
+        no_exhibit=no_exhibit,
+        commands=_commands(content),
+        environment=_environment(content),
+        no_looks=_no_looks(content),
+        version=version("mmssl-tune"),
+        hashes=" ".join(_hash(script) for script in (vega, kept["js"])),
+        css=Markup(kept["css"]),  # noqa: S704 - files of this package
+        js=Markup(kept["js"]),  # noqa: S704
+        vega=Markup(vega),  # noqa: S704
+        data=_on_one_line(_data(content, landscape, exhibit)),
+    )
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def verdict(content: Content) -> Verdict:
+    """What came out, in plain words."""
+    choice, best = content.choice, content.best
+    if choice is None or best is None:
+        lines = [_baseline_words(content)] if any(one.point.scores for one in content.ranked) else []
+        return Verdict(content.undecided, lines)
+    others = sum(one.point.complete for one in content.ranked) - 1
+    mean = f"{best.point.mean:.3f}" + (f" ± {best.point.std:.3f}" if best.point.std is not None else "")
+    if not others:
+        headline = f"{best.label}: {content.measure} {mean}. No other point is complete to compare it with."
+    elif not choice.tied:
+        headline = (
+            f"{best.label} is best, with {content.measure} {mean}; the other {others} are worse beyond the noise."
+        )
+    elif len(choice.tied) == others:
+        headline = (
+            f"{best.label} scored highest, with {content.measure} {mean}, but "
+            f"{'the other point' if others == 1 else f'none of the other {others} points'} "
+            f"{'cannot' if others == 1 else 'can'} be told from it."
+        )
+    else:
+        headline = (
+            f"{best.label} scored highest, with {content.measure} {mean}; "
+            f"{len(choice.tied)} of the other {others} points cannot be told from it."
+        )
+    spread = _spread_words(content)
+    lines = [
+        f"Mean{' and standard deviation' if best.point.std is not None else ''} {spread}, {_scored_words(content)}."
+    ]
+    if content.over_recordings:
+        low, high, count = content.over_recordings
+        lines.append(f"95 % interval {low:.3f} to {high:.3f}, by bootstrap over {count} held-out recordings.")
+    lines.append(_baseline_words(content))
+    lines.append(
+        "Points were compared on held-out training subjects alone: nothing on this page but the looks listed at its "
+        "end has seen a test subject."
+    )
+    return Verdict(headline, lines)
+
+
+def _spread_words(content: Content) -> str:
+    plan = content.plan
+    folds, seeds = len(plan.folds), len(plan.space.seeds)
+    return f"over {folds} fold{'s' * (folds > 1)} x {seeds} seed{'s' * (seeds > 1)}"
+
+
+def _scored_words(content: Content) -> str:
+    if content.plan.space.side == "test":
+        return f"on the test subjects {', '.join(content.plan.dataset.test_subjects)}"
+    return "on training subjects held out in turn"
+
+
+def _baseline_words(content: Content) -> str:
+    if content.baselines:
+        one = content.baselines[0]
+        spread = f" ± {one.std:.3f}" if one.std is not None else ""
+        where = "" if one.study == content.plan.name else f" in study {one.study}, on the same folds"
+        said = f"Untrained encoders with the same head score {one.mean:.3f}{spread}{where}"
+        if one.gain is None:
+            return f"{said}."
+        ends = f", 95 % interval over folds {one.low:+.3f} to {one.high:+.3f}" if one.low is not None else ""
+        told = "" if one.low is None or one.high is None or one.low > 0 or one.high < 0 else ": not told from none"
+        side = "above" if one.gain >= 0 else "below"
+        return f"{said}; the best point is {abs(one.gain):.3f} {side} them{ends}{told}."
+    return (
+        "No untrained encoders were scored, so what pre-training adds is not known: they are far better than chance. "
+        'The command for it stands under "How to make it again".'
+    )
+
+
+def _data_words(content: Content) -> str:
+    dataset = content.plan.dataset
+    folder = f" --data {shlex.quote(dataset.folder)}" if dataset.folder else ""
+    return f"--dataset {shlex.quote(dataset.source)}{folder}"
+
+
+def _storage_words(content: Content) -> str:
+    root = content.where.rstrip("/").removesuffix(content.plan.name).rstrip("/")
+    return f" --storage {shlex.quote(root)}" if root else ""
+
+
+def _baseline_command(content: Content) -> str:
+    modalities: list[str] = list(next(iter(content.plan.bases.values())).data.modalities)
+    system = "untrained" if len(modalities) > 1 else f"untrained_{modalities[0]}"
+    settings = "".join(
+        f" --set {shlex.quote(f'{knob}={_setting(value)}')}"
+        for knob, value in content.plan.space.fixed.items()
+        if knob.startswith(("data.", "encoder.", "finetune."))
+    )
+    return (
+        f"mmssl-tune launch --space table2 --system {system} {_data_words(content)}{settings}{_storage_words(content)}"
+    )
+
+
+def _setting(value: Any) -> str:
+    return str(value).replace("'", "") if isinstance(value, list) else str(value)
+
+
+def _tiles(content: Content) -> list[tuple[str, str, str]]:
+    best = content.best
+    if best is None or content.choice is None:
+        return []
+    tiles = [("best point", best.label, best.point.point_id[:8])]
+    spread = (
+        f"± {best.point.std:.3f} over {len(best.point.scores)} trials" if best.point.std is not None else "one trial"
+    )
+    tiles.append((f"mean {content.measure}", f"{best.point.mean:.3f}", spread))
+    if best.low is not None and best.high is not None:
+        over = "bootstrap over recordings" if content.metric.endswith("accuracy") else "over folds"
+        tiles.append(("95 % interval", f"{best.low:.2f} to {best.high:.2f}", over))
+    others = sum(one.point.complete for one in content.ranked) - 1
+    tiles.append(("tied with it", f"{len(content.choice.tied)} of {others}", "paired t-test, 5 %"))
+    if content.baselines:
+        tiles.append(("untrained encoders", f"{content.baselines[0].mean:.3f}", "the baseline"))
+    else:
+        tiles.append(("untrained encoders", "not run", "the baseline"))
+    tiles.append(("looks at the test", str(len(content.looks)), "by exports"))
+    return tiles
+
+
+def _searched(content: Content) -> list[tuple[str, str]]:
+    plan, space, dataset = content.plan, content.plan.space, content.plan.dataset
+    rows: list[tuple[str, str]] = []
+    for name, values in space.searched.items():
+        rows.append((name, ", ".join(plain(value) for value in values)))
+    for name, one in space.ranges.items():
+        scale = ", on a logarithmic scale" if one.log else f", in steps of {one.step:g}" if one.step else ""
+        rows.append((name, f"{one.low:g} to {one.high:g}{scale}"))
+    if space.where:
+        rows.append(("only where", "; ".join(space.where)))
+    budget = f", {space.budget} points" if space.budget else ""
+    rows.append(("points chosen by", {"grid": "grid: every combination"}.get(space.sampler, space.sampler) + budget))
+    if space.prune:
+        rows.append(("given up early", ", ".join(f"{k}: {v}" for k, v in space.prune.model_dump().items() if v)))
+    rows.append(("size", plan.size()))
+    if len(space.systems) == 1:
+        rows.append((SYSTEM, space.systems[0]))
+    rows += [(f"fixed: {knob}", plain(value)) for knob, value in space.fixed.items()]
+    base = next(iter(plan.bases.values()))
+    rows += [
+        ("modalities", " + ".join(base.data.modalities)),
+        ("pre-training", f"{base.pretrain.epochs} epochs, batches of {base.pretrain.batch_size}"),
+        ("data", f"{dataset.name}: {dataset.recordings} recordings, {len(content.classes)} classes"),
+    ]
+    if dataset.skipped:
+        rows.append(("left out as faulty", ", ".join(dataset.skipped)))
+    test = ", ".join(dataset.test_subjects) or "none"
+    rows += [
+        ("protocol", content.protocol),
+        ("test subjects", test if space.side == "test" else f"{test}: not looked at by the search"),
+        ("compared by", f"{content.metric}, at the last epoch; higher is better"),
+    ]
+    return rows
+
+
+def _map_title(landscape: charts.Landscape | None) -> str:
+    if landscape is None:
+        return "Map"
+    return f"Map of {landscape.x.label} and {landscape.y.label}" if landscape.y else f"Over {landscape.x.label}"
+
+
+def _map_words(content: Content, landscape: charts.Landscape | None) -> str:
+    if landscape is None:
+        return "There is no map: a map needs a searched knob whose values are numbers. The ranking has all points."
+    if landscape.kind == "line":
+        return f"Each point's mean {content.measure}, with its interval."
+    others = [axis for axis in content.axes if len(axis.values) > 1 and axis not in (landscape.x, landscape.y)]
+    if landscape.kind == "scatter":
+        also = (
+            f" Also searched, and not the same from point to point: {', '.join(axis.label for axis in others)}."
+            if others
+            else ""
+        )
+        return f"Each point where it was drawn, coloured by its mean {content.measure}.{also}"
+    sliced = (
+        " The other knobs are held at values chosen below, since a mean over them would mix what cannot be compared."
+        if others
+        else ""
+    )
+    return (
+        f"Mean {content.measure} of each point, with its standard deviation over seeds and folds.{sliced} Neighbouring "
+        "cells that differ by less than the spread do not differ."
+    )
+
+
+def _map_caption(content: Content, landscape: charts.Landscape | None) -> str:
+    if landscape is None:
+        return ""
+    signs = "◆ and a frame: best; ▲: tied with it; " if landscape.kind == "cells" and content.choice else ""
+    if landscape.kind == "cells":
+        return (
+            f"{signs}hatched: not all its trials are complete, so it is not compared; empty: not planned. The table of "
+            "points below says the same in numbers."
+        )
+    if landscape.kind == "line":
+        return f"◆ best, ▲ tied with it, ● other, cross at the foot: not complete. Line: {content.interval}."
+    return "The table of points below says the same in numbers."
+
+
+def _ranking_words(content: Content) -> str:
+    if content.choice and content.choice.resolution is not None:
+        return (
+            f"By mean {content.measure}, points with all trials complete first. A difference from the best of about "
+            f"{content.choice.resolution:.3f} would have counted (median over the other points)."
+        )
+    return f"By mean {content.measure}, points with all trials complete first."
+
+
+def _failures(point: Point) -> str:
+    return ", ".join(f"{n} {status}" for status, n in sorted(point.statuses.items()) if status != "COMPLETE") or "none"
+
+
+def _confusion_points(content: Content) -> list[tuple[str, str]]:
+    return [
+        (one.point.point_id, one.label + (" (best)" if one.mark == "best" else ""))
+        for one in content.ranked
+        if one.point.point_id in content.confusions
+    ]
+
+
+def _exhibit_words(content: Content, exhibit: Exhibit | None) -> str:
+    if exhibit is None:
+        return ""
+    trial = exhibit.trial
+    held = f"training subject {trial.fold} held out" if trial.held_out else "the test subjects scored"
+    which = "the best point" if content.best else "the point with the highest mean, which is no choice"
+    return (
+        f"{len(exhibit.recordings)} recordings that this trial was scored on and did not train on: trial "
+        f"{trial.trial_id[:8]} (seed {trial.seed}, {held}), of {which} the one whose score is nearest the mean."
+    )
+
+
+def _commands(content: Content) -> list[tuple[str, str]]:
+    plan, space = content.plan, content.plan.space
+    settings = "".join(f" --set {shlex.quote(f'{knob}={_setting(value)}')}" for knob, value in space.fixed.items())
+    systems = "".join(f" --system {name}" for name in space.systems) if space.systems != ["vicreg"] else ""
+    where = _storage_words(content)
+    commands = [
+        (
+            "The same study from the same space. A trial's id is a hash of its recipe and data: the same ids mean the "
+            "same trials.",
+            f"mmssl-tune launch --space {shlex.quote(space.name)} {_data_words(content)}{systems}{settings} "
+            f"--name {shlex.quote(plan.name + '-again')}",
+        )
+    ]
+    shown = content.shown
+    if shown:
+        trial = representative(plan, shown.point)
+        commands.append(
+            (
+                "One trial again, compared with what it gave then: to the bit on the same machine, with the same "
+                "versions.",
+                f"mmssl-tune reproduce {trial.trial_id} --study {shlex.quote(plan.name)}{where}",
+            )
+        )
+    if not content.baselines and plan.space.side == "val":
+        commands.append(
+            (
+                "Untrained encoders with the same head on the same folds; a page written after that has them beside "
+                "the best point.",
+                _baseline_command(content),
+            )
+        )
+    if content.best:
+        commands.append(
+            (
+                "The best encoders, retrained on all training subjects, for another program. This scores the test "
+                "subjects, and the look is recorded.",
+                f"mmssl-tune best {shlex.quote(plan.name)} --export --refit --out encoders{where}",
+            )
+        )
+    return commands
+
+
+def _environment(content: Content) -> list[tuple[str, str]]:
+    rows = content.trials
+
+    def said(column: str, what: str = "{}") -> str:
+        counts: Counter[str] = Counter(what.format(row[column]) for row in rows if row[column] is not None)
+        if len(counts) < 2:
+            return next(iter(counts), "not known yet")
+        return ", ".join(f"{name} ({count} trials)" for name, count in counts.most_common())
+
+    started = [row["started"] for row in rows if row["started"]]
+    finished = [row["finished"] for row in rows if row["finished"]]
+    spent = sum(row["seconds.total"] or 0.0 for row in rows)
+    clean = {row["git.clean"] for row in rows if row["git.clean"] is not None}
+    state = {frozenset([True]): " (clean)", frozenset([False]): " (with changes that were not committed)"}
+    facts = [
+        ("data", f"{content.plan.dataset.name}, SHA-256 {content.plan.dataset.fingerprint}"),
+        ("source of the data", " ".join(filter(None, (content.plan.dataset.source, content.plan.dataset.folder)))),
+        ("seeds", ", ".join(map(str, content.plan.space.seeds))),
+        ("folds", ", ".join("+".join(fold) or "test" for fold in content.plan.folds)),
+        ("git commit", said("git.commit") + state.get(frozenset(clean), "")),
+        *((name, said(f"version.{name}")) for name in ("mmssl", "python", "torch", "ray", "optuna")),
+        ("host", said("host")),
+        ("device", said("device")),
+        ("threads of a trial", said("threads")),
+        ("study", f"{content.where}, planned {content.plan.created:%Y-%m-%d %H:%M} UTC"),
+    ]
+    if started and finished:
+        when = f"{min(started):%Y-%m-%d %H:%M} to {max(finished):%Y-%m-%d %H:%M} UTC"
+        facts.append(("ran", f"{when}, {spent / 60:.1f} minutes of trials"))
+    return facts
+
+
+def _no_looks(content: Content) -> str:
+    if content.plan.space.side == "test":
+        return "Every trial of this study scored them; that is what it is for, and why nothing is chosen from it."
+    return "None: no export was made, and no trial has seen them."
+
+
+def _sections(content: Content, landscape: charts.Landscape | None) -> list[tuple[str, str]]:
+    return [
+        ("verdict", "Verdict"),
+        ("searched", "Searched"),
+        ("map", _map_title(landscape)),
+        ("ranking", "Ranking"),
+        ("importance", "What matters"),
+        ("trials", "Trials"),
+        ("confusion", "Confusion"),
+        ("recordings", "Recordings"),
+        *([("labels", "Few labels")] if content.few_labels else []),
+        ("reproduce", "Make it again"),
+    ]
+
+
+# Vega's expressions end at a line's end, wherever it stands: those in names are shown by their pictures.
+_PICTURES = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421, 0x85: 0x2424, 0x2028: 0x2424, 0x2029: 0x2424}
+
+
+def _on_one_line(value: Any) -> Any:
+    """The same document, every text in it without control characters and ends of lines."""
+    if isinstance(value, str):
+        return value.translate(_PICTURES)
+    if isinstance(value, dict):
+        return {_on_one_line(key): _on_one_line(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_on_one_line(one) for one in value]
+    return value
+
+
+def _data(content: Content, landscape: charts.Landscape | None, exhibit: Exhibit | None) -> dict[str, Any]:
+    """What the page's script takes."""
+    still: dict[str, Any] = {}
+    if any(one.point.scores for one in content.ranked):
+        still["ranking-chart"] = charts.ranking(content)
+    if content.shares:
+        still["importance-chart"] = charts.importance(content)
+    if content.few_labels:
+        still["labels-chart"] = charts.few_labels(content)
+    return {
+        "map": landscape and {"spec": landscape.spec, "rows": landscape.rows},
+        "still": still,
+        "trials": _trials(content),
+        "confusion": {
+            "spec": charts.confusion(content) if content.confusions else None,
+            "classes": content.classes,
+            "cells": {
+                point_id: [[int(i), int(j), int(counts[i, j])] for i, j in zip(*counts.nonzero(), strict=True)]
+                for point_id, counts in content.confusions.items()
+            },
+        },
+        "recordings": exhibit and _recordings(content, exhibit),
+    }
+
+
+def _trials(content: Content) -> dict[str, Any]:
+    by_id = {row["trial_id"]: row for row in content.trials if row["trial_id"] in content.curves}
+    grouped: dict[str, list[str]] = {}
+    for one in content.ranked:
+        own = [t.trial_id for t in content.plan.trials_of(one.point.point_id) if t.trial_id in by_id]
+        if own:
+            grouped[one.label] = own
+    first = next(iter(grouped.values()), [""])[0]
+    if content.shown is not None:
+        nearest = representative(content.plan, content.shown.point).trial_id
+        first = nearest if nearest in by_id else first
+    return {
+        "spec": charts.curve(),
+        "points": grouped,
+        "first": first,
+        "facts": {
+            trial_id: {
+                "point": content.names[row["point_id"]],
+                "seed": row["seed"],
+                "fold": row["fold"],
+                "status": row["status"],
+                "words": _trial_words(content, row),
+            }
+            for trial_id, row in by_id.items()
+        },
+        "curves": {
+            trial_id: {phase: {"epochs": one.epochs, "values": one.values} for phase, one in phases.items()}
+            for trial_id, phases in content.curves.items()
+        },
+    }
+
+
+def _trial_words(content: Content, row: dict[str, Any]) -> str:
+    score = row[content.metric]
+    said = f"{content.metric} {score:.4f}" if score is not None else row["cause"] or "no score"
+    return f"seed {row['seed']}, held out {row['fold']}: {row['status']}, {said}"
+
+
+def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:
+    description = exhibit.description
+    joints = {name: i for i, name in enumerate(description.joints)}
+    specs = {"classes": charts.scatter(content.classes, ())}
+    several = tuple(
+        dict.fromkeys(name for one in exhibit.maps for name in one.modalities if len(set(one.modalities)) > 1)
+    )
+    if several:
+        specs["modalities"] = charts.scatter(content.classes, several)
+    return {
+        "items": exhibit.recordings,
+        "maps": [
+            {
+                "x": [float(f"{value:.4g}") for value in one.xy[:, 0]],
+                "y": [float(f"{value:.4g}") for value in one.xy[:, 1]],
+                "recordings": one.recordings,
+                "modalities": one.modalities,
+                "spec": "modalities" if len(set(one.modalities)) > 1 else "classes",
+            }
+            for one in exhibit.maps
+        ],
+        "specs": specs,
+        "player": {
+            "joints": len(joints),
+            "coordinates": len(description.coordinates),
+            "bones": [[joints[a], joints[b]] for a, b in exhibit.bones],
+            "axes": exhibit.axes,
+            "signs": exhibit.signs,
+            "groups": _groups(description.imu_channels, description.imu_units, description.imu_sensors),
+            "colours": charts.SERIES,
+            "shapes": charts.SHAPES,
+        },
+    }
+
+
+def _groups(
+    channels: Sequence[str], units: Sequence[str], sensors: Sequence[Sequence[Sequence[str]]]
+) -> list[dict[str, Any]]:
+    """Channels drawn in one panel: the triads of each sensor, and what is left one by one."""
+    triads: list[tuple[str, ...]] = [tuple(triad) for sensor in sensors for triad in sensor]
+    inside = {channel for triad in triads for channel in triad}
+    triads += [(channel,) for channel in channels if channel not in inside]
+    groups: list[dict[str, Any]] = []
+    for triad in triads:
+        indices = [channels.index(channel) for channel in triad]
+        unit = units[indices[0]] if units else ""
+        title = ", ".join(triad) + (f" ({unit})" if unit else "")
+        groups.append({"title": title, "unit": unit, "channels": indices, "names": list(triad)})
+    return groups

@@ -1,0 +1,342 @@
+"""The page in a browser: it runs without an error or a request, fits narrow and wide screens, and works by keyboard."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pages import CLASSES, HOSTILE, command
+from playwright.sync_api import Browser, Page
+
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.store import Record, Study
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Page]
+
+CHARTS = ("map-chart", "ranking-chart", "confusion-chart", "tsne-chart")
+
+
+@pytest.fixture
+def opened(chromium: Browser, page: Path) -> Iterator[Open]:
+    """Opens the page in a window of a width; whatever it complains of or asks the network for fails the test."""
+    contexts: list[Any] = []
+    complaints: list[str] = []
+
+    def open_(width: int = 1600, path: Path = page, **settings: Any) -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": 900}, **settings)
+        contexts.append(context)
+        window = context.new_page()
+        window.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
+        window.on("pageerror", lambda error: complaints.append(str(error)))
+        window.on("dialog", lambda dialog: (complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        window.on(
+            "request",
+            lambda asked: None if asked.url.startswith(("file:", "data:")) else complaints.append(asked.url),
+        )
+        window.goto(path.as_uri())
+        window.wait_for_selector("html[data-ready]", state="attached", timeout=20_000)
+        return window
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [380, 1600])
+def test_charts_are_there_and_readable(opened: Open, width: int, scheme: str) -> None:
+    window = opened(width, color_scheme=scheme)
+    for name in CHARTS:
+        box = window.locator(f"#{name} svg").bounding_box()
+        assert box, name
+        assert box["width"] > 200, name
+        assert box["height"] > 60, name
+    assert window.locator("#curves .panel svg").count() >= 9
+    # As drawn on the screen: the size in the file times what the picture is scaled by.
+    sizes = window.evaluate(
+        """() => [...document.querySelectorAll('.chart svg')].flatMap((svg) => {
+            const scale = svg.getBoundingClientRect().width / svg.width.baseVal.value;
+            return [...svg.querySelectorAll('text')].filter((t) => t.textContent && getComputedStyle(t).opacity !== '0')
+                .map((t) => scale * parseFloat(getComputedStyle(t).fontSize));
+        })"""
+    )
+    assert len(sizes) > 50
+    assert min(sizes) >= 10.9
+    across = window.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert across[0] <= across[1], "the page does not scroll sideways"
+
+
+def test_cells_show_mean_and_failure_without_relying_on_colour(opened: Open) -> None:
+    window = opened()
+    texts = window.locator("#map-chart svg text").all_text_contents()
+    assert "✕ 1 of 3" in texts
+    assert any(text.startswith("◆ 0.") for text in texts)
+    assert window.locator('#map-chart svg path[fill="url(#hatch)"]').count() == 2
+
+
+def test_hover_says_which_recording_it_is(opened: Open) -> None:
+    window = opened()
+    window.locator("#tsne-chart svg .mark-symbol path").first.hover()
+    tooltip = window.locator("#vg-tooltip-element")
+    tooltip.wait_for(state="visible")
+    text = tooltip.inner_text()
+    assert "<u>" in text, "the id as text"
+    assert tooltip.locator("img, u, script").count() == 0
+
+
+def test_names_are_text_wherever_they_are_shown(opened: Open) -> None:
+    window = opened()
+    assert window.evaluate("document.querySelectorAll('img, b, u, i:not(.dash), main script').length") == 0
+    assert HOSTILE in window.locator("#tsne-class").inner_text()
+    assert HOSTILE in window.locator("header").inner_text()
+    assert window.locator("#tsne-key li").all_text_contents() == [name.replace("\u2028", "\u2424") for name in CLASSES]
+
+
+def test_a_trial_is_chosen_by_keyboard(opened: Open) -> None:
+    window = opened()
+    before = window.locator("#trial-words").inner_text()
+    path = window.locator("#curves .panel:first-child svg .mark-line path").first
+    line = path.get_attribute("d")
+    window.locator("#trial").focus()
+    window.keyboard.press("ArrowDown")
+    window.wait_for_function("(said) => document.getElementById('trial-words').textContent !== said", arg=before)
+    window.wait_for_function(
+        "(d) => document.querySelector('#curves .panel svg .mark-line path').getAttribute('d') !== d", arg=line
+    )
+    window.locator("#beside").focus()
+    window.keyboard.press("ArrowDown")
+    window.wait_for_function(
+        "() => document.querySelectorAll('#curves .panel:first-child svg .mark-line path').length === 2"
+    )
+
+
+def test_a_recording_is_played_by_keyboard(opened: Open) -> None:
+    window = opened()
+    first = window.locator("#body circle").first
+    rest = first.get_attribute("cx")
+    window.wait_for_timeout(300)
+    assert first.get_attribute("cx") == rest, "it does not play by itself"
+    play = window.locator("#play")
+    play.focus()
+    window.keyboard.press("Enter")
+    assert play.get_attribute("aria-pressed") == "true"
+    window.wait_for_function("() => Number(document.getElementById('time').value) > 30")
+    assert first.get_attribute("cx") != rest
+    cursor = window.locator("#traces .trace line:not(.zero)").first
+    assert float(cursor.get_attribute("x1") or 0) > 0
+    window.keyboard.press("Enter")
+    assert play.inner_text() == "Play"
+    window.locator("#time").focus()
+    window.keyboard.press("Home")
+    assert first.get_attribute("cx") == rest
+    told = window.locator("#recording-words").inner_text()
+    window.locator("#recording").focus()
+    window.keyboard.press("ArrowDown")
+    window.wait_for_function("(said) => document.getElementById('recording-words').textContent !== said", arg=told)
+    assert window.locator("#traces .trace").count() == 2, "three channels that turn together, and the one left"
+
+
+def test_turning_moves_the_skeleton(opened: Open) -> None:
+    window = opened()
+    rest = window.locator("#body circle").nth(3).get_attribute("cx")
+    window.locator("#turn").focus()
+    for _ in range(6):
+        window.keyboard.press("ArrowRight")
+    assert window.locator("#body circle").nth(3).get_attribute("cx") != rest
+
+
+def test_clicking_the_map_chooses_the_recording(opened: Open) -> None:
+    window = opened()
+    marks = window.locator("#tsne-chart svg .mark-symbol path")
+    assert marks.count() == 9
+    last = marks.nth(8)
+    last.click(force=True)
+    name = (last.get_attribute("aria-label") or "").split("recording: ")[1].split(";")[0]
+    assert window.locator("#recording-words").inner_text().startswith(name)
+
+
+def test_each_map_can_be_chosen(opened: Open) -> None:
+    window = opened()
+    counts = []
+    for value in range(4):
+        window.locator("#tsne-view").select_option(str(value))
+        expected = 18 if value == 3 else 9
+        window.wait_for_function(
+            "(n) => document.querySelectorAll('#tsne-chart svg .mark-symbol.role-mark path').length === n", arg=expected
+        )
+        counts.append(expected)
+    assert counts == [9, 9, 9, 18], "each modality's embedding is a mark of its own"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_is_that_of_wcag(opened: Open, scheme: str) -> None:
+    window = opened(1600, color_scheme=scheme)
+    poor = window.evaluate(
+        """() => {
+        const channel = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+        const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); return m.length === 3 ? [...m, 1] : m; };
+        const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+        const ground = (node) => {
+            for (let n = node; n; n = n.parentElement) {
+                const c = parse(getComputedStyle(n).backgroundColor);
+                if (c[3] > 0.99) return c;
+            }
+            return [255, 255, 255, 1];
+        };
+        const found = [];
+        const look = (node, colour) => {
+            const [a, b] = [light(parse(colour)), light(ground(node))].sort((x, y) => y - x);
+            const ratio = (a + 0.05) / (b + 0.05);
+            const what = `${node.tagName} ${node.className.baseVal ?? node.className} ${node.textContent.slice(0, 30)}`;
+            if (ratio < 4.5) found.push(`${what} ${ratio.toFixed(2)}`);
+        };
+        for (const node of document.querySelectorAll('main *, header *, nav *, footer *')) {
+            const own = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+            if (!own || node.closest('svg') || node.closest('details:not([open])')) continue;
+            look(node, getComputedStyle(node).color);
+        }
+        const letters = document.querySelectorAll('.chart .role-axis text, .chart .role-legend text');
+        for (const node of letters) look(node, getComputedStyle(node).fill);
+        return [found, letters.length];
+    }"""
+    )
+    assert poor[0] == []
+    assert poor[1] > 50
+
+
+def test_what_a_screen_reader_needs(opened: Open) -> None:
+    window = opened()
+    faults = window.evaluate(
+        """() => {
+        const faults = [];
+        const levels = [...document.querySelectorAll('h1, h2, h3')].map((h) => Number(h.tagName[1]));
+        if (levels.filter((l) => l === 1).length !== 1) faults.push('one h1');
+        levels.forEach((l, i) => { if (i && l > levels[i - 1] + 1) faults.push(`level ${levels[i - 1]} to ${l}`); });
+        for (const control of document.querySelectorAll('select, input'))
+            if (!control.labels.length && !control.getAttribute('aria-label')) faults.push(`no label: ${control.id}`);
+        for (const svg of document.querySelectorAll('svg:not([aria-hidden="true"])'))
+            if (!svg.getAttribute('aria-label') && !svg.querySelector('title')) faults.push('svg without a name');
+        for (const table of document.querySelectorAll('table'))
+            if (table.rows.length && !table.querySelector('th[scope]')) faults.push('table without heads');
+        const ids = [...document.querySelectorAll('[id]')].map((n) => n.id);
+        ids.forEach((id, i) => { if (ids.indexOf(id) !== i) faults.push(`twice: ${id}`); });
+        for (const link of document.querySelectorAll('a[href^="#"]'))
+            if (!document.getElementById(link.hash.slice(1))) faults.push(link.hash);
+        for (const name of ['header', 'nav', 'main', 'footer'])
+            if (document.querySelectorAll(name).length !== 1) faults.push(name);
+        if (!document.documentElement.lang || !document.title) faults.push('lang or title');
+        return faults;
+    }"""
+    )
+    assert faults == []
+
+
+def test_focus_is_seen(opened: Open) -> None:
+    window = opened()
+    window.keyboard.press("Tab")
+    outline = window.evaluate(
+        "getComputedStyle(document.activeElement).outlineStyle + document.activeElement.className"
+    )
+    assert outline == "solidskip"
+
+
+def test_it_prints_in_light_on_pages(opened: Open) -> None:
+    window = opened(1600, color_scheme="dark")
+    pdf = window.pdf(format="A4")
+    assert pdf.startswith(b"%PDF")
+    assert pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") + pdf.count(b"/Type /Page/") >= 3
+    window.emulate_media(media="print")
+    assert window.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not window.locator("nav").is_visible()
+    assert not window.locator("#play").is_visible()
+
+
+def test_a_page_with_nothing_to_show_is_quiet(
+    opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path
+) -> None:
+    def planned(trial: PlannedTrial) -> Record:
+        return Record(trial_id=trial.trial_id, status="PLANNED")
+
+    study, _ = study_of("empty", planned)
+    out = tmp_path / "page.html"
+    assert command("report", "empty", "--storage", study.root, "--out", out) == 0
+    window = opened(380, out)
+    assert "There is no best point yet" in window.locator("#verdict").inner_text()
+
+
+def scored(trial: PlannedTrial, score: float) -> Record:
+    facts = {"val.accuracy": score, "val.f1": score}
+    return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
+
+
+def test_points_of_a_sampler_are_scattered(
+    opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path
+) -> None:
+    chosen = [{"objective.lambda": 1.3 * 1.7**i, "objective.mu": 90 / 1.6**i} for i in range(7)]
+
+    def ending(trial: PlannedTrial) -> Record:
+        if trial.point == chosen[3]:
+            return Record(trial_id=trial.trial_id, status="PRUNED", cause="worse than the best")
+        return scored(trial, trial.point["objective.mu"] / 100)
+
+    interval = {"low": 1.0, "high": 100.0, "log": True}
+    study, _ = study_of(
+        "drawn", ending, chosen=chosen, grid={}, ranges={"objective.lambda": interval, "objective.mu": interval},
+        sampler="random", budget=7,
+    )  # fmt: skip
+    out = tmp_path / "page.html"
+    words = ("report", "drawn", "--storage", study.root, "--out", out, "--figures", tmp_path / "figures")
+    assert command(*words) == 0
+    assert (tmp_path / "figures" / "map.svg").exists()
+    window = opened(380, out)
+    marks = window.locator("#map-chart svg .mark-symbol.role-mark path")
+    assert marks.count() == 7
+    (lost,) = [one for one in marks.all() if "PRUNED" in (one.get_attribute("aria-label") or "")]
+    assert lost.get_attribute("fill") == "transparent"
+    assert "3 PRUNED" in window.locator("#ranking").inner_text()
+
+
+def test_few_labels_are_drawn_and_told(
+    opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path
+) -> None:
+    import pyarrow as pa
+
+    study, _ = study_of("few", lambda trial: scored(trial, 0.5))
+    rows = [
+        {"system": system, "labels": share, "recordings.labelled": 100 * share, "mean": 0.5 + share / 4,
+         "low": 0.4 + share / 4, "high": 0.6 + share / 4, "draws": 5}
+        for system in ("vicreg", "supervised", "untrained")
+        for share in (0.01, 0.1, 0.5)
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"caption": f"Few labels: {HOSTILE}"})
+    study.put_table("tables/few_labels.parquet", table)
+    out = tmp_path / "page.html"
+    words = ("report", "few", "--storage", study.root, "--out", out, "--figures", tmp_path / "figures")
+    assert command(*words) == 0
+    assert (tmp_path / "figures" / "few_labels.pdf").exists()
+    window = opened(380, out)
+    assert window.locator("#labels-chart svg .mark-line path").count() == 3
+    said = window.locator("#labels").inner_text()
+    assert HOSTILE in said
+    assert "0.425 to 0.625" in said, "of a tenth of the labels"
+
+
+def test_systems_alone_have_a_ranking_and_no_map(
+    opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path
+) -> None:
+    systems = ["untrained", "supervised", "vicreg"]
+
+    def ending(trial: PlannedTrial) -> Record:
+        return scored(trial, {"untrained": 0.4, "supervised": 0.7, "vicreg": 0.6}[trial.point["system"]])
+
+    fixed = {"data.steps": 16, "finetune.epochs": 2}
+    study, _ = study_of("systems", ending, systems=systems, grid={}, fixed=fixed)
+    out = tmp_path / "page.html"
+    assert command("report", "systems", "--storage", study.root, "--out", out) == 0
+    window = opened(1600, out)
+    assert "There is no map" in window.locator("#map").inner_text()
+    assert "supervised is best" in window.locator(".headline").inner_text()
+    assert window.locator("#ranking-chart svg").is_visible()

@@ -1,0 +1,306 @@
+"""The page's numbers against the Parquet tables, recomputed with pandas."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import small
+from pages import CLASSES, HOSTILE, command
+
+from mmssl import Recordings
+from mmssl.report.content import Content, gather
+from mmssl.report.page import render, verdict
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.store import Record, Study
+
+StudyOf = Callable[..., tuple[Study, Plan]]
+
+
+def embedded(path: Path) -> dict[str, Any]:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text("utf-8"))
+    return json.loads(text)
+
+
+def trials_of(study: Study) -> pd.DataFrame:
+    return pd.read_parquet(study.folder / "trials.parquet")
+
+
+def test_map_cells_are_the_means_of_the_table(lost: tuple[Study, Plan], page: Path) -> None:
+    study, _ = lost
+    table = trials_of(study)
+    grouped = table.groupby(["param.objective.lambda", "param.objective.mu"])
+    cells = {(row["x"], row["y"]): row for row in embedded(page)["map"]["rows"]}
+    assert set(cells) == set(grouped.groups)
+    for key, own in grouped:
+        complete = own[own["status"] == "COMPLETE"]
+        cell = cells[key]
+        assert cell["mean"] == pytest.approx(complete["val.accuracy"].mean())
+        assert cell["std"] == pytest.approx(complete["val.accuracy"].std(ddof=1))
+        assert (cell["n"], cell["trials"]) == (len(complete), 3)
+        assert (cell["state"] == "complete") == (len(complete) == 3)
+    assert cells[10.0, 1.0]["failed"] == "1 DIVERGED"
+    assert cells[10.0, 1.0]["first"].startswith("✕ 1 of 3")
+    marks = [row["mark"] for row in cells.values()]
+    assert marks.count("best") == 1
+    assert cells[10.0, 1.0]["mark"] == "other", "what is not complete is never tied with the best"
+
+
+def test_the_best_is_the_one_that_the_command_names(
+    lost: tuple[Study, Plan], page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, _ = lost
+    assert command("best", "lost", "--storage", study.root, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    html = page.read_text("utf-8")
+    assert f"{said['best']['mean']:.3f} ± {said['best']['std']:.3f}" in html
+    assert f"{said['interval']['low']:.3f} to {said['interval']['high']:.3f}" in html
+    (row,) = [row for row in embedded(page)["map"]["rows"] if row["mark"] == "best"]
+    assert (row["low"], row["high"]) == (said["interval"]["low"], said["interval"]["high"])
+    tied = sum(row["mark"] == "tied with the best" for row in embedded(page)["map"]["rows"])
+    assert tied == len(said["tied"])
+    for caveat in said["caveats"]:
+        assert caveat in html
+
+
+def test_confusions_are_counted_from_the_predictions(lost: tuple[Study, Plan], page: Path) -> None:
+    predictions = pd.read_parquet(lost[0].folder / "predictions.parquet")
+    found = embedded(page)["confusion"]
+    assert found["classes"] == [name.replace("\u2028", "\u2424") for name in CLASSES], "in the data set's order"
+    complete = trials_of(lost[0]).groupby("point_id")["status"].agg(lambda s: (s == "COMPLETE").all())
+    assert set(found["cells"]) == set(complete[complete].index)
+    for point_id, cells in found["cells"].items():
+        own = predictions[predictions["point_id"] == point_id]
+        counted = own.groupby(["label", "predicted"]).size().to_dict()
+        assert {(CLASSES[i], CLASSES[j]): count for i, j, count in cells} == counted
+
+
+def test_curves_are_those_of_the_table(lost: tuple[Study, Plan], page: Path) -> None:
+    epochs = pd.read_parquet(lost[0].folder / "epochs.parquet")
+    curves = embedded(page)["trials"]["curves"]
+    assert set(curves) == set(epochs["trial_id"])
+    for (trial_id, phase), own in epochs.groupby(["trial_id", "phase"]):
+        one = curves[trial_id][phase]
+        assert one["epochs"] == own["epoch"].to_list()
+        for name, values in one["values"].items():
+            assert values == pytest.approx(own[name].to_list(), rel=1e-3)
+        assert set(one["values"]) == {c for c in own.columns if c.startswith("train.") and own[c].notna().any()}
+
+
+def test_recordings_are_played_as_they_are(lost: tuple[Study, Plan], page: Path, recordings: Recordings) -> None:
+    import base64
+
+    items = embedded(page)["recordings"]["items"]
+    fold = trials_of(lost[0]).set_index("trial_id")
+    (subject,) = {item["subject"] for item in items}
+    assert subject in set(fold["fold"])
+    by_id = {row.recording_id: i for i, row in enumerate(recordings.rows)}
+    assert {item["id"] for item in items} == {row.recording_id for row in recordings.rows if row.subject == subject}
+    assert recordings.skeleton is not None
+    assert recordings.imu is not None
+    for item in items:
+        i = by_id[item["id"]]
+        for array, name in ((recordings.skeleton[i], "skeleton"), (recordings.imu[i], "imu")):
+            packed = item["motion"][name]
+            whole = np.frombuffer(base64.b64decode(packed["data"]), "<u2").reshape(packed["rows"], -1)
+            shown = np.array(packed["low"]) + np.array(packed["step"]) * whole
+            flat = array.reshape(len(array), -1)
+            assert packed["rows"] == len(array)
+            assert np.abs(shown - flat).max() < 1e-4 * np.ptp(flat)
+        assert item["motion"]["seconds"] == pytest.approx(len(recordings.skeleton[i]) / 10)
+
+
+def test_nothing_of_the_test_subjects_is_on_the_page(page: Path) -> None:
+    assert "dora-" not in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("word", [HOSTILE, "<b>data</b>", "<u>", "<i>ax</i>", "</script><script>alert"])
+def test_names_with_html_in_them_are_text(page: Path, word: str) -> None:
+    html = page.read_text("utf-8")
+    assert word not in html
+    assert (
+        word in json.dumps(embedded(page), ensure_ascii=False) or word.replace("<", "&lt;").replace(">", "&gt;") in html
+    )
+
+
+def test_a_study_name_with_html_in_it_is_text(lost: tuple[Study, Plan]) -> None:
+    study, plan = lost
+    content = gather(study, plan.model_copy(update={"name": f"{HOSTILE}</title>"}), None)
+    html = render(content, None, f"none: {HOSTILE}")
+    assert HOSTILE not in html
+    assert html.count("</title>") == 1
+    assert html.count("&lt;img src=x onerror=alert(1)&gt;&lt;/title&gt;") >= 2
+
+
+def test_baseline_is_found_in_the_study_beside_it(lost: tuple[Study, Plan], study_of: StudyOf) -> None:
+    study, plan = lost
+    assert gather(study, plan, None).baselines == []
+    other, _ = study_of(
+        "beside", root=Path(study.root), systems=["untrained"], grid={}, seeds=[28, 29], fixed=small.KNOBS
+    )
+    try:
+        content = gather(study, plan, None)
+        (baseline,) = content.baselines
+        theirs = pd.read_parquet(other.folder / "trials.parquet")
+        assert baseline.study == "beside"
+        assert baseline.mean == pytest.approx(theirs["val.accuracy"].mean())
+        ours = trials_of(study)
+        assert content.best is not None
+        ours = ours[ours["point_id"] == content.best.point.point_id].set_index("fold")["val.accuracy"]
+        gains = ours - theirs.groupby("fold")["val.accuracy"].mean()
+        assert baseline.gain == pytest.approx(gains.mean())
+        half = 4.302652729911275 * gains.std(ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom
+        assert (baseline.low, baseline.high) == pytest.approx((gains.mean() - half, gains.mean() + half))
+        assert f"Untrained encoders with the same head score {baseline.mean:.3f}" in " ".join(verdict(content).lines)
+    finally:
+        other.drop()
+
+
+def test_a_baseline_with_another_head_is_none(lost: tuple[Study, Plan], study_of: StudyOf) -> None:
+    study, plan = lost
+    other, _ = study_of(
+        "elsewhere", root=Path(study.root), systems=["untrained"], grid={}, fixed=small.KNOBS | {"finetune.hidden": 16}
+    )
+    try:
+        assert gather(study, plan, None).baselines == []
+    finally:
+        other.drop()
+
+
+def scored(trial: PlannedTrial, score: float, side: str = "val") -> Record:
+    return Record(
+        trial_id=trial.trial_id, status="COMPLETE", facts={f"{side}.accuracy": score, f"{side}.f1": score},
+        epochs=[{"phase": "pretrain", "epoch": 1, "train.loss": 1.0}],
+    )  # fmt: skip
+
+
+def test_knobs_that_change_together_are_one(study_of: StudyOf) -> None:
+    grid = {"objective.lambda": [1.0, 2.0, 20.0], "objective.mu": [1.0, 2.0, 20.0]}
+    study, plan = study_of(
+        "diagonal", lambda trial: scored(trial, trial.point["objective.mu"] / 40), grid=grid, where=["lambda == mu"]
+    )
+    content = gather(study, plan, None)
+    assert [axis.label for axis in content.axes] == ["λ = μ"]
+    assert content.shares == []
+    assert "fewer than two" in content.no_shares
+    assert "λ = μ = 20" in render(content, None, "none")
+
+
+def test_a_third_knob_is_shown_slice_by_slice(study_of: StudyOf) -> None:
+    grid = {"objective.lambda": [1.0, 2.0], "objective.mu": [1.0, 2.0], "pretrain.lr": [0.1, 0.01]}
+    study, plan = study_of("sliced", lambda trial: scored(trial, trial.point["pretrain.lr"]), grid=grid)
+    content = gather(study, plan, None)
+    html = render(content, None, "none")
+    assert "<option>lr = 0.1</option><option>lr = 0.01</option>" in html, "that of the best first"
+    shares = {share.label: share.share for share in content.shares}
+    assert shares["lr"] > 0.95
+    assert shares["λ"] < 0.05
+
+
+def test_a_study_of_the_test_side_has_no_best(study_of: StudyOf) -> None:
+    study, plan = study_of("tested", lambda trial: scored(trial, 0.5, "test"), folds="test")
+    content = gather(study, plan, None)
+    assert content.best is None
+    assert "nothing may be chosen" in verdict(content).headline
+    assert "best" not in {row.mark for row in content.ranked}
+    html = render(content, None, "none")
+    assert "Every trial of this study scored them" in html
+    assert "best --export" not in html.replace("best tested", "best")
+
+
+@pytest.mark.parametrize("status", ["PLANNED", "FAILED"])
+def test_a_study_without_a_complete_trial_has_a_page(study_of: StudyOf, tmp_path: Path, status: Any) -> None:
+    study, _ = study_of(
+        f"all-{status}", lambda trial: Record(trial_id=trial.trial_id, status=status, cause="it rained")
+    )
+    out = tmp_path / "page.html"
+    assert command("report", study.name, "--storage", study.root, "--out", out, "--figures", tmp_path / "figures") == 0
+    html = out.read_text("utf-8")
+    assert "There is no best point yet" in html
+    assert ("it rained" in html) == (status == "FAILED")
+    assert {path.name for path in (tmp_path / "figures").iterdir()} >= {"table.tex", "table.md"}
+
+
+def test_recordings_that_are_not_here_are_missed_aloud(
+    lost: tuple[Study, Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmssl import UserError
+    from mmssl.cli import report
+
+    def gone(*_: object) -> None:
+        raise UserError("gone")
+
+    monkeypatch.setattr(report, "recordings_of", gone)
+    out = tmp_path / "page.html"
+    assert command("report", "lost", "--storage", lost[0].root, "--out", out, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["recordings"] == "The recordings are not here: gone."
+    assert "The recordings are not here: gone." in out.read_text("utf-8")
+    assert embedded(out)["recordings"] is None
+    assert command("report", "lost", "--storage", lost[0].root, "--out", out, "--data", tmp_path) == 2
+
+
+def test_default_place_is_the_study(lost: tuple[Study, Plan], capsys: pytest.CaptureFixture[str]) -> None:
+    study, _ = lost
+    assert command("report", "lost", "--storage", study.root) == 0
+    path = study.folder / "report.html"
+    assert f"written: {path}" in capsys.readouterr().out
+    assert path.read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_a_folder_is_no_file(lost: tuple[Study, Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("report", "lost", "--storage", lost[0].root, "--out", tmp_path) == 2
+    assert f"give a file, as {tmp_path / 'report.html'}" in capsys.readouterr().err
+
+
+def test_a_hundred_long_trials_stay_under_5_mb(study_of: StudyOf) -> None:
+    draws = np.random.default_rng(0)
+    measures = ["loss", "invariance", "variance", "covariance"]
+    measures += [f"{m}.{what}" for m in ("imu", "skeleton") for what in ("std", "effective_rank", "covariance")]
+
+    def ending(trial: PlannedTrial) -> Record:
+        epochs: list[dict[str, Any]] = [
+            {
+                "phase": "pretrain",
+                "epoch": i + 1,
+                **{f"train.{name}": float(draws.normal()) for name in measures},
+            }
+            for i in range(300)
+        ]
+        epochs += [
+            {
+                "phase": "finetune",
+                "epoch": i + 1,
+                "train.finetune.loss": 0.123456789,
+                "train.finetune.accuracy": 0.98765,
+            }
+            for i in range(100)
+        ]
+        guesses = [
+            {"split": "val", "recording_id": f"{trial.fold}-{i}", "subject": trial.fold, "label": CLASSES[i % 3],
+             "predicted": CLASSES[int(draws.integers(3))], "confidence": 0.5}
+            for i in range(110)
+        ]  # fmt: skip
+        score = float(draws.uniform(0.5, 1))
+        return Record(
+            trial_id=trial.trial_id,
+            status="COMPLETE",
+            facts={"val.accuracy": score},
+            epochs=epochs,
+            predictions=guesses,
+        )
+
+    values = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0]
+    study, plan = study_of("long", ending, grid={"objective.lambda": values, "objective.mu": values})
+    assert len(plan.trials) == 108
+    content: Content = gather(study, plan, CLASSES)
+    size = len(render(content, None, "none").encode())
+    # What 120 recordings of 64 frames of 20 joints and 160 samples of 6 channels add, in base64.
+    recordings = 120 * (64 * 20 * 3 + 160 * 6) * 2 * 4 / 3
+    assert size + recordings < 5e6
+    one = content.curves[plan.trials[0].trial_id]["pretrain"]
+    assert (len(one.epochs), one.epochs[0], one.epochs[-1]) == (100, 1, 300)
