@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmssl.figures import COLOURS, MARKERS, confusion_figure, few_label_figure, scatter_figure, scatter_measure_figure
+from mmssl.figures import (
+    COLOURS,
+    MARKERS,
+    confusion_figure,
+    curves_figure,
+    few_label_figure,
+    line_figure,
+    map_figure,
+    ranking_figure,
+    scatter_figure,
+    scatter_measure_figure,
+    scatter_score_figure,
+)
 
 # What could be taken for mathematics, for markup or for a name to be left out.
 NAMES = ["_walk", "a $x_1$ and $", "<b>bold</b> & co", r"50 % \alpha", "{run}"]
@@ -37,7 +49,38 @@ def measure(path: Path) -> None:
     scatter_measure_figure(path, POINTS[:, 0], POINTS[:, 1], NAMES[1], NAMES[2], TITLE)
 
 
-FIGURES = [confusion_of_names, map_of_names, few_labels_of_names, measure]
+def search_map(path: Path) -> None:
+    cells = {(x, y): (i / 10, 0.125, "") for i, (x, y) in enumerate(zip(NAMES[:3], NAMES[2:], strict=True))}
+    cells[NAMES[0], NAMES[3]] = (math.nan, None, "2 of 4")
+    map_figure(path, cells, NAMES[:3], NAMES[2:], (NAMES[1], NAMES[4]), TITLE, "mean <b>")
+
+
+def search_ranking(path: Path) -> None:
+    marks = ["best", "tied", "", "", ""]
+    rows = [
+        (name, 0.5 - i / 10, 0.3, 0.7, mark, [0.4, 0.6])
+        for i, (name, mark) in enumerate(zip(NAMES, marks, strict=True))
+    ]
+    ranking_figure(path, rows, 0.2, TITLE, NAMES[1])
+
+
+def search_line(path: Path) -> None:
+    line_figure(path, [(1, 0.5, 0.4, 0.6), (10, 0.6, None, None), (100, 0.4, 0.3, 0.5)], NAMES[1], TITLE, NAMES[2])
+
+
+def search_scatter(path: Path) -> None:
+    scatter_score_figure(path, np.exp(POINTS), POINTS[:, 0], (NAMES[1], NAMES[2]), TITLE, NAMES[3])
+
+
+def trial_curves(path: Path) -> None:
+    panels = {name: {"imu": ([1, 2, 3], [0.1, math.nan, 0.3]), "_skeleton": ([1, 2], [0.2, 0.1])} for name in NAMES}
+    curves_figure(path, panels, TITLE)
+
+
+FIGURES = [
+    confusion_of_names, map_of_names, few_labels_of_names, measure,
+    search_map, search_ranking, search_line, search_scatter, trial_curves,
+]  # fmt: skip
 Draw = Callable[[Path], None]
 
 
@@ -107,6 +150,27 @@ def test_cells_hold_per_cent_of_the_true_class(tmp_path: Path):
     assert texts(path).count("100") == 2  # a class, on both axes
 
 
+def test_cells_of_a_search_hold_mean_spread_and_what_is_missing(tmp_path: Path):
+    path = tmp_path / "figure.svg"
+    map_figure(path, {("1", "2"): (0.25, 0.0625, "* "), ("5", "2"): (math.nan, None, "2 of 4")}, ["1", "5"], ["2"],
+               ("a", "b"), "t", "mean")  # fmt: skip
+    said = texts(path)
+    assert "* 0.250" in said
+    assert "± 0.062" in said
+    assert "2 of 4" in said
+    assert "0.000" not in said, "what was not planned is empty"
+    map_figure(path, {("1", "2"): (math.nan, None, "0 of 4")}, ["1"], ["2"], ("a", "b"), "t", "mean")
+    assert "0 of 4" in texts(path)
+
+
+def test_the_ranking_names_points_baseline_and_what_marks_mean(tmp_path: Path):
+    path = tmp_path / "figure.svg"
+    search_ranking(path)
+    assert {*NAMES, "best", "tied with it", "other", " untrained"} <= set(texts(path))
+    ranking_figure(path, [("a", 0.5, None, None, "", [0.5])], None, "t", "accuracy")
+    assert {"best", "tied with it", " untrained"} & set(texts(path)) == set()
+
+
 def test_27_classes_have_27_signs(tmp_path: Path):
     signs = {(COLOURS[i % len(COLOURS)], list(MARKERS)[i % len(MARKERS)]) for i in range(56)}
     assert len(signs) == 56
@@ -157,6 +221,11 @@ def test_nothing_and_too_little_to_draw(tmp_path: Path):
         (lambda path: few_label_figure(path, {"a": []}, "t", "accuracy"), "no share"),
         (lambda path: few_label_figure(path, {"a": [(0, 1, 1, 1)]}, "t", "accuracy"), "not at 0"),
         (lambda path: few_label_figure(path, {"a": [(50, 1, 1, 1)]}, "t", "accuracy"), "not at 50"),
+        (lambda path: map_figure(path, {}, [], ["1"], ("a", "b"), "t", "m"), "values of both"),
+        (lambda path: ranking_figure(path, [], None, "t", "m"), "no point"),
+        (lambda path: line_figure(path, [], "a", "t", "m"), "no point"),
+        (lambda path: curves_figure(path, {}, "t"), "no curve"),
+        (lambda path: scatter_score_figure(path, POINTS, POINTS[:3, 0], ("a", "b"), "t", "m"), "for 3 scores"),
         (lambda path: scatter_measure_figure(path, POINTS[:3, 0], POINTS[:2, 0], "x", "y", "t"), "3 values of x"),
     ],
 )

@@ -453,7 +453,7 @@ def few_labels(content: Content) -> dict[str, Any]:
     scale = alt.Scale(domain=systems, range=[SERIES[i % len(SERIES)] for i in range(len(systems))])
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("labels:Q", title="share of the labels used", scale=alt.Scale(type="log"), axis=_percents()),
-        color=alt.Color("system:N", scale=scale, legend=alt.Legend(title=None)),
+        color=alt.Color("system:N", scale=scale, legend=alt.Legend(title=None, symbolOpacity=1)),
     )
     y = alt.Y("mean:Q", title=f"{content.measure}", scale=alt.Scale(zero=False))
     band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q"), y2="high:Q")

@@ -74,5 +74,13 @@ def _column(values: Sequence[Any], interval: Range | None) -> list[Any]:
 
 
 def _as_one(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Whether each value of one goes with one value of the other, and the other way round."""
-    return len(set(zip(one, other, strict=True))) == len(set(one)) == len(set(other))
+    """Whether each value of one goes with one value of the other, and the other way round.
+
+    Where no value comes twice, as of knobs that are drawn, that is so by itself: then they must rise together, or one
+    rise as the other falls.
+    """
+    pairs = sorted(set(zip(one, other, strict=True)))
+    if not len(pairs) == len(set(one)) == len(set(other)):
+        return False
+    second = [b for _, b in pairs]
+    return len(pairs) < len(one) or second in (sorted(second), sorted(second, reverse=True))
