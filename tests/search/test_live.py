@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import small
+from s3_store import Store
 
 from mmssl import Recordings
 from mmssl.errors import UserError
@@ -365,3 +366,32 @@ def test_a_server_that_is_gone_stops_nothing_and_unasked_nothing_is_loaded(folde
     assert done.stderr.splitlines()[-1] == "set()"
     made = {path.name for path in Study(folder, "plain").folder.iterdir()}
     assert made & {"tensorboard", "wandb", "mlflow.db"} == set()
+
+
+def test_tensorboard_of_a_study_in_a_bucket_comes_with_each_trials_end(
+    s3: Store, tmp_path: Path, plan_of: Callable[..., Plan]
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from mmssl.search.tensorboard import TensorBoard
+
+    plan = plan_of([1.0], [2.0])
+    first, second, _ = plan.trials
+    study = Study(s3.make("boards"), "study")
+    study.create(plan)
+    board = TensorBoard(study, plan)
+    for planned in (first, second):
+        board.begin(planned)
+        board.epochs(planned, 0, [{"phase": "pretrain", "epoch": 1, "train.loss": 0.5}])
+    board.end(first, Record(trial_id=first.trial_id, status="COMPLETE", facts={"val.accuracy": 0.25}))
+    board.stop()
+    names = study.files.names("tensorboard")
+    assert {name.split("/")[1] for name in names} == {first.trial_id}, "the other was cut off"
+    (events,) = [name for name in names if "tfevents" in name]
+    (tmp_path / Path(events).name).write_bytes(study.files.read(events))
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("pretrain/train.loss")] == [(1, 0.5)]
+    assert read.Scalars("val.accuracy")[0].value == 0.25
+    again = TensorBoard(study, plan)
+    assert again.has(first.trial_id) and not again.has(second.trial_id)
+    again.stop()
