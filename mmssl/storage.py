@@ -82,8 +82,8 @@ class Folder:
             OSError: it cannot be written; the old content stays.
         """
         path = self._ready(name)
-        # Of each machine its own: one that was taken for lost may still write what its successor on another writes.
-        beside = path.with_name(f"{path.name}.{platform.node()}{_PART}")
+        # Of each process its own: two may write the same, one of them perhaps on a machine that was taken for lost.
+        beside = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}{_PART}")
         try:
             with beside.open("wb") as stream:
                 stream.write(content)

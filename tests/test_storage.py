@@ -307,3 +307,14 @@ def test_credentials_that_do_not_fit_are_said(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(OSError, match="s3://locked/x: INVALID_ACCESS_KEY_ID") as failed:
             refused.write("x", b"")
     assert "mallory" not in str(failed.value)
+
+
+def test_processes_that_write_the_same_file_leave_it_whole(tmp_path: Path) -> None:
+    code = (
+        "import sys; from mmssl.storage import Folder\n"
+        "for _ in range(200): Folder(__import__('pathlib').Path(sys.argv[1])).write('one', b'a' * 5000)"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]
+    assert (tmp_path / "one").read_bytes() == b"a" * 5000
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
