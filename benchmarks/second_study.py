@@ -18,7 +18,7 @@ import yaml
 from made_up import recordings
 from measure import machine
 
-from mmssl.recipe import preset
+from mmssl.presets import preset
 
 SHARE = 20
 

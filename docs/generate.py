@@ -1,7 +1,7 @@
 """Write docs/reference/ from the code: `python3 start.py run python docs/generate.py`."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from mmssl import cli
-from mmssl.recipe import MODALITIES, MOST, SYSTEMS, Recipe, preset
+from mmssl.presets import SYSTEMS, RecipeName, preset
+from mmssl.recipe import MODALITIES, MOST, Recipe
 from mmssl.search import store
 from mmssl.search.columns import MEANINGS, family
 from mmssl.search.schema import knob_schemas, space_schema
@@ -110,13 +111,17 @@ def _spaces() -> str:
         "### `prune`",
         _fields(whole["$defs"]["Prune"]["properties"], _defaults(Prune)),
         "## Knobs",
-        "Every knob of a recipe: for `fixed`, `grid` and `ranges` of a space, and `--set`. Defaults are those that no "
-        "[preset](#presets) changes. `seed` and `data.validation_subjects` are set by a study.",
+        "Every knob of a recipe: for `fixed`, `variants`, `grid` and `ranges` of a space, and `--set`. Defaults are "
+        "those that neither of the [recipes](#recipes) changes. A study sets `seed` and `data.validation_subjects`.",
         *(part for section in _sections(knobs) for part in section),
-        "## Presets",
-        "What a data set's preset changes: the paper's settings, and of the synthetic set smaller ones. Recordings of "
-        "one's own start from UTD-MHAD's.",
-        _presets(),
+        "## Recipes",
+        "What the recipes with a name change, on each data set. Recordings of one's own start from UTD-MHAD's. "
+        "`paper`: its settings, and of the synthetic set smaller ones.",
+        _starts("what `paper` changes of the defaults", lambda dataset, system: Recipe(), "paper"),
+        "`default`: ours, on top of those.",
+        _starts(
+            "what `default` changes of `paper`", lambda dataset, system: preset(dataset, system, "paper"), "default"
+        ),
         "## Systems",
         "What makes a system itself, which neither a space nor `--set` changes.",
         _table(
@@ -210,23 +215,23 @@ def _value(value: Any) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
-def _presets() -> str:
-    """The knobs that differ from their defaults, for a pair and for one modality; augmentation in a line."""
-    defaults = Recipe().knobs()
+def _starts(heading: str, before: Callable[[str, str], Recipe], recipe: RecipeName) -> str:
+    """The knobs that a named recipe changes, for a pair and for one modality; equal rows of a data set are one."""
     kinds = {"both modalities": "vicreg", **{f"{one} alone": f"vicreg_{one}" for one in MODALITIES}}
     rows: list[list[str]] = []
     for dataset in ("utd_mhad", "mmact", "synthetic"):
+        by_words: dict[str, list[str]] = {}
         for kind, system in kinds.items():
+            was = before(dataset, system).knobs()
             changed = {
                 knob: value
-                for knob, value in preset(dataset, system).knobs().items()
-                if value != defaults[knob] and knob not in SYSTEMS[system].defining
+                for knob, value in preset(dataset, system, recipe).knobs().items()
+                if value != was[knob] and knob not in SYSTEMS[system].defining
             }
-            chances = {changed.pop(knob) for knob in list(changed) if knob.startswith("augment.")}
-            said = [f"`{knob}={_value(value)}`" for knob, value in changed.items()]
-            said += [f"every augmentation with probability {_value(chance)}" for chance in chances]
-            rows.append([f"`{dataset}`, {kind}", ", ".join(said) or "nothing"])
-    return _table(["data set", "what differs from the defaults"], rows)
+            words = [f"`{knob}={_value(value)}`" for knob, value in changed.items()]
+            by_words.setdefault(", ".join(words) or "nothing", []).append(kind)
+        rows += [[f"`{dataset}`, {'; '.join(of)}", words] for words, of in by_words.items()]
+    return _table(["data set", heading], rows)
 
 
 # Tables

@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from mmssl.data.recordings import Description, Protocol, Recordings, Row
     from mmssl.errors import UserError
     from mmssl.export import load_encoders
-    from mmssl.recipe import Recipe, preset
+    from mmssl.presets import preset
+    from mmssl.recipe import Recipe
     from mmssl.training import train
 
 __all__ = ["Description", "Protocol", "Recipe", "Recordings", "Row", "UserError", "load_encoders", "preset", "train"]
@@ -15,7 +16,8 @@ __all__ = ["Description", "Protocol", "Recipe", "Recordings", "Row", "UserError"
 # Imported when first asked for: numpy, pyarrow and torch together take seconds, and `--help` needs none of them.
 _HOME = {
     **dict.fromkeys(("Description", "Protocol", "Recordings", "Row"), "mmssl.data.recordings"),
-    **dict.fromkeys(("Recipe", "preset"), "mmssl.recipe"),
+    "Recipe": "mmssl.recipe",
+    "preset": "mmssl.presets",
     "UserError": "mmssl.errors",
     "load_encoders": "mmssl.export",
     "train": "mmssl.training",

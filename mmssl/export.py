@@ -23,8 +23,8 @@ from mmssl.environment import machine, programs
 from mmssl.errors import UserError
 from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.prepared import Prepared
+from mmssl.presets import SYSTEMS
 from mmssl.pretraining import OnEpoch
-from mmssl.recipe import SYSTEMS
 from mmssl.search.plan import Plan, PlannedTrial, fold_name
 from mmssl.search.results import Choice, Point, points
 from mmssl.search.store import SCORES, TESTS, Study

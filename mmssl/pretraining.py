@@ -15,7 +15,7 @@ from mmssl.model import Model
 from mmssl.objectives import barlow_twins, cmc, cmc_cmkm, embedding_health, simclr, vicreg
 from mmssl.prepared import Prepared
 from mmssl.progress import Epoch, Loop, Snapshot
-from mmssl.recipe import COLLAPSED_BELOW, Modality, Objective, Recipe
+from mmssl.recipe import COLLAPSED_BELOW, Modality, Objective, Pretrain, Recipe
 from mmssl.stack import Stack
 from mmssl.transforms import augment_imu, augment_skeleton, crop_together
 
@@ -148,7 +148,9 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> Numbers
     model.projectors.train()
     model.encoders.train()
     while len(training.epochs) < recipe.pretrain.epochs:
-        for batch in training.batches():
+        steps = training.batches()
+        for number, batch in enumerate(steps, start=len(training.epochs) * len(steps)):
+            _set_rate(optimizer, recipe.pretrain, number, len(steps))
             views = training.views(batch)
             with _precision(recipe, training.device):
                 pair = [
@@ -194,7 +196,9 @@ def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | Non
         trainings[int(epoch[_MEMBER])].tell({name: value for name, value in epoch.items() if name != _MEMBER})
     done = max((len(one.epochs) for one in trainings), default=0)
     for number in range(done + 1, recipe.pretrain.epochs + 1):
-        for together in zip(*(one.batches() for one in trainings), strict=True):
+        steps = list(zip(*(one.batches() for one in trainings), strict=True))
+        for step, together in enumerate(steps, start=(number - 1) * len(steps)):
+            _set_rate(optimizer, recipe.pretrain, step, len(steps))
             views = [one.views(batch) for one, batch in zip(trainings, together, strict=True)]
             with _precision(recipe, device):
                 embeddings = [
@@ -298,6 +302,26 @@ def last_numbers(epochs: Sequence[Epoch]) -> Numbers:
 
 def adam(modules: Iterable[nn.Module], lr: float) -> torch.optim.Adam:
     return torch.optim.Adam([weight for module in modules for weight in module.parameters()], lr=lr, fused=True)
+
+
+# A tenth of all steps, as is usual.
+_WARM_UP = 0.1
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, knobs: Pretrain, step: int, steps_an_epoch: int) -> None:
+    """The rate of a step, counted over all epochs from 0; it depends on nothing else, so that training can go on."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(knobs, step, knobs.epochs * steps_an_epoch)
+
+
+def learning_rate(knobs: Pretrain, step: int, steps: int) -> float:
+    """As `knobs.schedule` says; `step` is from 0 to below `steps`."""
+    if knobs.schedule == "constant":
+        return knobs.lr
+    rise = max(1, round(_WARM_UP * steps))
+    if step < rise:
+        return knobs.lr * (step + 1) / rise
+    return knobs.lr * (1 + math.cos(math.pi * (step - rise) / (steps - rise))) / 2
 
 
 def augmentation(

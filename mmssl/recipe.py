@@ -1,4 +1,4 @@
-"""Every knob of one training run, validated and hashed; the presets hold the paper's settings.
+"""Every knob of one training run, validated and hashed.
 
 Paper: Yang et al., "Contrastive self-supervised representation learning without negative samples for multimodal human
 action recognition", Front. Neurosci. 2023.
@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -206,6 +206,8 @@ class Pretrain(Section):
     """Recordings in a batch, at most: an epoch is cut into batches as equal as can be."""
     lr: Positive = 1e-3
     """Learning rate of Adam."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """cosine: the rate rises over the first tenth of all steps to `lr`, then falls along half a cosine to nothing."""
     precision: Literal["float32", "tfloat32", "bfloat16"] = "float32"
     """Of the networks' products, and with bfloat16 of activations; weights, losses and frozen encoders stay float32.
 
@@ -324,7 +326,7 @@ class Recipe(Section):
         """What pre-trains the encoder of one modality that guides cmc_cmkm: SimCLR on the same recordings."""
         return Recipe(
             data=self.data.model_copy(update={"modalities": (modality,)}),
-            augment=_all_on(modality),
+            augment=every_augmentation(modality),
             encoder=self.encoder,
             objective=Objective(name="simclr", temperature=self.objective.temperature),
             pretrain=self.pretrain.model_copy(update=self.guide.model_dump()),
@@ -336,7 +338,7 @@ def _content_id(document: dict[str, Any], *also: str) -> str:
     return hashlib.sha256(json.dumps([document, *also], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _all_on(modality: Modality) -> Augment:
+def every_augmentation(modality: Modality) -> Augment:
     """Every augmentation of a modality: within one, the two views must differ."""
     knobs = [name for name in _FIELDS if name.startswith(f"augment.{modality}") and name.endswith("probability")]
     return Recipe().with_knobs(dict.fromkeys(knobs, 0.75)).augment
@@ -388,83 +390,3 @@ _FIELDS = dict(_fields(Recipe))
 
 def knob_names() -> list[str]:
     return list(_FIELDS)
-
-
-# The paper's settings for pre-training across modalities; it gives no augmentation for this case.
-_PAPER: dict[str, dict[str, Any]] = {
-    "utd_mhad": {"pretrain.batch_size": 256, "pretrain.lr": 1e-3, "pretrain.epochs": 200},
-    "mmact": {"pretrain.batch_size": 128, "pretrain.lr": 1e-4, "pretrain.epochs": 200},
-    # Not the paper's: small enough for a first search on two cores within minutes.
-    "synthetic": {
-        "data.steps": 24,
-        "pretrain.batch_size": 32,
-        "pretrain.lr": 1e-3,
-        "pretrain.epochs": 10,
-        "finetune.epochs": 30,
-    },
-}
-_PAPER_ONE_MODALITY: dict[str, dict[str, Any]] = {
-    "utd_mhad": {"pretrain.batch_size": 128, "pretrain.lr": 1e-2, "pretrain.epochs": 100},
-    "mmact": {"pretrain.batch_size": 96, "pretrain.lr": 1e-3, "pretrain.epochs": 100},
-    "synthetic": _PAPER["synthetic"],
-}
-
-# What makes a method itself: knobs that neither a data set's settings nor a space's `fixed` change.
-_METHODS: dict[str, dict[str, Any]] = {
-    "untrained": {"pretrain.epochs": 0},
-    "supervised": {"pretrain.epochs": 0, "finetune.encoders": "trained"},
-    "simclr": {"objective.name": "simclr"},
-    "barlow_twins": {"objective.name": "barlow_twins"},
-    "vicreg": {"objective.name": "vicreg"},
-    "cmc": {"objective.name": "cmc"},
-    "cmc_cmkm": {"objective.name": "cmc_cmkm"},
-}
-_TWO_VIEWS_OF_ONE, _ACROSS = ("simclr",), ("cmc", "cmc_cmkm")
-
-
-class System(NamedTuple):
-    """A method on its modalities: a row of the paper's Table 2."""
-
-    method: str
-    modalities: tuple[Modality, ...]
-
-    @property
-    def defining(self) -> dict[str, Value]:
-        """The knobs that make it this system, with their values."""
-        return {"data.modalities": list(self.modalities), **_METHODS[self.method]}
-
-
-def _systems() -> Iterator[tuple[str, System]]:
-    for method in _METHODS:
-        if method not in _ACROSS:
-            for modality in MODALITIES:
-                yield f"{method}_{modality}", System(method, (modality,))
-        if method not in _TWO_VIEWS_OF_ONE:
-            yield method, System(method, MODALITIES)
-
-
-SYSTEMS = dict(_systems())
-"""By name: a method's own is that across both modalities, with one of them it ends in the modality."""
-
-
-def preset(dataset: str, system: str = "vicreg") -> Recipe:
-    """The recipe a system starts from on a data set; one of the user's own data starts from UTD-MHAD's.
-
-    Within one modality the two views must differ, so every augmentation is on; across modalities the modalities are the
-    two views already. Neither an untrained nor a supervised encoder is shown augmented recordings.
-
-    Raises:
-        UserError: no such system.
-    """
-    if system not in SYSTEMS:
-        raise UserError(f"no system {system!r}; {nearest(system, list(SYSTEMS), most=len(SYSTEMS))}")
-    method, modalities = SYSTEMS[system]
-    table = _PAPER if len(modalities) == len(MODALITIES) else _PAPER_ONE_MODALITY
-    values = dict(table.get(dataset, table["utd_mhad"]))
-    if method == "cmc_cmkm":
-        one = _PAPER_ONE_MODALITY.get(dataset, _PAPER_ONE_MODALITY["utd_mhad"])
-        values |= {f"guide.{name}": one[f"pretrain.{name}"] for name in Guide.model_fields}
-    recipe = Recipe().with_knobs(values | SYSTEMS[system].defining)
-    if len(modalities) == 1 and recipe.pretrain.epochs:
-        recipe = recipe.model_copy(update={"augment": _all_on(modalities[0])})
-    return recipe

@@ -294,8 +294,8 @@ def pretraining_name(recipe: Recipe, fingerprint: str) -> str:
 
 @cache
 def _code_version() -> str:
-    """Of all code that training may run: this package's, without what only calls it, and torch's version."""
-    return f"{code_digest('*.py', 'data/*.py')} {torch.__version__.partition('+')[0]}"
+    """Of all code that training may run: this module's with what it imports, and torch's."""
+    return f"{code_digest('mmssl.training')} {torch.__version__.partition('+')[0]}"
 
 
 def _guide(

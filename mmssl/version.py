@@ -1,13 +1,33 @@
 """Which code this is: checkouts differ more often than versions."""
 
+import ast
 import hashlib
 from pathlib import Path
 
+_TOP = Path(__file__).parent
 
-def code_digest(*patterns: str) -> str:
-    """SHA-256 over the package's files that match one of the patterns, names and contents."""
-    top = Path(__file__).parent
+
+def code_digest(module: str | None = None) -> str:
+    """SHA-256 over the package's files, names and contents.
+
+    Args:
+        module: over this one alone, `mmssl.training` for example, and what of the package it imports.
+    """
+    files = _TOP.rglob("*.py") if module is None else _imported(module)
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in top.glob(pattern)}):
-        digest.update(path.relative_to(top).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(files):
+        digest.update(path.relative_to(_TOP).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _imported(module: str) -> set[Path]:
+    """Files of a module and of the package's modules that it imports, directly or not, anywhere in its text."""
+    found, waiting = set[Path](), [module]
+    while waiting:
+        path = _TOP.joinpath(*waiting.pop().split(".")[1:]).with_suffix(".py")
+        if path in found or not path.is_file():
+            continue
+        found.add(path)
+        nodes = ast.walk(ast.parse(path.read_bytes()))
+        waiting += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return found

@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 torch.set_num_threads(1)
+# A shell has its background jobs ignore Ctrl-C, and what they start would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A study that is compared with another must have trained by itself; tests of what is kept turn it on.
 os.environ["MMSSL_PRETRAINED_GB"] = "0"
 # How fast a shared machine makes examples up says nothing about what is tested.

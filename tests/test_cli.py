@@ -23,7 +23,8 @@ from mmssl import Recordings, Row, cli, terminal
 from mmssl.cli import studies
 from mmssl.data import utd_mhad
 from mmssl.export import load_encoders
-from mmssl.recipe import SYSTEMS, Recipe, preset
+from mmssl.presets import SYSTEMS, preset
+from mmssl.recipe import Recipe
 from mmssl.search.plan import Dataset, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study, Tables

@@ -18,7 +18,8 @@ from mmssl.data.protocols import split
 from mmssl.export import Exported, export, representative
 from mmssl.model import Model
 from mmssl.prepared import Prepared
-from mmssl.recipe import SYSTEMS, Modality
+from mmssl.presets import SYSTEMS
+from mmssl.recipe import Modality
 from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.results import Choice, choose, points
 from mmssl.search.space import Space
@@ -108,7 +109,7 @@ def test_an_export_gives_the_trials_own_features_and_scores(
     right = np.mean([guess == row.label for guess, row in zip(predicted, held_out.rows, strict=True)])
     assert right == pytest.approx(choice.best.scores[trial.seed, trial.fold])
     features = encoders.features(held_out)
-    assert {name: array.shape for name, array in features.items()} == {"imu": (9, 16 * 128), "skeleton": (9, 512)}
+    assert {name: array.shape for name, array in features.items()} == {"imu": (9, 3 * 128), "skeleton": (9, 512)}
     assert exported.checked == 9
 
 

@@ -10,9 +10,9 @@ from mmssl import Recordings
 from mmssl.data.protocols import split
 from mmssl.model import Model
 from mmssl.prepared import Prepared
-from mmssl.pretraining import Pretraining, StoppedError, pretrain, pretrain_together
+from mmssl.pretraining import Pretraining, StoppedError, learning_rate, pretrain, pretrain_together
 from mmssl.progress import Epoch, Snapshot
-from mmssl.recipe import Recipe
+from mmssl.recipe import Pretrain, Recipe
 from mmssl.storage import Folder
 from mmssl.transforms import Standardisation
 
@@ -71,11 +71,12 @@ POINTS = [
     [
         {},
         {"data.modalities": ("skeleton",)},
-        {"data.modalities": ("imu",), "encoder.imu.dropout": 0.0},
+        {"data.modalities": ("imu",), "encoder.imu.dropout": 0.0, "pretrain.schedule": "cosine"},
         {"objective.name": "simclr", "data.modalities": ("skeleton",)},
         {"objective.name": "cmc"},
+        {"encoder.imu.pooling": "moments", "augment.crop.probability": 0.5, "augment.imu.rotate.probability": 0.5},
     ],
-    ids=["pair", "skeleton", "imu", "simclr", "cmc"],
+    ids=["pair", "skeleton", "imu", "simclr", "cmc", "moments"],
 )
 def test_trials_that_differ_in_weights_of_the_loss_seed_and_fold(tiny: Recordings, common: dict[str, Any]) -> None:
     apart, together = (trainings(tiny, [{**point, **common} for point in POINTS]) for _ in range(2))
@@ -143,3 +144,41 @@ def test_a_pair_is_cropped_alike_and_two_views_of_one_modality_apart(tiny: Recor
         first, second = (view.flatten(2)[..., 0] for view in training.views(torch.arange(9)))
         assert torch.equal(first, second) == alike
         assert not torch.equal(first, time.expand(9, 16))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+def test_the_rate_rises_and_falls_as_torchs_schedulers_have_it(steps: int) -> None:
+    rise = max(1, round(steps / 10))
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
+    schedulers = torch.optim.lr_scheduler
+    expected = schedulers.SequentialLR(
+        optimizer,
+        [
+            # Torch's first step is at the start factor: ours, one of `rise`, is the first above 0.
+            schedulers.LinearLR(optimizer, start_factor=1 / rise, total_iters=max(1, rise - 1)),
+            schedulers.CosineAnnealingLR(optimizer, T_max=max(1, steps - rise)),
+        ],
+        milestones=[rise],
+    )
+    knobs = Pretrain(lr=0.5, schedule="cosine")
+    for step in range(steps):
+        assert learning_rate(knobs, step, steps) == pytest.approx(expected.get_last_lr()[0], rel=1e-6), step
+        optimizer.step()
+        expected.step()
+
+
+def test_a_schedule_is_what_the_optimizer_steps_by(tiny: Recordings, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    take_step = torch.optim.Adam.step
+
+    def step(self: torch.optim.Adam, closure: Any = None) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return take_step(self, closure)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    [training] = trainings(tiny, [{"pretrain.schedule": "cosine", "pretrain.lr": 1e-3}])
+    pretrain(training)
+    steps = len(training.batches()) * 3
+    assert rates == [learning_rate(training.model.recipe.pretrain, i, steps) for i in range(steps)]
+    assert max(rates) == 1e-3
+    assert rates[-1] < 2e-4

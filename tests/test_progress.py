@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from mmssl import Recipe, Recordings
 from mmssl.data.protocols import split
 from mmssl.prepared import Prepared
+from mmssl.presets import preset
 from mmssl.progress import Epoch, Snapshot
-from mmssl.recipe import preset
 from mmssl.storage import Folder
 from mmssl.training import Outcome, run_trial
 
@@ -34,6 +34,8 @@ class Killed(BaseException):
 
 def recipe_of(system: str) -> Recipe:
     knobs = SMALL if system in ("supervised", "untrained") else {**SMALL, "pretrain.epochs": 5}
+    if system == "vicreg":
+        knobs = {**knobs, "pretrain.schedule": "cosine"}
     return preset("tiny", system).with_knobs(knobs)
 
 

@@ -3,28 +3,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl import Recipe, UserError, preset
-from mmssl.recipe import IMU_FEATURES, MODALITIES, SYSTEMS, Modality, knob_names
-
-
-def test_the_papers_settings_are_the_presets() -> None:
-    def settings(recipe: Recipe) -> tuple[int, float, int, int]:
-        return recipe.pretrain.batch_size, recipe.pretrain.lr, recipe.pretrain.epochs, recipe.seed
-
-    assert settings(preset("utd_mhad")) == (256, 1e-3, 200, 28)
-    assert settings(preset("mmact")) == (128, 1e-4, 200, 28)
-    for modality in ("imu", "skeleton"):
-        assert settings(preset("utd_mhad", f"vicreg_{modality}")) == (128, 1e-2, 100, 28)
-        assert settings(preset("mmact", f"vicreg_{modality}")) == (96, 1e-3, 100, 28)
-    assert preset("utd_mhad").data.steps == 50
-    assert preset("utd_mhad").finetune.epochs == 100
-    assert preset("utd_mhad").finetune.hidden == 256
-
-
-def test_a_data_set_of_the_users_own_starts_from_utd_mhads() -> None:
-    assert preset("kitchen") == preset("utd_mhad")
-
+from mmssl.presets import RECIPES, SYSTEMS, RecipeName, recipe_named
+from mmssl.recipe import IMU_FEATURES, MODALITIES, Modality, knob_names
 
 DATASETS = ("utd_mhad", "mmact", "synthetic", "kitchen")
+
+
+def test_the_papers_settings() -> None:
+    def settings(dataset: str, system: str) -> tuple[int, float, int, int]:
+        recipe = preset(dataset, system, "paper")
+        return recipe.pretrain.batch_size, recipe.pretrain.lr, recipe.pretrain.epochs, recipe.seed
+
+    assert settings("utd_mhad", "vicreg") == (256, 1e-3, 200, 28)
+    assert settings("mmact", "vicreg") == (128, 1e-4, 200, 28)
+    for modality in ("imu", "skeleton"):
+        assert settings("utd_mhad", f"vicreg_{modality}") == (128, 1e-2, 100, 28)
+        assert settings("mmact", f"vicreg_{modality}") == (96, 1e-3, 100, 28)
+    paper = preset("utd_mhad", "vicreg", "paper")
+    assert paper.data.steps == 50
+    assert paper.finetune.epochs == 100
+    assert paper.finetune.hidden == 256
+    assert (paper.encoder.imu.pooling, paper.finetune.standardise, paper.finetune.views) == ("none", False, 0)
+    assert (paper.pretrain.schedule, paper.pretrain.precision) == ("constant", "float32")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_data_set_of_the_users_own_starts_from_utd_mhads(recipe: RecipeName) -> None:
+    assert preset("kitchen", "vicreg", recipe) == preset("utd_mhad", "vicreg", recipe)
+
+
+def test_the_recipe_is_the_default_unless_the_papers_is_asked_for() -> None:
+    assert preset("utd_mhad") == preset("utd_mhad", "vicreg", "default") != preset("utd_mhad", "vicreg", "paper")
+    assert recipe_named("paper") == "paper"
+    with pytest.raises(UserError, match="no recipe 'papre'; did you mean paper"):
+        recipe_named("papre")
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_stands_in_one_table_has_the_same_data_networks_and_heads(recipe: RecipeName, dataset: str) -> None:
+    for modalities in (("imu",), ("skeleton",), ("imu", "skeleton")):
+        starts = [preset(dataset, name, recipe) for name, system in SYSTEMS.items() if system.modalities == modalities]
+        assert len(starts) > 3
+        for start in starts:
+            assert (start.data, start.encoder) == (starts[0].data, starts[0].encoder)
+            assert start.finetune.model_copy(update={"encoders": "frozen"}) == starts[0].finetune
+            if recipe == "default":
+                assert start.augment == starts[0].augment, "heads see augmented recordings"
+
+
 SELF_SUPERVISED = ("simclr", "barlow_twins", "vicreg", "cmc", "cmc_cmkm")
 
 
@@ -42,9 +69,10 @@ def test_the_systems_are_the_methods_on_the_modalities_they_are_made_for() -> No
 
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_preset_is_what_makes_its_system_itself(name: str, dataset: str) -> None:
+@pytest.mark.parametrize("start", RECIPES)
+def test_a_preset_is_what_makes_its_system_itself(start: RecipeName, name: str, dataset: str) -> None:
     method, modalities = SYSTEMS[name]
-    recipe = preset(dataset, name)
+    recipe = preset(dataset, name, start)
     assert recipe.data.modalities == modalities
     assert (recipe.pretrain.epochs > 0) == (method in SELF_SUPERVISED)
     assert recipe.finetune.encoders == ("trained" if method == "supervised" else "frozen")
@@ -56,9 +84,9 @@ def test_a_preset_is_what_makes_its_system_itself(name: str, dataset: str) -> No
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_only_self_supervision_within_one_modality_augments_and_only_its_own(name: str) -> None:
+def test_in_the_paper_only_self_supervision_within_one_modality_augments_and_only_its_own(name: str) -> None:
     method, modalities = SYSTEMS[name]
-    for knob, value in preset("utd_mhad", name).knobs().items():
+    for knob, value in preset("utd_mhad", name, "paper").knobs().items():
         if knob.endswith(".probability"):
             on = len(modalities) == 1 and method in SELF_SUPERVISED and knob.startswith(f"augment.{modalities[0]}")
             assert (value > 0) == on, knob
@@ -73,8 +101,8 @@ def test_a_system_that_is_none_is_answered_with_the_nearest(name: str, meant: st
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_the_encoders_that_guide_are_those_of_simclr(dataset: str, modality: Modality) -> None:
-    guide = preset(dataset, "cmc_cmkm").guide_of(modality)
-    simclr = preset(dataset, f"simclr_{modality}")
+    guide = preset(dataset, "cmc_cmkm", "paper").guide_of(modality)
+    simclr = preset(dataset, f"simclr_{modality}", "paper")
     assert guide.pretraining_id("data") == simclr.pretraining_id("data")
     knobs, theirs = guide.knobs(), simclr.knobs()
     for knob in knobs:
@@ -105,10 +133,13 @@ def test_guides_follow_the_recipe_that_they_guide() -> None:
 def other_value(recipe: Recipe, knob: str) -> object:
     """A value of the knob that the recipe does not have."""
     value = recipe.knobs()[knob]
+    pairs = {"encoder.imu.pooling": {"none", "moments"}, "pretrain.schedule": {"constant", "cosine"}}
+    if knob in pairs:
+        [other] = pairs[knob] - {value}
+        return other
     words = {
         "data.modalities": ["imu"],
         "data.protocol": "cross_scene",
-        "encoder.imu.pooling": "moments",
         "pretrain.precision": "bfloat16",
         "finetune.encoders": "trained",
     }

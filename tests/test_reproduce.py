@@ -18,7 +18,7 @@ import small
 
 from mmssl import Protocol, Recordings, Row, cli, terminal
 from mmssl.cli import studies
-from mmssl.recipe import SYSTEMS
+from mmssl.presets import SYSTEMS
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.store import Record, Study, Tables
 from mmssl.training import pretraining_name
@@ -143,7 +143,10 @@ FEW = ["--system", "untrained", "--system", "vicreg", "--seeds", "1,2"]
 
 BAD = [
     (["tabel2"], "no experiment 'tabel2'; did you mean table2"),
-    (["5"], "no experiment '5'; valid names: table2, few_labels, hidden_classes, retrieval, features, health"),
+    (
+        ["5"],
+        "no experiment '5'; valid names: table2, ablation, few_labels, hidden_classes, retrieval, features, health",
+    ),
     (["table2", "--hide", "slow"], "--hide: table2 hides no classes; hidden_classes does"),
     (["hidden_classes", "--hide", "slwo"], "tiny has no class 'slwo'; did you mean slow"),
     (["hidden_classes", "--hide", "slow,,fast"], "hidden_classes"),

@@ -1,5 +1,6 @@
 import itertools
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import torch
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
-from mmssl import Recipe, Recordings, UserError, preset, training
+from mmssl import Recipe, Recordings, UserError, preset, training, version
 from mmssl.data.protocols import Split, split
 from mmssl.objectives import embedding_health
 from mmssl.prepared import Prepared
+from mmssl.presets import SYSTEMS, RecipeName
 from mmssl.progress import Epoch, Snapshot
-from mmssl.recipe import IMU_FEATURES, MODALITIES, SYSTEMS, Modality
+from mmssl.recipe import IMU_FEATURES, MODALITIES, Modality
 from mmssl.storage import Folder
 from mmssl.training import Outcome, labelled_rows, pretraining_name, run_trial, train
 
@@ -247,11 +249,13 @@ def test_preparation_is_reused_as_it_is(tiny: Recordings, recipe: Recipe) -> Non
         assert np.array_equal(array, copies[name]), "a trial changed what all trials share"
 
 
-def of_system(name: str, **knobs: object) -> Recipe:
+def of_system(name: str, start: RecipeName = "default", **knobs: object) -> Recipe:
     """A system's preset made small; `__` in a name stands for a dot. What augments is the preset's own."""
     small = {knob: value for knob, value in (SMALL | GUIDE).items() if not knob.startswith("augment.")}
     small |= {knob.replace("__", "."): value for knob, value in knobs.items()}
-    return preset("synthetic", name).with_knobs({k: v for k, v in small.items() if k not in SYSTEMS[name].defining})
+    return preset("synthetic", name, start).with_knobs(
+        {k: v for k, v in small.items() if k not in SYSTEMS[name].defining}
+    )
 
 
 def both_sides(recipe: Recipe, recordings: Recordings) -> tuple[Prepared, Split]:
@@ -404,27 +408,44 @@ def test_where_nothing_is_pre_trained_nothing_is_kept(tiny: Recordings) -> None:
 def test_encoders_of_simclr_guide_where_they_are_there_already(tiny: Recordings) -> None:
     kept = Kept()
     knobs = {"pretrain__epochs": 2, "pretrain__batch_size": 8, "pretrain__lr": 1e-3}
-    simclr = of_system("simclr_imu", **knobs)
+    simclr, guided = of_system("simclr_imu", "paper", **knobs), of_system("cmc_cmkm", "paper")
     _, told_simclr = run(simclr, tiny, kept)
-    outcome, told = run(of_system("cmc_cmkm"), tiny, kept)
-    recipes = [simclr, of_system("simclr_skeleton", **knobs), of_system("cmc_cmkm")]
+    outcome, told = run(guided, tiny, kept)
+    recipes = [simclr, of_system("simclr_skeleton", "paper", **knobs), guided]
     assert kept.made == [pretraining_name(one, tiny.fingerprint) for one in recipes]
     assert [{**epoch, "phase": "pretrain"} for epoch in told if epoch["phase"] == "guide.imu"] == [
         epoch for epoch in told_simclr if epoch["phase"] == "pretrain"
     ]
-    assert bits(outcome) == bits(run(of_system("cmc_cmkm"), tiny)[0])
+    assert bits(outcome) == bits(run(guided, tiny)[0])
 
 
-def test_a_pre_training_of_other_code_or_another_torch_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {pretraining_name(Recipe(), "data")}
-    for what, value in (("torch.__version__", "1.0"), ("mmssl.version.__file__", __file__)):
-        monkeypatch.setattr(what, value)
+def test_a_pre_training_of_other_code_or_another_torch_is_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = shutil.copytree(Path(version.__file__).parent, tmp_path / "mmssl")
+
+    def name() -> str:
         training._code_version.cache_clear()  # pyright: ignore[reportPrivateUsage]
-        names.add(pretraining_name(Recipe(), "data"))
-    monkeypatch.undo()
-    training._code_version.cache_clear()  # pyright: ignore[reportPrivateUsage]
-    names.add(pretraining_name(Recipe(), "data"))
-    assert len(names) == 3
+        return pretraining_name(Recipe(), "data")
+
+    ours = name()
+    with monkeypatch.context() as patched:
+        patched.setattr("torch.__version__", "1.0")
+        assert name() != ours
+    with monkeypatch.context() as patched:
+        patched.setattr("mmssl.version._TOP", package)
+        assert name() == ours
+        for other in ("presets", "card", "search/launch", "cli/studies"):
+            with (package / other).with_suffix(".py").open("a") as file:
+                file.write("\n")
+        assert name() == ours, "of code that training does not run"
+        names = {ours}
+        for part in ("training", "encoders", "objectives", "transforms", "data/protocols", "recipe"):
+            with (package / part).with_suffix(".py").open("a") as file:
+                file.write("\n")
+            names.add(name())
+        assert len(names) == 7
+    assert name() == ours
 
 
 def test_a_snapshot_outlasts_a_pre_training_that_is_not_kept(tiny: Recordings, tmp_path: Path) -> None:
@@ -498,7 +519,7 @@ def test_a_guide_that_diverges_ends_the_trial_and_is_not_kept(tiny: Recordings) 
 
 @pytest.mark.parametrize("name", ["vicreg", "supervised", "cmc", "untrained"])
 def test_each_modality_alone_is_scored_by_a_head_of_its_own(tiny: Recordings, name: str) -> None:
-    recipe = of_system(name)
+    recipe = of_system(name, "paper")
     prepared, sides = both_sides(recipe, tiny)
     outcome = run_trial(recipe, prepared, sides)
     model = outcome.model

@@ -103,7 +103,7 @@ def best(
     choice = choose(all_points)
     front = pareto(all_points) if cost else []
     if metric == RANKME and len(plan.bases) > 1:
-        choice.caveats.append("RankMe compares points of one system, and these are of several")
+        choice.caveats.append("RankMe compares points of one system and variant, and these are of several")
     interval = None
     if metric == "val.accuracy":
         interval = over_recordings(plan, found.table("predictions.parquet"), choice)

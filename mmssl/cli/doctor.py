@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from mmssl.cli.options import STORAGE, DataOption, DatasetOption, SetOption, StorageOption, SystemsOption, spaces_there
+from mmssl.cli.options import (
+    STORAGE,
+    DataOption,
+    DatasetOption,
+    RecipeOption,
+    SetOption,
+    StorageOption,
+    SystemsOption,
+    spaces_there,
+)
 from mmssl.cli.recordings import having_all, open_recordings
 from mmssl.cli.running import Running, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
@@ -27,6 +36,7 @@ def doctor(
     storage: StorageOption = STORAGE,
     settings: SetOption = None,
     systems: SystemsOption = None,
+    recipe: RecipeOption = None,
     *,
     running: Running,
 ) -> None:
@@ -37,7 +47,7 @@ def doctor(
     from mmssl.search import space as spaces
 
     given = spaces.load(space) if space else spaces.Space(name="preset", systems=["vicreg"])
-    searched = space_with(given, settings, systems)
+    searched = space_with(given, settings, systems, recipe)
     findings: list[dict[str, Any]] = []
 
     def tell(finding: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mmssl.cli.options import DataOption, DatasetOption, JsonOption, SetOption, SkipOption, path_of
+from mmssl.cli.options import DataOption, DatasetOption, JsonOption, RecipeOption, SetOption, SkipOption, path_of
 from mmssl.cli.recordings import having, name_of, open_recordings
 from mmssl.cli.spaces import settings_of
 from mmssl.errors import UserError
@@ -43,6 +43,7 @@ def run(
     data: DataOption = None,
     skip_bad: SkipOption = False,
     system: Annotated[str, typer.Option(help="What to train; see `mmssl-tune systems`.", metavar="NAME")] = "vicreg",
+    recipe: RecipeOption = None,
     settings: SetOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write the trained encoders to.", metavar="DIR", parser=path_of)
@@ -56,18 +57,18 @@ def run(
     Example: mmssl-tune run --dataset utd_mhad --set objective.lambda=10 --set data.validation_subjects=[7]
     """
     recordings, _ = open_recordings(dataset, data, skip_bad, quiet=as_json)
-    from mmssl.recipe import SYSTEMS, preset
+    from mmssl.presets import RECIPES, SYSTEMS, preset, recipe_named
 
-    start = preset(name_of(dataset), system)
+    start = preset(name_of(dataset), system, recipe_named(recipe or RECIPES[0]))
     taken = dict.fromkeys(SYSTEMS[system].defining, f"system {system} sets it; choose another --system instead")
-    recipe = start.with_knobs(settings_of(settings, taken))
-    recordings = having(recordings, recipe.data.modalities, quiet=as_json)
+    chosen = start.with_knobs(settings_of(settings, taken))
+    recordings = having(recordings, chosen.data.modalities, quiet=as_json)
     from mmssl.data.protocols import sides, split
 
-    if not recipe.data.validation_subjects:
-        trained, _ = sides(recordings, recipe.data)
-        recipe = recipe.with_knobs({"data.validation_subjects": [trained[-1]]})
-    parts = split(recordings, recipe.data)
+    if not chosen.data.validation_subjects:
+        trained, _ = sides(recordings, chosen.data)
+        chosen = chosen.with_knobs({"data.validation_subjects": [trained[-1]]})
+    parts = split(recordings, chosen.data)
     if out is not None:
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -78,8 +79,8 @@ def run(
             raise UserError(f"{out}: not empty; choose another place with --out")
     from mmssl.training import train
 
-    with epoch_progress(recipe, "training") as on_epoch:
-        outcome = train(recipe, recordings, on_epoch=on_epoch)
+    with epoch_progress(chosen, "training") as on_epoch:
+        outcome = train(chosen, recordings, on_epoch=on_epoch)
     if out is not None and outcome.model is not None:
         for file, content in outcome.model.files(metrics=outcome.metrics).items():
             (out / file).write_bytes(content)

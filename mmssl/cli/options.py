@@ -32,7 +32,7 @@ def _data_sets(incomplete: str) -> list[str]:
 
 
 def _systems(incomplete: str) -> list[str]:
-    from mmssl.recipe import SYSTEMS
+    from mmssl.presets import SYSTEMS
 
     return [name for name in SYSTEMS if name.startswith(incomplete)]
 
@@ -53,6 +53,12 @@ def _studies(context: typer.Context, incomplete: str) -> list[str]:
     with suppress(UserError, OSError):
         return [name for name in reversed(names(path_of(root))) if name.startswith(incomplete)]
     return []
+
+
+def _recipes(incomplete: str) -> list[str]:
+    from mmssl.presets import RECIPES
+
+    return [name for name in RECIPES if name.startswith(incomplete)]
 
 
 def _settings(incomplete: str) -> list[str]:
@@ -96,6 +102,15 @@ SystemsOption = Annotated[
         "--system",
         autocompletion=_systems,
         help="Instead of the space's systems; repeatable. `mmssl-tune systems` lists them.",
+        metavar="NAME",
+    ),
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        autocompletion=_recipes,
+        help="Where the knobs start from: default, or paper (its settings, nothing added). Default: as the space says.",
         metavar="NAME",
     ),
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmssl.cli.options import DataOption, JsonOption, SetOption, SkipOption, SystemsOption, path_of
+from mmssl.cli.options import DataOption, JsonOption, RecipeOption, SetOption, SkipOption, SystemsOption, path_of
 from mmssl.cli.recordings import having_all, name_of, open_recordings
 from mmssl.cli.running import end
 from mmssl.cli.spaces import plan_study, space_with
@@ -86,6 +86,7 @@ def data_check(
     space: Annotated[str, typer.Option(help="The space to be launched on them.")] = "vicreg_grid",
     settings: SetOption = None,
     systems: SystemsOption = None,
+    recipe: RecipeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is wrong or odd about recordings, and what a study would make of it.
@@ -96,7 +97,7 @@ def data_check(
     """
     from mmssl.search import space as spaces
 
-    searched = space_with(spaces.load(space), settings, systems)
+    searched = space_with(spaces.load(space), settings, systems, recipe)
     findings, plan = _examined(given, data, searched)
     errors, warnings = ([one.severity for one in findings].count(kind) for kind in ("error", "warning"))
     if as_json:

@@ -11,6 +11,7 @@ from mmssl.cli.options import (
     STORAGE,
     DataOption,
     DatasetOption,
+    RecipeOption,
     SetOption,
     SkipOption,
     StorageOption,
@@ -58,6 +59,7 @@ def reproduce(
     seeds: Annotated[str | None, typer.Option(help="Separated by commas. Default: the space's.")] = None,
     settings: SetOption = None,
     systems: SystemsOption = None,
+    recipe: RecipeOption = None,
     hide: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,7 +99,7 @@ def reproduce(
             option
             for option, value in (
                 ("--name", name), ("--folds", folds), ("--seeds", seeds), ("--set", settings), ("--system", systems),
-                ("--hide", hide),
+                ("--recipe", recipe), ("--hide", hide),
             )
             if value is not None
         ]  # fmt: skip
@@ -118,7 +120,7 @@ def reproduce(
             changes["seeds"] = [parse_value(word.strip()) for word in seeds.split(",")]
         if chosen.name == "hidden_classes":
             changes["grid"] = {"pretrain.hidden_classes": [[], *_hidden(hide, recordings.description.classes)]}
-        space = space_with(spaces.load(chosen.space), settings, systems, **changes)
+        space = space_with(spaces.load(chosen.space), settings, systems, recipe, **changes)
         recordings = having_all(recordings, space.systems, quiet=running.as_json)
         space = spaces.changed(space, folds=_folds(folds, chosen.chooses, space, name_of(dataset), recordings))
         name = name or plain_name(f"{chosen.space}-{name_of(dataset)}")

@@ -9,7 +9,8 @@ import typer
 
 from mmssl.cli.options import DataOption, DatasetOption, JsonOption
 from mmssl.errors import UserError
-from mmssl.recipe import MODALITIES, SYSTEMS, Modality
+from mmssl.presets import SYSTEMS
+from mmssl.recipe import MODALITIES, Modality
 from mmssl.terminal import console_on, few, print_json, say, show_survey
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
     """The recordings a study was planned for, looked for where they were then unless told otherwise."""
     folder = data or (Path(plan.dataset.folder) if plan.dataset.folder else None)
     recordings, _ = open_recordings(plan.dataset.source, folder, bool(plan.dataset.skipped), quiet=True)
-    recordings = having_all(recordings, plan.bases, quiet=True)
+    recordings = having_all(recordings, plan.space.systems, quiet=True)
     if recordings.fingerprint != plan.dataset.fingerprint:
         raise UserError(
             f"study {plan.name} was planned for other recordings than those in {folder or plan.dataset.source}: "

@@ -223,7 +223,8 @@ def _space(given: dict[str, Any]) -> tuple[Path, str]:
     from mmssl.search import space as spaces
 
     word = given["space"]
-    searched = space_with(spaces.load(word), given["settings"], given["systems"])  # Its mistakes are told here and now.
+    # Its mistakes are told here and now.
+    searched = space_with(spaces.load(word), given["settings"], given["systems"], given["recipe"])
     found = {space.name: space.path for space in spaces.available()}
     return found.get(word, Path(word).expanduser()), f"{searched.name}-{name_of(given['dataset'])}"
 

@@ -90,7 +90,7 @@ def systems(as_json: JsonOption = False) -> None:
 
     Example: mmssl-tune systems --json
     """
-    from mmssl.recipe import SYSTEMS
+    from mmssl.presets import SYSTEMS
 
     rows = [
         {"name": name, "method": system.method, "modalities": list(system.modalities)}
@@ -106,14 +106,17 @@ def systems(as_json: JsonOption = False) -> None:
         )
 
 
-def space_with(space: "Space", settings: list[str] | None, systems: list[str] | None, **changes: Any) -> "Space":
+def space_with(
+    space: "Space", settings: list[str] | None, systems: list[str] | None, recipe: str | None = None, **changes: Any
+) -> "Space":
     """The space with what the command line changes of it."""
-    from mmssl.recipe import SYSTEMS
+    from mmssl.presets import SYSTEMS
     from mmssl.search.space import SET_BY_STUDY, changed
 
     names = systems or space.systems
     taken = {
         **dict.fromkeys(space.grid, "the space searches it; take it out of its grid"),
+        **{knob: f"variant {name} of the space sets it" for name, one in space.variants.items() for knob in one},
         **SET_BY_STUDY,
         **{
             knob: f"system {name} sets it; choose another with --system"
@@ -123,7 +126,7 @@ def space_with(space: "Space", settings: list[str] | None, systems: list[str] | 
         },
     }
     fixed = {**space.fixed, **settings_of(settings, taken)}
-    return changed(space, fixed=fixed, systems=names, **changes)
+    return changed(space, fixed=fixed, systems=names, recipe=recipe or space.recipe, **changes)
 
 
 def plan_study(
@@ -137,14 +140,15 @@ def plan_study(
     """The study of a space on recordings; whatever cannot be, fails here, before anything is written."""
     from mmssl.data.protocols import class_indices, leave_one_subject_out, sides, split
     from mmssl.data.sources import default_folder, recordings_file
+    from mmssl.presets import SYSTEMS
     from mmssl.search.plan import Dataset, make_plan
     from mmssl.search.space import at_point
 
     bases = space.bases(name_of(dataset))
     points = space.points(bases)
     first = next(iter(bases.values()))
-    for system, base in bases.items():
-        absent = [modality for modality in base.data.modalities if modality not in recordings.modalities]
+    for system in space.systems:
+        absent = [modality for modality in SYSTEMS[system].modalities if modality not in recordings.modalities]
         if absent:
             raise UserError(
                 f"{dataset}: the recordings have no {absent[0]}, which system {system} takes: "

@@ -13,6 +13,7 @@ from mmssl.cli.options import (
     STORAGE,
     DataOption,
     DatasetOption,
+    RecipeOption,
     SetOption,
     SkipOption,
     StorageOption,
@@ -56,6 +57,7 @@ def launch(
     storage: StorageOption = STORAGE,
     settings: SetOption = None,
     systems: SystemsOption = None,
+    recipe: RecipeOption = None,
     *,
     running: Running,
 ) -> None:
@@ -67,7 +69,7 @@ def launch(
     from mmssl.search.store import Study, free_name
 
     running.check()
-    searched = space_with(spaces.load(space), settings, systems)
+    searched = space_with(spaces.load(space), settings, systems, recipe)
     recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
     recordings = having_all(recordings, searched.systems, quiet=running.as_json)
     plan = plan_study(

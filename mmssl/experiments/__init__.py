@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError, nearest
-from mmssl.search.plan import Plan
-from mmssl.search.space import SYSTEM
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.space import SYSTEM, VARIANT
 from mmssl.search.store import Study
 
 
@@ -49,6 +49,7 @@ EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         Experiment("table2", "every system: frozen encoders and a head (the paper's Table 2)", "table2"),
+        Experiment("ablation", "one change of the recipe at a time, paired with none by seed and fold", "ablation"),
         Experiment("few_labels", "1 to 50 % of the labels, against supervised learning (Figure 5)", "few_labels"),
         Experiment(
             "hidden_classes",
@@ -73,6 +74,7 @@ def analyse(
 
     functions = {
         "table2": comparison.linear_evaluation,
+        "ablation": comparison.linear_evaluation,
         "few_labels": comparison.few_labels,
         "hidden_classes": comparison.hidden_classes,
         "retrieval": embeddings.retrieval,
@@ -120,16 +122,21 @@ def protocol(plan: Plan) -> str:
 
 
 def names(plan: Plan) -> dict[str, str]:
-    """What the plan's points are called, by their ids: the system, and what else is searched."""
+    """What the plan's points are called, by their ids: system and variant, and what else is searched."""
     return {
         trial.point_id: " ".join(
             [
-                plan.system(trial),
-                *(f"{knob.rpartition('.')[2]}={value}" for knob, value in trial.point.items() if knob != SYSTEM),
+                plan.base(trial),
+                *(f"{knob.rpartition('.')[2]}={value}" for knob, value in knobs_of(trial).items()),
             ]
         )
         for trial in plan.trials
     }
+
+
+def knobs_of(trial: PlannedTrial) -> dict[str, Any]:
+    """What is searched beside systems and variants, with the trial's values."""
+    return {knob: value for knob, value in trial.point.items() if knob not in (SYSTEM, VARIANT)}
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -13,10 +13,11 @@ import pyarrow as pa
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import interval
-from mmssl.experiments import Column, Result, names, protocol
+from mmssl.experiments import Column, Result, knobs_of, names, protocol
 from mmssl.experiments.published import PUBLISHED
-from mmssl.recipe import SYSTEMS, Modality
-from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.presets import SYSTEMS
+from mmssl.recipe import Modality
+from mmssl.search.plan import Plan
 from mmssl.search.space import SYSTEM
 from mmssl.search.store import Study
 
@@ -30,8 +31,8 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
 
     A pair of encoders has three rows: from both modalities, and from each alone by a head of its own. The mean is over
     seeds and folds; the standard deviation is that of the seeds' means over the folds. The gain is the mean difference
-    from untrained encoders of the same modalities at the same other knobs, seeds and folds, with its 95 % interval
-    (Student's t).
+    from untrained encoders of the same modalities at the same variant, other knobs, seeds and folds, with its 95 %
+    interval (Student's t). In a study of variants `difference` is that from the first of them, for the same system.
     """
     side, rows = plan.space.side, _complete(study)
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -46,6 +47,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     called, trial_of = names(plan), {trial.point_id: trial for trial in plan.trials}
     table: list[dict[str, Any]] = []
     notes: list[str] = []
+    leads: dict[tuple[str, str], str] = {}
     for point_id, trial in trial_of.items():
         system = plan.system(trial)
         method, modalities = SYSTEMS[system]
@@ -53,16 +55,20 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
             other.point_id
             for other in untrained_points
             if SYSTEMS[plan.system(other)].modalities == modalities
-            and _apart_from_system(other) == _apart_from_system(trial)
+            and (plan.variant(other), knobs_of(other)) == (plan.variant(trial), knobs_of(trial))
         }
         untrained = [row for name in baselines for row in by_point[name]]
+        lead = leads.setdefault((system, str(knobs_of(trial))), point_id)
+        compared = by_point[lead] if lead != point_id else []
         alone: list[tuple[Modality, ...]] = [(one,) for one in modalities] if len(modalities) > 1 else []
         for reading in (modalities, *alone):
             prefix = ".".join([side, *(reading if reading != modalities else ())])
             accuracy = _scores(by_point[point_id], f"{prefix}.accuracy")
+            from_lead = partial(_from_lead, prefix, by_point[point_id], compared)
             gain = _differences(accuracy, _scores(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
             row = {
                 "system": called[point_id],
+                "variant": plan.variant(trial),
                 "method": method,
                 "trained_on": "+".join(modalities),
                 "read_from": "+".join(reading),
@@ -71,6 +77,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                 "n": len(accuracy),
                 "planned": planned[point_id],
                 **_change("gain", gain),
+                **(from_lead("accuracy") | from_lead("f1") if plan.space.variants else {}),
                 "chance": chance,
                 **_stated(published.get(system) if reading == modalities else None),
                 "note": "",
@@ -82,26 +89,35 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     recipes = {base.pretrain.epochs for base in plan.bases.values()} - {0}
     epochs = f"; {'/'.join(map(str, sorted(recipes)))} epochs of pre-training" if recipes else ""
     head = "/".join(str(n) for n in sorted({base.finetune.epochs for base in plan.bases.values()}))
-    changed = ", ".join(f"{knob}={value}" for knob, value in plan.space.fixed.items())
-    changed = f"; set to other than the presets' values: {changed}" if changed else ""
+    fixed = ", ".join(f"{knob}={value}" for knob, value in plan.space.fixed.items())
+    fixed = f"; set to other than the recipe's values: {fixed}" if fixed else ""
     caption = (
-        f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning{changed}. Mean over seeds and folds "
-        "± standard deviation of the seeds' means; gain over untrained encoders with 95 % interval."
+        f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning; recipe {plan.space.recipe}{fixed}. "
+        "Mean over seeds and folds ± standard deviation of the seeds' means; gain over untrained encoders with 95 % "
+        "interval."
     )
     if published and side == "val":
         notes.append("published figures are of the test subjects, ours here are not: they are no comparison")
     return Result(
         caption,
-        {"table2": pa.Table.from_pylist(table)},
+        {"ablation" if plan.space.variants else "table2": pa.Table.from_pylist(table)},
         (
             Column("system", ("system",)),
             Column("read from", ("read_from",)),
             Column("accuracy", ("accuracy.mean", "accuracy.std"), percent=True),
             Column("F1", ("f1.mean",), percent=True),
             Column("n", ("n",)),
-            Column("over untrained", ("gain", "gain.low", "gain.high"), percent=True),
-            Column("published", ("published",), percent=True),
-            Column("by", ("published.source",)),
+            *(
+                [Column(f"over {next(iter(plan.space.variants))}", tuple(_ends("difference")), percent=True)]
+                if plan.space.variants
+                else []
+            ),
+            Column("over untrained", tuple(_ends("gain")), percent=True),
+            *(
+                [Column("published", ("published",), percent=True), Column("by", ("published.source",))]
+                if published
+                else []
+            ),
         ),
         notes,
     )
@@ -123,7 +139,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         counts[at].append(row["recordings.labelled"])
     table: list[dict[str, Any]] = []
     for (system, share), draws in sorted(
-        gathered.items(), key=lambda item: (list(plan.bases).index(item[0][0]), item[0][1])
+        gathered.items(), key=lambda item: (plan.space.systems.index(item[0][0]), item[0][1])
     ):
         values = [statistics.fmean(scores.values()) for scores in draws.values()]
         low, high = interval(values)
@@ -147,7 +163,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         )
     notes = [
         f"shares {first:g} and {second:g} use the same number of labels, one a class at least"
-        for system in list(plan.bases)[:1]
+        for system in plan.space.systems[:1]
         for first, second in pairwise(sorted(share for name, share in gathered if name == system))
         if statistics.fmean(counts[system, first]) == statistics.fmean(counts[system, second])
     ]
@@ -255,15 +271,19 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
 
 def _searches_only(plan: Plan, *knobs: str) -> None:
     """Raises UserError: points of a system differ in more than these, and would be taken for one."""
-    others = [knob for knob in plan.space.grid if knob not in knobs]
+    others = [knob for knob in plan.space.searched if knob not in (SYSTEM, *knobs)]
     if others:
         raise UserError(
             f"study {plan.name} also searches {', '.join(others)}: this experiment compares {', '.join(knobs)}"
         )
 
 
-def _apart_from_system(trial: PlannedTrial) -> dict[str, Any]:
-    return {knob: value for knob, value in trial.point.items() if knob != SYSTEM}
+def _from_lead(
+    prefix: str, rows: Sequence[Mapping[str, Any]], lead: Sequence[Mapping[str, Any]], metric: str
+) -> dict[str, float | None]:
+    column = f"{prefix}.{metric}"
+    name = "difference" if metric == "accuracy" else f"difference.{metric}"
+    return _change(name, _differences(_scores(rows, column), _scores(lead, column)))
 
 
 def _complete(study: Study) -> list[dict[str, Any]]:
@@ -308,7 +328,11 @@ def _change(name: str, differences: Scores) -> dict[str, float | None]:
         groups[key[by]].append(difference)
     low, high = interval([statistics.fmean(group) for group in groups.values()])
     mean = statistics.fmean(differences.values()) if differences else None
-    return {name: mean, f"{name}.low": _known(low), f"{name}.high": _known(high)}
+    return dict(zip(_ends(name), (mean, _known(low), _known(high)), strict=True))
+
+
+def _ends(name: str) -> tuple[str, str, str]:
+    return name, f"{name}.low", f"{name}.high"
 
 
 def _remarks(row: Mapping[str, Any]) -> list[str]:

@@ -187,7 +187,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
         ),
     )
     for system in plan.bases:
-        own = {trial.point_id for trial in plan.trials if plan.system(trial) == system}
+        own = {trial.point_id for trial in plan.trials if plan.base(trial) == system}
         labelled = {
             point.point_id: point for point in points(plan, trials, metric) if point.point_id in own and point.complete
         }
@@ -214,7 +214,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
 
                 title = f"{system} on {plan.dataset.name}"
                 draw = partial(scatter_measure_figure, x=x, y=y, x_name=measure, y_name=metric, title=title)
-                result.figures.append(study.put_figure(f"health-{system}-{measure}.{suffix}", draw))
+                result.figures.append(study.put_figure(f"health-{system.replace(' ', '-')}-{measure}.{suffix}", draw))
     if not table:
         raise UserError(f"study {study.name}: no point is complete, with encoders trained without labels")
     if max(row["n"] for row in table) < 3:

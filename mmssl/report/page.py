@@ -179,7 +179,8 @@ def _baseline_command(content: Content) -> str:
         if knob.startswith(("data.", "encoder.", "finetune."))
     )
     return (
-        f"mmssl-tune launch --space table2 --system {system} {_data_words(content)}{settings}{_storage_words(content)}"
+        f"mmssl-tune launch --space table2 --system {system} --recipe {content.plan.space.recipe} "
+        f"{_data_words(content)}{settings}{_storage_words(content)}"
     )
 
 
@@ -223,7 +224,7 @@ def _searched(content: Content) -> list[tuple[str, str]]:
     rows.append(("points chosen by", {"grid": "grid: every combination"}.get(space.sampler, space.sampler) + budget))
     if space.prune:
         rows.append(("given up early", ", ".join(f"{k}: {v}" for k, v in space.prune.model_dump().items() if v)))
-    rows.append(("size", plan.size()))
+    rows += [("size", plan.size()), ("recipe", space.recipe)]
     if len(space.systems) == 1:
         rows.append((SYSTEM, space.systems[0]))
     rows += [(f"fixed: {knob}", plain(value)) for knob, value in space.fixed.items()]
@@ -326,6 +327,7 @@ def _commands(content: Content) -> list[tuple[str, str]]:
     settings = "".join(f" --set {shlex.quote(f'{knob}={_setting(value)}')}" for knob, value in space.fixed.items())
     systems = "".join(f" --system {name}" for name in space.systems) if space.systems != ["vicreg"] else ""
     where = _storage_words(content)
+    systems += f" --recipe {space.recipe}"
     commands = [
         (
             "The same study from the same space. A trial's id is a hash of its recipe and data: the same ids mean the "

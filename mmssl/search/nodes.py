@@ -161,7 +161,7 @@ def programs() -> tuple[tuple[str, str], ...]:
     """The versions of what a trial's outcome depends on."""
     return (
         ("Python", platform.python_version()),
-        ("mmssl", f"{version('mmssl-tune')}, code {code_digest('**/*.py')[:12]}"),
+        ("mmssl", f"{version('mmssl-tune')}, code {code_digest()[:12]}"),
         # What follows the + names the device it was built for, in which a head without GPUs may differ.
         ("torch", version("torch").partition("+")[0]),
         ("ray", version("ray")),

@@ -11,7 +11,7 @@ from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, Value
-from mmssl.search.space import SYSTEM, Space, at_point
+from mmssl.search.space import SYSTEM, VARIANT, Space, at_point, base_of
 
 Status = Literal["PLANNED", "RUNNING", "COMPLETE", "FAILED", "DIVERGED", "COLLAPSED", "PRUNED"]
 TERMINAL: frozenset[Status] = frozenset({"COMPLETE", "FAILED", "DIVERGED", "COLLAPSED", "PRUNED"})
@@ -31,7 +31,7 @@ class PlannedTrial(_Part):
     point_id: str
     """As trial_id, but for seed and fold."""
     point: dict[str, Any]
-    """The searched knobs and their values; `system` among them where there are several."""
+    """The searched knobs and their values; `system` and `variant` among them where there are several."""
     seed: int
     held_out: tuple[str, ...]
     """Subjects of the validation side; none where the test subjects are scored."""
@@ -86,7 +86,7 @@ class Plan(_Part):
     created: datetime
     space: Space
     bases: dict[str, Recipe]
-    """By system, the recipe before a point's knobs, a seed and a fold are put in."""
+    """By system, and variant where there are any, the recipe before a point's knobs, a seed and a fold are put in."""
     dataset: Dataset
     folds: tuple[tuple[str, ...], ...]
     """Held-out subjects of each fold."""
@@ -98,11 +98,16 @@ class Plan(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_folds(cls, document: Any) -> Any:
+    def _as_now(cls, document: Any) -> Any:
+        if not isinstance(document, dict):
+            return document
         # A plan made before folds stood in it has trials in each of them.
-        if isinstance(document, dict) and "folds" not in document:
+        if "folds" not in document:
             held_out = [tuple(trial["held_out"]) for trial in document.get("trials", [])]
-            return {**document, "folds": tuple(dict.fromkeys(held_out))}
+            document = {**document, "folds": tuple(dict.fromkeys(held_out))}
+        # There was only the paper's recipe before recipes had names.
+        if isinstance(space := document.get("space"), dict) and "recipe" not in space:
+            document = {**document, "space": {**space, "recipe": "paper"}}
         return document
 
     def model_post_init(self, context: Any, /) -> None:
@@ -159,6 +164,13 @@ class Plan(_Part):
 
     def system(self, trial: PlannedTrial) -> str:
         return trial.point.get(SYSTEM) or self.space.systems[0]
+
+    def variant(self, trial: PlannedTrial) -> str | None:
+        return trial.point.get(VARIANT)
+
+    def base(self, trial: PlannedTrial) -> str:
+        """Which of `bases` it starts from."""
+        return base_of(self.bases, trial.point)
 
     def recipe(self, trial: PlannedTrial) -> Recipe:
         return _recipe(self.bases, trial.point, trial.seed, trial.held_out)

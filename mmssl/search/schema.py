@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mmssl.recipe import SYSTEMS, Recipe
+from mmssl.presets import SYSTEMS
+from mmssl.recipe import Recipe
 from mmssl.search.space import SAME_FOR_ALL, SET_BY_STUDY, Prune, Range, Space
 
 Schema = dict[str, Any]

@@ -4,7 +4,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
@@ -22,7 +22,8 @@ from pydantic import (
 )
 
 from mmssl.errors import UserError, nearest
-from mmssl.recipe import SYSTEMS, Recipe, Value, explain, preset
+from mmssl.presets import SYSTEMS, RecipeName, preset
+from mmssl.recipe import Recipe, Value, explain
 from mmssl.search.plain_yaml import read
 from mmssl.search.where import Point, condition
 
@@ -31,8 +32,8 @@ SET_BY_STUDY = {
     "data.validation_subjects": "a study takes the subjects it holds out from `folds`",
 }
 SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
-SYSTEM = "system"
-"""Name of the searched parameter that a space with several systems has beside its knobs."""
+SYSTEM, VARIANT = "system", "variant"
+"""Names of the searched parameters that a space with several systems, or with variants, has beside its knobs."""
 _MOST_COMBINATIONS = 100_000
 
 
@@ -63,6 +64,13 @@ def _groups(value: Any) -> Any:
         groups.append(tuple(_different([str(one) for one in group])))
     _different([sorted(group) for group in groups])
     return tuple(groups)
+
+
+def _plainly_named(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+            raise ValueError(f"a name is letters and digits, and . _ + - after the first, not {name!r}")
+    return value
 
 
 def _known(value: list[str]) -> list[str]:
@@ -138,13 +146,18 @@ class Space(BaseModel):
     """Stem of the file."""
     description: str = ""
     """A line for `mmssl-tune spaces`."""
+    recipe: RecipeName = "default"
+    """Where the recipes start from: the paper's settings, or ours, which change them where it was measured to help."""
     fixed: dict[str, Any] = {}
-    """Knobs that differ from the data set's preset, the same in every point; what makes a system itself stays."""
+    """Knobs that differ from those of `recipe`, the same in every point; what makes a system itself stays."""
     systems: Annotated[
         list[str], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_known), AfterValidator(_different)
     ] = ["vicreg"]
     """Where the recipes start from, as `mmssl-tune systems` lists them; several are searched like a knob, and change
     slowest."""
+    variants: Annotated[dict[str, dict[str, Any]], AfterValidator(_plainly_named)] = {}
+    """By name, knobs that change together; searched like a knob, right after the systems. One may change nothing, for
+    the others to be compared with."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     """The searched knobs, each with its values; the last knob changes fastest."""
     ranges: dict[str, Range] = {}
@@ -173,8 +186,8 @@ class Space(BaseModel):
 
     @model_validator(mode="after")
     def _something_searched(self) -> "Space":
-        if not self.grid and not self.ranges and "systems" not in self.model_fields_set:
-            raise ValueError("nothing is searched: give a `grid` of knobs, or `systems` to compare")
+        if not self.grid and not self.ranges and not self.variants and "systems" not in self.model_fields_set:
+            raise ValueError("nothing is searched: give a `grid` of knobs, or `systems` or `variants` to compare")
         return self
 
     @model_validator(mode="after")
@@ -190,7 +203,7 @@ class Space(BaseModel):
         elif self.budget is None:
             wrong.append(f"budget: sampler {self.sampler} has to be told how many points to choose, as `budget: 40`")
         if self.sampler == "cmaes":
-            if self.grid or len(self.systems) > 1:
+            if self.grid or self.variants or len(self.systems) > 1:
                 wrong.append("sampler cmaes: moves within intervals; give all its knobs under ranges")
             if self.cost:
                 wrong.append("sampler cmaes: has one objective; with `cost` choose tpe, gp or random")
@@ -220,8 +233,8 @@ class Space(BaseModel):
 
     @property
     def searched(self) -> dict[str, list[Any]]:
-        """The grid, with the systems where there are several."""
-        return ({SYSTEM: list(self.systems)} if len(self.systems) > 1 else {}) | self.grid
+        """The grid, with the systems where there are several, and the variants where there are any."""
+        return _searched(self.systems, self.variants, self.grid)
 
     @property
     def names(self) -> list[str]:
@@ -229,20 +242,15 @@ class Space(BaseModel):
         return [*self.searched, *self.ranges]
 
     def bases(self, dataset: str) -> dict[str, Recipe]:
-        """By system, the recipe that a point's knobs are put in.
+        """By system, and by variant where there are any, the recipe that a point's knobs are put in.
 
         Args:
             dataset: its name, for the presets.
 
         Raises:
-            UserError: a fixed knob does not fit.
+            UserError: a fixed knob, or one of a variant, does not fit.
         """
-        return {
-            name: preset(dataset, name).with_knobs(
-                {knob: value for knob, value in self.fixed.items() if knob not in SYSTEMS[name].defining}
-            )
-            for name in self.systems
-        }
+        return _bases(dataset, self.recipe, self.systems, self.fixed, self.variants)
 
     def points(self, bases: Mapping[str, Recipe]) -> list[dict[str, Value]]:
         """The points that meet `where`, in the grid's order: each has a value for everything searched.
@@ -255,7 +263,7 @@ class Space(BaseModel):
         Raises:
             UserError: one message with every mistake.
         """
-        checked = _check(bases, self.fixed, self.grid, self.ranges, self.where)
+        checked = _check(self.systems, self.fixed, self.variants, self.grid, self.ranges, self.where, bases)
         if checked.mistakes:
             raise UserError(_all(f"space {self.name}", checked.mistakes))
         if self.sampler == "grid":
@@ -310,10 +318,12 @@ def load(name_or_path: str) -> Space:
         mistakes.append(f"{name}: no such entry; {why}")
         del document[name]
     # What is sound beside a faulty part is checked all the same, so that one message names every mistake.
-    systems = [name for name in _listed(document.get("systems", "vicreg")) if isinstance(name, str) and name in SYSTEMS]
+    named = [name for name in _listed(document.get("systems", "vicreg")) if isinstance(name, str) and name in SYSTEMS]
+    systems = named or ["vicreg"]
     checked = _check(
-        {name: preset("", name) for name in systems or ("vicreg",)},
+        systems,
         _mapping(document.get("fixed")),
+        {name: _mapping(knobs) for name, knobs in _mapping(document.get("variants")).items()},
         {knob: _listed(values) for knob, values in _mapping(document.get("grid")).items()},
         _ranges(document.get("ranges")),
         [text for text in _listed(document.get("where")) if isinstance(text, str)],
@@ -345,9 +355,8 @@ def changed(space: Space, **entries: Any) -> Space:
         changed = Space.model_validate(document)
     except ValidationError as error:
         raise UserError(_all(f"space {space.name}", explain(error))) from error
-    bases = {name: preset("", name) for name in changed.systems}
     place = f"space {space.name}"
-    checked = _check(bases, changed.fixed, changed.grid, changed.ranges, changed.where)
+    checked = _check(changed.systems, changed.fixed, changed.variants, changed.grid, changed.ranges, changed.where)
     if checked.mistakes:
         raise UserError(_all(place, checked.mistakes))
     return _enough(changed.model_copy(update=checked.sound()), place, checked)
@@ -389,6 +398,7 @@ def _all(place: str, mistakes: Iterable[str]) -> str:
 
 class _Checked(NamedTuple):
     fixed: dict[str, Value]
+    variants: dict[str, dict[str, Value]]
     grid: dict[str, list[Value]]
     ranges: dict[str, Range]
     points: list[dict[str, Value]]
@@ -397,42 +407,53 @@ class _Checked(NamedTuple):
 
     def sound(self) -> dict[str, Any]:
         """A space's entries with their values as a recipe holds them."""
-        return {"fixed": self.fixed, "grid": self.grid, "ranges": self.ranges}
+        return {"fixed": self.fixed, "variants": self.variants, "grid": self.grid, "ranges": self.ranges}
 
 
 def _check(
-    bases: Mapping[str, Recipe],
+    systems: Sequence[str],
     fixed: Mapping[str, Any],
+    variants: Mapping[str, Mapping[str, Any]],
     grid: Mapping[str, list[Any]],
     ranges: Mapping[str, Range],
     where: Iterable[str],
+    bases: Mapping[str, Recipe] | None = None,
 ) -> _Checked:
-    checked = _Checked({}, {}, {}, [], mistakes := [])
-    first = next(iter(bases.values()))
-    defining = {knob: name for name in bases for knob in SYSTEMS[name].defining}
+    """Whether each entry fits by itself, and with the others: on UTD-MHAD, where no `bases` are given."""
+    checked = _Checked({}, {}, {}, {}, [], mistakes := [])
+    defining = {knob: name for name in systems for knob in SYSTEMS[name].defining}
 
     def fitting(part: str, knob: str, value: Any) -> Value:
         if knob in SET_BY_STUDY:
             mistakes.append(f"{part}.{knob}: {SET_BY_STUDY[knob]}")
             return value
         try:
-            return first.fitted(knob, value)
+            return Recipe().fitted(knob, value)
         except UserError as error:
             mistakes.extend(f"{part}.{line}" for line in str(error).splitlines())
             return value
 
+    def searched_knob(part: str, knob: str, *others: str) -> None:
+        if knob in SAME_FOR_ALL:
+            mistakes.append(f"{part}.{knob}: all points share their subjects; put it under fixed")
+        if knob in defining:
+            mistakes.append(f"{part}.{knob}: {_defines(knob, defining[knob])}")
+        also = {"fixed": fixed, "grid": grid, "variants": {name for one in variants.values() for name in one}}
+        mistakes.extend(
+            f"{part}.{knob}: also under {one}; take it out of one of the two" for one in others if knob in also[one]
+        )
+
     for knob, value in fixed.items():
         checked.fixed[knob] = fitting("fixed", knob, value)
-        if all(knob in SYSTEMS[name].defining for name in bases):
+        if all(knob in SYSTEMS[name].defining for name in systems):
             mistakes.append(f"fixed.{knob}: {_defines(knob, defining[knob])}")
+    for name, knobs in variants.items():
+        checked.variants[name] = {knob: fitting(f"variants.{name}", knob, value) for knob, value in knobs.items()}
+        for knob in knobs:
+            searched_knob(f"variants.{name}", knob, "fixed")
     for knob, values in grid.items():
         checked.grid[knob] = [fitting("grid", knob, value) for value in values]
-        if knob in fixed:
-            mistakes.append(f"grid.{knob}: also under fixed; take it out of one of the two")
-        if knob in SAME_FOR_ALL:
-            mistakes.append(f"grid.{knob}: all points share their subjects; put it under fixed")
-        if knob in defining:
-            mistakes.append(f"grid.{knob}: {_defines(knob, defining[knob])}")
+        searched_knob("grid", knob, "fixed", "variants")
         try:
             _different(checked.grid[knob])
         except ValueError as error:
@@ -444,11 +465,8 @@ def _check(
             mistakes.append(f"ranges.{knob}: step {interval.step:g}: the knob is a whole number")
         if knob == "data.steps":
             mistakes.append(f"ranges.{knob}: recordings are prepared once for each length; list lengths under grid")
-        if knob in fixed or knob in grid:
-            mistakes.append(f"ranges.{knob}: also under {'fixed' if knob in fixed else 'grid'}; take it out of one")
-        if knob in defining:
-            mistakes.append(f"ranges.{knob}: {_defines(knob, defining[knob])}")
-    searched: dict[str, list[Any]] = ({SYSTEM: list(bases)} if len(bases) > 1 else {}) | checked.grid
+        searched_knob("ranges", knob, "fixed", "grid", "variants")
+    searched = _searched(systems, variants, checked.grid)
     conditions: list[Callable[[Point], bool]] = []
     for text in where:
         try:
@@ -461,6 +479,7 @@ def _check(
     if mistakes or ranges:
         return checked
     try:
+        bases = bases or _bases("", "default", systems, {}, checked.variants)
         for values in itertools.product(*searched.values()):
             point = dict(zip(searched, values, strict=True))
             if all(holds(checked.fixed | point) for holds in conditions):
@@ -473,10 +492,42 @@ def _check(
     return checked
 
 
+def _searched(
+    systems: Sequence[str], variants: Mapping[str, Any], grid: Mapping[str, list[Any]]
+) -> dict[str, list[Any]]:
+    several = {SYSTEM: list(systems)} if len(systems) > 1 else {}
+    return several | ({VARIANT: list(variants)} if variants else {}) | dict(grid)
+
+
+def _bases(
+    dataset: str,
+    recipe: RecipeName,
+    systems: Sequence[str],
+    fixed: Mapping[str, Any],
+    variants: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Recipe]:
+    return {
+        _base(system, variant): preset(dataset, system, recipe).with_knobs(
+            {knob: value for knob, value in {**fixed, **knobs}.items() if knob not in SYSTEMS[system].defining}
+        )
+        for system in systems
+        for variant, knobs in (variants or {"": {}}).items()
+    }
+
+
+def _base(system: str, variant: str) -> str:
+    return f"{system} {variant}".rstrip()
+
+
+def base_of(bases: Mapping[str, Recipe], point: Point) -> str:
+    """Which of the recipes a point's knobs are put in."""
+    return _base(str(point.get(SYSTEM) or next(iter(bases)).partition(" ")[0]), str(point.get(VARIANT, "")))
+
+
 def at_point(bases: Mapping[str, Recipe], point: Point, **also: Any) -> Recipe:
     """A point's recipe, before or with its seed and fold."""
-    name = point.get(SYSTEM) or next(iter(bases))
-    return bases[str(name)].with_knobs({knob: value for knob, value in point.items() if knob != SYSTEM} | also)
+    knobs = {knob: value for knob, value in point.items() if knob not in (SYSTEM, VARIANT)}
+    return bases[base_of(bases, point)].with_knobs(knobs | also)
 
 
 def _defines(knob: str, system: str) -> str:

@@ -27,7 +27,8 @@ from mmssl.data.recordings import Recordings, Row
 from mmssl.data.sources import open_dataset
 from mmssl.encoders import build_encoders
 from mmssl.errors import UserError
-from mmssl.recipe import Data, Recipe, knob_names, preset
+from mmssl.presets import preset
+from mmssl.recipe import Data, Recipe, knob_names
 from mmssl.training import train
 from mmssl.transforms import Standardisation, augment_imu, augment_skeleton, prepare_imu, prepare_skeleton
 

@@ -17,7 +17,8 @@ from mmssl.data.recordings import FORMAT, Description, Protocol, Recordings, Row
 from mmssl.data.sources import survey
 from mmssl.errors import UserError
 from mmssl.model import prepare
-from mmssl.recipe import MODALITIES, preset
+from mmssl.presets import preset
+from mmssl.recipe import MODALITIES
 from mmssl.training import train
 
 

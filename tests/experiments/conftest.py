@@ -25,10 +25,12 @@ def study_of(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Stud
         folds: tuple[str, ...] | str = ("anna", "ben", "chris"),
         dataset: str = "tiny",
         fixed: dict[str, Any] | None = None,
+        variants: dict[str, dict[str, Any]] | None = None,
         recordings: Recordings = tiny,
     ) -> tuple[Study, Plan]:
         space = Space(
             name="made", systems=systems, grid=grid or {}, seeds=list(seeds), fixed=fixed or {},
+            variants=variants or {},
             folds="test" if folds == "test" else "leave_one_subject_out",
         )  # fmt: skip
         bases = space.bases(dataset)

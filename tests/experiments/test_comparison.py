@@ -145,6 +145,40 @@ def test_each_point_is_compared_with_untrained_encoders_at_the_same_knobs(study_
     assert rows["vicreg labels=0.5", "imu+skeleton"]["gain"] == pytest.approx(0.05)
 
 
+def test_a_variant_is_compared_with_the_first_and_with_untrained_encoders_of_its_own(
+    study_of: StudyOf, tiny: Recordings
+) -> None:
+    rng = np.random.default_rng(0)
+    scored: dict[tuple[str, str, int, str], float] = {}
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        accuracy = float(rng.uniform(0.2, 0.9))
+        scored[plan.system(trial), plan.variant(trial) or "", trial.seed, trial.fold] = accuracy
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts(accuracy))
+
+    variants = {"none": {}, "wide": {"finetune.hidden": 64}, "short": {"pretrain.epochs": 3}}
+    study, plan = study_of(end, ["untrained", "vicreg"], variants={**variants, "short": {"finetune.epochs": 3}})
+    rows = rows_of(linear_evaluation(study, plan, tiny, ()), "ablation", "system", "read_from")
+    assert [name for name, read in rows if read == "imu"] == [
+        f"{system} {variant}" for system in ("untrained", "vicreg") for variant in variants
+    ]
+    keys = {(seed, fold) for _, _, seed, fold in scored}
+    for (_, read_from), row in rows.items():
+        method, variant = row["method"], row["variant"]
+        share = {"imu+skeleton": 1, "imu": 0.5, "skeleton": 0.8}[read_from]
+        if variant == "none":
+            assert row["difference"] is row["difference.low"] is row["difference.f1"] is None
+        else:
+            from_first = {key: share * (scored[method, variant, *key] - scored[method, "none", *key]) for key in keys}
+            assert row["difference"] == pytest.approx(np.mean(list(from_first.values())))
+            assert (row["difference.low"], row["difference.high"]) == pytest.approx(over_folds(from_first))
+            assert row["difference.f1"] == pytest.approx(row["difference"]), "F1 is a constant below, here"
+        if method == "vicreg":
+            gain = {key: share * (scored["vicreg", variant, *key] - scored["untrained", variant, *key]) for key in keys}
+            assert row["gain"] == pytest.approx(np.mean(list(gain.values())))
+            assert (row["gain.low"], row["gain.high"]) == pytest.approx(over_folds(gain))
+
+
 def test_a_missing_trial_is_left_out_of_the_pairs_and_named(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(failing("vicreg", (1, "ben")), ["untrained", "vicreg"])
     result = linear_evaluation(study, plan, tiny, ())

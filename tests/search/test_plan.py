@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmssl.errors import UserError
-from mmssl.recipe import Recipe, preset
+from mmssl.presets import preset
+from mmssl.recipe import Recipe
 from mmssl.search.plan import Dataset, Plan, extended, make_plan
 from mmssl.search.space import Space, changed
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mmssl.errors import UserError
-from mmssl.recipe import SYSTEMS, preset
+from mmssl.presets import SYSTEMS, RecipeName, preset
 from mmssl.search.plain_yaml import parse_value
+from mmssl.search.plan import Dataset, make_plan
 from mmssl.search.space import Space, at_point, available, changed, load
 
 TOP = Path(__file__).resolve().parents[2]
@@ -168,7 +169,7 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
         ("metric: test.accuracy", "metric: input should be 'val.accuracy' or 'val.f1' (given: 'test.accuracy')"),
         ("seed: [1]", "seed: no such entry; did you mean seeds?"),
         ("name: mine", "name: no such entry; a space is named by its file"),
-        ("1: 2", "1: no such entry; valid names: description, fixed, systems, grid"),
+        ("1: 2", "1: no such entry; valid names: description, recipe, fixed, systems"),
         ("where: lamda > 1", "where 'lamda > 1': lamda: not in this space; did you mean lambda?"),
         ("where: encoder.imu.layers > 1", "encoder.imu.layers: not in this space"),
         ("where: lambda > 5", "where: none of the grid's 4 points meets it"),
@@ -205,9 +206,9 @@ def test_each_mistake_is_named_with_its_place(write, entry: str, message: str):
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ("", "nothing is searched: give a `grid` of knobs, or `systems` to compare"),
+        ("", "nothing is searched: give a `grid` of knobs, or `systems` or `variants` to compare"),
         ("grid:", "grid: input should be a mapping (given: None)"),
-        ("grid: {}", "nothing is searched: give a `grid` of knobs, or `systems` to compare"),
+        ("grid: {}", "nothing is searched: give a `grid` of knobs, or `systems` or `variants` to compare"),
         ("grid: {objective.mu: []}", "grid.objective.mu: the list should have at least 1 item"),
         ("grid: {objective.mu: 5}", "grid.objective.mu: input should be a list (given: 5)"),
         ("grid: {objective.mu: [5, 5.0]}", "grid.objective.mu: 5.0 stands twice"),
@@ -390,6 +391,84 @@ def test_a_point_starts_from_the_preset_of_its_system(write, dataset: str):
         expected = preset(dataset, str(point["system"])).with_knobs({"finetune.hidden": 7})
         assert at_point(bases, point) == expected
         assert at_point(bases, point, seed=3).content_id() == expected.with_knobs({"seed": 3}).content_id()
+
+
+VARIANTS = "variants: {plain: {}, both: {finetune.hidden: 7, finetune.lr: 1}, wide: {finetune.hidden: 9}}\n"
+
+
+def test_variants_are_searched_like_a_knob_after_the_systems(write):
+    space = load(write(VARIANTS + "systems: [vicreg, cmc]\ngrid: {objective.temperature: [0.1, 0.2]}"))
+    assert list(space.searched) == ["system", "variant", "objective.temperature"]
+    assert points_of(space) == [
+        {"system": system, "variant": variant, "objective.temperature": temperature}
+        for system in ("vicreg", "cmc")
+        for variant in ("plain", "both", "wide")
+        for temperature in (0.1, 0.2)
+    ]
+    changed = {"plain": {}, "both": {"finetune.hidden": 7, "finetune.lr": 1}, "wide": {"finetune.hidden": 9}}
+    bases = space.bases("mmact")
+    for point in points_of(space):
+        start = preset("mmact", str(point["system"]))
+        expected = start.with_knobs({"objective.temperature": point["objective.temperature"]})
+        assert at_point(bases, point) == expected.with_knobs(changed[str(point["variant"])])
+
+
+def test_variants_alone_are_a_search_of_the_one_system(write):
+    space = load(write(VARIANTS))
+    assert points_of(space) == [{"variant": "plain"}, {"variant": "both"}, {"variant": "wide"}]
+    assert at_point(space.bases("utd_mhad"), {"variant": "both"}, seed=3) == preset("utd_mhad").with_knobs(
+        {"finetune.hidden": 7, "finetune.lr": 1, "seed": 3}
+    )
+    assert Space.model_validate_json(space.model_dump_json()) == space
+
+
+def test_conditions_know_the_variant(write):
+    space = load(write(VARIANTS + "where: variant != 'both'"))
+    assert points_of(space) == [{"variant": "plain"}, {"variant": "wide"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("variants: {a: {finetune.hiden: 1}}", "variants.a.finetune.hiden: no such knob; did you mean finetune.hidden"),
+        ("variants: {a: {finetune.hidden: wide}}", "variants.a.finetune.hidden: a number is expected, not 'wide'"),
+        ("variants: {a: {seed: 1}}", "variants.a.seed: a study takes its seeds from `seeds`"),
+        ("variants: {a: {data.protocol: x}}", "variants.a.data.protocol: all points share their subjects"),
+        ("variants: {a: {objective.name: cmc}}", "variants.a.objective.name: system vicreg sets it"),
+        ("variants: {a: {objective.mu: 1}}\n" + GRID, "grid.objective.mu: also under variants; take it out of one"),
+        ("variants: {a: {objective.nu: 2}}\nfixed: {objective.nu: 1}", "variants.a.objective.nu: also under fixed"),
+        ("variants: {a b: {}}", "variants: a name is letters and digits, and . _ + - after the first, not 'a b'"),
+        ("variants: [a]", "variants: input should be a"),
+        ("variants: {a: 3}", "variants.a: input should be a"),
+        ("variants: {a: {}}\nsampler: cmaes\nbudget: 2\nranges: {objective.mu: {low: 1, high: 2}}", "under ranges"),
+    ],
+)
+def test_each_mistake_of_variants_is_named(write, text: str, message: str):
+    assert message in mistakes(write(text))
+
+
+def test_two_variants_that_are_the_same_are_refused_when_it_is_planned(write):
+    space = load(write("variants: {a: {}, b: {}}"))
+    bases = space.bases("utd_mhad")
+    dataset = Dataset(
+        source="x", folder=None, name="x", fingerprint="f", recordings=1, train_subjects=("1",), test_subjects=()
+    )
+    with pytest.raises(UserError, match="two of its points give the same recipe"):
+        make_plan("s", space, bases, dataset, [("1",)], space.points(bases))
+
+
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+def test_points_start_from_the_recipe_that_the_space_names(write, recipe: RecipeName):
+    space = load(write(f"recipe: {recipe}\nsystems: [{', '.join(SYSTEMS)}]"))
+    for name, base in space.bases("utd_mhad").items():
+        assert base == preset("utd_mhad", name, recipe)
+    assert load(write("systems: vicreg")).recipe == "default"
+
+
+def test_there_is_no_other_recipe(write):
+    assert "recipe: input should be 'default' or 'paper' (given: 'papers')" in mistakes(
+        write("recipe: papers\n" + GRID)
+    )
 
 
 def test_what_is_fixed_does_not_change_what_makes_a_system_itself(write):

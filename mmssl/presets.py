@@ -1,0 +1,118 @@
+"""Where recipes start from: the systems that can be trained, and the settings of each on a data set."""
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, get_args
+
+from mmssl.errors import UserError, nearest
+from mmssl.recipe import MODALITIES, Guide, Modality, Recipe, Value, every_augmentation
+
+RecipeName = Literal["default", "paper"]
+"""paper: its architecture and settings, nothing added; default: changed where it was measured to help."""
+RECIPES: tuple[RecipeName, ...] = get_args(RecipeName)
+
+# The paper's settings for pre-training across modalities; it gives no augmentation for this case.
+_PAPER: dict[str, dict[str, Any]] = {
+    "utd_mhad": {"pretrain.batch_size": 256, "pretrain.lr": 1e-3, "pretrain.epochs": 200},
+    "mmact": {"pretrain.batch_size": 128, "pretrain.lr": 1e-4, "pretrain.epochs": 200},
+}
+_PAPER_ONE_MODALITY: dict[str, dict[str, Any]] = {
+    "utd_mhad": {"pretrain.batch_size": 128, "pretrain.lr": 1e-2, "pretrain.epochs": 100},
+    "mmact": {"pretrain.batch_size": 96, "pretrain.lr": 1e-3, "pretrain.epochs": 100},
+}
+# What `default` changes of the settings across modalities, which it takes for one modality too.
+_OURS: dict[str, Any] = {
+    "augment.crop.probability": 0.5,
+    "augment.skeleton.rotate.probability": 0.5,
+    "augment.skeleton.rotate.strength": 20,
+    "augment.skeleton.scale.probability": 0.5,
+    "augment.skeleton.scale.strength": 0.1,
+    "augment.skeleton.jitter.probability": 0.5,
+    "augment.skeleton.jitter.strength": 0.02,
+    "augment.imu.rotate.probability": 0.5,
+    "augment.imu.rotate.strength": 20,
+    "augment.imu.scale.probability": 0.5,
+    "augment.imu.scale.strength": 0.1,
+    "augment.imu.jitter.probability": 0.5,
+    "encoder.imu.pooling": "moments",
+    "finetune.views": 4,
+    "finetune.standardise": True,
+}
+# In either recipe: small enough for a first search on two cores within minutes.
+_SYNTHETIC: dict[str, Any] = {
+    "data.steps": 24,
+    "pretrain.batch_size": 32,
+    "pretrain.lr": 1e-3,
+    "pretrain.epochs": 10,
+    "finetune.epochs": 30,
+}
+
+# What makes a method itself: knobs that neither a data set's settings nor a space's `fixed` change.
+_METHODS: dict[str, dict[str, Any]] = {
+    "untrained": {"pretrain.epochs": 0},
+    "supervised": {"pretrain.epochs": 0, "finetune.encoders": "trained"},
+    "simclr": {"objective.name": "simclr"},
+    "barlow_twins": {"objective.name": "barlow_twins"},
+    "vicreg": {"objective.name": "vicreg"},
+    "cmc": {"objective.name": "cmc"},
+    "cmc_cmkm": {"objective.name": "cmc_cmkm"},
+}
+_TWO_VIEWS_OF_ONE, _ACROSS = ("simclr",), ("cmc", "cmc_cmkm")
+
+
+class System(NamedTuple):
+    """A method on its modalities: a row of the paper's Table 2."""
+
+    method: str
+    modalities: tuple[Modality, ...]
+
+    @property
+    def defining(self) -> dict[str, Value]:
+        """The knobs that make it this system, with their values."""
+        return {"data.modalities": list(self.modalities), **_METHODS[self.method]}
+
+
+def _systems() -> Iterator[tuple[str, System]]:
+    for method in _METHODS:
+        if method not in _ACROSS:
+            for modality in MODALITIES:
+                yield f"{method}_{modality}", System(method, (modality,))
+        if method not in _TWO_VIEWS_OF_ONE:
+            yield method, System(method, MODALITIES)
+
+
+SYSTEMS = dict(_systems())
+"""By name: a method's own is that across both modalities, with one of them it ends in the modality."""
+
+
+def recipe_named(word: str) -> RecipeName:
+    """Raises UserError: there is no such recipe."""
+    for name in RECIPES:
+        if name == word:
+            return name
+    raise UserError(f"no recipe {word!r}; {nearest(word, list(RECIPES))}")
+
+
+def preset(dataset: str, system: str = "vicreg", recipe: RecipeName = "default") -> Recipe:
+    """The recipe a system starts from on a data set; one of the user's own data starts from UTD-MHAD's.
+
+    In the paper's, both views of one modality are changed in every way, for they must differ; two modalities are two
+    views as they are; and neither an untrained nor a supervised encoder is shown augmented recordings.
+
+    Raises:
+        UserError: no such system.
+    """
+    if system not in SYSTEMS:
+        raise UserError(f"no system {system!r}; {nearest(system, list(SYSTEMS), most=len(SYSTEMS))}")
+    method, modalities = SYSTEMS[system]
+    pair, one = (table.get(dataset, table["utd_mhad"]) for table in (_PAPER, _PAPER_ONE_MODALITY))
+    if recipe == "default":
+        pair = one = {**pair, **_OURS}
+    if dataset == "synthetic":
+        pair, one = {**pair, **_SYNTHETIC}, {**one, **_SYNTHETIC}
+    values = dict(pair if len(modalities) == len(MODALITIES) else one)
+    if method == "cmc_cmkm":
+        values |= {f"guide.{name}": one[f"pretrain.{name}"] for name in Guide.model_fields}
+    start = Recipe().with_knobs(values | SYSTEMS[system].defining)
+    if recipe == "paper" and len(modalities) == 1 and start.pretrain.epochs:
+        start = start.model_copy(update={"augment": every_augmentation(modalities[0])})
+    return start
