@@ -311,7 +311,7 @@ def _origin(model: Model, facts: Mapping[str, Any]) -> list[str]:
         f"- Made with {_plain(code)}{f' ({_plain(versions)})' if versions else ''} "
         f"on {_plain(made.get('device') or 'cpu')} ({_plain(made.get('hardware.cpu') or 'not recorded which')}); "
         f"exported {facts['exported']}.",
-        f"- System {_plain(facts['selection']['system'])}. "
+        f"- System {_plain(facts['selection']['system'])}, recipe {_plain(facts['selection']['recipe'])}. "
         + ", ".join(f"`{name}` {_plain(knobs[name])}" for name in shown)
         + f"; all knobs are in `{FACTS}`.",
         f"- With the study's folder, `{again}` trains it again and compares.",

@@ -189,6 +189,7 @@ def _selection(
         and SYSTEMS[name].modalities == modalities
     ]
     return {
+        "recipe": plan.space.recipe,
         "system": system,
         "point": best.values,
         "metric": metric,

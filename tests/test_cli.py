@@ -23,7 +23,7 @@ from mmssl import Recordings, Row, cli, terminal
 from mmssl.cli import studies
 from mmssl.data import utd_mhad
 from mmssl.export import load_encoders
-from mmssl.presets import SYSTEMS, preset
+from mmssl.presets import RECIPES, SYSTEMS, RecipeName, preset
 from mmssl.recipe import Recipe
 from mmssl.search.plan import Dataset, make_plan
 from mmssl.search.space import Space
@@ -320,6 +320,28 @@ def test_run_trains_the_system_that_is_named(ask: Ask, tmp_path: Path, tiny: Rec
     recipe = json.loads((tmp_path / "out" / "model.json").read_text())["recipe"]
     expected = preset("tiny", "simclr_imu").with_knobs(QUICK | {"pretrain.epochs": 1})
     assert Recipe.model_validate(recipe) == expected.with_knobs({"data.validation_subjects": ["chris"]})
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_run_starts_from_the_recipe_that_is_named(
+    ask: Ask, tmp_path: Path, tiny: Recordings, recipe: RecipeName
+) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    words = ["run", "--dataset", tmp_path / "tiny.parquet", "--recipe", recipe, *quick(pretrain__epochs=1)]
+    assert ask(*words, "--out", tmp_path / "out").code == 0
+    written = json.loads((tmp_path / "out" / "model.json").read_text())["recipe"]
+    expected = preset("tiny", "vicreg", recipe).with_knobs(QUICK | {"pretrain.epochs": 1})
+    assert Recipe.model_validate(written) == expected.with_knobs({"data.validation_subjects": ["chris"]})
+
+
+@pytest.mark.parametrize("command", [["run"], ["launch", "--space", "vicreg_grid"], ["reproduce", "table2"]])
+def test_a_recipe_that_is_none_is_answered_with_the_nearest(ask: Ask, tmp_path: Path, command: list[str]) -> None:
+    places = [] if command == ["run"] else ["--storage", tmp_path / "studies"]
+    answer = ask(*command, *places, "--recipe", "papre")
+    assert answer.code == 2
+    assert "'papre'" in answer.err
+    assert "paper" in answer.err
+    assert not (tmp_path / "studies").exists()
 
 
 def test_run_of_an_untrained_system_has_no_pre_training_to_tell_of(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:

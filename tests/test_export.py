@@ -294,6 +294,7 @@ def test_the_card_says_what_untrained_encoders_score_or_that_none_were_run(
         f"Untrained encoders in the same study (untrained\\_imu): validation accuracy "
         f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" in card
     )
+    assert "- System vicreg\\_imu, recipe default. " in card
     assert "untrained\\_skeleton" not in card
     assert "- One seed." in card
     assert "by skeleton" not in card

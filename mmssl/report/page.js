@@ -328,7 +328,8 @@
     function pause() { last = null; play.textContent = "Play"; play.setAttribute("aria-pressed", "false"); }
     function step(now) {
       if (last === null) return;
-      moment += (now - last) / 1000 / seconds;
+      // A frame may be older than the click that asked for it.
+      moment += Math.max(0, now - last) / 1000 / seconds;
       if (moment > 1) moment %= 1;
       last = now;
       paint();

@@ -115,6 +115,8 @@ def test_a_trial_is_chosen_by_keyboard(opened: Open) -> None:
 
 def test_a_recording_is_played_by_keyboard(opened: Open) -> None:
     window = opened()
+    # As where a frame began before the key was pressed.
+    window.evaluate("() => { const now = performance.now.bind(performance); performance.now = () => now() + 100; }")
     first = window.locator("#body circle").first
     rest = first.get_attribute("cx")
     window.wait_for_timeout(300)

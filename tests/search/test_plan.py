@@ -103,6 +103,29 @@ def test_a_single_system_is_named_though_its_points_do_not(dataset: Dataset) -> 
     assert {plan.system(trial) for trial in plan.trials} == {"simclr_imu"}
 
 
+def test_a_variant_of_a_system_is_named_and_has_its_knobs(dataset: Dataset) -> None:
+    variants = {"plain": {}, "wide": {"finetune.hidden": 9}}
+    plan = planned(Space(name="s", systems=["vicreg", "cmc"], variants=variants, recipe="paper"), dataset, [("1",)])
+    assert plan.size() == "4 points x 1 seed x 1 fold = 4 trials"
+    assert [(plan.system(trial), plan.variant(trial)) for trial in plan.trials] == [
+        ("vicreg", "plain"), ("vicreg", "wide"), ("cmc", "plain"), ("cmc", "wide"),
+    ]  # fmt: skip
+    for trial in plan.trials:
+        expected = preset("utd_mhad", plan.system(trial), "paper").with_knobs(
+            {"data.validation_subjects": ["1"], **variants[plan.variant(trial) or ""]}
+        )
+        assert plan.recipe(trial) == expected
+    again = Plan.model_validate_json(plan.model_dump_json())
+    assert [again.recipe(trial) for trial in again.trials] == [plan.recipe(trial) for trial in plan.trials]
+
+
+def test_a_plan_from_before_recipes_had_names_is_the_papers(dataset: Dataset) -> None:
+    plan = planned(Space(name="s", systems=["vicreg"], recipe="paper"), dataset, [("1",)])
+    document = plan.model_dump(mode="json")
+    del document["space"]["recipe"]
+    assert Plan.model_validate(document) == plan
+
+
 def test_where_the_test_subjects_are_scored_nobody_is_held_out(dataset: Dataset) -> None:
     space = Space(name="s", grid={"objective.mu": [1.0, 2.0]}, seeds=[1, 2, 3], folds="test")
     plan = planned(space, dataset, [()])

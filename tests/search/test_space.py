@@ -355,6 +355,16 @@ def test_the_shipped_spaces():
     assert [point["objective.mu"] for point in diagonal] == [1.5, 2, 5, 10, 25, 50, 100]
 
 
+def test_all_that_the_ablation_changes_of_the_papers_recipe_is_the_default():
+    space = load("ablation")
+    bases = space.bases("utd_mhad")
+    for system in space.systems:
+        base = at_point(bases, {"system": system, "variant": "paper"})
+        every = at_point(bases, {"system": system, "variant": "all"})
+        assert base == preset("utd_mhad", system, "paper").with_knobs(space.fixed | dict(SYSTEMS[system].defining))
+        assert every == preset("utd_mhad", system).with_knobs(space.fixed | dict(SYSTEMS[system].defining))
+
+
 def test_loading_needs_no_heavy_library():
     code = "import sys, mmssl.search.space; print(*{'torch', 'ray', 'scipy', 'sklearn'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=TOP)
