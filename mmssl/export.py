@@ -23,10 +23,9 @@ from mmssl.environment import machine, programs
 from mmssl.errors import UserError
 from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.prepared import Prepared
-from mmssl.presets import SYSTEMS
 from mmssl.pretraining import OnEpoch
 from mmssl.search.plan import Plan, PlannedTrial, fold_name
-from mmssl.search.results import Choice, Point, points
+from mmssl.search.results import Choice, Point, points, stand_beside
 from mmssl.search.store import SCORES, TESTS, Study
 from mmssl.training import score, train
 
@@ -172,25 +171,23 @@ def _selection(
     """How the point was chosen, what its trials score in every reading, and what untrained encoders do."""
     table = study.table("trials.parquet")
     best = choice.best
-    system = _system(plan, best)
-    modalities = SYSTEMS[system].modalities
+    chosen_by = points(plan, table, metric)
+    firsts = {point.point_id: plan.trials_of(point.point_id)[0] for point in chosen_by}
+    ours = firsts[best.point_id]
     by_score = {name: points(plan, table, name) for name in SCORES if name in table.column_names}
 
     def scores(point_id: str) -> dict[str, dict[str, Any]]:
         found = {name: next(p for p in those if p.point_id == point_id) for name, those in by_score.items()}
         return {name: _summary(point) for name, point in found.items() if point.scores}
 
-    chosen_by = points(plan, table, metric)
     untrained = [
-        {"system": name, "scores": scores(point.point_id)}
-        for point in chosen_by
-        if (name := _system(plan, point)) != system
-        and SYSTEMS[name].method == "untrained"
-        and SYSTEMS[name].modalities == modalities
+        {"system": plan.system(trial), "scores": scores(point_id)}
+        for point_id, trial in firsts.items()
+        if plan.system(trial) != plan.system(ours) and stand_beside(plan.recipe(trial), plan.recipe(ours))
     ]
     return {
         "recipe": plan.space.recipe,
-        "system": system,
+        "system": plan.system(ours),
         "point": best.values,
         "metric": metric,
         "chosen_by": _summary(best),
@@ -206,10 +203,6 @@ def _selection(
         "scores": scores(best.point_id),
         "untrained": [one for one in untrained if one["scores"]],
     }
-
-
-def _system(plan: Plan, point: Point) -> str:
-    return plan.system(plan.trials_of(point.point_id)[0])
 
 
 def _summary(point: Point) -> dict[str, Any]:

@@ -1,10 +1,14 @@
 """Studies that are small in every respect, for tests of all that is around the training."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.store import Record, Study, Tables
 
 KNOBS = {
     "data.steps": 16,
@@ -33,3 +37,17 @@ def space(epochs: int, knobs: Mapping[str, Any] | None = None, **entries: Any) -
 def tune(*words: object) -> list[str]:
     """The words that run `mmssl-tune` with this Python."""
     return [sys.executable, "-m", "mmssl.cli", *map(str, words)]
+
+
+def study_of(root: str | Path, plan: Plan, ended: Callable[[Study, PlannedTrial], Record]) -> Study:
+    """A planned study under `root` whose trials ended as a function says; those still PLANNED have not begun."""
+    study = Study(root, plan.name)
+    study.create(plan)
+    tables = Tables(study, plan)
+    for trial in plan.trials:
+        record = ended(study, trial)
+        if record.status != "PLANNED":
+            study.keep(record)
+            tables.put(record)
+    tables.write()
+    return study

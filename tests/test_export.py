@@ -10,6 +10,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.numpy import load_file, save_file
+from small import study_of
 
 import mmssl
 from mmssl import Recordings, UserError
@@ -20,10 +21,10 @@ from mmssl.model import Model
 from mmssl.prepared import Prepared
 from mmssl.presets import SYSTEMS
 from mmssl.recipe import Modality
-from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.plan import Dataset, Plan, PlannedTrial, make_plan
 from mmssl.search.results import Choice, choose, points
 from mmssl.search.space import Space
-from mmssl.search.store import Record, Study, Tables
+from mmssl.search.store import Record, Study
 from mmssl.training import run_trial, score
 
 SMALL = {
@@ -53,24 +54,20 @@ def run_without_ray(space: Space, recordings: Recordings, root: Path, folds: lis
         test_subjects=("dora",),
     )
     plan = make_plan(space.name, space, bases, dataset, folds, space.points(bases))
-    study = Study(root, space.name)
-    study.create(plan)
-    tables = Tables(study, plan)
-    for trial in plan.trials:
+
+    def trained(study: Study, trial: PlannedTrial) -> Record:
         recipe = plan.recipe(trial)
         prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
         outcome = run_trial(recipe, prepared, split(recordings, recipe.data), side=space.side)
         assert outcome.model is not None
         study.put_model(trial.trial_id, outcome.model.files())
-        record = Record(trial_id=trial.trial_id, status="COMPLETE", facts=dict(outcome.metrics))
-        study.keep(record)
-        tables.put(record)
-    tables.write()
-    return study
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=dict(outcome.metrics))
+
+    return study_of(root, plan, trained)
 
 
-def small(system: str) -> dict[str, object]:
-    return {knob: value for knob, value in SMALL.items() if knob not in SYSTEMS[system].defining}
+def small(base: str) -> dict[str, object]:
+    return {knob: value for knob, value in SMALL.items() if knob not in SYSTEMS[base.split()[0]].defining}
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +295,19 @@ def test_the_card_says_what_untrained_encoders_score_or_that_none_were_run(
     assert "untrained\\_skeleton" not in card
     assert "- One seed." in card
     assert "by skeleton" not in card
+
+
+def test_untrained_encoders_of_another_variant_are_no_baseline(tiny: Recordings, tmp_path: Path) -> None:
+    variants = {"narrow": {}, "wide": {"finetune.lr": 0.02}}
+    space = Space(name="varied", systems=["vicreg_imu", "untrained_imu"], variants=variants, seeds=[1])
+    study = run_without_ray(space, tiny, tmp_path, [("anna",), ("ben",)])
+    plan = study.plan()
+    of = {tuple(point.values.values()): point for point in points(plan, study.table("trials.parquet"))}
+    done = export(study, plan, tiny, Choice(of["vicreg_imu", "wide"], [], None, []), "val.accuracy", None, refit=False)
+    selection = json.loads((done.folder / "model.json").read_text())["selection"]
+    [baseline] = selection["untrained"]
+    assert baseline["system"] == "untrained_imu"
+    assert baseline["scores"]["val.accuracy"]["mean"] == of["untrained_imu", "wide"].mean
 
 
 def test_hostile_names_stay_words_in_the_card(exported: Exported) -> None:

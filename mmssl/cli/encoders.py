@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mmssl.cli.options import DataOption, DatasetOption, JsonOption, RecipeOption, SetOption, SkipOption, path_of
+from mmssl.cli.options import (
+    WHERE_KNOBS_START,
+    DataOption,
+    DatasetOption,
+    JsonOption,
+    SetOption,
+    SkipOption,
+    path_of,
+    recipes,
+)
 from mmssl.cli.recordings import having, name_of, open_recordings
 from mmssl.cli.spaces import settings_of
 from mmssl.errors import UserError
@@ -43,7 +52,9 @@ def run(
     data: DataOption = None,
     skip_bad: SkipOption = False,
     system: Annotated[str, typer.Option(help="What to train; see `mmssl-tune systems`.", metavar="NAME")] = "vicreg",
-    recipe: RecipeOption = None,
+    recipe: Annotated[
+        str, typer.Option(autocompletion=recipes, help=f"{WHERE_KNOBS_START}.", metavar="NAME")
+    ] = "default",
     settings: SetOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write the trained encoders to.", metavar="DIR", parser=path_of)
@@ -57,9 +68,9 @@ def run(
     Example: mmssl-tune run --dataset utd_mhad --set objective.lambda=10 --set data.validation_subjects=[7]
     """
     recordings, _ = open_recordings(dataset, data, skip_bad, quiet=as_json)
-    from mmssl.presets import RECIPES, SYSTEMS, preset, recipe_named
+    from mmssl.presets import SYSTEMS, preset, recipe_named
 
-    start = preset(name_of(dataset), system, recipe_named(recipe or RECIPES[0]))
+    start = preset(name_of(dataset), system, recipe_named(recipe))
     taken = dict.fromkeys(SYSTEMS[system].defining, f"system {system} sets it; choose another --system instead")
     chosen = start.with_knobs(settings_of(settings, taken))
     recordings = having(recordings, chosen.data.modalities, quiet=as_json)

@@ -55,7 +55,8 @@ def _studies(context: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
-def _recipes(incomplete: str) -> list[str]:
+def recipes(incomplete: str) -> list[str]:
+    """Names of recipes, for a shell that completes a word."""
     from mmssl.presets import RECIPES
 
     return [name for name in RECIPES if name.startswith(incomplete)]
@@ -105,12 +106,13 @@ SystemsOption = Annotated[
         metavar="NAME",
     ),
 ]
+WHERE_KNOBS_START = "Where the knobs start from: default, or paper (its settings, nothing added)"
 RecipeOption = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        autocompletion=_recipes,
-        help="Where the knobs start from: default, or paper (its settings, nothing added). Default: as the space says.",
+        autocompletion=recipes,
+        help=f"{WHERE_KNOBS_START}. Default: as the space says.",
         metavar="NAME",
     ),
 ]

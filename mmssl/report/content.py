@@ -19,7 +19,7 @@ from mmssl.experiments import protocol
 from mmssl.recipe import Recipe
 from mmssl.search.importance import importance
 from mmssl.search.plan import TERMINAL, Plan
-from mmssl.search.results import Choice, Point, choose, hits, over_recordings, points, ranked
+from mmssl.search.results import Choice, Point, choose, hits, over_recordings, points, ranked, stand_beside
 from mmssl.search.space import SYSTEM
 from mmssl.search.standing import Standing, standing
 from mmssl.search.store import TESTS, Study, names
@@ -313,10 +313,6 @@ def _by_fold(scores: Mapping[tuple[int, str], float]) -> dict[str, float]:
     return {fold: statistics.fmean(values) for fold, values in gathered.items()}
 
 
-def _untrained(recipe: Recipe) -> bool:
-    return recipe.pretrain.epochs == 0 and recipe.finetune.encoders == "frozen"
-
-
 def _baselines(study: Study, plan: Plan, trials: pa.Table, choice: Choice | None) -> list[Baseline]:
     """Untrained encoders scored in this study; where there are none, in another beside it on the same folds."""
     recipes = [plan.recipe(plan.trials_of(choice.best.point_id)[0])] if choice else list(plan.bases.values())
@@ -344,17 +340,11 @@ def _baselines(study: Study, plan: Plan, trials: pa.Table, choice: Choice | None
 def _baselines_in(
     name: str, plan: Plan, trials: pa.Table, recipes: Sequence[Recipe], choice: Choice | None
 ) -> list[Baseline]:
-    compared = [(recipe.data, recipe.encoder, recipe.finetune) for recipe in recipes]
     baselines: list[Baseline] = []
     for point in points(plan, trials, plan.space.scored):
         trial = plan.trials_of(point.point_id)[0]
         recipe = plan.recipe(trial)
-        alike = any(
-            (recipe.data.modalities, recipe.data.steps, recipe.encoder, recipe.finetune)
-            == (data.modalities, data.steps, encoder, finetune)
-            for data, encoder, finetune in compared
-        )
-        if not (_untrained(recipe) and alike and point.complete and point.mean is not None):
+        if not any(stand_beside(recipe, other) for other in recipes) or not point.complete or point.mean is None:
             continue
         gain, low, high = None, None, None
         if choice is not None:

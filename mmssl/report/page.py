@@ -176,7 +176,7 @@ def _baseline_command(content: Content) -> str:
     settings = "".join(
         f" --set {shlex.quote(f'{knob}={_setting(value)}')}"
         for knob, value in content.plan.space.fixed.items()
-        if knob.startswith(("data.", "encoder.", "finetune."))
+        if knob.startswith(("data.", "augment.", "encoder.", "finetune."))
     )
     return (
         f"mmssl-tune launch --space table2 --system {system} --recipe {content.plan.space.recipe} "
@@ -326,13 +326,13 @@ def _commands(content: Content) -> list[tuple[str, str]]:
     plan, space = content.plan, content.plan.space
     settings = "".join(f" --set {shlex.quote(f'{knob}={_setting(value)}')}" for knob, value in space.fixed.items())
     systems = "".join(f" --system {name}" for name in space.systems) if space.systems != ["vicreg"] else ""
+    start = f"{systems} --recipe {space.recipe}"
     where = _storage_words(content)
-    systems += f" --recipe {space.recipe}"
     commands = [
         (
             "The same study from the same space. A trial's id is a hash of its recipe and data: the same ids mean the "
             "same trials.",
-            f"mmssl-tune launch --space {shlex.quote(space.name)} {_data_words(content)}{systems}{settings} "
+            f"mmssl-tune launch --space {shlex.quote(space.name)} {_data_words(content)}{start}{settings} "
             f"--name {shlex.quote(plan.name + '-again')}",
         )
     ]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from mmssl.errors import UserError
-from mmssl.recipe import MODALITIES
+from mmssl.recipe import MODALITIES, Recipe
 from mmssl.search.plan import Plan
 
 RANKME = "rankme"
@@ -21,6 +21,21 @@ LABEL_FREE = {RANKME: "effective_rank", "std": "std", "covariance": "covariance"
 """By name, what of `embedding.MODALITY.*` is averaged over the modalities."""
 # Differences that chance alone gives more often than this leave two points tied.
 SIGNIFICANCE = 0.05
+
+
+def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
+    """Whether one is of encoders that were never trained, with the networks of the other and heads trained alike: then
+    the difference of their scores is what training the encoders adds."""
+    if untrained.pretrain.epochs or untrained.finetune.encoders == "trained":
+        return False
+
+    def shared(recipe: Recipe) -> tuple[object, ...]:
+        # Heads are shown augmented recordings only where they train on such copies.
+        augment = recipe.augment if recipe.finetune.views else None
+        heads = recipe.finetune.model_copy(update={"encoders": "frozen"})
+        return recipe.data.modalities, recipe.data.steps, recipe.encoder, heads, augment
+
+    return shared(untrained) == shared(trained)
 
 
 @dataclass

@@ -2,11 +2,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import small
 
 from mmssl import Recordings
 from mmssl.search.plan import Dataset, Plan, PlannedTrial, make_plan
 from mmssl.search.space import Space
-from mmssl.search.store import Record, Study, Tables
+from mmssl.search.store import Record, Study
 
 Ended = Callable[[Plan, PlannedTrial], Record]
 StudyOf = Callable[..., tuple[Study, Plan]]
@@ -40,15 +41,6 @@ def study_of(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Stud
         )  # fmt: skip
         held_out = [()] if folds == "test" else [tuple(fold.split("+")) for fold in folds]
         plan = make_plan("made", space, bases, described, held_out, space.points(bases))
-        study = Study(tmp_path_factory.mktemp("studies"), "made")
-        study.create(plan)
-        tables = Tables(study, plan)
-        for trial in plan.trials:
-            record = ended(plan, trial)
-            if record.status != "PLANNED":
-                study.keep(record)
-                tables.put(record)
-        tables.write()
-        return study, plan
+        return small.study_of(tmp_path_factory.mktemp("studies"), plan, lambda _, trial: ended(plan, trial)), plan
 
     return make

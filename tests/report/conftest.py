@@ -14,7 +14,7 @@ from mmssl.prepared import Prepared
 from mmssl.progress import Epoch
 from mmssl.search.plan import Dataset, Plan, PlannedTrial, make_plan
 from mmssl.search.space import Space
-from mmssl.search.store import Record, Study, Tables
+from mmssl.search.store import Record, Study
 from mmssl.training import run_trial
 
 
@@ -73,15 +73,11 @@ def study_of(tmp_path_factory: pytest.TempPathFactory, recordings: Recordings) -
         )  # fmt: skip
         folds = [()] if space.folds == "test" else [("anna",), ("ben",), ("chris",)]
         plan = make_plan(name, space, bases, described, folds, chosen or space.points(bases))
-        study = Study(root or tmp_path_factory.mktemp("studies"), name)
-        study.create(plan)
-        tables = Tables(study, plan)
-        for trial in plan.trials:
-            record = ending(trial) or _trained(study, plan, trial, recordings)
-            if record.status != "PLANNED":
-                study.keep(record)
-                tables.put(record)
-        tables.write()
+        study = small.study_of(
+            root or tmp_path_factory.mktemp("studies"),
+            plan,
+            lambda study, trial: ending(trial) or _trained(study, plan, trial, recordings),
+        )
         return study, plan
 
     return make

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mmssl.errors import UserError
+from mmssl.presets import SYSTEMS, preset
 from mmssl.search.plan import Dataset, Plan, make_plan
-from mmssl.search.results import Point, choose, hits, pareto, points, ranked, too_few
+from mmssl.search.results import Point, choose, hits, pareto, points, ranked, stand_beside, too_few
 from mmssl.search.space import Space
 
 
@@ -203,3 +204,26 @@ def test_recordings_that_cannot_tell_two_points_apart_are_too_few() -> None:
         assert (needed is None) == (low > 0)
         assert needed is None or needed == pytest.approx((high - low) / 2)
     assert too_few({("a", "1"): 1.0}, {("a", "1"): 0.0}) is None, "one recording says nothing of chance"
+
+
+@pytest.mark.parametrize("system", ["vicreg", "cmc", "cmc_cmkm", "supervised"])
+def test_untrained_encoders_stand_beside_those_with_their_networks_and_heads(system: str) -> None:
+    trained, untrained = preset("utd_mhad", system), preset("utd_mhad", "untrained")
+    assert stand_beside(untrained, trained)
+    assert not stand_beside(trained, untrained), "which is which"
+    for same in ({"objective.lambda": 1, "pretrain.lr": 0.1}, {"seed": 3, "data.validation_subjects": ["7"]}):
+        assert stand_beside(untrained, trained.with_knobs(same))
+    for other in (
+        {"encoder.imu.pooling": "none"}, {"finetune.hidden": 7}, {"finetune.views": 2}, {"finetune.labels": 0.5},
+        {"data.steps": 30}, {"augment.imu.jitter.strength": 3},
+    ):  # fmt: skip
+        assert not stand_beside(untrained, trained.with_knobs(other)), other
+    for name in SYSTEMS:
+        if SYSTEMS[name].method == "untrained" and name != "untrained":
+            assert not stand_beside(preset("utd_mhad", name), trained)
+
+
+def test_augmentation_that_no_head_sees_changes_nothing_about_untrained_encoders() -> None:
+    trained, untrained = (preset("utd_mhad", name, "paper") for name in ("vicreg", "untrained"))
+    assert stand_beside(untrained, trained.with_knobs({"augment.imu.jitter.probability": 1}))
+    assert not stand_beside(untrained, preset("utd_mhad", "vicreg", "default"))
