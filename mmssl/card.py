@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from mmssl.model import FACTS, WEIGHTS, Model, readings
+from mmssl.model import FACTS, WEIGHTS, Model
+from mmssl.recipe import readings
 
 LIBRARY = "mmssl-tune"
 _MEASURES = {"accuracy": "accuracy", "f1": "F1"}

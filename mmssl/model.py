@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmssl.data.recordings import Description, Recordings
 from mmssl.encoders import Head, Projector, build_encoders
 from mmssl.errors import UserError
-from mmssl.recipe import MODALITIES, Modality, Recipe
+from mmssl.recipe import MODALITIES, Modality, Recipe, readings
 from mmssl.transforms import Standardisation, prepare_imu, prepare_skeleton
 
 FORMAT = "mmssl.model/2"
@@ -54,12 +54,6 @@ def prepare(recordings: Recordings, steps: int, modalities: Sequence[Modality]) 
             root = description.joints.index(description.root_joint)
             inputs[modality] = prepare_skeleton(arrays, steps, root, (first, second))
     return inputs
-
-
-def readings(modalities: Sequence[Modality]) -> tuple[tuple[Modality, ...], ...]:
-    """What a model can classify from: all its modalities together first, then each alone."""
-    together = tuple(modalities)
-    return (together, *((modality,) for modality in together)) if len(together) > 1 else (together,)
 
 
 @dataclass

@@ -7,7 +7,7 @@ action recognition", Front. Neurosci. 2023.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -332,6 +332,12 @@ class Recipe(Section):
             pretrain=self.pretrain.model_copy(update=self.guide.model_dump()),
             seed=self.seed,
         )
+
+
+def readings(modalities: Sequence[Modality]) -> tuple[tuple[Modality, ...], ...]:
+    """What a model can classify from: all its modalities together first, then each alone."""
+    together = tuple(modalities)
+    return (together, *((modality,) for modality in together)) if len(together) > 1 else (together,)
 
 
 def _content_id(document: dict[str, Any], *also: str) -> str:

@@ -18,7 +18,7 @@ from mmssl.data.protocols import Split, class_indices, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import scores
-from mmssl.model import Model, readings
+from mmssl.model import Model
 from mmssl.objectives import embedding_health
 from mmssl.prepared import Prepared
 from mmssl.pretraining import (
@@ -38,7 +38,7 @@ from mmssl.pretraining import (
     pretrain_together,
 )
 from mmssl.progress import Epoch, Loop, Snapshot, Snapshots
-from mmssl.recipe import Modality, Recipe
+from mmssl.recipe import Modality, Recipe, readings
 from mmssl.transforms import Standardisation
 from mmssl.version import code_digest
 

@@ -16,7 +16,7 @@ from mmssl.evaluation import interval
 from mmssl.experiments import Column, Result, knobs_of, names, protocol
 from mmssl.experiments.published import PUBLISHED
 from mmssl.presets import SYSTEMS
-from mmssl.recipe import Modality
+from mmssl.recipe import Modality, readings
 from mmssl.search.plan import Plan
 from mmssl.search.space import SYSTEM
 from mmssl.search.store import Study
@@ -60,9 +60,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         untrained = [row for name in baselines for row in by_point[name]]
         lead = leads.setdefault((system, str(knobs_of(trial))), point_id)
         compared = by_point[lead] if lead != point_id else []
-        alone: list[tuple[Modality, ...]] = [(one,) for one in modalities] if len(modalities) > 1 else []
-        for reading in (modalities, *alone):
-            prefix = ".".join([side, *(reading if reading != modalities else ())])
+        for reading, prefix in _readings(side, modalities):
             accuracy = _scores(by_point[point_id], f"{prefix}.accuracy")
             from_lead = partial(_from_lead, prefix, by_point[point_id], compared)
             gain = _differences(accuracy, _scores(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
@@ -124,87 +122,112 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
 
 
 def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
-    """Scores by the share of the labels that fine-tuning uses (Figure 5).
+    """Scores by the share of the labels that fine-tuning uses (Figure 5), from all modalities and from each alone.
 
     Each draw of labels gives one value, the mean over seeds and folds; mean and 95 % interval (Student's t) are over
-    the draws, and so is the difference from supervised learning with the same labels at the same seeds and folds.
+    the draws, and so are the differences from supervised learning and from untrained encoders with the same labels at
+    the same seeds and folds.
     """
     _searches_only(plan, "finetune.labels", "finetune.label_draw")
-    metric = plan.space.scored
-    gathered: dict[tuple[str, float], dict[int, Scores]] = defaultdict(lambda: defaultdict(dict))
+    side, _, what = plan.space.scored.partition(".")
+    gathered: dict[tuple[str, str, float], dict[int, Scores]] = defaultdict(lambda: defaultdict(dict))
     counts: dict[tuple[str, float], list[int]] = defaultdict(list)
     for row in _complete(study):
-        at = (row["system"], row["param.finetune.labels"])
-        gathered[at][row["param.finetune.label_draw"]][row["seed"], row["fold"]] = row[metric]
-        counts[at].append(row["recordings.labelled"])
+        system, share = row["system"], row["param.finetune.labels"]
+        counts[system, share].append(row["recordings.labelled"])
+        for reading, prefix in _readings(side, SYSTEMS[system].modalities):
+            draws = gathered[system, "+".join(reading), share]
+            draws[row["param.finetune.label_draw"]][row["seed"], row["fold"]] = row[f"{prefix}.{what}"]
     table: list[dict[str, Any]] = []
-    for (system, share), draws in sorted(
-        gathered.items(), key=lambda item: (plan.space.systems.index(item[0][0]), item[0][1])
-    ):
-        values = [statistics.fmean(scores.values()) for scores in draws.values()]
-        low, high = interval(values)
-        beside = gathered.get(("supervised", share), {}) if system != "supervised" else {}
-        paired = [_differences(scores, beside.get(draw, {})) for draw, scores in draws.items()]
-        ahead = [statistics.fmean(differences.values()) for differences in paired if differences]
-        ahead_low, ahead_high = interval(ahead)
-        table.append(
-            {
-                "system": system,
-                "labels": share,
-                "recordings.labelled": statistics.fmean(counts[system, share]),
-                "mean": statistics.fmean(values),
-                "low": _known(low),
-                "high": _known(high),
-                "draws": len(values),
-                "over_supervised": statistics.fmean(ahead) if ahead else None,
-                "over_supervised.low": _known(ahead_low),
-                "over_supervised.high": _known(ahead_high),
-            }
-        )
+    for system in plan.space.systems:
+        method, modalities = SYSTEMS[system]
+        for reading, _ in _readings(side, modalities):
+            read_from = "+".join(reading)
+            for share in sorted(share for name, read, share in gathered if (name, read) == (system, read_from)):
+                draws = gathered[system, read_from, share]
+                beside = {
+                    other: gathered.get((name, read_from, share), {})
+                    for other in ("supervised", "untrained")
+                    for name in plan.space.systems
+                    if SYSTEMS[name] == (other, modalities) and other != method
+                }
+                table.append(
+                    {
+                        "system": system,
+                        "trained_on": "+".join(modalities),
+                        "read_from": read_from,
+                        "labels": share,
+                        "recordings.labelled": statistics.fmean(counts[system, share]),
+                        **_over_draws(("mean", "low", "high"), draws),
+                        "draws": len(draws),
+                        **_over_draws(_ends("over_supervised"), _by_draw(draws, beside.get("supervised", {}))),
+                        **_over_draws(_ends("over_untrained"), _by_draw(draws, beside.get("untrained", {}))),
+                    }
+                )
     notes = [
         f"shares {first:g} and {second:g} use the same number of labels, one a class at least"
         for system in plan.space.systems[:1]
-        for first, second in pairwise(sorted(share for name, share in gathered if name == system))
+        for first, second in pairwise(sorted(share for name, share in counts if name == system))
         if statistics.fmean(counts[system, first]) == statistics.fmean(counts[system, second])
     ]
     figures: list[str] = []
     if pictures and table:
         from mmssl.figures import few_label_figure
 
-        series = few_label_series(table)
-        for suffix in pictures:
-            draw = partial(few_label_figure, series=series, title=f"Few labels, {plan.dataset.name}", metric=metric)
-            figures.append(study.put_figure(f"few_labels.{suffix}", draw))
+        for read_from, series in few_label_series(table).items():
+            title = f"Few labels, {plan.dataset.name}, {read_from}"
+            draw = partial(few_label_figure, series=series, title=title, metric=plan.space.scored)
+            name = f"few_labels-{read_from.replace('+', '-')}"
+            figures += [study.put_figure(f"{name}.{suffix}", draw) for suffix in pictures]
     return Result(
-        f"Few labels: {protocol(plan)}; {metric}, mean and 95 % interval over draws of labels.",
+        f"Few labels: {protocol(plan)}; recipe {plan.space.recipe}; {plan.space.scored}, mean and 95 % interval over "
+        "draws of labels.",
         {"few_labels": pa.Table.from_pylist(table)},
         (
             Column("system", ("system",)),
+            Column("read from", ("read_from",)),
             Column("share of labels", ("labels",), percent=True),
             Column("labels", ("recordings.labelled",)),
-            Column(metric, ("mean", "low", "high"), percent=True),
+            Column(plan.space.scored, ("mean", "low", "high"), percent=True),
             Column("draws", ("draws",)),
-            Column("over supervised", ("over_supervised", "over_supervised.low", "over_supervised.high"), percent=True),
+            Column("over supervised", _ends("over_supervised"), percent=True),
+            Column("over untrained", _ends("over_untrained"), percent=True),
         ),
         notes,
         figures,
     )
 
 
-def few_label_series(table: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float, float, float]]]:
-    """Rows of the table that `few_labels` gives, as `figures.few_label_figure` takes them."""
-    return {
-        system: [
-            (
-                row["labels"],
-                row["mean"],
-                *(row[edge] if row[edge] is not None else row["mean"] for edge in ("low", "high")),
-            )
-            for row in table
-            if row["system"] == system
-        ]
-        for system in dict.fromkeys(row["system"] for row in table)
-    }
+def few_label_series(
+    table: Sequence[Mapping[str, Any]],
+) -> dict[str, dict[str, list[tuple[float, float, float, float]]]]:
+    """Rows of the table that `few_labels` gives, by what was read and by system, as `figures.few_label_figure` takes
+    them."""
+    series: dict[str, dict[str, list[tuple[float, float, float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for row in table:
+        low, high = (row["mean"] if row[edge] is None else row[edge] for edge in ("low", "high"))
+        series[row["read_from"]][row["system"]].append((row["labels"], row["mean"], low, high))
+    return series
+
+
+def _by_draw(ours: Mapping[int, Scores], theirs: Mapping[int, Scores]) -> dict[int, Scores]:
+    """The paired differences of each draw of labels that has any."""
+    found = {draw: _differences(scores, theirs.get(draw, {})) for draw, scores in ours.items()}
+    return {draw: differences for draw, differences in found.items() if differences}
+
+
+def _over_draws(names: tuple[str, str, str], draws: Mapping[int, Scores]) -> dict[str, float | None]:
+    """Mean over the draws' own means, with its 95 % interval."""
+    means = [statistics.fmean(scores.values()) for scores in draws.values()]
+    low, high = interval(means)
+    return dict(zip(names, (statistics.fmean(means) if means else None, _known(low), _known(high)), strict=True))
+
+
+def _readings(side: str, modalities: tuple[Modality, ...]) -> list[tuple[tuple[Modality, ...], str]]:
+    """What a system's heads classify from, each with what its scores' columns begin with."""
+    return [
+        (reading, ".".join([side, *(reading if reading != modalities else ())])) for reading in readings(modalities)
+    ]
 
 
 def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:

@@ -441,6 +441,8 @@ def _few_labels(study: Study, plan: Plan) -> tuple[list[dict[str, Any]], str]:
     """The table that `reproduce few_labels` made, or would make."""
     try:
         table = study.table("tables/few_labels.parquet")
+        if "read_from" not in table.column_names:
+            return [], ""  # Made before it was read from each modality: `reproduce` makes it again.
         return table.to_pylist(), ((table.schema.metadata or {}).get(b"caption") or b"").decode()
     except UserError:
         return [], ""

@@ -87,11 +87,11 @@ def _figures(content: Content, exhibit: Exhibit | None) -> dict[str, Draw]:
                 classes=content.classes,
                 title=f"{title}: t-SNE, {one.name}",
             )
-    if content.few_labels:
-        drawn["few_labels"] = partial(
+    for read_from, series in few_label_series(content.few_labels).items():
+        drawn[f"few_labels-{read_from.replace('+', '-')}"] = partial(
             figures.few_label_figure,
-            series=few_label_series(content.few_labels),
-            title=f"Few labels, {plan.dataset.name}",
+            series=series,
+            title=f"Few labels, {plan.dataset.name}, {read_from}",
             metric=content.metric,
         )
     return drawn

@@ -359,8 +359,9 @@ LABELLED = {0.1: 3, 0.5: 9}
 
 def few(system: str, share: float, draw: int, seed: int, fold: str) -> float:
     """Some accuracy that every argument changes, for each system in a way of its own."""
-    base = {"vicreg": 0.5, "supervised": 0.3}[system]
-    wobble = {"vicreg": (0.0, 0.07, -0.02), "supervised": (0.01, -0.05, 0.02)}[system][draw]
+    base = {"vicreg": 0.5, "supervised": 0.3, "untrained": 0.2}[system]
+    wobbles = {"vicreg": (0.0, 0.07, -0.02), "supervised": (0.01, -0.05, 0.02), "untrained": (0.03, 0.0, -0.01)}
+    wobble = wobbles[system][draw]
     return base + share / 2 + wobble + 0.013 * seed + 0.02 * FOLDS.index(fold)
 
 
@@ -371,14 +372,20 @@ def drawn(plan: Plan, trial: PlannedTrial, labelled: Mapping[float, int] = LABEL
     return Record(trial_id=trial.trial_id, status="COMPLETE", facts=counted)
 
 
+def few_rows(study: Study, plan: Plan, recordings: Recordings) -> dict[Any, dict[str, Any]]:
+    return rows_of(few_labels(study, plan, recordings, ()), "few_labels", "system", "read_from", "labels")
+
+
+PAIR = "imu+skeleton"
 GRID: dict[str, list[Any]] = {"finetune.labels": list(SHARES), "finetune.label_draw": list(DRAWS)}
 
 
 def test_a_draw_of_labels_counts_once_whatever_the_seeds_and_folds(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
-    rows = rows_of(few_labels(study, plan, tiny, ()), "few_labels", "system", "labels")
-    assert list(rows) == [("vicreg", 0.1), ("vicreg", 0.5), ("supervised", 0.1), ("supervised", 0.5)]
-    for (system, share), row in rows.items():
+    rows = few_rows(study, plan, tiny)
+    pair = {(system, share): row for (system, read, share), row in rows.items() if read == PAIR}
+    assert list(pair) == [("vicreg", 0.1), ("vicreg", 0.5), ("supervised", 0.1), ("supervised", 0.5)]
+    for (system, share), row in pair.items():
         by_draw = [np.mean([few(system, share, draw, *key) for key in KEYS]) for draw in DRAWS]
         assert row["mean"] == pytest.approx(np.mean(by_draw))
         half = stats.t.ppf(0.975, df=2) * np.std(by_draw, ddof=1) / np.sqrt(3)
@@ -390,16 +397,51 @@ def test_few_labels_are_compared_with_supervised_learning_from_the_same_labels(
     study_of: StudyOf, tiny: Recordings
 ) -> None:
     study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
-    rows = rows_of(few_labels(study, plan, tiny, ()), "few_labels", "system", "labels")
+    rows = few_rows(study, plan, tiny)
     for share in SHARES:
         differences = [
             np.mean([few("vicreg", share, draw, *key) - few("supervised", share, draw, *key) for key in KEYS])
             for draw in DRAWS
         ]
-        row = rows["vicreg", share]
+        row = rows["vicreg", PAIR, share]
         assert row["over_supervised"] == pytest.approx(np.mean(differences))
         assert (row["over_supervised.low"], row["over_supervised.high"]) == pytest.approx(student(differences))
-        assert rows["supervised", share]["over_supervised"] is None
+        assert rows["supervised", PAIR, share]["over_supervised"] is None
+
+
+@pytest.mark.parametrize(("reading", "part"), [(PAIR, 1), ("imu", 0.5), ("skeleton", 0.8)])
+def test_few_labels_are_read_from_each_modality_too_and_set_beside_untrained_encoders(
+    study_of: StudyOf, tiny: Recordings, reading: str, part: float
+) -> None:
+    study, plan = study_of(drawn, ["vicreg", "supervised", "untrained"], GRID)
+    rows = few_rows(study, plan, tiny)
+    for share in SHARES:
+        ours = [np.mean([part * few("vicreg", share, draw, *key) for key in KEYS]) for draw in DRAWS]
+        assert rows["vicreg", reading, share]["mean"] == pytest.approx(np.mean(ours))
+        for other in ("supervised", "untrained"):
+            differences = [
+                part * np.mean([few("vicreg", share, draw, *key) - few(other, share, draw, *key) for key in KEYS])
+                for draw in DRAWS
+            ]
+            row = rows["vicreg", reading, share]
+            assert row[f"over_{other}"] == pytest.approx(np.mean(differences))
+            assert (row[f"over_{other}.low"], row[f"over_{other}.high"]) == pytest.approx(student(differences))
+            assert rows[other, reading, share][f"over_{other}"] is None
+
+
+def test_few_labels_of_one_modality_are_compared_with_the_same_modality(study_of: StudyOf, tiny: Recordings) -> None:
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        accuracy = {"vicreg_imu": 0.75, "untrained_imu": 0.5, "untrained": 0.25}[plan.system(trial)]
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts(accuracy) | {"recordings.labelled": 3})
+
+    grid = {"finetune.labels": [0.1], "finetune.label_draw": list(DRAWS)}
+    study, plan = study_of(end, ["vicreg_imu", "untrained_imu", "untrained"], grid)
+    rows = few_rows(study, plan, tiny)
+    assert list(rows) == [
+        ("vicreg_imu", "imu", 0.1), ("untrained_imu", "imu", 0.1),
+        ("untrained", PAIR, 0.1), ("untrained", "imu", 0.1), ("untrained", "skeleton", 0.1),
+    ]  # fmt: skip
+    assert rows["vicreg_imu", "imu", 0.1]["over_untrained"] == pytest.approx(0.25)
 
 
 def test_a_missing_trial_changes_the_comparison_of_no_other(study_of: StudyOf, tiny: Recordings) -> None:
@@ -411,23 +453,23 @@ def test_a_missing_trial_changes_the_comparison_of_no_other(study_of: StudyOf, t
         return drawn(plan, trial)
 
     study, plan = study_of(end, ["vicreg", "supervised"], GRID)
-    rows = rows_of(few_labels(study, plan, tiny, ()), "few_labels", "system", "labels")
+    rows = few_rows(study, plan, tiny)
     # The systems differ by as much on every seed and fold, so nothing but the pairing could change this.
     differences = [few("vicreg", 0.1, draw, 1, "anna") - few("supervised", 0.1, draw, 1, "anna") for draw in DRAWS]
-    assert rows["vicreg", 0.1]["over_supervised"] == pytest.approx(np.mean(differences))
+    assert rows["vicreg", PAIR, 0.1]["over_supervised"] == pytest.approx(np.mean(differences))
 
 
 def test_without_supervised_learning_there_is_nothing_to_compare_with(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(drawn, ["vicreg"], GRID)
     rows = few_labels(study, plan, tiny, ()).tables["few_labels"].to_pylist()
-    assert [row["over_supervised"] for row in rows] == [None, None]
+    assert [row["over_supervised"] for row in rows] == [None] * len(rows)
 
 
 def test_one_draw_has_no_interval(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(drawn, ["vicreg", "supervised"], {"finetune.labels": [0.1], "finetune.label_draw": [1]})
-    rows = rows_of(few_labels(study, plan, tiny, ("png",)), "few_labels", "system")
-    assert rows["vicreg"]["low"] is rows["vicreg"]["over_supervised.low"] is None
-    assert rows["vicreg"]["mean"] == pytest.approx(np.mean([few("vicreg", 0.1, 1, *key) for key in KEYS]))
+    rows = rows_of(few_labels(study, plan, tiny, ("png",)), "few_labels", "system", "read_from")
+    assert rows["vicreg", PAIR]["low"] is rows["vicreg", PAIR]["over_supervised.low"] is None
+    assert rows["vicreg", PAIR]["mean"] == pytest.approx(np.mean([few("vicreg", 0.1, 1, *key) for key in KEYS]))
 
 
 def test_shares_that_come_to_the_same_labels_are_named(study_of: StudyOf, tiny: Recordings) -> None:
@@ -442,7 +484,8 @@ def test_pictures_of_few_labels_are_written_when_asked_for(study_of: StudyOf, ti
     study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
     assert few_labels(study, plan, tiny, ()).figures == []
     assert not (study.folder / "figures").exists()
-    png, svg = map(Path, few_labels(study, plan, tiny, ("png", "svg")).figures)
+    png, svg, *alone = map(Path, few_labels(study, plan, tiny, ("png", "svg")).figures)
+    assert [path.stem for path in alone] == ["few_labels-imu"] * 2 + ["few_labels-skeleton"] * 2
     with Image.open(png) as image:
         assert image.format == "PNG"
     assert png.parent == svg.parent == (study.folder / "figures")

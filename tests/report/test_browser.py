@@ -308,9 +308,11 @@ def test_few_labels_are_drawn_and_told(
 
     study, _ = study_of("few", lambda trial: scored(trial, 0.5))
     rows = [
-        {"system": system, "labels": share, "recordings.labelled": 100 * share, "mean": 0.5 + share / 4,
-         "low": 0.4 + share / 4, "high": 0.6 + share / 4, "draws": 5}
+        {"system": system, "trained_on": "imu+skeleton", "read_from": reading, "labels": share,
+         "recordings.labelled": 100 * share, "mean": mean + share / 4, "low": mean - 0.1 + share / 4,
+         "high": mean + 0.1 + share / 4, "draws": 5}
         for system in ("vicreg", "supervised", "untrained")
+        for reading, mean in (("imu+skeleton", 0.5), ("imu", 0.3))
         for share in (0.01, 0.1, 0.5)
     ]  # fmt: skip
     table = pa.Table.from_pylist(rows).replace_schema_metadata({"caption": f"Few labels: {HOSTILE}"})
@@ -318,12 +320,16 @@ def test_few_labels_are_drawn_and_told(
     out = tmp_path / "page.html"
     words = ("report", "few", "--storage", study.root, "--out", out, "--figures", tmp_path / "figures")
     assert command(*words) == 0
-    assert (tmp_path / "figures" / "few_labels.pdf").exists()
+    assert {path.name for path in (tmp_path / "figures").glob("few*.pdf")} == {
+        "few_labels-imu-skeleton.pdf",
+        "few_labels-imu.pdf",
+    }
     window = opened(380, out)
     assert window.locator("#labels-chart svg .mark-line path").count() == 3
     said = window.locator("#labels").inner_text()
     assert HOSTILE in said
     assert "0.425 to 0.625" in said, "of a tenth of the labels"
+    assert "0.225 to 0.425" in said, "the same from the IMU alone"
 
 
 def test_systems_alone_have_a_ranking_and_no_map(
