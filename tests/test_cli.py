@@ -17,6 +17,7 @@ import pytest
 import typer
 from own_folder import make
 from safetensors.numpy import load_file
+from small import study_of
 from typer.main import get_command
 
 from mmssl import Recordings, Row, cli, terminal
@@ -25,9 +26,9 @@ from mmssl.data import utd_mhad
 from mmssl.export import load_encoders
 from mmssl.presets import RECIPES, SYSTEMS, RecipeName, preset
 from mmssl.recipe import Recipe
-from mmssl.search.plan import Dataset, make_plan
+from mmssl.search.plan import Dataset, PlannedTrial, make_plan
 from mmssl.search.space import Space
-from mmssl.search.store import Record, Study, Tables
+from mmssl.search.store import Record, Study
 
 
 @dataclass
@@ -66,19 +67,16 @@ def study(tmp_path: Path, tiny: Recordings) -> Study:
     )  # fmt: skip
     bases = {"vicreg": Recipe()}
     plan = make_plan("one", space, bases, data, [("anna",), ("ben",)], space.points(bases))
-    made = Study(tmp_path, "one")
-    made.create(plan)
-    tables = Tables(made, plan)
-    for trial, score in zip(plan.trials, (0.5, 0.75, 0.9, None), strict=True):
-        record = (
-            Record(trial_id=trial.trial_id, status="FAILED", cause="MemoryError: too much")
-            if score is None
-            else Record(trial_id=trial.trial_id, status="COMPLETE", facts={"val.accuracy": score, "val.f1": score / 2})
-        )
-        made.keep(record)
-        tables.put(record)
-    tables.write()
-    return made
+    scores = dict(zip((trial.trial_id for trial in plan.trials), (0.5, 0.75, 0.9, None), strict=True))
+
+    def ended(_: Study, trial: PlannedTrial) -> Record:
+        score = scores[trial.trial_id]
+        if score is None:
+            return Record(trial_id=trial.trial_id, status="FAILED", cause="MemoryError: too much")
+        facts = {"val.accuracy": score, "val.f1": score / 2}
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
+
+    return study_of(tmp_path, plan, ended)
 
 
 FACTS = [
@@ -102,18 +100,16 @@ def compared(tmp_path: Path, tiny: Recordings) -> Callable[..., Study]:
         bases = space.bases("tiny")
         held_out = [()] if folds == "test" else list(folds)
         plan = make_plan(name, space, bases, data, held_out, space.points(bases))
-        study = Study(tmp_path, name)
-        study.create(plan)
-        tables = Tables(study, plan)
-        for i, trial in enumerate(plan.trials):
-            facts = {f"{space.side}.{measure}": value for measure, value in FACTS[i % 2].items()}
-            imu, skeleton = RANKS[plan.system(trial)][i % 2]
+        turn = {trial.trial_id: i % 2 for i, trial in enumerate(plan.trials)}
+
+        def ended(_: Study, trial: PlannedTrial) -> Record:
+            i = turn[trial.trial_id]
+            facts = {f"{space.side}.{measure}": value for measure, value in FACTS[i].items()}
+            imu, skeleton = RANKS[plan.system(trial)][i]
             facts |= {"embedding.imu.effective_rank": imu, "embedding.skeleton.effective_rank": skeleton}
-            record = Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
-            study.keep(record)
-            tables.put(record)
-        tables.write()
-        return study
+            return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
+
+        return study_of(tmp_path, plan, ended)
 
     return make
 
