@@ -33,8 +33,8 @@ def recordings(count: int = TRAINING + 108) -> Recordings:
 
 
 def prepared(knobs: Mapping[str, Any] | None = None, system: str = "vicreg") -> tuple[Recipe, Prepared, Split]:
-    """The preset of a system, with some knobs changed, and what it trains on."""
-    recipe = preset("utd_mhad", system).with_knobs(knobs or {})
+    """The paper's recipe of a system, with some knobs changed, and what it trains on."""
+    recipe = preset("utd_mhad", system, "paper").with_knobs(knobs or {})
     made = recordings()
     rows = np.arange(len(made))
     sides = Split("7", rows[:TRAINING], rows[TRAINING:], rows[:0], ("1", "3", "5"), ("7",), ())

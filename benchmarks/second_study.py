@@ -2,8 +2,8 @@
 
 python3 start.py run python benchmarks/second_study.py
 
-Both are launched as a user would. The first pre-trains for a twentieth of its preset's epochs, and is counted with all
-of them; what reading the kept encoders, fine-tuning and scoring take does not depend on their number.
+Both are launched as a user would. The first pre-trains for a twentieth of the epochs of the paper's recipe, and is
+counted with all of them; what reading the kept encoders, fine-tuning and scoring take does not depend on their number.
 """
 
 import json
@@ -27,7 +27,14 @@ def launched(folder: Path, name: str, grid: dict[str, list[float]], epochs: int)
     """The trials of a study of one or more fine-tunings, over the same four folds."""
     space = folder / f"{name}.yaml"
     space.write_text(
-        yaml.safe_dump({"fixed": {"pretrain.epochs": epochs}, "grid": grid, "folds": "leave_one_subject_out"})
+        yaml.safe_dump(
+            {
+                "recipe": "paper",
+                "fixed": {"pretrain.epochs": epochs},
+                "grid": grid,
+                "folds": "leave_one_subject_out",
+            }
+        )
     )
     subprocess.run(
         [
@@ -42,7 +49,7 @@ def launched(folder: Path, name: str, grid: dict[str, list[float]], epochs: int)
 
 
 def main() -> None:
-    epochs = preset("utd_mhad").pretrain.epochs // SHARE
+    epochs = preset("utd_mhad", recipe="paper").pretrain.epochs // SHARE
     with TemporaryDirectory() as place:
         folder = Path(place)
         recordings().save(folder / "made_up.parquet")

@@ -27,6 +27,12 @@ def test_the_papers_settings() -> None:
     assert (paper.pretrain.schedule, paper.pretrain.precision) == ("constant", "float32")
 
 
+def test_the_default_pre_trains_as_long_as_was_measured_or_as_the_paper_did() -> None:
+    assert preset("utd_mhad").pretrain.epochs < preset("utd_mhad", recipe="paper").pretrain.epochs
+    assert preset("mmact").pretrain == preset("mmact", recipe="paper").pretrain
+    assert preset("mmact").augment == preset("utd_mhad").augment
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_data_set_of_the_users_own_starts_from_utd_mhads(recipe: RecipeName) -> None:
     assert preset("kitchen", "vicreg", recipe) == preset("utd_mhad", "vicreg", recipe)
