@@ -186,7 +186,7 @@ def _selection(
         if plan.system(trial) != plan.system(ours) and stand_beside(plan.recipe(trial), plan.recipe(ours))
     ]
     return {
-        "recipe": plan.space.recipe,
+        "recipe": plan.recipe_name(ours),
         "system": plan.system(ours),
         "point": best.values,
         "metric": metric,

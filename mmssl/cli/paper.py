@@ -35,7 +35,8 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="table2, few_labels, hidden_classes, retrieval, features or health; or a trial by its id's beginning.",
+            help="table2, ablation, few_labels, hidden_classes, retrieval, features or health; "
+            "or a trial by its id's beginning.",
             metavar="EXPERIMENT|TRIAL",
         ),
     ],

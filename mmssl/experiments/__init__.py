@@ -49,7 +49,7 @@ EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         Experiment("table2", "every system: frozen encoders and a head (the paper's Table 2)", "table2"),
-        Experiment("ablation", "one change of the recipe at a time, paired with none by seed and fold", "ablation"),
+        Experiment("ablation", "each change of the recipe alone and left out, paired by seed and fold", "ablation"),
         Experiment("few_labels", "1 to 50 % of the labels, against supervised learning (Figure 5)", "few_labels"),
         Experiment(
             "hidden_classes",
@@ -119,6 +119,13 @@ def protocol(plan: Plan) -> str:
             "train; no test subject is looked at"
         )
     return f"{dataset.name}, {scored}; {len(seeds)} seed{'s' * (len(seeds) > 1)} ({_listed(map(str, seeds))})"
+
+
+def recipes_of(plan: Plan) -> str:
+    """Where the points start from, in words."""
+    space = plan.space
+    found = dict.fromkeys(space.recipe_of(variant) for variant in space.variants or [None])
+    return f"recipe{'s' * (len(found) > 1)} {_listed(found)}"
 
 
 def names(plan: Plan) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import interval
-from mmssl.experiments import Column, Result, knobs_of, names, protocol
+from mmssl.experiments import Column, Result, knobs_of, names, protocol, recipes_of
 from mmssl.experiments.published import PUBLISHED
 from mmssl.presets import SYSTEMS
 from mmssl.recipe import Modality, readings
@@ -32,7 +32,8 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     A pair of encoders has three rows: from both modalities, and from each alone by a head of its own. The mean is over
     seeds and folds; the standard deviation is that of the seeds' means over the folds. The gain is the mean difference
     from untrained encoders of the same modalities at the same variant, other knobs, seeds and folds, with its 95 %
-    interval (Student's t). In a study of variants `difference` is that from the first of them, for the same system.
+    interval (Student's t). In a study of variants `difference` is that from the first of them that starts from the same
+    recipe, or for that one from the first of all; for the same system.
     """
     side, rows = plan.space.side, _complete(study)
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -47,7 +48,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     called, trial_of = names(plan), {trial.point_id: trial for trial in plan.trials}
     table: list[dict[str, Any]] = []
     notes: list[str] = []
-    leads: dict[tuple[str, str], str] = {}
+    leads: dict[tuple[str | None, ...], str] = {}
     for point_id, trial in trial_of.items():
         system = plan.system(trial)
         method, modalities = SYSTEMS[system]
@@ -58,7 +59,11 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
             and (plan.variant(other), knobs_of(other)) == (plan.variant(trial), knobs_of(trial))
         }
         untrained = [row for name in baselines for row in by_point[name]]
-        lead = leads.setdefault((system, str(knobs_of(trial))), point_id)
+        first, of_recipe = (
+            leads.setdefault((system, recipe, str(knobs_of(trial))), point_id)
+            for recipe in (None, plan.recipe_name(trial))
+        )
+        lead = first if of_recipe == point_id else of_recipe
         compared = by_point[lead] if lead != point_id else []
         for reading, prefix in _readings(side, modalities):
             accuracy = _scores(by_point[point_id], f"{prefix}.accuracy")
@@ -75,7 +80,13 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                 "n": len(accuracy),
                 "planned": planned[point_id],
                 **_change("gain", gain),
-                **(from_lead("accuracy") | from_lead("f1") if plan.space.variants else {}),
+                **(
+                    {"compared_with": plan.variant(trial_of[lead]) if lead != point_id else None}
+                    | from_lead("accuracy")
+                    | from_lead("f1")
+                    if plan.space.variants
+                    else {}
+                ),
                 "chance": chance,
                 **_stated(published.get(system) if reading == modalities else None),
                 "note": "",
@@ -84,13 +95,13 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
             if row["note"]:
                 notes.append(f"{row['system']}, read from {row['read_from']}: {row['note']}")
             table.append(row)
-    recipes = {base.pretrain.epochs for base in plan.bases.values()} - {0}
-    epochs = f"; {'/'.join(map(str, sorted(recipes)))} epochs of pre-training" if recipes else ""
+    lengths = {base.pretrain.epochs for base in plan.bases.values()} - {0}
+    epochs = f"; {'/'.join(map(str, sorted(lengths)))} epochs of pre-training" if lengths else ""
     head = "/".join(str(n) for n in sorted({base.finetune.epochs for base in plan.bases.values()}))
     fixed = ", ".join(f"{knob}={value}" for knob, value in plan.space.fixed.items())
     fixed = f"; set to other than the recipe's values: {fixed}" if fixed else ""
     caption = (
-        f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning; recipe {plan.space.recipe}{fixed}. "
+        f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning; {recipes_of(plan)}{fixed}. "
         "Mean over seeds and folds ± standard deviation of the seeds' means; gain over untrained encoders with 95 % "
         "interval."
     )
@@ -106,7 +117,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
             Column("F1", ("f1.mean",), percent=True),
             Column("n", ("n",)),
             *(
-                [Column(f"over {next(iter(plan.space.variants))}", tuple(_ends("difference")), percent=True)]
+                [Column("difference", tuple(_ends("difference")), percent=True), Column("from", ("compared_with",))]
                 if plan.space.variants
                 else []
             ),
@@ -180,7 +191,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
             name = f"few_labels-{read_from.replace('+', '-')}"
             figures += [study.put_figure(f"{name}.{suffix}", draw) for suffix in pictures]
     return Result(
-        f"Few labels: {protocol(plan)}; recipe {plan.space.recipe}; {plan.space.scored}, mean and 95 % interval over "
+        f"Few labels: {protocol(plan)}; {recipes_of(plan)}; {plan.space.scored}, mean and 95 % interval over "
         "draws of labels.",
         {"few_labels": pa.Table.from_pylist(table)},
         (

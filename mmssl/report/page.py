@@ -14,11 +14,12 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from mmssl.export import representative
+from mmssl.presets import SYSTEMS, preset
 from mmssl.report import charts
 from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain
 from mmssl.report.exhibit import Exhibit
 from mmssl.search.results import Point
-from mmssl.search.space import SYSTEM
+from mmssl.search.space import SET_BY_STUDY, SYSTEM
 
 
 class Verdict(NamedTuple):
@@ -170,16 +171,24 @@ def _storage_words(content: Content) -> str:
     return f" --storage {shlex.quote(root)}" if root else ""
 
 
-def _baseline_command(content: Content) -> str:
-    modalities: list[str] = list(next(iter(content.plan.bases.values())).data.modalities)
+def baseline_command(content: Content) -> str:
+    """How to score untrained encoders with the best point's networks and heads."""
+    plan = content.plan
+    trials = plan.trials_of(content.choice.best.point_id) if content.choice else plan.trials
+    recipe = plan.recipe(trials[0]) if trials else next(iter(plan.bases.values()))
+    name = plan.recipe_name(trials[0]) if trials else plan.space.recipe
+    modalities = list(recipe.data.modalities)
     system = "untrained" if len(modalities) > 1 else f"untrained_{modalities[0]}"
+    start = preset(plan.dataset.name, system, name).knobs()
     settings = "".join(
         f" --set {shlex.quote(f'{knob}={_setting(value)}')}"
-        for knob, value in content.plan.space.fixed.items()
+        for knob, value in recipe.knobs().items()
         if knob.startswith(("data.", "augment.", "encoder.", "finetune."))
+        and value != start[knob]
+        and knob not in (*SYSTEMS[system].defining, *SET_BY_STUDY, "finetune.encoders")
     )
     return (
-        f"mmssl-tune launch --space table2 --system {system} --recipe {content.plan.space.recipe} "
+        f"mmssl-tune launch --space table2 --system {system} --recipe {name} "
         f"{_data_words(content)}{settings}{_storage_words(content)}"
     )
 
@@ -215,6 +224,9 @@ def _searched(content: Content) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for name, values in space.searched.items():
         rows.append((name, ", ".join(plain(value) for value in values)))
+    for name, knobs in space.variants.items():
+        changes = ", ".join(f"{knob}={plain(value)}" for knob, value in knobs.items())
+        rows.append((f"variant {name}", changes or "no change"))
     for name, one in space.ranges.items():
         scale = ", on a logarithmic scale" if one.log else f", in steps of {one.step:g}" if one.step else ""
         rows.append((name, f"{one.low:g} to {one.high:g}{scale}"))
@@ -351,7 +363,7 @@ def _commands(content: Content) -> list[tuple[str, str]]:
             (
                 "Untrained encoders with the same head on the same folds; a page written after that has them beside "
                 "the best point.",
-                _baseline_command(content),
+                baseline_command(content),
             )
         )
     if content.best:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
+from mmssl.presets import RecipeName
 from mmssl.recipe import Recipe, Value
 from mmssl.search.space import SYSTEM, VARIANT, Space, at_point, base_of
 
@@ -167,6 +168,10 @@ class Plan(_Part):
 
     def variant(self, trial: PlannedTrial) -> str | None:
         return trial.point.get(VARIANT)
+
+    def recipe_name(self, trial: PlannedTrial) -> RecipeName:
+        """Where its knobs start from."""
+        return self.space.recipe_of(self.variant(trial))
 
     def base(self, trial: PlannedTrial) -> str:
         """Which of `bases` it starts from."""

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from mmssl.errors import UserError, nearest
-from mmssl.presets import SYSTEMS, RecipeName, preset
+from mmssl.presets import SYSTEMS, RecipeName, preset, recipe_named
 from mmssl.recipe import Recipe, Value, explain
 from mmssl.search.plain_yaml import read
 from mmssl.search.where import Point, condition
@@ -34,6 +34,7 @@ SET_BY_STUDY = {
 SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
 SYSTEM, VARIANT = "system", "variant"
 """Names of the searched parameters that a space with several systems, or with variants, has beside its knobs."""
+_RECIPE = "recipe"
 _MOST_COMBINATIONS = 100_000
 
 
@@ -157,7 +158,7 @@ class Space(BaseModel):
     slowest."""
     variants: Annotated[dict[str, dict[str, Any]], AfterValidator(_plainly_named)] = {}
     """By name, knobs that change together; searched like a knob, right after the systems. One may change nothing, for
-    the others to be compared with."""
+    the others to be compared with; one with `recipe: NAME` starts from that recipe."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     """The searched knobs, each with its values; the last knob changes fastest."""
     ranges: dict[str, Range] = {}
@@ -251,6 +252,10 @@ class Space(BaseModel):
             UserError: a fixed knob, or one of a variant, does not fit.
         """
         return _bases(dataset, self.recipe, self.systems, self.fixed, self.variants)
+
+    def recipe_of(self, variant: str | None) -> RecipeName:
+        """Where the knobs of a variant start from, or those of all points where there is none."""
+        return self.variants[variant].get(_RECIPE, self.recipe) if variant else self.recipe
 
     def points(self, bases: Mapping[str, Recipe]) -> list[dict[str, Value]]:
         """The points that meet `where`, in the grid's order: each has a value for everything searched.
@@ -433,6 +438,13 @@ def _check(
             mistakes.extend(f"{part}.{line}" for line in str(error).splitlines())
             return value
 
+    def starting(part: str, name: Any) -> Value:
+        try:
+            return recipe_named(name if isinstance(name, str) else repr(name))
+        except UserError as error:
+            mistakes.append(f"{part}.{_RECIPE}: {error}")
+            return name
+
     def searched_knob(part: str, knob: str, *others: str) -> None:
         if knob in SAME_FOR_ALL:
             mistakes.append(f"{part}.{knob}: all points share their subjects; put it under fixed")
@@ -448,9 +460,12 @@ def _check(
         if all(knob in SYSTEMS[name].defining for name in systems):
             mistakes.append(f"fixed.{knob}: {_defines(knob, defining[knob])}")
     for name, knobs in variants.items():
-        checked.variants[name] = {knob: fitting(f"variants.{name}", knob, value) for knob, value in knobs.items()}
-        for knob in knobs:
-            searched_knob(f"variants.{name}", knob, "fixed")
+        part = f"variants.{name}"
+        start = {_RECIPE: starting(part, knobs[_RECIPE])} if _RECIPE in knobs else {}
+        changes = {knob: value for knob, value in knobs.items() if knob != _RECIPE}
+        checked.variants[name] = start | {knob: fitting(part, knob, value) for knob, value in changes.items()}
+        for knob in changes:
+            searched_knob(part, knob, "fixed")
     for knob, values in grid.items():
         checked.grid[knob] = [fitting("grid", knob, value) for value in values]
         searched_knob("grid", knob, "fixed", "variants")
@@ -507,8 +522,12 @@ def _bases(
     variants: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Recipe]:
     return {
-        _base(system, variant): preset(dataset, system, recipe).with_knobs(
-            {knob: value for knob, value in {**fixed, **knobs}.items() if knob not in SYSTEMS[system].defining}
+        _base(system, variant): preset(dataset, system, knobs.get(_RECIPE, recipe)).with_knobs(
+            {
+                knob: value
+                for knob, value in {**fixed, **knobs}.items()
+                if knob not in (_RECIPE, *SYSTEMS[system].defining)
+            }
         )
         for system in systems
         for variant, knobs in (variants or {"": {}}).items()

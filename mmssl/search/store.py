@@ -658,7 +658,7 @@ def _planned_columns(plan: Plan, trial: PlannedTrial) -> dict[str, Any]:
     return {
         **trial.model_dump(include={"trial_id", "point_id", "seed"}),
         "fold": trial.fold,
-        "recipe": plan.space.recipe,
+        "recipe": plan.recipe_name(trial),
         "system": plan.system(trial),
         "variant": plan.variant(trial),
         **{f"param.{name}": value for name, value in plan.recipe(trial).knobs().items()},

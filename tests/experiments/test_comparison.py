@@ -132,6 +132,31 @@ def test_one_modality_is_compared_with_untrained_encoders_of_that_modality(study
     assert rows["vicreg_skeleton", "skeleton"]["gain"] == pytest.approx(-0.4)
 
 
+def test_a_variant_is_compared_with_the_first_of_its_recipe_and_that_with_the_first_of_all(
+    study_of: StudyOf, tiny: Recordings
+) -> None:
+    level = {"plain": 0.25, "wide": 0.5, "ours": 0.75, "less": 0.625}
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts(level[plan.variant(trial) or ""]))
+
+    ours = {"recipe": "default", "finetune.epochs": 3}
+    theirs = {"recipe": "paper"}
+    variants = {
+        "plain": theirs,
+        "wide": {**theirs, "finetune.hidden": 64},
+        "ours": ours,
+        "less": {**ours, "finetune.views": 0},
+    }
+    study, plan = study_of(end, ["vicreg"], variants=variants)
+    result = linear_evaluation(study, plan, tiny, ())
+    rows = rows_of(result, "ablation", "variant", "read_from")
+    assert {name: (row["compared_with"], row["difference"]) for (name, read), row in rows.items() if read == PAIR} == {
+        "plain": (None, None), "wide": ("plain", 0.25), "ours": ("plain", 0.5), "less": ("ours", -0.125),
+    }  # fmt: skip
+    assert "; recipes paper, default. " in result.caption
+
+
 def test_each_point_is_compared_with_untrained_encoders_at_the_same_knobs(study_of: StudyOf, tiny: Recordings) -> None:
     level = {("untrained", 0.1): 0.4, ("untrained", 0.5): 0.8, ("vicreg", 0.1): 0.5, ("vicreg", 0.5): 0.85}
 

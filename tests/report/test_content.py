@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import small
+import yaml
 from pages import CLASSES, HOSTILE, command
 
 from mmssl import Recordings
+from mmssl.presets import preset, recipe_named
 from mmssl.report.content import Content, gather
-from mmssl.report.page import render, verdict
+from mmssl.report.page import baseline_command, render, verdict
 from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.results import stand_beside
 from mmssl.search.store import Record, Study
 
 StudyOf = Callable[..., tuple[Study, Plan]]
@@ -169,6 +173,25 @@ def test_a_baseline_with_another_head_is_none(lost: tuple[Study, Plan], study_of
         assert gather(study, plan, None).baselines == []
     finally:
         other.drop()
+
+
+def test_the_command_for_a_baseline_gives_the_best_points_networks_and_heads(study_of: StudyOf) -> None:
+    variants = {"theirs": {"recipe": "paper"}, "ours": {"finetune.views": 2, "encoder.imu.pooling": "none"}}
+    study, plan = study_of(
+        "varied", lambda trial: scored(trial, 0.9 if trial.point["variant"] == "ours" else 0.1), variants=variants,
+        grid={"finetune.lr": [0.01, 0.02]}, fixed={**small.KNOBS, "pretrain.epochs": 2},
+    )  # fmt: skip
+    content = gather(study, plan, None)
+    assert content.best is not None
+    words = shlex.split(baseline_command(content))
+    options = dict(zip(words[2::2], words[3::2], strict=True))
+    assert (options["--system"], options["--recipe"]) == ("untrained", "default")
+    knobs = dict(word.split("=", 1) for option, word in zip(words[2::2], words[3::2], strict=True) if option == "--set")
+    start = preset(plan.dataset.name, "untrained", recipe_named(options["--recipe"]))
+    untrained = start.with_knobs({knob: yaml.safe_load(value) for knob, value in knobs.items()})
+    trial = plan.trials_of(content.best.point.point_id)[0]
+    assert stand_beside(untrained, plan.recipe(trial))
+    assert not stand_beside(start, plan.recipe(trial)), "the settings are needed"
 
 
 def scored(trial: PlannedTrial, score: float, side: str = "val") -> Record:

@@ -103,6 +103,15 @@ def test_a_single_system_is_named_though_its_points_do_not(dataset: Dataset) -> 
     assert {plan.system(trial) for trial in plan.trials} == {"simclr_imu"}
 
 
+def test_a_trial_names_the_recipe_its_variant_starts_from(dataset: Dataset) -> None:
+    variants = {"theirs": {"recipe": "paper"}, "ours": {}}
+    plan = planned(Space(name="s", variants=variants), dataset, [("1",)])
+    assert [plan.recipe_name(trial) for trial in plan.trials] == ["paper", "default"]
+    assert (
+        planned(Space(name="s", recipe="paper", systems=["vicreg"]), dataset, [("1",)]).space.recipe_of(None) == "paper"
+    )
+
+
 def test_a_variant_of_a_system_is_named_and_has_its_knobs(dataset: Dataset) -> None:
     variants = {"plain": {}, "wide": {"finetune.hidden": 9}}
     plan = planned(Space(name="s", systems=["vicreg", "cmc"], variants=variants, recipe="paper"), dataset, [("1",)])

@@ -355,14 +355,25 @@ def test_the_shipped_spaces():
     assert [point["objective.mu"] for point in diagonal] == [1.5, 2, 5, 10, 25, 50, 100]
 
 
-def test_all_that_the_ablation_changes_of_the_papers_recipe_is_the_default():
+def test_the_ablation_makes_each_change_of_the_default_alone_and_leaves_each_out():
+    """A change that is added to `default` and not here would be in no table."""
     space = load("ablation")
     bases = space.bases("utd_mhad")
     for system in space.systems:
-        base = at_point(bases, {"system": system, "variant": "paper"})
-        every = at_point(bases, {"system": system, "variant": "all"})
-        assert base == preset("utd_mhad", system, "paper").with_knobs(space.fixed | dict(SYSTEMS[system].defining))
-        assert every == preset("utd_mhad", system).with_knobs(space.fixed | dict(SYSTEMS[system].defining))
+        fixed = space.fixed | dict(SYSTEMS[system].defining)
+        paper, default = (preset("utd_mhad", system, name).with_knobs(fixed).knobs() for name in ("paper", "default"))
+        at = {name: at_point(bases, {"system": system, "variant": name}).knobs() for name in space.variants}
+        assert (at["paper"], at["default"]) == (paper, default)
+        changed = {knob for knob in paper if paper[knob] != default[knob]}
+        alone = [{k for k in changed if at[name][k] == default[k]} for name in ("standardise", "moments", "augment")]
+        assert sum(map(len, alone)) == len(set().union(*alone))
+        assert changed - set().union(*alone) == {"finetune.views"}, "copies of what nothing augments are no change"
+        for name in ("standardise", "views", "moments"):
+            left_out = {knob for knob in default if at[f"default-{name}"][knob] != default[knob]}
+            assert left_out < changed
+            assert all(at[f"default-{name}"][knob] == paper[knob] for knob in left_out)
+        unaugmented = {knob for knob, value in at["default-augment"].items() if "probability" in knob and value}
+        assert (unaugmented, at["default-augment"]["finetune.views"]) == (set(), 0)
 
 
 def test_loading_needs_no_heavy_library():
@@ -447,6 +458,8 @@ def test_conditions_know_the_variant(write):
         ("variants: {a: {objective.name: cmc}}", "variants.a.objective.name: system vicreg sets it"),
         ("variants: {a: {objective.mu: 1}}\n" + GRID, "grid.objective.mu: also under variants; take it out of one"),
         ("variants: {a: {objective.nu: 2}}\nfixed: {objective.nu: 1}", "variants.a.objective.nu: also under fixed"),
+        ("variants: {a: {recipe: papre}}", "variants.a.recipe: no recipe 'papre'; did you mean paper"),
+        ("variants: {a: {recipe: 3}}", "variants.a.recipe: no recipe '3'; valid names: default, paper"),
         ("variants: {a b: {}}", "variants: a name is letters and digits, and . _ + - after the first, not 'a b'"),
         ("variants: [a]", "variants: input should be a"),
         ("variants: {a: 3}", "variants.a: input should be a"),
@@ -455,6 +468,20 @@ def test_conditions_know_the_variant(write):
 )
 def test_each_mistake_of_variants_is_named(write, text: str, message: str):
     assert message in mistakes(write(text))
+
+
+def test_a_variant_may_start_from_a_recipe_of_its_own(write):
+    text = "variants: {paper: {recipe: paper}, ours: {}, less: {recipe: default, finetune.views: 0}}\nrecipe: default\n"
+    space = load(write(text + "fixed: {pretrain.epochs: 3}"))
+    bases = space.bases("utd_mhad")
+    short = {"pretrain.epochs": 3}
+    assert at_point(bases, {"variant": "paper"}) == preset("utd_mhad", recipe="paper").with_knobs(short)
+    assert at_point(bases, {"variant": "ours"}) == preset("utd_mhad").with_knobs(short)
+    assert at_point(bases, {"variant": "less"}) == preset("utd_mhad").with_knobs(short | {"finetune.views": 0})
+    assert [space.recipe_of(name) for name in (None, "paper", "ours", "less")] == [
+        "default", "paper", "default", "default",
+    ]  # fmt: skip
+    assert Space.model_validate_json(space.model_dump_json()) == space
 
 
 def test_two_variants_that_are_the_same_are_refused_when_it_is_planned(write):
