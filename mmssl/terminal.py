@@ -98,37 +98,10 @@ def show_table(title: str, header: list[str], rows: list[list[str]], console: "C
 
 def show_result(result: "Result") -> None:
     """An experiment's table with its caption and notes."""
-    first = next(iter(result.tables.values()))
     say(result.caption)
-    show_table(
-        "",
-        [f"{column.heading} (%)" if column.percent else column.heading for column in result.shown],
-        [
-            [_cell([row[name] for name in column.columns], column.percent) for column in result.shown]
-            for row in first.to_pylist()
-        ],
-    )
+    show_table("", result.heads, result.cells)
     for note in result.notes:
         say(f"note: {note}")
-
-
-def _cell(values: Sequence[Any], percent: bool) -> str:
-    """A value, a value with its spread, or a value with both ends of its interval."""
-
-    def one(value: Any) -> str:
-        if not isinstance(value, float):
-            return str(value)
-        return f"{100 * value:.1f}" if percent else f"{value:.4g}"
-
-    if values[0] is None:
-        return "-"
-    match [one(value) for value in values if value is not None]:
-        case [value, spread]:
-            return f"{value} ± {spread}"
-        case [value, low, high]:
-            return f"{value} [{low}, {high}]"
-        case shown:
-            return shown[0]
 
 
 def plain(words: str) -> str:

@@ -353,6 +353,7 @@ def test_json_is_what_the_table_holds(ask: Ask, scorer: Scorer, here: Path, expe
     assert len(document["rows"]) > 0
     assert table.schema.metadata[b"caption"].decode() == document["caption"]
     assert "tiny" in document["caption"]
+    assert [Path(text).name for text in document["texts"]] == [f"{experiment}.md", f"{experiment}.tex"]
     assert all(Path(figure).suffix == ".svg" and Path(figure).is_file() for figure in document["figures"])
     assert bool(document["figures"]) == (experiment in ("few_labels", "health"))
 
@@ -509,7 +510,9 @@ def test_another_experiment_is_made_from_the_same_study(held_out: Made, ask: Ask
         assert 0 <= row["recall@1"] <= row["recall@5"] <= row["recall@10"] <= 1
         assert 0 < row["map"] <= 1
     assert set((held_out.study.folder / "tables").iterdir()) == {
-        held_out.study.folder / "tables" / f"{name}.parquet" for name in ("table2", "retrieval")
+        held_out.study.folder / "tables" / f"{name}.{kind}"
+        for name in ("table2", "retrieval")
+        for kind in ("parquet", "md", "tex")
     }
 
 

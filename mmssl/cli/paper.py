@@ -147,7 +147,7 @@ def reproduce(
             end(status)
     with console_on(stderr=True).status(f"computing {chosen.name}"):
         result = experiments.analyse(chosen, found, plan, recordings, pictures)
-        tables = experiments.save(found, result)
+        tables, texts = experiments.save(found, result), experiments.save_for_paper(found, result)
     if running.as_json:
         print_json(
             {
@@ -156,12 +156,13 @@ def reproduce(
                 "notes": result.notes,
                 "rows": next(iter(result.tables.values())).to_pylist(),
                 "tables": tables,
+                "texts": texts,
                 "figures": result.figures,
             }
         )
     else:
         show_result(result)
-        for place in (*tables, *result.figures):
+        for place in (*tables, *texts, *result.figures):
             say(f"written: {place}")
     end(status or any(record.status == "FAILED" for record in found.records(plan).values()))
 

@@ -1,13 +1,15 @@
 """The paper's tables and figures, each a space to run and a table made of what came out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from mmssl import paper_tables
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError, nearest
+from mmssl.paper_tables import md, tex
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.space import SYSTEM, VARIANT
 from mmssl.search.store import Study
@@ -34,6 +36,19 @@ class Result:
     notes: list[str] = field(default_factory=list[str])
     figures: list[str] = field(default_factory=list[str])
     """Where they are kept."""
+
+    @property
+    def heads(self) -> list[str]:
+        """Of what is shown."""
+        return [f"{column.heading} (%)" if column.percent else column.heading for column in self.shown]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """What is shown, a list a row."""
+        return [
+            [_cell([row[name] for name in column.columns], column.percent) for column in self.shown]
+            for row in next(iter(self.tables.values())).to_pylist()
+        ]
 
 
 class Experiment(NamedTuple):
@@ -100,6 +115,38 @@ def save(study: Study, result: Result) -> list[str]:
         study.put_table(f"tables/{name}.parquet", table.replace_schema_metadata({"caption": result.caption}))
         for name, table in result.tables.items()
     ]
+
+
+def save_for_paper(study: Study, result: Result) -> list[str]:
+    """Write what is shown as a Markdown and a LaTeX table into the study, with caption and notes; gives where."""
+    caption = " ".join([result.caption, *(f"Note: {note}." for note in result.notes)])
+    heads, cells = result.heads, result.cells
+    texts = {
+        "md": paper_tables.markdown(md(caption), [md(head) for head in heads], [list(map(md, row)) for row in cells]),
+        "tex": paper_tables.latex(
+            tex(caption), "l" * len(heads), [tex(head) for head in heads], [list(map(tex, row)) for row in cells]
+        ),
+    }
+    return [study.put_text(f"tables/{next(iter(result.tables))}.{kind}", text) for kind, text in texts.items()]
+
+
+def _cell(values: Sequence[Any], percent: bool) -> str:
+    """A value, a value with its spread, or a value with both ends of its interval."""
+
+    def one(value: Any) -> str:
+        if not isinstance(value, float):
+            return str(value)
+        return f"{100 * value:.1f}" if percent else f"{value:.4g}"
+
+    if values[0] is None:
+        return "-"
+    match [one(value) for value in values if value is not None]:
+        case [value, spread]:
+            return f"{value} ± {spread}"
+        case [value, low, high]:
+            return f"{value} [{low}, {high}]"
+        case shown:
+            return shown[0]
 
 
 def protocol(plan: Plan) -> str:

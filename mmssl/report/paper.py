@@ -1,27 +1,21 @@
 """A study's figures as files for a paper, and its points as a LaTeX and a Markdown table."""
 
 import math
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from mmssl import paper_tables
 from mmssl.experiments.comparison import few_label_series
 from mmssl.export import representative
+from mmssl.paper_tables import md, tex
 from mmssl.report.charts import MOST_ROWS, Landscape, landscape
 from mmssl.report.content import Axis, Content, Ranked, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 
 KINDS = ("png", "svg", "pdf")
-_GREEK = {"λ": r"$\lambda$", "μ": r"$\mu$", "ν": r"$\nu$"}  # noqa: RUF001
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "±": r"$\pm$", **_GREEK,
-}  # fmt: skip
-
 Draw = Callable[[Path], None]
 
 
@@ -174,35 +168,24 @@ def _panels(content: Content, trial_id: str) -> dict[str, dict[str, tuple[list[i
 def latex(content: Content) -> str:
     """The points as a booktabs table: best first, the best in bold, those tied with it with a dagger."""
     axes = content.axes
-    heads = [*(_tex(axis.label) for axis in axes), _tex(content.measure), r"95\,\% interval", "$n$"]
-    lines = [
-        "% Needs \\usepackage{booktabs}.",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex(_caption(content))}}}",
-        rf"\begin{{tabular}}{{{'l' * len(axes)}rrr}}",
-        r"\toprule",
-        " & ".join(heads) + r" \\",
-        r"\midrule",
-    ]
+    rows: list[list[str]] = []
     for one in content.ranked:
         mean, interval = _figures_of(one)
-        words = [_tex(_value(axis, one)) for axis in axes]
-        cells = [*words, _tex(mean) + (r"$^\dagger$" if one.mark == "tied" else ""), interval, _count(one)]
-        if one.mark == "best":
-            cells = [rf"\textbf{{{cell}}}" for cell in cells]
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+        words = [tex(_value(axis, one)) for axis in axes]
+        cells = [*words, tex(mean) + (r"$^\dagger$" if one.mark == "tied" else ""), interval, _count(one)]
+        rows.append([rf"\textbf{{{cell}}}" for cell in cells] if one.mark == "best" else cells)
+    heads = [*(tex(axis.label) for axis in axes), tex(content.measure), r"95\,\% interval", "$n$"]
+    return paper_tables.latex(tex(_caption(content)), "l" * len(axes) + "rrr", heads, rows)
 
 
 def markdown(content: Content) -> str:
     """The same as a Markdown table."""
-    heads = [*(_md(axis.label) for axis in content.axes), content.measure, "95 % interval", "n", ""]
-    lines = [_md(_caption(content)), "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    for one in content.ranked:
-        cells = [*(_md(_value(axis, one)) for axis in content.axes), *_figures_of(one), _count(one), one.mark]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    rows = [
+        [*(md(_value(axis, one)) for axis in content.axes), *_figures_of(one), _count(one), one.mark]
+        for one in content.ranked
+    ]
+    heads = [*(md(axis.label) for axis in content.axes), content.measure, "95 % interval", "n", ""]
+    return paper_tables.markdown(md(_caption(content)), heads, rows)
 
 
 def _caption(content: Content) -> str:
@@ -230,11 +213,3 @@ def _figures_of(one: Ranked) -> tuple[str, str]:
 
 def _count(one: Ranked) -> str:
     return f"{len(one.point.scores)}/{one.point.planned}"
-
-
-def _tex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
-
-
-def _md(text: str) -> str:
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)

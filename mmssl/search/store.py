@@ -509,6 +509,11 @@ class Study:
         self.put(name, sink.getvalue().to_pybytes())
         return self.files.place(name)
 
+    def put_text(self, name: str, text: str) -> str:
+        """Keep a text with the study; gives the place."""
+        self.put(name, text.encode())
+        return self.files.place(name)
+
     def put_figure(self, name: str, draw: Callable[[Path], None]) -> str:
         """Keep a picture of the study; gives the place.
 

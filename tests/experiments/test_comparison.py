@@ -1,17 +1,20 @@
 """Tables made of scores that were chosen by hand, against the same numbers from numpy and scipy."""
 
+import re
 import zlib
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from PIL import Image
 from scipy import stats
 
 from mmssl import Recordings, UserError
-from mmssl.experiments import Result, names, protocol, save
+from mmssl.experiments import Result, names, protocol, save, save_for_paper
 from mmssl.experiments.comparison import few_labels, hidden_classes, linear_evaluation
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.store import Record, Study
@@ -529,6 +532,29 @@ def test_points_that_differ_in_more_than_labels_are_not_thrown_together(study_of
     study, plan = study_of(drawn, ["vicreg"], GRID | {"objective.lambda": [1.0, 25.0]})
     with pytest.raises(UserError, match=r"study made also searches objective\.lambda"):
         few_labels(study, plan, tiny, ())
+
+
+# Tables for a paper
+
+
+def test_the_table_for_a_paper_has_every_cell_that_is_shown(study_of: StudyOf, odd: Recordings) -> None:
+    """Read back by a peer; names that mean something to Markdown or LaTeX stay words."""
+    groups = [[], [odd.description.classes[1]]]
+    study, plan = study_of(predicting(odd), ["vicreg"], {"pretrain.hidden_classes": groups})
+    result = hidden_classes(study, plan, odd, ())
+    result.notes.append("50 % & more_or_less")
+    markdown, latex = map(Path, save_for_paper(study, result))
+    tables = study.folder / "tables"
+    assert (markdown, latex) == (tables / "hidden_classes.md", tables / "hidden_classes.tex")
+    tokens = MarkdownIt().enable("table").parse(markdown.read_text("utf-8"))
+    texts = ["".join(part.content for part in token.children or ()) for token in tokens if token.type == "inline"]
+    assert not any(token.type.startswith("html") for token in tokens)
+    assert texts == [f"{result.caption} Note: 50 % & more_or_less.", *result.heads, *chain(*result.cells)]
+    lines = latex.read_text("utf-8").splitlines()
+    rows = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
+    assert len(rows) == len(result.cells)
+    assert all(len(re.findall(r"(?<!\\)&", row)) == len(result.heads) - 1 for row in rows)
+    assert r"a, \textless{}b\textgreater{}\$x\_1\$\textless{}/b\textgreater{}" in latex.read_text("utf-8")
 
 
 # Hidden classes
