@@ -147,8 +147,9 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         system, share = row["system"], row["param.finetune.labels"]
         counts[system, share].append(row["recordings.labelled"])
         for reading, prefix in _readings(side, SYSTEMS[system].modalities):
-            draws = gathered[system, "+".join(reading), share]
-            draws[row["param.finetune.label_draw"]][row["seed"], row["fold"]] = row[f"{prefix}.{what}"]
+            if (score := row[f"{prefix}.{what}"]) is not None:
+                draws = gathered[system, "+".join(reading), share]
+                draws[row["param.finetune.label_draw"]][row["seed"], row["fold"]] = score
     table: list[dict[str, Any]] = []
     for system in plan.space.systems:
         method, modalities = SYSTEMS[system]

@@ -493,6 +493,15 @@ def test_without_supervised_learning_there_is_nothing_to_compare_with(study_of: 
     assert [row["over_supervised"] for row in rows] == [None] * len(rows)
 
 
+def test_heads_that_a_study_did_not_score_have_no_row(study_of: StudyOf, tiny: Recordings) -> None:
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        counted = facts(0.5, alone=False) | {"recordings.labelled": 3}
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=counted)
+
+    study, plan = study_of(end, ["vicreg"], GRID)
+    assert list(few_rows(study, plan, tiny)) == [("vicreg", PAIR, 0.1), ("vicreg", PAIR, 0.5)]
+
+
 def test_one_draw_has_no_interval(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(drawn, ["vicreg", "supervised"], {"finetune.labels": [0.1], "finetune.label_draw": [1]})
     rows = rows_of(few_labels(study, plan, tiny, ("png",)), "few_labels", "system", "read_from")
