@@ -48,6 +48,7 @@ def test_bash_completes_commands_options_and_names(offered, tmp_path: Path) -> N
     assert offered("launch", "--dataset", "utd") == ["utd_mhad"]
     assert set(offered("results", "")) >= {"first", "second"}
     assert offered("resume", "--storage", str(tmp_path / "studies"), "s") == ["second"]
+    assert offered("compare", "--storage", str(tmp_path / "studies"), "second", "s") == ["second"]
     assert offered("resume", "--storage", str(tmp_path / "nowhere"), "s") == []
     assert offered("resume", "--storage", "s3://bucket/prefix", "s") == []
 

@@ -41,6 +41,7 @@ for command in (
     doctor.doctor,
     answers.results,
     answers.best,
+    answers.compare,
     report.report,
     paper.reproduce,
     encoders.run,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of
+from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of, studies_there
 from mmssl.cli.recordings import recordings_of
 from mmssl.errors import UserError
-from mmssl.terminal import epoch_progress, print_json, say, show_points
+from mmssl.terminal import epoch_progress, print_json, say, show_points, show_result
 
 if TYPE_CHECKING:
     from mmssl.search.plan import Plan
@@ -155,6 +155,37 @@ def best(
             say(f"loaded in a new process: the same features and score on {done.checked} recordings")
     if as_json:
         print_json(answer)
+
+
+def compare(
+    points: Annotated[
+        list[str],
+        typer.Argument(
+            autocompletion=studies_there,
+            help="STUDY where it has one point, else STUDY:POINT, by the beginning of its id or its name in tables. "
+            "The others are compared with the first.",
+            metavar="POINT...",
+        ),
+    ],
+    storage: StorageOption = STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Set points of any studies on the same recordings beside each other, paired by seed and held-out subjects.
+
+    Example: mmssl-tune compare changes:paper changes:pooled longer
+    """
+    from mmssl.experiments.compared import Entrant, compare
+
+    if len(points) < 2:
+        raise UserError(f"{points[0]}: name a second point to compare it with")
+    if len(set(points)) < len(points):
+        raise UserError("a point stands twice")
+    result = compare([Entrant(storage, point) for point in points])
+    if as_json:
+        [rows] = result.tables.values()
+        print_json({"caption": result.caption, "notes": result.notes, "rows": rows.to_pylist()})
+    else:
+        show_result(result)
 
 
 def _metric(name: str | None, plan: "Plan", option: str = "--metric") -> str:

@@ -44,7 +44,8 @@ def spaces_there(incomplete: str) -> list[str]:
     return [space.name for space in available() if space.name.startswith(incomplete)]
 
 
-def _studies(context: typer.Context, incomplete: str) -> list[str]:
+def studies_there(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of studies in the storage, for a shell that completes a word."""
     from mmssl.search.store import names
 
     root = str(context.params.get("storage") or os.environ.get("MMSSL_STORAGE") or STORAGE)
@@ -123,7 +124,7 @@ SetOption = Annotated[
     ),
 ]
 StudyArgument = Annotated[
-    str | None, typer.Argument(autocompletion=_studies, help="Name of the study; the newest by default.")
+    str | None, typer.Argument(autocompletion=studies_there, help="Name of the study; the newest by default.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 STORAGE = "studies"

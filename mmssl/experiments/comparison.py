@@ -14,16 +14,23 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import interval
 from mmssl.experiments import Column, Result, knobs_of, names, protocol, recipes_of
+from mmssl.experiments.paired import (
+    Key,
+    Scores,
+    change,
+    complete,
+    differences,
+    ends,
+    known,
+    readings_of,
+    scores_of,
+    summary,
+)
 from mmssl.experiments.published import PUBLISHED
 from mmssl.presets import SYSTEMS
-from mmssl.recipe import Modality, readings
 from mmssl.search.plan import Plan
 from mmssl.search.space import SYSTEM
 from mmssl.search.store import Study
-
-Key = tuple[int, str]
-"""Seed and fold."""
-Scores = dict[Key, float]
 
 
 def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
@@ -35,7 +42,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     interval (Student's t). In a study of variants `difference` is that from the first of them that starts from the same
     recipe, or for that one from the first of all; for the same system.
     """
-    side, rows = plan.space.side, _complete(study)
+    side, rows = plan.space.side, complete(study)
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_point[row["point_id"]].append(row)
@@ -65,21 +72,21 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         )
         lead = first if of_recipe == point_id else of_recipe
         compared = by_point[lead] if lead != point_id else []
-        for reading, prefix in _readings(side, modalities):
-            accuracy = _scores(by_point[point_id], f"{prefix}.accuracy")
+        for reading, prefix in readings_of(side, modalities):
+            accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
             from_lead = partial(_from_lead, prefix, by_point[point_id], compared)
-            gain = _differences(accuracy, _scores(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
+            gain = differences(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
             row = {
                 "system": called[point_id],
                 "variant": plan.variant(trial),
                 "method": method,
                 "trained_on": "+".join(modalities),
                 "read_from": "+".join(reading),
-                **_summary("accuracy", accuracy),
-                **_summary("f1", _scores(by_point[point_id], f"{prefix}.f1")),
+                **summary("accuracy", accuracy),
+                **summary("f1", scores_of(by_point[point_id], f"{prefix}.f1")),
                 "n": len(accuracy),
                 "planned": planned[point_id],
-                **_change("gain", gain),
+                **change("gain", gain),
                 **(
                     {"compared_with": plan.variant(trial_of[lead]) if lead != point_id else None}
                     | from_lead("accuracy")
@@ -117,11 +124,11 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
             Column("F1", ("f1.mean",), percent=True),
             Column("n", ("n",)),
             *(
-                [Column("difference", tuple(_ends("difference")), percent=True), Column("from", ("compared_with",))]
+                [Column("difference", tuple(ends("difference")), percent=True), Column("from", ("compared_with",))]
                 if plan.space.variants
                 else []
             ),
-            Column("over untrained", tuple(_ends("gain")), percent=True),
+            Column("over untrained", tuple(ends("gain")), percent=True),
             *(
                 [Column("published", ("published",), percent=True), Column("by", ("published.source",))]
                 if published
@@ -143,17 +150,17 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     side, _, what = plan.space.scored.partition(".")
     gathered: dict[tuple[str, str, float], dict[int, Scores]] = defaultdict(lambda: defaultdict(dict))
     counts: dict[tuple[str, float], list[int]] = defaultdict(list)
-    for row in _complete(study):
+    for row in complete(study):
         system, share = row["system"], row["param.finetune.labels"]
         counts[system, share].append(row["recordings.labelled"])
-        for reading, prefix in _readings(side, SYSTEMS[system].modalities):
+        for reading, prefix in readings_of(side, SYSTEMS[system].modalities):
             if (score := row[f"{prefix}.{what}"]) is not None:
                 draws = gathered[system, "+".join(reading), share]
                 draws[row["param.finetune.label_draw"]][row["seed"], row["fold"]] = score
     table: list[dict[str, Any]] = []
     for system in plan.space.systems:
         method, modalities = SYSTEMS[system]
-        for reading, _ in _readings(side, modalities):
+        for reading, _ in readings_of(side, modalities):
             read_from = "+".join(reading)
             for share in sorted(share for name, read, share in gathered if (name, read) == (system, read_from)):
                 draws = gathered[system, read_from, share]
@@ -172,8 +179,8 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "recordings.labelled": statistics.fmean(counts[system, share]),
                         **_over_draws(("mean", "low", "high"), draws),
                         "draws": len(draws),
-                        **_over_draws(_ends("over_supervised"), _by_draw(draws, beside.get("supervised", {}))),
-                        **_over_draws(_ends("over_untrained"), _by_draw(draws, beside.get("untrained", {}))),
+                        **_over_draws(ends("over_supervised"), _by_draw(draws, beside.get("supervised", {}))),
+                        **_over_draws(ends("over_untrained"), _by_draw(draws, beside.get("untrained", {}))),
                     }
                 )
     notes = [
@@ -202,8 +209,8 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
             Column("labels", ("recordings.labelled",)),
             Column(plan.space.scored, ("mean", "low", "high"), percent=True),
             Column("draws", ("draws",)),
-            Column("over supervised", _ends("over_supervised"), percent=True),
-            Column("over untrained", _ends("over_untrained"), percent=True),
+            Column("over supervised", ends("over_supervised"), percent=True),
+            Column("over untrained", ends("over_untrained"), percent=True),
         ),
         notes,
         figures,
@@ -224,22 +231,15 @@ def few_label_series(
 
 def _by_draw(ours: Mapping[int, Scores], theirs: Mapping[int, Scores]) -> dict[int, Scores]:
     """The paired differences of each draw of labels that has any."""
-    found = {draw: _differences(scores, theirs.get(draw, {})) for draw, scores in ours.items()}
-    return {draw: differences for draw, differences in found.items() if differences}
+    found = {draw: differences(scores, theirs.get(draw, {})) for draw, scores in ours.items()}
+    return {draw: paired for draw, paired in found.items() if paired}
 
 
 def _over_draws(names: tuple[str, str, str], draws: Mapping[int, Scores]) -> dict[str, float | None]:
     """Mean over the draws' own means, with its 95 % interval."""
     means = [statistics.fmean(scores.values()) for scores in draws.values()]
     low, high = interval(means)
-    return dict(zip(names, (statistics.fmean(means) if means else None, _known(low), _known(high)), strict=True))
-
-
-def _readings(side: str, modalities: tuple[Modality, ...]) -> list[tuple[tuple[Modality, ...], str]]:
-    """What a system's heads classify from, each with what its scores' columns begin with."""
-    return [
-        (reading, ".".join([side, *(reading if reading != modalities else ())])) for reading in readings(modalities)
-    ]
+    return dict(zip(names, (statistics.fmean(means) if means else None, known(low), known(high)), strict=True))
 
 
 def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
@@ -249,7 +249,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     seed and fold, with its interval over folds (`_change`).
     """
     _searches_only(plan, "pretrain.hidden_classes")
-    rows = {row["trial_id"]: row for row in _complete(study)}
+    rows = {row["trial_id"]: row for row in complete(study)}
     hits: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for prediction in study.table("predictions.parquet").to_pylist():
         if prediction["trial_id"] in rows:
@@ -278,16 +278,16 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                 if not classes or (not hidden and name != "all"):
                     continue
                 ours, beside = accuracy(trial_ids, classes), accuracy(groups.get((), {}), classes)
-                change = _differences(ours, beside) if hidden else {}
+                lost = differences(ours, beside) if hidden else {}
                 table.append(
                     {
                         "system": system,
                         "hidden": ", ".join(hidden) or "none",
                         "classes": name,
-                        **_summary("accuracy", ours),
+                        **summary("accuracy", ours),
                         "n": len(ours),
                         "pretrained_on_all": statistics.fmean(beside.values()) if beside else None,
-                        **_change("change", change),
+                        **change("change", lost),
                     }
                 )
     return Result(
@@ -318,56 +318,7 @@ def _from_lead(
 ) -> dict[str, float | None]:
     column = f"{prefix}.{metric}"
     name = "difference" if metric == "accuracy" else f"difference.{metric}"
-    return _change(name, _differences(_scores(rows, column), _scores(lead, column)))
-
-
-def _complete(study: Study) -> list[dict[str, Any]]:
-    return [row for row in study.table("trials.parquet").to_pylist() if row["status"] == "COMPLETE"]
-
-
-def _scores(rows: Sequence[Mapping[str, Any]], column: str) -> Scores:
-    return {(row["seed"], row["fold"]): row[column] for row in rows if row[column] is not None}
-
-
-def _summary(name: str, scores: Scores) -> dict[str, float | None]:
-    """Mean over seeds and folds, standard deviation over seeds of the mean over folds, and over folds likewise."""
-
-    def spread(by: int) -> float | None:
-        groups: dict[Any, list[float]] = defaultdict(list)
-        for key, score in scores.items():
-            groups[key[by]].append(score)
-        # A group that lacks trials has another mean for that alone.
-        whole = [statistics.fmean(group) for group in groups.values() if len(group) == max(map(len, groups.values()))]
-        return statistics.stdev(whole) if len(whole) > 1 else None
-
-    return {
-        f"{name}.mean": statistics.fmean(scores.values()) if scores else None,
-        f"{name}.std": spread(0),
-        f"{name}.std_folds": spread(1),
-    }
-
-
-def _differences(ours: Scores, theirs: Scores) -> Scores:
-    return {key: score - theirs[key] for key, score in ours.items() if key in theirs}
-
-
-def _change(name: str, differences: Scores) -> dict[str, float | None]:
-    """Mean of paired differences with its 95 % interval (Student's t).
-
-    The interval is over folds, each the mean over its seeds: seeds that share the same held-out people are not as many
-    independent answers. With one fold it is over seeds.
-    """
-    by = 1 if len({fold for _, fold in differences}) > 1 else 0
-    groups: dict[Any, list[float]] = defaultdict(list)
-    for key, difference in differences.items():
-        groups[key[by]].append(difference)
-    low, high = interval([statistics.fmean(group) for group in groups.values()])
-    mean = statistics.fmean(differences.values()) if differences else None
-    return dict(zip(_ends(name), (mean, _known(low), _known(high)), strict=True))
-
-
-def _ends(name: str) -> tuple[str, str, str]:
-    return name, f"{name}.low", f"{name}.high"
+    return change(name, differences(scores_of(rows, column), scores_of(lead, column)))
 
 
 def _remarks(row: Mapping[str, Any]) -> list[str]:
@@ -403,7 +354,3 @@ def _steps(row: Mapping[str, Any]) -> int:
 def _stated(figure: Any) -> dict[str, Any]:
     value, metric, source = figure or (None, None, None)
     return {"published": value, "published.metric": metric, "published.source": source}
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,9 +29,11 @@ def study_of(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Stud
         fixed: dict[str, Any] | None = None,
         variants: dict[str, dict[str, Any]] | None = None,
         recordings: Recordings = tiny,
+        root: Path | None = None,
+        name: str = "made",
     ) -> tuple[Study, Plan]:
         space = Space(
-            name="made", systems=systems, grid=grid or {}, seeds=list(seeds), fixed=fixed or {},
+            name=name, systems=systems, grid=grid or {}, seeds=list(seeds), fixed=fixed or {},
             variants=variants or {},
             folds="test" if folds == "test" else "leave_one_subject_out",
         )  # fmt: skip
@@ -40,7 +43,9 @@ def study_of(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Stud
             train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
         )  # fmt: skip
         held_out = [()] if folds == "test" else [tuple(fold.split("+")) for fold in folds]
-        plan = make_plan("made", space, bases, described, held_out, space.points(bases))
-        return small.study_of(tmp_path_factory.mktemp("studies"), plan, lambda _, trial: ended(plan, trial)), plan
+        plan = make_plan(name, space, bases, described, held_out, space.points(bases))
+        return small.study_of(
+            root or tmp_path_factory.mktemp("studies"), plan, lambda _, trial: ended(plan, trial)
+        ), plan
 
     return make

@@ -1,0 +1,149 @@
+"""Points of any studies beside each other, paired by seed and held-out subjects."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from mmssl.errors import UserError
+from mmssl.experiments import Column, Result, names, protocol
+from mmssl.experiments.paired import Key, Scores, change, complete, differences, ends, readings_of, scores_of, summary
+from mmssl.recipe import Recipe
+from mmssl.search.space import SET_BY_STUDY
+from mmssl.search.store import Study, find
+
+
+class Entrant:
+    """One point of a study.
+
+    Args:
+        storage: where the study is.
+        word: STUDY where it has one point, or STUDY:POINT: by the beginning of its id, or by what tables call it, of
+            which the end (a variant's name) is enough.
+
+    Raises:
+        UserError: no such study or point, or several.
+    """
+
+    def __init__(self, storage: str, word: str) -> None:
+        name, _, wanted = word.partition(":")
+        self.word = word
+        self.study: Study = find(storage, name)
+        self.plan = self.study.plan()
+        called = names(self.plan)
+        found = [
+            point_id
+            for point_id, title in called.items()
+            if not wanted or f" {title}".endswith(f" {wanted}") or (len(wanted) >= 4 and point_id.startswith(wanted))
+        ]
+        if len(found) != 1:
+            known = ", ".join(f"{point_id[:8]} ({title})" for point_id, title in list(called.items())[:8])
+            more = ", ..." if len(called) > 8 else ""
+            said = f"has {len(found)} {'such ' if wanted else ''}points" if found else "has no such point"
+            raise UserError(f"{word}: study {name} {said}; name one as {name}:POINT, of {known}{more}")
+        self.point_id = found[0]
+        self.trials = self.plan.trials_of(self.point_id)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for row in complete(self.study) if row["point_id"] == self.point_id]
+
+    @property
+    def keys(self) -> set[Key]:
+        """Seeds and folds of its complete trials."""
+        return {(row["seed"], row["fold"]) for row in self.rows}
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.plan.recipe(self.trials[0])
+
+    @property
+    def prefixes(self) -> dict[str, str]:
+        """By what is read, what its scores' columns begin with."""
+        modalities = self.recipe.data.modalities
+        return {"+".join(reading): prefix for reading, prefix in readings_of(self.plan.space.side, modalities)}
+
+    def scores(self, read_from: str) -> dict[str, Scores]:
+        """Accuracy and F1 by seed and fold; empty where nothing is read from that."""
+        prefix = self.prefixes.get(read_from)
+        return {name: scores_of(self.rows, f"{prefix}.{name}") if prefix else {} for name in ("accuracy", "f1")}
+
+
+def compare(entrants: Sequence[Entrant]) -> Result:
+    """Each point's scores, and the mean difference from the first point over the seeds and folds that both have.
+
+    Raises:
+        UserError: the points are of different recordings or sides, or have no seed and fold in common.
+    """
+    first, *others = entrants
+    for other in others:
+        _comparable(first, other)
+    table: list[dict[str, Any]] = []
+    for entrant in entrants:
+        for read_from in entrant.prefixes:
+            scores = entrant.scores(read_from)
+            beside = first.scores(read_from if entrant is not first else "")
+            pairs = differences(scores["accuracy"], beside["accuracy"])
+            table.append(
+                {
+                    "point": entrant.word,
+                    "point_id": entrant.point_id,
+                    "read_from": read_from,
+                    **summary("accuracy", scores["accuracy"]),
+                    **summary("f1", scores["f1"]),
+                    "n": len(scores["accuracy"]),
+                    "planned": len(entrant.trials),
+                    "pairs": len(pairs) if entrant is not first else None,
+                    **change("difference", pairs),
+                    **change("difference.f1", differences(scores["f1"], beside["f1"])),
+                }
+            )
+    return Result(
+        f"Beside {first.word}: {protocol(first.plan)}. Mean over seeds and folds ± standard deviation of the seeds' "
+        "means; difference from the first point over the seeds and folds of both, with its 95 % interval over folds.",
+        {"compared": pa.Table.from_pylist(table)},
+        (
+            Column("point", ("point",)),
+            Column("read from", ("read_from",)),
+            Column("accuracy", ("accuracy.mean", "accuracy.std"), percent=True),
+            Column("F1", ("f1.mean",), percent=True),
+            Column("n", ("n",)),
+            Column("pairs", ("pairs",)),
+            Column("difference", ends("difference"), percent=True),
+        ),
+        [note for other in others for note in _notes(first, other)],
+    )
+
+
+def _comparable(first: Entrant, other: Entrant) -> None:
+    mine, theirs = first.plan, other.plan
+    if mine.dataset.fingerprint != theirs.dataset.fingerprint:
+        raise UserError(
+            f"{other.word}: is of other recordings ({theirs.dataset.name}, {theirs.dataset.fingerprint[:12]}) than "
+            f"{first.word} ({mine.dataset.name}, {mine.dataset.fingerprint[:12]})"
+        )
+    if mine.space.side != theirs.space.side:
+        raise UserError(f"{other.word}: one of the two scored the test subjects, the other training subjects")
+    if not first.keys & other.keys:
+        raise UserError(
+            f"{other.word}: has no complete trial with a seed and held-out subjects of {first.word}'s: "
+            "run it with the same `seeds` and `folds`"
+        )
+
+
+def _notes(first: Entrant, other: Entrant) -> list[str]:
+    """What a reader must know of a pair: what differs in their recipes, and scores that have no pair."""
+    mine, theirs = first.recipe.knobs(), other.recipe.knobs()
+    differing = [
+        f"{knob} {value}, not {mine[knob]}"
+        for knob, value in theirs.items()
+        if value != mine[knob] and knob not in SET_BY_STUDY
+    ]
+    notes = [f"{other.word}: {'; '.join(differing) or 'the same recipe'}"]
+    if first.keys != other.keys:
+        notes.append(
+            f"{other.word}: {len(first.keys & other.keys)} pairs of {len(first.keys)} and {len(other.keys)} trials: "
+            "the means are not over the same seeds and folds, the difference is"
+        )
+    return notes

@@ -1,0 +1,75 @@
+"""Scores paired by seed and fold: what a table of any experiment is made of."""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmssl.evaluation import interval
+from mmssl.recipe import Modality, readings
+from mmssl.search.store import Study
+
+Key = tuple[int, str]
+"""Seed and fold."""
+Scores = dict[Key, float]
+
+
+def complete(study: Study) -> list[dict[str, Any]]:
+    return [row for row in study.table("trials.parquet").to_pylist() if row["status"] == "COMPLETE"]
+
+
+def readings_of(side: str, modalities: tuple[Modality, ...]) -> list[tuple[tuple[Modality, ...], str]]:
+    """What a system's heads classify from, each with what its scores' columns begin with."""
+    return [
+        (reading, ".".join([side, *(reading if reading != modalities else ())])) for reading in readings(modalities)
+    ]
+
+
+def scores_of(rows: Sequence[Mapping[str, Any]], column: str) -> Scores:
+    return {(row["seed"], row["fold"]): row[column] for row in rows if row[column] is not None}
+
+
+def summary(name: str, scores: Scores) -> dict[str, float | None]:
+    """Mean over seeds and folds, standard deviation over seeds of the mean over folds, and over folds likewise."""
+
+    def spread(by: int) -> float | None:
+        groups: dict[Any, list[float]] = defaultdict(list)
+        for key, score in scores.items():
+            groups[key[by]].append(score)
+        # A group that lacks trials has another mean for that alone.
+        whole = [statistics.fmean(group) for group in groups.values() if len(group) == max(map(len, groups.values()))]
+        return statistics.stdev(whole) if len(whole) > 1 else None
+
+    return {
+        f"{name}.mean": statistics.fmean(scores.values()) if scores else None,
+        f"{name}.std": spread(0),
+        f"{name}.std_folds": spread(1),
+    }
+
+
+def differences(ours: Scores, theirs: Scores) -> Scores:
+    return {key: score - theirs[key] for key, score in ours.items() if key in theirs}
+
+
+def change(name: str, differences: Scores) -> dict[str, float | None]:
+    """Mean of paired differences with its 95 % interval (Student's t).
+
+    The interval is over folds, each the mean over its seeds: seeds that share the same held-out people are not as many
+    independent answers. With one fold it is over seeds.
+    """
+    by = 1 if len({fold for _, fold in differences}) > 1 else 0
+    groups: dict[Any, list[float]] = defaultdict(list)
+    for key, difference in differences.items():
+        groups[key[by]].append(difference)
+    low, high = interval([statistics.fmean(group) for group in groups.values()])
+    mean = statistics.fmean(differences.values()) if differences else None
+    return dict(zip(ends(name), (mean, known(low), known(high)), strict=True))
+
+
+def ends(name: str) -> tuple[str, str, str]:
+    return name, f"{name}.low", f"{name}.high"
+
+
+def known(value: float) -> float | None:
+    return None if math.isnan(value) else value
