@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from mmssl.model import FACTS, WEIGHTS, Model
-from mmssl.recipe import readings
+from mmssl.recipe import readings_of
 
 LIBRARY = "mmssl-tune"
 _MEASURES = {"accuracy": "accuracy", "f1": "F1"}
@@ -175,10 +175,9 @@ def _scored(model: Model, facts: Mapping[str, Any]) -> list[str]:
     over = f"{selection['chosen_by']['n']} seeds x folds"
     lines = [f"| | by | the point, mean ± std over {over} | these weights |", "|---|---|---|---|"]
     for side in sides:
-        for reading in readings(model.recipe.data.modalities):
+        for reading, prefix in readings_of(side, model.recipe.data.modalities):
             for measure, title in _MEASURES.items():
-                alone = [] if reading == model.recipe.data.modalities else list(reading)
-                name = ".".join([side, *alone, measure])
+                name = f"{prefix}.{measure}"
                 point, own = selection["scores"].get(name), facts["metrics"].get(name)
                 lines.append(
                     f"| {_SIDES[side]} {title} | {' + '.join(reading)} | {_spread(point) if point else '-'} | "

@@ -340,6 +340,14 @@ def readings(modalities: Sequence[Modality]) -> tuple[tuple[Modality, ...], ...]
     return (together, *((modality,) for modality in together)) if len(together) > 1 else (together,)
 
 
+def readings_of(side: str, modalities: Sequence[Modality]) -> list[tuple[tuple[Modality, ...], str]]:
+    """What a system's heads classify from, each with what its scores' columns begin with."""
+    return [
+        (reading, ".".join([side, *(reading if len(reading) < len(modalities) else ())]))
+        for reading in readings(modalities)
+    ]
+
+
 def _content_id(document: dict[str, Any], *also: str) -> str:
     return hashlib.sha256(json.dumps([document, *also], sort_keys=True).encode()).hexdigest()[:16]
 

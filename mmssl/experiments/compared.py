@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from mmssl.errors import UserError
 from mmssl.experiments import Column, Result, names, protocol
-from mmssl.experiments.paired import Key, Scores, change, complete, differences, ends, readings_of, scores_of, summary
-from mmssl.recipe import Recipe
+from mmssl.experiments.paired import Key, Scores, change, complete, differences, ends, scores_of, summary
+from mmssl.recipe import Recipe, readings_of
 from mmssl.search.space import SET_BY_STUDY
 from mmssl.search.store import Study, find
 

@@ -3,9 +3,10 @@
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,12 +23,12 @@ from mmssl.experiments.paired import (
     differences,
     ends,
     known,
-    readings_of,
     scores_of,
     summary,
 )
 from mmssl.experiments.published import PUBLISHED
 from mmssl.presets import SYSTEMS
+from mmssl.recipe import readings_of
 from mmssl.search.plan import Plan
 from mmssl.search.space import SYSTEM
 from mmssl.search.store import Study
@@ -189,15 +190,8 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         for first, second in pairwise(sorted(share for name, share in counts if name == system))
         if statistics.fmean(counts[system, first]) == statistics.fmean(counts[system, second])
     ]
-    figures: list[str] = []
-    if pictures and table:
-        from mmssl.figures import few_label_figure
-
-        for read_from, series in few_label_series(table).items():
-            title = f"Few labels, {plan.dataset.name}, {read_from}"
-            draw = partial(few_label_figure, series=series, title=title, metric=plan.space.scored)
-            name = f"few_labels-{read_from.replace('+', '-')}"
-            figures += [study.put_figure(f"{name}.{suffix}", draw) for suffix in pictures]
+    drawn = few_label_figures(table, plan.dataset.name, plan.space.scored) if pictures else {}
+    figures = [study.put_figure(f"{name}.{kind}", draw) for name, draw in drawn.items() for kind in pictures]
     return Result(
         f"Few labels: {protocol(plan)}; {recipes_of(plan)}; {plan.space.scored}, mean and 95 % interval over "
         "draws of labels.",
@@ -217,16 +211,22 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     )
 
 
-def few_label_series(
-    table: Sequence[Mapping[str, Any]],
-) -> dict[str, dict[str, list[tuple[float, float, float, float]]]]:
-    """Rows of the table that `few_labels` gives, by what was read and by system, as `figures.few_label_figure` takes
-    them."""
+def few_label_figures(
+    table: Sequence[Mapping[str, Any]], dataset: str, metric: str
+) -> dict[str, Callable[[Path], None]]:
+    """By name, what draws a picture of each reading in a table that `few_labels` gives, a line a system."""
+    from mmssl.figures import few_label_figure
+
     series: dict[str, dict[str, list[tuple[float, float, float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in table:
         low, high = (row["mean"] if row[edge] is None else row[edge] for edge in ("low", "high"))
         series[row["read_from"]][row["system"]].append((row["labels"], row["mean"], low, high))
-    return series
+    return {
+        f"few_labels-{read_from.replace('+', '-')}": partial(
+            few_label_figure, series=lines, title=f"Few labels, {dataset}, {read_from}", metric=metric
+        )
+        for read_from, lines in series.items()
+    }
 
 
 def _by_draw(ours: Mapping[int, Scores], theirs: Mapping[int, Scores]) -> dict[int, Scores]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmssl.evaluation import interval
-from mmssl.recipe import Modality, readings
 from mmssl.search.store import Study
 
 Key = tuple[int, str]
@@ -17,13 +16,6 @@ Scores = dict[Key, float]
 
 def complete(study: Study) -> list[dict[str, Any]]:
     return [row for row in study.table("trials.parquet").to_pylist() if row["status"] == "COMPLETE"]
-
-
-def readings_of(side: str, modalities: tuple[Modality, ...]) -> list[tuple[tuple[Modality, ...], str]]:
-    """What a system's heads classify from, each with what its scores' columns begin with."""
-    return [
-        (reading, ".".join([side, *(reading if reading != modalities else ())])) for reading in readings(modalities)
-    ]
 
 
 def scores_of(rows: Sequence[Mapping[str, Any]], column: str) -> Scores:

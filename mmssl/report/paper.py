@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmssl import paper_tables
-from mmssl.experiments.comparison import few_label_series
+from mmssl.experiments.comparison import few_label_figures
 from mmssl.export import representative
 from mmssl.paper_tables import md, tex
 from mmssl.report.charts import MOST_ROWS, Landscape, landscape
@@ -81,14 +81,7 @@ def _figures(content: Content, exhibit: Exhibit | None) -> dict[str, Draw]:
                 classes=content.classes,
                 title=f"{title}: t-SNE, {one.name}",
             )
-    for read_from, series in few_label_series(content.few_labels).items():
-        drawn[f"few_labels-{read_from.replace('+', '-')}"] = partial(
-            figures.few_label_figure,
-            series=series,
-            title=f"Few labels, {plan.dataset.name}, {read_from}",
-            metric=content.metric,
-        )
-    return drawn
+    return drawn | few_label_figures(content.few_labels, plan.dataset.name, content.metric)
 
 
 def _map(content: Content, over: Landscape, title: str) -> dict[str, Draw]:
