@@ -34,6 +34,7 @@ _OURS: dict[str, Any] = {
     "augment.imu.scale.strength": 0.1,
     "augment.imu.jitter.probability": 0.5,
     "encoder.imu.pooling": "moments",
+    "finetune.batch_norm": "renewed",
     "finetune.views": 4,
     "finetune.standardise": True,
 }

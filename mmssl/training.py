@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from mmssl.batch_norm import renew
 from mmssl.data.protocols import Split, class_indices, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
@@ -48,6 +49,8 @@ Once = Callable[[str, Callable[[], Files]], Files]
 Companion = tuple[Recipe, Split]
 _WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
 _PRETRAINED = ("encoders", "projectors")
+_AT_ONCE = 1024
+"""Recordings that networks run on without training."""
 
 
 @dataclass
@@ -218,6 +221,13 @@ def pretrained(
             beside = {}
         latest = last_numbers(told) | beside
     frozen = recipe.finetune.encoders == "frozen"
+    # Encoders that never trained have no averages: without statistics of their own they would be a baseline too low.
+    if frozen and (recipe.finetune.batch_norm == "renewed" or not recipe.pretrain.epochs):
+        renew(
+            [model.encoders, model.projectors],
+            lambda rows: [model.projectors[name](model.encoders[name](x[rows])) for name, x in tensors.items()],
+            _parts(model, tensors),
+        )
     for name, embeddings in (model.embed(model.encode(tensors)) if frozen else {}).items():
         health = embedding_health(at_scale(recipe.objective, embeddings[:HEALTH_SAMPLE]))
         latest |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
@@ -427,9 +437,23 @@ def _train_with_encoders(
         views = augment({name: tensors[name][chosen] for name in modalities}, draws)
         return head({name: model.encoders[name](view) for name, view in views.items()})
 
-    return _classify(
+    latest = _classify(
         model, {"encoders": model.encoders, "head": head}, logits, labels, seed, on_epoch, [draws], snapshot
     )
+    if model.recipe.finetune.batch_norm == "renewed":
+        renew(
+            [model.encoders, head],
+            lambda rows: head({name: model.encoders[name](tensors[name][rows]) for name in modalities}),
+            _parts(model, tensors),
+        )
+    return latest
+
+
+def _parts(model: Model, tensors: Mapping[Modality, Tensor]) -> Iterator[Tensor]:
+    """All recordings in random order, for statistics: in one part where memory allows it."""
+    first = next(iter(tensors.values()))
+    order = torch.Generator().manual_seed(model.recipe.seed)
+    return (part.to(first.device) for part in batches(len(first), _AT_ONCE, order))
 
 
 def _classify(

@@ -24,6 +24,7 @@ def test_the_papers_settings() -> None:
     assert paper.finetune.epochs == 100
     assert paper.finetune.hidden == 256
     assert (paper.encoder.imu.pooling, paper.finetune.standardise, paper.finetune.views) == ("none", False, 0)
+    assert paper.finetune.batch_norm == "running"
     assert (paper.pretrain.schedule, paper.pretrain.precision) == ("constant", "float32")
 
 
@@ -140,6 +141,7 @@ def other_value(recipe: Recipe, knob: str) -> object:
     """A value of the knob that the recipe does not have."""
     value = recipe.knobs()[knob]
     pairs = {"encoder.imu.pooling": {"none", "moments"}, "pretrain.schedule": {"constant", "cosine"}}
+    pairs |= {"finetune.batch_norm": {"running", "renewed"}}
     if knob in pairs:
         [other] = pairs[knob] - {value}
         return other

@@ -365,10 +365,13 @@ def test_the_ablation_makes_each_change_of_the_default_alone_and_leaves_each_out
         at = {name: at_point(bases, {"system": system, "variant": name}).knobs() for name in space.variants}
         assert (at["paper"], at["default"]) == (paper, default)
         changed = {knob for knob in paper if paper[knob] != default[knob]}
-        alone = [{k for k in changed if at[name][k] == default[k]} for name in ("standardise", "moments", "augment")]
+        alone = [
+            {k for k in changed if at[name][k] == default[k]}
+            for name in ("batch-norm", "standardise", "moments", "augment")
+        ]
         assert sum(map(len, alone)) == len(set().union(*alone))
         assert changed - set().union(*alone) == {"finetune.views"}, "copies of what nothing augments are no change"
-        for name in ("standardise", "views", "moments"):
+        for name in ("batch-norm", "standardise", "views", "moments"):
             left_out = {knob for knob in default if at[f"default-{name}"][knob] != default[knob]}
             assert left_out < changed
             assert all(at[f"default-{name}"][knob] == paper[knob] for knob in left_out)
