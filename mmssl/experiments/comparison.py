@@ -30,6 +30,7 @@ from mmssl.experiments.published import PUBLISHED
 from mmssl.presets import SYSTEMS
 from mmssl.recipe import readings_of
 from mmssl.search.plan import Plan
+from mmssl.search.results import stand_beside
 from mmssl.search.space import SYSTEM
 from mmssl.search.store import Study
 
@@ -39,7 +40,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
 
     A pair of encoders has three rows: from both modalities, and from each alone by a head of its own. The mean is over
     seeds and folds; the standard deviation is that of the seeds' means over the folds. The gain is the mean difference
-    from untrained encoders of the same modalities at the same variant, other knobs, seeds and folds, with its 95 %
+    from untrained encoders with the same networks and heads at the same seeds and folds, with its 95 %
     interval (Student's t). In a study of variants `difference` is that from the first of them that starts from the same
     recipe, or for that one from the first of all; for the same system.
     """
@@ -47,25 +48,21 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_point[row["point_id"]].append(row)
-    untrained_points = [trial for trial in plan.trials if SYSTEMS[plan.system(trial)].method == "untrained"]
     dataset = "mmact" if plan.dataset.name.startswith("mmact") else plan.dataset.name
     published = PUBLISHED.get((dataset, next(iter(plan.bases.values())).data.protocol), {})
     # A class is hit by chance once in as many as there are.
     chance = 1 / len(recordings.description.classes)
     planned = Counter(trial.point_id for trial in plan.trials)
     called, trial_of = names(plan), {trial.point_id: trial for trial in plan.trials}
+    recipes = {point_id: plan.recipe(trial) for point_id, trial in trial_of.items()}
+    never_trained = [name for name, trial in trial_of.items() if SYSTEMS[plan.system(trial)].method == "untrained"]
     table: list[dict[str, Any]] = []
     notes: list[str] = []
     leads: dict[tuple[str | None, ...], str] = {}
     for point_id, trial in trial_of.items():
         system = plan.system(trial)
         method, modalities = SYSTEMS[system]
-        baselines = {
-            other.point_id
-            for other in untrained_points
-            if SYSTEMS[plan.system(other)].modalities == modalities
-            and (plan.variant(other), knobs_of(other)) == (plan.variant(trial), knobs_of(trial))
-        }
+        baselines = [name for name in never_trained if stand_beside(recipes[name], recipes[point_id])]
         untrained = [row for name in baselines for row in by_point[name]]
         first, of_recipe = (
             leads.setdefault((system, recipe, str(knobs_of(trial))), point_id)

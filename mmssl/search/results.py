@@ -32,8 +32,10 @@ def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
     def shared(recipe: Recipe) -> tuple[object, ...]:
         # Heads are shown augmented recordings only where they train on such copies.
         augment = recipe.augment if recipe.finetune.views else None
-        heads = recipe.finetune.model_copy(update={"encoders": "frozen"})
-        return recipe.data.modalities, recipe.data.steps, recipe.encoder, heads, augment
+        # What is done to trained encoders: those that were not are as they are.
+        heads = recipe.finetune.model_copy(update={"encoders": "frozen", "batch_norm": "running"})
+        seen = recipe.pretrain.hidden_classes
+        return recipe.data.modalities, recipe.data.steps, seen, recipe.encoder, heads, augment
 
     return shared(untrained) == shared(trained)
 
