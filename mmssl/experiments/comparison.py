@@ -28,7 +28,7 @@ from mmssl.experiments.paired import (
 )
 from mmssl.experiments.published import PUBLISHED
 from mmssl.presets import SYSTEMS
-from mmssl.recipe import readings_of
+from mmssl.recipe import Recipe, readings_of
 from mmssl.search.plan import Plan
 from mmssl.search.results import stand_beside
 from mmssl.search.space import SYSTEM
@@ -49,7 +49,9 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     for row in rows:
         by_point[row["point_id"]].append(row)
     dataset = "mmact" if plan.dataset.name.startswith("mmact") else plan.dataset.name
-    published = PUBLISHED.get((dataset, next(iter(plan.bases.values())).data.protocol), {})
+    protocol_name = next(iter(plan.bases.values())).data.protocol
+    # Of a method as it was published, so not of one with changes.
+    published = {} if plan.space.variants else PUBLISHED.get((dataset, protocol_name), {})
     # A class is hit by chance once in as many as there are.
     chance = 1 / len(recordings.description.classes)
     planned = Counter(trial.point_id for trial in plan.trials)
@@ -96,7 +98,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                 **_stated(published.get(system) if reading == modalities else None),
                 "note": "",
             }
-            row["note"] = "; ".join([*_remarks(row), *_few_steps(by_point[point_id])])
+            row["note"] = "; ".join([*_remarks(row), *_few_steps(recipes[point_id], by_point[point_id])])
             if row["note"]:
                 notes.append(f"{row['system']}, read from {row['read_from']}: {row['note']}")
             table.append(row)
@@ -331,8 +333,10 @@ def _remarks(row: Mapping[str, Any]) -> list[str]:
     return remarks
 
 
-def _few_steps(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Whether the encoders were trained so briefly that batch norm's running averages lag behind."""
+def _few_steps(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Whether the encoders were trained so briefly that the running averages their batch norms keep lag behind."""
+    if recipe.finetune.batch_norm == "renewed":
+        return []
     steps = min((_steps(row) for row in rows), default=0)
     # They move by a tenth a step (torch's default), and all of them began at mean 0 and variance 1.
     left = 0.9**steps

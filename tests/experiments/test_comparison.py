@@ -304,6 +304,7 @@ def test_a_single_pair_is_never_sure(study_of: StudyOf, tiny: Recordings) -> Non
 def test_too_few_steps_for_batch_norm_are_counted(study_of: StudyOf, tiny: Recordings, epochs: int, steps: int) -> None:
     fixed = {
         "pretrain.epochs": epochs, "pretrain.batch_size": 7, "finetune.epochs": epochs, "finetune.batch_size": 6,
+        "finetune.batch_norm": "running",
     }  # fmt: skip
     study, plan = study_of(complete, ["untrained", "vicreg", "supervised"], fixed=fixed)
     rows = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")
@@ -314,6 +315,13 @@ def test_too_few_steps_for_batch_norm_are_counted(study_of: StudyOf, tiny: Recor
     for system in ("vicreg", "supervised"):  # 18 recordings: 3 batches an epoch for both
         assert (said in rows[system, "imu+skeleton"]["note"]) == (left >= 0.01), system
     assert "steps of training" not in rows["untrained", "imu+skeleton"]["note"], "they are as they began"
+
+
+def test_renewed_batch_norms_need_no_number_of_steps(study_of: StudyOf, tiny: Recordings) -> None:
+    fixed = {"pretrain.epochs": 1, "finetune.batch_norm": "renewed"}
+    study, plan = study_of(complete, ["vicreg"], fixed=fixed)
+    row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")["vicreg", "imu+skeleton"]
+    assert "steps of training" not in row["note"]
 
 
 def test_published_figures_stand_beside_both_modalities_of_their_data_set(study_of: StudyOf, tiny: Recordings) -> None:
@@ -336,6 +344,13 @@ def test_published_figures_of_mmact_hold_for_either_number_of_classes(study_of: 
     row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")["cmc", "imu+skeleton"]
     assert (row["published"], row["published.metric"]) == (0.8205, "f1")
     assert row["published.source"] == "Brinzea et al. 2022"
+
+
+def test_a_method_with_changes_has_no_published_figure(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(complete, ["vicreg"], dataset="utd_mhad", variants={"wide": {"finetune.hidden": 64}})
+    result = linear_evaluation(study, plan, tiny, ())
+    assert {row["published"] for row in result.tables["ablation"].to_pylist()} == {None}
+    assert not any("published" in note for note in result.notes)
 
 
 def test_published_figures_are_those_of_the_protocol(study_of: StudyOf, tiny: Recordings) -> None:
