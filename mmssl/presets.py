@@ -35,7 +35,6 @@ _OURS: dict[str, Any] = {
     "augment.imu.jitter.probability": 0.5,
     "encoder.imu.pooling": "moments",
     "finetune.batch_norm": "renewed",
-    "finetune.views": 4,
     "finetune.standardise": True,
 }
 # How long `default` pre-trains where that was measured; on other data sets as the paper.

@@ -216,7 +216,7 @@ def test_untrained_encoders_stand_beside_those_with_their_networks_and_heads(sys
         assert stand_beside(untrained, trained.with_knobs(same))
     for other in (
         {"encoder.imu.pooling": "none"}, {"finetune.hidden": 7}, {"finetune.views": 2}, {"finetune.labels": 0.5},
-        {"data.steps": 30}, {"augment.imu.jitter.strength": 3}, {"pretrain.hidden_classes": ["wave"]},
+        {"data.steps": 30}, {"pretrain.hidden_classes": ["wave"]},
     ):  # fmt: skip
         assert not stand_beside(untrained, trained.with_knobs(other)), other
     for name in SYSTEMS:
@@ -228,3 +228,6 @@ def test_augmentation_that_no_head_sees_changes_nothing_about_untrained_encoders
     trained, untrained = (preset("utd_mhad", name, "paper") for name in ("vicreg", "untrained"))
     assert stand_beside(untrained, trained.with_knobs({"augment.imu.jitter.probability": 1}))
     assert not stand_beside(untrained, preset("utd_mhad", "vicreg", "default"))
+    seen, other = ({"finetune.views": 2, "augment.imu.jitter.probability": share} for share in (0.5, 1))
+    assert stand_beside(untrained.with_knobs(seen), trained.with_knobs(seen))
+    assert not stand_beside(untrained.with_knobs(seen), trained.with_knobs(other))
