@@ -474,13 +474,13 @@ def test_each_mistake_of_variants_is_named(write, text: str, message: str):
 
 
 def test_a_variant_may_start_from_a_recipe_of_its_own(write):
-    text = "variants: {paper: {recipe: paper}, ours: {}, less: {recipe: default, finetune.standardise: false}}\nrecipe: default\n"
+    text = "variants: {paper: {recipe: paper}, ours: {}, less: {recipe: default, finetune.lr: 1}}\nrecipe: default\n"
     space = load(write(text + "fixed: {pretrain.epochs: 3}"))
     bases = space.bases("utd_mhad")
     short = {"pretrain.epochs": 3}
     assert at_point(bases, {"variant": "paper"}) == preset("utd_mhad", recipe="paper").with_knobs(short)
     assert at_point(bases, {"variant": "ours"}) == preset("utd_mhad").with_knobs(short)
-    assert at_point(bases, {"variant": "less"}) == preset("utd_mhad").with_knobs(short | {"finetune.standardise": False})
+    assert at_point(bases, {"variant": "less"}) == preset("utd_mhad").with_knobs(short | {"finetune.lr": 1})
     assert [space.recipe_of(name) for name in (None, "paper", "ours", "less")] == [
         "default", "paper", "default", "default",
     ]  # fmt: skip
