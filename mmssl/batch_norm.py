@@ -24,9 +24,10 @@ def renew(networks: Sequence[nn.Module], run: Callable[[Tensor], object], parts:
         network.eval()
     norms = [module for network in networks for module in network.modules() if isinstance(module, _NORMS)]
     momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
     for number, part in enumerate(parts, start=1):
         for norm in norms:
-            norm.train()
             norm.momentum = 1 / number
         run(part)
     for norm, momentum in zip(norms, momenta, strict=True):

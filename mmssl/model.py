@@ -22,6 +22,8 @@ from mmssl.transforms import Standardisation, prepare_imu, prepare_skeleton
 
 FORMAT = "mmssl.model/2"
 WEIGHTS, FACTS = "model.safetensors", "model.json"
+AT_ONCE = 1024
+"""Recordings that networks run on without training."""
 
 Inputs = dict[Modality, npt.NDArray[np.float32]]
 
@@ -130,7 +132,7 @@ class Model:
         }
 
     @torch.no_grad()
-    def encode(self, tensors: Mapping[Modality, Tensor], batch_size: int = 1024) -> dict[str, Tensor]:
+    def encode(self, tensors: Mapping[Modality, Tensor], batch_size: int = AT_ONCE) -> dict[str, Tensor]:
         """Features of each modality, (recordings, width of its encoder), by frozen encoders in evaluation mode."""
         self.encoders.eval()
         return {

@@ -243,9 +243,9 @@ class Finetune(Section):
     views: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 0
     """frozen: augmented copies of each labelled recording on whose features the heads train too, in as many steps."""
     batch_norm: Literal["running", "renewed"] = "running"
-    """Statistics that the encoders' batch norms keep once training is over: of running, the averages that it left, of
-    changing weights and augmented batches; of renewed, as of encoders that never train, those of the recordings
-    that it saw, as they are."""
+    """What encoders' batch norms keep once training is over. running: the averages that it left, of changing weights
+    and augmented batches; renewed: the statistics of the recordings that it saw, as they are, which encoders that
+    never train always have."""
     standardise: Annotated[bool, Strict()] = False
     """Whether a batch norm without weights comes before each modality's linear layer."""
     hidden: Count = 256

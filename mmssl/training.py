@@ -19,7 +19,7 @@ from mmssl.data.protocols import Split, class_indices, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import scores
-from mmssl.model import Model
+from mmssl.model import AT_ONCE, Model
 from mmssl.objectives import embedding_health
 from mmssl.prepared import Prepared
 from mmssl.pretraining import (
@@ -49,8 +49,6 @@ Once = Callable[[str, Callable[[], Files]], Files]
 Companion = tuple[Recipe, Split]
 _WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
 _PRETRAINED = ("encoders", "projectors")
-_AT_ONCE = 1024
-"""Recordings that networks run on without training."""
 
 
 @dataclass
@@ -223,11 +221,8 @@ def pretrained(
     frozen = recipe.finetune.encoders == "frozen"
     # Encoders that never trained have no averages: without statistics of their own they would be a baseline too low.
     if frozen and (recipe.finetune.batch_norm == "renewed" or not recipe.pretrain.epochs):
-        renew(
-            [model.encoders, model.projectors],
-            lambda rows: [model.projectors[name](model.encoders[name](x[rows])) for name, x in tensors.items()],
-            _parts(model, tensors),
-        )
+        projectors = model.projectors
+        _renew(model, projectors, lambda features: [projectors[name](x) for name, x in features.items()], tensors)
     for name, embeddings in (model.embed(model.encode(tensors)) if frozen else {}).items():
         health = embedding_health(at_scale(recipe.objective, embeddings[:HEALTH_SAMPLE]))
         latest |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
@@ -441,19 +436,21 @@ def _train_with_encoders(
         model, {"encoders": model.encoders, "head": head}, logits, labels, seed, on_epoch, [draws], snapshot
     )
     if model.recipe.finetune.batch_norm == "renewed":
-        renew(
-            [model.encoders, head],
-            lambda rows: head({name: model.encoders[name](tensors[name][rows]) for name in modalities}),
-            _parts(model, tensors),
-        )
+        _renew(model, head, head, tensors)
     return latest
 
 
-def _parts(model: Model, tensors: Mapping[Modality, Tensor]) -> Iterator[Tensor]:
-    """All recordings in random order, for statistics: in one part where memory allows it."""
+def _renew(
+    model: Model, above: nn.Module, run: Callable[[dict[str, Tensor]], object], tensors: Mapping[Modality, Tensor]
+) -> None:
+    """New statistics for the encoders, and for what `run` feeds their features to, from all recordings given."""
     first = next(iter(tensors.values()))
     order = torch.Generator().manual_seed(model.recipe.seed)
-    return (part.to(first.device) for part in batches(len(first), _AT_ONCE, order))
+    renew(
+        [model.encoders, above],
+        lambda rows: run({name: model.encoders[name](x[rows]) for name, x in tensors.items()}),
+        (part.to(first.device) for part in batches(len(first), AT_ONCE, order)),
+    )
 
 
 def _classify(

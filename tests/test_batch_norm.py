@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from small import KNOBS
 from torch import Tensor, nn
 
 from mmssl import Recipe, Recordings
@@ -15,17 +16,9 @@ from mmssl.prepared import Prepared
 from mmssl.recipe import ImuEncoderKnobs
 from mmssl.training import train
 
-SMALL = {
-    "data.steps": 16,
+SMALL = KNOBS | {
     "data.validation_subjects": ["chris"],
-    "encoder.imu.layers": 1,
-    "encoder.imu.feedforward": 32,
-    "encoder.projector.hidden": 32,
-    "encoder.projector.width": 16,
     "pretrain.epochs": 2,
-    "pretrain.batch_size": 8,
-    "finetune.epochs": 2,
-    "finetune.hidden": 16,
     "finetune.batch_norm": "renewed",
     "augment.imu.scale.probability": 1,
     "augment.skeleton.scale.probability": 1,

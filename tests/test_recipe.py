@@ -140,8 +140,11 @@ def test_guides_follow_the_recipe_that_they_guide() -> None:
 def other_value(recipe: Recipe, knob: str) -> object:
     """A value of the knob that the recipe does not have."""
     value = recipe.knobs()[knob]
-    pairs = {"encoder.imu.pooling": {"none", "moments"}, "pretrain.schedule": {"constant", "cosine"}}
-    pairs |= {"finetune.batch_norm": {"running", "renewed"}}
+    pairs = {
+        "encoder.imu.pooling": {"none", "moments"},
+        "pretrain.schedule": {"constant", "cosine"},
+        "finetune.batch_norm": {"running", "renewed"},
+    }
     if knob in pairs:
         [other] = pairs[knob] - {value}
         return other

@@ -40,9 +40,9 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
 
     A pair of encoders has three rows: from both modalities, and from each alone by a head of its own. The mean is over
     seeds and folds; the standard deviation is that of the seeds' means over the folds. The gain is the mean difference
-    from untrained encoders with the same networks and heads at the same seeds and folds, with its 95 %
-    interval (Student's t). In a study of variants `difference` is that from the first of them that starts from the same
-    recipe, or for that one from the first of all; for the same system.
+    from untrained encoders with the same networks and heads at the same seeds and folds, with its 95 % interval
+    (Student's t). In a study of variants `difference` is that from the first of them that starts from the same recipe,
+    or for that one from the first of all; for the same system.
     """
     side, rows = plan.space.side, complete(study)
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)

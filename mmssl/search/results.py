@@ -32,7 +32,7 @@ def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
     def shared(recipe: Recipe) -> tuple[object, ...]:
         # Heads are shown augmented recordings only where they train on such copies.
         augment = recipe.augment if recipe.finetune.views else None
-        # What is done to trained encoders: those that were not are as they are.
+        # It says what trained encoders keep; untrained ones have the recordings' statistics whatever it says.
         heads = recipe.finetune.model_copy(update={"encoders": "frozen", "batch_norm": "running"})
         seen = recipe.pretrain.hidden_classes
         return recipe.data.modalities, recipe.data.steps, seen, recipe.encoder, heads, augment
