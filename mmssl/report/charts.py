@@ -102,10 +102,7 @@ def _chosen(content: Content, axes: Sequence[Axis]) -> list[Axis]:
 def _row(content: Content, one: Ranked, x: Axis, y: Axis | None, part: str) -> dict[str, Any]:
     point = one.point
     failed = ", ".join(f"{count} {status}" for status, count in sorted(point.statuses.items()) if status != "COMPLETE")
-    means = [other.point.mean for other in content.ranked if other.point.complete and other.point.mean is not None]
-    low, high = (min(means), max(means)) if means else (0.0, 1.0)
     mean = point.mean
-    place = (mean - low) / (high - low) if mean is not None and high > low else 0.5
     sign = {"best": "◆ ", "tied": "▲ "}.get(one.mark, "")
     first, second = (
         (f"{sign}{mean:.3f}", f"± {point.std:.3f}" if point.std is not None else "") if mean is not None else ("", "")
@@ -129,7 +126,6 @@ def _row(content: Content, one: Ranked, x: Axis, y: Axis | None, part: str) -> d
         "fill": 0.0 if not point.complete else mean,
         "failed": failed or "none",
         "mark": _mark(one),
-        "ink": "black" if place >= LIGHT_FROM else "white",
         "first": first,
         "second": second,
         "brief": f"{mean:.2f}" if point.complete and mean is not None else "✕" if point.failures else "...",
@@ -160,11 +156,11 @@ def _cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> di
         x=alt.X("xs:O", sort=[plain(value) for value in x.values], title=x.label, axis=alt.Axis(labelAngle=0)),
         y=alt.Y("ys:O", sort=[plain(value) for value in reversed(y.values)], title=y.label),
     )
-    means = [row["mean"] for row in rows if row["state"] == "complete"]
+    low, high = _spanned([row["mean"] for row in rows if row["state"] == "complete"])
     whole = alt.datum.state == "complete"
     colour = alt.Color(
         "mean:Q",
-        scale=alt.Scale(scheme=SCALE, domain=_spanned(means)),
+        scale=alt.Scale(scheme=SCALE, domain=[low, high]),
         legend=alt.Legend(title=f"mean {content.measure}", gradientLength=180, format=".2f"),
     )
     full = (
@@ -189,7 +185,7 @@ def _cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> di
     letters = (
         alt.when(alt.datum.state != "complete")
         .then(alt.value("var(--ink)"))
-        .when(alt.datum.ink == "black")
+        .when(alt.datum.mean >= low + LIGHT_FROM * (high - low))
         .then(alt.value("black"))
         .otherwise(alt.value("white"))
     )
