@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -143,8 +143,8 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     """Scores by the share of the labels that fine-tuning uses (Figure 5), from all modalities and from each alone.
 
     Each draw of labels gives one value, the mean over seeds and folds; mean and 95 % interval (Student's t) are over
-    the draws, and so are the differences from supervised learning and from untrained encoders with the same labels at
-    the same seeds and folds.
+    the draws. Differences from supervised learning and from untrained encoders are paired by labels, seed and fold;
+    their interval is over folds, or of one fold over draws (`_paired`).
     """
     _searches_only(plan, "finetune.labels", "finetune.label_draw")
     side, _, what = plan.space.scored.partition(".")
@@ -177,10 +177,10 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "read_from": read_from,
                         "labels": share,
                         "recordings.labelled": statistics.fmean(counts[system, share]),
-                        **_over_draws(("mean", "low", "high"), draws),
+                        **_over(("mean", "low", "high"), [scores.values() for scores in draws.values()]),
                         "draws": len(draws),
-                        **_over_draws(ends("over_supervised"), _by_draw(draws, beside.get("supervised", {}))),
-                        **_over_draws(ends("over_untrained"), _by_draw(draws, beside.get("untrained", {}))),
+                        **_over(ends("over_supervised"), _paired(draws, beside.get("supervised", {}))),
+                        **_over(ends("over_untrained"), _paired(draws, beside.get("untrained", {}))),
                     }
                 )
     notes = [
@@ -193,7 +193,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     figures = [study.put_figure(f"{name}.{kind}", draw) for name, draw in drawn.items() for kind in pictures]
     return Result(
         f"Few labels: {protocol(plan)}; {recipes_of(plan)}; {plan.space.scored}, mean and 95 % interval over "
-        "draws of labels.",
+        f"draws of labels; differences: interval over {'folds' if len(plan.folds) > 1 else 'draws'}.",
         {"few_labels": pa.Table.from_pylist(table)},
         (
             Column("system", ("system",)),
@@ -228,15 +228,26 @@ def few_label_figures(
     }
 
 
-def _by_draw(ours: Mapping[int, Scores], theirs: Mapping[int, Scores]) -> dict[int, Scores]:
-    """The paired differences of each draw of labels that has any."""
-    found = {draw: differences(scores, theirs.get(draw, {})) for draw, scores in ours.items()}
-    return {draw: paired for draw, paired in found.items() if paired}
+def _paired(ours: Mapping[int, Scores], theirs: Mapping[int, Scores]) -> list[list[float]]:
+    """Differences of scores by draw of labels, for each fold; of one fold for each draw.
+
+    Other labels of the same people are not other people: the interval would say nothing of these.
+    """
+    found = [
+        (draw, fold, difference)
+        for draw, scores in ours.items()
+        for (_, fold), difference in differences(scores, theirs.get(draw, {})).items()
+    ]
+    by_fold = len({fold for _, fold, _ in found}) > 1
+    groups: dict[int | str, list[float]] = defaultdict(list)
+    for draw, fold, difference in found:
+        groups[fold if by_fold else draw].append(difference)
+    return list(groups.values())
 
 
-def _over_draws(names: tuple[str, str, str], draws: Mapping[int, Scores]) -> dict[str, float | None]:
-    """Mean over the draws' own means, with its 95 % interval."""
-    means = [statistics.fmean(scores.values()) for scores in draws.values()]
+def _over(names: tuple[str, str, str], groups: Iterable[Collection[float]]) -> dict[str, float | None]:
+    """Mean over the groups' own means, with its 95 % interval."""
+    means = [statistics.fmean(group) for group in groups]
     low, high = interval(means)
     return dict(zip(names, (statistics.fmean(means) if means else None, known(low), known(high)), strict=True))
 
