@@ -22,6 +22,7 @@ from mmssl.experiments.paired import (
     complete,
     differences,
     ends,
+    independent,
     known,
     scores_of,
     summary,
@@ -144,7 +145,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
 
     Each draw of labels gives one value, the mean over seeds and folds; mean and 95 % interval (Student's t) are over
     the draws. Differences from supervised learning and from untrained encoders are paired by labels, seed and fold;
-    their interval is over folds, or of one fold over draws (`_paired`).
+    their interval is over folds, or of one fold over draws (`independent`).
     """
     _searches_only(plan, "finetune.labels", "finetune.label_draw")
     side, _, what = plan.space.scored.partition(".")
@@ -229,20 +230,12 @@ def few_label_figures(
 
 
 def _paired(ours: Mapping[int, Scores], theirs: Mapping[int, Scores]) -> list[list[float]]:
-    """Differences of scores by draw of labels, for each fold; of one fold for each draw.
-
-    Other labels of the same people are not other people: the interval would say nothing of these.
-    """
-    found = [
+    """Differences of scores by draw of labels, in `independent` groups."""
+    return independent(
         (draw, fold, difference)
         for draw, scores in ours.items()
         for (_, fold), difference in differences(scores, theirs.get(draw, {})).items()
-    ]
-    by_fold = len({fold for _, fold, _ in found}) > 1
-    groups: dict[int | str, list[float]] = defaultdict(list)
-    for draw, fold, difference in found:
-        groups[fold if by_fold else draw].append(difference)
-    return list(groups.values())
+    )
 
 
 def _over(names: tuple[str, str, str], groups: Iterable[Collection[float]]) -> dict[str, float | None]:
@@ -256,7 +249,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     """Accuracy where pre-training did not see some classes, on these and on the others (Tables 3 and 4).
 
     Beside it stands the accuracy on the same classes of the same system pre-trained on all; the difference is paired by
-    seed and fold, with its interval over folds (`_change`).
+    seed and fold, with its interval over folds (`change`).
     """
     _searches_only(plan, "pretrain.hidden_classes")
     rows = {row["trial_id"]: row for row in complete(study)}

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmssl.evaluation import interval
@@ -47,16 +47,26 @@ def differences(ours: Scores, theirs: Scores) -> Scores:
 def change(name: str, differences: Scores) -> dict[str, float | None]:
     """Mean of paired differences with its 95 % interval (Student's t).
 
-    The interval is over folds, each the mean over its seeds: seeds that share the same held-out people are not as many
-    independent answers. With one fold it is over seeds.
+    The interval is over `independent` groups: folds, each the mean over its seeds; with one fold it is over seeds.
     """
-    by = 1 if len({fold for _, fold in differences}) > 1 else 0
-    groups: dict[Any, list[float]] = defaultdict(list)
-    for key, difference in differences.items():
-        groups[key[by]].append(difference)
-    low, high = interval([statistics.fmean(group) for group in groups.values()])
+    groups = independent((seed, fold, difference) for (seed, fold), difference in differences.items())
+    low, high = interval([statistics.fmean(group) for group in groups])
     mean = statistics.fmean(differences.values()) if differences else None
     return dict(zip(ends(name), (mean, known(low), known(high)), strict=True))
+
+
+def independent(found: Iterable[tuple[int, str, float]]) -> list[list[float]]:
+    """Values by what they were repeated over (seeds, or draws of labels) and by fold, grouped by fold; of one fold by
+    the other.
+
+    Seeds or labels that share the same held-out people are not as many independent answers.
+    """
+    every = list(found)
+    by_fold = len({fold for _, fold, _ in every}) > 1
+    groups: dict[int | str, list[float]] = defaultdict(list)
+    for repeat, fold, value in every:
+        groups[fold if by_fold else repeat].append(value)
+    return list(groups.values())
 
 
 def ends(name: str) -> tuple[str, str, str]:
