@@ -19,15 +19,9 @@ _PAPER_ONE_MODALITY: dict[str, dict[str, Any]] = {
     "utd_mhad": {"pretrain.batch_size": 128, "pretrain.lr": 1e-2, "pretrain.epochs": 100},
     "mmact": {"pretrain.batch_size": 96, "pretrain.lr": 1e-3, "pretrain.epochs": 100},
 }
-# What `default` changes of the settings across modalities, which it takes for one modality too.
+# What `default` changes of the settings across modalities; it takes all but the augmentation for one modality too.
 _OURS: dict[str, Any] = {
     "augment.crop.probability": 0.5,
-    "augment.skeleton.rotate.probability": 0.5,
-    "augment.skeleton.rotate.strength": 20,
-    "augment.skeleton.scale.probability": 0.5,
-    "augment.skeleton.scale.strength": 0.1,
-    "augment.skeleton.jitter.probability": 0.5,
-    "augment.skeleton.jitter.strength": 0.02,
     "augment.imu.rotate.probability": 0.5,
     "augment.imu.rotate.strength": 20,
     "augment.imu.scale.probability": 0.5,
@@ -97,8 +91,8 @@ def recipe_named(word: str) -> RecipeName:
 def preset(dataset: str, system: str = "vicreg", recipe: RecipeName = "default") -> Recipe:
     """The recipe a system starts from on a data set; one of the user's own data starts from UTD-MHAD's.
 
-    In the paper's, both views of one modality are changed in every way, for they must differ; two modalities are two
-    views as they are; and neither an untrained nor a supervised encoder is shown augmented recordings.
+    Both views of one modality are changed in every way, for they must differ. In the paper's, two modalities are two
+    views as they are, and neither an untrained nor a supervised encoder is shown augmented recordings.
 
     Raises:
         UserError: no such system.
@@ -116,6 +110,6 @@ def preset(dataset: str, system: str = "vicreg", recipe: RecipeName = "default")
     if method == "cmc_cmkm":
         values |= {f"guide.{name}": one[f"pretrain.{name}"] for name in Guide.model_fields}
     start = Recipe().with_knobs(values | SYSTEMS[system].defining)
-    if recipe == "paper" and len(modalities) == 1 and start.pretrain.epochs:
+    if len(modalities) == 1 and start.pretrain.epochs:
         start = start.model_copy(update={"augment": every_augmentation(modalities[0])})
     return start
