@@ -33,7 +33,7 @@ SPACE = small.space(
 STOPPED_BETWEEN = small.space(
     4,
     {"finetune.epochs": 3},
-    grid={"pretrain.lr": [0.2, 3.0, 1e-5]},
+    grid={"pretrain.lr": [0.05, 3.0, 1e-5]},
     folds=[[1]],
     prune={"probe": "halving", "every": 1},
 )
