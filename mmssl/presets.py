@@ -28,8 +28,6 @@ _OURS: dict[str, Any] = {
     "augment.imu.scale.strength": 0.1,
     "augment.imu.jitter.probability": 0.5,
     "encoder.imu.pooling": "moments",
-    "finetune.batch_norm": "renewed",
-    "finetune.standardise": True,
 }
 # How long `default` pre-trains where that was measured; on other data sets as the paper.
 _OURS_LENGTH: dict[str, dict[str, Any]] = {"utd_mhad": {"pretrain.epochs": 120}}

@@ -212,7 +212,7 @@ def test_untrained_encoders_stand_beside_those_with_their_networks_and_heads(sys
     assert stand_beside(untrained, trained)
     assert not stand_beside(trained, untrained), "which is which"
     for same in ({"objective.lambda": 1, "pretrain.lr": 0.1}, {"seed": 3, "data.validation_subjects": ["7"]},
-                 {"finetune.batch_norm": "running"}):  # fmt: skip
+                 {"finetune.batch_norm": "renewed"}):  # fmt: skip
         assert stand_beside(untrained, trained.with_knobs(same))
     for other in (
         {"encoder.imu.pooling": "none"}, {"finetune.hidden": 7}, {"finetune.views": 2}, {"finetune.labels": 0.5},
