@@ -64,7 +64,7 @@ EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         Experiment("table2", "every system: frozen encoders and a head (the paper's Table 2)", "table2"),
-        Experiment("ablation", "each change of the recipe alone and left out, paired by seed and fold", "ablation"),
+        Experiment("ablation", "changes of the recipe, made alone and together, paired by seed and fold", "ablation"),
         Experiment("few_labels", "1 to 50 % of the labels, against supervised learning (Figure 5)", "few_labels"),
         Experiment(
             "hidden_classes",
