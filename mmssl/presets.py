@@ -19,7 +19,8 @@ _PAPER_ONE_MODALITY: dict[str, dict[str, Any]] = {
     "utd_mhad": {"pretrain.batch_size": 128, "pretrain.lr": 1e-2, "pretrain.epochs": 100},
     "mmact": {"pretrain.batch_size": 96, "pretrain.lr": 1e-3, "pretrain.epochs": 100},
 }
-# What `default` changes of the settings across modalities; it takes all but the augmentation for one modality too.
+# What `default` changes of the settings across modalities, which it takes for one modality too; two views
+# of one modality are augmented as in the paper.
 _OURS: dict[str, Any] = {
     "augment.crop.probability": 0.5,
     "augment.imu.rotate.probability": 0.5,

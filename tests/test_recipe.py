@@ -55,6 +55,8 @@ def test_what_stands_in_one_table_has_the_same_data_networks_and_heads(recipe: R
         for start in starts:
             assert (start.data, start.encoder) == (starts[0].data, starts[0].encoder)
             assert start.finetune.model_copy(update={"encoders": "frozen"}) == starts[0].finetune
+            if recipe == "default" and len(modalities) == len(MODALITIES):
+                assert start.augment == starts[0].augment, "heads see augmented recordings"
 
 
 SELF_SUPERVISED = ("simclr", "barlow_twins", "vicreg", "cmc", "cmc_cmkm")

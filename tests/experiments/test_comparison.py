@@ -138,7 +138,7 @@ def test_one_modality_is_compared_with_untrained_encoders_of_that_modality(study
 def test_a_variant_is_compared_with_the_first_of_its_recipe_and_that_with_the_first_of_all(
     study_of: StudyOf, tiny: Recordings
 ) -> None:
-    level = {"plain": 0.25, "wide": 0.5, "ours": 0.75, "less": 0.625}
+    level = {"plain": 0.25, "wide": 0.5, "ours": 0.75, "more": 0.625}
 
     def end(plan: Plan, trial: PlannedTrial) -> Record:
         return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts(level[plan.variant(trial) or ""]))
@@ -149,13 +149,13 @@ def test_a_variant_is_compared_with_the_first_of_its_recipe_and_that_with_the_fi
         "plain": theirs,
         "wide": {**theirs, "finetune.hidden": 64},
         "ours": ours,
-        "less": {**ours, "finetune.standardise": True},
+        "more": {**ours, "finetune.standardise": True},
     }
     study, plan = study_of(end, ["vicreg"], variants=variants)
     result = linear_evaluation(study, plan, tiny, ())
     rows = rows_of(result, "ablation", "variant", "read_from")
     assert {name: (row["compared_with"], row["difference"]) for (name, read), row in rows.items() if read == PAIR} == {
-        "plain": (None, None), "wide": ("plain", 0.25), "ours": ("plain", 0.5), "less": ("ours", -0.125),
+        "plain": (None, None), "wide": ("plain", 0.25), "ours": ("plain", 0.5), "more": ("ours", -0.125),
     }  # fmt: skip
     assert "; recipes paper, default. " in result.caption
 
