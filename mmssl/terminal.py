@@ -64,7 +64,8 @@ def sides_line(
 def console_on(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not (sys.stderr if stderr else sys.stdout).isatty())
+    shown = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, soft_wrap=not shown, width=None if shown else _FILE_WIDTH)
 
 
 def console_beside(descriptor: int) -> "Console":
@@ -72,7 +73,12 @@ def console_beside(descriptor: int) -> "Console":
     from rich.console import Console
 
     stream = os.fdopen(os.dup(descriptor), "w", errors="replace")
-    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+    shown = stream.isatty()
+    return Console(file=stream, highlight=False, soft_wrap=not shown, width=None if shown else _FILE_WIDTH)
+
+
+# Where nobody's terminal ends: a table that goes to a file or a pipe keeps its words whole.
+_FILE_WIDTH = 1000
 
 
 def say(line: str) -> None:
@@ -88,9 +94,9 @@ def show_table(title: str, header: list[str], rows: list[list[str]], console: "C
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in header:
-        table.add_column(escape(column))
+        table.add_column(escape(column), overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     (console or console_on()).print(table)

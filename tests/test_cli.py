@@ -633,6 +633,18 @@ def test_each_stream_is_asked_whether_it_is_a_terminal(monkeypatch: pytest.Monke
     assert not terminal.console_on(stderr=True).soft_wrap
 
 
+def test_tables_keep_their_words_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    name, score = "a-system-of-a-long-name", "97.0 [92.8, 101.2]"
+    terminal.show_table("", ["system", "accuracy"], [[name, score]])
+    assert f" {name}  {score} " in capsys.readouterr().out, "in a file, on one line"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    terminal.show_table("", ["system", "accuracy"], [[name, score]])
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 20
+    assert name in "".join(line[:10].strip() for line in lines), "on a terminal, over several lines"
+
+
 def test_info_names_what_is_there(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
     tiny.where(lambda row: row.recording_id != "ben-fast-1").save(tmp_path / "tiny.parquet")
     answer = ask("data", "info", "--dataset", tmp_path / "tiny.parquet")

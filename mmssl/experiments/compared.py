@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from mmssl.errors import UserError
 from mmssl.experiments import Column, Result, names, protocol
-from mmssl.experiments.paired import Key, Scores, change, complete, differences, ends, scores_of, summary
+from mmssl.experiments.paired import Key, Scores, change, complete, differences, ends, mean_ends, scores_of, summary
 from mmssl.recipe import Recipe, readings_of
 from mmssl.search.space import SET_BY_STUDY
 from mmssl.search.store import Study, find
@@ -100,14 +100,16 @@ def compare(entrants: Sequence[Entrant]) -> Result:
                 }
             )
     return Result(
-        f"Beside {first.word}: {protocol(first.plan)}. Mean over seeds and folds ± standard deviation of the seeds' "
-        "means; difference from the first point over the seeds and folds of both, with its 95 % interval over folds.",
+        f"Beside {first.word}: {protocol(first.plan)}. Mean over seeds and folds with its 95 % interval over "
+        "folds, standard deviation of the seeds' means; difference from the first point over the seeds and folds of "
+        "both.",
         {"compared": pa.Table.from_pylist(table)},
         (
             Column("point", ("point",)),
             Column("read from", ("read_from",)),
-            Column("accuracy", ("accuracy.mean", "accuracy.std"), percent=True),
-            Column("F1", ("f1.mean",), percent=True),
+            Column("accuracy", mean_ends("accuracy"), percent=True),
+            Column("seeds ±", ("accuracy.std",), percent=True),
+            Column("F1", mean_ends("f1"), percent=True),
             Column("n", ("n",)),
             Column("pairs", ("pairs",)),
             Column("difference", ends("difference"), percent=True),

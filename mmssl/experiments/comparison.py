@@ -24,6 +24,7 @@ from mmssl.experiments.paired import (
     ends,
     independent,
     known,
+    mean_ends,
     scores_of,
     summary,
 )
@@ -40,10 +41,11 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     """Each system's scores on the side that its study scored, and what pre-training adds to untrained encoders.
 
     A pair of encoders has three rows: from both modalities, and from each alone by a head of its own. The mean is over
-    seeds and folds; the standard deviation is that of the seeds' means over the folds. The gain is the mean difference
-    from untrained encoders with the same networks and heads at the same seeds and folds, with its 95 % interval
-    (Student's t). In a study of variants `difference` is that from the first of them that starts from the same recipe,
-    or for that one from the first of all; for the same system.
+    seeds and folds, with its 95 % interval (Student's t) over folds, or over seeds where there is one fold; the
+    standard deviation is that of the seeds' means over the folds. The gain is the mean difference from untrained
+    encoders with the same networks and heads at the same seeds and folds, with an interval like it. In a study of
+    variants `difference` is that from the first of them that starts from the same recipe, or for that one from the
+    first of all; for the same system.
     """
     side, rows = plan.space.side, complete(study)
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -110,8 +112,8 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     fixed = f"; set to other than the recipe's values: {fixed}" if fixed else ""
     caption = (
         f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning; {recipes_of(plan)}{fixed}. "
-        "Mean over seeds and folds ± standard deviation of the seeds' means; gain over untrained encoders with 95 % "
-        "interval."
+        f"Mean over seeds and folds with its 95 % interval over {'folds' if len(plan.folds) > 1 else 'seeds'}, "
+        "standard deviation of the seeds' means; gain over untrained encoders."
     )
     if published and side == "val":
         notes.append("published figures are of the test subjects, ours here are not: they are no comparison")
@@ -121,8 +123,9 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         (
             Column("system", ("system",)),
             Column("read from", ("read_from",)),
-            Column("accuracy", ("accuracy.mean", "accuracy.std"), percent=True),
-            Column("F1", ("f1.mean",), percent=True),
+            Column("accuracy", mean_ends("accuracy"), percent=True),
+            Column("seeds ±", ("accuracy.std",), percent=True),
+            Column("F1", mean_ends("f1"), percent=True),
             Column("n", ("n",)),
             *(
                 [Column("difference", tuple(ends("difference")), percent=True), Column("from", ("compared_with",))]

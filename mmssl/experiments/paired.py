@@ -23,7 +23,8 @@ def scores_of(rows: Sequence[Mapping[str, Any]], column: str) -> Scores:
 
 
 def summary(name: str, scores: Scores) -> dict[str, float | None]:
-    """Mean over seeds and folds, standard deviation over seeds of the mean over folds, and over folds likewise."""
+    """Mean over seeds and folds with its 95 % interval, as in `change`; standard deviation over seeds of the mean over
+    folds, and over folds likewise."""
 
     def spread(by: int) -> float | None:
         groups: dict[Any, list[float]] = defaultdict(list)
@@ -33,11 +34,8 @@ def summary(name: str, scores: Scores) -> dict[str, float | None]:
         whole = [statistics.fmean(group) for group in groups.values() if len(group) == max(map(len, groups.values()))]
         return statistics.stdev(whole) if len(whole) > 1 else None
 
-    return {
-        f"{name}.mean": statistics.fmean(scores.values()) if scores else None,
-        f"{name}.std": spread(0),
-        f"{name}.std_folds": spread(1),
-    }
+    columns = (*mean_ends(name), f"{name}.std", f"{name}.std_folds")
+    return dict(zip(columns, (*_with_interval(scores), spread(0), spread(1)), strict=True))
 
 
 def differences(ours: Scores, theirs: Scores) -> Scores:
@@ -49,10 +47,13 @@ def change(name: str, differences: Scores) -> dict[str, float | None]:
 
     The interval is over `independent` groups: folds, each the mean over its seeds; with one fold it is over seeds.
     """
-    groups = independent((seed, fold, difference) for (seed, fold), difference in differences.items())
+    return dict(zip(ends(name), _with_interval(differences), strict=True))
+
+
+def _with_interval(scores: Scores) -> tuple[float | None, float | None, float | None]:
+    groups = independent((seed, fold, score) for (seed, fold), score in scores.items())
     low, high = interval([statistics.fmean(group) for group in groups])
-    mean = statistics.fmean(differences.values()) if differences else None
-    return dict(zip(ends(name), (mean, known(low), known(high)), strict=True))
+    return statistics.fmean(scores.values()) if scores else None, known(low), known(high)
 
 
 def independent(found: Iterable[tuple[int, str, float]]) -> list[list[float]]:
@@ -71,6 +72,11 @@ def independent(found: Iterable[tuple[int, str, float]]) -> list[list[float]]:
 
 def ends(name: str) -> tuple[str, str, str]:
     return name, f"{name}.low", f"{name}.high"
+
+
+def mean_ends(name: str) -> tuple[str, str, str]:
+    """Columns of a score's mean and interval; `ends`: those of a difference."""
+    return f"{name}.mean", f"{name}.low", f"{name}.high"
 
 
 def known(value: float) -> float | None:

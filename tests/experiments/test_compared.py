@@ -64,6 +64,9 @@ def test_a_point_is_compared_with_the_first_by_seed_and_fold(
         half = stats.t.ppf(0.975, df=2) * by_fold.std(ddof=1) / np.sqrt(3)
         row = rows["varied:wide", read_from]
         assert (row["accuracy.mean"], row["pairs"], row["n"]) == (pytest.approx(share * ours.mean()), 6, 6)
+        alone = share * ours.mean(axis=0)
+        wide = stats.t.ppf(0.975, df=2) * alone.std(ddof=1) / np.sqrt(3)
+        assert (row["accuracy.low"], row["accuracy.high"]) == pytest.approx((alone.mean() - wide, alone.mean() + wide))
         assert row["difference"] == pytest.approx(by_fold.mean())
         assert (row["difference.low"], row["difference.high"]) == pytest.approx(
             (by_fold.mean() - half, by_fold.mean() + half)

@@ -93,7 +93,10 @@ def test_a_systems_score_is_the_mean_over_seeds_and_folds(study_of: StudyOf, tin
         assert row["accuracy.mean"] == pytest.approx(grid.mean())
         assert row["accuracy.std"] == pytest.approx(np.std(grid.mean(axis=1), ddof=1)), "over seeds"
         assert row["accuracy.std_folds"] == pytest.approx(np.std(grid.mean(axis=0), ddof=1)), "over folds"
-        assert row["f1.mean"] == pytest.approx(grid.mean() - (0.05 if share == 1 else 0.01))
+        assert (row["accuracy.low"], row["accuracy.high"]) == pytest.approx(student(grid.mean(axis=0))), "over folds"
+        f1 = grid - (0.05 if share == 1 else 0.01)
+        assert row["f1.mean"] == pytest.approx(f1.mean())
+        assert (row["f1.low"], row["f1.high"]) == pytest.approx(student(f1.mean(axis=0)))
         assert row["f1.std"] == pytest.approx(row["accuracy.std"])
         assert (row["n"], row["planned"]) == (6, 6)
         assert row["trained_on"] == "imu+skeleton"
@@ -380,6 +383,7 @@ def test_where_the_test_subjects_are_scored_the_table_holds_their_scores(study_o
     assert row["accuracy.mean"] == pytest.approx((0.90 + 0.65) / 2)
     assert row["accuracy.std"] == pytest.approx(np.std([0.90, 0.65], ddof=1))
     assert row["accuracy.std_folds"] is None
+    assert (row["accuracy.low"], row["accuracy.high"]) == pytest.approx(student([0.90, 0.65])), "one fold: over seeds"
     differences = [0.90 - 0.60, 0.65 - 0.45]
     assert row["gain"] == pytest.approx(np.mean(differences))
     assert (row["gain.low"], row["gain.high"]) == pytest.approx(student(differences)), "one fold: over seeds"
