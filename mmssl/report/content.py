@@ -73,6 +73,8 @@ class Baseline:
     mean: float
     std: float | None
     n: int
+    paired: bool
+    """Whether it has seeds of the best point; mean, spread and gain are then over the trials that pair with its own."""
     gain: float | None
     """How far the best point is above, mean over folds; None where there is no best."""
     low: float | None
@@ -314,7 +316,8 @@ def _by_fold(scores: Mapping[tuple[int, str], float]) -> dict[str, float]:
 
 
 def _baselines(study: Study, plan: Plan, trials: pa.Table, choice: Choice | None) -> list[Baseline]:
-    """Untrained encoders scored in this study; where there are none, in another beside it on the same folds."""
+    """Untrained encoders scored in this study; where there are none, in that beside it, on the same folds, which has
+    most of the best point's seeds."""
     recipes = [plan.recipe(plan.trials_of(choice.best.point_id)[0])] if choice else list(plan.bases.values())
     own = _baselines_in(study.name, plan, trials, recipes, choice)
     if own or choice is None:
@@ -323,6 +326,7 @@ def _baselines(study: Study, plan: Plan, trials: pa.Table, choice: Choice | None
         others = [name for name in names(study.root) if name != study.name]
     except UserError:
         return []
+    found: list[Baseline] = []
     for name in reversed(others):
         other = Study(study.root, name)
         try:
@@ -330,11 +334,12 @@ def _baselines(study: Study, plan: Plan, trials: pa.Table, choice: Choice | None
             same = theirs.dataset.fingerprint == plan.dataset.fingerprint and theirs.space.side == plan.space.side
             if same and set(theirs.folds) == set(plan.folds):
                 beside = _baselines_in(name, theirs, other.table("trials.parquet"), recipes, choice)
-                if beside:
-                    return beside
+                found = max(found, beside, key=lambda ones: [(one.paired, one.n) for one in ones[:1]])
         except UserError:
             continue
-    return []
+        if found and found[0].paired and found[0].n == len(choice.best.scores):
+            break
+    return found
 
 
 def _baselines_in(
@@ -346,13 +351,15 @@ def _baselines_in(
         recipe = plan.recipe(trial)
         if not any(stand_beside(recipe, other) for other in recipes) or not point.complete or point.mean is None:
             continue
-        gain, low, high = None, None, None
-        if choice is not None:
-            theirs = _by_fold(point.scores)
-            gains = [score - theirs[fold] for fold, score in _by_fold(choice.best.scores).items() if fold in theirs]
-            gain = statistics.fmean(gains) if gains else None
-            low, high = (_known(end) for end in interval(gains)) if len(gains) > 1 else (None, None)
-        baselines.append(Baseline(plan.system(trial), name, point.mean, point.std, len(point.scores), gain, low, high))
+        best = choice.best.scores if choice else {}
+        pairs = point.scores.keys() & best.keys()
+        ours, theirs = ({key: scores[key] for key in pairs} or scores for scores in (best, point.scores))
+        mean, std = statistics.fmean(theirs.values()), statistics.stdev(theirs.values()) if len(theirs) > 1 else None
+        by_fold = _by_fold(theirs)
+        gains = [score - by_fold[fold] for fold, score in _by_fold(ours).items() if fold in by_fold]
+        gain = statistics.fmean(gains) if gains else None
+        low, high = (_known(end) for end in interval(gains)) if len(gains) > 1 else (None, None)
+        baselines.append(Baseline(plan.system(trial), name, mean, std, len(theirs), bool(pairs), gain, low, high))
     return baselines
 
 

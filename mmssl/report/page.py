@@ -146,7 +146,11 @@ def _baseline_words(content: Content) -> str:
     if content.baselines:
         one = content.baselines[0]
         spread = f" ± {one.std:.3f}" if one.std is not None else ""
-        where = "" if one.study == content.plan.name else f" in study {one.study}, on the same folds"
+        where = (
+            ""
+            if one.study == content.plan.name
+            else f" in study {one.study}, on the same {'seeds and ' if one.paired else ''}folds"
+        )
         said = f"Untrained encoders with the same head score {one.mean:.3f}{spread}{where}"
         if one.gain is None:
             return f"{said}."

@@ -143,25 +143,38 @@ def test_a_study_name_with_html_in_it_is_text(lost: tuple[Study, Plan]) -> None:
 def test_baseline_is_found_in_the_study_beside_it(lost: tuple[Study, Plan], study_of: StudyOf) -> None:
     study, plan = lost
     assert gather(study, plan, None).baselines == []
-    other, _ = study_of(
-        "beside", root=Path(study.root), systems=["untrained"], grid={}, seeds=[28, 29], fixed=small.KNOBS
-    )
+    made = {"root": Path(study.root), "systems": ["untrained"], "grid": {}, "fixed": small.KNOBS}
+    beside, _ = study_of("beside", seeds=[28, 29], **made)
+    beyond, _ = study_of("beyond", seeds=[29, 30], **made)  # Looked at first.
     try:
-        content = gather(study, plan, None)
-        (baseline,) = content.baselines
-        theirs = pd.read_parquet(other.folder / "trials.parquet")
-        assert baseline.study == "beside"
-        assert baseline.mean == pytest.approx(theirs["val.accuracy"].mean())
-        ours = trials_of(study)
-        assert content.best is not None
-        ours = ours[ours["point_id"] == content.best.point.point_id].set_index("fold")["val.accuracy"]
-        gains = ours - theirs.groupby("fold")["val.accuracy"].mean()
-        assert baseline.gain == pytest.approx(gains.mean())
-        half = 4.302652729911275 * gains.std(ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom
-        assert (baseline.low, baseline.high) == pytest.approx((gains.mean() - half, gains.mean() + half))
-        assert f"Untrained encoders with the same head score {baseline.mean:.3f}" in " ".join(verdict(content).lines)
+        assert {trial.seed for trial in plan.trials} == {28}
+        theirs = pd.read_parquet(beside.folder / "trials.parquet")
+        stands_beside(study, plan, "beside, on the same seeds and folds", theirs[theirs["seed"] == 28])
+        beside.drop()
+        theirs = pd.read_parquet(beyond.folder / "trials.parquet")
+        stands_beside(study, plan, "beyond, on the same folds", theirs)
     finally:
-        other.drop()
+        beside.drop()
+        beyond.drop()
+
+
+def stands_beside(study: Study, plan: Plan, name: str, theirs: pd.DataFrame) -> None:
+    content = gather(study, plan, None)
+    (baseline,) = content.baselines
+    assert (baseline.mean, baseline.std) == pytest.approx(
+        (theirs["val.accuracy"].mean(), theirs["val.accuracy"].std(ddof=1))
+    )
+    ours = trials_of(study)
+    assert content.best is not None
+    ours = ours[ours["point_id"] == content.best.point.point_id].set_index("fold")["val.accuracy"]
+    gains = ours - theirs.groupby("fold")["val.accuracy"].mean()
+    assert baseline.gain == pytest.approx(gains.mean())
+    half = 4.302652729911275 * gains.std(ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom
+    assert (baseline.low, baseline.high) == pytest.approx((gains.mean() - half, gains.mean() + half))
+    words = " ".join(verdict(content).lines)
+    assert (
+        f"Untrained encoders with the same head score {baseline.mean:.3f} ± {baseline.std:.3f} in study {name}" in words
+    )
 
 
 def test_a_baseline_with_another_head_is_none(lost: tuple[Study, Plan], study_of: StudyOf) -> None:
