@@ -136,7 +136,7 @@ def _cell(values: Sequence[Any], percent: bool) -> str:
     def one(value: Any) -> str:
         if not isinstance(value, float):
             return str(value)
-        return f"{100 * value:.1f}" if percent else f"{value:.4g}"
+        return f"{100 * value:z.1f}" if percent else f"{value:z.4g}"
 
     if values[0] is None:
         return "-"

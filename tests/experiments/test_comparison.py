@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 from scipy import stats
 
 from mmssl import Recordings, UserError
-from mmssl.experiments import Result, names, protocol, save, save_for_paper
+from mmssl.experiments import Column, Result, names, protocol, save, save_for_paper
 from mmssl.experiments.comparison import few_labels, hidden_classes, linear_evaluation
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.store import Record, Study
@@ -530,6 +531,12 @@ def test_without_supervised_learning_there_is_nothing_to_compare_with(study_of: 
     study, plan = study_of(drawn, ["vicreg"], GRID)
     rows = few_labels(study, plan, tiny, ()).tables["few_labels"].to_pylist()
     assert [row["over_supervised"] for row in rows] == [None] * len(rows)
+
+
+def test_what_rounds_to_nothing_has_no_sign() -> None:
+    table = pa.Table.from_pylist([{"change": -0.0004, "low": -0.0104, "high": 0.0096}])
+    shown = (Column("change", ("change", "low", "high"), percent=True),)
+    assert Result("", {"changes": table}, shown).cells == [["0.0 [-1.0, 1.0]"]]
 
 
 def test_heads_that_a_study_did_not_score_have_no_row(study_of: StudyOf, tiny: Recordings) -> None:
