@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,19 +62,20 @@ def sides_line(
 
 
 def console_on(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    shown = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, highlight=False, soft_wrap=not shown, width=None if shown else _FILE_WIDTH)
+    return _console(sys.stderr if stderr else sys.stdout, stderr=stderr)
 
 
 def console_beside(descriptor: int) -> "Console":
     """A console that keeps reaching the terminal when standard output and error go elsewhere."""
+    stream = os.fdopen(os.dup(descriptor), "w", errors="replace")
+    return _console(stream, file=stream)
+
+
+def _console(stream: TextIO, **where: Any) -> "Console":
     from rich.console import Console
 
-    stream = os.fdopen(os.dup(descriptor), "w", errors="replace")
     shown = stream.isatty()
-    return Console(file=stream, highlight=False, soft_wrap=not shown, width=None if shown else _FILE_WIDTH)
+    return Console(highlight=False, soft_wrap=not shown, width=None if shown else _FILE_WIDTH, **where)
 
 
 # Where nobody's terminal ends: a table that goes to a file or a pipe keeps its words whole.

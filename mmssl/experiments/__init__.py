@@ -168,6 +168,11 @@ def protocol(plan: Plan) -> str:
     return f"{dataset.name}, {scored}; {len(seeds)} seed{'s' * (len(seeds) > 1)} ({_listed(map(str, seeds))})"
 
 
+def repeats(plan: Plan) -> str:
+    """What intervals of scores and their differences are over (`paired.independent`), in a word."""
+    return "folds" if len(plan.folds) > 1 else "seeds"
+
+
 def recipes_of(plan: Plan) -> str:
     """Where the points start from, in words."""
     space = plan.space

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from mmssl.errors import UserError
-from mmssl.experiments import Column, Result, names, protocol
+from mmssl.experiments import Column, Result, names, protocol, repeats
 from mmssl.experiments.paired import Key, Scores, change, complete, differences, ends, mean_ends, scores_of, summary
 from mmssl.recipe import Recipe, readings_of
 from mmssl.search.space import SET_BY_STUDY
@@ -101,8 +101,8 @@ def compare(entrants: Sequence[Entrant]) -> Result:
             )
     return Result(
         f"Beside {first.word}: {protocol(first.plan)}. Mean over seeds and folds with its 95 % interval over "
-        "folds, standard deviation of the seeds' means; difference from the first point over the seeds and folds of "
-        "both.",
+        f"{repeats(first.plan)}, standard deviation of the seeds' means; difference from the first point over the "
+        "seeds and folds of both.",
         {"compared": pa.Table.from_pylist(table)},
         (
             Column("point", ("point",)),

@@ -14,7 +14,7 @@ import pyarrow as pa
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import interval
-from mmssl.experiments import Column, Result, knobs_of, names, protocol, recipes_of
+from mmssl.experiments import Column, Result, knobs_of, names, protocol, recipes_of, repeats
 from mmssl.experiments.paired import (
     Key,
     Scores,
@@ -112,7 +112,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     fixed = f"; set to other than the recipe's values: {fixed}" if fixed else ""
     caption = (
         f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning; {recipes_of(plan)}{fixed}. "
-        f"Mean over seeds and folds with its 95 % interval over {'folds' if len(plan.folds) > 1 else 'seeds'}, "
+        f"Mean over seeds and folds with its 95 % interval over {repeats(plan)}, "
         "standard deviation of the seeds' means; gain over untrained encoders."
     )
     if published and side == "val":
@@ -128,11 +128,11 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
             Column("F1", mean_ends("f1"), percent=True),
             Column("n", ("n",)),
             *(
-                [Column("difference", tuple(ends("difference")), percent=True), Column("from", ("compared_with",))]
+                [Column("difference", ends("difference"), percent=True), Column("from", ("compared_with",))]
                 if plan.space.variants
                 else []
             ),
-            Column("over untrained", tuple(ends("gain")), percent=True),
+            Column("over untrained", ends("gain"), percent=True),
             *(
                 [Column("published", ("published",), percent=True), Column("by", ("published.source",))]
                 if published
@@ -305,7 +305,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
             Column("scored on", ("classes",)),
             Column("accuracy", ("accuracy.mean", "accuracy.std"), percent=True),
             Column("pre-trained on all", ("pretrained_on_all",), percent=True),
-            Column("change", ("change", "change.low", "change.high"), percent=True),
+            Column("change", ends("change"), percent=True),
         ),
     )
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from mmssl.errors import UserError
 from mmssl.evaluation import bootstrap_interval, confusion, interval
 from mmssl.experiments import protocol
+from mmssl.experiments.paired import known
 from mmssl.recipe import Recipe
 from mmssl.search.importance import importance
 from mmssl.search.plan import TERMINAL, Plan
@@ -304,7 +305,7 @@ def _interval(plan: Plan, predictions: pa.Table | None, point: Point) -> tuple[f
         low, high = bootstrap_interval(right, seed=0) if len(right) > 1 else (math.nan, math.nan)
     else:
         low, high = interval(list(_by_fold(point.scores).values()))
-    return _known(low), _known(high)
+    return known(low), known(high)
 
 
 def _by_fold(scores: Mapping[tuple[int, str], float]) -> dict[str, float]:
@@ -358,7 +359,7 @@ def _baselines_in(
         by_fold = _by_fold(theirs)
         gains = [score - by_fold[fold] for fold, score in _by_fold(ours).items() if fold in by_fold]
         gain = statistics.fmean(gains) if gains else None
-        low, high = (_known(end) for end in interval(gains)) if len(gains) > 1 else (None, None)
+        low, high = map(known, interval(gains))
         baselines.append(Baseline(plan.system(trial), name, mean, std, len(theirs), bool(pairs), gain, low, high))
     return baselines
 
@@ -467,10 +468,6 @@ def _looks(study: Study) -> list[dict[str, Any]]:
 
 def _short(value: float | None) -> float | None:
     return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def ended_badly(row: Mapping[str, Any]) -> bool:
