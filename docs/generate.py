@@ -241,7 +241,8 @@ def _tables() -> str:
     return _page(
         "Tables",
         "Every column of a study's tables. Where they lie, and how they are written, is in [tables.md](../tables.md). "
-        "What is not known, or does not apply, is null. MODALITY in a meaning stands for `imu` and `skeleton`.",
+        "What is not known, does not apply or is not finite is null. "
+        "MODALITY in a meaning stands for `imu` and `skeleton`.",
         "## `trials.parquet`",
         "A row for each planned trial. `train.` columns are those of the last epoch.",
         _columns(store.TRIALS),

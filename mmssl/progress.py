@@ -1,5 +1,6 @@
 """Where a training loop stands, kept in a file: a process that was killed goes on from there, to the same bits."""
 
+import hashlib
 import json
 import os
 import time
@@ -102,10 +103,11 @@ class Snapshot:
         """
         try:
             tensors = tensors_from_bytes(self._files.read(self._name))
-            epochs: list[Epoch] = json.loads(tensors.pop("epochs").numpy().tobytes())
+            whole = torch.equal(tensors.pop("sha256"), digest_of(tensors))
+            epochs: list[Epoch] = json.loads(tensors.pop("epochs").numpy().tobytes()) if whole else []
         except (FileNotFoundError, SafetensorError, KeyError, ValueError):
             return []
-        if not loop.fits(tensors):
+        if not whole or not loop.fits(tensors):
             return []
         loop.restore(tensors)
         self._kept = True
@@ -120,8 +122,9 @@ class Snapshot:
         if not due and not (last and self._kept):
             return
         text = torch.frombuffer(bytearray(json.dumps(list(epochs)).encode()), dtype=torch.uint8)
+        tensors = {**loop.tensors(), "epochs": text}
         with suppress(OSError):
-            self._files.write(self._name, tensors_to_bytes({**loop.tensors(), "epochs": text}))
+            self._files.write(self._name, tensors_to_bytes({**tensors, "sha256": digest_of(tensors)}))
             self._kept = True
         self._tried = time.monotonic()
 
@@ -129,6 +132,15 @@ class Snapshot:
         """Remove the file; one that stays all the same is removed with the trial's end."""
         with suppress(OSError):
             self._files.remove(self._name)
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> Tensor:
+    """SHA-256 of tensors with their names, as a tensor."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
 
 
 Snapshots = Callable[[str], Snapshot]

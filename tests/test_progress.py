@@ -10,7 +10,7 @@ from mmssl import Recipe, Recordings
 from mmssl.data.protocols import split
 from mmssl.prepared import Prepared
 from mmssl.presets import preset
-from mmssl.progress import Epoch, Snapshot
+from mmssl.progress import Epoch, Snapshot, digest_of
 from mmssl.storage import Folder
 from mmssl.training import Outcome, run_trial
 
@@ -88,12 +88,13 @@ def test_an_epoch_that_was_kept_is_not_trained_again(tiny: Recordings, tmp_path:
     # Other numbers in the snapshot come out at the end: they were taken, not computed anew.
     kept = load_file(file)
     kept["modules.encoders.imu.convolutions.0.weight"].zero_()
-    save_file(kept, file)
+    del kept["sha256"]
+    save_file({**kept, "sha256": digest_of(kept)}, file)
     changed, _ = outcome_of(recipe, tiny, tmp_path)
     assert changed.metrics["train.loss"] != outcome_of(recipe, tiny, None)[0].metrics["train.loss"]
 
 
-@pytest.mark.parametrize("damage", ["cut short", "empty", "of another loop"])
+@pytest.mark.parametrize("damage", ["cut short", "empty", "of another loop", "another weight"])
 def test_a_damaged_snapshot_is_a_new_beginning(tiny: Recordings, tmp_path: Path, damage: str) -> None:
     recipe = recipe_of("vicreg")
     undisturbed, curve = outcome_of(recipe, tiny, None)
@@ -103,7 +104,11 @@ def test_a_damaged_snapshot_is_a_new_beginning(tiny: Recordings, tmp_path: Path,
     content = file.read_bytes()
     if damage == "of another loop":
         kept = load_file(file)
-        del kept["modules.encoders.imu.convolutions.0.weight"]
+        del kept["modules.encoders.imu.convolutions.0.weight"], kept["sha256"]
+        save_file({**kept, "sha256": digest_of(kept)}, file)
+    elif damage == "another weight":
+        kept = load_file(file)
+        kept["modules.encoders.imu.convolutions.0.weight"][0] += 1
         save_file(kept, file)
     else:
         file.write_bytes(content[: len(content) // 2] if damage == "cut short" else b"")

@@ -289,7 +289,9 @@ def _writable(out: Path | None, *kinds: str) -> None:
 
 
 def _write(table: "Table", out: Path | None) -> None:
-    from pyarrow import csv, parquet
+    from pyarrow import csv
+
+    from mmssl.parquet import write_table
 
     try:
         if out is None:
@@ -301,7 +303,8 @@ def _write(table: "Table", out: Path | None) -> None:
         elif out.suffix == ".csv":
             csv.write_csv(table, out)
         else:
-            parquet.write_table(table, out, compression="zstd")
+            with out.open("w+b") as file:
+                write_table(table, file)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error})") from error
 

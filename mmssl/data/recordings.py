@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mmssl import parquet
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality
 
@@ -268,7 +269,8 @@ class Recordings:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".part")
-        pq.write_table(table, beside, compression="zstd")
+        with beside.open("w+b") as file:
+            parquet.write_table(table, file)
         beside.replace(path)
 
     @classmethod
@@ -282,6 +284,8 @@ class Recordings:
         if not path.is_file():
             raise UserError(f"{path}: there is no such recordings file")
         try:
+            with path.open("rb") as content:
+                parquet.check(content)
             # Not read_table: it would take folders named like x=1 for columns.
             with pq.ParquetFile(path) as file:
                 table = file.read()

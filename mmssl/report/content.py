@@ -447,13 +447,11 @@ def shares_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 def _few_labels(study: Study, plan: Plan) -> tuple[list[dict[str, Any]], str]:
     """The table that `reproduce few_labels` made, or would make."""
-    try:
-        table = study.table("tables/few_labels.parquet")
-        if "read_from" not in table.column_names:
-            return [], ""  # Made before it was read from each modality: `reproduce` makes it again.
-        return table.to_pylist(), ((table.schema.metadata or {}).get(b"caption") or b"").decode()
-    except UserError:
-        return [], ""
+    name = "tables/few_labels.parquet"
+    table = study.table(name) if study.files.exists(name) else None
+    if table is None or "read_from" not in table.column_names:
+        return [], ""  # Made before it was read from each modality: `reproduce` makes it again.
+    return table.to_pylist(), ((table.schema.metadata or {}).get(b"caption") or b"").decode()
 
 
 def _looks(study: Study) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What is kept of a study: every file's name, the tables' schemas, and the only code that writes them."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mmssl import parquet
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import MODALITIES, Recipe, explain
 from mmssl.search.plan import TERMINAL, Choice, Plan, PlannedTrial, Status
@@ -504,9 +506,9 @@ class Study:
 
     def put_table(self, name: str, table: pa.Table) -> str:
         """Write one of the study's tables; gives the place."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        self.put(name, sink.getvalue().to_pybytes())
+        file = io.BytesIO()
+        parquet.write_table(table, file)
+        self.put(name, file.getvalue())
         return self.files.place(name)
 
     def put_text(self, name: str, text: str) -> str:
@@ -539,7 +541,9 @@ class Study:
         """
         place = self.files.place(name)
         try:
-            with pq.ParquetFile(pa.BufferReader(self.files.read(name))) as file:
+            content = self.files.read(name)
+            parquet.check(io.BytesIO(content))
+            with pq.ParquetFile(pa.BufferReader(content)) as file:
                 wanted = list(columns) if columns else None
                 if trials is None:
                     return file.read(wanted, use_threads=False)
@@ -551,9 +555,7 @@ class Study:
         except FileNotFoundError as error:
             raise UserError(f"{place}: there is no such table; is {self.name} a study?") from error
         except (pa.ArrowException, OSError) as error:
-            raise UserError(
-                f"{place}: not readable ({error}); `mmssl-tune resume {self.name}` writes it anew"
-            ) from error
+            raise UserError(f"{place}: not readable ({error}); {_anew(self.name, name)}") from error
 
 
 def most_pretrained() -> float:
@@ -574,6 +576,14 @@ def most_pretrained() -> float:
 
 def _of(trial_id: str, file: str) -> str:
     return f"trials/{trial_id}/{file}"
+
+
+def _anew(study: str, table: str) -> str:
+    """What makes a table again, in words."""
+    folder, _, experiment = table.removesuffix(".parquet").rpartition("/")
+    if folder:
+        return f"`mmssl-tune reproduce {experiment} --study {study}` makes it again"
+    return f"`mmssl-tune resume {study}` writes it anew"
 
 
 def _digests(files: Mapping[str, bytes]) -> bytes:
