@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import signal
 import statistics
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from platformdirs import user_state_path
 
 from mmssl.errors import UserError
+from mmssl.process import identity, lives
 from mmssl.search.plan import TERMINAL
 from mmssl.search.store import Study
 
@@ -35,7 +35,7 @@ class Standing:
     seconds_left: float | None
     """As `time_left` has it, by the trials that have ended since the driver began; None where nothing runs."""
     driver: dict[str, Any] | None
-    """Host, process id, start and job of the process that runs it."""
+    """Identity, start and job of the process that runs it."""
     died: dict[str, Any] | None
     """The same of a process that ran it last and ended without a word: killed, or its machine is gone."""
     job: dict[str, Any] | None
@@ -59,7 +59,7 @@ def standing(study: Study) -> Standing:
     """
     planned = study.plan().total
     running = study.in_use()
-    noted = study.note(_DRIVER)
+    noted = _noted(study)
     driver = noted if running else None
     rows = study.table("trials.parquet", ["status", "started", "finished"]).to_pylist()
     trials: Counter[str] = Counter(row["status"] for row in rows)
@@ -118,7 +118,7 @@ def begin(study: Study) -> None:
     """Note that this process runs the study from now on."""
     job = {"submission_id": os.environ[JOB], "address": os.environ.get(JOB_ADDRESS)} if JOB in os.environ else None
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    study.put_note(_DRIVER, {"host": platform.node(), "pid": os.getpid(), "started": started, "job": job})
+    study.put_note(_DRIVER, {**identity(), "started": started, "job": job})
     if job:
         study.put_note(_JOB, job)
 
@@ -128,18 +128,48 @@ def end(study: Study) -> None:
     study.drop_note(_DRIVER)
 
 
+def driver_lives(study: Study) -> bool | None:
+    """Whether the process that was noted to run a study still does: asked without its lock.
+
+    Returns:
+        False: none was noted, or it is gone; None: it ran where nobody can say from here.
+    """
+    driver = _noted(study)
+    return False if driver is None else lives(driver)
+
+
+def _noted(study: Study) -> dict[str, Any] | None:
+    note = study.note(_DRIVER) or {}
+    return note if {"host", "pid", "started"} <= set(note) else None
+
+
 def stop_driver(study: Study) -> None:
     """Have the process that runs a study on this machine finish reporting and end.
 
     Raises:
-        UserError: none does here.
+        UserError: none does here, or it is another user's.
     """
-    driver = study.note(_DRIVER) if study.in_use() else None
+    driver = _noted(study) if study.in_use() else None
     if driver is None:
         raise UserError(f"study {study.name}: no process is running it")
-    if driver["host"] != platform.node():
-        raise UserError(f"study {study.name} is run by process {driver['pid']} on {driver['host']}: stop it there")
-    os.kill(driver["pid"], signal.SIGTERM)
+    process = f"process {driver['pid']} of {driver['host']}"
+    alive = lives(driver)
+    if alive is None:
+        raise UserError(
+            f"study {study.name} is run by {process}, on another machine, in another container or by an older version: "
+            "stop it there, with Ctrl-C or `kill`"
+        )
+    if not alive:
+        raise UserError(
+            f"study {study.name}: {process}, which ran it, has ended, and another holds the study's lock for a moment; "
+            "nothing was signalled: ask again with `mmssl-tune status`"
+        )
+    try:
+        os.kill(driver["pid"], signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # It has just ended by itself.
+    except PermissionError as error:
+        raise UserError(f"study {study.name} is run by {process}, which is another user's to stop") from error
 
 
 def remember(study: str, address: str, storage: str) -> None:

@@ -1,6 +1,9 @@
 """Where a study stands, told from outside of the process that runs it."""
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,9 +53,47 @@ def test_while_it_is_locked_it_runs_and_its_pace_says_how_long(study: Study) -> 
         assert stands.state == "running"
         assert stands.trials["RUNNING"] == 1
         assert stands.seconds_left == pytest.approx(15 + 20, abs=2), "the complete one took 20 s, one has run for 5 s"
-        with pytest.raises(UserError, match="process 1 on elsewhere: stop it there"):
+        with pytest.raises(UserError, match="process 1 of elsewhere, on another machine"):
             standing.stop_driver(study)
     assert not study.in_use()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "has ended.*nothing was signalled"),
+        ({"pid_namespace": "pid:[1]"}, "in another container.*stop it there"),
+        ({"born": ""}, "by an older version: stop it there"),
+    ],
+    ids=["another has its number", "another container's", "an older version's"],
+)
+def test_stop_signals_nobody_but_the_driver(study: Study, change: dict[str, str], message: str) -> None:
+    with subprocess.Popen(["sleep", "60"]) as bystander, study.locked():
+        standing.begin(study)
+        noted = study.note("driver")
+        assert noted and standing.driver_lives(study) is True
+        study.put_note("driver", {**noted, "pid": bystander.pid, **change})
+        with pytest.raises(UserError, match=message):
+            standing.stop_driver(study)
+        time.sleep(0.2)
+        assert bystander.poll() is None, "it was signalled"
+        bystander.kill()
+
+
+def test_whether_the_driver_lives_is_told_without_its_lock(study: Study) -> None:
+    assert standing.driver_lives(study) is False
+    code = "import sys; from mmssl.search.store import Study; from mmssl.search import standing; "
+    code += "standing.begin(Study(sys.argv[1], sys.argv[2])); print(flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", code, study.root, study.name]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
+        assert driver.stdout
+        driver.stdout.readline()
+        with study.locked():  # As whoever looks may have it for a moment.
+            assert standing.driver_lives(study) is True
+        driver.kill()
+    assert standing.driver_lives(study) is False
+    study.put_note("driver", {"pid": 1})
+    assert standing.driver_lives(study) is False, "a note that is damaged"
 
 
 def test_points_that_are_still_to_be_chosen_are_missing_too(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
