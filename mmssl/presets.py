@@ -10,7 +10,7 @@ RecipeName = Literal["default", "paper"]
 """paper: its architecture and settings, nothing added; default: changed where it was measured to help."""
 RECIPES: tuple[RecipeName, ...] = get_args(RecipeName)
 
-# The paper's settings for pre-training across modalities; it gives no augmentation for this case.
+# The paper's settings for pre-training (Table 1): across modalities, and within one.
 _PAPER: dict[str, dict[str, Any]] = {
     "utd_mhad": {"pretrain.batch_size": 256, "pretrain.lr": 1e-3, "pretrain.epochs": 200},
     "mmact": {"pretrain.batch_size": 128, "pretrain.lr": 1e-4, "pretrain.epochs": 200},
@@ -19,8 +19,8 @@ _PAPER_ONE_MODALITY: dict[str, dict[str, Any]] = {
     "utd_mhad": {"pretrain.batch_size": 128, "pretrain.lr": 1e-2, "pretrain.epochs": 100},
     "mmact": {"pretrain.batch_size": 96, "pretrain.lr": 1e-3, "pretrain.epochs": 100},
 }
-# What `default` changes of the settings across modalities, which it takes for one modality too; two views
-# of one modality are augmented as in the paper.
+# What `default` changes of the settings across modalities, which it takes for one modality too. Across modalities
+# this is its whole augmentation; two views of one modality are augmented as in the paper.
 _OURS: dict[str, Any] = {
     "augment.crop.probability": 0.5,
     "augment.imu.rotate.probability": 0.5,
@@ -90,8 +90,9 @@ def recipe_named(word: str) -> RecipeName:
 def preset(dataset: str, system: str = "vicreg", recipe: RecipeName = "default") -> Recipe:
     """The recipe a system starts from on a data set; one of the user's own data starts from UTD-MHAD's.
 
-    Both views of one modality are changed in every way, for they must differ. In the paper's, two modalities are two
-    views as they are, and neither an untrained nor a supervised encoder is shown augmented recordings.
+    The paper's augments each modality by itself, in every way that it names, within a modality and across (equations 7
+    and 8); `default` does so within a modality alone. In the paper's, neither an untrained nor a supervised encoder is
+    shown augmented recordings.
 
     Raises:
         UserError: no such system.
@@ -109,6 +110,6 @@ def preset(dataset: str, system: str = "vicreg", recipe: RecipeName = "default")
     if method == "cmc_cmkm":
         values |= {f"guide.{name}": one[f"pretrain.{name}"] for name in Guide.model_fields}
     start = Recipe().with_knobs(values | SYSTEMS[system].defining)
-    if len(modalities) == 1 and start.pretrain.epochs:
-        start = start.model_copy(update={"augment": every_augmentation(modalities[0])})
+    if start.pretrain.epochs and (recipe == "paper" or len(modalities) == 1):
+        start = start.model_copy(update={"augment": every_augmentation(*modalities)})
     return start

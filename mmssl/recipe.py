@@ -356,9 +356,13 @@ def _content_id(document: dict[str, Any], *also: str) -> str:
     return hashlib.sha256(json.dumps([document, *also], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def every_augmentation(modality: Modality) -> Augment:
-    """Every augmentation of a modality: within one, the two views must differ."""
-    knobs = [name for name in _FIELDS if name.startswith(f"augment.{modality}") and name.endswith("probability")]
+def every_augmentation(*modalities: Modality) -> Augment:
+    """Every augmentation that the paper names for a modality, of each modality by itself (equations 7 and 8).
+
+    The paper gives neither probabilities nor strengths: docs/method.md says where those here come from.
+    """
+    own = tuple(f"augment.{modality}." for modality in modalities)
+    knobs = [name for name in _FIELDS if name.startswith(own) and name.endswith("probability")]
     return Recipe().with_knobs(dict.fromkeys(knobs, 0.75)).augment
 
 
