@@ -41,7 +41,10 @@ def trainings(tiny: Recordings, trials: list[dict[str, Any]]) -> list[Pretrainin
         rows = split(tiny, recipe.data).train
         torch.manual_seed(recipe.seed)
         model = Model.fresh(recipe, prepared.description, Standardisation.fit(imu[rows]))
-        made.append(Pretraining(model, prepared.chosen(model, rows), seed=recipe.seed + 1))
+        # In float32 Adam makes steps of full length of rounding errors, how large depending on the processor.
+        model.encoders.double(), model.projectors.double()
+        tensors = {name: tensor.double() for name, tensor in prepared.chosen(model, rows).items()}
+        made.append(Pretraining(model, tensors, seed=recipe.seed + 1))
     return made
 
 
@@ -51,12 +54,12 @@ def assert_same(apart: list[Pretraining], together: list[Pretraining]) -> None:
         for epoch, like in zip(one.epochs, other.epochs, strict=True):
             assert epoch.keys() == like.keys()
             for name, value in epoch.items():
-                expected = value if isinstance(value, str) else pytest.approx(value, rel=5e-4, abs=1e-4)
+                expected = value if isinstance(value, str) else pytest.approx(value, rel=1e-5, abs=1e-5)
                 assert like[name] == expected, (epoch["epoch"], name)
         # Not the weights: of some the gradient is nothing but rounding, which Adam makes steps of full length of.
         mine, theirs = (trial.model.embed(trial.model.encode(trial.tensors)) for trial in (one, other))
         for name, embeddings in mine.items():
-            torch.testing.assert_close(theirs[name], embeddings, rtol=1e-2, atol=1e-2)
+            torch.testing.assert_close(theirs[name], embeddings, rtol=1e-4, atol=1e-4)
 
 
 POINTS = [
@@ -89,7 +92,7 @@ def test_trials_that_differ_in_weights_of_the_loss_seed_and_fold(tiny: Recording
 
 
 def test_one_that_diverges_leaves_the_others_alone(tiny: Recordings) -> None:
-    points = [POINTS[0], {**POINTS[1], "objective.lambda": 3e38}, POINTS[2]]
+    points = [POINTS[0], {**POINTS[1], "objective.lambda": 1e300}, POINTS[2]]
     apart, together = (trainings(tiny, points) for _ in range(2))
     for one in (apart[0], apart[2]):
         pretrain(one)
@@ -101,7 +104,7 @@ def test_one_that_diverges_leaves_the_others_alone(tiny: Recordings) -> None:
 
 
 def test_all_that_diverge_end_it(tiny: Recordings) -> None:
-    together = trainings(tiny, [{**point, "objective.lambda": 3e38} for point in POINTS])
+    together = trainings(tiny, [{**point, "objective.lambda": 1e300} for point in POINTS])
     pretrain_together(together)
     assert [len(one.epochs) for one in together] == [1, 1, 1]
 
@@ -111,7 +114,7 @@ class Killed(BaseException):
 
 
 def test_a_process_that_died_goes_on_with_all_of_them(tiny: Recordings, tmp_path: Path) -> None:
-    points = [POINTS[0], {**POINTS[1], "objective.lambda": 3e38}, POINTS[2]]
+    points = [POINTS[0], {**POINTS[1], "objective.lambda": 1e300}, POINTS[2]]
     whole, cut, resumed = (trainings(tiny, points) for _ in range(3))
     pretrain_together(whole)
 

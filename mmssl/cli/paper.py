@@ -65,7 +65,7 @@ def reproduce(
         list[str] | None,
         typer.Option(
             help="hidden_classes: classes to hide together, separated by commas; repeatable. "
-            "Default: every fifth class, in five groups.",
+            "Default: the groups of the paper's Tables 3 and 4, in both readings.",
         ),
     ] = None,
     figures: Annotated[
@@ -251,7 +251,9 @@ def _folds(given: str | None, chooses: bool, space: "Space", dataset: str, recor
 def _hidden(groups: list[str] | None, classes: Sequence[str]) -> list[list[str]]:
     if groups:
         return [[word.strip() for word in group.split(",")] for group in groups]
-    return [list(classes[i::5]) for i in range(min(5, len(classes) - 1))]
+    from mmssl.experiments.published import hidden_groups
+
+    return [list(group.classes) for group in hidden_groups(classes)]
 
 
 def _pictures(words: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from mmssl.experiments.paired import (
     scores_of,
     summary,
 )
-from mmssl.experiments.published import PUBLISHED
+from mmssl.experiments.published import BRINZEA, FEW_LABELS, HIDDEN, PUBLISHED, YANG, Published, hidden_groups
 from mmssl.presets import SYSTEMS
 from mmssl.recipe import Recipe, readings_of
 from mmssl.search.plan import Plan
@@ -51,10 +51,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_point[row["point_id"]].append(row)
-    dataset = "mmact" if plan.dataset.name.startswith("mmact") else plan.dataset.name
-    protocol_name = next(iter(plan.bases.values())).data.protocol
-    # Of a method as it was published, so not of one with changes.
-    published = {} if plan.space.variants else PUBLISHED.get((dataset, protocol_name), {})
+    published = _published(plan)
     # A class is hit by chance once in as many as there are.
     chance = 1 / len(recordings.description.classes)
     planned = Counter(trial.point_id for trial in plan.trials)
@@ -98,7 +95,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                     else {}
                 ),
                 "chance": chance,
-                **_stated(published.get(system) if reading == modalities else None),
+                **_stated(published.get(system, []) if reading == modalities else []),
                 "note": "",
             }
             row["note"] = "; ".join([*_remarks(row), *_few_steps(recipes[point_id], by_point[point_id])])
@@ -115,8 +112,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         f"Mean over seeds and folds with its 95 % interval over {repeats(plan)}, "
         "standard deviation of the seeds' means; gain over untrained encoders."
     )
-    if published and side == "val":
-        notes.append("published figures are of the test subjects, ours here are not: they are no comparison")
+    notes += _no_comparison(plan, bool(published))
     return Result(
         caption,
         {"ablation" if plan.space.variants else "table2": pa.Table.from_pylist(table)},
@@ -133,11 +129,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                 else []
             ),
             Column("over untrained", ends("gain"), percent=True),
-            *(
-                [Column("published", ("published",), percent=True), Column("by", ("published.source",))]
-                if published
-                else []
-            ),
+            *(_published_columns(table) if published else []),
         ),
         notes,
     )
@@ -148,10 +140,12 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
 
     Each draw of labels gives one value, the mean over seeds and folds; mean and 95 % interval (Student's t) are over
     the draws. Differences from supervised learning and from untrained encoders are paired by labels, seed and fold;
-    their interval is over folds, or of one fold over draws (`independent`).
+    their interval is over folds, or of one fold over draws (`independent`). Beside them stands what the paper's Table 2
+    has with all labels: Figure 5 itself has no numbers in print.
     """
     _searches_only(plan, "finetune.labels", "finetune.label_draw")
     side, _, what = plan.space.scored.partition(".")
+    published = _published(plan)
     gathered: dict[tuple[str, str, float], dict[int, Scores]] = defaultdict(lambda: defaultdict(dict))
     counts: dict[tuple[str, float], list[int]] = defaultdict(list)
     for row in complete(study):
@@ -185,6 +179,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "draws": len(draws),
                         **_over(ends("over_supervised"), _paired(draws, beside.get("supervised", {}))),
                         **_over(ends("over_untrained"), _paired(draws, beside.get("untrained", {}))),
+                        **_stated(published.get(system, []) if reading == modalities else []),
                     }
                 )
     notes = [
@@ -193,6 +188,8 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         for first, second in pairwise(sorted(share for name, share in counts if name == system))
         if statistics.fmean(counts[system, first]) == statistics.fmean(counts[system, second])
     ]
+    if published:
+        notes += [FEW_LABELS, "published figures are with all labels", *_no_comparison(plan, True)]
     drawn = few_label_figures(table, plan.dataset.name, plan.space.scored) if pictures else {}
     figures = [study.put_figure(f"{name}.{kind}", draw) for name, draw in drawn.items() for kind in pictures]
     return Result(
@@ -208,6 +205,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
             Column("draws", ("draws",)),
             Column("over supervised", ends("over_supervised"), percent=True),
             Column("over untrained", ends("over_untrained"), percent=True),
+            *(_published_columns(table) if published else []),
         ),
         notes,
         figures,
@@ -273,6 +271,9 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
         }
 
     every = recordings.description.classes
+    readings = {group.classes: group for group in hidden_groups(every)}
+    published = {} if _changed(plan) else HIDDEN.get(_data_set(plan), {})
+    f1 = {trial_id: row[f"{plan.space.side}.f1"] for trial_id, row in rows.items()}
     table: list[dict[str, Any]] = []
     for system, groups in trials.items():
         for hidden, trial_ids in groups.items():
@@ -285,15 +286,20 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                     continue
                 ours, beside = accuracy(trial_ids, classes), accuracy(groups.get((), {}), classes)
                 lost = differences(ours, beside) if hidden else {}
+                group = readings.get(hidden)
+                stated = published.get(system, {}).get(group.column) if group and name == "all" else None
                 table.append(
                     {
                         "system": system,
                         "hidden": ", ".join(hidden) or "none",
+                        "reading": group.reading if group else None,
                         "classes": name,
                         **summary("accuracy", ours),
+                        **summary("f1", {key: f1[one] for key, one in trial_ids.items()} if name == "all" else {}),
                         "n": len(ours),
                         "pretrained_on_all": statistics.fmean(beside.values()) if beside else None,
                         **change("change", lost),
+                        **_stated([stated] if stated else []),
                     }
                 )
     return Result(
@@ -302,11 +308,15 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
         (
             Column("system", ("system",)),
             Column("hidden in pre-training", ("hidden",)),
+            Column("the paper's", ("reading",)),
             Column("scored on", ("classes",)),
             Column("accuracy", ("accuracy.mean", "accuracy.std"), percent=True),
+            Column("F1", ("f1.mean", "f1.std"), percent=True),
             Column("pre-trained on all", ("pretrained_on_all",), percent=True),
             Column("change", ends("change"), percent=True),
+            *(_published_columns(table) if published else []),
         ),
+        _no_comparison(plan, bool(published)),
     )
 
 
@@ -359,6 +369,50 @@ def _steps(row: Mapping[str, Any]) -> int:
     return row[f"param.{part}.epochs"] * math.ceil(count / row[f"param.{part}.batch_size"])
 
 
-def _stated(figure: Any) -> dict[str, Any]:
-    value, metric, source = figure or (None, None, None)
-    return {"published": value, "published.metric": metric, "published.source": source}
+def _data_set(plan: Plan) -> str:
+    """As published figures name it: classes of MMAct are counted in three ways."""
+    return "mmact" if plan.dataset.name.startswith("mmact") else plan.dataset.name
+
+
+def _changed(plan: Plan) -> bool:
+    """Whether the methods are others than were published."""
+    return bool(plan.space.variants)
+
+
+def _published(plan: Plan) -> Mapping[str, Sequence[Published]]:
+    """By system, what was published of the study's data set and protocol."""
+    protocol_name = next(iter(plan.bases.values())).data.protocol
+    return {} if _changed(plan) else PUBLISHED.get((_data_set(plan), protocol_name), {})
+
+
+def _no_comparison(plan: Plan, published: bool) -> list[str]:
+    if not published or plan.space.side == "test":
+        return []
+    return ["published figures are of the test subjects, ours here are not: they are no comparison"]
+
+
+_COLUMN_OF = {YANG: "published.yang", BRINZEA: "published.brinzea"}
+
+
+def _stated(figures: Iterable[Published]) -> dict[str, float | None]:
+    """Columns of the published accuracy and F1, by source."""
+    by_source = {figure.source: figure for figure in figures}
+    return {
+        f"{column}.{measure}": getattr(by_source[source], measure) if source in by_source else None
+        for source, column in _COLUMN_OF.items()
+        for measure in ("accuracy", "f1")
+    }
+
+
+def _published_columns(table: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Those that have a figure in some row."""
+    shown = {
+        f"{source}, {'accuracy' if measure == 'accuracy' else 'F1'}": f"{column}.{measure}"
+        for source, column in _COLUMN_OF.items()
+        for measure in ("accuracy", "f1")
+    }
+    return [
+        Column(heading, (name,), percent=True)
+        for heading, name in shown.items()
+        if any(row[name] is not None for row in table)
+    ]

@@ -367,9 +367,12 @@ def test_the_ablation_makes_each_change_of_the_default_alone_and_adds_what_it_do
         alone = [{(k, v) for k, v in at[name].items() if v != paper[k]} for name in ("moments", "augment")]
         assert alone[0].isdisjoint(alone[1])
         assert alone[0] | alone[1] == {(k, v) for k, v in default.items() if v != paper[k]}
+        bare = at["unaugmented"]
+        assert not any(value for knob, value in bare.items() if knob.endswith("probability"))
+        assert {knob for knob in paper if bare[knob] != paper[knob]} <= {k for k in paper if k.startswith("augment.")}
         for name in (name for name in at if name.startswith("default+")):
             added = {knob for knob in default if at[name][knob] != default[knob]}
-            assert added and all(default[knob] == paper[knob] for knob in added)
+            assert added and all(default[knob] == paper[knob] or knob.startswith("augment.") for knob in added)
 
 
 def test_loading_needs_no_heavy_library():
