@@ -4,19 +4,19 @@ import errno
 import fcntl
 import glob
 import os
-import platform
 import random
 import re
 import shutil
 import threading
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from filelock import FileLock, Timeout
@@ -26,13 +26,17 @@ from mmssl.errors import UserError, nearest
 
 LEASE_VARIABLE = "MMSSL_LEASE_SECONDS"
 LEASE = 30.0
-"""Seconds after which a lock in a bucket, no more renewed by its holder, is another's to take."""
+"""Seconds after which a lease, no more renewed by its holder, is another's to take."""
 # Tries of a request, with growing pauses: an outage of some seconds is nobody's business.
 _ATTEMPTS = 5
 _SECONDS_TO_CONNECT = 3.0
 _PART = ".part"
 """At the end of a file's name while it is being written."""
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What file systems without locks answer: Lustre mounted without `flock`, NFS without its lock server, some FUSE."""
 
+_CLAIMS = ".claims"
+"""At the end of the name of a folder of claims, beside the lock's file where a file system has no locks."""
 Still = Callable[[], None]
 """Raises OSError where a lock that was taken has been lost meanwhile."""
 
@@ -41,11 +45,98 @@ class HeldError(Exception):
     """A lock is another process's."""
 
 
+class _Leased(ABC):
+    """Locks of a place that has none of its own: leases.
+
+    Whoever wants a lock writes a claim of its own and then lists all claims. The place shows every claim that was
+    written before, so that of two at the same time one sees the other at least, and gives way. The holder writes its
+    claim again and again; one that has not been written for `LEASE` seconds by the place's own clock is nobody's.
+    """
+
+    _doubt: ClassVar[float] = 0.0
+    """For which part of a lease a claim that looks dead is watched, until it is taken for that."""
+
+    @abstractmethod
+    def place(self, name: str = "") -> str: ...
+    @abstractmethod
+    def write(self, name: str, content: bytes) -> None: ...
+    @abstractmethod
+    def exists(self, name: str) -> bool: ...
+    @abstractmethod
+    def remove(self, name: str) -> None: ...
+    @abstractmethod
+    def _times(self, under: str) -> dict[str, float]:
+        """When the files below one of its folders were last written, by the place's clock."""
+
+    @abstractmethod
+    def _now(self, name: str) -> float:
+        """What that clock says; it may be asked by a file of such a name."""
+
+    @contextmanager
+    def _lease(self, name: str, *, wait: bool) -> Generator[Still]:
+        claim = self._claim(name, wait=wait)
+        lost, done = threading.Event(), threading.Event()
+
+        def renew() -> None:
+            while not done.wait(_lease() / 6):
+                with suppress(OSError):  # As long as the place is away, nobody takes the lock over either.
+                    if not self.exists(claim):
+                        lost.set()
+                        return
+                    self.write(claim, b"held")
+
+        def still() -> None:
+            if lost.is_set():
+                raise OSError(f"{self.place(name)}: not renewed for {_lease():g} s, and taken by another process")
+
+        renewing = threading.Thread(target=renew, daemon=True)
+        renewing.start()
+        try:
+            yield still
+        finally:
+            done.set()
+            renewing.join()
+            with suppress(OSError):
+                self.remove(claim)
+
+    def _leased(self, name: str) -> bool:
+        claims = self._times(name)
+        if not claims:
+            return False
+        now = self._now(name)
+        return any(now - moment <= _lease() for moment in claims.values())
+
+    def _claim(self, name: str, *, wait: bool) -> str:
+        seen: dict[str, tuple[float, float]] = {}
+        while True:
+            # A new one each time: a claim that is seen to be renewed is a holder's.
+            mine = f"{name}/{uuid.uuid4().hex}"
+            self.write(mine, b"asked")
+            claims = self._times(name)
+            now = claims.pop(mine, None)
+            live: list[str] = []
+            for claim, moment in claims.items():
+                first, since = seen.setdefault(claim, (moment, time.monotonic()))
+                watched = time.monotonic() - since
+                if now is None or moment > first or now - moment <= _lease() or watched < self._doubt * _lease():
+                    live.append(claim)
+                else:
+                    self.remove(claim)
+            if now is not None and not live:
+                return mine
+            self.remove(mine)
+            if not wait and any(claims[claim] > seen[claim][0] for claim in live):
+                raise HeldError(self.place(name))
+            time.sleep(random.uniform(0.2, 1))  # noqa: S311 - chance, not a secret
+
+
 @dataclass(frozen=True)
-class Folder:
+class Folder(_Leased):
     """Files under a folder of this machine, or of a file system that machines share."""
 
     local: Path
+    # Each machine has a clock of its own there, and they may differ by more than a lease.
+    _doubt: ClassVar[float] = 1 / 3
 
     @property
     def uri(self) -> str:
@@ -82,25 +173,21 @@ class Folder:
             OSError: it cannot be written; the old content stays.
         """
         path = self._ready(name)
-        # Of each process its own: two may write the same, one of them perhaps on a machine that was taken for lost.
-        beside = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}{_PART}")
-        try:
-            with beside.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            beside.replace(path)
-        except OSError:
-            with suppress(OSError):  # Half of it would keep a full disk full.
-                beside.unlink()
-            raise
+        with written_beside(path) as beside, beside.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def exists(self, name: str) -> bool:
         return (self.local / name).is_file()
 
     def modified(self, names: Iterable[str]) -> dict[str, float]:
         """When files were last written, in seconds since 1970, of those that are there."""
-        return {name: (self.local / name).stat().st_mtime for name in names if self.exists(name)}
+        found: dict[str, float] = {}
+        for name in names:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found[name] = (self.local / name).stat().st_mtime
+        return found
 
     def folders(self) -> list[str]:
         """Names of the folders directly in this one."""
@@ -138,18 +225,51 @@ class Folder:
     def lock(self, name: str, *, wait: bool) -> Generator[Still]:
         """Keep other processes out; the lock goes with the process that holds it.
 
+        Where the file system has no locks it is a lease, which goes `LEASE` seconds after that process.
+
         Raises:
             HeldError: another has it, and `wait` is False.
         """
         path = self._ready(name)
+        if not path.exists():
+            path.touch()  # With the rights of all other files here.
+        if self._held(name) is None:
+            with self._lease(f"{name}{_CLAIMS}", wait=wait) as still:
+                yield still
+            return
+        lock = FileLock(path)
+        while True:
+            try:
+                lock.acquire(timeout=-1 if wait else 0)
+                break
+            except Timeout as error:
+                if self._held(name):
+                    raise HeldError(path) from error
+                time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 - those that refused it only look whether it is held
         try:
-            with FileLock(path, timeout=-1 if wait else 0):
-                yield lambda: None
-        except Timeout as error:
-            raise HeldError(path) from error
+            yield lambda: None
+        finally:
+            lock.release()
 
     def locked(self, name: str) -> bool:
-        """Whether some process holds a lock."""
+        """Whether some process holds a lock; asking keeps nobody from taking it."""
+        held = self._held(name)
+        return self._leased(f"{name}{_CLAIMS}") if held is None else held
+
+    def changeable(self, name: str) -> bool:
+        """Whether a file can be changed in place here under locks, as SQLite does."""
+        try:
+            with self._ready(name).open("ab") as stream:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in _NO_LOCKS  # Of all else, whoever changes it will say what is wrong.
+        return True
+
+    def _held(self, name: str) -> bool | None:
+        """Whether some process holds a lock of the file system's; None where it has none.
+
+        Whoever looks holds it too, for an instant and shared with all who look; `lock` tells them from a holder.
+        """
         try:
             with (self.local / name).open("rb") as stream:  # As one may who may not write here.
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -157,7 +277,17 @@ class Folder:
             return False
         except BlockingIOError:
             return True
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return None
+            raise
         return False
+
+    def _times(self, under: str) -> dict[str, float]:
+        return self.modified(self.names(under))
+
+    def _now(self, name: str) -> float:
+        return time.time()
 
     def _ready(self, name: str) -> Path:
         """A file's path, its folder made."""
@@ -169,14 +299,8 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """Objects of an S3 store whose keys begin alike; methods are those of `Folder`.
-
-    A lock is a lease: whoever wants it writes a claim of its own and then lists all claims. The store shows every
-    claim that was written before, so that of two at the same time one sees the other at least, and gives way. The
-    holder writes its claim again and again; one that has not been written for `LEASE` seconds by the store's own clock
-    is nobody's.
-    """
+class Bucket(_Leased):
+    """Objects of an S3 store whose keys begin alike; methods are those of `Folder`, and a lock is a lease."""
 
     options: "S3Options"
     bucket: str
@@ -291,62 +415,24 @@ class Bucket:
 
     @contextmanager
     def lock(self, name: str, *, wait: bool) -> Generator[Still]:
-        claim = self._claim(name, wait=wait)
-        lost, done = threading.Event(), threading.Event()
-
-        def renew() -> None:
-            while not done.wait(_lease() / 6):
-                with suppress(OSError):  # As long as the store is away, nobody takes the lock over either.
-                    if not self.exists(claim):
-                        lost.set()
-                        return
-                    self.write(claim, b"held")
-
-        def still() -> None:
-            if lost.is_set():
-                raise OSError(f"{self.place(name)}: not renewed for {_lease():g} s, and taken by another process")
-
-        renewing = threading.Thread(target=renew, daemon=True)
-        renewing.start()
-        try:
+        with self._lease(name, wait=wait) as still:
             yield still
-        finally:
-            done.set()
-            renewing.join()
-            with suppress(OSError):
-                self.remove(claim)
 
     def locked(self, name: str) -> bool:
-        claims = self._claims(name)
-        if not claims:
-            return False
+        return self._leased(name)
+
+    def changeable(self, name: str) -> bool:
+        return False
+
+    def _times(self, under: str) -> dict[str, float]:
+        return {self._name(info): info.mtime_ns / 1e9 for info in self._list(under) if info.type == fs.FileType.File}
+
+    def _now(self, name: str) -> float:
         clock = f"{name}.clock/{uuid.uuid4().hex}"
         self.write(clock, b"now")
         now = self.modified([clock])[clock]
         self.remove(clock)
-        return any(now - moment <= _lease() for moment in claims.values())
-
-    def _claim(self, name: str, *, wait: bool) -> str:
-        seen: dict[str, float] = {}
-        while True:
-            # A new one each time: a claim that is seen to be renewed is a holder's.
-            mine = f"{name}/{uuid.uuid4().hex}"
-            self.write(mine, b"asked")
-            claims = self._claims(name)
-            now = claims.pop(mine, None)
-            live = {claim: moment for claim, moment in claims.items() if now is None or now - moment <= _lease()}
-            for claim in set(claims) - set(live):
-                self.remove(claim)
-            if now is not None and not live:
-                return mine
-            self.remove(mine)
-            if not wait and any(moment > seen.setdefault(claim, moment) for claim, moment in live.items()):
-                raise HeldError(self.place(name))
-            time.sleep(random.uniform(0.2, 1))  # noqa: S311 - chance, not a secret
-
-    def _claims(self, name: str) -> dict[str, float]:
-        """When claims were last written, by the store's clock."""
-        return {self._name(info): info.mtime_ns / 1e9 for info in self._list(name) if info.type == fs.FileType.File}
+        return now
 
     def _list(self, under: str, *, deep: bool = True) -> list[Any]:
         with self._asked(under):
@@ -416,6 +502,22 @@ def storage_at(word: str | Path) -> Storage:
         UserError: it is neither.
     """
     return Bucket.of(str(word)) if "://" in str(word) else Folder(Path(word).expanduser().absolute())
+
+
+@contextmanager
+def written_beside(path: Path) -> Generator[Path]:
+    """A file of one's own to write, which then takes the place of another: whoever reads sees the old or the new.
+
+    Two that write the same, even on machines or in containers of the same name, do not disturb each other.
+    """
+    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_PART}")
+    try:
+        yield beside
+        beside.replace(path)
+    except BaseException:
+        with suppress(OSError):  # Half of it would keep a full disk full.
+            beside.unlink()
+        raise
 
 
 def _plain(uri: str) -> str:

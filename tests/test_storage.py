@@ -1,11 +1,16 @@
 """A folder and a bucket keep the same promises: one suite for both."""
 
+import errno
+import fcntl
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 import pytest
@@ -16,9 +21,22 @@ from mmssl.errors import UserError
 from mmssl.storage import Bucket, HeldError, Storage, storage_at
 
 
-@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.ray)])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "folder":
+def without_locks(monkeypatch: pytest.MonkeyPatch, answer: int = errno.ENOSYS) -> None:
+    """Have every file system answer as one without locks, here and to `holder`."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    monkeypatch.setenv("WITHOUT_LOCKS", str(answer))
+
+
+@pytest.fixture(params=["folder", "folder without locks", pytest.param("bucket", marks=pytest.mark.ray)])
+def files(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    if request.param == "folder without locks":
+        without_locks(monkeypatch)
+    if request.param != "bucket":
         return storage_at(tmp_path)
     store: Store = request.getfixturevalue("s3")
     return storage_at(store.make(f"bucket-{uuid4().hex[:8]}")).inside("studies")
@@ -141,7 +159,11 @@ def test_a_lock_excludes_a_second_holder(files: Storage, monkeypatch: pytest.Mon
 
 
 HOLDS = """
-import sys, time
+import fcntl, os, sys, time
+if answer := os.environ.get("WITHOUT_LOCKS"):
+    def refuse(*_):
+        raise OSError(int(answer), "")
+    fcntl.flock = fcntl.lockf = refuse
 from mmssl.storage import storage_at
 with storage_at(sys.argv[1]).lock("lock", wait=True):
     print("held", flush=True)
@@ -180,6 +202,88 @@ def test_the_lock_of_a_killed_holder_is_taken_over(files: Storage, monkeypatch: 
             assert time.monotonic() - began < 10
             assert files.locked("lock")
     assert not files.locked("lock")
+
+
+@pytest.mark.parametrize("answer", [errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP], ids=errno.errorcode.get)
+def test_where_a_file_system_has_no_locks_a_dead_holder_is_waited_for_no_longer_than_its_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
+) -> None:
+    """A holder on a machine that is gone: nobody renews its claim, and no process here has its number."""
+    monkeypatch.setenv(storage.LEASE_VARIABLE, "2")
+    without_locks(monkeypatch, answer)
+    files = storage_at(tmp_path)
+    assert not files.changeable("optuna.db")
+    with files.lock("lock", wait=False):
+        assert files.locked("lock")
+        [claim] = (tmp_path / "lock.claims").iterdir()
+        gone = claim.with_name("gone")
+        gone.write_bytes(claim.read_bytes())
+    assert files.locked("lock"), "until its lease ends"
+    began = time.monotonic()
+    with files.lock("lock", wait=False):
+        assert 1.5 < time.monotonic() - began < 6
+        assert not gone.exists()
+    assert not files.locked("lock")
+
+
+def test_a_claim_whose_machine_has_another_clock_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock is an hour behind; it is alive, as is seen by its being renewed."""
+    monkeypatch.setenv(storage.LEASE_VARIABLE, "3")
+    without_locks(monkeypatch)
+    claim, done = tmp_path / "lock.claims" / "slow", threading.Event()
+    claim.parent.mkdir()
+    behind = time.time() - 3600
+
+    def renew() -> None:
+        moment = behind
+        while not done.wait(0.25):
+            moment += 0.25
+            claim.touch()
+            os.utime(claim, (moment, moment))
+
+    renewing = threading.Thread(target=renew)
+    claim.touch()
+    os.utime(claim, (behind, behind))
+    renewing.start()
+    try:
+        with pytest.raises(HeldError), storage_at(tmp_path).lock("lock", wait=False):
+            pass
+    finally:
+        done.set()
+        renewing.join()
+
+
+def test_whoever_looks_whether_a_lock_is_held_keeps_nobody_from_taking_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where each look takes its time, as on a file server."""
+    flock = fcntl.flock
+
+    def slow(stream: IO[bytes], operation: int) -> None:
+        flock(stream, operation)
+        if operation & fcntl.LOCK_SH:
+            time.sleep(0.002)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    files, done = storage_at(tmp_path), threading.Event()
+    files.write("lock", b"")
+
+    def look() -> None:
+        while not done.wait(0.01):
+            files.locked("lock")
+
+    with ThreadPoolExecutor(4) as pool:
+        looking = [pool.submit(look) for _ in range(4)]
+        try:
+            for _ in range(100):
+                with files.lock("lock", wait=False):
+                    pass
+        finally:
+            done.set()
+        for one in looking:
+            one.result()
 
 
 @pytest.mark.ray
@@ -317,4 +421,23 @@ def test_processes_that_write_the_same_file_leave_it_whole(tmp_path: Path) -> No
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]
     assert (tmp_path / "one").read_bytes() == b"a" * 5000
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_threads_and_machines_of_one_name_write_the_same_file_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two containers may share the name, and the number of the process: only chance tells what they write apart."""
+    both = threading.Barrier(2)
+    sync = os.fsync
+
+    def together(descriptor: int) -> None:
+        both.wait(10)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", together)
+    with ThreadPoolExecutor(2) as pool:
+        for writing in [pool.submit(storage_at(tmp_path).write, "one", content) for content in (b"a" * 9, b"b" * 5)]:
+            writing.result()
+    assert (tmp_path / "one").read_bytes() in (b"a" * 9, b"b" * 5)
     assert [path.name for path in tmp_path.iterdir()] == ["one"]

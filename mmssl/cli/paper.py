@@ -140,7 +140,9 @@ def reproduce(
     ended = found.records(plan)
     status = 0
     if len(ended) < plan.total:
-        status = run_study(found, plan, recordings, running, summarise=False)
+        with found.locked():
+            plan = found.plan()
+            status = run_study(found, plan, recordings, running, summarise=False)
         if status == 130:
             how = f"`mmssl-tune reproduce {experiment} --study {found.name}{at_storage(found)}`"
             console_on(stderr=True).print(f"stopped; {how} goes on", markup=False)

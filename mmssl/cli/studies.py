@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mmssl.data.check import Finding
     from mmssl.data.recordings import Recordings
     from mmssl.search.plan import Plan
+    from mmssl.search.space import Space
     from mmssl.search.store import Study
 
 
@@ -77,7 +78,8 @@ def launch(
     )
     study = Study(storage, plan.name)
     study.create(plan)
-    end(run_study(study, plan, recordings, running))
+    with study.locked():
+        end(run_study(study, study.plan(), recordings, running))
 
 
 @runs_trials
@@ -133,15 +135,29 @@ def extend(
 
     Example: mmssl-tune extend vicreg_grid-synthetic-1 --seeds 29,30 --values objective.mu=[75,100]
     """
-    from mmssl.search.plain_yaml import parse_value
     from mmssl.search.plan import extended
-    from mmssl.search.space import changed
     from mmssl.search.store import find
 
     if not (seeds or values or folds or budget):
         raise UserError("say what to add, with --seeds, --values, --folds or --budget")
     found = find(storage, study)
-    plan = found.plan()
+    with found.locked():
+        plan = found.plan()
+        space, groups = _larger(plan, seeds, values, folds, budget)
+        recordings = recordings_of(plan, data)
+        larger = extended(plan, space, groups)
+        larger.splits(recordings)  # A fold that cannot be is refused before it is planned.
+        found.replan(larger)
+        end(run_study(found, larger, recordings, running))
+
+
+def _larger(
+    plan: "Plan", seeds: str | None, values: list[str] | None, folds: str | None, budget: int | None
+) -> "tuple[Space, list[tuple[str, ...]]]":
+    """The space of a study with what is added to it, and its folds."""
+    from mmssl.search.plain_yaml import parse_value
+    from mmssl.search.space import changed
+
     space = plan.space
     more: dict[str, Any] = {}
     if seeds:
@@ -172,11 +188,7 @@ def extend(
             raise UserError(f"--folds {folds}: give groups of training subjects, as [[1,3],[5,7]]")
         more["folds"] = [list(group) for group in (*groups, *added_folds)]
         groups = [*groups, *added_folds]
-    recordings = recordings_of(plan, data)
-    larger = extended(plan, changed(space, **more), groups)
-    larger.splits(recordings)  # A fold that cannot be is refused before it is planned.
-    found.replan(larger)
-    end(run_study(found, larger, recordings, running))
+    return changed(space, **more), groups
 
 
 def _go_on(
@@ -190,11 +202,12 @@ def _go_on(
     from mmssl.search.store import find
 
     found = find(storage, name)
-    plan = found.plan()
-    if not running.as_json:
-        say(_standing(plan, found, retry=retry))
-    recordings = recordings_of(plan, data)
-    end(run_study(found, plan, recordings, running, retry=retry))
+    with found.locked():
+        plan = found.plan()
+        if not running.as_json:
+            say(_standing(plan, found, retry=retry))
+        recordings = recordings_of(plan, data)
+        end(run_study(found, plan, recordings, running, retry=retry))
 
 
 def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
@@ -216,7 +229,11 @@ def run_study(
     retry: bool = False,
     summarise: bool = True,
 ) -> int:
-    """Print the plan, run it with progress, print what came out; gives the exit status that follows."""
+    """Print the plan, run it with progress, print what came out; gives the exit status that follows.
+
+    Args:
+        plan: the study's, read under the lock that this process holds; another process could have planned more since.
+    """
     from mmssl.cli.screen import Shown
     from mmssl.data.check import examine
     from mmssl.search.results import points, ranked

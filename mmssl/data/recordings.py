@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mmssl import parquet
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality
+from mmssl.storage import written_beside
 
 Array = npt.NDArray[np.float32]
 
@@ -268,10 +269,8 @@ class Recordings:
         )
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".part")
-        with beside.open("w+b") as file:
+        with written_beside(path) as beside, beside.open("w+b") as file:
             parquet.write_table(table, file)
-        beside.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Recordings":

@@ -169,7 +169,7 @@ class Study:
         self.name = name
         self._around = storage_at(root)
         self.files = self._around.inside(name)
-        self._still: Still = lambda: None
+        self._still: Still | None = None
         self._scratch: Path | None = None
 
     @property
@@ -242,9 +242,10 @@ class Study:
         return found
 
     def replan(self, plan: Plan) -> None:
-        """Write a plan that has the present one's trials and more."""
-        with self.locked():
-            self.put(PLAN, plan.model_dump_json(indent=1).encode())
+        """Write a plan that has the present one's trials and more; by whoever keeps other drivers out."""
+        if self._still is None:
+            raise RuntimeError(f"study {self.name}: not locked, so that another process may plan too")
+        self.put(PLAN, plan.model_dump_json(indent=1).encode())
 
     def plan(self) -> Plan:
         """What was planned, with the points that a sampler has added.
@@ -295,14 +296,20 @@ class Study:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Keep a second driver out; the lock goes with the process that holds it.
+        """Keep a second driver out; the lock goes with the process that holds it. Who holds it already goes on.
 
         Raises:
             UserError: another process is running this study.
         """
+        if self._still is not None:
+            yield
+            return
         try:
             with self.files.lock(_LOCK, wait=False) as self._still:
-                yield
+                try:
+                    yield
+                finally:
+                    self._still = None
         except HeldError as error:
             raise UserError(
                 f"study {self.name} is being run by another process; wait for it, or stop it first"
@@ -316,9 +323,10 @@ class Study:
     def scratch(self) -> Generator[Path]:
         """A folder of this machine for the files that are changed in place; they are kept with the study.
 
-        Where the study is such a folder, it is that; else they come from the study and go there with its tables.
+        Where the study is such a folder, and its file system has locks, it is that; else they come from the study and
+        go there with its tables.
         """
-        if self.files.local is not None:
+        if self.files.local is not None and self.files.changeable(OPTUNA):
             _without_damage(self.files.local / OPTUNA)
             yield self.files.local
             return
@@ -355,7 +363,8 @@ class Study:
         Raises:
             OSError: it cannot be written, or another process has taken over the study.
         """
-        self._still()
+        if self._still is not None:
+            self._still()
         self.put(_of(record.trial_id, _RECORD), record.model_dump_json().encode())
 
     def ended(self, plan: Plan) -> list[str]:

@@ -1,6 +1,8 @@
 import hashlib
 import struct
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -469,3 +471,20 @@ def test_a_description_of_one_modality_names_nothing_of_the_other() -> None:
     skeletons = describe(imu_channels=(), imu_sensors=(), imu_units=())
     with pytest.raises(UserError, match="r1: an imu signal is there, and the description names no imu_channels"):
         Recordings(skeletons, small().rows, small().skeleton, small().imu)
+
+
+def test_two_that_write_one_file_at_once_leave_one_of_them_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, write = threading.Barrier(2), pq.write_table
+
+    def together(*given: Any, **more: Any) -> None:
+        write(*given, **more)
+        both.wait(10)
+
+    monkeypatch.setattr(pq, "write_table", together)
+    with ThreadPoolExecutor(2) as pool:
+        for saving in [pool.submit(small().save, tmp_path / "one.parquet") for _ in range(2)]:
+            saving.result()
+    assert Recordings.load(tmp_path / "one.parquet").fingerprint == small().fingerprint
+    assert [path.name for path in tmp_path.iterdir()] == ["one.parquet"]
