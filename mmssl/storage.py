@@ -30,6 +30,8 @@ LEASE = 30.0
 # Tries of a request, with growing pauses: an outage of some seconds is nobody's business.
 _ATTEMPTS = 5
 _SECONDS_TO_CONNECT = 3.0
+_SCHEMES = ("http", "https")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?")
 _PART = ".part"
 """At the end of a file's name while it is being written."""
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -330,9 +332,9 @@ class Bucket(_Leased):
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
             raise UserError(f"--storage {_plain(uri)}: {parts.netloc!r} is no bucket's name; give s3://BUCKET/PREFIX")
         if "endpoint_override" not in given:
-            endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-            if endpoint:  # Part of the place from here on: another node may not have the variable.
-                given |= {"endpoint_override": urlsplit(endpoint).netloc, "scheme": urlsplit(endpoint).scheme}
+            given |= _endpoint()  # Part of the place from here on: another node may not have the variable.
+        elif not _HOST.fullmatch(given["endpoint_override"]) or given.get("scheme", "https") not in _SCHEMES:
+            raise UserError(f"--storage {_plain(uri)}: give ?endpoint_override=HOST:PORT, and &scheme=http or https")
         return cls(S3Options(**given), parts.netloc, parts.path.strip("/"))
 
     @property
@@ -440,7 +442,8 @@ class Bucket(_Leased):
             return self._files().get_file_info(selector)
 
     def _files(self, attempts: int | None = None) -> fs.S3FileSystem:
-        return self.options.connect(self.bucket, attempts or (1 if self.options in _SILENT else _ATTEMPTS))
+        attempts = attempts or (1 if self.options in _SILENT else _ATTEMPTS)
+        return self.options.connect(self.bucket, attempts, _authorities())
 
     def _path(self, name: str) -> str:
         return "/".join(part for part in (self.bucket, self.prefix, name) if part)
@@ -471,8 +474,12 @@ class S3Options:
     region: str = ""
 
     @cache  # noqa: B019 - there are as many as places named in a command
-    def connect(self, bucket: str, attempts: int) -> fs.S3FileSystem:
-        """A connection that tries each request so many times."""
+    def connect(self, bucket: str, attempts: int, authorities: str | None) -> fs.S3FileSystem:
+        """A connection that tries each request so many times.
+
+        Args:
+            authorities: file of those that the store's certificate may come from; None for the system's.
+        """
         region = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if not region:
             region = "us-east-1" if self.endpoint_override else fs.resolve_s3_region(bucket)
@@ -480,6 +487,7 @@ class S3Options:
             endpoint_override=self.endpoint_override or None,
             scheme=self.scheme or None,
             region=region,
+            tls_ca_file_path=authorities,
             connect_timeout=_SECONDS_TO_CONNECT,
             request_timeout=10,
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts),
@@ -518,6 +526,35 @@ def written_beside(path: Path) -> Generator[Path]:
         with suppress(OSError):  # Half of it would keep a full disk full.
             beside.unlink()
         raise
+
+
+def _endpoint() -> dict[str, str]:
+    """The environment's word for a store that is not AWS's, as options of a URI.
+
+    Raises:
+        UserError: it is no address, so that the request would go to AWS.
+    """
+    variable = next((name for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if os.environ.get(name)), None)
+    if variable is None:
+        return {}
+    said = os.environ[variable]
+    parts = urlsplit(said)
+    if parts.scheme in _SCHEMES and _HOST.fullmatch(parts.netloc) and not parts.path.strip("/") and not parts.query:
+        return {"endpoint_override": parts.netloc, "scheme": parts.scheme}
+    like = f"http://{said} or https://{said}" if _HOST.fullmatch(said) else "http://HOST:PORT or https://HOST:PORT"
+    raise UserError(f"${variable} is {_plain(said)!r}: give {like}")
+
+
+def _authorities() -> str | None:
+    """The environment's word for the authorities that a store's certificate may come from.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    said = os.environ.get("AWS_CA_BUNDLE")
+    if said and not os.access(said, os.R_OK):
+        raise UserError(f"$AWS_CA_BUNDLE is {said!r}: no file that can be read; give one with certificates in PEM")
+    return said or None
 
 
 def _plain(uri: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
     from mmssl.data.check import Finding
     from mmssl.data.sources import Lengths, Survey
@@ -82,8 +83,27 @@ def _console(stream: TextIO, **where: Any) -> "Console":
 _FILE_WIDTH = 1000
 
 
-def say(line: str) -> None:
-    console_on().print(line, markup=False)
+def say(line: str, *, stderr: bool = False, console: "Console | None" = None) -> None:
+    """Print a line, with names as they came from files, archives and other machines: nothing in it moves the cursor."""
+    (console or console_on(stderr=stderr)).print(plain(line), markup=False)
+
+
+def complain(error: BaseException) -> None:
+    """Say on standard error why the command ends."""
+    sys.stderr.write(plain(f"mmssl-tune: {error}", keep="\n") + "\n")
+
+
+def pass_on(said: str) -> None:
+    """Print what another process has said, as it comes."""
+    sys.stdout.write(plain(said, keep="\n\t"))
+    sys.stdout.flush()
+
+
+def waiting(words: str) -> "Status":
+    """A sign on the terminal that something takes its time."""
+    from rich.markup import escape
+
+    return console_on(stderr=True).status(escape(plain(words)))
 
 
 def print_json(document: Any) -> None:
@@ -95,11 +115,14 @@ def show_table(title: str, header: list[str], rows: list[list[str]], console: "C
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    def cell(words: str) -> str:
+        return escape(plain(words))
+
+    table = Table(title=cell(title) or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in header:
-        table.add_column(escape(column), overflow="fold")
+        table.add_column(cell(column), overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*map(cell, row))
     (console or console_on()).print(table)
 
 
@@ -111,9 +134,29 @@ def show_result(result: "Result") -> None:
         say(f"note: {note}")
 
 
-def plain(words: str) -> str:
-    """Text from elsewhere without what would move the cursor or change colours."""
-    return "".join(char if char.isprintable() else " " for char in words)
+def plain(words: str, keep: str = "") -> str:
+    """Text from elsewhere without what would move the cursor or change colours.
+
+    Args:
+        keep: such characters that stay.
+    """
+    return "".join(char if char.isprintable() or char in keep else " " for char in words)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def as_cell(words: str) -> str:
+    """A word for a CSV file, with a quote before what a spreadsheet would take for a formula (as OWASP has it)."""
+    return f"'{words}" if words.startswith(_FORMULA) and not _is_number(words) else words
+
+
+def _is_number(words: str) -> bool:
+    try:
+        float(words)
+    except ValueError:
+        return False
+    return True
 
 
 def short_names(knobs: Sequence[str]) -> list[str]:

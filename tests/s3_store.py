@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pyarrow.fs as fs
 import pytest
@@ -83,12 +84,14 @@ def _pass_on(one: socket.socket, other: socket.socket) -> None:
 
 
 @contextmanager
-def running_store(**environment: str) -> Iterator[Store]:
+def running_store(ssl: tuple[Path, Path] | None = None, **environment: str) -> Iterator[Store]:
     pytest.importorskip("moto.server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    if ssl:
+        command += ["-c", str(ssl[0]), "-k", str(ssl[1])]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
     ) as process:

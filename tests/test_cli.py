@@ -710,6 +710,26 @@ def test_predict_gives_class_and_probability_of_each_recording(
     assert "its recordings have no skeleton; --modalities imu does without" in refused.err
 
 
+@pytest.mark.parametrize(
+    "name", ['=HYPERLINK("http://x","y")', "+1-cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
+)
+def test_names_in_csv_are_no_formulas(ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings, name: str) -> None:
+    rows = [row.model_copy(update={"recording_id": name, "subject": "-7"}) if not i else row
+            for i, row in enumerate(tiny.rows)]  # fmt: skip
+    few = Recordings(tiny.description, rows, tiny.skeleton, tiny.imu).where(lambda row: row.trial == "0")
+    few.save(tmp_path / "few.parquet")
+    for out in ("few.csv", "few-predicted.parquet"):
+        assert ask("predict", encoders, tmp_path / "few.parquet", "--out", tmp_path / out).code == 0
+    with (tmp_path / "few.csv").open(newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert (cells[0]["recording_id"], cells[0]["subject"]) == (f"'{name}", "-7")
+    assert cells[1]["recording_id"] == few.rows[1].recording_id
+    assert float(cells[0]["probability"]) == pytest.approx(
+        max(float(cells[0][f"p.{c}"]) for c in tiny.description.classes)
+    )
+    assert pd.read_parquet(tmp_path / "few-predicted.parquet")["recording_id"][0] == name
+
+
 def test_embed_writes_the_features_of_each_recording(
     ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings
 ) -> None:
@@ -723,6 +743,42 @@ def test_embed_writes_the_features_of_each_recording(
     words = ["embed", encoders, tmp_path / "tiny.parquet", "--out", tmp_path / "imu.parquet", "--modalities", "imu"]
     assert ask(*words).code == 0
     assert [name for name in pd.read_parquet(tmp_path / "imu.parquet") if "features" in name] == ["features.imu"]
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[31m[bold]\u202ered\x9b1m"
+
+
+def test_names_do_not_reach_into_the_terminal(ask: Ask, tmp_path: Path, tiny: Recordings, study: Study) -> None:
+    """Of a class, a subject, a recording and a fault in one; and whatever a study's log has."""
+    label, others = f"walk{HOSTILE}", tiny.description.classes[1:]
+    description = tiny.description.model_copy(update={"classes": (label, *others)})
+    rows = [
+        row.model_copy(
+            update={
+                "label": label if row.label == "slow" else row.label,
+                "subject": row.subject + HOSTILE,
+                "recording_id": row.recording_id + HOSTILE,
+            }
+        )
+        for row in tiny.rows
+    ]
+    imu = [None if i < 3 else signal for i, signal in enumerate(tiny.imu or ())]
+    description = description.model_copy(update={"protocols": {}})
+    Recordings(description, rows, tiny.skeleton, imu).save(tmp_path / "hostile.parquet")
+    study.put_text("study.log", f"{HOSTILE}\r\n\tNext\n")
+    said = [
+        ask("data", "info", "--dataset", tmp_path / "hostile.parquet"),
+        ask("data", "check", tmp_path / "hostile.parquet"),
+        ask("launch", "--space", "vicreg_grid", "--dataset", tmp_path / "hostile.parquet", "--storage", tmp_path,
+            "--set", f"data.validation_subjects=[{HOSTILE}]"),
+        ask("logs", "one", "--storage", tmp_path),
+    ]  # fmt: skip
+    for answer in said:
+        printed = answer.out + answer.err
+        assert "owned" in printed
+        assert "[bold]" in printed
+        assert {char for char in printed if not char.isprintable()} <= {"\n", "\t"}
+    assert said[-1].out.splitlines()[1] == "\tNext"
 
 
 @pytest.mark.parametrize(

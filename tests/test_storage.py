@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -353,6 +354,11 @@ def test_a_folder_that_was_moved_away_is_not_begun_anew(tmp_path: Path) -> None:
         ("s3://UPPER/x", r"'UPPER' is no bucket's name"),
         ("s3:///x", r"'' is no bucket's name"),
         ("s3://b/../x", r"is no bucket's name"),
+        ("s3://bucket?endpoint_override=http://h:1", r"give \?endpoint_override=HOST:PORT, and &scheme=http or https"),
+        (
+            "s3://bucket?endpoint_override=h:1&scheme=ftp",
+            r"give \?endpoint_override=HOST:PORT, and &scheme=http or https",
+        ),
     ],
 )
 def test_what_is_no_storage_is_explained(word: str, said: str) -> None:
@@ -369,6 +375,57 @@ def test_the_endpoint_of_the_environment_becomes_part_of_the_place(monkeypatch: 
     assert found.place("a") == "s3://bucket/studies/a"
     given = storage_at("s3://bucket?endpoint_override=h:1&scheme=http&region=eu-west-1")
     assert given.uri == "s3://bucket?endpoint_override=h:1&scheme=http&region=eu-west-1"
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("minio.lab:9000", "'minio.lab:9000': give http://minio.lab:9000 or https://minio.lab:9000"),
+        ("minio", "'minio': give http://minio or https://minio"),
+        ("10.0.0.1:9000", "give http://10.0.0.1:9000 or https://10.0.0.1:9000"),
+        ("//minio.lab:9000", "give http://HOST:PORT or https://HOST:PORT"),
+        ("s3://minio.lab", "give http://HOST:PORT or https://HOST:PORT"),
+        ("http:/minio.lab:9000", "give http://HOST:PORT or https://HOST:PORT"),
+        ("http://minio.lab:9000/bucket", "give http://HOST:PORT or https://HOST:PORT"),
+        ("http://me:secret@minio.lab:9000", "give http://HOST:PORT or https://HOST:PORT"),
+    ],
+)
+def test_an_endpoint_that_would_be_left_out_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, said: str, right: str
+) -> None:
+    monkeypatch.setenv(variable, said)
+    with pytest.raises(UserError, match=rf"^\${variable} is .*{right}$") as refused:
+        storage_at("s3://bucket/studies")
+    assert "secret" not in str(refused.value)
+    assert storage_at("s3://bucket?endpoint_override=h:1").uri == "s3://bucket?endpoint_override=h:1"
+
+
+def test_authorities_of_the_environment_are_asked_about_a_stores_certificate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([openssl, *words], check=True, capture_output=True)
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with running_store(ssl=(certificate, key)) as store:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://{store.endpoint}")
+
+        def said(prefix: str) -> str:
+            with pytest.raises((OSError, UserError)) as refused:
+                storage_at(f"s3://bucket/{prefix}").check()
+            return str(refused.value)
+
+        assert "SSL peer certificate" in said("untrusted")
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        assert said("trusted") == ("s3://bucket: there is no such bucket; make it first, or choose another --storage")
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "absent.pem"))
+        assert said("absent").startswith(f"$AWS_CA_BUNDLE is '{tmp_path}/absent.pem': no file that can be read")
 
 
 @pytest.mark.ray

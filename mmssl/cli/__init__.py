@@ -19,6 +19,7 @@ from mmssl.cli import (
     watching,
 )
 from mmssl.errors import UserError
+from mmssl.terminal import complain
 
 app = typer.Typer(
     help="Search the loss weights of multimodal self-supervised learning (skeleton + IMU), and keep the best encoders.",
@@ -66,9 +67,9 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"mmssl-tune: {error}", file=sys.stderr)
+        complain(error)
         sys.exit(2)
     except (OSError, MemoryError) as error:
         # The machine, not the program: a disk that is full, read-only, gone; too little memory.
-        print(f"mmssl-tune: {error}", file=sys.stderr)
+        complain(error)
         sys.exit(1)

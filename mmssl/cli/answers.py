@@ -9,7 +9,7 @@ import typer
 from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of, studies_there
 from mmssl.cli.recordings import recordings_of
 from mmssl.errors import UserError
-from mmssl.terminal import epoch_progress, print_json, say, show_points, show_result
+from mmssl.terminal import as_cell, epoch_progress, print_json, say, show_points, show_result
 
 if TYPE_CHECKING:
     from mmssl.search.plan import Plan
@@ -42,7 +42,9 @@ def results(
     elif as_csv:
         import csv
 
-        flat = [{k: v for k, v in point.row().items() if k != "statuses"} for point in rows]
+        flat = [{k: as_cell(v) if isinstance(v, str) else v for k, v in point.row().items()} for point in rows]
+        for row in flat:
+            row.pop("statuses")
         writer = csv.DictWriter(sys.stdout, list(flat[0]) if flat else [])
         writer.writeheader()
         writer.writerows(flat)

@@ -1,6 +1,5 @@
 """Commands on studies that run elsewhere, or in another shell: what there are, where they stand, what they say."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +12,7 @@ from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
 from mmssl.cli.running import is_job_server
 from mmssl.cli.studies import at_storage
 from mmssl.errors import UserError
-from mmssl.terminal import print_json, say, show_table
+from mmssl.terminal import pass_on, print_json, say, show_table
 
 if TYPE_CHECKING:
     from mmssl.search.jobs import Job, Jobs
@@ -93,8 +92,7 @@ def logs(
     else:
         raise UserError(trouble)
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+        pass_on(piece)
 
 
 def stop(

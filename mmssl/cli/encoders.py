@@ -20,7 +20,7 @@ from mmssl.cli.options import (
 from mmssl.cli.recordings import having, name_of, open_recordings
 from mmssl.cli.spaces import settings_of
 from mmssl.errors import UserError
-from mmssl.terminal import console_on, epoch_progress, few, print_json, say, sides_line
+from mmssl.terminal import as_cell, epoch_progress, few, print_json, say, sides_line, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,7 +218,7 @@ def embed(
 
 def convert(
     folder: ExportArgument,
-    to: Annotated[Form, typer.Option(help="onnx (pip install 'mmssl-tune[onnx]'), or torch for torch.export.")],
+    to: Annotated[Form, typer.Option(help="onnx (needs the extra `onnx`), or torch for torch.export.")],
     modalities: ModalitiesOption = None,
     out: Annotated[
         Path | None,
@@ -236,7 +236,7 @@ def convert(
     chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
     file = out or folder / f"model{conversion.SUFFIXES[to]}"
     _writable(file, conversion.SUFFIXES[to])
-    with console_on(stderr=True).status(f"writing {file}"):
+    with waiting(f"writing {file}"):
         difference = conversion.convert(model, to, chosen, file)
     say(f"{file}: {' + '.join(chosen)}; the same as the encoders but for {difference:.1g}")
 
@@ -296,17 +296,28 @@ def _write(table: "Table", out: Path | None) -> None:
     try:
         if out is None:
             try:
-                csv.write_csv(table, sys.stdout.buffer)
+                csv.write_csv(_in_cells(table), sys.stdout.buffer)
                 sys.stdout.buffer.flush()
             except BrokenPipeError:  # Whoever reads has enough, as `head`; Python would complain once more at its end.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         elif out.suffix == ".csv":
-            csv.write_csv(table, out)
+            csv.write_csv(_in_cells(table), out)
         else:
             with out.open("w+b") as file:
                 write_table(table, file)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error})") from error
+
+
+def _in_cells(table: "Table") -> "Table":
+    """The table with no word, in its header or below, that a spreadsheet would take for a formula."""
+    import pyarrow as pa
+
+    columns = [
+        pa.array([as_cell(word) for word in column.to_pylist()]) if pa.types.is_string(column.type) else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=[as_cell(name) for name in table.column_names])
 
 
 def _of_subjects(recordings: "Recordings", subjects: str | None) -> "Recordings":

@@ -22,7 +22,7 @@ from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
 from mmssl.cli.studies import at_storage, run_study
 from mmssl.errors import UserError
-from mmssl.terminal import console_on, epoch_progress, few, print_json, say, show_result
+from mmssl.terminal import epoch_progress, few, print_json, say, show_result, waiting
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings
@@ -145,9 +145,9 @@ def reproduce(
             status = run_study(found, plan, recordings, running, summarise=False)
         if status == 130:
             how = f"`mmssl-tune reproduce {experiment} --study {found.name}{at_storage(found)}`"
-            console_on(stderr=True).print(f"stopped; {how} goes on", markup=False)
+            say(f"stopped; {how} goes on", stderr=True)
             end(status)
-    with console_on(stderr=True).status(f"computing {chosen.name}"):
+    with waiting(f"computing {chosen.name}"):
         result = experiments.analyse(chosen, found, plan, recordings, pictures)
         tables, texts = experiments.save(found, result), experiments.save_for_paper(found, result)
     if running.as_json:

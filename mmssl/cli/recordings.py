@@ -105,7 +105,7 @@ def having(recordings: "Recordings", modalities: Iterable[Modality], *, quiet: b
     kept, without = recordings.having(wanted), recordings.lacking(wanted)
     if without and not quiet:
         said = f"{len(without)} of {len(recordings)} recordings have no {' or no '.join(wanted)} and are left out"
-        console_on(stderr=True).print(f"{said}: {few(without)}{hint}", markup=False)
+        say(f"{said}: {few(without)}{hint}", stderr=True)
     return kept
 
 

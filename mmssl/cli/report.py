@@ -8,7 +8,7 @@ import typer
 from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of
 from mmssl.cli.recordings import recordings_of
 from mmssl.errors import UserError
-from mmssl.terminal import console_on, print_json, say
+from mmssl.terminal import print_json, say, waiting
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings
@@ -49,7 +49,7 @@ def report(
         raise UserError(f"--figures {figures}: is a file; give a folder")
     found = find(storage, study)
     plan = found.plan()
-    with console_on(stderr=True).status(f"reading {found.name}"):
+    with waiting(f"reading {found.name}"):
         recordings, missing = _recordings(plan, data)
         from mmssl.report.content import gather
         from mmssl.report.page import render, verdict

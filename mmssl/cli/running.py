@@ -13,7 +13,7 @@ import typer
 from mmssl.cli.options import JsonOption
 from mmssl.cli.recordings import name_of
 from mmssl.errors import UserError
-from mmssl.terminal import print_json, say
+from mmssl.terminal import pass_on, print_json, say
 
 if TYPE_CHECKING:
     from mmssl.search.cluster import Resources
@@ -181,7 +181,7 @@ def _examine_there(context: typer.Context, given: dict[str, Any], jobs: "Jobs", 
     words = _words(context, {**changed, "space": file and file.name})
     job = jobs.submit("doctor", changed["storage"], ["doctor", *words], file)
     for piece in jobs.follow(job):
-        print(piece, end="", flush=True)
+        pass_on(piece)
     end(jobs.of("doctor").status != "SUCCEEDED")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.search.view import Board
-from mmssl.terminal import plain, value_of
+from mmssl.terminal import say, value_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,7 @@ class Shown:
     def _print(self, line: str) -> None:
         # A terminal that is gone is no reason to end a study.
         with suppress(OSError):
-            self._console.print(plain(line), markup=False)
+            say(line, console=self._console)
 
     def stop(self) -> None:
         """Leave the last picture standing and the terminal as it was."""

@@ -313,7 +313,7 @@ def _end_at_once(line: str, shown: "Shown", console: "Console") -> None:
     """End the process from a thread that is not its first, which may be caught in Ray for ever."""
     shown.board.settle()
     shown.stop()
-    console.print(f"mmssl-tune: {line}", markup=False)
+    say(f"mmssl-tune: {line}", console=console)
     console.file.flush()
     os._exit(1)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError
 
 from mmssl import parquet
 from mmssl.errors import UserError
@@ -170,12 +171,19 @@ class Recordings:
             faults.append("there is no recording")
         counts = Counter(row.recording_id for row in self.rows)
         faults += [f"{name}: recording_id stands {count} times" for name, count in counts.items() if count > 1]
+        if not _is_text(description.model_dump_json, PydanticSerializationError):
+            faults.append("the description holds half a surrogate pair, which is no text")
         known = set(description.classes)
         for i, row in enumerate(self.rows):
+            if not _is_text("".join(vars(row).values()).encode, UnicodeEncodeError):
+                faults.append(f"{row.recording_id!r} of {row.subject!r}: half a surrogate pair, which is no text")
             if row.label not in known:
                 faults.append(f"{row.recording_id}: label {row.label!r} is not among the classes")
-            if not row.subject:
-                faults.append(f"{row.recording_id}: subject is empty")
+            faults += [
+                f"{row.recording_id or 'a recording'}: {name} is empty"
+                for name in ("recording_id", "subject")
+                if not getattr(row, name).strip()
+            ]
             skeleton, imu = self.arrays("skeleton")[i], self.arrays("imu")[i]
             array_faults = [] if skeleton is None else skeleton_faults(description, skeleton)
             array_faults += [] if imu is None else imu_faults(description, imu)
@@ -299,11 +307,16 @@ class Recordings:
         missing = set(_SCHEMA.names) - set(schema.names) - {"view"}
         if missing:
             raise UserError(f"{path}: columns missing: {', '.join(sorted(missing))}")
+        twice = [name for name in schema.names if table.column_names.count(name) > 1]
+        if twice:
+            raise UserError(f"{path}: columns that stand more than once: {', '.join(twice)}; keep one of each")
         try:
             table = table.select(schema.names).cast(schema)
             description = Description.model_validate_json(metadata.get(b"description", b""))
             names = [name for name in Row.model_fields if name in schema.names]
             rows = [Row.model_validate(row) for row in table.select(names).to_pylist()]
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: holds text that is not in UTF-8 ({error.reason})") from error
         except (pa.ArrowException, ValidationError) as error:
             raise UserError(f"{path}: {error}") from error
         return cls(
@@ -345,6 +358,14 @@ def _array_faults(name: str, unit: str, array: npt.NDArray[np.generic], rest: tu
     return [f"{name} has {bad} values that are not finite"] if bad else []
 
 
+def _is_text(encode: Callable[[], object], error: type[Exception]) -> bool:
+    try:
+        encode()
+    except error:
+        return False
+    return True
+
+
 def _float32(
     name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike | None] | None
 ) -> tuple[Array | None, ...] | None:
@@ -358,8 +379,11 @@ def _float32(
             converted.append(None)
             continue
         try:
+            numbers = np.asarray(array)
+            if numbers.dtype.kind not in "biufO":
+                raise TypeError(f"it is of type {numbers.dtype.name}")
             with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
-                converted.append(np.ascontiguousarray(array, dtype=np.float32))
+                converted.append(np.ascontiguousarray(numbers, dtype=np.float32))
         except (TypeError, ValueError) as error:
             raise UserError(f"{row.recording_id}: {name} is no array of numbers: {error}") from error
     return None if rows and all(array is None for array in converted) else tuple(converted)

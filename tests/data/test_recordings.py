@@ -91,6 +91,9 @@ def test_every_fault_is_in_one_message() -> None:
         (row("same"), skeleton(), imu(), "same: recording_id stands 2 times"),
         (row("odd", "jump"), skeleton(), imu(), "odd: label 'jump' is not among the classes"),
         (row("who", subject=""), skeleton(), imu(), "who: subject is empty"),
+        (row("blank", subject=" "), skeleton(), imu(), "blank: subject is empty"),
+        (row(" "), skeleton(), imu(), "recording_id is empty"),
+        (row("half", subject="\ud800"), skeleton(), imu(), "'half' of '\\ud800': half a surrogate pair"),
         (row("deep"), np.zeros((3, 3, 3)), imu(), "deep: skeleton has shape (3, 3, 3), expected (any, 3, 2)"),
         (row("flat"), skeleton(), np.zeros(4), "flat: imu has shape (4,), expected (any, 4)"),
         (row("short"), skeleton(0), imu(0), "short: skeleton has no frames"),
@@ -105,8 +108,8 @@ def test_every_fault_is_in_one_message() -> None:
     for *_, fault in cases:
         assert fault in message
     # "short" has two faults, one a modality.
-    assert message.startswith("small: 11 faults")
-    assert len(message.splitlines()) == 12
+    assert message.startswith("small: 14 faults")
+    assert len(message.splitlines()) == 15
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,9 @@ def test_every_fault_is_in_one_message() -> None:
         ([row()], [skeleton(0)], None, "r1: skeleton has no frames"),
         ([row()], [[["left", "right"]]], [imu()], "r1: skeleton is no array of numbers"),
         ([row()], [skeleton()], [[[1, 2], [1]]], "r1: imu is no array of numbers"),
+        ([row()], [skeleton()], [imu() * 1j], "r1: imu is no array of numbers: it is of type complex128"),
+        ([row()], [skeleton()], [imu().astype(str)], "r1: imu is no array of numbers: it is of type str"),
+        ([row()], [skeleton().astype(int).astype("M8[s]")], [imu()], "r1: skeleton is no array of numbers: .*datetime"),
     ],
 )
 def test_what_is_no_recording_is_refused(rows: Any, skeletons: Any, imus: Any, message: str) -> None:
@@ -175,7 +181,7 @@ def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
                 np.float32, st.tuples(st.integers(1, 4), st.just(3), st.just(3)), elements=st.floats(-9, 9, width=32)
             ),
             arrays(np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(-9, 9, width=32)),
-            st.text(st.characters(codec="utf-8"), min_size=1, max_size=4),
+            st.text(st.characters(codec="utf-8"), min_size=1, max_size=4).filter(str.strip),
         ),
         min_size=1,
         max_size=4,
@@ -375,6 +381,14 @@ def replaced(name: str, values: list[Any], type_: Any = None) -> Any:
         (lambda table: table.replace_schema_metadata({"format": FORMAT}), "Description"),
         (lambda table: table.replace_schema_metadata({"format": FORMAT, "description": '{"name": "x"}'}), "classes"),
         (lambda table: table.drop_columns(["imu", "label"]), "columns missing: imu, label"),
+        (
+            lambda table: table.append_column("subject", table["subject"]),
+            r"small\.parquet: columns that stand more than once: subject; keep one of each",
+        ),
+        (
+            lambda table: table.set_column(2, "subject", pa.array([b"\xed\xa0\x80", b"x", b"y"]).view(pa.string())),
+            r"small\.parquet: holds text that is not in UTF-8",
+        ),
         (lambda table: table.slice(0, 0), "there is no recording"),
         (replaced("frames", [3, 4, 9]), "r3: skeleton holds 30 numbers, expected frames 9 x 3 x 2"),
         (replaced("frames", [3, 4, -5]), "r3: skeleton holds 30 numbers, expected frames -5 x 3 x 2"),
