@@ -26,7 +26,7 @@ from mmssl.prepared import Prepared
 from mmssl.pretraining import OnEpoch
 from mmssl.search.plan import Plan, PlannedTrial, fold_name
 from mmssl.search.results import Choice, Point, points, stand_beside
-from mmssl.search.store import SCORES, TESTS, Study
+from mmssl.search.store import SCORES, Study
 from mmssl.training import score, train
 
 CARD, POINTER = "README.md", "config.json"
@@ -57,7 +57,24 @@ def load_encoders(folder: str | Path) -> Model:
     missing = [name for name in (WEIGHTS, FACTS) if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder}: no export lies here ({' and '.join(missing)} missing)")
-    return Model.from_files({name: (folder / name).read_bytes() for name in (WEIGHTS, FACTS)}, str(folder))
+    try:
+        return Model.from_files({name: (folder / name).read_bytes() for name in (WEIGHTS, FACTS)}, str(folder))
+    except UserError as error:
+        raise UserError(f"{error}; export again, or bring it back from a copy") from error
+
+
+def kept_model(study: Study, plan: Plan, trial: PlannedTrial) -> Model:
+    """What a trial of a study trained.
+
+    Raises:
+        FileNotFoundError: its weights are not kept.
+        UserError: they are damaged, or another trial's.
+    """
+    files, place = study.model_files(trial.trial_id)
+    model = Model.from_files(files, place)
+    if model.recipe != plan.recipe(trial):
+        raise UserError(f"{place}: not the model of this trial: its recipe is another")
+    return model
 
 
 def representative(plan: Plan, point: Point) -> PlannedTrial:
@@ -106,7 +123,7 @@ def export(
     folder = (folder or exports / f"{point.point_id}{'-refit' if refit else ''}").expanduser().absolute()
     _may_replace(folder)
     trial = representative(plan, point)
-    trained = _refitted(plan, trial, recordings, on_epoch) if refit else _kept(study, trial)
+    trained = _refitted(plan, trial, recordings, on_epoch) if refit else _kept(study, plan, trial)
     if refit:
         checkpoint = (
             f"retrained on all training subjects ({', '.join(plan.dataset.train_subjects)}), seed {plan.space.seeds[0]}"
@@ -145,7 +162,7 @@ def export(
             "metrics": metrics,
             "selection": _selection(study, plan, choice, metric, interval),
             "tested": tested,
-            "looks": len(_looks(study)),
+            "looks": len(study.looks()),
             # Where the data lie on this machine is nobody's business who is given the encoders.
             "data": plan.dataset.model_dump(mode="json", exclude={"source", "folder", "skipped"}),
             "environment": _made_with(record.facts if record else {**programs(), **machine(trained_on)}),
@@ -215,10 +232,10 @@ def _made_with(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if name.partition(".")[0] in kinds}
 
 
-def _kept(study: Study, trial: PlannedTrial) -> Model:
+def _kept(study: Study, plan: Plan, trial: PlannedTrial) -> Model:
     place = study.files.place(f"trials/{trial.trial_id}")
     try:
-        return Model.from_files(*study.model_files(trial.trial_id))
+        return kept_model(study, plan, trial)
     except (FileNotFoundError, UserError) as error:
         why = f"{error.filename}: missing" if isinstance(error, FileNotFoundError) else str(error)
         raise UserError(
@@ -239,7 +256,7 @@ def _refitted(plan: Plan, trial: PlannedTrial, recordings: Recordings, on_epoch:
 
 def _test(study: Study, model: Model, recordings: Recordings, checkpoint: str) -> dict[str, Any] | None:
     """The weights' test score, computed the first time it is asked for; None where no test subject is present."""
-    looks = _looks(study)
+    looks = study.looks()
     key = hashlib.sha256(model.files()[WEIGHTS]).hexdigest()[:16]
     if key not in looks:
         sides = split(recordings, model.recipe.data)
@@ -255,22 +272,8 @@ def _test(study: Study, model: Model, recordings: Recordings, checkpoint: str) -
             "recordings": len(sides.test),
             "subjects": list(sides.test_subjects),
         }
-        study.put(TESTS, json.dumps(looks, indent=1).encode())
+        study.put_looks(looks)
     return looks[key]
-
-
-def _looks(study: Study) -> dict[str, dict[str, Any]]:
-    """Each look at the test subjects, by the weights looked at."""
-    try:
-        looks = json.loads(study.files.read(TESTS))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(
-            f"{study.files.place(TESTS)}: damaged ({error}): how often the tests were looked at is not known; bring it "
-            "back from a copy, or move it away and say so where you report a score"
-        ) from error
-    return looks
 
 
 def _may_replace(folder: Path) -> None:

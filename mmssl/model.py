@@ -1,14 +1,14 @@
 """A trained pair of encoders with its head: from raw recordings to features and classes, and to files and back."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -18,10 +18,12 @@ from mmssl.data.recordings import Description, Recordings
 from mmssl.encoders import Head, Projector, build_encoders
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Modality, Recipe, readings
+from mmssl.sealed import DamagedError, opened, sealed
 from mmssl.transforms import Standardisation, prepare_imu, prepare_skeleton
 
 FORMAT = "mmssl.model/2"
 WEIGHTS, FACTS = "model.safetensors", "model.json"
+_DIGEST = "weights_sha256"
 AT_ONCE = 1024
 """Recordings that networks run on without training."""
 
@@ -215,22 +217,21 @@ class Model:
         Args:
             facts: further JSON values to keep beside it, such as metrics.
         """
+        weights = self.weights()
         document = {
             "format": FORMAT,
             "recipe": self.recipe.model_dump(mode="json", by_alias=True),
             "description": self.description.model_dump(mode="json"),
             "imu_mean": self.standardisation.mean.tolist(),
             "imu_std": self.standardisation.std.tolist(),
+            _DIGEST: hashlib.sha256(weights).hexdigest(),
             **facts,
         }
-        return {
-            WEIGHTS: self.weights(),
-            FACTS: json.dumps(document, indent=1).encode(),
-        }
+        return {WEIGHTS: weights, FACTS: sealed(json.dumps(document, indent=1).encode())}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], where: str) -> "Model":
-        """Rebuild what `files` gave; every weight must be there and fit.
+        """Rebuild what `files` gave; every weight must be there and fit, which is found out before any is made.
 
         Args:
             files: contents of `WEIGHTS` and `FACTS`.
@@ -240,18 +241,68 @@ class Model:
             UserError: the contents are damaged or of another format.
         """
         try:
-            document = dict(json.loads(files[FACTS]))
+            document = _document(files[FACTS])
             if document.get("format") != FORMAT:
                 raise UserError(f"{where}: {FACTS} has format {document.get('format')!r}, expected {FORMAT!r}")
-            model = cls.fresh(
-                Recipe.model_validate(document["recipe"]),
-                Description.model_validate(document["description"]),
-                Standardisation(np.array(document["imu_mean"], np.float32), np.array(document["imu_std"], np.float32)),
+            digest = document.get(_DIGEST)  # Older versions wrote none.
+            if digest is not None and digest != hashlib.sha256(files[WEIGHTS]).hexdigest():
+                raise ValueError(f"{WEIGHTS} is not the file that {FACTS} was written with")
+            recipe = Recipe.model_validate(document["recipe"])
+            description = Description.model_validate(document["description"])
+            channels = len(description.imu_channels)
+            standardisation = Standardisation(
+                _numbers(document, "imu_mean", channels, above=-np.inf),
+                _numbers(document, "imu_std", channels, above=0),
             )
+            _compare(recipe, description, tensors_from_bytes(files[WEIGHTS]))
+            model = cls.fresh(recipe, description, standardisation)
             model.put_weights(files[WEIGHTS])
-        except (SafetensorError, ValidationError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise UserError(f"{where}: not a whole model: {error}") from error
         return model
+
+
+def _document(content: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(opened(content)))
+    except DamagedError as error:
+        raise ValueError(f"{FACTS}: {error}") from error
+
+
+def _numbers(document: Mapping[str, Any], name: str, channels: int, *, above: float) -> npt.NDArray[np.float32]:
+    """One of the IMU's statistics as a model's document has it.
+
+    Raises:
+        ValueError: it is none for so many channels.
+    """
+    given = document[name]
+    if not isinstance(given, list) or not all(isinstance(number, int | float) for number in given):
+        given = [[]]
+    with np.errstate(over="ignore"):  # Too large for float32 becomes infinite, which is refused.
+        numbers = np.array(given, np.float32)
+    if numbers.shape != (channels,) or not (np.isfinite(numbers) & (numbers > above)).all():
+        kind = "finite" if above < 0 else "positive"
+        raise ValueError(f"{name}: expected {channels} {kind} numbers, one for each channel")
+    return numbers
+
+
+def _compare(recipe: Recipe, description: Description, tensors: Mapping[str, Tensor]) -> None:
+    """Find out, without making it, whether a model can have these weights.
+
+    Raises:
+        ValueError: one is missing, of another size or kind, or not of such a model.
+    """
+    if "imu" in recipe.data.modalities and recipe.encoder.imu.layers > len(tensors):
+        raise ValueError(f"{recipe.encoder.imu.layers} layers by the recipe, {len(tensors)} weights in {WEIGHTS}")
+    with torch.device("meta"):  # Has shapes, and no memory.
+        model = Model.fresh(recipe, description, Standardisation(np.empty(0, np.float32), np.empty(0, np.float32)))
+    wanted = {f"{part}.{k}": v for part, module in model.parts.items() for k, v in module.state_dict().items()}
+    for name in (name for name in (*wanted, *tensors) if name not in wanted or name not in tensors):
+        raise ValueError(f"{name} is {'missing' if name in wanted else 'of no such model'}")
+    for name, tensor in tensors.items():
+        found, expected = ((tuple(one.shape), one.dtype) for one in (tensor, wanted[name]))
+        if found != expected:
+            raise ValueError(f"{name} has shape and type {found}, by the recipe {expected}")
 
 
 def _widths(encoders: nn.ModuleDict) -> dict[str, int]:

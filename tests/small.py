@@ -1,5 +1,7 @@
 """Studies that are small in every respect, for tests of all that is around the training."""
 
+import hashlib
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from mmssl.model import FACTS, WEIGHTS
+from mmssl.sealed import opened, sealed
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.store import Record, Study, Tables
 
@@ -37,6 +41,16 @@ def space(epochs: int, knobs: Mapping[str, Any] | None = None, **entries: Any) -
 def tune(*words: object) -> list[str]:
     """The words that run `mmssl-tune` with this Python."""
     return [sys.executable, "-m", "mmssl.cli", *map(str, words)]
+
+
+def put_document(folder: Path, changes: Mapping[str, object] | None = None, *, digests: bool = True) -> None:
+    """Change what a model's document says, with digests that fit, or without any as older versions wrote it."""
+    document = {**json.loads(opened((folder / FACTS).read_bytes())), **(changes or {})}
+    document["weights_sha256"] = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    if not digests:
+        del document["weights_sha256"]
+    content = json.dumps(document, indent=1).encode()
+    (folder / FACTS).write_bytes(sealed(content) if digests else content)
 
 
 def study_of(root: str | Path, plan: Plan, ended: Callable[[Study, PlannedTrial], Record]) -> Study:

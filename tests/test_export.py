@@ -1,5 +1,7 @@
 import json
+import math
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.numpy import load_file, save_file
-from small import study_of
+from small import put_document, study_of
 
 import mmssl
 from mmssl import Recordings, UserError
@@ -156,7 +158,7 @@ def test_an_export_classifies_from_one_modality_as_its_trial_did(
 def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finished: Study, tiny: Recordings) -> None:
     plan, choice = chosen(finished)
     trial = representative(plan, choice.best)
-    looks = json.loads((finished.folder / "tests.json").read_text())
+    looks = finished.looks()
     (look,) = looks.values()
     assert trial.trial_id in look["checkpoint"]
     recipe = plan.recipe(trial)
@@ -166,9 +168,7 @@ def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finish
     assert look["metrics"] == metrics
     assert look["look"] == 1
     again = export(finished, plan, tiny, choice, "val.accuracy", None, refit=False)
-    assert json.loads((finished.folder / "tests.json").read_text()) == looks, (
-        "a second export must not be a second look"
-    )
+    assert finished.looks() == looks, "a second export must not be a second look"
     assert again.metrics == exported.metrics
 
 
@@ -253,8 +253,7 @@ def test_the_hub_reads_the_numbers_of_the_study_from_the_card(
     assert len(results) == 18
     trials = finished.table("trials.parquet").to_pylist()
     trial = representative(plan, choice.best)
-    looks = json.loads((finished.folder / "tests.json").read_text()).values()
-    (look,) = [one for one in looks if trial.trial_id in one["checkpoint"]]
+    (look,) = [one for one in finished.looks().values() if trial.trial_id in one["checkpoint"]]
     own = finished.record(trial.trial_id).facts
     for reading in ("", "imu.", "skeleton."):
         alone = f" by {reading[:-1]} alone" if reading else ""
@@ -389,14 +388,87 @@ def test_a_damaged_export_is_refused(exported: Exported, tmp_path: Path, name: s
         mmssl.load_encoders(copy)
 
 
-def test_weights_of_another_size_are_refused(exported: Exported, tmp_path: Path) -> None:
+HUGE = 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("section", "knobs"),
+    [
+        ("finetune", {"hidden": 9}),
+        ("finetune", {"hidden": 1_000_000}),
+        ("finetune", {"standardise": True}),
+        ("encoder", {"projector": {"hidden": HUGE, "width": HUGE}}),
+        ("encoder", {"imu": {"layers": HUGE}}),
+        ("encoder", {"imu": {"feedforward": HUGE}}),
+        ("data", {"steps": HUGE, "modalities": ["skeleton"]}),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_the_weights_is_refused_before_it_takes_memory(
+    exported: Exported, tmp_path: Path, section: str, knobs: dict[str, object]
+) -> None:
     copy = tmp_path / "export"
     shutil.copytree(exported.folder, copy)
     document = json.loads((copy / "model.json").read_text())
-    document["recipe"]["finetune"]["hidden"] = 9
-    (copy / "model.json").write_text(json.dumps(document))
-    with pytest.raises(UserError, match="not a whole model"):
+    for name, value in knobs.items():
+        own = document["recipe"][section]
+        own[name] = {**own[name], **value} if isinstance(value, dict) else value
+    put_document(copy, {"recipe": document["recipe"]})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(
+        UserError, match=r"not a whole model: .*(by the recipe|missing|of no such model|overflowed).*export again"
+    ):
         mmssl.load_encoders(copy)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kB"
+
+
+@pytest.mark.parametrize("digests", [True, False])
+@pytest.mark.parametrize("name", ["imu_mean", "imu_std"])
+@pytest.mark.parametrize("numbers", [[1, 1, 1], [1] * 5, [[1, 1, 1, 1]], [[1]] * 4, 1, [], None, "1111", {}])
+def test_statistics_of_another_shape_are_refused(
+    exported: Exported, tmp_path: Path, name: str, numbers: object, digests: bool
+) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    put_document(copy, {name: numbers}, digests=digests)
+    with pytest.raises(UserError, match=f"not a whole model: .*{name}"):
+        mmssl.load_encoders(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [(name, number) for name in ("imu_mean", "imu_std") for number in (math.nan, math.inf, 1e39, None, [])]
+    + [("imu_std", number) for number in (0, -1, 1e-50)],
+)
+def test_statistics_that_cannot_be_are_refused(exported: Exported, tmp_path: Path, name: str, number: float) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    put_document(copy, {name: [1, number, 1, 1]})
+    with pytest.raises(UserError, match=f"not a whole model: .*{name}"):
+        mmssl.load_encoders(copy)
+
+
+def test_an_export_of_an_older_version_has_no_digests_and_is_read(
+    exported: Exported, tiny: Recordings, tmp_path: Path
+) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    put_document(copy, digests=False)
+    assert not {"sha256", "weights_sha256"} & set(json.loads((copy / "model.json").read_text()))
+    assert mmssl.load_encoders(copy).predict(tiny) == mmssl.load_encoders(exported.folder).predict(tiny)
+
+
+def test_the_weights_of_another_trial_are_refused(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    copy = Study(tmp_path, "one")
+    shutil.copytree(finished.folder, copy.folder)
+    plan, choice = chosen(copy)
+    taken = representative(plan, choice.best)
+    other = next(trial for trial in plan.trials if trial != taken)
+    for names in (["model.safetensors"], ["model.safetensors", "model.json"]):
+        for name in names:
+            shutil.copy(copy.folder / "trials" / other.trial_id / name, copy.folder / "trials" / taken.trial_id / name)
+        with pytest.raises(UserError, match=rf"trials/{taken.trial_id}: not .*--refit"):
+            export(copy, plan, tiny, choice, "val.accuracy", tmp_path / "out", refit=False)
 
 
 def test_recordings_of_another_body_are_refused(exported: Exported, tiny: Recordings) -> None:

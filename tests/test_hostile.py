@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from small import put_document
 
 from mmssl import Recipe, Recordings, UserError, load_encoders
 from mmssl.data.mmact import read as read_mmact
 from mmssl.data.utd_mhad import read as read_utd_mhad
-from mmssl.model import FACTS, WEIGHTS, Model
+from mmssl.model import WEIGHTS, Model
 from mmssl.search.space import load as load_space
 from mmssl.search.store import Study
 from mmssl.transforms import Standardisation
@@ -63,6 +64,7 @@ def test_weights_that_are_a_pickle(tmp_path: Path, tiny: Recordings, sprung: Pat
         content = io.BytesIO()
         np.savez(content, encoders=np.array([Trap(sprung)], dtype=object))
         (folder / WEIGHTS).write_bytes(content.getvalue())
+    put_document(folder)
     with pytest.raises(UserError, match="not a whole model"):
         load_encoders(folder)
     assert not sprung.exists()
@@ -85,8 +87,7 @@ def test_a_recipe_that_is_more_than_one(
 ) -> None:
     folder = export_in(tmp_path / "export", tiny)
     monkeypatch.chdir(tmp_path)
-    facts = json.loads((folder / FACTS).read_bytes())
-    (folder / FACTS).write_text(json.dumps(facts | change))
+    put_document(folder, change)
     with pytest.raises(UserError, match="not a whole model"):
         load_encoders(folder)
     assert {path.name for path in tmp_path.iterdir()} == {"export"}

@@ -18,7 +18,7 @@ from mmssl.errors import UserError
 from mmssl.evaluation import confusion, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Column, Result, names, protocol
-from mmssl.model import Model
+from mmssl.export import kept_model
 from mmssl.prepared import Prepared
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import LABEL_FREE, points
@@ -252,10 +252,10 @@ def vectors(
 
     Raises:
         FileNotFoundError: its weights are not kept.
-        UserError: they are damaged.
+        UserError: they are damaged, or another trial's.
     """
     recipe = plan.recipe(trial)
-    model = Model.from_files(*study.model_files(trial.trial_id))
+    model = kept_model(study, plan, trial)
     sides = split(recordings, recipe.data)
     rows = sides.validation if plan.space.side == "val" else sides.test
     if recipe.data.steps not in prepared:

@@ -23,7 +23,7 @@ from mmssl.search.plan import TERMINAL, Plan
 from mmssl.search.results import Choice, Point, choose, hits, over_recordings, points, ranked, stand_beside
 from mmssl.search.space import SYSTEM
 from mmssl.search.standing import Standing, standing
-from mmssl.search.store import TESTS, Study, names
+from mmssl.search.store import Study, names
 from mmssl.terminal import value_of
 
 SYMBOLS = {"lambda": "λ", "mu": "μ", "nu": "ν"}  # noqa: RUF001
@@ -220,7 +220,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         confusions=_confusions(plan, predictions, classes, order),
         few_labels=few,
         few_labels_caption=caption,
-        looks=_looks(study),
+        looks=sorted(study.looks().values(), key=lambda look: look["look"]),
         where=study.place,
         names=called,
     )
@@ -452,16 +452,6 @@ def _few_labels(study: Study, plan: Plan) -> tuple[list[dict[str, Any]], str]:
     if table is None or "read_from" not in table.column_names:
         return [], ""  # Made before it was read from each modality: `reproduce` makes it again.
     return table.to_pylist(), ((table.schema.metadata or {}).get(b"caption") or b"").decode()
-
-
-def _looks(study: Study) -> list[dict[str, Any]]:
-    try:
-        looks = json.loads(study.files.read(TESTS))
-        return sorted(looks.values(), key=lambda look: look["look"])
-    except FileNotFoundError:
-        return []
-    except (ValueError, AttributeError, KeyError) as error:
-        raise UserError(f"{study.files.place(TESTS)}: damaged ({error})") from error
 
 
 def _short(value: float | None) -> float | None:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mmssl import parquet
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import MODALITIES, Recipe, explain
+from mmssl.sealed import opened, sealed
 from mmssl.search.plan import TERMINAL, Choice, Plan, PlannedTrial, Status
 from mmssl.search.space import Cost
 from mmssl.storage import HeldError, Still, storage_at
@@ -277,12 +278,12 @@ class Study:
     def put_note(self, name: str, document: dict[str, Any]) -> None:
         """Keep a small document about how the study is being run, beside its results."""
         self.files.make()
-        self.put(f"running/{name}.json", json.dumps(document).encode())
+        self.put(f"running/{name}.json", sealed(json.dumps(document).encode()))
 
     def note(self, name: str) -> dict[str, Any] | None:
         """The document of that name; None where there is none, or none that is whole."""
         try:
-            document = json.loads(self.files.read(f"running/{name}.json"))
+            document = json.loads(opened(self.files.read(f"running/{name}.json")))
         except (FileNotFoundError, ValueError):
             return None
         return document if isinstance(document, dict) else None
@@ -392,6 +393,28 @@ class Study:
                         say(f"{self.files.place(name)}: damaged; kept as {_RECORD}.damaged, and its trial is run again")
         return kept
 
+    def looks(self) -> dict[str, dict[str, Any]]:
+        """Each look at the test subjects, by the weights looked at.
+
+        Raises:
+            UserError: how many there were is not known.
+        """
+        try:
+            looks: dict[str, dict[str, Any]] = json.loads(opened(self.files.read(TESTS)))
+            if not all("look" in look for look in looks.values()):
+                raise ValueError("an entry has no number")
+        except FileNotFoundError:
+            return {}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.files.place(TESTS)}: damaged ({error}): how often the tests were looked at is not known; bring "
+                "it back from a copy, or move it away and say so where you report a score"
+            ) from error
+        return looks
+
+    def put_looks(self, looks: Mapping[str, Mapping[str, Any]]) -> None:
+        self.put(TESTS, sealed(json.dumps(looks, indent=1).encode()))
+
     def has_model(self, trial_id: str) -> bool:
         """Whether a trial's weights are kept."""
         return self.files.exists(_of(trial_id, _WEIGHTS))
@@ -403,7 +426,7 @@ class Study:
             FileNotFoundError: its weights are not kept.
         """
         files = {name: self.files.read(_of(trial_id, name)) for name in (_WEIGHTS, _FACTS)}
-        return files, self.files.place(_of(trial_id, _WEIGHTS))
+        return files, self.files.place(f"trials/{trial_id}")
 
     def drop_model(self, trial_id: str) -> None:
         """Remove a trial's weights; its record and rows stay."""
@@ -431,12 +454,14 @@ class Study:
             self.put(name, json.dumps(installed, indent=1).encode())
 
     def packages(self, digest: str | None) -> dict[str, str] | None:
-        """The distributions and versions of that digest; None where they are not kept."""
+        """The distributions and versions of that digest; None where they are not kept, or not as they were."""
+        from mmssl.environment import digest_of  # Loads torch, which few need.
+
         try:
             document = json.loads(self.files.read(f"environments/{digest}.json"))
         except (FileNotFoundError, ValueError):
             return None
-        return document if isinstance(document, dict) else None
+        return document if isinstance(document, dict) and digest_of(document) == digest else None
 
     def forget(self, trial_id: str) -> None:
         """Drop what is kept of a trial's end, so that it is run again."""

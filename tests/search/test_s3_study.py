@@ -90,4 +90,4 @@ def test_a_killed_study_in_a_bucket_is_resumed_and_ends_as_one_in_a_folder(
     folder = tmp_path / "exports" / "study" / best["best"]["point_id"]
     assert best["export"]["folder"] == str(folder)
     assert set(mmssl.load_encoders(folder).predict(tiny)) <= {"slow", "middle", "fast"}
-    assert len(json.loads(study.files.read("tests.json"))) == 1
+    assert len(study.looks()) == 1
