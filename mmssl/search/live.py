@@ -5,6 +5,7 @@ no more.
 """
 
 import importlib.util
+import math
 import os
 import queue
 import re
@@ -226,22 +227,26 @@ def _without_rows(record: Record) -> Record:
 
 
 def scores(record: Record) -> dict[str, float]:
-    """What came out of a trial, in numbers."""
+    """What came out of a trial, in finite numbers."""
     found = {name: record.facts.get(name) for name in (*SCORES, "seconds.total")}
     ranks = [record.facts.get(f"embedding.{modality}.effective_rank") for modality in MODALITIES]
     known = [rank for rank in ranks if rank is not None]
     if known:
         found["rankme"] = statistics.fmean(known)
-    return {name: float(value) for name, value in found.items() if value is not None}
+    return _finite(found)
 
 
 def numbers(epoch: Epoch) -> dict[str, float]:
-    """An epoch's numbers by phase and column of `epochs.parquet`."""
-    return {
-        f"{epoch['phase']}/{name}": float(value)
-        for name, value in epoch.items()
-        if name not in ("phase", "epoch") and value is not None
-    }
+    """An epoch's finite numbers by phase and column of `epochs.parquet`."""
+    return _finite({f"{epoch['phase']}/{name}": value for name, value in epoch.items() if name not in _WHERE})
+
+
+_WHERE = ("phase", "epoch")
+
+
+def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
+    """No program is told of infinities: those that rank runs put them first, and others plot nothing any more."""
+    return {name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)}
 
 
 def _safe(error: BaseException) -> str:

@@ -3,8 +3,6 @@
 Ray's own callback is of no use here: trials report epochs in batches, of which it would make histograms of nothing.
 """
 
-import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +15,6 @@ from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.store import Record, Study
 
 _FOLDER, _WHOLE = "tensorboard", "whole"
-
-
-# A trial that diverges has values that are not finite; there is no need to say so of each.
-logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
 
 
 class TensorBoard:
@@ -55,7 +49,7 @@ class TensorBoard:
 
     def end(self, planned: PlannedTrial, record: Record) -> None:
         writer = self._writers.pop(planned.trial_id)
-        found = {name: value for name, value in scores(record).items() if math.isfinite(value)}
+        found = scores(record)
         knobs = {knob: str(value) if isinstance(value, list) else value for knob, value in planned.point.items()}
         knobs |= {"seed": planned.seed, "fold": planned.fold, "system": self._plan.system(planned)}
         for summary in hparams({**knobs, "status": record.status}, found):

@@ -223,17 +223,14 @@ def followed(folder: Path) -> Study:
 
 
 def curves(study: Study) -> Iterator[tuple[str, str, str, dict[int, float]]]:
-    """Trial, phase, column, value by epoch: the study's own table."""
+    """Trial, phase, column, finite value by epoch: the study's own table."""
     table = pd.read_parquet(study.folder / "epochs.parquet")
     for (trial, phase), rows in table.groupby(["trial_id", "phase"]):
         for column in rows.columns[6:]:
             known = rows.set_index("epoch")[column].dropna()
+            known = known[known.abs() < math.inf]
             if len(known):
                 yield str(trial), str(phase), column, known.to_dict()
-
-
-def finite(values: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    return [(step, value) for step, value in values if math.isfinite(value)]
 
 
 @pytest.mark.ray
@@ -248,7 +245,7 @@ def test_tensorboard_shows_the_epochs_of_the_table_each_once(followed: Study) ->
     }
     compared = 0
     for trial, phase, column, values in curves(followed):
-        shown = finite([(event.step, event.value) for event in read[trial].Scalars(f"{phase}/{column}")])
+        shown = [(event.step, event.value) for event in read[trial].Scalars(f"{phase}/{column}")]
         assert [step for step, _ in shown] == list(values)
         assert [value for _, value in shown] == pytest.approx(list(values.values()), rel=1e-6)
         compared += len(shown)
@@ -280,7 +277,7 @@ def test_mlflow_has_a_run_for_each_trial_with_its_epochs_once(followed: Study) -
         assert run.data.metrics.get("val.f1", math.nan) == pytest.approx(rows.loc[trial, "val.f1"], nan_ok=True)
     for trial, phase, column, values in curves(followed):
         history = client.get_metric_history(runs[trial].info.run_id, f"{phase}/{column}")
-        assert sorted(finite([(metric.step, metric.value) for metric in history])) == list(values.items())
+        assert sorted((metric.step, metric.value) for metric in history) == list(values.items())
 
 
 def wandb_records(path: Path) -> Iterator[Any]:
@@ -366,6 +363,43 @@ def test_a_server_that_is_gone_stops_nothing_and_unasked_nothing_is_loaded(folde
     assert done.stderr.splitlines()[-1] == "set()"
     made = {path.name for path in Study(folder, "plain").folder.iterdir()}
     assert made & {"tensorboard", "wandb", "mlflow.db"} == set()
+
+
+@pytest.mark.filterwarnings("ignore")  # Of MLflow's own, as it is loaded.
+def test_mlflow_ranks_no_run_first_for_an_infinite_number(
+    study: tuple[Study, Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmssl.search.mlflow import MLflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    made, plan = study
+    better, worse, diverging, lost = plan.trials[:4]
+    tracker = MLflow(made, plan)
+    told = ((better, (2.0, 0.9)), (worse, (3.0, 0.1)), (diverging, (0.5, math.inf)), (lost, (-math.inf, math.nan)))
+    for planned, values in told:
+        tracker.begin(planned)
+        rows = [{"phase": "pretrain", "epoch": i, "train.loss": value} for i, value in enumerate(values, 1)]
+        tracker.epochs(planned, 0, rows)
+        facts = {"val.accuracy": values[-1]}
+        tracker.end(planned, Record(trial_id=planned.trial_id, status="COMPLETE", facts=facts))
+
+    def order(by: str) -> list[str]:
+        runs = tracker._client.search_runs([tracker.mlflow_util.experiment_id or ""], order_by=[by])
+        return [run.data.params["trial_id"] for run in runs if by.split("`")[1] in run.data.metrics]
+
+    assert order("metrics.`val.accuracy` DESC") == [better.trial_id, worse.trial_id]
+    by_loss = [worse.trial_id, diverging.trial_id, better.trial_id]
+    assert order("metrics.`pretrain/train.loss` ASC") == by_loss
+    assert order("metrics.`pretrain/train.loss` DESC") == by_loss[::-1]
+
+
+def test_no_program_is_told_of_a_number_that_is_not_finite(plan_of: Callable[..., Plan]) -> None:
+    epoch = {"phase": "pretrain", "epoch": 2, "train.loss": math.inf, "train.variance": 0.5, "probe.accuracy": None}
+    assert live.numbers(epoch) == {"pretrain/train.variance": 0.5}
+    facts = {"val.accuracy": math.nan, "val.f1": 0.25, "embedding.imu.effective_rank": math.inf}
+    (planned, *_) = plan_of([1.0], [2.0]).trials
+    assert live.scores(Record(trial_id=planned.trial_id, status="COMPLETE", facts=facts)) == {"val.f1": 0.25}
 
 
 def test_tensorboard_of_a_study_in_a_bucket_comes_with_each_trials_end(
