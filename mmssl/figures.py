@@ -20,6 +20,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from mmssl.evaluation import whole_percent
+
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
 
@@ -86,7 +88,9 @@ def confusion_figure(path: Path, matrix: Floats, classes: Sequence[str], title: 
             for (row, column), share in np.ndenumerate(matrix):
                 if share >= 0.005:
                     colour = "white" if share > 0.55 else "black"
-                    axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6, color=colour)
+                    axes.text(
+                        column, row, whole_percent(float(share)), ha="center", va="center", fontsize=6, color=colour
+                    )
         bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.02, format=FuncFormatter(_percent))
         bar.set_label("share of the true class")
         bar.outline.set_visible(False)

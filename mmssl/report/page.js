@@ -165,14 +165,14 @@
     const { classes, cells, spec } = data.confusion;
     function rows() {
       const matrix = classes.map(() => new Map());
-      for (const [true_, predicted, count] of cells[select.value]) matrix[true_].set(predicted, count);
+      for (const [true_, predicted, count, percent] of cells[select.value]) matrix[true_].set(predicted, { count, percent });
       const found = [];
       matrix.forEach((row, i) => {
-        const total = [...row.values()].reduce((sum, count) => sum + count, 0);
+        const total = [...row.values()].reduce((sum, cell) => sum + cell.count, 0);
         if (!total) return;
         classes.forEach((name, j) => {
-          const count = row.get(j) || 0;
-          found.push({ true: classes[i], predicted: name, count, share: count / total, percent: Math.round((100 * count) / total).toString(), total });
+          const { count, percent } = row.get(j) || { count: 0, percent: "0" };
+          found.push({ true: classes[i], predicted: name, count, share: count / total, percent, total });
         });
       });
       return found;

@@ -13,10 +13,11 @@ import vl_convert
 from jinja2 import Environment
 from markupsafe import Markup
 
+from mmssl.evaluation import whole_percent
 from mmssl.export import representative
 from mmssl.presets import SYSTEMS, preset
 from mmssl.report import charts
-from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain
+from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 from mmssl.search.results import Point
 from mmssl.search.space import SET_BY_STUDY, SYSTEM
@@ -466,8 +467,12 @@ def _data(content: Content, landscape: charts.Landscape | None, exhibit: Exhibit
             "spec": charts.confusion(content) if content.confusions else None,
             "classes": content.classes,
             "cells": {
-                point_id: [[int(i), int(j), int(counts[i, j])] for i, j in zip(*counts.nonzero(), strict=True)]
+                point_id: [
+                    [int(i), int(j), int(counts[i, j]), whole_percent(float(shares[i, j]))]
+                    for i, j in zip(*counts.nonzero(), strict=True)
+                ]
                 for point_id, counts in content.confusions.items()
+                for shares in [shares_of(counts)]
             },
         },
         "recordings": exhibit and _recordings(content, exhibit),

@@ -80,7 +80,7 @@ def test_confusions_are_counted_from_the_predictions(lost: tuple[Study, Plan], p
     for point_id, cells in found["cells"].items():
         own = predictions[predictions["point_id"] == point_id]
         counted = own.groupby(["label", "predicted"]).size().to_dict()
-        assert {(CLASSES[i], CLASSES[j]): count for i, j, count in cells} == counted
+        assert {(CLASSES[i], CLASSES[j]): count for i, j, count, _ in cells} == counted
 
 
 def test_curves_are_those_of_the_table(lost: tuple[Study, Plan], page: Path) -> None:

@@ -1,16 +1,20 @@
 """Figures and tables for papers."""
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.image
 import pandas as pd
-from pages import command
+from pages import CLASSES, command
 
 from mmssl.report.content import gather
 from mmssl.report.paper import latex, markdown
-from mmssl.search.plan import Plan
-from mmssl.search.store import Study
+from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.store import Record, Study
+
+StudyOf = Callable[..., tuple[Study, Plan]]
 
 
 def test_every_figure_in_three_kinds(lost: tuple[Study, Plan], tmp_path: Path) -> None:
@@ -26,6 +30,29 @@ def test_every_figure_in_three_kinds(lost: tuple[Study, Plan], tmp_path: Path) -
         assert "<svg" in (folder / f"{name}.svg").read_text("utf-8")
     svg = (folder / "map.svg").read_text("utf-8")
     assert "2 of 3" in svg, "a cell that is not complete says so"
+
+
+def test_cells_of_confusion_are_the_same_on_the_page_and_in_the_figure(study_of: StudyOf, tmp_path: Path) -> None:
+    right = {CLASSES[0]: 5, CLASSES[1]: 3, CLASSES[2]: 8}  # Of 8: 62.5, 37.5 and 100 per cent.
+
+    def ending(trial: PlannedTrial) -> Record:
+        guesses = [
+            {"split": "val", "recording_id": f"{trial.fold}-{name}-{i}", "subject": trial.fold, "label": name,
+             "predicted": name if i < count else CLASSES[(CLASSES.index(name) + 1) % 3], "confidence": 1.0}
+            for name, count in right.items()
+            for i in range(8)
+        ]  # fmt: skip
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts={"val.accuracy": 2 / 3}, predictions=guesses)
+
+    study, _ = study_of("halves", ending, grid={"objective.lambda": [1.0]})
+    page, figures = tmp_path / "page.html", tmp_path / "figures"
+    assert command("report", "halves", "--storage", study.root, "--out", page, "--figures", figures) == 0
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"))
+    (cells,) = json.loads(text)["confusion"]["cells"].values()
+    shown = sorted(percent for _, _, _, percent in cells)
+    assert shown == ["100", "38", "38", "63", "63"]
+    drawn = re.findall(r"<text[^>]*>(\d+)</text>", (figures / "confusion.svg").read_text("utf-8"))
+    assert sorted(drawn) == shown
 
 
 def test_tables_have_the_points_numbers(lost: tuple[Study, Plan]) -> None:
