@@ -255,7 +255,8 @@ class Model:
                 _numbers(document, "imu_std", channels, above=0),
             )
             _compare(recipe, description, tensors_from_bytes(files[WEIGHTS]))
-            model = cls.fresh(recipe, description, standardisation)
+            with torch.random.fork_rng(devices=[]):  # Weights are drawn to be replaced: the caller's draws stay.
+                model = cls.fresh(recipe, description, standardisation)
             model.put_weights(files[WEIGHTS])
         except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise UserError(f"{where}: not a whole model: {error}") from error

@@ -131,7 +131,7 @@ def run_trial(
                 labels,
                 seed=finetuning,
                 on_epoch=on_epoch,
-                snapshot=snapshots(recipe.content_id(prepared.fingerprint)) if snapshots else None,
+                snapshot=snapshots(trial_name(recipe, prepared.fingerprint)) if snapshots else None,
             )
         except StoppedError as stopped:
             return Outcome(stopped.status, str(stopped), seconds={"total": time.perf_counter() - started})
@@ -172,8 +172,9 @@ def pretrained(
     What is taken from `once` is told to `on_epoch` as if it had just been trained.
 
     Returns:
-        The model, and the last epoch's `train...` numbers with the health of all training embeddings, `embedding...`,
-        and how many were `pretrained_together` where it was more than this one.
+        The model, and the last epoch's `train...` numbers with the health of the embeddings of `HEALTH_SAMPLE` training
+        recordings at most, drawn from all, `embedding...`; and how many were `pretrained_together` where it was more
+        than this one.
 
     Raises:
         StoppedError: as `pretrain`.
@@ -185,7 +186,7 @@ def pretrained(
         told: list[Epoch] = []
         name = pretraining_name(recipe, prepared.fingerprint)
         # What is probed has a snapshot of its own, since the epochs in it are.
-        snapshot = snapshots(recipe.content_id(prepared.fingerprint) if probe else name) if snapshots else None
+        snapshot = snapshots(trial_name(recipe, prepared.fingerprint) if probe else name) if snapshots else None
 
         def tell(epoch: Epoch) -> None:
             told.append(epoch)
@@ -223,10 +224,19 @@ def pretrained(
     if frozen and (recipe.finetune.batch_norm == "renewed" or not recipe.pretrain.epochs):
         projectors = model.projectors
         _renew(model, projectors, lambda features: [projectors[name](x) for name, x in features.items()], tensors)
-    for name, embeddings in (model.embed(model.encode(tensors)) if frozen else {}).items():
-        health = embedding_health(at_scale(recipe.objective, embeddings[:HEALTH_SAMPLE]))
+    for name, embeddings in (model.embed(model.encode(_sample(tensors))) if frozen else {}).items():
+        health = embedding_health(at_scale(recipe.objective, embeddings))
         latest |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
     return model, latest
+
+
+def _sample(tensors: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
+    """`HEALTH_SAMPLE` recordings at most, the same for all that train on these; files are often sorted by person."""
+    count = len(next(iter(tensors.values())))
+    if count <= HEALTH_SAMPLE:
+        return dict(tensors)
+    rows = np.sort(np.random.default_rng(0).choice(count, HEALTH_SAMPLE, replace=False))
+    return {name: tensor[torch.from_numpy(rows).to(tensor.device)] for name, tensor in tensors.items()}
 
 
 def fresh(
@@ -295,6 +305,11 @@ def pretraining_name(recipe: Recipe, fingerprint: str) -> str:
         fingerprint: of the recordings.
     """
     return recipe.pretraining_id(fingerprint, _code_version())
+
+
+def trial_name(recipe: Recipe, fingerprint: str) -> str:
+    """As `pretraining_name`, of all that one trial trains."""
+    return recipe.content_id(fingerprint, _code_version())
 
 
 @cache

@@ -1,5 +1,6 @@
 import json
 import math
+import random
 import re
 import resource
 import shutil
@@ -17,6 +18,7 @@ from small import put_document, study_of
 import mmssl
 from mmssl import Recordings, UserError
 from mmssl.card import card
+from mmssl.conversion import convert
 from mmssl.data.protocols import split
 from mmssl.export import Exported, export, representative
 from mmssl.model import Model
@@ -480,6 +482,25 @@ def test_recordings_of_another_body_are_refused(exported: Exported, tiny: Record
     )
     with pytest.raises(UserError, match="imu_channels are ax, ay, az, spin; these encoders take ax, ay, az, turn"):
         mmssl.load_encoders(exported.folder).features(other)
+
+
+def test_using_encoders_leaves_the_callers_random_draws_alone(
+    exported: Exported, tiny: Recordings, tmp_path: Path
+) -> None:
+    def states() -> list[object]:
+        kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - what users may draw from
+        return [torch.get_rng_state().tolist(), random.getstate(), kind, np.asarray(keys).tolist(), *rest]
+
+    before = states()
+    encoders = mmssl.load_encoders(exported.folder)
+    assert states() == before, "load_encoders"
+    encoders.predict(tiny)
+    encoders.features(tiny)
+    assert states() == before, "predict"
+    convert(encoders, "torch", ["imu", "skeleton"], tmp_path / "model.pt2")
+    assert states() == before, "convert"
+    mmssl.train(mmssl.Recipe().with_knobs(SMALL | {"pretrain.epochs": 1}), tiny)
+    assert states() == before, "train"
 
 
 def test_an_export_needs_nothing_of_the_study(exported: Exported, finished: Study, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mmssl import Recipe, Recordings
+from mmssl import Recipe, Recordings, training
 from mmssl.data.protocols import split
 from mmssl.prepared import Prepared
 from mmssl.presets import preset
@@ -40,7 +40,12 @@ def recipe_of(system: str) -> Recipe:
 
 
 def outcome_of(
-    recipe: Recipe, tiny: Recordings, folder: Path | None, *, die_after: int | None = None
+    recipe: Recipe,
+    tiny: Recordings,
+    folder: Path | None,
+    *,
+    die_after: int | None = None,
+    probe_every: int | None = None,
 ) -> tuple[Outcome, list[Epoch]]:
     told: list[Epoch] = []
 
@@ -53,7 +58,14 @@ def outcome_of(
     if folder is not None:
         folder.mkdir(exist_ok=True)
     snapshots = None if folder is None else lambda name: Snapshot(Folder(folder), name, seconds_between=0)
-    outcome = run_trial(recipe, prepared, split(tiny, recipe.data), on_epoch=on_epoch, snapshots=snapshots)
+    outcome = run_trial(
+        recipe,
+        prepared,
+        split(tiny, recipe.data),
+        on_epoch=on_epoch,
+        snapshots=snapshots,
+        probe_every=probe_every,
+    )
     return outcome, told
 
 
@@ -92,6 +104,27 @@ def test_an_epoch_that_was_kept_is_not_trained_again(tiny: Recordings, tmp_path:
     save_file({**kept, "sha256": digest_of(kept)}, file)
     changed, _ = outcome_of(recipe, tiny, tmp_path)
     assert changed.metrics["train.loss"] != outcome_of(recipe, tiny, None)[0].metrics["train.loss"]
+
+
+@pytest.mark.parametrize(("system", "probe_every"), [("vicreg", None), ("vicreg", 2), ("supervised", None)])
+def test_a_snapshot_of_other_training_code_is_not_gone_on_from(
+    tiny: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, probe_every: int | None
+) -> None:
+    recipe = recipe_of(system)
+    undisturbed, curve = outcome_of(recipe, tiny, None, probe_every=probe_every)
+    with pytest.raises(Killed), monkeypatch.context() as other:
+        other.setattr(training, "_code_version", lambda: "other code")
+        outcome_of(recipe, tiny, tmp_path, die_after=3, probe_every=probe_every)
+    (file,) = tmp_path.iterdir()
+    kept = load_file(file)
+    for name in kept:
+        if name.startswith("modules.encoders") and name.endswith("weight"):
+            kept[name].zero_()  # As weights that other code came to.
+    del kept["sha256"]
+    save_file({**kept, "sha256": digest_of(kept)}, file)
+    outcome, told = outcome_of(recipe, tiny, tmp_path, probe_every=probe_every)
+    assert told == curve
+    assert outcome.metrics == undisturbed.metrics
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "of another loop", "another weight"])

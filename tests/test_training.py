@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
-from mmssl import Recipe, Recordings, UserError, preset, training, version
+from mmssl import Protocol, Recipe, Recordings, Row, UserError, preset, training, version
 from mmssl.data.protocols import Split, split
 from mmssl.objectives import embedding_health
 from mmssl.prepared import Prepared
@@ -681,6 +681,41 @@ def test_the_health_of_the_embeddings_is_that_of_all_that_pre_training_saw(
     assert {metric.split(".")[1] for metric in outcome.metrics if metric.startswith("embedding.")} == set(
         recipe.data.modalities
     )
+
+
+def many(tiny: Recordings, people: int, each: int) -> Recordings:
+    """Recordings of an IMU sorted by person, each of whom moves in a way of their own."""
+    draws = np.random.default_rng(0)
+    rows: list[Row] = []
+    imu: list[np.ndarray] = []
+    for person in range(people):
+        mixing = draws.normal(size=(4, 4)) * (0.1 if person < people // 2 else 3)
+        for i in range(each):
+            label = tiny.description.classes[i % 3]
+            rows.append(Row(recording_id=f"{person}-{i}", label=label, subject=str(person), trial=str(i)))
+            imu.append(draws.normal(size=(16, 4)) @ mixing)
+    subjects = [str(person) for person in range(people)]
+    protocol = Protocol(train=tuple(subjects), test=())
+    description = tiny.description.model_copy(update={"protocols": {"cross_subject": protocol}})
+    return Recordings(description, rows, None, imu)
+
+
+def test_of_many_recordings_the_health_is_that_of_a_sample_of_all_and_not_of_the_first(tiny: Recordings) -> None:
+    recordings = many(tiny, 20, 110)
+    recipe = of_system("untrained_imu", data__validation_subjects=["7"])
+    prepared, sides = Prepared.of(recordings, 16, ["imu"]), split(recordings, recipe.data)
+    outcome = run_trial(recipe, prepared, sides)
+    assert outcome.model is not None
+    assert len(sides.train) == 2090
+    features = outcome.model.encode(prepared.chosen(outcome.model, sides.train))
+    embeddings = outcome.model.embed(features)["imu"]
+    drawn = np.sort(np.random.default_rng(0).choice(2090, 1024, replace=False))
+    health, of_all, of_first = (embedding_health(part) for part in (embeddings[drawn], embeddings, embeddings[:1024]))
+    for measure, value in health.items():
+        assert outcome.metrics[f"embedding.imu.{measure}"] == pytest.approx(value, rel=1e-3), measure
+    told = outcome.metrics["embedding.imu.effective_rank"]
+    assert told == pytest.approx(of_all["effective_rank"], rel=0.02)
+    assert of_first["effective_rank"] != pytest.approx(of_all["effective_rank"], rel=0.1), "or this would show nothing"
 
 
 def test_embeddings_that_no_pre_training_made_have_no_health(tiny: Recordings) -> None:

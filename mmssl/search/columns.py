@@ -35,8 +35,9 @@ MEANINGS = {
     "embeddings scaled to length sqrt(D) where the objective does not hold their scale itself (all but vicreg)",
     "train.MODALITY.effective_rank": "RankMe (Garrido et al. 2023) of the same embeddings",
     "train.MODALITY.covariance": "covariance term of the same embeddings",
-    "embedding.MODALITY.std": "as `train.MODALITY.std`, of the recordings that pre-training saw (the first 1024), not "
-    "augmented, by the encoders as they are at the end; null where the encoders were fine-tuned too",
+    "embedding.MODALITY.std": "as `train.MODALITY.std`, of the recordings that pre-training saw (of more than 1,024 a "
+    "random 1,024, the same in every trial), not augmented, by the encoders as they are at the end; null where the "
+    "encoders were fine-tuned too",
     "embedding.MODALITY.effective_rank": "RankMe of these embeddings; its mean over the modalities is `rankme` in "
     "`best --by` and `results --metric`",
     "embedding.MODALITY.covariance": "covariance term of these embeddings",

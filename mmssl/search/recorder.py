@@ -17,7 +17,7 @@ from mmssl.search.pruning import Pruning
 from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import PlanSearcher
 from mmssl.search.store import Record, Study, Tables
-from mmssl.training import pretraining_name
+from mmssl.training import pretraining_name, trial_name
 
 LEADING = 3
 """Points whose weights are kept, of those that are complete."""
@@ -160,9 +160,9 @@ class Recorder(tune.Callback):
         ended = Record.model_validate({**record.model_dump(), **ending, "facts": {**record.facts, **(facts or {})}})
         self._study.keep(ended)
         if ended.status != "FAILED":  # What is tried again goes on from there.
-            pretraining = pretraining_name(self._plan.recipe(planned), self._plan.dataset.fingerprint)
-            for name in (planned.trial_id, pretraining):
-                self._study.drop_snapshot(name)
+            recipe = self._plan.recipe(planned)
+            for name_of in (trial_name, pretraining_name):
+                self._study.drop_snapshot(name_of(recipe, self._plan.dataset.fingerprint))
         self._records[planned.trial_id] = ended.brief()
         self._pruning.ended(planned, ended)
         if self._models:

@@ -15,8 +15,8 @@ from mmssl.recipe import MODALITIES, Recipe
 from mmssl.search.plan import Plan
 
 RANKME = "rankme"
-"""Effective rank of the embeddings of the training recordings (Garrido et al., ICML 2023), mean over the modalities: a
-measure that needs no labels, and compares points of one system alone."""
+"""Effective rank of the embeddings of the training recordings, of many a sample (Garrido et al., ICML 2023), mean over
+the modalities: a measure that needs no labels, and compares points of one system alone."""
 LABEL_FREE = {RANKME: "effective_rank", "std": "std", "covariance": "covariance"}
 """By name, what of `embedding.MODALITY.*` is averaged over the modalities."""
 # Differences that chance alone gives more often than this leave two points tied.
