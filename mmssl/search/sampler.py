@@ -20,6 +20,8 @@ from mmssl.search.store import Record
 # A sampler that has found its optimum proposes it again and again; after so many draws chance proposes.
 _DRAWS = 50
 _RANDOM_DRAWS = 10_000
+_BAD = frozenset({"DIVERGED", "COLLAPSED", "PRUNED"})
+"""Statuses that more trials of a point would not mend."""
 
 
 class PointSampler:
@@ -42,6 +44,9 @@ class PointSampler:
         self._known: set[str] = set()
         self._open: dict[str, int] = {}
         self._told: list[str] = []
+        self._known_values: list[list[float]] = []
+        self._bad: list[int] = []
+        """Points without a result, as long as there is no result at all to compare them with."""
         self._number = 0
         # CMA-ES keeps its state with the trials it proposed; the others see what was told, and begin anew each time.
         self._lasting = CmaEsSampler(seed=self._seed(0)) if self._space.sampler == "cmaes" else None
@@ -78,11 +83,18 @@ class PointSampler:
         if statuses == {"COMPLETE"}:
             values = [statistics.fmean(record.facts[metric] for record in ended) for metric in self._metrics]
             self._study.tell(number, values)
-        elif "FAILED" in statuses or len(self._metrics) > 1:  # Optuna has no pruned trials with several objectives.
+            self._known_values.append(values)
+        elif statuses & _BAD:
+            self._bad.append(number)
+        else:  # A failure says nothing of the point.
             self._study.tell(number, state=TrialState.FAIL)
-        else:
-            # Diverged, collapsed or given up: among the worst, where a failure says nothing of the point.
-            self._study.tell(number, state=TrialState.PRUNED)
+        if self._known_values:
+            # As bad as the worst that is known. Of Optuna's samplers TPE alone looks at pruned trials without values,
+            # and with several objectives none does.
+            scores, *costs = zip(*self._known_values, strict=True)
+            for bad in self._bad:
+                self._study.tell(bad, [min(scores), *map(max, costs)])
+            self._bad.clear()
 
     def _draw(self) -> tuple[int, dict[str, Value]] | None:
         for attempt in range(_DRAWS):

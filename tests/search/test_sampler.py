@@ -33,12 +33,18 @@ def plan_for(dataset: Dataset) -> Callable[..., Plan]:
     return make
 
 
-Score = Callable[[Mapping[str, Any]], float]
+Score = Callable[[Mapping[str, Any]], float | None]
 
 
 def hill(point: Mapping[str, Any]) -> float:
     """Highest, at 1, where lambda is 30 and mu is 5."""
     return math.exp(-(math.log(point["objective.lambda"] / 30) ** 2) - math.log(point["objective.mu"] / 5) ** 2)
+
+
+def cliff(point: Mapping[str, Any]) -> float | None:
+    """Highest where lambda is 3; above 10 everything diverges."""
+    value = point["objective.lambda"]
+    return None if value > 10 else 0.9 - 0.5 * math.log10(value / 3) ** 2
 
 
 def ended(plan: Plan, point: Mapping[str, Any], status: str = "COMPLETE", **facts: float) -> dict[str, Record]:
@@ -57,7 +63,9 @@ def searched(
         choice = sampler.ask()
         choices.append(choice)
         plan.add(choice.point)
-        records |= ended(plan, choice.point, **{"val.accuracy": score(choice.point)})
+        value = score(choice.point)
+        facts = {} if value is None else {"val.accuracy": value, "encoders.parameters": 1000.0}
+        records |= ended(plan, choice.point, "DIVERGED" if value is None else "COMPLETE", **facts)
         sampler.tell(plan.point_id(choice.point), records)
     return [choice.point for choice in choices]
 
@@ -83,12 +91,31 @@ def test_points_lie_in_their_ranges_meet_the_conditions_and_are_all_different(
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_cut_off_anywhere_it_goes_on_to_the_same_points(plan_for: Callable[..., Plan], sampler: str) -> None:
-    whole = searched(plan_for(sampler, 13), [], {}, 13)
+    whole = searched(plan_for(sampler, 13), [], {}, 13, cliff)
     for cut in (1, 7, 12):
         plan, choices, records = plan_for(sampler, 13), list[Choice](), dict[str, Record]()
-        searched(plan, choices, records, cut)
+        searched(plan, choices, records, cut, cliff)
         kept = [Choice.model_validate_json(choice.model_dump_json()) for choice in choices]
-        assert searched(plan, kept, records, 13) == whole, cut
+        assert searched(plan, kept, records, 13, cliff) == whole, cut
+
+
+@pytest.mark.parametrize(
+    ("sampler", "seeds", "entries"),
+    [
+        ("gp", [28], {}),
+        ("tpe", [28, 1, 2], {"cost": "encoders.parameters"}),
+        ("cmaes", [28, 1, 2, 3, 4, 5], {}),  # The first four are drawn, from the middle of the range: the cliff's edge.
+    ],
+)
+def test_samplers_turn_away_from_where_points_diverge(
+    plan_for: Callable[..., Plan], sampler: str, seeds: list[int], entries: dict[str, Any]
+) -> None:
+    ranges = {"objective.lambda": {"low": 1.0, "high": 100.0, "log": True}}
+    lost: list[int] = []
+    for seed in seeds:
+        points = searched(plan_for(sampler, 24, ranges=ranges, seeds=[seed], **entries), [], {}, 24, cliff)
+        lost.append(sum(cliff(point) is None for point in points))
+    assert sum(lost) <= 8 * len(lost), lost
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -115,36 +142,50 @@ def test_samplers_that_learn_come_nearer_than_chance(plan_for: Callable[..., Pla
     assert late(sampler) > late("random") + 0.1
 
 
-def test_it_learns_the_mean_over_seeds_and_folds_once_all_have_ended(plan_for: Callable[..., Plan]) -> None:
-    plan = plan_for("tpe", 4, folds=2, seeds=[28, 29])
-    sampler, records = PointSampler(plan, [], {}), dict[str, Record]()
-    statuses = [["COMPLETE"] * 4, ["COMPLETE"] * 3 + ["DIVERGED"], ["COMPLETE"] * 3 + ["FAILED"], ["PRUNED"] * 4]
-    for of_point in statuses:
-        point = sampler.ask().point
-        for i, (trial, status) in enumerate(zip(plan.add(point), of_point, strict=True)):
-            facts = {"val.accuracy": 0.1 * i} if status == "COMPLETE" else {}
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_it_learns_the_mean_over_seeds_and_folds_once_all_have_ended(
+    plan_for: Callable[..., Plan], sampler: str
+) -> None:
+    plan = plan_for(sampler, 6, folds=2, seeds=[28, 29])
+    points, records = PointSampler(plan, [], {}), dict[str, Record]()
+    # A point without a result is as bad as the worst that is known, and waits until there is one.
+    outcomes: list[tuple[list[str], float, TrialState, float | None]] = [
+        (["DIVERGED"] * 4, 0, TrialState.COMPLETE, 0.55),
+        (["COMPLETE"] * 4, 0.4, TrialState.COMPLETE, 0.55),
+        (["COMPLETE"] * 3 + ["COLLAPSED"], 0.9, TrialState.COMPLETE, 0.55),
+        (["COMPLETE"] * 3 + ["FAILED"], 0.9, TrialState.FAIL, None),
+        (["COMPLETE"] * 4, 0.1, TrialState.COMPLETE, 0.25),
+        (["FAILED", *["PRUNED"] * 3], 0, TrialState.COMPLETE, 0.25),
+    ]
+    for statuses, first, _, value in outcomes:
+        point = points.ask().point
+        number = len(points._study.trials) - 1
+        for i, (trial, status) in enumerate(zip(plan.add(point), statuses, strict=True)):
+            facts = {"val.accuracy": first + 0.1 * i} if status == "COMPLETE" else {}
             records[trial.trial_id] = Record.model_validate(
                 {"trial_id": trial.trial_id, "status": status, "facts": facts}
             )
-            sampler.tell(trial.point_id, records)
-            told = sampler._study.trials[-1].state
-            assert (told == TrialState.RUNNING) == (i < 3)
-    trials = sampler._study.trials
-    assert [trial.state for trial in trials] == [
-        TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.PRUNED
-    ]  # fmt: skip
-    assert trials[0].value == pytest.approx((0 + 0.1 + 0.2 + 0.3) / 4)
+            points.tell(trial.point_id, records)
+            waits = i < 3 or (value == 0.55 and first == 0)
+            assert (points._study.trials[number].state == TrialState.RUNNING) == waits
+    trials = points._study.trials
+    assert [trial.state for trial in trials] == [state for _, _, state, _ in outcomes]
+    assert [trial.value for trial in trials] == [value and pytest.approx(value) for *_, value in outcomes]
 
 
-def test_with_a_cost_it_learns_both(plan_for: Callable[..., Plan]) -> None:
-    plan = plan_for("tpe", 3, cost="encoders.parameters")
-    sampler = PointSampler(plan, [], {})
-    point = sampler.ask().point
-    plan.add(point)
-    sampler.tell(plan.point_id(point), ended(plan, point, **{"val.accuracy": 0.5, "encoders.parameters": 1000}))
-    assert sampler._study.trials[0].values == [0.5, 1000]
-    assert [direction.name for direction in sampler._study.directions] == ["MAXIMIZE", "MINIMIZE"]
-    sampler.ask()
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+def test_with_a_cost_it_learns_both(plan_for: Callable[..., Plan], sampler: str) -> None:
+    plan = plan_for(sampler, 4, cost="encoders.parameters")
+    points = PointSampler(plan, [], {})
+    outcomes = [("COMPLETE", 0.5, 2000), ("COMPLETE", 0.7, 3000), ("DIVERGED", None, None), ("FAILED", None, None)]
+    for status, accuracy, cost in outcomes:
+        point = points.ask().point
+        plan.add(point)
+        facts = {} if accuracy is None else {"val.accuracy": accuracy, "encoders.parameters": cost}
+        points.tell(plan.point_id(point), ended(plan, point, status, **facts))
+    told = [trial.values for trial in points._study.trials]
+    assert told == [[0.5, 2000], [0.7, 3000], [0.5, 3000], None], "the worst of each, so that no point is worse"
+    assert [direction.name for direction in points._study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
 def test_lists_and_systems_are_drawn_too(plan_for: Callable[..., Plan]) -> None:
