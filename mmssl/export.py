@@ -77,14 +77,21 @@ def kept_model(study: Study, plan: Plan, trial: PlannedTrial) -> Model:
     return model
 
 
-def representative(plan: Plan, point: Point) -> PlannedTrial:
-    """The point's trial whose metric is nearest the point's mean.
+def representative(plan: Plan, point: Point, kept: Callable[[str], bool] = lambda trial_id: True) -> PlannedTrial:
+    """The point's trial whose metric is nearest the point's mean, of those whose weights are kept.
 
     Not its highest: that would pick the easiest fold or the luckiest seed, and its score would promise too much.
+
+    Args:
+        kept: whether a trial's weights are. Where none are, it is the nearest of all.
     """
     mean = point.mean or 0.0
-    trials = [trial for trial in plan.trials if trial.point_id == point.point_id]
-    return min(trials, key=lambda trial: abs(point.scores[trial.seed, trial.fold] - mean))
+    trials = sorted(plan.candidates[point.point_id], key=lambda trial: abs(_score(plan, point, trial) - mean))
+    return next((trial for trial in trials if kept(trial.trial_id)), trials[0])
+
+
+def _score(plan: Plan, point: Point, trial: PlannedTrial) -> float:
+    return point.scores[plan.key(trial.point_id, trial.seed, trial.fold)]
 
 
 def export(
@@ -122,8 +129,8 @@ def export(
     exports = Path("exports") / study.name if study.files.local is None else study.files.local / "exports"
     folder = (folder or exports / f"{point.point_id}{'-refit' if refit else ''}").expanduser().absolute()
     _may_replace(folder)
-    trial = representative(plan, point)
-    trained = _refitted(plan, trial, recordings, on_epoch) if refit else _kept(study, plan, trial)
+    trial = representative(plan, point) if refit else representative(plan, point, study.has_model)
+    trained = _refitted(plan, trial, recordings, on_epoch) if refit else _kept(study, plan, trial, metric)
     if refit:
         checkpoint = (
             f"retrained on all training subjects ({', '.join(plan.dataset.train_subjects)}), seed {plan.space.seeds[0]}"
@@ -133,6 +140,7 @@ def export(
         checkpoint = (
             f"trial {trial.trial_id}: seed {trial.seed}, trained {trained_on}; "
             f"of the point's {point.planned} trials the one nearest its mean"
+            f"{'' if trial == representative(plan, point) else ' whose weights are kept'}"
         )
     say(f"taking {checkpoint}")
 
@@ -141,7 +149,7 @@ def export(
         metrics[f"{metric}.std"] = point.std
     record = None if refit else study.record(trial.trial_id)
     if record:
-        metrics[metric] = point.scores[trial.seed, trial.fold]
+        metrics[metric] = _score(plan, point, trial)
         metrics |= {name: value for name, value in record.facts.items() if name in SCORES}
     trained_on = next(trained.encoders.parameters()).device.type
     # Compared on the processor, whose arithmetic the new process shares.
@@ -232,16 +240,20 @@ def _made_with(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if name.partition(".")[0] in kinds}
 
 
-def _kept(study: Study, plan: Plan, trial: PlannedTrial) -> Model:
-    place = study.files.place(f"trials/{trial.trial_id}")
+def _kept(study: Study, plan: Plan, trial: PlannedTrial, metric: str) -> Model:
     try:
         return kept_model(study, plan, trial)
     except (FileNotFoundError, UserError) as error:
+        keeps = plan.space.keep_models
         why = f"{error.filename}: missing" if isinstance(error, FileNotFoundError) else str(error)
-        raise UserError(
-            f"{why}; without this checkpoint export with --refit, which trains anew, or move {place} away and "
-            f"`mmssl-tune resume {study.name}`, which runs the trial again"
-        ) from error
+        ways = ["export with --refit, which trains anew"]
+        if keeps == "all" or (keeps == "best" and metric == plan.space.scored):
+            place = study.files.place(f"trials/{trial.trial_id}")
+            ways.append(f"move {place} away and `mmssl-tune resume {study.name}`, which runs the trial again")
+        else:
+            led = f": of the points that lead by {plan.space.scored}" if keeps == "best" else ""
+            why += f" (keep_models: {keeps} in the space{led})"
+        raise UserError(f"{why}; {', or '.join(ways)}") from error
 
 
 def _refitted(plan: Plan, trial: PlannedTrial, recordings: Recordings, on_epoch: OnEpoch) -> Model:

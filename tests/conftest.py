@@ -100,7 +100,7 @@ def s3() -> Iterator[Store]:
         yield store
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dataset() -> Dataset:
     return Dataset(
         source="synthetic",

@@ -376,9 +376,31 @@ def test_a_lost_checkpoint_is_explained(finished: Study, tiny: Recordings, tmp_p
     copy = Study(tmp_path, "one")
     shutil.copytree(finished.folder, copy.folder)
     plan, choice = chosen(copy)
-    (copy.folder / "trials" / representative(plan, choice.best).trial_id / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="--refit"):
-        export(copy, plan, tiny, choice, "val.accuracy", tmp_path / "out", refit=False)
+    nearest = representative(plan, choice.best)
+    copy.drop_model(nearest.trial_id)
+    second = representative(plan, choice.best, copy.has_model)
+    done = export(copy, plan, tiny, choice, "val.accuracy", tmp_path / "out", refit=False)
+    assert done.checkpoint.startswith(f"trial {second.trial_id}: ")
+    assert done.checkpoint.endswith("of the point's 3 trials the one nearest its mean whose weights are kept")
+    for trial in plan.trials:
+        copy.drop_model(trial.trial_id)
+
+    def refused(metric: str, keep_models: str) -> str:
+        planned = plan.model_copy(update={"space": plan.space.model_copy(update={"keep_models": keep_models})})
+        with pytest.raises(UserError) as caught:
+            export(copy, planned, tiny, choice, metric, tmp_path / "out", refit=False)
+        return str(caught.value)
+
+    rerun = (
+        f"move {copy.folder / 'trials' / nearest.trial_id} away and `mmssl-tune resume one`, which runs the trial again"
+    )
+    refit = "export with --refit, which trains anew"
+    assert refused("val.accuracy", "best").endswith(f"model.safetensors: missing; {refit}, or {rerun}")
+    # Resumed, the study would not keep the weights of a trial that ran again.
+    assert refused("val.accuracy", "none").endswith(f"missing (keep_models: none in the space); {refit}")
+    assert refused("rankme", "best").endswith(
+        f"missing (keep_models: best in the space: of the points that lead by val.accuracy); {refit}"
+    )
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])

@@ -19,7 +19,7 @@ from mmssl.experiments import protocol
 from mmssl.experiments.paired import known
 from mmssl.recipe import Recipe
 from mmssl.search.importance import importance
-from mmssl.search.plan import TERMINAL, Plan
+from mmssl.search.plan import LABEL_DRAW, TERMINAL, Key, Plan
 from mmssl.search.results import Choice, Point, choose, hits, over_recordings, points, ranked, stand_beside
 from mmssl.search.space import SYSTEM
 from mmssl.search.standing import Standing, standing
@@ -228,7 +228,8 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
 
 def axes_of(plan: Plan, found: Sequence[Point]) -> list[Axis]:
     """What was searched; knobs whose values are the same in every point are one."""
-    columns = {knob: [point.values.get(knob) for point in found] for knob in plan.space.names}
+    searched = [knob for knob in plan.space.names if knob != LABEL_DRAW or not plan.draws_labels]
+    columns = {knob: [point.values.get(knob) for point in found] for knob in searched}
     groups: list[list[str]] = []
     for knob, column in columns.items():
         same = [group for group in groups if len(found) > 1 and columns[group[0]] == column]
@@ -308,7 +309,7 @@ def _interval(plan: Plan, predictions: pa.Table | None, point: Point) -> tuple[f
     return known(low), known(high)
 
 
-def _by_fold(scores: Mapping[tuple[int, str], float]) -> dict[str, float]:
+def _by_fold(scores: Mapping[Key, float]) -> dict[str, float]:
     """Means over seeds."""
     gathered: dict[str, list[float]] = defaultdict(list)
     for (_, fold), score in scores.items():
@@ -319,7 +320,7 @@ def _by_fold(scores: Mapping[tuple[int, str], float]) -> dict[str, float]:
 def _baselines(study: Study, plan: Plan, trials: pa.Table, choice: Choice | None) -> list[Baseline]:
     """Untrained encoders scored in this study; where there are none, in that beside it, on the same folds, which has
     most of the best point's seeds."""
-    recipes = [plan.recipe(plan.trials_of(choice.best.point_id)[0])] if choice else list(plan.bases.values())
+    recipes = [plan.recipe(plan.candidates[choice.best.point_id][0])] if choice else list(plan.bases.values())
     own = _baselines_in(study.name, plan, trials, recipes, choice)
     if own or choice is None:
         return own
@@ -348,7 +349,7 @@ def _baselines_in(
 ) -> list[Baseline]:
     baselines: list[Baseline] = []
     for point in points(plan, trials, plan.space.scored):
-        trial = plan.trials_of(point.point_id)[0]
+        trial = plan.candidates[point.point_id][0]
         recipe = plan.recipe(trial)
         if not any(stand_beside(recipe, other) for other in recipes) or not point.complete or point.mean is None:
             continue
@@ -395,7 +396,7 @@ def _curves(study: Study, plan: Plan, order: Sequence[Point]) -> tuple[dict[str,
     table = study.table("epochs.parquet")
     columns = [name for name in table.column_names if name.startswith(("train.", "probe."))]
     there = set(table["trial_id"].to_pylist())
-    trials = [trial.trial_id for point in order for trial in plan.trials_of(point.point_id) if trial.trial_id in there]
+    trials = [trial.trial_id for point in order for trial in plan.candidates[point.point_id] if trial.trial_id in there]
     kept = set(trials[:MOST_CURVES])
     rows: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for i, (trial_id, phase) in enumerate(zip(table["trial_id"].to_pylist(), table["phase"].to_pylist(), strict=True)):
@@ -432,8 +433,9 @@ def _confusions(
     found = {point_id: np.zeros((len(classes), len(classes)), np.int64) for point_id in wanted}
     columns = [predictions[name].to_pylist() for name in ("point_id", "label", "predicted")]
     for point_id, true, guess in zip(*columns, strict=True):
-        if point_id in found and true in index and guess in index:
-            found[point_id][index[true], index[guess]] += 1
+        candidate = plan.candidate(point_id)
+        if candidate in found and true in index and guess in index:
+            found[candidate][index[true], index[guess]] += 1
     return found
 
 

@@ -54,12 +54,12 @@ class Exhibit:
 
 
 def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings) -> Exhibit:
-    """The point's trial nearest its mean, with its maps and recordings.
+    """The point's trial nearest its mean, of those whose weights are kept, with its maps and recordings.
 
     Raises:
         UserError: its weights are not kept, or damaged.
     """
-    trial = representative(plan, point)
+    trial = representative(plan, point, study.has_model)
     try:
         rows, features, embeddings = vectors(study, plan, trial, recordings, {})
     except FileNotFoundError as error:

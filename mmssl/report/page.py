@@ -179,7 +179,7 @@ def _storage_words(content: Content) -> str:
 def baseline_command(content: Content) -> str:
     """How to score untrained encoders with the best point's networks and heads."""
     plan = content.plan
-    trials = plan.trials_of(content.choice.best.point_id) if content.choice else plan.trials
+    trials = plan.candidates[content.choice.best.point_id] if content.choice else plan.trials
     recipe = plan.recipe(trials[0]) if trials else next(iter(plan.bases.values()))
     name = plan.recipe_name(trials[0]) if trials else plan.space.recipe
     modalities = list(recipe.data.modalities)
@@ -483,7 +483,7 @@ def _trials(content: Content) -> dict[str, Any]:
     by_id = {row["trial_id"]: row for row in content.trials if row["trial_id"] in content.curves}
     grouped: dict[str, list[str]] = {}
     for one in content.ranked:
-        own = [t.trial_id for t in content.plan.trials_of(one.point.point_id) if t.trial_id in by_id]
+        own = [t.trial_id for t in content.plan.candidates[one.point.point_id] if t.trial_id in by_id]
         if own:
             grouped[one.label] = own
     first = next(iter(grouped.values()), [""])[0]
@@ -496,8 +496,8 @@ def _trials(content: Content) -> dict[str, Any]:
         "first": first,
         "facts": {
             trial_id: {
-                "point": content.names[row["point_id"]],
-                "seed": row["seed"],
+                "point": content.names[content.plan.candidate(row["point_id"])],
+                "seed": content.plan.key(row["point_id"], row["seed"], row["fold"])[0],
                 "fold": row["fold"],
                 "status": row["status"],
                 "words": _trial_words(content, row),

@@ -19,6 +19,12 @@ TERMINAL: frozenset[Status] = frozenset({"COMPLETE", "FAILED", "DIVERGED", "COLL
 
 FORMAT = "mmssl.plan/2"
 
+LABEL_DRAW = "finetune.label_draw"
+"""A replicate, as a seed is, where other knobs are searched beside it."""
+
+Key = tuple[int | str, str]
+"""The seed of a point's trial, with its draw of labels where that is a replicate too; and its fold."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,6 +102,9 @@ class Plan(_Part):
 
     _by_id: dict[str, PlannedTrial] = PrivateAttr(default_factory=dict[str, PlannedTrial])
     _of_point: dict[str, list[PlannedTrial]] = PrivateAttr(default_factory=dict[str, list[PlannedTrial]])
+    _candidates: dict[str, list[PlannedTrial]] = PrivateAttr(default_factory=dict[str, list[PlannedTrial]])
+    _candidate_of: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
+    _firsts: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
 
     @model_validator(mode="before")
     @classmethod
@@ -116,8 +125,13 @@ class Plan(_Part):
 
     def _index(self, trials: Iterable[PlannedTrial]) -> None:
         for trial in trials:
+            point_id = trial.point_id
             self._by_id[trial.trial_id] = trial
-            self._of_point.setdefault(trial.point_id, []).append(trial)
+            self._of_point.setdefault(point_id, []).append(trial)
+            if point_id not in self._candidate_of:
+                like = str(self.compared(trial.point)) if self.draws_labels else point_id
+                self._candidate_of[point_id] = self._firsts.setdefault(like, point_id)
+            self._candidates.setdefault(self._candidate_of[point_id], []).append(trial)
 
     @property
     def open_points(self) -> int:
@@ -139,6 +153,30 @@ class Plan(_Part):
         self._index(trials)
         self.trials.extend(trials)
         return trials
+
+    @property
+    def draws_labels(self) -> bool:
+        """Whether points that differ in the draw of labels alone are replicates of one, as its seeds are."""
+        return _draws_labels(self.space)
+
+    def compared(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """What makes a point another one where points are compared."""
+        return _compared(self.space, point)
+
+    @property
+    def candidates(self) -> Mapping[str, Sequence[PlannedTrial]]:
+        """All trials of each point that is compared, by the id of the first; in the plan's order."""
+        return self._candidates
+
+    def candidate(self, point_id: str) -> str:
+        """The id by which a point is compared: where labels are drawn several times that of its first draw."""
+        return self._candidate_of[point_id]
+
+    def key(self, point_id: str, seed: int, fold: str) -> Key:
+        """Which of its candidate's trials a point's trial is."""
+        if not self.draws_labels:
+            return seed, fold
+        return f"{seed}, labels {self._of_point[point_id][0].point[LABEL_DRAW]}", fold
 
     def splits(self, recordings: Recordings) -> dict[tuple[str, ...], Split]:
         """Who trains and who is scored, by the subjects that each fold holds out.
@@ -182,9 +220,11 @@ class Plan(_Part):
 
     def size(self) -> str:
         """The number of trials and where it comes from, in words."""
-        points = len(self._of_point) + self.open_points
+        points, candidates = len(self._of_point) + self.open_points, len(self._candidates)
+        draws = points // candidates if candidates and points % candidates == 0 and not self.open_points else 1
         counts = [
-            _counted(points, "point"),
+            _counted(points // draws, "point"),
+            *([_counted(draws, "draw") + " of labels"] if draws > 1 else []),
             _counted(len(self.space.seeds), "seed"),
             _counted(len(self.folds), "fold"),
         ]
@@ -207,7 +247,12 @@ def make_plan(
     Raises:
         UserError: two planned trials would be the same (two points that differ in nothing).
     """
-    trials = [trial for point in points for trial in _trials(bases, point, space.seeds, folds, dataset)]
+    # Draws of labels stand together, so that one candidate is finished before the next begins.
+    together: dict[str, list[dict[str, Value]]] = {}
+    for point in points:
+        together.setdefault(str(_compared(space, point)), []).append(point)
+    in_order = [point for draws in together.values() for point in draws]
+    trials = [trial for point in in_order for trial in _trials(bases, point, space.seeds, folds, dataset)]
     if len({trial.trial_id for trial in trials}) < len(trials):
         raise UserError(f"space {space.name}: two of its points give the same recipe; take one out of the grid")
     return Plan(
@@ -264,6 +309,15 @@ def _point_id(bases: Mapping[str, Recipe], point: Mapping[str, Value], dataset: 
 
 def _recipe(bases: Mapping[str, Recipe], point: Mapping[str, Any], seed: int, held_out: tuple[str, ...]) -> Recipe:
     return at_point(bases, point, seed=seed, **{"data.validation_subjects": list(held_out)})
+
+
+def _draws_labels(space: Space) -> bool:
+    return LABEL_DRAW in space.names and len(space.names) > 1
+
+
+def _compared(space: Space, point: Mapping[str, Any]) -> dict[str, Any]:
+    left_out = LABEL_DRAW if _draws_labels(space) else None
+    return {name: value for name, value in point.items() if name != left_out}
 
 
 def _counted(count: int, noun: str) -> str:

@@ -14,6 +14,7 @@ from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.outages import OutOfMemoryKills, is_lost, node_of
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
+from mmssl.search.results import Point, ranked
 from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import PlanSearcher
 from mmssl.search.store import Record, Study, Tables
@@ -200,38 +201,47 @@ class Scheduler(FIFOScheduler):
 
 
 class Models:
-    """Keeps the weights of the leading points and of those that are not complete; removes the others'.
+    """Keeps the weights of the points that lead in the order in which one is chosen, and of those that may still become
+    complete; removes the others'.
 
     Args:
         records: of the trials that have ended before.
     """
 
     def __init__(self, study: Study, plan: Plan, records: Mapping[str, Record]) -> None:
-        self._study, self._metric = study, plan.space.scored
-        self._plan = plan
-        self._scores: dict[str, dict[str, float | None]] = {}
-        self._leading: list[tuple[float, str]] = []
+        self._study, self._plan, self._metric = study, plan, plan.space.scored
+        self._places = {point_id: place for place, point_id in enumerate(plan.candidates)}
+        self._points: dict[str, Point] = {}
+        self._leading: list[Point] = []
         for trial in plan.trials:
             if trial.trial_id in records:
                 self.ended(trial, records[trial.trial_id])
 
     def ended(self, planned: PlannedTrial, record: Record) -> None:
-        point_id = planned.point_id
-        scores = self._scores.setdefault(point_id, {})
-        scores[planned.trial_id] = record.facts.get(self._metric) if record.status == "COMPLETE" else None
-        if len(scores) < len(self._plan.trials_of(point_id)):
-            return
-        values = [score for score in scores.values() if score is not None]
-        if len(values) < len(scores):
-            self._drop(point_id)  # A point with a failure is never the best; tried again, its trials write anew.
-            return
-        self._leading = sorted({*self._leading, (sum(values) / len(values), point_id)}, reverse=True)
-        while len(self._leading) > LEADING:
-            self._drop(self._leading.pop()[1])
+        plan, point_id = self._plan, self._plan.candidate(planned.point_id)
+        place = self._places.setdefault(point_id, len(self._places))
+        point = self._points.setdefault(point_id, Point(point_id, {}, place=place))
+        point.planned = len(plan.candidates[point_id])
+        point.statuses[record.status] = point.statuses.get(record.status, 0) + 1
+        score = record.facts.get(self._metric) if record.status == "COMPLETE" else None
+        if score is not None:
+            point.scores[plan.key(planned.point_id, planned.seed, planned.fold)] = score
+        if plan.draws_labels and plan.space.sampler != "grid":
+            return  # A point that is complete may be given further draws, and its mean changes.
+        if any(point.statuses.get(status) for status in _FOR_GOOD):
+            self._drop(point_id)
+        elif point.complete:
+            self._leading = ranked([*self._leading, point])
+            while len(self._leading) > LEADING:
+                self._drop(self._leading.pop().point_id)
 
     def _drop(self, point_id: str) -> None:
-        for trial in self._plan.trials_of(point_id):
+        for trial in self._plan.candidates[point_id]:
             self._study.drop_model(trial.trial_id)
+
+
+_FOR_GOOD = ("DIVERGED", "COLLAPSED", "PRUNED")
+"""Statuses that keep a point from ever being complete; what FAILED may be tried again."""
 
 
 def _cause(told: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from pyarrow import compute
 
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Recipe
-from mmssl.search.plan import Plan
+from mmssl.search.plan import Key, Plan
 
 RANKME = "rankme"
 """Effective rank of the embeddings of the training recordings, of many a sample (Garrido et al., ICML 2023), mean over
@@ -48,11 +48,13 @@ class Point:
     values: dict[str, Any]
     """The searched knobs."""
     planned: int = 0
-    scores: dict[tuple[int, str], float] = field(default_factory=dict[tuple[int, str], float])
+    scores: dict[Key, float] = field(default_factory=dict[Key, float])
     """The metric by seed and fold, of trials that are COMPLETE."""
     statuses: dict[str, int] = field(default_factory=dict[str, int])
     cost: float | None = None
     """What its encoders cost, where that was asked for."""
+    place: int = 0
+    """In the plan; of equal points the first is the best."""
 
     @property
     def complete(self) -> bool:
@@ -99,7 +101,7 @@ class Choice:
 
 
 def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | None = None) -> list[Point]:
-    """The plan's points in its order, with what the trials' table says of them.
+    """The plan's points in its order, with what the trials' table says of them; draws of labels are one point's.
 
     Args:
         trials: `trials.parquet`.
@@ -111,22 +113,31 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
         [f"embedding.{modality}.{LABEL_FREE[metric]}" for modality in MODALITIES] if metric in LABEL_FREE else [metric]
     )
     gathered: dict[str, Point] = {}
-    for planned in plan.trials:
-        gathered.setdefault(planned.point_id, Point(planned.point_id, planned.point)).planned += 1
+    for place, (point_id, trials_of) in enumerate(plan.candidates.items()):
+        values = plan.compared(trials_of[0].point)
+        gathered[point_id] = Point(point_id, values, planned=len(trials_of), place=place)
     for row in trials.select(["point_id", "seed", "fold", "status", *columns, *([cost] if cost else [])]).to_pylist():
-        point = gathered[row["point_id"]]
+        point = gathered[plan.candidate(row["point_id"])]
         point.statuses[row["status"]] = point.statuses.get(row["status"], 0) + 1
         values = [row[column] for column in columns if row[column] is not None]
         if row["status"] == "COMPLETE" and values:
-            point.scores[row["seed"], row["fold"]] = statistics.fmean(values)
+            point.scores[plan.key(row["point_id"], row["seed"], row["fold"])] = statistics.fmean(values)
             point.cost = row[cost] if cost else None
     return list(gathered.values())
 
 
 def ranked(all_points: Sequence[Point]) -> list[Point]:
-    """Complete points first, by mean, highest first; then the others."""
+    """Complete points first, by mean, highest first; then the others. Equal ones stand in the plan's order.
+
+    By this order points are chosen, and their weights are kept.
+    """
     return sorted(
-        all_points, key=lambda point: (not point.complete, -(point.mean if point.mean is not None else -math.inf))
+        all_points,
+        key=lambda point: (
+            not point.complete,
+            -(point.mean if point.mean is not None else -math.inf),
+            point.place,
+        ),
     )
 
 
@@ -243,7 +254,7 @@ def hits(plan: Plan, predictions: pa.Table, point: Point) -> dict[tuple[str, str
         predictions: `predictions.parquet`.
     """
     rows = predictions.filter(
-        compute.field("trial_id").isin([trial.trial_id for trial in plan.trials_of(point.point_id)])
+        compute.field("trial_id").isin([trial.trial_id for trial in plan.candidates[point.point_id]])
     )
     right: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for row in rows.select(["fold", "recording_id", "label", "predicted"]).to_pylist():

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mmssl.recipe import COLLAPSED_BELOW, Recipe
-from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
+from mmssl.search.plan import LABEL_DRAW, TERMINAL, Plan, PlannedTrial
 from mmssl.search.results import Point
 from mmssl.search.standing import time_left
 from mmssl.search.store import PROBE, Record
@@ -254,15 +254,16 @@ class Board:
         while self._listed < len(trials):
             planned = trials[self._listed]
             self._listed += 1
-            if planned.point_id not in self._points:
-                self._points[planned.point_id] = Point(planned.point_id, planned.point)
-            self._points[planned.point_id].planned += 1
-            self._draw(planned.point_id)
+            point_id = self._plan.candidate(planned.point_id)
+            if point_id not in self._points:
+                self._points[point_id] = Point(point_id, self._plan.compared(planned.point))
+            self._points[point_id].planned += 1
+            self._draw(point_id)
 
     def _put(self, planned: PlannedTrial, record: Record) -> None:
         self._list()
         self.changes += 1
-        trial_id, point = planned.trial_id, self._points[planned.point_id]
+        trial_id, point = planned.trial_id, self._points[self._plan.candidate(planned.point_id)]
         before = self._status.get(trial_id)
         if before != record.status:
             if before is not None:
@@ -281,10 +282,10 @@ class Board:
             self._recipes.pop(trial_id, None)
         score = record.facts.get(self._plan.space.scored) if record.status == "COMPLETE" else None
         if score is not None:
-            point.scores[planned.seed, planned.fold] = score
+            point.scores[self._plan.key(planned.point_id, planned.seed, planned.fold)] = score
         if before != record.status:
             self._count_end(planned, record)
-            self._draw(planned.point_id)
+            self._draw(point.point_id)
 
     def _count_end(self, planned: PlannedTrial, record: Record) -> None:
         if record.status == "COMPLETE" and record.started and record.finished and record.finished >= self._since:
@@ -374,10 +375,10 @@ def _state(point: Point) -> CellState:
 
 def axes(plan: Plan) -> Axes | None:
     """The two knobs of a grid of numbers; None where something else is searched, or most of the grid is left out."""
-    grid = plan.space.grid
+    grid = {knob: values for knob, values in plan.space.grid.items() if knob != LABEL_DRAW or not plan.draws_labels}
     if len(grid) != 2 or plan.space.ranges or len(plan.space.systems) > 1:
         return None
-    points = {trial.point_id: trial.point for trial in plan.trials}
+    points = {point_id: trials[0].point for point_id, trials in plan.candidates.items()}
     taken = [[*values, *(point[knob] for point in points.values())] for knob, values in grid.items()]
     if any(isinstance(value, bool) or not isinstance(value, int | float) for values in taken for value in values):
         return None

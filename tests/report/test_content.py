@@ -26,7 +26,11 @@ StudyOf = Callable[..., tuple[Study, Plan]]
 
 
 def embedded(path: Path) -> dict[str, Any]:
-    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text("utf-8"))
+    return embedded_in(path.read_text("utf-8"))
+
+
+def embedded_in(html: str) -> dict[str, Any]:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html)
     return json.loads(text)
 
 
@@ -235,6 +239,35 @@ def test_a_third_knob_is_shown_slice_by_slice(study_of: StudyOf) -> None:
     shares = {share.label: share.share for share in content.shares}
     assert shares["lr"] > 0.95
     assert shares["λ"] < 0.05
+
+
+def test_draws_of_labels_are_one_points_trials(study_of: StudyOf, capsys: pytest.CaptureFixture[str]) -> None:
+    """By single draws lambda 1 has the highest mean, by all of them lambda 5."""
+    by_draw = {1.0: [0.9, 0.1, 0.2], 5.0: [0.6, 0.5, 0.7], 25.0: [0.3, 0.3, 0.3]}
+    grid = {"objective.lambda": list(by_draw), "finetune.label_draw": [0, 1, 2]}
+
+    def ending(trial: PlannedTrial) -> Record:
+        gain = {"anna": -0.01, "ben": 0.0, "chris": 0.01}[trial.fold]
+        score = by_draw[trial.point["objective.lambda"]][trial.point["finetune.label_draw"]]
+        return scored(trial, score + gain)
+
+    fixed = small.KNOBS | {"pretrain.epochs": 3, "finetune.labels": 0.5}
+    study, plan = study_of("drawn", ending, grid=grid, fixed=fixed)
+    assert plan.size() == "3 points x 3 draws of labels x 1 seed x 3 folds = 27 trials"
+    content = gather(study, plan, None)
+    assert [one.label for one in content.ranked] == ["λ = 5", "λ = 1", "λ = 25"]
+    assert [one.point.mean for one in content.ranked] == pytest.approx([0.6, 0.4, 0.3])
+    assert [(len(one.point.scores), one.point.planned) for one in content.ranked] == [(9, 9)] * 3
+    shown = embedded_in(render(content, None, "none"))
+    assert [row["x"] for row in shown["map"]["rows"]] == [5.0, 1.0, 25.0]
+    root = str(study.folder.parent)
+    assert command("best", "drawn", "--storage", root, "--json") == 0
+    best = json.loads(capsys.readouterr().out)
+    assert best["best"]["mean"] == pytest.approx(0.6)
+    assert best["best"]["objective.lambda"] == 5
+    assert "finetune.label_draw" not in best["best"]
+    # Of each fold the mean over its draws: gaps of 0.2 in all of them, which is no chance.
+    assert [one["objective.lambda"] for one in best["tied"]] == []
 
 
 def test_a_study_of_the_test_side_has_no_best(study_of: StudyOf) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mmssl.recipe import COLLAPSED_BELOW, Recipe
-from mmssl.search.plan import Plan, PlannedTrial, make_plan
+from mmssl.search.plan import Dataset, Plan, PlannedTrial, make_plan
 from mmssl.search.results import points, ranked
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study, Tables
@@ -213,3 +213,20 @@ def test_points_that_a_sampler_chooses_are_taken_in(plan_of: Callable[..., Plan]
     board.put(trial, ended(trial, 0.5))
     assert [(cell.state, cell.mean) for cell in board.view().cells] == [("complete", 0.5)]
     assert board.view().trials == {"COMPLETE": 1, "PLANNED": 1}
+
+
+def test_draws_of_labels_fill_one_cell(dataset: Dataset) -> None:
+    grid = {"objective.lambda": [1.0, 5.0], "finetune.label_draw": [0, 1], "objective.mu": [1.0, 25.0]}
+    space = Space(name="s", grid=grid, fixed={"finetune.labels": 0.5})
+    bases = space.bases("synthetic")
+    plan = make_plan("study", space, bases, dataset, [("1",)], space.points(bases))
+    board = Board(plan, NOON)
+    assert [cell.planned for cell in board.view(NOON).cells] == [2] * 4
+    for trial, score in zip(plan.trials, (0.9, 0.1, 0.6, 0.6, 0.8), strict=False):
+        board.put(trial, ended(trial, score))
+    view = board.view(NOON)
+    assert view.axes == Axes("objective.lambda", "objective.mu", (1.0, 5.0), (1.0, 25.0))
+    assert [cell.mean for cell in view.cells] == [pytest.approx(0.5), pytest.approx(0.6), pytest.approx(0.8), None]
+    assert [cell.state for cell in view.cells] == ["complete", "complete", "begun", "planned"]
+    assert view.best == {view.cells[1].point_id}
+    assert view.cells[1].values == {"objective.lambda": 1.0, "objective.mu": 25.0}
