@@ -15,6 +15,7 @@ from platformdirs import user_state_path
 
 from mmssl.errors import UserError
 from mmssl.process import identity, lives
+from mmssl.sealed import opened, sealed
 from mmssl.search.plan import TERMINAL
 from mmssl.search.store import Study
 
@@ -176,13 +177,13 @@ def remember(study: str, address: str, storage: str) -> None:
     """Note in the user's own folder where a study runs, so that its name alone leads there from another shell."""
     path = _note(study)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"address": address, "storage": storage}))
+    path.write_bytes(sealed(json.dumps({"address": address, "storage": storage}).encode()))
 
 
 def remembered(study: str) -> dict[str, Any] | None:
     """The address and storage that were noted for a study; None where nothing was."""
     try:
-        known = json.loads(_note(study).read_text())
+        known = json.loads(opened(_note(study).read_bytes()))
     except (OSError, ValueError):
         return None
     return known if isinstance(known, dict) and isinstance(known.get("address"), str) else None
