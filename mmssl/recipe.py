@@ -7,7 +7,7 @@ action recognition", Front. Neurosci. 2023.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -317,9 +317,18 @@ class Recipe(Section):
             raise UserError("\n".join(mistakes))
         return recipe
 
-    def content_id(self, *also: str) -> str:
-        """A short name that is the same for the same knobs (and further facts) and for nothing else."""
-        return _content_id(self.model_dump(mode="json", by_alias=True), *also)
+    def given(self) -> list[str]:
+        """The knobs that were given a value: of a recipe that was read, those that its file names."""
+        return list(dict(_flatten(self.model_dump(mode="json", by_alias=True, exclude_unset=True))))
+
+    def content_id(self, *also: str, knobs: Collection[str] | None = None) -> str:
+        """A short name that is the same for the same knobs (and further facts) and for nothing else.
+
+        Args:
+            knobs: the only ones that count; all by default.
+        """
+        document = self.model_dump(mode="json", by_alias=True)
+        return _content_id(document if knobs is None else _only(document, knobs), *also)
 
     def pretraining_id(self, *also: str) -> str:
         """As `content_id`, but the same for recipes that differ in fine-tuning alone: they share their encoders."""
@@ -396,6 +405,17 @@ def _flatten(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _only(document: Mapping[str, Any], knobs: Collection[str], prefix: str = "") -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in document.items():
+        if not isinstance(value, Mapping):
+            if f"{prefix}{name}" in knobs:
+                kept[name] = value
+        elif inner := _only(value, knobs, f"{prefix}{name}."):
+            kept[name] = inner
+    return kept
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

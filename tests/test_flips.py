@@ -130,6 +130,9 @@ def made(root: Path, tiny: Recordings) -> Mapping[str, Kind]:
     return {
         **{name: table(f"{name}.parquet") for name in ("trials", "epochs", "predictions", "tables/few_labels")},
         "recordings": Kind((root / "tiny.parquet",), lambda: described(Recordings.load(root / "tiny.parquet"))),
+        "plan": one("plan.json", study.plan),
+        "choice": one("points/000000.json", study.choices),
+        "record": one(f"{own}/record.json", lambda: study.record(first.trial_id)),
         "kept weights": one(f"{own}/{WEIGHTS}", lambda: made_of(kept_model(study, plan, first))),
         "kept facts": one(f"{own}/{FACTS}", lambda: made_of(kept_model(study, plan, first))),
         "exported weights": Kind((exported / WEIGHTS,), lambda: made_of(load_encoders(exported))),

@@ -129,7 +129,7 @@ def reproduce(
         found = Study(storage, plan.name)
         if found.exists():
             theirs = found.plan()
-            if [trial.trial_id for trial in theirs.trials] != [trial.trial_id for trial in plan.trials]:
+            if not theirs.alike(plan):
                 raise UserError(
                     f"study {found.name} exists with other settings: make the experiment from it with "
                     f"--study {found.name}{at_storage(found)}, or give this one another --name"

@@ -105,7 +105,9 @@ def retry(
     *,
     running: Running,
 ) -> None:
-    """Run a study's trials that FAILED once more, and what it still lacks; those that diverged would do so again.
+    """Run a study's trials that FAILED once more, or whose record is damaged, and what it still lacks.
+
+    Those that diverged would do so again.
 
     Example: mmssl-tune retry vicreg_grid-synthetic-1
     """
@@ -212,7 +214,7 @@ def _go_on(
 
 def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
     """How many trials have ended how, and what is to be run."""
-    statuses = [record.status for record in study.records(plan).values()]
+    statuses = [record.status for record in study.records(plan, {} if retry else None).values()]
     counts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses))]
     missing = plan.total - len(statuses)
     counts.append(f"{missing} missing")

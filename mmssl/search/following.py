@@ -47,7 +47,7 @@ class Follower:
         rows: list[dict[str, Any]] = self._study.table(_TRIALS, [*_COLUMNS, metric]).to_pylist()
         if any(row["trial_id"] not in self._trials for row in rows):
             for choice in self._study.choices():
-                self._trials |= {trial.trial_id: trial for trial in self._plan.add(choice.point)}
+                self._trials |= {trial.trial_id: trial for trial in self._plan.add(choice.point, choice.trials)}
         fresh = [
             row
             for row in rows

@@ -67,7 +67,8 @@ def run(
         recordings: those the plan was made for.
         watch: called in this process whenever a trial's record changes.
         known: called once, with what is kept of the trials that have ended before.
-        retry: run trials that FAILED once more; those that diverged or collapsed would do so again.
+        retry: run trials that FAILED or whose record is damaged once more; those that diverged or collapsed would do so
+            again.
         programs: those that are told of it as it runs; see `mmssl.search.live`.
         say: told what the user should know while it runs.
         abandon: called with the reason, in another thread, when Ray is gone and this process should end at once, as
@@ -77,7 +78,8 @@ def run(
         The record of every trial that has ended, by trial id; fewer than planned where the run was interrupted.
 
     Raises:
-        UserError: other recordings than the plan's, another driver at work, or more asked per trial than there is.
+        UserError: other recordings than the plan's, another driver at work, a damaged record, or more asked per trial
+            than there is.
         MemoryError: there is not enough for any trial.
     """
     if recordings.fingerprint != plan.dataset.fingerprint:
@@ -87,7 +89,11 @@ def run(
         )
     most_pretrained()  # Refused here, not by every trial.
     with study.locked(), _driven(study), study.scratch() as scratch, _output_to(scratch / LOG):
-        records = study.records(plan, say)
+        damaged = dict[str, str]()
+        records = study.records(plan, damaged if retry else None)
+        for name, why in damaged.items():
+            aside = study.set_aside(name)
+            say(f"{study.files.place(name)}: damaged ({why}); kept as {aside}, and its trial is run again")
         if retry:
             for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
                 study.forget(trial_id)
@@ -357,8 +363,9 @@ def _chooser(study: Study, plan: Plan, sampler: PointSampler | None) -> Callable
         if sampler is None:
             return []
         choice = sampler.ask()
-        study.keep_choice(choice)
-        return plan.add(choice.point)
+        trials = plan.trials_at(choice.point)
+        study.keep_choice(choice.model_copy(update={"trials": tuple(trials)}))
+        return plan.add(choice.point, trials)
 
     return choose
 

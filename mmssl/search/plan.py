@@ -1,17 +1,17 @@
 """The ledger: every trial of a study, named by its content, written before it runs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.presets import RecipeName
-from mmssl.recipe import Recipe, Value
+from mmssl.recipe import Recipe, Value, knob_names
 from mmssl.search.space import SYSTEM, VARIANT, Space, at_point, base_of
 
 Status = Literal["PLANNED", "RUNNING", "COMPLETE", "FAILED", "DIVERGED", "COLLAPSED", "PRUNED"]
@@ -30,12 +30,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+"""A content id, which is part of names of files."""
+
+
 class PlannedTrial(_Part):
     """One point x one seed x one fold."""
 
-    trial_id: str
+    trial_id: Id
     """Same recipe and same data, same id; nothing else has it."""
-    point_id: str
+    point_id: Id
     """As trial_id, but for seed and fold."""
     point: dict[str, Any]
     """The searched knobs and their values; `system` and `variant` among them where there are several."""
@@ -68,8 +72,10 @@ class Choice(_Part):
 
     number: int
     point: dict[str, Any]
-    after: list[str]
+    after: list[Id]
     """Points whose outcome the sampler learnt between the choice before and this one, in that order."""
+    trials: tuple[PlannedTrial, ...] = ()
+    """The point's, as they were planned; older versions did not keep them."""
 
 
 class Dataset(_Part):
@@ -94,6 +100,9 @@ class Plan(_Part):
     space: Space
     bases: dict[str, Recipe]
     """By system, and variant where there are any, the recipe before a point's knobs, a seed and a fold are put in."""
+    knobs: tuple[str, ...] | None = None
+    """Those that there were when it was planned: its ids are of them, in every later version too. None in a plan of an
+    older version, where the bases name them."""
     dataset: Dataset
     folds: tuple[tuple[str, ...], ...]
     """Held-out subjects of each fold."""
@@ -105,6 +114,7 @@ class Plan(_Part):
     _candidates: dict[str, list[PlannedTrial]] = PrivateAttr(default_factory=dict[str, list[PlannedTrial]])
     _candidate_of: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
     _firsts: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
+    _by_content: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
 
     @model_validator(mode="before")
     @classmethod
@@ -120,11 +130,15 @@ class Plan(_Part):
             document = {**document, "space": {**space, "recipe": "paper"}}
         return document
 
-    def model_post_init(self, context: Any, /) -> None:
+    @model_validator(mode="after")
+    def _indexed(self) -> "Plan":
         self._index(self.trials)
+        return self
 
     def _index(self, trials: Iterable[PlannedTrial]) -> None:
         for trial in trials:
+            if trial.trial_id in self._by_id:
+                raise ValueError(f"trial {trial.trial_id} stands twice")
             point_id = trial.point_id
             self._by_id[trial.trial_id] = trial
             self._of_point.setdefault(point_id, []).append(trial)
@@ -145,14 +159,36 @@ class Plan(_Part):
         """How many trials there will be when all points are chosen."""
         return len(self.trials) + self.open_points * len(self.space.seeds) * len(self.folds)
 
-    def add(self, point: Mapping[str, Value]) -> list[PlannedTrial]:
-        """Plan a point that was not; gives its trials, none where it was planned before."""
-        trials = _trials(self.bases, point, self.space.seeds, self.folds, self.dataset)
+    def add(self, point: Mapping[str, Value], trials: Sequence[PlannedTrial] = ()) -> list[PlannedTrial]:
+        """Plan a point that was not; gives its trials, none where it was planned before.
+
+        Args:
+            trials: as they are to be planned; by default as `trials_at` gives them.
+
+        Raises:
+            ValueError: another point has a trial of the same id.
+        """
+        trials = trials or self.trials_at(point)
         if trials[0].point_id in self._of_point:
             return []
         self._index(trials)
         self.trials.extend(trials)
-        return trials
+        return list(trials)
+
+    def trials_at(self, point: Mapping[str, Value]) -> list[PlannedTrial]:
+        """The trials of a point that is not planned."""
+        return _trials(self.bases, self.counted, point, self.space.seeds, self.folds, self.dataset)
+
+    @property
+    def counted(self) -> Collection[str]:
+        """The knobs that ids are of."""
+        return frozenset(next(iter(self.bases.values())).given() if self.knobs is None else self.knobs)
+
+    def alike(self, other: "Plan") -> bool:
+        """Whether two plans have the same trials in the same order, by whatever ids: another version gives others."""
+        return self.dataset.fingerprint == other.dataset.fingerprint and [
+            self.recipe(trial) for trial in self.trials
+        ] == [other.recipe(trial) for trial in other.trials]
 
     @property
     def draws_labels(self) -> bool:
@@ -198,8 +234,13 @@ class Plan(_Part):
         return self._of_point[point_id]
 
     def point_id(self, point: Mapping[str, Value]) -> str:
-        """What a point is known by, planned or not."""
-        return _point_id(self.bases, point, self.dataset)
+        """What a point is known by: as it was planned, or as it would be."""
+        counted = self.counted
+        for kept in self._of_point.keys() - set(self._by_content.values()):
+            content = _point_id(self.bases, counted, self._of_point[kept][0].point, self.dataset)
+            self._by_content[content] = kept
+        content = _point_id(self.bases, counted, point, self.dataset)
+        return self._by_content.get(content, content)
 
     def system(self, trial: PlannedTrial) -> str:
         return trial.point.get(SYSTEM) or self.space.systems[0]
@@ -238,21 +279,24 @@ def make_plan(
     dataset: Dataset,
     folds: Sequence[tuple[str, ...]],
     points: Sequence[dict[str, Value]],
+    knobs: Collection[str] | None = None,
 ) -> Plan:
     """Every point x seed x fold.
 
     Args:
         points: those that are known; a sampler adds others as it chooses them.
+        knobs: those that ids are of; all by default.
 
     Raises:
         UserError: two planned trials would be the same (two points that differ in nothing).
     """
+    counted = frozenset(knob_names() if knobs is None else knobs)
     # Draws of labels stand together, so that one candidate is finished before the next begins.
     together: dict[str, list[dict[str, Value]]] = {}
     for point in points:
         together.setdefault(str(_compared(space, point)), []).append(point)
     in_order = [point for draws in together.values() for point in draws]
-    trials = [trial for point in in_order for trial in _trials(bases, point, space.seeds, folds, dataset)]
+    trials = [trial for point in in_order for trial in _trials(bases, counted, point, space.seeds, folds, dataset)]
     if len({trial.trial_id for trial in trials}) < len(trials):
         raise UserError(f"space {space.name}: two of its points give the same recipe; take one out of the grid")
     return Plan(
@@ -260,6 +304,7 @@ def make_plan(
         created=datetime.now(UTC),
         space=space,
         bases=dict(bases),
+        knobs=tuple(name for name in knob_names() if name in counted),
         dataset=dataset,
         folds=tuple(folds),
         trials=trials,
@@ -268,15 +313,16 @@ def make_plan(
 
 def _trials(
     bases: Mapping[str, Recipe],
+    counted: Collection[str],
     point: Mapping[str, Value],
     seeds: Sequence[int],
     folds: Sequence[tuple[str, ...]],
     dataset: Dataset,
 ) -> list[PlannedTrial]:
-    point_id = _point_id(bases, point, dataset)
+    point_id = _point_id(bases, counted, point, dataset)
     return [
         PlannedTrial(
-            trial_id=_recipe(bases, point, seed, held_out).content_id(dataset.fingerprint),
+            trial_id=_recipe(bases, point, seed, held_out).content_id(dataset.fingerprint, knobs=counted),
             point_id=point_id,
             point=dict(point),
             seed=seed,
@@ -295,16 +341,32 @@ def extended(plan: Plan, space: Space, folds: Sequence[tuple[str, ...]]) -> Plan
     """
     chosen = list({trial.point_id: trial.point for trial in plan.trials}.values())
     points = space.points(plan.bases) if space.sampler == "grid" else chosen
-    larger = make_plan(plan.name, space, plan.bases, plan.dataset, folds, points)
-    lost = {trial.trial_id for trial in plan.trials} - {trial.trial_id for trial in larger.trials}
+    larger = make_plan(plan.name, space, plan.bases, plan.dataset, folds, points, plan.counted)
+    # Recognised by their knobs, not by ids made today: what was planned keeps those it has.
+    kept = {(_values(trial), trial.seed, trial.held_out): trial for trial in plan.trials}
+    named = {_values(trial): trial.point_id for trial in plan.trials}
+    trials = [
+        kept.get((_values(trial), trial.seed, trial.held_out))
+        or trial.model_copy(update={"point_id": named.get(_values(trial), trial.point_id)})
+        for trial in larger.trials
+    ]
+    lost = {trial.trial_id for trial in plan.trials} - {trial.trial_id for trial in trials}
     if lost:
         raise UserError(f"study {plan.name}: {len(lost)} of its {len(plan.trials)} trials would no longer be planned")
-    return larger.model_copy(update={"created": plan.created})
+    return Plan.model_validate({**dict(larger), "created": plan.created, "trials": trials})
 
 
-def _point_id(bases: Mapping[str, Recipe], point: Mapping[str, Value], dataset: Dataset) -> str:
+def _values(trial: PlannedTrial) -> tuple[Any, ...]:
+    """A point's knobs and values, to look it up by."""
+    values = sorted(trial.point.items())
+    return tuple((knob, tuple(value) if isinstance(value, list) else value) for knob, value in values)
+
+
+def _point_id(
+    bases: Mapping[str, Recipe], counted: Collection[str], point: Mapping[str, Value], dataset: Dataset
+) -> str:
     # A point is what is left of a recipe when seed and fold are taken out.
-    return _recipe(bases, point, 0, ()).content_id(dataset.fingerprint)
+    return _recipe(bases, point, 0, ()).content_id(dataset.fingerprint, knobs=counted)
 
 
 def _recipe(bases: Mapping[str, Recipe], point: Mapping[str, Any], seed: int, held_out: tuple[str, ...]) -> Recipe:

@@ -18,12 +18,12 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mmssl import parquet
 from mmssl.errors import UserError, nearest
-from mmssl.recipe import MODALITIES, Recipe, explain
-from mmssl.sealed import opened, sealed
+from mmssl.recipe import MODALITIES, Recipe
+from mmssl.sealed import DamagedError, opened, read, sealed
 from mmssl.search.plan import TERMINAL, Choice, Plan, PlannedTrial, Status
 from mmssl.search.space import Cost
 from mmssl.storage import HeldError, Still, storage_at
@@ -210,7 +210,7 @@ class Study:
                         f"go on with `mmssl-tune resume {self.name}`, or give this one another --name"
                     )
                 Tables(self, plan).write()
-                self.put(PLAN, plan.model_dump_json(indent=1).encode())
+                self._put_plan(plan)
         except OSError as error:
             raise UserError(
                 f"{self.place}: cannot be written ({error.strerror or error}); choose another place with --storage"
@@ -222,7 +222,7 @@ class Study:
 
     def keep_choice(self, choice: Choice) -> None:
         """Make durable that a sampler has chosen a point."""
-        self.put(f"points/{choice.number:06}.json", choice.model_dump_json().encode())
+        self.put(_choice(choice.number), sealed(choice.model_dump_json().encode()))
 
     def choices(self) -> list[Choice]:
         """The points that a sampler has chosen, in its order.
@@ -230,23 +230,33 @@ class Study:
         Raises:
             UserError: one is damaged.
         """
+        there = [name for name in self.files.names("points") if re.fullmatch(r"points/\d{6,}\.json", name)]
         found: list[Choice] = []
-        for name in self.files.names("points"):
-            if name.endswith(".json"):
-                try:
-                    found.append(Choice.model_validate_json(self.files.read(name)))
-                except ValidationError as error:
-                    raise UserError(
-                        f"{self.files.place(name)}: damaged ({'; '.join(explain(error))}); move it and those after it "
-                        "away, and resume: their points are chosen anew"
-                    ) from error
+        for number in range(len(there)):
+            try:
+                choice = read(Choice, self.files.read(_choice(number)))
+                if choice.number != number:
+                    raise DamagedError(f"it is choice {choice.number}")
+            except (DamagedError, FileNotFoundError) as error:
+                raise self._without_choice(number, error) from error
+            found.append(choice)
         return found
+
+    def _without_choice(self, number: int, error: Exception) -> UserError:
+        why = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
+        return UserError(
+            f"{self.files.place(_choice(number))}: {why}; bring it back from a copy, or move what there is of it and "
+            f"of those after it away: `mmssl-tune resume {self.name}` then chooses their points anew"
+        )
 
     def replan(self, plan: Plan) -> None:
         """Write a plan that has the present one's trials and more; by whoever keeps other drivers out."""
         if self._still is None:
             raise RuntimeError(f"study {self.name}: not locked, so that another process may plan too")
-        self.put(PLAN, plan.model_dump_json(indent=1).encode())
+        self._put_plan(plan)
+
+    def _put_plan(self, plan: Plan) -> None:
+        self.put(PLAN, sealed(plan.model_dump_json(indent=1).encode()))
 
     def plan(self) -> Plan:
         """What was planned, with the points that a sampler has added.
@@ -255,16 +265,20 @@ class Study:
             UserError: no study lies here, or it is damaged.
         """
         try:
-            plan = Plan.model_validate_json(self.files.read(PLAN))
+            plan = read(Plan, self.files.read(PLAN))
         except FileNotFoundError as error:
             raise UserError(f"{self.place}: no study lies here (no {PLAN})") from error
-        except ValidationError as error:
+        except DamagedError as error:
             raise UserError(
-                f"{self.files.place(PLAN)}: damaged, or written by another version: {'; '.join(explain(error))}; "
-                f"move it away and launch the same space and data again with --name {self.name}: what has ended is kept"
+                f"{self.files.place(PLAN)}: damaged, or written by another version: {error}; bring it back from a "
+                f"copy, or move it away and launch the same space and data again with --name {self.name}: what has "
+                "ended is kept"
             ) from error
         for choice in self.choices():
-            plan.add(choice.point)
+            try:
+                plan.add(choice.point, choice.trials)
+            except ValueError as error:
+                raise self._without_choice(choice.number, error) from error
         return plan
 
     def plan_digest(self) -> str:
@@ -366,31 +380,36 @@ class Study:
         """
         if self._still is not None:
             self._still()
-        self.put(_of(record.trial_id, _RECORD), record.model_dump_json().encode())
+        self.put(_of(record.trial_id, _RECORD), sealed(record.model_dump_json().encode()))
 
     def ended(self, plan: Plan) -> list[str]:
         """Ids of the planned trials of whose end a record lies here, damaged or not."""
         there = set(self.files.names("trials"))
         return [trial.trial_id for trial in plan.trials if _of(trial.trial_id, _RECORD) in there]
 
-    def records(self, plan: Plan, say: Callable[[str], None] | None = None) -> dict[str, Record]:
-        """What is kept of the planned trials that have ended, by trial id; a damaged record counts as none.
+    def records(self, plan: Plan, damaged: dict[str, str] | None = None) -> dict[str, Record]:
+        """What is kept of the planned trials that have ended, by trial id.
 
         Args:
-            say: told of each that is damaged, which is then set aside.
+            damaged: gets the files that are, each with the reason; without it, they are an error.
+
+        Raises:
+            UserError: some are damaged.
         """
         ended = self.ended(plan)
         kept: dict[str, Record] = {}
+        found: dict[str, str] = {}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             contents = pool.map(lambda trial_id: self.files.read(_of(trial_id, _RECORD)), ended)
             for trial_id, content in zip(ended, contents, strict=True):
                 try:
-                    kept[trial_id] = Record.model_validate_json(content)
-                except ValidationError:
-                    if say:
-                        name = _of(trial_id, _RECORD)
-                        self.files.rename(name, f"{name}.damaged")
-                        say(f"{self.files.place(name)}: damaged; kept as {_RECORD}.damaged, and its trial is run again")
+                    kept[trial_id] = _record(content, trial_id)
+                except DamagedError as error:
+                    found[_of(trial_id, _RECORD)] = str(error)
+        if found and damaged is None:
+            raise self._without_record(*next(iter(found.items())), others=len(found) - 1)
+        if damaged is not None:
+            damaged.update(found)
         return kept
 
     def looks(self) -> dict[str, dict[str, Any]]:
@@ -414,6 +433,18 @@ class Study:
 
     def put_looks(self, looks: Mapping[str, Mapping[str, Any]]) -> None:
         self.put(TESTS, sealed(json.dumps(looks, indent=1).encode()))
+
+    def _without_record(self, name: str, why: str, others: int = 0) -> UserError:
+        also = f", and {others} other record{'s' * (others > 1)}" if others else ""
+        return UserError(
+            f"{self.files.place(name)}: damaged ({why}){also}; bring it back from a copy, or let `mmssl-tune retry "
+            f"{self.name}` set it aside and run its trial again"
+        )
+
+    def set_aside(self, name: str) -> str:
+        """Give a damaged file another name, by which it counts as none; gives that."""
+        self.files.rename(name, f"{name}.damaged")
+        return f"{name.rpartition('/')[2]}.damaged"
 
     def has_model(self, trial_id: str) -> bool:
         """Whether a trial's weights are kept."""
@@ -440,12 +471,9 @@ class Study:
         """
         name = _of(trial_id, _RECORD)
         try:
-            return Record.model_validate_json(self.files.read(name))
-        except ValidationError as error:
-            raise UserError(
-                f"{self.files.place(name)}: damaged ({'; '.join(explain(error))}); `mmssl-tune resume {self.name}` "
-                "sets it aside and runs this trial again"
-            ) from error
+            return _record(self.files.read(name), trial_id)
+        except DamagedError as error:
+            raise self._without_record(name, str(error)) from error
 
     def keep_packages(self, digest: str, installed: Mapping[str, str]) -> None:
         """Keep the list of distributions that trials name by its digest; one list serves all that have it."""
@@ -618,6 +646,18 @@ def _anew(study: str, table: str) -> str:
     if folder:
         return f"`mmssl-tune reproduce {experiment} --study {study}` makes it again"
     return f"`mmssl-tune resume {study}` writes it anew"
+
+
+def _choice(number: int) -> str:
+    return f"points/{number:06}.json"
+
+
+def _record(content: bytes, trial_id: str) -> Record:
+    """Raises DamagedError: it is not as it was written, or another trial's."""
+    record = read(Record, content)
+    if record.trial_id != trial_id:
+        raise DamagedError(f"it is the record of trial {record.trial_id}")
+    return record
 
 
 def _digests(files: Mapping[str, bytes]) -> bytes:

@@ -1,6 +1,7 @@
 """Storage that fails under a study: damaged files, a folder or a store that is gone for a while, a read-only disk."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -116,9 +117,12 @@ def test_files_cut_short_are_made_anew_and_a_lost_result_is_said_and_mended(undi
     code, out = run("results", "--storage", tmp_path)
     assert (code, "resume study` writes it anew" in out) == (2, True), out
     code, out = run("resume", "--storage", tmp_path)
+    assert (code, f"{record}: damaged (" in out) == (2, True), out
+    assert record.read_bytes() == half
+    code, out = run("retry", "--storage", tmp_path)
     assert code == 1, out
     assert "study study: 4 COMPLETE, 2 missing; 2 to run" in out
-    assert f"{record}: damaged; kept as record.json.damaged" in out
+    assert re.search(re.escape(f"{record}: damaged (") + r".*\); kept as record\.json\.damaged, and its trial", out)
     assert "1 of 6 trials failed, the first with: IsADirectoryError" in out
     assert record.with_name("record.json.damaged").read_bytes() == half
     rows = study.table("trials.parquet").to_pandas().set_index("trial_id")

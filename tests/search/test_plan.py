@@ -152,3 +152,48 @@ def test_an_extended_plan_keeps_what_was_planned_and_is_what_would_have_been(pla
     assert larger.created == small.created
     with pytest.raises(UserError, match="6 of its 12 trials would no longer be planned"):
         extended(whole, changed(whole.space, seeds=[28]), folds)
+
+
+def of_another_version(plan: Plan, path: str, **without: object) -> Plan:
+    """As a version reads it that has knobs which the one that wrote it had not: here, all of a section."""
+    document = plan.model_dump(mode="json") | without
+    for base in document["bases"].values():
+        del base[path]
+    return Plan.model_validate(document)
+
+
+def test_a_plan_of_fewer_knobs_is_extended_under_its_own_ids(plan_of: Callable[..., Plan]) -> None:
+    """Its ids are not those that the same recipes have today, and are the same for all that is added."""
+    bases, points = {"vicreg": Recipe()}, [{"objective.lambda": 1.0, "objective.mu": 2.0}]
+    knobs = [name for name in Recipe().knobs() if not name.startswith("guide.")]
+    today = plan_of([1.0, 5.0], [2.0], seeds=[28, 29])
+    small = plan_of([1.0], [2.0])
+    then = make_plan("study", small.space, bases, small.dataset, small.folds, points, knobs)
+    assert not {trial.trial_id for trial in then.trials} & {trial.trial_id for trial in today.trials}
+    for plan in (of_another_version(then, "guide"), of_another_version(then, "guide", knobs=None)):
+        assert plan.trials == then.trials
+        assert [plan.recipe(trial) for trial in plan.trials] == [small.recipe(trial) for trial in small.trials]
+        larger = extended(plan, changed(plan.space, grid=today.space.grid, seeds=[28, 29]), plan.folds)
+        assert [trial for trial in larger.trials if trial.seed == 28][:3] == then.trials
+        assert [(trial.point, trial.seed, trial.held_out) for trial in larger.trials] == [
+            (trial.point, trial.seed, trial.held_out) for trial in today.trials
+        ]
+        assert len({trial.point_id for trial in larger.trials}) == 2
+        again = extended(Plan.model_validate_json(larger.model_dump_json()), larger.space, larger.folds)
+        assert again.trials == larger.trials
+        assert larger.alike(today)
+        assert not larger.alike(small)
+
+
+def test_a_plan_keeps_ids_that_no_content_gives(plan_of: Callable[..., Plan]) -> None:
+    """As where a version writes the same value in another way."""
+    plan = plan_of([1.0], [2.0])
+    ids = {trial.trial_id: f"{number:016x}" for number, trial in enumerate(plan.trials)}
+    document = plan.model_dump(mode="json")
+    for trial in document["trials"]:
+        trial |= {"trial_id": ids[trial["trial_id"]], "point_id": "f" * 16}
+    kept = Plan.model_validate(document)
+    larger = extended(kept, changed(kept.space, seeds=[28, 29]), kept.folds)
+    assert larger.trials[:3] == kept.trials
+    assert {trial.point_id for trial in larger.trials} == {"f" * 16}
+    assert kept.point_id({"objective.lambda": 1.0, "objective.mu": 2.0}) == "f" * 16

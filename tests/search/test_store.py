@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,8 +16,9 @@ import pytest
 
 from mmssl.errors import UserError
 from mmssl.recipe import knob_names
+from mmssl.sealed import opened, sealed
 from mmssl.search import store
-from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.plan import Choice, Dataset, Plan, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study, Tables, find, names
 from mmssl.storage import Folder
@@ -67,7 +69,7 @@ def test_a_study_that_an_older_version_planned_goes_on_under_its_ids(
     first = plan.trials[0].trial_id
     study.keep(ended(first, 0.75))
     document = json.loads((study.folder / "plan.json").read_bytes())
-    del document["folds"]
+    del document["folds"], document["knobs"], document["sha256"]
     for base in document["bases"].values():
         del base["pretrain"]["precision"]
     (study.folder / "plan.json").write_text(json.dumps(document))
@@ -83,8 +85,8 @@ def test_a_study_of_a_version_that_planned_otherwise_is_refused_with_the_reason(
 ) -> None:
     study = Study(tmp_path, "study")
     study.create(plan_of([1.0], [2.0]))
-    text = (study.folder / "plan.json").read_text()
-    (study.folder / "plan.json").write_text(text.replace("mmssl.plan/2", "mmssl.plan/1"))
+    text = opened((study.folder / "plan.json").read_bytes())
+    (study.folder / "plan.json").write_bytes(text.replace(b"mmssl.plan/2", b"mmssl.plan/1"))
     with pytest.raises(UserError, match=r"written by another version: format: .*'mmssl\.plan/2'"):
         study.plan()
 
@@ -157,8 +159,9 @@ def test_records_come_back_as_they_were_kept(tmp_path: Path, plan_of: Callable[.
     assert study.records(plan) == {record.trial_id: record}
 
 
-def test_a_damaged_record_counts_as_none_and_is_set_aside_by_who_runs_the_study(
-    tmp_path: Path, plan_of: Callable[..., Plan]
+@pytest.mark.parametrize("fault", ["half", "another's", "a digit"])
+def test_a_damaged_record_is_refused_and_set_aside_when_its_trial_is_to_run_again(
+    tmp_path: Path, plan_of: Callable[..., Plan], fault: str
 ) -> None:
     plan = plan_of([1.0], [2.0])
     study = Study(tmp_path, "study")
@@ -167,20 +170,87 @@ def test_a_damaged_record_counts_as_none_and_is_set_aside_by_who_runs_the_study(
     study.keep(first)
     study.keep(second)
     path = study.folder / "trials" / first.trial_id / "record.json"
-    half = path.read_bytes()[:-20]
-    path.write_bytes(half)
-    assert study.records(plan) == {second.trial_id: second}
-    assert path.read_bytes() == half, "who only reads changes nothing"
-    with pytest.raises(UserError, match=r"record\.json: damaged.*resume study"):
-        study.record(first.trial_id)
+    whole, other = path.read_bytes(), (study.folder / "trials" / second.trial_id / "record.json").read_bytes()
+    content = {"half": whole[:-20], "another's": other, "a digit": whole.replace(b'"epoch":1', b'"epoch":3', 1)}[fault]
+    assert content != whole
+    path.write_bytes(content)
+    why = re.escape(f"{path}: damaged (") + (
+        f"it is the record of trial {second.trial_id}" if fault == "another's" else ""
+    )
+    for reader in (lambda: study.record(first.trial_id), lambda: study.records(plan)):
+        with pytest.raises(UserError, match=f"{why}.*bring it back from a copy, or let `mmssl-tune retry study`"):
+            reader()
+    assert path.read_bytes() == content, "who only reads changes nothing"
 
-    said: list[str] = []
-    assert study.records(plan, said.append) == {second.trial_id: second}
-    (line,) = said
-    assert line.startswith(f"{path}: damaged")
-    assert path.with_name("record.json.damaged").read_bytes() == half
+    damaged: dict[str, str] = {}
+    assert study.records(plan, damaged) == {second.trial_id: second}
+    (name,) = damaged
+    assert study.files.place(name) == str(path)
+    study.set_aside(name)
+    assert path.with_name("record.json.damaged").read_bytes() == content
+    assert study.records(plan) == {second.trial_id: second}
     study.keep(first)
     assert study.records(plan) == {first.trial_id: first, second.trial_id: second}
+
+
+@pytest.mark.parametrize("seal", [lambda content: content, sealed], ids=["an older version", "sealed"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda one, other: one | {"trial_id": "../../x"}, "trial_id: string should match pattern"),
+        (lambda one, other: one | {"trial_id": one["trial_id"].upper()}, "trial_id: string should match pattern"),
+        (lambda one, other: one | {"trial_id": one["trial_id"] + "\n"}, "trial_id: string should match pattern"),
+        (lambda one, other: one | {"point_id": "x/" + one["point_id"]}, "point_id: string should match pattern"),
+        (lambda one, other: one | {"trial_id": other["trial_id"]}, "stands twice"),
+    ],
+)
+def test_ids_that_are_none_or_stand_twice_are_refused(
+    tmp_path: Path,
+    plan_of: Callable[..., Plan],
+    seal: Callable[[bytes], bytes],
+    change: Callable[[dict[str, str], dict[str, str]], dict[str, str]],
+    reason: str,
+) -> None:
+    study = Study(tmp_path, "study")
+    study.create(plan_of([1.0], [2.0]))
+    path = study.folder / "plan.json"
+    document = json.loads(opened(path.read_bytes()))
+    document["trials"][0] = change(document["trials"][0], document["trials"][1])
+    path.write_bytes(seal(json.dumps(document).encode()))
+    with pytest.raises(UserError, match=f"{re.escape(str(path))}: damaged.*{reason}"):
+        study.plan()
+
+
+def test_a_changed_plan_or_choice_is_named_and_not_believed(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    grid = plan_of([1.0], [1.0])
+    space = Space.model_validate(
+        {"name": "s", "sampler": "random", "budget": 3, "ranges": {"objective.mu": {"low": 1, "high": 9}}}
+    )
+    plan = make_plan("study", space, grid.bases, grid.dataset, grid.folds, [])
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    chosen = [plan.add({"objective.mu": mu}) for mu in (1.0, 5.0)]
+    for number, trials in enumerate(chosen):
+        study.keep_choice(Choice(number=number, point=trials[0].point, after=[], trials=tuple(trials)))
+    assert study.plan().trials == plan.trials
+
+    first, second = study.folder / "points" / "000000.json", study.folder / "points" / "000001.json"
+    whole = {path: path.read_bytes() for path in (study.folder / "plan.json", first, second)}
+    for path, old, new, why in (
+        (study.folder / "plan.json", b'"mu": 25.0', b'"mu": 29.0', "sha256"),
+        (second, b'"objective.mu":5.0', b'"objective.mu":7.0', "sha256"),
+        (second, whole[second], whole[first], "it is choice 0"),
+    ):
+        assert old in whole[path]
+        path.write_bytes(whole[path].replace(old, new))
+        with pytest.raises(UserError, match=f"{re.escape(str(path))}: damaged.*{why}.*bring it back from a copy"):
+            study.plan()
+        path.write_bytes(whole[path])
+    (study.folder / "points" / "._000000.json").write_bytes(b"\0\5\x16\7")  # macOS leaves such files on shared disks.
+    assert study.plan().trials == plan.trials
+    first.unlink()
+    with pytest.raises(UserError, match=f"{re.escape(str(first))}: missing"):
+        study.plan()
 
 
 def test_a_study_is_not_made_twice(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
