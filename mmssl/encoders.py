@@ -99,6 +99,9 @@ def _convolution_over_time(channels_in: int, channels_out: int) -> tuple[nn.Modu
 
 def _sinusoids(steps: int, width: int) -> Tensor:
     """Positional encoding (Vaswani et al. 2017, section 3.5), (steps, width)."""
+    if torch.get_default_device().type == "meta":
+        # Shapes are asked for; torch would take seconds to load sympy, by which it knows that of `arange`.
+        return torch.empty(steps, width)
     rates = 10000.0 ** (-torch.arange(0, width, 2) / width)
     angles = torch.arange(steps)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)

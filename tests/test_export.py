@@ -446,6 +446,12 @@ def test_what_does_not_fit_the_weights_is_refused_before_it_takes_memory(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kB"
 
 
+def test_to_compare_shapes_loads_nothing_that_takes_seconds(exported: Exported) -> None:
+    code = f"import sys, mmssl; mmssl.load_encoders({str(exported.folder)!r}); print('sympy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("digests", [True, False])
 @pytest.mark.parametrize("name", ["imu_mean", "imu_std"])
 @pytest.mark.parametrize("numbers", [[1, 1, 1], [1] * 5, [[1, 1, 1, 1]], [[1]] * 4, 1, [], None, "1111", {}])
