@@ -317,6 +317,56 @@ class Recipe(Section):
             raise UserError("\n".join(mistakes))
         return recipe
 
+    def unread(self) -> dict[str, str]:
+        """The knobs that a run of this recipe does not depend on, each with the reason."""
+        pretrains, trains = self.pretrain.epochs > 0, self.finetune.encoders == "trained"
+        augments = pretrains or trains or self.finetune.views > 0
+        knobs = self.knobs()
+        ways = [name.removesuffix(".probability") for name in knobs if name.endswith(".probability")]
+        here = tuple(f"augment.{part}." for part in ("crop", *self.data.modalities))
+        changes = [way for way in ways if f"{way}.".startswith(here) and knobs[f"{way}.probability"]]
+        untrained = "" if pretrains else "pretrain.epochs is 0"
+        supervised = f"{untrained} and finetune.encoders is trained" if untrained and trains else ""
+
+        def only(*objectives: str) -> str:
+            return untrained or (
+                "" if self.objective.name in objectives else f"objective.name is {self.objective.name}"
+            )
+
+        reasons = {
+            "objective.lambda": only("vicreg"),
+            "objective.mu": only("vicreg"),
+            "objective.nu": only("vicreg"),
+            "objective.beta": only("barlow_twins"),
+            "objective.temperature": only("simclr", "cmc", "cmc_cmkm"),
+            "objective.positives": only("cmc_cmkm"),
+            "objective.negatives_weight": only("cmc_cmkm"),
+            "guide.": only("cmc_cmkm"),
+            # Of encoders that never train the embeddings are measured all the same.
+            "objective.name": supervised,
+            "encoder.projector.": supervised,
+            # An IMU's statistics are those of the recordings that pre-training would be shown.
+            "pretrain.hidden_classes": "" if "imu" in self.data.modalities else supervised,
+            "encoder.imu.dropout": "" if trains else untrained,
+            **{f"pretrain.{knob}": untrained for knob in ("batch_size", "lr", "schedule", "precision")},
+            "finetune.batch_norm": "" if trains else untrained,
+            "finetune.label_draw": "finetune.labels is 1" if self.finetune.labels == 1 else "",
+            "finetune.views": "finetune.encoders is trained" if trains else "" if changes else "nothing is augmented",
+            "augment.": "" if augments else "pretrain.epochs and finetune.views are 0",
+            **{
+                f"{part}.{modality}.": f"data.modalities is {', '.join(self.data.modalities)}"
+                for part in ("augment", "encoder")
+                for modality in MODALITIES
+                if modality not in self.data.modalities
+            },
+            **{f"{way}.strength": f"{way}.probability is 0" for way in ways if not knobs[f"{way}.probability"]},
+        }
+        found: dict[str, str] = {}
+        for part, reason in reasons.items():
+            for knob in (knob for knob in knobs if reason and knob.startswith(part)):
+                found.setdefault(knob, reason)
+        return found
+
     def given(self) -> list[str]:
         """The knobs that were given a value: of a recipe that was read, those that its file names."""
         return list(dict(_flatten(self.model_dump(mode="json", by_alias=True, exclude_unset=True))))

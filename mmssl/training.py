@@ -100,12 +100,13 @@ def run_trial(
         The outcome; a loss that is not finite and collapsed embeddings end it with the status that says so.
 
     Raises:
-        UserError: fewer than two recordings to train on, or a hidden class that does not exist.
+        UserError: fewer than two recordings or labels to train on, or a hidden class that does not exist.
     """
     device = torch.device(device)
     *_, finetuning = _seeds(recipe)
     rows = sides.validation if side == "val" else sides.test
     labelled = labelled_rows(recipe, prepared, sides)
+    enough(recipe, prepared, sides)
     probe = Probe(prepared, labelled, rows, probe_every) if probe_every else None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), gpu_products(tfloat32=False):
         started = time.perf_counter()
@@ -122,8 +123,6 @@ def run_trial(
                 companions=companions,
             )
             ready = time.perf_counter()
-            if len(labelled) < 2:
-                raise UserError(f"{len(labelled)} labels to train on: batch statistics need 2 at least")
             labels = torch.from_numpy(prepared.labels[labelled]).to(device)
             metrics |= finetune(
                 model,
@@ -178,7 +177,7 @@ def pretrained(
 
     Raises:
         StoppedError: as `pretrain`.
-        UserError: fewer than two recordings to train on, or a hidden class that does not exist.
+        UserError: a hidden class does not exist.
     """
     model, tensors = fresh(recipe, prepared, sides, device)
     latest: Numbers = {}
@@ -564,7 +563,19 @@ def operations(run: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def labelled_rows(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArray[np.int64]:
+def enough(recipe: Recipe, recordings: Prepared | Recordings, sides: Split) -> None:
+    """Whether there is enough to train on.
+
+    Raises:
+        UserError: fewer than two recordings or labels, or a hidden class that does not exist.
+    """
+    shown, labelled = _shown(recipe, recordings, sides), labelled_rows(recipe, recordings, sides)
+    for count, what in ((len(shown), "recording"), (len(labelled), "label")):
+        if count < 2:
+            raise UserError(f"{count} {what}{'s' * (count != 1)} to train on: batch statistics need 2 at least")
+
+
+def labelled_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
     """The training recordings whose labels fine-tuning uses: of each class the recipe's share, one at least."""
     if recipe.finetune.labels == 1:
         return sides.train
@@ -577,14 +588,11 @@ def labelled_rows(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArr
     return np.sort(np.concatenate(chosen)) if chosen else sides.train
 
 
-def _shown(recipe: Recipe, prepared: Prepared, sides: Split) -> npt.NDArray[np.int64]:
+def _shown(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
     """The training recordings that pre-training sees."""
     hidden = class_indices(prepared.description, recipe.pretrain.hidden_classes)
     seen = np.isin(prepared.labels[sides.train], hidden, invert=True)
-    shown = sides.train[seen]
-    if len(shown) < 2:
-        raise UserError(f"{len(shown)} recordings to train on: batch statistics need 2 at least")
-    return shown
+    return sides.train[seen]
 
 
 def _seeds(recipe: Recipe) -> tuple[int, int, int]:

@@ -764,3 +764,66 @@ def test_what_encoders_cost_is_counted_by_hand(tiny: Recordings, recipe: Recipe)
     assert metrics["encoders.flops"] == 2 * products, "a multiplication and an addition each"
     both = run_trial(recipe, Prepared.of(tiny, 16, MODALITIES), split(tiny, recipe.data)).metrics
     assert both["encoders.flops"] > metrics["encoders.flops"]
+
+
+OTHER: dict[str, object] = {
+    "objective.name": "barlow_twins",
+    "encoder.imu.pooling": "none",
+    "pretrain.schedule": "cosine",
+    "pretrain.precision": "bfloat16",
+    "pretrain.hidden_classes": ["middle"],
+    "finetune.encoders": "trained",
+    "finetune.batch_norm": "renewed",
+    "finetune.standardise": True,
+    "finetune.labels": 0.5,
+    "finetune.lr": 3e-3,
+    "finetune.batch_size": 4,
+    "pretrain.lr": 3e-3,
+    "guide.lr": 3e-3,
+    "encoder.imu.dropout": 0.3,
+    "data.steps": 18,
+    "encoder.imu.heads": 4,
+    "augment.imu.shuffle.strength": 0.4,
+}
+"""Another value of knobs of which twice as much, or a half, is none."""
+
+
+def otherwise(recipe: Recipe, knob: str) -> Recipe:
+    value = recipe.knobs()[knob]
+    if knob in OTHER:
+        return recipe.with_knobs({knob: OTHER[knob]})
+    if knob.endswith(("probability", "strength")):
+        return recipe.with_knobs({knob: 5 if knob.endswith("permute.strength") else 0.95})
+    assert isinstance(value, int | float), knob
+    return recipe.with_knobs({knob: value * 2 or 3})
+
+
+@pytest.mark.parametrize("name", ["vicreg_imu", "cmc_cmkm", "supervised_skeleton", "untrained", "barlow_twins"])
+def test_knobs_that_are_not_read_change_no_bit_and_the_others_do(tiny: Recordings, name: str) -> None:
+    recipe = of_system(name, pretrain__epochs=1, guide__epochs=1, finetune__epochs=1, guide__batch_size=8)
+    told = train(recipe, tiny)
+    unread = recipe.unread()
+    others = recipe
+    for knob in unread:
+        # A projector that nothing reads is drawn all the same, before the heads; with views augmentation would be read.
+        if not knob.startswith(("encoder.projector", "finetune.views")):
+            others = otherwise(others, knob)
+    for other in (others, otherwise(recipe, "finetune.views") if "finetune.views" in unread else recipe):
+        same = train(other, tiny)
+        assert same.metrics == told.metrics
+        assert same.predictions == told.predictions
+    if name in ("cmc_cmkm", "barlow_twins"):
+        return  # Each of the others is a training.
+    left_out = (
+        "data.t",
+        "data.validation",
+        "data.protocol",
+        "data.modalities",
+        "seed",
+        *SYSTEMS[name].defining,
+        "objective.name",
+    )
+    for knob in recipe.knobs():
+        if knob not in unread and not knob.startswith(left_out):
+            now = train(otherwise(recipe, knob), tiny)
+            assert (now.metrics, now.predictions) != (told.metrics, told.predictions), knob

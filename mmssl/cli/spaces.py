@@ -142,6 +142,7 @@ def plan_study(
     from mmssl.data.sources import default_folder, recordings_file
     from mmssl.presets import SYSTEMS
     from mmssl.search.plan import Dataset, make_plan
+    from mmssl.search.refusals import refuse
     from mmssl.search.space import at_point
 
     bases = space.bases(name_of(dataset))
@@ -189,7 +190,7 @@ def plan_study(
         folds,
         points,
     )
-    plan.splits(recordings)
+    refuse(plan, recordings)
     return plan
 
 

@@ -4,8 +4,9 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 
@@ -339,14 +340,54 @@ def load(name_or_path: str) -> Space:
         raise UserError(_all(str(path), [*mistakes, *explain(error), *checked.mistakes])) from error
     if mistakes or checked.mistakes:
         raise UserError(_all(str(path), [*mistakes, *checked.mistakes]))
-    return _enough(space.model_copy(update=checked.sound()), str(path), checked)
+    space = space.model_copy(update=checked.sound())
+    uneven = [line for knob, interval in space.ranges.items() for line in _uneven(knob, interval)]
+    if uneven:
+        raise UserError(_all(str(path), uneven))
+    return _enough(space, str(path))
 
 
-def _enough(space: Space, place: str, checked: "_Checked") -> Space:
+def _enough(space: Space, place: str) -> Space:
     """The space, if a sampler finds as many points in it as it may choose."""
-    if space.sampler != "grid" and space.budget and checked.points and len(checked.points) < space.budget:
-        raise UserError(f"{place}: budget {space.budget}: only {len(checked.points)} points can be chosen")
-    return space
+    drawn = [_values(interval) for interval in space.ranges.values()]
+    if space.sampler == "grid" or not space.budget or any(values is None for values in drawn):
+        return space
+    listed = [*space.searched.values(), *(values for values in drawn if values is not None)]
+    admitted = space.admits(_bases("", space.recipe, space.systems, space.fixed, space.variants))
+    found = 0
+    for values in itertools.islice(itertools.product(*listed), _MOST_COMBINATIONS):
+        found += admitted(dict(zip(space.names, values, strict=True)))
+        if found == space.budget:
+            return space
+    if math.prod(len(values) for values in listed) > _MOST_COMBINATIONS:
+        return space
+    raise UserError(f"{place}: budget {space.budget}: only {found} points can be chosen")
+
+
+def _values(interval: Range) -> Sequence[int | float] | None:
+    """All that can be drawn; None where that is not to be counted."""
+    low, high, step = interval.low, interval.high, interval.step
+    if isinstance(low, int) and isinstance(high, int):
+        return range(low, high + 1, int(step or 1))
+    return [low + i * step for i in range(_steps(interval) + 1)] if step else None
+
+
+def _steps(interval: Range) -> int:
+    """Whole steps that fit between the ends, decimals taken as they are written."""
+    low, high, step = (Decimal(str(value)) for value in (interval.low, interval.high, interval.step or 1))
+    return int((high - low) / step)
+
+
+def _uneven(knob: str, interval: Range) -> Iterator[str]:
+    """A step after which the last value is not the high end, as whoever wrote it will believe."""
+    if interval.step is None:
+        return
+    last = Decimal(str(interval.low)) + _steps(interval) * Decimal(str(interval.step))
+    if last != Decimal(str(interval.high)):
+        yield (
+            f"ranges.{knob}: step {interval.step:g} does not divide {interval.low:g} to {interval.high:g}: "
+            f"the last value would be {last:g}; make that high, or give another step"
+        )
 
 
 def changed(space: Space, **entries: Any) -> Space:
@@ -364,7 +405,7 @@ def changed(space: Space, **entries: Any) -> Space:
     checked = _check(changed.systems, changed.fixed, changed.variants, changed.grid, changed.ranges, changed.where)
     if checked.mistakes:
         raise UserError(_all(place, checked.mistakes))
-    return _enough(changed.model_copy(update=checked.sound()), place, checked)
+    return _enough(changed.model_copy(update=checked.sound()), place)
 
 
 def _folders() -> dict[Literal["local", "shipped"], Path]:

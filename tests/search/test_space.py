@@ -163,6 +163,14 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
         ("ranges: {finetune.rate: {low: 1, high: 2}}", "ranges.finetune.rate: no such knob"),
         ("ranges: {objective.mu: {low: 1, high: 2}}", "ranges.objective.mu: also under grid; take it out of one"),
         ("ranges: {finetune.hidden: {low: 8, high: 64, step: 0.5}}", "step 0.5: the knob is a whole number"),
+        (
+            "sampler: tpe\nbudget: 2\nranges: {finetune.hidden: {low: 8, high: 64, step: 10}}",
+            "ranges.finetune.hidden: step 10 does not divide 8 to 64: the last value would be 58; make that high",
+        ),
+        (
+            "sampler: tpe\nbudget: 2\nranges: {finetune.lr: {low: 0.1, high: 1, step: 0.4}}",
+            "ranges.finetune.lr: step 0.4 does not divide 0.1 to 1: the last value would be 0.9; make that high",
+        ),
         ("ranges: {data.steps: {low: 16, high: 64}}", "list lengths under grid"),
         ("ranges: {seed: {low: 1, high: 2}}", "ranges.seed: a study takes its seeds from `seeds`"),
         ("sampler: tpe", "budget: sampler tpe has to be told how many points to choose"),
@@ -201,6 +209,29 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
 )
 def test_each_mistake_is_named_with_its_place(write, entry: str, message: str):
     assert message in mistakes(write(GRID + entry))
+
+
+@pytest.mark.parametrize(
+    ("ranges", "most"),
+    [
+        ("finetune.hidden: {low: 8, high: 64, step: 8}", 8),
+        ("encoder.imu.layers: {low: 1, high: 3}", 3),
+        ("finetune.labels: {low: 0.1, high: 0.7, step: 0.2}", 4),
+        ("finetune.hidden: {low: 8, high: 64, step: 8}\n  encoder.imu.layers: {low: 1, high: 3}", 24),
+        ("finetune.hidden: {low: 8, high: 64, step: 8}\nwhere: hidden > 30\ngrid: {objective.mu: [1, 5]}", 10),
+        ("finetune.hidden: {low: 8, high: 64, step: 8}\n  finetune.lr: {low: 0.1, high: 1}", None),
+        ("finetune.epochs: {low: 1, high: 1000000}", None),
+    ],
+)
+def test_a_budget_is_no_more_than_the_ranges_hold(write, ranges: str, most: int | None):
+    def text(budget: int) -> str:
+        return f"sampler: tpe\nbudget: {budget}\nranges:\n  {ranges}"
+
+    if most is None:
+        load(write(text(99_999)))
+    else:
+        load(write(text(most)))
+        assert f"budget {most + 1}: only {most} points can be chosen" in mistakes(write(text(most + 1)))
 
 
 @pytest.mark.parametrize(
