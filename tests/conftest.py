@@ -1,7 +1,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,18 @@ settings.register_profile("shared_machine", deadline=None, suppress_health_check
 settings.load_profile("shared_machine")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Whatever starts Ray for a test without the marker, here or in a process of its own, fails on these resources."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("ray") is None:
+            patch.setenv("RAY_OVERRIDE_RESOURCES", "a test that starts Ray needs the marker ray")
+        return (yield)
+
+
 @pytest.fixture(scope="session")
 def utd_mhad() -> Path:
-    """The folder with real UTD-MHAD recordings; tests that need it are skipped where it is absent."""
+    """The folder with real UTD-MHAD recordings, half of it or the whole; tests are skipped where it is absent."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "utd_mhad"
     folder = Path(os.environ.get("MMSSL_UTD_MHAD", beside))
     if not folder.is_dir():

@@ -42,7 +42,8 @@ def test_nothing_is_odd_about_sound_recordings(sound: Recordings, tiny: Recordin
 
 
 def test_real_recordings_have_a_sensor_at_its_limit_and_nothing_else(utd_mhad: Path) -> None:
-    [found] = examine(open_dataset("utd_mhad", utd_mhad)[0])
+    recordings, _ = open_dataset("utd_mhad", utd_mhad)
+    [found] = examine(recordings.where(lambda row: row.subject in ("1", "3", "5", "7")))
     assert (found.severity, found.what) == ("note", "6 of 431 recordings have a sensor at its limit")
 
 

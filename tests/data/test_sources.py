@@ -245,7 +245,10 @@ def test_the_whole_of_utd_mhad_is_known() -> None:
 
 def test_half_of_utd_mhad(utd_mhad: Path) -> None:
     recordings, skipped = open_dataset("utd_mhad", utd_mhad)
-    found = survey(recordings, skipped)
+    if len(recordings.subjects) == 8:
+        whole = survey(recordings, skipped)
+        assert (whole.recordings, whole.whole, whole.missing, whole.problems) == (861, True, (), ())
+    found = survey(recordings.where(lambda row: row.subject in ("1", "3", "5", "7")), skipped)
     assert (found.recordings, found.expected, found.whole) == (431, 861, False)
     assert (found.absent_subjects, found.missing, found.problems) == (("2", "4", "6", "8"), (), ())
     assert [sum(counts) for counts in found.counts] == [107, 108, 108, 108]

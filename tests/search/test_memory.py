@@ -23,6 +23,8 @@ from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study
 
+pytestmark = pytest.mark.ray
+
 
 class Machine:
     """Runs trials as Tune would, with memory for so many at once."""
