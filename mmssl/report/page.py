@@ -20,7 +20,7 @@ from mmssl.report import charts
 from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 from mmssl.search.results import Point
-from mmssl.search.space import SET_BY_STUDY, SYSTEM
+from mmssl.search.space import SET_BY_STUDY, SYSTEM, is_shipped, text_of
 
 
 class Verdict(NamedTuple):
@@ -270,7 +270,7 @@ def _map_title(landscape: charts.Landscape | None) -> str:
 
 def _map_words(content: Content, landscape: charts.Landscape | None) -> str:
     if landscape is None:
-        return "There is no map: a map needs a searched knob whose values are numbers. The ranking has all points."
+        return f"There is no map: {_why_no_map(content)}. The ranking has all points."
     if landscape.kind == "line":
         return f"Each point's mean {content.measure}, with its interval."
     others = [axis for axis in content.axes if len(axis.values) > 1 and axis not in (landscape.x, landscape.y)]
@@ -289,6 +289,18 @@ def _map_words(content: Content, landscape: charts.Landscape | None) -> str:
     return (
         f"Mean {content.measure} of each point, with its standard deviation over seeds and folds.{sliced} Neighbouring "
         "cells that differ by less than the spread do not differ."
+    )
+
+
+def _why_no_map(content: Content) -> str:
+    differ = [axis for axis in content.axes if len(axis.values) > 1]
+    if not differ:
+        return f"a map needs two points, and there is {'one' if content.ranked else 'none yet'}"
+    if not any(axis.numeric for axis in differ):
+        return "a map needs a searched knob whose values are numbers"
+    return (
+        "points drawn from ranges need two knobs whose values are numbers, and of the two that explain most "
+        f"{' and '.join(axis.label for axis in differ if not axis.numeric)} has others"
     )
 
 
@@ -340,17 +352,13 @@ def _exhibit_words(content: Content, exhibit: Exhibit | None) -> str:
 
 
 def _commands(content: Content) -> list[tuple[str, str]]:
-    plan, space = content.plan, content.plan.space
-    settings = "".join(f" --set {shlex.quote(f'{knob}={_setting(value)}')}" for knob, value in space.fixed.items())
-    systems = "".join(f" --system {name}" for name in space.systems) if space.systems != ["vicreg"] else ""
-    start = f"{systems} --recipe {space.recipe}"
+    plan = content.plan
     where = _storage_words(content)
     commands = [
         (
             "The same study from the same space. A trial's id is a hash of its recipe and data: the same ids mean the "
             "same trials.",
-            f"mmssl-tune launch --space {shlex.quote(space.name)} {_data_words(content)}{start}{settings} "
-            f"--name {shlex.quote(plan.name + '-again')}",
+            _launch(content),
         )
     ]
     shown = content.shown
@@ -380,6 +388,18 @@ def _commands(content: Content) -> list[tuple[str, str]]:
             )
         )
     return commands
+
+
+def _launch(content: Content) -> str:
+    """The command that launches the study's space; where that was somebody's own file, with lines that write it."""
+    space = content.plan.space
+    again = f"{_data_words(content)} --name {shlex.quote(content.plan.name + '-again')}"
+    if is_shipped(space):
+        systems = "".join(f" --system {name}" for name in space.systems) if space.systems != ["vicreg"] else ""
+        settings = "".join(f" --set {shlex.quote(f'{knob}={_setting(value)}')}" for knob, value in space.fixed.items())
+        return f"mmssl-tune launch --space {space.name} --recipe {space.recipe}{systems}{settings} {again}"
+    file = shlex.quote(f"{space.name}.yaml")
+    return f"cat > {file} <<'END'\n{text_of(space)}END\nmmssl-tune launch --space {file} {again}"
 
 
 def _environment(content: Content) -> list[tuple[str, str]]:

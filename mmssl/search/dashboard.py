@@ -155,6 +155,7 @@ def _reading_only(app: Any, hosts: Iterable[str] | None) -> Any:
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         name = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")  # optuna-dashboard takes it for granted.
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             reason = "this is a copy of the study, to be read only"
         elif hosts is not None and name.strip("[]") not in hosts:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 
+import yaml
 from pydantic import (
     AfterValidator,
     AllowInfNan,
@@ -406,6 +407,23 @@ def changed(space: Space, **entries: Any) -> Space:
     if checked.mistakes:
         raise UserError(_all(place, checked.mistakes))
     return _enough(changed.model_copy(update=checked.sound()), place)
+
+
+def is_shipped(space: Space) -> bool:
+    """Whether it is a space that comes with the project, but for what the command line changes of it."""
+    path = _folders()["shipped"] / f"{space.name}.yaml"
+    if not path.is_file():
+        return False
+    with suppress(UserError):  # That of another version may not take the same changes.
+        again = changed(load(str(path)), fixed=space.fixed, systems=space.systems, recipe=space.recipe)
+        return again.model_dump() == space.model_dump()
+    return False
+
+
+def text_of(space: Space) -> str:
+    """The content of a file that `load` makes the same space of."""
+    document = space.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name"})
+    return yaml.safe_dump({**document, "systems": space.systems}, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _folders() -> dict[Literal["local", "shipped"], Path]:

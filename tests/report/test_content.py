@@ -3,7 +3,9 @@
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from mmssl.report.content import Content, gather
 from mmssl.report.page import baseline_command, render, verdict
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import stand_beside
+from mmssl.search.space import Range, load
 from mmssl.search.store import Record, Study
 
 StudyOf = Callable[..., tuple[Study, Plan]]
@@ -209,6 +212,52 @@ def test_the_command_for_a_baseline_gives_the_best_points_networks_and_heads(stu
     trial = plan.trials_of(content.best.point.point_id)[0]
     assert stand_beside(untrained, plan.recipe(trial))
     assert not stand_beside(start, plan.recipe(trial)), "the settings are needed"
+
+
+def test_the_command_for_the_same_study_brings_its_space_along(
+    study_of: StudyOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, plan = study_of(
+        "few", lambda trial: scored(trial, 0.5), grid={"finetune.lr": [0.01, 0.02]}, where=["lr < 1"]
+    )
+    html = render(gather(study, plan, None), None, "none")
+    lines = unescape(re.findall(r"<pre[^>]*><code>(cat .*?)</code></pre>", html, re.DOTALL)[0])
+    monkeypatch.chdir(tmp_path)
+    *writing, launching = lines.splitlines()
+    subprocess.run(["sh", "-c", "\n".join(writing)], check=True)
+    words = shlex.split(launching)
+    assert words[:4] == ["mmssl-tune", "launch", "--space", "made.yaml"]
+    assert load(words[3]).model_dump() == plan.space.model_dump()
+    assert not {"--set", "--recipe", "--system"} & set(words), "the file has them"
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ({"grid": {"finetune.lr": [0.01]}}, "a map needs two points, and there is one"),
+        (
+            {"grid": {"encoder.imu.pooling": ["none", "moments"]}},
+            "a map needs a searched knob whose values are numbers",
+        ),
+        (
+            {
+                "grid": {"encoder.imu.pooling": ["none", "moments"]},
+                "ranges": {"finetune.lr": Range(low=0.01, high=0.02)}, "sampler": "random", "budget": 2,
+            },
+            "points drawn from ranges need two knobs whose values are numbers, and of the two that explain most "
+            "pooling has others",
+        ),
+    ],
+)  # fmt: skip
+def test_why_there_is_no_map(study_of: StudyOf, entries: dict[str, Any], why: str) -> None:
+    chosen = (
+        [{"encoder.imu.pooling": "none", "finetune.lr": 0.01}, {"encoder.imu.pooling": "moments", "finetune.lr": 0.015}]
+        if "ranges" in entries
+        else None
+    )
+    study, plan = study_of("without", lambda trial: scored(trial, 0.5), chosen=chosen, **entries)
+    html = render(gather(study, plan, None), None, "none")
+    assert f"There is no map: {why}. The ranking has all points." in html
 
 
 def scored(trial: PlannedTrial, score: float, side: str = "val") -> Record:

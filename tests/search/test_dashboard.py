@@ -1,6 +1,7 @@
 """optuna-dashboard on a copy of a study: what it shows, that it follows, and that nothing can be written."""
 
 import hashlib
+import http.client
 import json
 import signal
 import subprocess
@@ -205,6 +206,10 @@ def test_the_command_follows_the_study_refuses_to_write_and_ends_with_ctrl_c(
         assert [trial["state"] for trial in detail["trials"]] == ["Complete", "Fail", "Running"]
         assert detail["has_intermediate_values"]
         assert detail["objective_names"] == ["val.accuracy"]
+        plain = http.client.HTTPConnection(site.split("/")[2], timeout=30)
+        plain.putrequest("GET", page.partition(site.split("/")[2])[2], skip_accept_encoding=True)
+        plain.endheaders()
+        assert plain.getresponse().status == 200
         before = digest(study)
         for method, path in (
             ("POST", "studies"), ("DELETE", f"studies/{number}"), ("PUT", f"studies/{number}/note"),

@@ -12,7 +12,7 @@ from mmssl.errors import UserError
 from mmssl.presets import SYSTEMS, RecipeName, preset
 from mmssl.search.plain_yaml import parse_value
 from mmssl.search.plan import Dataset, make_plan
-from mmssl.search.space import Space, at_point, available, changed, load
+from mmssl.search.space import Space, at_point, available, changed, is_shipped, load, text_of
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -321,6 +321,14 @@ folds: nobody
 )
 def test_what_is_no_plain_mapping_is_refused(write, text: str | bytes, message: str):
     assert message in mistakes(write(text))
+
+
+@pytest.mark.parametrize("name", [space.name for space in available() if space.source == "shipped"])
+def test_the_text_of_a_space_is_read_as_the_same(tmp_path: Path, name: str):
+    for one in (load(name), changed(load(name), seeds=[1, 2], keep_models="all")):
+        assert is_shipped(one) == (one.seeds != [1, 2])
+        (tmp_path / f"{name}.yaml").write_text(text_of(one))
+        assert load(str(tmp_path / f"{name}.yaml")).model_dump() == one.model_dump()
 
 
 def test_a_space_survives_json(write):
