@@ -191,7 +191,8 @@ def _scored(model: Model, facts: Mapping[str, Any]) -> list[str]:
             f"{_counted(facts['looks'], 'look')} so far.",
         ]
     else:
-        lines += ["", "The test subjects were not present, and not evaluated."]
+        why = facts.get("untested") or "their recordings were not present"
+        lines += ["", f"The test subjects were not evaluated: {_plain(why)}."]
     if any(name.startswith("test.") for name in selection["scores"]):
         lines += [
             "",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from mmssl.pretraining import OnEpoch
 from mmssl.search.plan import Plan, PlannedTrial, fold_name
 from mmssl.search.results import Choice, Point, points, stand_beside
 from mmssl.search.store import SCORES, Study
+from mmssl.storage import is_foreign
 from mmssl.training import score, train
 
 CARD, POINTER = "README.md", "config.json"
@@ -154,9 +156,11 @@ def export(
     trained_on = next(trained.encoders.parameters()).device.type
     # Compared on the processor, whose arithmetic the new process shares.
     trained.to("cpu")
-    tested = _test(study, trained, recordings, checkpoint)
+    tested, untested = _test(study, trained, recordings, checkpoint)
     if tested:
         metrics |= tested["metrics"]
+    elif untested:
+        say(f"note: the test subjects are not scored: {untested}")
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
@@ -170,6 +174,7 @@ def export(
             "metrics": metrics,
             "selection": _selection(study, plan, choice, metric, interval),
             "tested": tested,
+            "untested": untested,
             "looks": len(study.looks()),
             # Where the data lie on this machine is nobody's business who is given the encoders.
             "data": plan.dataset.model_dump(mode="json", exclude={"source", "folder", "skipped"}),
@@ -266,14 +271,21 @@ def _refitted(plan: Plan, trial: PlannedTrial, recordings: Recordings, on_epoch:
     return outcome.model
 
 
-def _test(study: Study, model: Model, recordings: Recordings, checkpoint: str) -> dict[str, Any] | None:
-    """The weights' test score, computed the first time it is asked for; None where no test subject is present."""
+def _test(
+    study: Study, model: Model, recordings: Recordings, checkpoint: str
+) -> tuple[dict[str, Any] | None, str | None]:
+    """The weights' test score, computed the first time it is asked for; None, and why if that is not plain, where no
+    test subject is present or the look could not be recorded."""
     looks = study.looks()
     key = hashlib.sha256(model.files()[WEIGHTS]).hexdigest()[:16]
     if key not in looks:
         sides = split(recordings, model.recipe.data)
         if len(sides.test) == 0:
-            return None
+            return None, None
+        try:  # A look that cannot be recorded is not taken.
+            study.put_looks(looks)
+        except OSError as error:
+            return None, f"the look cannot be recorded in {study.place} ({error.strerror or error})"
         data = model.recipe.data
         _, metrics = score(model, Prepared.of(recordings, data.steps, data.modalities), sides.test, "test")
         looks[key] = {
@@ -285,15 +297,19 @@ def _test(study: Study, model: Model, recordings: Recordings, checkpoint: str) -
             "subjects": list(sides.test_subjects),
         }
         study.put_looks(looks)
-    return looks[key]
+    return looks[key], None
 
 
 def _may_replace(folder: Path) -> None:
+    above = next(parent for parent in folder.parents if os.access(parent, os.F_OK))
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: {above} cannot be written; choose another place with --out")
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UserError(f"{folder}: is a file; choose another place with --out")
-    strange = [path.name for path in folder.iterdir() if path.name not in (WEIGHTS, FACTS, CARD, POINTER, *_DERIVED)]
+    ours = (WEIGHTS, FACTS, CARD, POINTER, *_DERIVED)
+    strange = [path.name for path in folder.iterdir() if path.name not in ours and not is_foreign(path.name)]
     if strange or not (folder / FACTS).is_file():
         raise UserError(f"{folder}: exists and is not an export; choose another place with --out")
 

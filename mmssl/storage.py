@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import stat
 import threading
 import time
 import uuid
@@ -181,31 +182,39 @@ class Folder(_Leased):
             os.fsync(stream.fileno())
 
     def exists(self, name: str) -> bool:
-        return (self.local / name).is_file()
+        """Whether a file is there to be seen by this user."""
+        return bool(self.modified([name]))
 
     def modified(self, names: Iterable[str]) -> dict[str, float]:
-        """When files were last written, in seconds since 1970, of those that are there."""
+        """When files were last written, in seconds since 1970, of those that are there to be seen by this user."""
         found: dict[str, float] = {}
         for name in names:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                found[name] = (self.local / name).stat().st_mtime
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                facts = (self.local / name).stat()
+                if stat.S_ISREG(facts.st_mode):
+                    found[name] = facts.st_mtime
         return found
+
+    def readable(self, name: str) -> bool:
+        """Whether this user may read a file or folder that is there."""
+        path = self.local / name
+        return os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0))
 
     def folders(self) -> list[str]:
         """Names of the folders directly in this one."""
         return sorted(path.name for path in self.local.iterdir() if path.is_dir()) if self.local.is_dir() else []
 
     def names(self, under: str) -> list[str]:
-        """Names of the files below one of its folders."""
-        paths = (self.local / under).rglob("*")
-        whole = (path for path in paths if path.suffix != _PART and path.is_file())
-        return sorted(path.relative_to(self.local).as_posix() for path in whole)
+        """Names of the files below one of its folders, but for those that another system put beside them."""
+        paths = (path for path in (self.local / under).rglob("*") if path.suffix != _PART)
+        names = (path.relative_to(self.local).as_posix() for path in paths)
+        return sorted(self.modified(name for name in names if not is_foreign(name)))
 
     def sizes(self, under: str) -> dict[str, int]:
         """Bytes of each file below one of its folders."""
         found: dict[str, int] = {}
         for name in self.names(under):
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, PermissionError):
                 found[name] = (self.local / name).stat().st_size
         return found
 
@@ -394,11 +403,15 @@ class Bucket(_Leased):
             infos = self._files().get_file_info([self._path(name) for name in names])
         return {self._name(info): info.mtime_ns / 1e9 for info in infos if info.type == fs.FileType.File}
 
+    def readable(self, name: str) -> bool:
+        return True
+
     def folders(self) -> list[str]:
         return sorted(info.base_name for info in self._list("", deep=False) if info.type == fs.FileType.Directory)
 
     def names(self, under: str) -> list[str]:
-        return sorted(self._name(info) for info in self._list(under) if info.type == fs.FileType.File)
+        names = (self._name(info) for info in self._list(under) if info.type == fs.FileType.File)
+        return sorted(name for name in names if not is_foreign(name))
 
     def sizes(self, under: str) -> dict[str, int]:
         return {self._name(info): info.size for info in self._list(under) if info.type == fs.FileType.File}
@@ -501,6 +514,16 @@ _SILENT: set[S3Options] = set()
 """Stores that failed when asked last, and are asked once: what is to be told then shall not wait for each request."""
 
 Storage = Folder | Bucket
+
+
+def is_refused(error: OSError) -> bool:
+    """Whether it is for want of a right that something cannot be written: another user's, or mounted to be read."""
+    return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file is a desktop's own, which it puts beside others where it copies or shows a folder."""
+    return any(part.startswith("._") or part == ".DS_Store" for part in name.split("/"))
 
 
 def storage_at(word: str | Path) -> Storage:

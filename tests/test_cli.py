@@ -6,16 +6,18 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import typer
 from own_folder import make
+from rich.text import Text
 from safetensors.numpy import load_file
 from small import study_of
 from typer.main import get_command
@@ -23,6 +25,7 @@ from typer.main import get_command
 from mmssl import Recordings, Row, cli, terminal
 from mmssl.cli import studies
 from mmssl.data import utd_mhad
+from mmssl.errors import UserError
 from mmssl.export import load_encoders
 from mmssl.presets import RECIPES, SYSTEMS, RecipeName, preset
 from mmssl.recipe import Recipe
@@ -155,6 +158,32 @@ def test_every_command_has_help_with_an_example_of_itself(ask: Ask, path: list[s
     answer = ask(*path, "--help")
     assert answer.code == 0
     assert f"Example: mmssl-tune {' '.join(path)}" in " ".join(answer.out.split())
+
+
+def test_no_word_of_the_help_is_taken_for_markup() -> None:
+    def walk(command: Any) -> Iterator[str]:
+        yield command.help or ""
+        yield from (getattr(option, "help", None) or "" for option in command.params)
+        for child in getattr(command, "commands", {}).values():
+            yield from walk(child)
+
+    texts = list(walk(get_command(cli.app)))
+    assert len(texts) > 100
+    assert [text for text in texts if Text.from_markup(text).plain != text] == []
+
+
+@pytest.mark.usefixtures("unrun")
+def test_a_study_that_is_refused_leaves_nothing(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise UserError("--gpus-per-trial 1: there are no more than 2 CPUs, 0 GPUs here; ask for no more")
+
+    monkeypatch.setitem(sys.modules, "mmssl.search.launch", SimpleNamespace(run=refuse))
+    for words in (["launch", "--space", "vicreg_diagonal", "--name", "ghost"], ["reproduce", "few_labels"]):
+        answer = ask(*words, "--storage", tmp_path)
+        assert (answer.code, answer.err.splitlines()[-1]) == (
+            2, "mmssl-tune: --gpus-per-trial 1: there are no more than 2 CPUs, 0 GPUs here; ask for no more"
+        )  # fmt: skip
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_results_as_a_table_json_and_csv(ask: Ask, study: Study, tmp_path: Path) -> None:

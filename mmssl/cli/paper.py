@@ -20,7 +20,7 @@ from mmssl.cli.options import (
 from mmssl.cli.recordings import having_all, name_of, open_recordings, recordings_of
 from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
-from mmssl.cli.studies import at_storage, run_study
+from mmssl.cli.studies import at_storage, run_new, run_study
 from mmssl.errors import UserError
 from mmssl.terminal import epoch_progress, few, print_json, say, show_result, waiting
 
@@ -106,7 +106,7 @@ def reproduce(
         ]  # fmt: skip
         if given:
             raise UserError(f"--study {study}: was planned already; leave out {', '.join(given)}, or leave out --study")
-        found = find(storage, study)
+        found, planned = find(storage, study), True
         plan = found.plan()
         if chosen.chooses and plan.space.side == "test":
             raise UserError(
@@ -127,7 +127,8 @@ def reproduce(
         name = name or plain_name(f"{chosen.space}-{name_of(dataset)}")
         plan = plan_study(name, space, recordings, dataset, data, skipped)
         found = Study(storage, plan.name)
-        if found.exists():
+        planned = found.exists()
+        if planned:
             theirs = found.plan()
             if not theirs.alike(plan):
                 raise UserError(
@@ -135,18 +136,17 @@ def reproduce(
                     f"--study {found.name}{at_storage(found)}, or give this one another --name"
                 )
             plan = theirs
-        else:
-            found.create(plan)
-    ended = found.records(plan)
     status = 0
-    if len(ended) < plan.total:
+    if not planned:
+        status = run_new(found, plan, recordings, running, summarise=False)
+    elif len(found.records(plan)) < plan.total:
         with found.locked():
             plan = found.plan()
             status = run_study(found, plan, recordings, running, summarise=False)
-        if status == 130:
-            how = f"`mmssl-tune reproduce {experiment} --study {found.name}{at_storage(found)}`"
-            say(f"stopped; {how} goes on", stderr=True)
-            end(status)
+    if status == 130:
+        how = f"`mmssl-tune reproduce {experiment} --study {found.name}{at_storage(found)}`"
+        say(f"stopped; {how} goes on", stderr=True)
+        end(status)
     with waiting(f"computing {chosen.name}"):
         result = experiments.analyse(chosen, found, plan, recordings, pictures)
         tables, texts = experiments.save(found, result), experiments.save_for_paper(found, result)

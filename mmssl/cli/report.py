@@ -42,6 +42,7 @@ def report(
     Example: mmssl-tune report --figures figures
     """
     from mmssl.search.store import find
+    from mmssl.storage import is_refused
 
     if out is not None and out.is_dir():
         raise UserError(f"--out {out}: is a folder; give a file, as {out / PAGE}")
@@ -66,10 +67,16 @@ def report(
             except UserError as error:
                 missing = f"Not shown: {error}."
         html = render(content, exhibit, missing).encode()
+        unwritable = ""
         if out is None:
-            found.put(PAGE, html)
-            place = found.files.place(PAGE)
-        else:
+            try:
+                found.put(PAGE, html)
+            except OSError as error:  # Another user's study, to be read.
+                if not is_refused(error):
+                    raise
+                unwritable, out = f"{found.place} cannot be written ({error.strerror})", Path(f"{found.name}.html")
+        place = found.files.place(PAGE)
+        if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_bytes(html)
             place = str(out)
@@ -95,6 +102,8 @@ def report(
         return
     if missing:
         say(f"note: without maps and recordings. {missing}")
+    if unwritable:
+        say(f"note: {unwritable}; the page is written here")
     say(f"written: {place}")
     if written and figures is not None:
         say(f"written: {len(written)} files in {figures}")

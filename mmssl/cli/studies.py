@@ -76,10 +76,7 @@ def launch(
     plan = plan_study(
         name or free_name(storage, f"{searched.name}-{name_of(dataset)}"), searched, recordings, dataset, data, skipped
     )
-    study = Study(storage, plan.name)
-    study.create(plan)
-    with study.locked():
-        end(run_study(study, study.plan(), recordings, running))
+    end(run_new(Study(storage, plan.name), plan, recordings, running))
 
 
 @runs_trials
@@ -220,6 +217,17 @@ def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
     counts.append(f"{missing} missing")
     failed = statuses.count("FAILED") if retry else 0
     return f"study {study.name}: {', '.join(counts)}; {missing + failed} to run"
+
+
+def run_new(study: "Study", plan: "Plan", recordings: "Recordings", running: Running, *, summarise: bool = True) -> int:
+    """`run_study` of a study that is made first; nothing stays of one that is refused before a trial has ended."""
+    study.create(plan)
+    with study.locked():
+        try:
+            return run_study(study, study.plan(), recordings, running, summarise=summarise)
+        except UserError:
+            study.withdraw(plan)
+            raise
 
 
 def run_study(

@@ -111,7 +111,9 @@ def read(
             f"{folder}: {len(faults)} fault{'s' * (len(faults) > 1)} in the files; {advice}:\n  " + "\n  ".join(said)
         )
     unnamed = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*.csv") if path.name != TABLE and path.is_file()
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.csv")
+        if path.name != TABLE and path.name[0] != "." and path.is_file()
     )
     unnamed = [place for place in unnamed if folder / place not in paths.values()]
     if unnamed:

@@ -214,7 +214,7 @@ def _find(folder: Path, wanted: tuple[int, ...]) -> tuple[list[_File], list[int]
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder).as_posix()
         match = _SENSOR_FILE.fullmatch(place) or _POSE_FILE.fullmatch(place)
-        if match is None:
+        if match is None or path.name[0] == ".":
             continue
         named = match.groupdict()
         if "camera" in named:

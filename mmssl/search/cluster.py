@@ -135,14 +135,17 @@ def _make_token() -> None:
     """Make the token that Ray asks of whoever connects before Ray does, which would let everyone here read it."""
     if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         return
-    path = Path("~/.ray/auth_token").expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(secrets.token_hex(32))
-    except FileExistsError:
-        if path.stat().st_uid == os.getuid():
-            path.chmod(0o600)
+        path = Path("~/.ray/auth_token").expanduser()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+                stream.write(secrets.token_hex(32))
+        except FileExistsError:
+            if path.stat().st_uid == os.getuid():
+                path.chmod(0o600)
+    except (OSError, RuntimeError):  # Without a home of one's own that can be written: this Ray needs no file.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _join(address: str) -> None:

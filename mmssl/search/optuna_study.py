@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import sqlite3
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,10 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, event, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from mmssl.recipe import MODALITIES, Value
 from mmssl.search.plan import Plan, PlannedTrial
@@ -137,14 +139,29 @@ class OptunaStudy:
 
 
 def storage_in(path: Path) -> optuna.storages.RDBStorage:
-    """Optuna's storage in a SQLite file, made where absent."""
-    storage = optuna.storages.RDBStorage(URL.create("sqlite", database=str(path)).render_as_string(hide_password=False))
+    """Optuna's storage in a SQLite file, made where absent.
+
+    Raises:
+        OSError: then or later, the file cannot be made, read or written.
+    """
+    url = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+    try:
+        storage = optuna.storages.RDBStorage(url)
+    except (SQLAlchemyError, StorageInternalError) as error:
+        while error.__cause__ is not None and not isinstance(error, sqlite3.Error):
+            error = error.__cause__
+        raise OSError(f"{path}: {error}") from None
+
+    def plainly(failure: Any) -> None:
+        if isinstance(failure.original_exception, sqlite3.OperationalError):
+            raise OSError(f"{path}: {failure.original_exception}") from None
 
     def hasten(connection: Any, _: Any) -> None:
         # All of it can be made anew from the records: what a power cut takes is not worth a wait for the disk.
         connection.execute("pragma synchronous = off")
 
     event.listen(storage.engine, "connect", hasten)
+    event.listen(storage.engine, "handle_error", plainly)
     storage.engine.dispose()  # Of the connections that were made before.
     return storage
 

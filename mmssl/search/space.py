@@ -304,7 +304,7 @@ def available() -> list[Found]:
     found: dict[str, Found] = {}
     for source, folder in _folders().items():
         for path in sorted(folder.glob("*.y*ml")):
-            if path.suffix in (".yaml", ".yml") and path.is_file():
+            if path.suffix in (".yaml", ".yml") and path.is_file() and path.name[0] != ".":
                 found.setdefault(path.stem, Found(path.stem, path, source))
     return list(found.values())
 

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +26,7 @@ from mmssl.recipe import MODALITIES, Recipe
 from mmssl.sealed import DamagedError, opened, read, sealed
 from mmssl.search.plan import TERMINAL, Choice, Plan, PlannedTrial, Status
 from mmssl.search.space import Cost
-from mmssl.storage import HeldError, Still, storage_at
+from mmssl.storage import HeldError, Still, storage_at, written_beside
 
 _HEALTH = [
     f"train.{modality}.{measure}" for modality in MODALITIES for measure in ("std", "effective_rank", "covariance")
@@ -114,6 +114,8 @@ PREDICTIONS = pa.schema(
         ("confidence", pa.float64()),
     ]
 )
+
+_SCHEMAS = {"trials": TRIALS, "epochs": EPOCHS, "predictions": PREDICTIONS}
 
 
 class Record(BaseModel):
@@ -216,6 +218,15 @@ class Study:
                 f"{self.place}: cannot be written ({error.strerror or error}); choose another place with --storage"
             ) from error
 
+    def withdraw(self, plan: Plan) -> None:
+        """Take back what `create` wrote, if none of its trials has ended: a study that was refused is none."""
+        if self.ended(plan):
+            return
+        for name in (PLAN, *(f"{table}.parquet" for table in _SCHEMAS), *_IN_PLACE, _LOCK):
+            self.files.remove(name)
+        if not self.files.names(""):
+            self.drop()
+
     def exists(self) -> bool:
         """Whether a plan lies here."""
         return self.files.exists(PLAN)
@@ -268,6 +279,8 @@ class Study:
             plan = read(Plan, self.files.read(PLAN))
         except FileNotFoundError as error:
             raise UserError(f"{self.place}: no study lies here (no {PLAN})") from error
+        except PermissionError as error:
+            raise UserError(_closed(self.place)) from error
         except DamagedError as error:
             raise UserError(
                 f"{self.files.place(PLAN)}: damaged, or written by another version: {error}; bring it back from a "
@@ -342,6 +355,8 @@ class Study:
         go there with its tables.
         """
         if self.files.local is not None and self.files.changeable(OPTUNA):
+            for path in (self.files.local / name for name in _IN_PLACE):
+                _make_ours(path)
             _without_damage(self.files.local / OPTUNA)
             yield self.files.local
             return
@@ -514,14 +529,20 @@ class Study:
         if not most:
             return make()
         folder = f"{_PRETRAINED}/{name}"
-        with self._around.lock(f"{folder}/lock", wait=True):
-            kept = self._kept(folder)
-            if kept.pop(_DIGESTS, b"") == _digests(kept):
+        if kept := self._kept(folder):
+            return kept
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._around.lock(f"{folder}/lock", wait=True))
+            except OSError:  # Another user's, as may be where several share a storage: this trial trains for itself.
+                return make()
+            if kept := self._kept(folder):
                 return kept
             made = make()
             with suppress(OSError):  # The trial that has it needs no copy.
-                for file in kept:
-                    self._around.remove(f"{folder}/{file}")
+                for file in self._around.names(folder):
+                    if not file.startswith(f"{folder}/lock"):
+                        self._around.remove(file)
                 for file, content in made.items():
                     self._around.write(f"{folder}/{file}", content)
                 # Written last: without it the others are not taken for whole.
@@ -531,13 +552,14 @@ class Study:
         return made
 
     def _kept(self, folder: str) -> dict[str, bytes]:
+        """The files of a folder of what trials need; none where they are not as they were written."""
         kept: dict[str, bytes] = {}
         for name in self._around.names(folder):
             file = name.removeprefix(f"{folder}/")
             if not file.startswith("lock"):
-                with suppress(FileNotFoundError):  # Another process has just made room.
+                with suppress(OSError):  # Another process has just made room, or another user may read it alone.
                     kept[file] = self._around.read(name)
-        return kept
+        return kept if kept.pop(_DIGESTS, b"") == _digests(kept) else {}
 
     def _make_room(self, most: float) -> None:
         sizes = self._around.sizes(_PRETRAINED)
@@ -620,6 +642,10 @@ class Study:
             raise UserError(f"{place}: not readable ({error}); {_anew(self.name, name)}") from error
 
 
+def _closed(place: str) -> str:
+    return f"{place}: another user's, who has not opened it to this one; ask for the right to read it"
+
+
 def most_pretrained() -> float:
     """Bytes that the pre-trained encoders of a storage may take; 0 where none are kept.
 
@@ -664,6 +690,13 @@ def _digests(files: Mapping[str, bytes]) -> bytes:
     return json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}).encode()
 
 
+def _make_ours(path: Path) -> None:
+    """Have a copy in the place of a file that another of the study's users may change alone, as SQLite makes them."""
+    if path.exists() and not os.access(path, os.W_OK):
+        with written_beside(path) as beside:
+            beside.write_bytes(path.read_bytes())
+
+
 def _without_damage(path: Path) -> None:
     """Remove a SQLite file that is no whole one: it is made anew."""
     if not path.exists():
@@ -704,8 +737,7 @@ class Tables:
             or self._rows(self._open.get(trial.trial_id) or Record(trial_id=trial.trial_id, status="PLANNED"))
             for trial in self._plan.trials
         ]
-        schemas = {"trials": TRIALS, "epochs": EPOCHS, "predictions": PREDICTIONS}
-        for i, (name, schema) in enumerate(schemas.items()):
+        for i, (name, schema) in enumerate(_SCHEMAS.items()):
             rows = pa.concat_tables([schema.empty_table(), *(part[i] for part in parts)])
             self._study.put_table(f"{name}.parquet", rows)
         self._study.put_scratch()
@@ -788,11 +820,11 @@ def names(root: str | Path) -> list[str]:
 
 def newest(root: str | Path) -> Study:
     """The study under `root` whose plan was made last."""
-    there = names(root)
+    around = storage_at(root)
+    there = [name for name in names(root) if around.readable(f"{name}/{PLAN}")]
     if not there:
         raise UserError(
-            f"{storage_at(root).place()}: there is no study here; make one with `mmssl-tune launch`, or say where "
-            "with --storage"
+            f"{around.place()}: there is no study here; make one with `mmssl-tune launch`, or say where with --storage"
         )
     return Study(root, there[-1])
 
@@ -807,6 +839,9 @@ def find(root: str | Path, name: str | None) -> Study:
         return newest(root)
     study = Study(root, name)
     if not study.exists():
+        around = storage_at(root)
+        if name in around.folders() and not around.readable(name):
+            raise UserError(_closed(study.place))
         there = sorted(names(root))
         hint = nearest(name, there) if there else "there is none at all; say where with --storage"
         raise UserError(f"{storage_at(root).place()}: no study {name}; {hint}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from sqlalchemy import event
 
 from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.plan import Dataset, Plan, make_plan
@@ -99,6 +100,23 @@ def test_any_folder_will_do(tmp_path: Path, plan_of: Callable[..., Plan], folder
     (tmp_path / folder).mkdir()
     OptunaStudy(tmp_path / folder / "o.db", plan_of([1.0], [2.0]), {})
     assert (tmp_path / folder / "o.db").is_file()
+
+
+def test_a_file_that_cannot_be_made_or_grows_no_more_is_said_in_one_line(
+    tmp_path: Path, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of([1.0], [2.0])
+    with pytest.raises(OSError, match=rf"^{tmp_path}/absent/optuna.db: unable to open database file$"):
+        OptunaStudy(tmp_path / "absent" / "optuna.db", plan, {})
+    view = OptunaStudy(tmp_path / "optuna.db", plan, {})
+    view.begin(plan.trials[0])
+    # SQLite says of a file that may not grow what it says of a disk that is full.
+    event.listen(view._storage.engine, "connect", lambda connection, _: connection.execute("pragma max_page_count = 1"))
+    view._storage.engine.dispose()
+    with pytest.raises(OSError, match=rf"^{tmp_path}/optuna.db: database or disk is full$"):
+        view.told(
+            plan.trials[0], [{"phase": "pretrain", "epoch": i, "train.imu.effective_rank": 1.0} for i in range(9999)]
+        )
 
 
 def test_the_searcher_hands_out_what_has_not_ended_and_then_finishes(

@@ -336,6 +336,14 @@ def test_a_space_survives_json(write):
     assert Space.model_validate_json(space.model_dump_json()) == space
 
 
+def test_a_desktops_file_beside_a_space_is_none(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "search_spaces").mkdir()
+    (tmp_path / "search_spaces" / "mine.yaml").write_text(GRID)
+    (tmp_path / "search_spaces" / "._mine.yaml").write_bytes(b"\0\5\26\7Mac OS X")
+    assert [space.name for space in available() if space.source == "local"] == ["mine"]
+
+
 def test_a_local_space_comes_before_a_shipped_one(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert {space.source for space in available()} == {"shipped"}

@@ -339,6 +339,35 @@ def test_another_study_beside_it_takes_what_was_made(study: Study, plan_of: Call
     assert names(study.folder.parent) == ["other"]
 
 
+def test_where_nothing_can_be_kept_a_trial_trains_for_itself(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.once("0123abcd", lambda: {"weights": b"1"})
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Folder, "lock", refuse)
+    monkeypatch.setattr(Folder, "write", refuse)
+    assert study.once("0123abcd", dict) == {"weights": b"1"}, "what lies there is read without the lock"
+    assert [study.once("ffff", lambda n=n: {"weights": n}) for n in (b"2", b"3")] == [
+        {"weights": b"2"},
+        {"weights": b"3"},
+    ]
+
+
+def test_of_a_study_that_is_withdrawn_nothing_stays_but_what_has_ended(study: Study) -> None:
+    plan = study.plan()
+    study.keep(record := Record(trial_id=plan.trials[0].trial_id, status="COMPLETE"))
+    study.withdraw(plan)
+    assert study.plan() == plan
+    study.forget(record.trial_id)
+    study.put("mine.txt", b"")
+    study.withdraw(plan)
+    assert [path.name for path in study.folder.rglob("*") if path.is_file()] == ["mine.txt"]
+    study.files.remove("mine.txt")
+    study.withdraw(plan)
+    assert not study.folder.exists()
+
+
 def test_the_oldest_make_room(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMSSL_PRETRAINED_GB", "3e-6")
     kept = study.folder.parent / ".pretrained"
