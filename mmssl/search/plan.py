@@ -233,6 +233,10 @@ class Plan(_Part):
         """A point's trials, in the order in which they run."""
         return self._of_point[point_id]
 
+    def has_point(self, point_id: str) -> bool:
+        """Whether a point is planned."""
+        return point_id in self._of_point
+
     def point_id(self, point: Mapping[str, Value]) -> str:
         """What a point is known by: as it was planned, or as it would be."""
         counted = self.counted

@@ -104,9 +104,12 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
     """The plan's points in its order, with what the trials' table says of them; draws of labels are one point's.
 
     Args:
-        trials: `trials.parquet`.
+        trials: `trials.parquet`. Points in it that a sampler has chosen since the plan was read are left out.
         metric: a column of scores, or a name in `LABEL_FREE`; the study's own metric by default.
         cost: a column of costs.
+
+    Raises:
+        UserError: the table has points that no plan of this study can have.
     """
     metric = metric or plan.space.scored
     columns = (
@@ -117,6 +120,13 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
         values = plan.compared(trials_of[0].point)
         gathered[point_id] = Point(point_id, values, planned=len(trials_of), place=place)
     for row in trials.select(["point_id", "seed", "fold", "status", *columns, *([cost] if cost else [])]).to_pylist():
+        if not plan.has_point(row["point_id"]):
+            if plan.open_points:
+                continue
+            raise UserError(
+                f"study {plan.name}: trials.parquet has points that are not in plan.json: one of the two is another "
+                f"study's, or an older one; `mmssl-tune resume {plan.name}` writes the table anew"
+            )
         point = gathered[plan.candidate(row["point_id"])]
         point.statuses[row["status"]] = point.statuses.get(row["status"], 0) + 1
         values = [row[column] for column in columns if row[column] is not None]

@@ -43,6 +43,21 @@ def test_points_gather_their_trials(plan_of: Callable[..., Plan]) -> None:
     assert any("1 of 2 points are not complete" in caveat for caveat in choice.caveats)
 
 
+def test_points_that_were_not_planned_are_an_error_unless_a_sampler_has_just_chosen_them(
+    plan_of: Callable[..., Plan],
+) -> None:
+    whole, small = plan_of([1.0, 5.0], [2.0]), plan_of([1.0], [2.0])
+    columns = {"point_id": "point_id", "seed": "seed", "fold": "fold"}
+    rows = {name: [getattr(trial, own) for trial in whole.trials] for name, own in columns.items()}
+    trials = pa.table({**rows, "status": ["COMPLETE"] * 6, "val.accuracy": [0.5] * 6})
+    with pytest.raises(UserError, match=r"study study: trials\.parquet has points that are not in plan\.json"):
+        points(small, trials)
+    ranges = {"objective.lambda": {"low": 1, "high": 9}, "objective.mu": {"low": 1, "high": 9}}
+    space = Space.model_validate({"name": "s", "sampler": "random", "budget": 2, "ranges": ranges})
+    sampled = make_plan("study", space, small.bases, small.dataset, small.folds, [small.trials[0].point])
+    assert [(point.point_id, point.mean) for point in points(sampled, trials)] == [(small.trials[0].point_id, 0.5)]
+
+
 def test_nothing_complete_says_what_there_is() -> None:
     lost = Point("a", {}, planned=2, statuses={"FAILED": 1, "PLANNED": 1})
     with pytest.raises(UserError, match="1 FAILED, 1 PLANNED"):
