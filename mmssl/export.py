@@ -1,13 +1,15 @@
 """The best encoders as a folder that another program loads, checked by loading it in another process."""
 
+import errno
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +29,7 @@ from mmssl.prepared import Prepared
 from mmssl.pretraining import OnEpoch
 from mmssl.search.plan import Plan, PlannedTrial, fold_name
 from mmssl.search.results import Choice, Point, points, stand_beside
-from mmssl.search.store import SCORES, Study
+from mmssl.search.store import SCORES, TESTS, Study
 from mmssl.storage import is_foreign
 from mmssl.training import score, train
 
@@ -189,9 +191,7 @@ def export(
         shown = (not refit and trial.held_out) or plan.dataset.train_subjects
         some = recordings.where(lambda row: row.subject in shown)
         checked = _check_in_new_process(beside, trained, some, Path(scratch))
-        if folder.exists():
-            shutil.rmtree(folder)
-        beside.rename(folder)
+        _put_in_place(beside, folder, Path(scratch))
     return Exported(folder, checkpoint, metrics, checked)
 
 
@@ -276,16 +276,21 @@ def _test(
 ) -> tuple[dict[str, Any] | None, str | None]:
     """The weights' test score, computed the first time it is asked for; None, and why if that is not plain, where no
     test subject is present or the look could not be recorded."""
-    looks = study.looks()
     key = hashlib.sha256(model.files()[WEIGHTS]).hexdigest()[:16]
-    if key not in looks:
-        sides = split(recordings, model.recipe.data)
-        if len(sides.test) == 0:
-            return None, None
+    if look := study.looks().get(key):
+        return look, None
+    sides = split(recordings, model.recipe.data)
+    if len(sides.test) == 0:
+        return None, None
+    with ExitStack() as held:
         try:  # A look that cannot be recorded is not taken.
+            held.enter_context(study.files.lock(f"{TESTS}.lock", wait=True))
+            looks = study.looks()  # Another export may have looked meanwhile.
             study.put_looks(looks)
         except OSError as error:
             return None, f"the look cannot be recorded in {study.place} ({error.strerror or error})"
+        if key in looks:
+            return looks[key], None
         data = model.recipe.data
         _, metrics = score(model, Prepared.of(recordings, data.steps, data.modalities), sides.test, "test")
         looks[key] = {
@@ -297,7 +302,7 @@ def _test(
             "subjects": list(sides.test_subjects),
         }
         study.put_looks(looks)
-    return looks[key], None
+        return looks[key], None
 
 
 def _may_replace(folder: Path) -> None:
@@ -312,6 +317,19 @@ def _may_replace(folder: Path) -> None:
     strange = [path.name for path in folder.iterdir() if path.name not in ours and not is_foreign(path.name)]
     if strange or not (folder / FACTS).is_file():
         raise UserError(f"{folder}: exists and is not an export; choose another place with --out")
+
+
+def _put_in_place(beside: Path, folder: Path, scratch: Path) -> None:
+    """Give a whole export its name; another that has it, perhaps since a moment ago, goes with the scratch files."""
+    while True:
+        with suppress(FileNotFoundError):
+            folder.rename(scratch / uuid.uuid4().hex)
+        try:
+            beside.rename(folder)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
 
 def _check_in_new_process(folder: Path, model: Model, recordings: Recordings, scratch: Path) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,12 +40,23 @@ from mmssl.pretraining import (
 )
 from mmssl.progress import Epoch, Loop, Snapshot, Snapshots
 from mmssl.recipe import Modality, Recipe, readings
+from mmssl.storage import HeldError
 from mmssl.transforms import Standardisation
 from mmssl.version import code_digest
 
 Files = Mapping[str, bytes]
-Once = Callable[[str, Callable[[], Files]], Files]
-"""Given a name and how to make files: makes them the first time, and returns those kept from then on."""
+
+
+class Once(Protocol):
+    def __call__(self, name: str, make: Callable[[], Files], /, *, wait: bool = True) -> Files:
+        """Make files the first time that a name is asked for, and give those kept from then on.
+
+        Raises:
+            HeldError: another process is making them, and `wait` is False.
+        """
+        ...
+
+
 Companion = tuple[Recipe, Split]
 _WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
 _PRETRAINED = ("encoders", "projectors")
@@ -264,7 +275,8 @@ def _pretrain_with(
     once: Once,
     snapshot: Snapshot | None,
 ) -> int:
-    """Pre-train a model together with those of its companions that are not kept yet, which then are.
+    """Pre-train a model together with those of its companions that are not kept yet, which then are, and that no other
+    process is pre-training.
 
     Returns:
         How many trained together.
@@ -287,9 +299,10 @@ def _pretrain_with(
             train(further)
             return _files(other, other.epochs, 1 + len(others))
 
-        # One that is stopped is not kept; its own trial will come to the same end and be recorded for it.
-        with suppress(StoppedError):
-            once(name, make)
+        # One that is stopped is not kept; its own trial will come to the same end and be recorded for it. One that
+        # another process trains is left to it: that one may wait for what this one trains.
+        with suppress(StoppedError, HeldError):
+            once(name, make, wait=False)
         if name not in others:
             train(further)
 

@@ -6,7 +6,11 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -541,3 +545,33 @@ def test_an_export_needs_nothing_of_the_study(exported: Exported, finished: Stud
     answer = json.loads(done.stdout)
     assert answer["recordings"] == 9
     assert answer["accuracy"] == pytest.approx(exported.metrics["test.accuracy"])
+
+
+def test_two_exports_at_once_both_keep_their_look(
+    finished: Study, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two checkpoints of one point, into its one folder; both score the test subjects at once, if they may."""
+    mine, both = threading.local(), threading.Barrier(2)
+
+    def together(*given: Any) -> Any:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(3)
+        return score(*given)
+
+    monkeypatch.setattr("mmssl.export.representative", lambda *_: mine.trial)
+    monkeypatch.setattr("mmssl.export.score", together)
+    (finished.folder / "tests.json").unlink(missing_ok=True)
+    plan, choice = chosen(finished)
+
+    def write(trial: PlannedTrial) -> Exported:
+        mine.trial = trial
+        return export(finished, plan, tiny, choice, "val.accuracy", None, refit=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(write, plan.trials[:2]))
+    looks = list(finished.looks().values())
+    assert sorted(look["look"] for look in looks) == [1, 2]
+    assert {look["checkpoint"] for look in looks} == {one.checkpoint for one in done}
+    assert done[0].folder == done[1].folder
+    mmssl.load_encoders(done[0].folder)
+    assert [path.name for path in done[0].folder.parent.iterdir() if path.name.startswith(".")] == []

@@ -342,7 +342,7 @@ class Kept:
         self.made: list[str] = []
         self.asked: list[str] = []
 
-    def __call__(self, name: str, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+    def __call__(self, name: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
         self.asked.append(name)
         if name not in self.files:
             self.files[name] = dict(make())
@@ -459,7 +459,7 @@ def test_a_snapshot_outlasts_a_pre_training_that_is_not_kept(tiny: Recordings, t
     def snapshots(name: str) -> Snapshot:
         return Snapshot(Folder(tmp_path), name, seconds_between=0)
 
-    run_trial(recipe, prepared, sides, once=lambda name, make: make(), snapshots=snapshots)
+    run_trial(recipe, prepared, sides, once=lambda name, make, wait=True: make(), snapshots=snapshots)
     assert [path.name for path in tmp_path.iterdir()] == [pretraining_name(recipe, tiny.fingerprint)]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from mmssl.errors import UserError
+from mmssl.storage import Folder, HeldError
 
 OFFICIAL = "https://www.utdallas.edu/~kehtar/UTD-MAD/"
 PAGE = "https://www.utdallas.edu/~kehtar/UTD-MHAD.html"
@@ -56,7 +57,7 @@ def download_utd_mhad(
 
     Raises:
         UserError: the server cannot be reached or trusted, has no such file, keeps cutting the connection, sends
-            something else than the file, or the folder cannot be written.
+            something else than the file, the folder cannot be written, or another process is fetching the same.
     """
     folder = Path(folder)
     try:
@@ -70,13 +71,20 @@ def download_utd_mhad(
                     continue
                 part = path.with_name(path.name + ".part")
                 url = base_url.rstrip("/") + "/" + file.name
-                _fetch(client, url, part, progress)
-                if fault := _fault(file, part):
-                    part.unlink()
-                    raise UserError(
-                        f"{url}: this is not the expected file: {fault}; start again, or {_by_hand(folder)}"
-                    )
-                part.replace(path)
+                with Folder(folder).lock(part.name, wait=False):
+                    try:
+                        _fetch(client, url, part, progress)
+                        if fault := _fault(file, part):
+                            part.unlink()
+                            raise UserError(
+                                f"{url}: this is not the expected file: {fault}; start again, or {_by_hand(folder)}"
+                            )
+                        part.replace(path)
+                    finally:
+                        if not _size(part):
+                            part.unlink(missing_ok=True)  # That it is there is the lock's doing.
+    except HeldError as error:
+        raise UserError(f"{error}: another process is fetching this file; wait for it") from error
     except OSError as error:
         raise UserError(f"{folder}: {error}; mend that and start again: what has come so far is kept") from error
     return paths

@@ -33,7 +33,7 @@ from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import PlanSearcher
 from mmssl.search.standing import begin, end
 from mmssl.search.store import LOG, OPTUNA, Record, Study, Tables, most_pretrained
-from mmssl.search.together import groups
+from mmssl.search.together import groups, needs
 from mmssl.search.trainable import trial as run_one
 
 
@@ -151,6 +151,7 @@ class _Work:
             _chooser(self.study, plan, sampler),
             pruning.probes,
             groups(plan, self.recordings, records, resources.together),
+            needs(plan, pruning.probes),
         )
         recorder = Recorder(
             self.study, plan, self.tables, searcher, self.optuna, records, _logged(self.watch), pruning, sampler

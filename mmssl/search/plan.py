@@ -58,8 +58,6 @@ class Group:
 
     lead: PlannedTrial
     companions: tuple[PlannedTrial, ...]
-    waiting: frozenset[str]
-    """Ids of all trials, but for the lead, that need what the group trains; they begin when the lead has ended."""
 
 
 def fold_name(held_out: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Hands Ray Tune each planned trial once."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -14,11 +14,15 @@ from mmssl.search.plan import Group, Plan, PlannedTrial
 class PlanSearcher(Searcher):
     """Gives Ray Tune the planned trials that have not ended, in the plan's order, then says that there are no more.
 
+    A trial that needs a pre-training that another is just doing would only wait for it: those that need not wait come
+    first.
+
     Args:
         ended: ids of the trials that have.
         choose: plans a further point and gives its trials; called while the plan has open points.
         probed: whether a trial is to be probed while it pre-trains.
         groups: of trials that pre-train together; the lead of each runs before all others, and does it.
+        needs: the pre-trainings that a trial shares with others.
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class PlanSearcher(Searcher):
         choose: Callable[[], list[PlannedTrial]] = list,
         probed: Callable[[PlannedTrial], bool] = lambda trial: False,
         groups: Iterable[Group] = (),
+        needs: Callable[[PlannedTrial], Sequence[str]] = lambda trial: (),
     ) -> None:
         super().__init__()
         done = set(ended)
@@ -36,7 +41,11 @@ class PlanSearcher(Searcher):
         self._groups = {group.lead.trial_id: group for group in groups}
         waiting = [trial for trial in plan.trials if trial.trial_id not in done]
         self._queue = deque(sorted(waiting, key=lambda trial: trial.trial_id not in self._groups))
-        self._running: set[str] = set()
+        self._needs = needs
+        self._running: dict[str, list[str]] = {}
+        """Tune's trials that run, each with the pre-trainings that it may still be doing."""
+        self._trained: set[str] = set()
+        """Pre-trainings that a trial here was seen to have behind it."""
         self.planned: dict[str, PlannedTrial] = {}
         """The planned trial behind each of Tune's."""
         self.error: Exception | None = None
@@ -50,13 +59,12 @@ class PlanSearcher(Searcher):
                 self._queue.extend(self._choose())
             except (UserError, OSError) as error:
                 self.error = error
-        held = self._held()
-        trial = next((trial for trial in self._queue if trial.trial_id not in held), None)
+        trial = self._next()
         if trial is None:
             return None
         self._queue.remove(trial)
         self.planned[trial_id] = trial
-        self._running.add(trial_id)
+        self._running[trial_id] = [name for name in self._needed(trial) if name not in self._trained]
         self._optuna.begin(trial)
         return {
             "trial_id": trial.trial_id,
@@ -69,12 +77,36 @@ class PlanSearcher(Searcher):
             ],
         }
 
-    def _held(self) -> set[str]:
-        """Trials that would train what the lead of their group is about to train for them."""
-        if not self._groups:
-            return set()
-        active = {trial.trial_id for trial in self._queue} | {self.planned[one].trial_id for one in self._running}
-        return {one for lead, group in self._groups.items() if lead in active for one in group.waiting}
+    def _next(self) -> PlannedTrial | None:
+        """The first that waits for nobody, else the first that waits for one that runs: it goes on as soon as it may.
+
+        None where all wait for the lead of a group, which they must not forestall.
+        """
+        queued = {trial.trial_id for trial in self._queue} if self._groups else set[str]()
+        active = queued | {self.planned[one].trial_id for one in self._running}
+        led = {name for lead, group in self._groups.items() if lead in active for name in self._needed(group.lead)}
+        led -= self._trained
+        busy = {name for names in self._running.values() for name in names}
+        waiting: PlannedTrial | None = None
+        for trial in self._queue:
+            if trial.trial_id in self._groups:
+                return trial
+            if led.isdisjoint(needed := self._needs(trial)):
+                if busy.isdisjoint(needed):
+                    return trial
+                waiting = waiting or trial
+        return waiting
+
+    def _needed(self, trial: PlannedTrial) -> list[str]:
+        """The pre-trainings of a trial, and of those that it leads."""
+        group = self._groups.get(trial.trial_id)
+        return [name for one in (trial, *(group.companions if group else ())) for name in self._needs(one)]
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take in how far a trial is: what it has behind it, nobody waits for any more."""
+        if trial_id in self._running and any(one["phase"] == "finetune" for one in result.get("epochs", ())):
+            self._trained.update(self._running[trial_id])
+            self._running[trial_id] = []
 
     def withdraw(self, point_id: str) -> list[PlannedTrial]:
         """Take a point's trials that have not begun out of the queue."""
@@ -88,7 +120,7 @@ class PlanSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """No more than that: whoever writes the record tells Optuna."""
-        self._running.discard(trial_id)
+        self._running.pop(trial_id, None)
 
     def __deepcopy__(self, memo: object) -> "PlanSearcher":
         return self  # Tune copies what it is given; there is one queue.

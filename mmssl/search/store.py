@@ -514,7 +514,7 @@ class Study:
         for name, content in files.items():
             self.put(_of(trial_id, name), content)
 
-    def once(self, name: str, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+    def once(self, name: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
         """Files that trials need, of this study or of another beside it: made by the first that asks for them, while
         the others wait.
 
@@ -524,6 +524,9 @@ class Study:
         Args:
             name: what they are known by; a content id.
             make: gives the files by name; whatever it raises is raised, and nothing is kept.
+
+        Raises:
+            HeldError: another process is making them, and `wait` is False.
         """
         most = most_pretrained()
         if not most:
@@ -533,7 +536,7 @@ class Study:
             return kept
         with ExitStack() as held:
             try:
-                held.enter_context(self._around.lock(f"{folder}/lock", wait=True))
+                held.enter_context(self._around.lock(f"{folder}/lock", wait=wait))
             except OSError:  # Another user's, as may be where several share a storage: this trial trains for itself.
                 return make()
             if kept := self._kept(folder):

@@ -1,7 +1,8 @@
-"""Which trials of a study pre-train as one model, and whether that is faster."""
+"""Which trials of a study share a pre-training, which pre-train as one model, and whether that is faster."""
 
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import cache
 
 import torch
 
@@ -42,13 +43,35 @@ def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int)
             of_its_kind.setdefault(pretraining_name(recipe, plan.dataset.fingerprint), []).append(trial)
     found: list[Group] = []
     for sharing in like.values():
-        several = list(sharing.values())
-        for i in range(0, len(several), most):
-            first, *others = several[i : i + most]
-            if others:
-                waiting = {trial.trial_id for trials in (first, *others) for trial in trials} - {first[0].trial_id}
-                found.append(Group(first[0], tuple(trials[0] for trials in others), frozenset(waiting)))
+        firsts = [trials[0] for trials in sharing.values()]
+        for i in range(0, len(firsts), most):
+            lead, *companions = firsts[i : i + most]
+            if companions:
+                found.append(Group(lead, tuple(companions)))
     return found
+
+
+def needs(plan: Plan, probed: Callable[[PlannedTrial], bool]) -> Callable[[PlannedTrial], Sequence[str]]:
+    """By trial, the pre-trainings that it takes from the storage or does for all.
+
+    Args:
+        probed: whether a trial is probed while it pre-trains, which it does for itself alone.
+    """
+    if not most_pretrained():
+        return lambda trial: ()
+
+    @cache
+    def of(trial_id: str) -> Sequence[str]:
+        trial = plan.trial(trial_id)
+        recipe = plan.recipe(trial)
+        if not recipe.pretrain.epochs:
+            return ()
+        guided = recipe.objective.name == "cmc_cmkm"
+        recipes = [recipe.guide_of(modality) for modality in recipe.data.modalities] if guided else []
+        recipes = [one for one in recipes if one.pretrain.epochs] + ([] if probed(trial) else [recipe])
+        return [pretraining_name(one, plan.dataset.fingerprint) for one in recipes]
+
+    return lambda trial: of(trial.trial_id)
 
 
 def rates(

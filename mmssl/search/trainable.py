@@ -85,12 +85,12 @@ def trial(
             "pretraining_id": name,
         }
 
-        def once(one: str, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+        def once(one: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
             def here() -> Mapping[str, bytes]:
                 made.append(one)
                 return make()
 
-            return folder.once(one, here)
+            return folder.once(one, here, wait=wait)
 
         outcome = run_trial(
             recipe,

@@ -18,6 +18,7 @@ import pytest
 from mmssl.data import download
 from mmssl.data.download import FILES, OFFICIAL, RemoteFile, download_utd_mhad
 from mmssl.errors import UserError
+from mmssl.storage import Folder
 
 
 def zipped(size: int, seed: int) -> bytes:
@@ -354,3 +355,15 @@ def test_the_official_files() -> None:
         "Inertial.zip": "1900de05775c04626dee30b34638b79dd739d481786f0a788f2fbb00663abea4",
         "Skeleton.zip": None,
     }
+
+
+def test_two_that_fetch_into_one_folder_do_not_write_into_one_file(server: Server, tmp_path: Path) -> None:
+    part = tmp_path / "Inertial.zip.part"
+    part.write_bytes(INERTIAL[:1000])
+    with Folder(tmp_path).lock(part.name, wait=False):
+        with pytest.raises(UserError, match=r"Inertial\.zip\.part: another process is fetching this file; wait for it"):
+            fetch(server, tmp_path)
+        assert part.read_bytes() == INERTIAL[:1000]
+        assert server.asked == []
+    fetch(server, tmp_path)
+    assert_whole(tmp_path)
