@@ -6,7 +6,6 @@ Forward, backward and optimizer step of the UTD-MHAD pair on a ready batch, for 
 those of matrix products and convolutions, as torch counts them; the rates are measured between the steps.
 """
 
-import os
 import statistics
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ from measure import flops_of, in_turn, machine, ratio, restarted
 from mmssl.model import Model
 from mmssl.objectives import vicreg
 from mmssl.pretraining import adam
+from mmssl.process import cpus
 from mmssl.transforms import Standardisation
 
 REPEATS = 7
@@ -56,7 +56,7 @@ CONVOLUTION = 2 * IMAGES.numel() * KERNEL.numel() / 256
 
 
 def main() -> None:
-    for threads in sorted({1, os.cpu_count() or 1}):
+    for threads in sorted({1, cpus()}):
         torch.set_num_threads(threads)
         a, b = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
         steps = {precision: step_of(precision) for precision in ("float32", "bfloat16")}

@@ -12,6 +12,7 @@ from importlib.metadata import version
 import torch
 
 from mmssl.environment import processor
+from mmssl.process import cpus
 from mmssl.training import operations
 
 
@@ -27,7 +28,7 @@ def restarted() -> None:
 def machine(threads: int) -> str:
     """The line that every figure comes with."""
     versions = " ".join(f"{name} {version(name)}" for name in ("torch", "ray", "optuna"))
-    return f"{os.cpu_count()} x {processor()}, {threads} threads, Python {platform.python_version()}, {versions}"
+    return f"{cpus()} x {processor()}, {threads} threads, Python {platform.python_version()}, {versions}"
 
 
 def in_turn(alternatives: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:

@@ -4,7 +4,6 @@ python3 start.py run python benchmarks/packing.py
 """
 
 import multiprocessing
-import os
 import statistics
 import time
 from multiprocessing.synchronize import Barrier
@@ -16,6 +15,7 @@ from measure import machine, restarted
 from mmssl.model import Model
 from mmssl.prepared import Prepared
 from mmssl.pretraining import Pretraining, pretrain
+from mmssl.process import cpus
 from mmssl.recipe import Recipe
 from mmssl.transforms import Standardisation
 
@@ -53,9 +53,9 @@ def rates(at_once: int, threads: int) -> list[float]:
 
 
 def main() -> None:
-    cpus = os.cpu_count() or 1
-    print(machine(cpus))
-    shared_out = [(cpus // threads, threads) for threads in (1, 2, 4, 8, 16, 32, 64) if cpus % threads == 0]
+    there = cpus()
+    print(machine(there))
+    shared_out = [(there // threads, threads) for threads in (1, 2, 4, 8, 16, 32, 64) if there % threads == 0]
     seen = {(at_once, threads): statistics.median(rates(at_once, threads)) for at_once, threads in shared_out}
     for (at_once, threads), rate in seen.items():
         share = rate / seen[shared_out[0]]

@@ -6,7 +6,6 @@ A study of 40 trials of almost no training; each of the slots in which trials ru
 trial's beginning to the last one's end, so that what is left of it after training is what the search costs.
 """
 
-import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -16,6 +15,8 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import yaml
 from measure import machine
+
+from mmssl.process import cpus
 
 SPACE = {
     "fixed": {"pretrain.epochs": 1, "finetune.epochs": 1, "encoder.projector.hidden": 16, "finetune.hidden": 8},
@@ -31,7 +32,7 @@ def main() -> None:
         words = [sys.executable, "-m", "mmssl.cli", "launch", "--space", str(space), "--storage", folder, "--name", "s"]
         subprocess.run(words, check=True, capture_output=True)
         rows = pd.read_parquet(Path(folder) / "s" / "trials.parquet").sort_values("started")
-    at_once = int(os.cpu_count() or 1)
+    at_once = cpus()
     first, last = rows["started"].iloc[0], rows["finished"].max()
     slots = at_once * (last - first).total_seconds()
     phases = {phase: rows[f"seconds.{phase}"].mean() for phase in ("pretrain", "finetune", "score")}

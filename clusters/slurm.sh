@@ -29,14 +29,15 @@ trial=(--cpus-per-trial 2)
 study="slurm-$SLURM_JOB_ID"
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 (umask 077 && ray get-auth-token --generate > /dev/null)
-# Others may run a Ray on the same nodes.
-folder="/tmp/ray-$SLURM_JOB_ID"
+# Others may run a Ray on the same nodes; theirs is not to be looked into, nor ours: Ray opens what it is given itself.
+folder="/tmp/mmssl-tune-$SLURM_JOB_ID"
 RAY_ADDRESS="$(python -c 'import ray; print(ray.util.get_node_ip_address())'):$((20000 + SLURM_JOB_ID % 10000))"
 export RAY_ADDRESS
 
 # shellcheck disable=SC2016  # Each node expands these.
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" bash -c '
-  start=(ray start --block --num-cpus="$SLURM_CPUS_PER_TASK" --temp-dir="$0" --dashboard-agent-listen-port=0)
+  install -d -m 700 "$0" || exit
+  start=(ray start --block --num-cpus="$SLURM_CPUS_PER_TASK" --temp-dir="$0/ray" --dashboard-agent-listen-port=0)
   if [ "$SLURM_PROCID" = 0 ]; then
     exec "${start[@]}" --head --port="${RAY_ADDRESS##*:}" --include-dashboard=false
   fi

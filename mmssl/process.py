@@ -1,12 +1,59 @@
-"""A process as others know it, wherever they run."""
+"""A process: as others know it, what of the machine it may use, and how it is asked to end."""
 
 import hashlib
 import os
 import platform
+import signal
 import subprocess
+import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+ASKED_TO_END = threading.Event()
+"""Set once SIGTERM or SIGHUP has come."""
+
+
+def interrupt_when_ended() -> None:
+    """Take SIGTERM, by which `kill`, batch systems and Ray end it, and SIGHUP of a lost terminal for Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # As under nohup.
+                signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    ASKED_TO_END.set()
+    present = signal.getsignal(signal.SIGINT)
+    if not callable(present):  # A shell has the jobs of its background ignore Ctrl-C.
+        raise KeyboardInterrupt
+    present(signal.SIGINT, frame)
+
+
+def cpus(groups: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many CPUs this process may use: those it is bound to, as far as its control groups give it time on them."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    shares = [share for line in _text(groups).splitlines() for share in _shares(line, mounts)]
+    return max(1, int(min([bound, *shares])))
+
+
+def _shares(line: str, mounts: Path) -> Iterator[float]:
+    """The CPUs that a control group and those around it give; `line` is of /proc/self/cgroup."""
+    _, controllers, path = line.split(":", 2)
+    if controllers and "cpu" not in controllers.split(","):
+        return
+    # In a container the path may be the host's, of which no more than its end is seen, at the mount's top.
+    for mount in (mounts, mounts / controllers, mounts / "cpu"):
+        group = mount / path.strip("/")
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(mounts):
+                break
+            quota, _, period = _text(folder / "cpu.max").partition(" ")
+            quota, period = quota or _text(folder / "cpu.cfs_quota_us"), period or _text(folder / "cpu.cfs_period_us")
+            if quota.isdigit() and period.isdigit():  # Not "max", and not -1.
+                yield int(quota) / int(period)
 
 
 def identity() -> dict[str, Any]:

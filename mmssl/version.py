@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from functools import cache
 from pathlib import Path
 
 _TOP = Path(__file__).parent
@@ -18,6 +19,12 @@ def code_digest(module: str | None = None) -> str:
     for path in sorted(files):
         digest.update(path.relative_to(_TOP).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+@cache
+def trial_code() -> str:
+    """What all code that a trial runs is known by, as it was when this was first asked: files may change later."""
+    return code_digest("mmssl.search.trainable")[:16]
 
 
 def _imported(module: str) -> set[Path]:

@@ -1,7 +1,6 @@
 """Where a command's trials run: the options for it, and the command itself handed to a cluster."""
 
 import inspect
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -13,6 +12,7 @@ import typer
 from mmssl.cli.options import JsonOption
 from mmssl.cli.recordings import name_of
 from mmssl.errors import UserError
+from mmssl.process import cpus, interrupt_when_ended
 from mmssl.terminal import pass_on, print_json, say
 
 if TYPE_CHECKING:
@@ -93,9 +93,10 @@ class Running:
             from mmssl.search.cluster import answers
 
             answers(self.cluster)
-        cpus = os.cpu_count() or 1
-        if self.cluster is None and (self.cpus_per_trial or 1) > cpus:
-            raise UserError(f"--cpus-per-trial {self.cpus_per_trial:g}: there are {cpus} CPUs; ask for no more")
+        if self.cluster is None and (self.cpus_per_trial or 1) > cpus():
+            raise UserError(
+                f"--cpus-per-trial {self.cpus_per_trial:g}: there are {cpus()} CPUs to use; ask for no more"
+            )
 
 
 def is_job_server(address: str | None) -> bool:
@@ -120,6 +121,7 @@ def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
             from mmssl.search.live import check
 
             check(running.programs, given["storage"])
+            interrupt_when_ended()
             command(**given, running=running)
 
     defaults = {name: one.default for name, one in own.items() if name != "running"}

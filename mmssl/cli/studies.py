@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,7 @@ from mmssl.cli.recordings import having_all, name_of, open_recordings, recording
 from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, settings_of, space_with
 from mmssl.errors import UserError
+from mmssl.process import ASKED_TO_END
 from mmssl.terminal import (
     console_beside,
     few,
@@ -271,7 +273,7 @@ def run_study(
                 programs=running.programs,
                 say=shown.note,
                 abandon=lambda reason: _end_at_once(
-                    f"{reason}; what has ended is kept: {resuming(study)}"
+                    f"{'stopped' if ASKED_TO_END.is_set() else reason}; what has ended is kept: {resuming(study)}"
                     + (f" --address {running.cluster}, once it is there again" if running.cluster else ""),
                     shown,
                     err,
@@ -320,12 +322,13 @@ def resuming(study: "Study") -> str:
 
 
 def _end_at_once(line: str, shown: "Shown", console: "Console") -> None:
-    """End the process from a thread that is not its first, which may be caught in Ray for ever."""
+    """End the process, perhaps from a thread that is not its first, which may be caught in Ray for ever."""
     shown.board.settle()
     shown.stop()
-    say(f"mmssl-tune: {line}", console=console)
-    console.file.flush()
-    os._exit(1)
+    with suppress(OSError):  # The terminal may be gone too.
+        say(f"mmssl-tune: {line}", console=console)
+        console.file.flush()
+    os._exit(130 if ASKED_TO_END.is_set() else 1)
 
 
 def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":

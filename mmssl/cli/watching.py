@@ -1,6 +1,5 @@
 """The command that shows a study which another process runs."""
 
-import signal
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
 from mmssl.cli.running import end
 from mmssl.cli.studies import at_storage, exit_status, resuming, show_outcome
 from mmssl.errors import UserError
+from mmssl.process import interrupt_when_ended
 from mmssl.search.plan import TERMINAL
 from mmssl.terminal import console_beside, print_json, say
 
@@ -50,8 +50,7 @@ def watch(
     if as_json:
         print_json(_document(found.study, plan))
         return
-    # As Ctrl-C: the cursor must come back.
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    interrupt_when_ended()  # The cursor must come back.
     end(_Watched(found, found.study, plan).follow())
 
 

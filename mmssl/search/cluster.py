@@ -7,19 +7,24 @@ import shlex
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 import yaml
-from ray._private import ray_constants
+from ray._private import ray_constants, services, worker
 from ray._private.state import state
 from ray.exceptions import RayError
+from ray.job_config import JobConfig
 
+import mmssl
 from mmssl.errors import UserError
+from mmssl.process import cpus, interrupt_when_ended
+from mmssl.search.folder import RAY
 from mmssl.search.store import PRETRAINED_VARIABLE
 
 _OF_WORKERS = (
@@ -87,30 +92,68 @@ class Share:
         )
 
 
-def start(address: str | None = None) -> None:
+class NotStartedError(OSError):
+    """Ray's processes have ended, or did not answer, while they were being started."""
+
+
+def start(address: str | None, folder: Path) -> None:
     """Start a Ray of this process alone, or join the cluster at an address.
 
     Args:
         address: as in Resources.
+        folder: for what a Ray of this process keeps while it runs, its sockets among it.
 
     Raises:
         UserError: no cluster answers there, or it does not let this process in.
+        NotStartedError: Ray of this process ended at once.
     """
     if address is None:
-        _start_alone()
+        try:
+            _start_alone(folder)
+        except Exception as error:  # Of whatever kind: Ray raises what the first of its processes to end causes.
+            raise NotStartedError(f"Ray did not start: {_first_line(error)}") from error
     else:
         _join(address)
-    interrupt_when_terminated()  # Ray has put a handler of its own in place, which ends the process at once.
+    interrupt_when_ended()  # Ray has put a handler of its own in place, which ends the process at once.
 
 
-def interrupt_when_terminated() -> Any:
-    """Take SIGTERM for Ctrl-C; gives what it was taken for before, or None where this thread has no say."""
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    return signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+def kill() -> None:
+    """End what there still is of this process' own Ray, where some of it has died."""
+    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    for process in [info.process for infos in node.all_processes.values() for info in infos] if node else []:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)  # Each leads a group, in which are those that it started.
 
 
-def _start_alone() -> None:
+class _OwnCode(JobConfig):
+    """Of a job whose workers find modules where they are installed, and not in the folder that this process is in.
+
+    Ray has them look there first: another mmssl, or a `statistics.py`, would be taken for the driver's.
+    """
+
+    def _serialize(self) -> str:
+        top = Path(mmssl.__file__).resolve().parents[1]
+        # Run by `python -m` from a checkout, this process has it from there too.
+        here = bool(sys.path) and Path(sys.path[0]).resolve() == top
+        self._py_driver_sys_path = [str(top)] if here else []
+        return super()._serialize()
+
+
+@contextmanager
+def _started_apart() -> Generator[None]:
+    """What Ray starts meanwhile is in sessions of its own: what ends this process is not for them to hear.
+
+    To a terminal that is lost, to `timeout` and to batch systems all that is in one process group is one program.
+    """
+    before = services.ConsolePopen
+    services.ConsolePopen = partial(before, start_new_session=True)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        services.ConsolePopen = before
+
+
+def _start_alone(folder: Path) -> None:
     _make_token()
     # It warns that it asks for a token, as it should.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
@@ -120,13 +163,17 @@ def _start_alone() -> None:
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False  # pyright: ignore[reportConstantRedefinition]
     try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            runtime_env=None if python == sys.executable else {"py_executable": python},
-        )
+        with _started_apart():
+            ray.init(
+                address="local",
+                num_cpus=cpus(),
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                job_config=_OwnCode(),
+                runtime_env=None if python == sys.executable else {"py_executable": python},
+                _temp_dir=str(folder / RAY),
+            )
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before  # pyright: ignore[reportConstantRedefinition]
 
@@ -155,15 +202,19 @@ def _join(address: str) -> None:
             address=address,
             log_to_driver=False,
             configure_logging=False,
+            job_config=_OwnCode(),
             # The cluster's workers inherit nothing from here.
             runtime_env={"env_vars": {name: os.environ[name] for name in _OF_WORKERS if name in os.environ}},
         )
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
-            f"--address {address}: {reason}; this machine must be a node of that cluster (`ray start`), and have its "
-            "token (in ~/.ray/auth_token or RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token)"
+            f"--address {address}: {_first_line(error)}; this machine must be a node of that cluster (`ray start`), "
+            "and have its token (in ~/.ray/auth_token or RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token)"
         ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def fit(resources: Resources, trials: int, nodes: Sequence[Mapping[str, float]], growth: Sequence[Group] = ()) -> Share:

@@ -78,6 +78,7 @@ MEANINGS = {
     "version.PROGRAM": "version of it that ran the trial; `cuda` and `cudnn` only of a trial on a GPU",
     "git.commit": "of a checkout; null where the package is installed",
     "git.clean": "whether nothing in the checkout was changed; null where the package is installed",
+    "code": "digest of the package's code that the trial's worker ran: the driver's, or the trial was refused",
     "data.name": "name of the data set",
     "data.fingerprint": "SHA-256 over every recording and its description",
     "phase": "`guide.imu` and `guide.skeleton` before cmc_cmkm, `pretrain`, `finetune`",

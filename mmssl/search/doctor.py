@@ -24,8 +24,10 @@ from mmssl.errors import UserError
 from mmssl.model import Model, Standardisation
 from mmssl.prepared import Prepared
 from mmssl.pretraining import alike
+from mmssl.process import cpus
 from mmssl.recipe import Recipe
-from mmssl.search.cluster import Resources, Share, fit, growth, start
+from mmssl.search.cluster import NotStartedError, Resources, Share, fit, growth, start
+from mmssl.search.folder import own_folder
 from mmssl.search.nodes import Node, faults, nodes, on_each, said_by
 from mmssl.search.plan import Plan
 from mmssl.search.recorder import LEADING
@@ -77,9 +79,14 @@ def examine(root: str, plan: Plan, recordings: Recordings, resources: Resources)
         root: where the study would lie.
         plan: what it would run; nothing of it is written.
     """
+    with own_folder() as folder:
+        yield from _examined(root, plan, recordings, resources, folder)
+
+
+def _examined(root: str, plan: Plan, recordings: Recordings, resources: Resources, folder: Path) -> Generator[Finding]:
     try:
-        start(resources.address)
-    except UserError as error:
+        start(resources.address, folder)
+    except (UserError, NotStartedError) as error:
         yield Finding("Ray", "fault", str(error))
         return
     try:
@@ -309,7 +316,7 @@ def _measure(recipe: str, prepared: Prepared, sides: Split, threads: int, device
         finetune=(_pace(moments.get("finetune", [])) or 0) / len(sides.train),
         memory=memory if gpu else resident,
         total=torch.cuda.mem_get_info()[1] if gpu else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        device=torch.cuda.get_device_name() if gpu else f"{threads} of {os.cpu_count()} CPUs",
+        device=torch.cuda.get_device_name() if gpu else f"{threads} of {cpus()} CPUs",
         together=rates(tried, prepared, sides, torch.device(device)) if gpu and alike(tried) else {},
     )
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -10,7 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import ray
 from ray import tune
@@ -20,12 +20,14 @@ from ray.tune.error import TuneError
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.prepared import Prepared
+from mmssl.process import interrupt_when_ended
 from mmssl.recipe import MODALITIES, Modality
-from mmssl.search.cluster import Resources, Share, fit, growth, interrupt_when_terminated, start
+from mmssl.search.cluster import NotStartedError, Resources, Share, fit, growth, kill, start
+from mmssl.search.folder import own_folder
 from mmssl.search.live import Relay, relays
 from mmssl.search.nodes import agreement, check, nodes
 from mmssl.search.optuna_study import OptunaStudy
-from mmssl.search.outages import PATIENCE, head_watched
+from mmssl.search.outages import HeadWatch, head_and_here
 from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.recorder import Recorder, Scheduler, Watch
@@ -71,8 +73,8 @@ def run(
             again.
         programs: those that are told of it as it runs; see `mmssl.search.live`.
         say: told what the user should know while it runs.
-        abandon: called with the reason, in another thread, when Ray is gone and this process should end at once, as
-            it may be caught in Ray; what has ended is kept.
+        abandon: called with the reason, perhaps in another thread, when Ray is gone and this process should end at
+            once, as it may be caught in Ray; the study is whole, and what has ended is kept.
 
     Returns:
         The record of every trial that has ended, by trial id; fewer than planned where the run was interrupted.
@@ -104,7 +106,14 @@ def run(
             records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
         known(records.values())
         followed = relays(programs, study, plan, say)
-        work = _Work(study, plan, recordings, records, tables, optuna_study, _all_of(watch, followed), say, abandon)
+
+        def leave(reason: str) -> None:
+            for settle in (tables.settle, optuna_study.settle, lambda: end(study)):
+                with suppress(Exception):  # None of them is worth what the others do.
+                    settle()
+            abandon(reason)
+
+        work = _Work(study, plan, recordings, records, tables, optuna_study, _all_of(watch, followed), say, leave)
         try:
             for relay in followed:
                 relay.start([plan.trial(trial_id) for trial_id in records])
@@ -154,15 +163,21 @@ class _Work:
             needs(plan, pruning.probes),
         )
         recorder = Recorder(
-            self.study, plan, self.tables, searcher, self.optuna, records, _logged(self.watch), pruning, sampler
+            self.study,
+            plan,
+            self.tables,
+            searcher,
+            self.optuna,
+            records,
+            _logged(self.watch),
+            pruning,
+            sampler,
+            alone=resources.address is None,
         )
         before = len(records)
         try:
-            with (
-                TemporaryDirectory(prefix="mmssl-", ignore_cleanup_errors=True) as bookkeeping,
-                _connected(resources.address, self.abandon),
-            ):
-                share = _tune(self.study, plan, self.recordings, resources, searcher, recorder, self.say, bookkeeping)
+            with own_folder() as folder, _connected(resources.address, folder, self.abandon):
+                share = _tune(self.study, plan, self.recordings, resources, searcher, recorder, self.say, folder)
         except _OutOfMemoryError as exhausted:
             self.alone = 0 if len(records) > before else self.alone
             return self._with_fewer(resources, exhausted, recorder)
@@ -214,7 +229,7 @@ def _tune(
     searcher: PlanSearcher,
     recorder: Recorder,
     say: Callable[[str], None],
-    bookkeeping: str,
+    folder: Path,
 ) -> Share:
     bases = list(plan.bases.values())
     modalities: list[Modality] = [name for name in MODALITIES if any(name in base.data.modalities for base in bases)]
@@ -230,7 +245,7 @@ def _tune(
         run_one,
         root=study.root,
         study=study.name,
-        terms=agreement(study) if resources.address else None,
+        terms=agreement(study),
         prepared={length: Prepared.of(recordings, length, modalities) for length in steps},
         splits=plan.splits(recordings),
         side=plan.space.side,
@@ -254,7 +269,7 @@ def _tune(
         run_config=tune.RunConfig(
             name=datetime.now(UTC).strftime("%Y%m%dT%H%M%S"),
             # What Tune keeps for a restore; workers do not write there, so that it need not be shared.
-            storage_path=bookkeeping,
+            storage_path=str(folder / "tune"),
             # It is the recorder that has a trial run again whose worker died: Tune would count lost nodes too.
             callbacks=[recorder],
             verbose=0,
@@ -312,31 +327,46 @@ def _logged(watch: Watch) -> Watch:
 
 @contextmanager
 def _driven(study: Study) -> Generator[None]:
-    """Say in the study that this process runs it, and take SIGTERM, by which `kill` and Ray end it, for Ctrl-C."""
+    """Say in the study that this process runs it."""
+    interrupt_when_ended()
     begin(study)
-    before = interrupt_when_terminated()
     try:
         yield
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
         end(study)
 
 
 @contextmanager
-def _connected(address: str | None, abandon: Callable[[str], None]) -> Generator[None]:
+def _connected(address: str | None, folder: Path, abandon: Callable[[str], None]) -> Generator[None]:
     """The Ray at an address, or one of this process alone; watched also while it is left, which without it has no end.
 
     Args:
+        folder: for what Ray keeps while it runs.
         abandon: called with the reason where it is gone.
     """
-    where = f"the cluster at {address}" if address else "Ray"
+    leaving = threading.Lock()
+
+    def lost(reason: str) -> None:
+        with leaving:  # The first to see it ends the process, while the other waits.
+            kill()
+            shutil.rmtree(folder, ignore_errors=True)
+            abandon(reason)
+
     try:
-        start(address)
-        with head_watched(lambda: abandon(f"{where} has not answered for {PATIENCE:.0f} s")):
+        try:
+            start(address, folder)
+        except NotStartedError as error:
+            lost(str(error))
+            raise
+        with HeadWatch(*head_and_here(), lost, address) as watch:
             try:
                 yield
+            except BaseException:
+                if reason := watch.gone():  # Rather than what Ray makes of it.
+                    lost(reason)
+                raise
             finally:
+                watch.leave()
                 with _uninterrupted():
                     ray.shutdown()
     finally:
@@ -350,7 +380,7 @@ def _uninterrupted() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmssl.errors import UserError
 from mmssl.search.store import Study
-from mmssl.version import code_digest
+from mmssl.version import trial_code
 
 _SECONDS_TO_ANSWER = 120
 """A worker that imports torch from a cold disk takes most of it."""
@@ -122,7 +122,7 @@ def on_each(function: Any, where: Sequence[Node], *arguments: Any, **options: An
     return answers
 
 
-def said_by(error: Exception) -> str:
+def said_by(error: Exception | str) -> str:
     """The last line of an error from another process, which is the one that says what happened."""
     # Ray ends some with a full stop on a line of its own.
     lines = [line for line in str(error).splitlines() if line.strip(" .")]
@@ -156,12 +156,24 @@ def fault(terms: Agreement) -> str:
     return ""
 
 
+def require(terms: Agreement) -> None:
+    """Raises UserError: the machine of this process may not run a study's trials."""
+    reason = fault(terms)
+    if reason:
+        raise UserError(f"node {platform.node()} cannot run this study: {reason}")
+
+
+def refusal(told: str) -> str:
+    """Why a worker was not to run a trial, where that is what it ended with."""
+    return said_by(told).partition(" cannot run this study: ")[2] if " cannot run this study: " in told else ""
+
+
 @cache
 def programs() -> tuple[tuple[str, str], ...]:
     """The versions of what a trial's outcome depends on."""
     return (
         ("Python", platform.python_version()),
-        ("mmssl", f"{version('mmssl-tune')}, code {code_digest()[:12]}"),
+        ("mmssl", f"{version('mmssl-tune')}, code {trial_code()}"),
         # What follows the + names the device it was built for, in which a head without GPUs may differ.
         ("torch", version("torch").partition("+")[0]),
         ("ray", version("ray")),

@@ -3,10 +3,9 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray._private.state import state
@@ -83,41 +82,85 @@ def _answer(reference: Any) -> int | None:
     return count
 
 
-@contextmanager
-def head_watched(lost: Callable[[], None], patience: float = PATIENCE) -> Generator[None]:
-    """While it lasts, ask the head of the Ray that this process is connected to, and this node, for signs of life.
+class HeadWatch:
+    """Asks a Ray's head, and the node that this process is on, for signs of life, from `with` on.
 
     Args:
-        lost: called, in a thread of its own, once when one has not answered for so many seconds; this process' own
-            threads may be caught in Ray for longer.
+        head: where it listens.
+        here: where this node's raylet does.
+        lost: called with the reason, in a thread of its own, once when one has not answered for so many seconds or is
+            gone for certain; this process' own threads may be caught in Ray for longer.
+        cluster: its address, whose head may come back; None for a Ray of this process alone.
     """
+
+    def __init__(
+        self,
+        head: tuple[str, int],
+        here: tuple[str, int],
+        lost: Callable[[str], None],
+        cluster: str | None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._head, self._here = head, here
+        self._lost, self._cluster, self._patience = lost, cluster, patience
+        self._leaving, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def leave(self) -> None:
+        """From now on Ray is to end: only one that does not is lost."""
+        self._leaving.set()
+
+    def gone(self) -> str:
+        """Why Ray is gone for certain; nothing where it is not."""
+        if self._leaving.is_set():
+            return ""
+        if _refuses(self._here):  # Without it Ray ends this process in a quarter of a minute, without a word.
+            return "Ray's raylet on this machine has ended: it, or an agent of it, was killed"
+        return "Ray's gcs_server has ended: it was killed" if not self._cluster and _refuses(self._head) else ""
+
+    def _watch(self) -> None:
+        seen = time.monotonic()
+        while not self._ended.wait(_BETWEEN):
+            reason = self.gone()
+            if _answers(self._head) and _answers(self._here):
+                seen = time.monotonic()
+            elif time.monotonic() - seen >= self._patience:
+                where = f"the cluster at {self._cluster}" if self._cluster else "Ray"
+                reason = reason or f"{where} has not answered for {self._patience:g} s"
+            if reason and not self._ended.is_set():
+                self._lost(reason)
+                return
+
+
+def head_and_here() -> tuple[tuple[str, int], tuple[str, int]]:
+    """Where the head of the Ray that this process is connected to listens, and the raylet of this node."""
     context = ray.get_runtime_context()
     host, _, port = context.gcs_address.rpartition(":")
     own = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
-    ended = threading.Event()
-    thread = threading.Thread(
-        target=_watch, args=([(host.strip("[]"), int(port)), _address(own)], lost, patience, ended), daemon=True
-    )
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _watch(addresses: list[tuple[str, int]], lost: Callable[[], None], patience: float, ended: threading.Event) -> None:
-    seen = time.monotonic()
-    while not ended.wait(_BETWEEN):
-        if all(_answers(address) for address in addresses):
-            seen = time.monotonic()
-        elif time.monotonic() - seen >= patience and not ended.is_set():
-            lost()
-            return
+    return (host.strip("[]"), int(port)), _address(own)
 
 
 def _address(node: dict[str, Any]) -> tuple[str, int]:
     return node["NodeManagerAddress"], node["NodeManagerPort"]
+
+
+def _refuses(address: tuple[str, int]) -> bool:
+    """Whether nothing listens there any more, where it cannot be the network that fails."""
+    try:
+        socket.create_connection(address, timeout=_TIMEOUT).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _answers(address: tuple[str, int]) -> bool:

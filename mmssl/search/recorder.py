@@ -10,6 +10,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from mmssl.environment import programs
 from mmssl.search.cluster import MOVES, RESTARTS
+from mmssl.search.nodes import refusal
 from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.outages import OutOfMemoryKills, is_lost, node_of
 from mmssl.search.plan import Plan, PlannedTrial
@@ -40,6 +41,8 @@ class Recorder(tune.Callback):
         watch: Watch,
         pruning: Pruning,
         sampler: PointSampler | None,
+        *,
+        alone: bool = False,
     ) -> None:
         self._study, self._plan, self._tables, self._searcher = study, plan, tables, searcher
         self._models = Models(study, plan, records) if plan.space.keep_models == "best" else None
@@ -50,7 +53,7 @@ class Recorder(tune.Callback):
         self._kills = OutOfMemoryKills()
         self._deaths: dict[str, list[tuple[str, str]]] = {}
         self._starved: dict[str, tuple[Record, dict[str, Any]]] = {}
-        self._facts = programs()
+        self._facts, self._alone = programs(), alone
         for point_id in list(pruning.given_up):
             self._give_up(point_id)
 
@@ -98,6 +101,7 @@ class Recorder(tune.Callback):
 
         Raises:
             MemoryError: the kernel killed it, as memory ran out; the trial is not recorded for it.
+            OSError: it has other code than this process, and there is no other machine to run the trial.
         """
         planned = self._searcher.planned[trial.trial_id]
         if planned.trial_id in self._records or planned.trial_id in self._starved:
@@ -108,6 +112,11 @@ class Recorder(tune.Callback):
         node = self._nodes.pop(planned.trial_id, "")
         if self._kills.happened(node):
             raise MemoryError
+        if self._alone and (reason := refusal(told)):
+            raise OSError(
+                f"the package has changed since the study was started: {reason.partition('; install')[0]}; "
+                "what has ended is kept: `mmssl-tune resume` runs the rest with the code that is there now"
+            )
         deaths.append((node, told.strip()))
         if len(deaths) <= RESTARTS or (len(deaths) <= MOVES and self._survived(deaths) <= RESTARTS):
             del self._open[planned.trial_id]

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from mmssl import parquet
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import MODALITIES, Recipe
 from mmssl.sealed import DamagedError, opened, read, sealed
+from mmssl.search.folder import own_folder
 from mmssl.search.plan import TERMINAL, Choice, Plan, PlannedTrial, Status
 from mmssl.search.space import Cost
 from mmssl.storage import HeldError, Still, storage_at, written_beside
@@ -95,6 +97,7 @@ TRIALS = pa.schema(
         ("packages", pa.string()),
         ("git.commit", pa.string()),
         ("git.clean", pa.bool_()),
+        ("code", pa.string()),
         ("data.name", pa.string()),
         ("data.fingerprint", pa.string()),
     ]
@@ -360,8 +363,7 @@ class Study:
             _without_damage(self.files.local / OPTUNA)
             yield self.files.local
             return
-        with TemporaryDirectory(prefix="mmssl-") as folder:
-            self._scratch = Path(folder)
+        with own_folder() as self._scratch:
             for name in _IN_PLACE:
                 with suppress(FileNotFoundError):
                     (self._scratch / name).write_bytes(self.files.read(name))
@@ -723,17 +725,26 @@ class Tables:
         self._ended: dict[str, tuple[pa.Table, pa.Table, pa.Table]] = {}
         self._open: dict[str, Record] = {}
         self._next_write = 0.0
+        self._lock = threading.RLock()
+        """Where Ray holds the thread that runs the study, another settles them."""
+        self._settled = False
 
     def put(self, record: Record) -> None:
         """Take in the newest state of a trial."""
-        if record.status in TERMINAL:
-            self._ended[record.trial_id] = self._rows(record)
-            self._open.pop(record.trial_id, None)
-        else:
-            self._open[record.trial_id] = record
+        with self._lock:
+            if record.status in TERMINAL:
+                self._ended[record.trial_id] = self._rows(record)
+                self._open.pop(record.trial_id, None)
+            else:
+                self._open[record.trial_id] = record
 
     def write(self) -> None:
         """Write all three tables, and the files that go with them."""
+        with self._lock:
+            if not self._settled:
+                self._write()
+
+    def _write(self) -> None:
         started = time.monotonic()
         parts = [
             self._ended.get(trial.trial_id)
@@ -750,8 +761,10 @@ class Tables:
 
     def settle(self) -> None:
         """Write for the last time: trials that were cut off are planned again, not running."""
-        self._open.clear()
-        self.write()
+        with self._lock:
+            self._open.clear()
+            self.write()
+            self._settled = True
 
     def write_if_due(self) -> None:
         if time.monotonic() >= self._next_write:

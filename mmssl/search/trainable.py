@@ -1,6 +1,5 @@
 """The thin adapter between Ray Tune and a training run."""
 
-import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -12,14 +11,15 @@ from ray import tune
 
 from mmssl.data.protocols import Split
 from mmssl.environment import machine, packages
-from mmssl.errors import UserError
 from mmssl.prepared import Prepared
 from mmssl.progress import Epoch, Snapshot
 from mmssl.recipe import Recipe
-from mmssl.search.nodes import Agreement, fault
+from mmssl.search.nodes import Agreement, require
 from mmssl.search.store import PROBE, Study
 from mmssl.training import Outcome, labelled_rows, pretraining_name, run_trial
+from mmssl.version import trial_code
 
+trial_code()  # Of the code that has just been loaded.
 # Each report costs the driver more than an epoch of a small study costs a worker (`benchmarks/reports.py`).
 _SECONDS_BETWEEN_REPORTS, _SECONDS_A_REPORT = 2.0, 0.002
 
@@ -29,7 +29,7 @@ def trial(
     *,
     root: str,
     study: str,
-    terms: Agreement | None,
+    terms: Agreement,
     prepared: dict[int, Prepared],
     splits: dict[tuple[str, ...], Split],
     side: Literal["val", "test"],
@@ -44,7 +44,7 @@ def trial(
     Args:
         config: `trial_id`, the recipe as JSON, whether it is probed, and `companions`, the recipes that pre-train
             together with it.
-        terms: what the machine must have in common with the driver's, where it may be another.
+        terms: what this process must have in common with the driver.
         prepared: by number of time steps.
         splits: by held-out subjects.
         side: the side that is scored.
@@ -53,9 +53,7 @@ def trial(
         at_once: how many trials share the driver, whose time they may not take more than half of with their reports.
     """
     # Raised, so that the trial is started again, on another node if there is one: this one may have joined meanwhile.
-    reason = fault(terms) if terms else ""
-    if reason:
-        raise UserError(f"node {platform.node()} cannot run this study: {reason}")
+    require(terms)
     torch.set_num_threads(threads)
     recipe = Recipe.model_validate_json(config["recipe"])
     waiting: list[Epoch] = []
@@ -72,7 +70,7 @@ def trial(
             reported = time.monotonic()
 
     started = time.time()
-    facts: dict[str, Any] = {**machine(device), "threads": threads}
+    facts: dict[str, Any] = {**machine(device), "code": trial_code(), "threads": threads}
     end: dict[str, Any] = {"started": started}
     try:
         sides, data, folder = splits[recipe.data.validation_subjects], prepared[recipe.data.steps], Study(root, study)

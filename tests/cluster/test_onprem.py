@@ -60,7 +60,7 @@ class Lab:
 
     def autoscaler(self) -> str:
         """What the head's autoscaler says."""
-        return self.head.run("sh", "-c", "tail -n 60 /tmp/ray/session_latest/logs/monitor.out").stdout
+        return self.head.run("sh", "-c", "tail -n 60 /tmp/mmssl-tune-0/ray/session_latest/logs/monitor.out").stdout
 
 
 def filled_in(head: Host, worker: Host) -> dict[str, object]:

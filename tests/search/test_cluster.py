@@ -105,10 +105,10 @@ def test_what_ray_up_leaves_on_the_head_says_what_may_come(tmp_path: Path, monke
 @pytest.mark.parametrize(
     "address", ["nonsense", "http://x:1", "ray://127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:99999999"]
 )
-def test_an_address_where_no_cluster_is_is_refused_at_once(address: str) -> None:
+def test_an_address_where_no_cluster_is_is_refused_at_once(address: str, tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(UserError, match="--address"):
-        cluster.start(address)
+        cluster.start(address, tmp_path)
     assert time.monotonic() - started < 15
 
 

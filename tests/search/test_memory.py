@@ -19,6 +19,7 @@ from mmssl import Recordings
 from mmssl.recipe import Recipe
 from mmssl.search import launch, recorder, trainable
 from mmssl.search.cluster import Resources, Share
+from mmssl.search.nodes import Agreement
 from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study
@@ -93,8 +94,9 @@ def report_of_a_trial_that_raises(error: Exception) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainable.tune, "report", reports.append)
         trainable.trial(
-            {"recipe": Recipe().model_dump_json(by_alias=True)}, root="", study="s", terms=None, prepared={},
-            splits=Nothing(), side="val", keep_models=False, probe_every=None, at_once=1, threads=1, device="cpu",
+            {"recipe": Recipe().model_dump_json(by_alias=True)}, root="", study="s",
+            terms=Agreement((), "", "s", None), prepared={}, splits=Nothing(), side="val", keep_models=False,
+            probe_every=None, at_once=1, threads=1, device="cpu",
         )  # fmt: skip
     return reports[-1]
 
