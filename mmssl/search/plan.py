@@ -231,6 +231,18 @@ class Plan(_Part):
         """A point's trials, in the order in which they run."""
         return self._of_point[point_id]
 
+    def check_ids(self) -> None:
+        """Compare every id with what it is of, as only a plan without a digest needs.
+
+        Raises:
+            ValueError: one is another's.
+        """
+        for trials in self._of_point.values():
+            made = {(trial.seed, trial.held_out): trial for trial in self.trials_at(trials[0].point)}
+            for trial in trials:
+                if made.get((trial.seed, trial.held_out)) != trial:
+                    raise ValueError(f"trial {trial.trial_id} is not the one of its knobs, seed and fold")
+
     def has_point(self, point_id: str) -> bool:
         """Whether a point is planned."""
         return point_id in self._of_point

@@ -279,12 +279,15 @@ class Study:
             UserError: no study lies here, or it is damaged.
         """
         try:
-            plan = read(Plan, self.files.read(PLAN))
+            content = self.files.read(PLAN)
+            plan = read(Plan, content)
+            if opened(content) == content:
+                plan.check_ids()
         except FileNotFoundError as error:
             raise UserError(f"{self.place}: no study lies here (no {PLAN})") from error
         except PermissionError as error:
             raise UserError(_closed(self.place)) from error
-        except DamagedError as error:
+        except ValueError as error:
             raise UserError(
                 f"{self.files.place(PLAN)}: damaged, or written by another version: {error}; bring it back from a "
                 f"copy, or move it away and launch the same space and data again with --name {self.name}: what has "
@@ -292,6 +295,8 @@ class Study:
             ) from error
         for choice in self.choices():
             try:
+                if not all(map(plan.has_point, choice.after)):
+                    raise ValueError("it was made after points that are not there")
                 plan.add(choice.point, choice.trials)
             except ValueError as error:
                 raise self._without_choice(choice.number, error) from error

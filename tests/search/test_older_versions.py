@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from mmssl.errors import UserError
 from mmssl.export import kept_model
 from mmssl.recipe import Recipe
 from mmssl.search.plan import Plan, extended
@@ -117,6 +118,26 @@ def test_a_later_version_reads_and_exports_them(folder: Path, later: Path) -> No
     assert answer["best"]["objective.mu"] == 1.0
     facts = json.loads((folder / "encoders" / "model.json").read_bytes())
     assert (facts["trial_id"], facts["recipe"]["objective"]["nu"]) == (BEST, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("study", "file", "old", "new"),
+    [
+        ("grid", "plan.json", '"objective.mu": 10.0\n', '"objective.mu": 14.0\n'),  # of a point
+        ("grid", "plan.json", '"nu": 1.0', '"nu": 9.0'),  # of all
+        ("grid", "plan.json", '"seed": 28,', '"seed": 29,'),
+        ("grid", "plan.json", f'"trial_id": "{BEST}"', '"trial_id": "0123456789abcdef"'),
+        ("grid", "plan.json", '"fingerprint": "3342f3', '"fingerprint": "3342f4'),
+        ("drawn", "points/000000.json", '"objective.mu":2.4', '"objective.mu":3.4'),
+    ],
+)
+def test_what_has_no_digest_is_compared_with_its_ids(folder: Path, study: str, file: str, old: str, new: str) -> None:
+    path = folder / study / file
+    text = path.read_text("utf-8")
+    assert text.count(old) >= 1
+    path.write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(UserError, match=f"{'0' * 5}[01].json: damaged" if "points" in file else "plan.json: damaged"):
+        Study(folder, study).plan()
 
 
 def test_an_older_versions_points_are_extended_under_their_ids(folder: Path) -> None:

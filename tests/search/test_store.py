@@ -63,7 +63,10 @@ def test_a_study_that_an_older_version_planned_goes_on_under_its_ids(
     tmp_path: Path, plan_of: Callable[..., Plan]
 ) -> None:
     """Before folds and the precision of pre-training stood in plans."""
-    plan = plan_of([1.0, 5.0], [2.0])
+    today = plan_of([1.0, 5.0], [2.0])
+    knobs = set(knob_names()) - {"pretrain.precision"}
+    points = today.space.points(today.bases)
+    plan = make_plan("study", today.space, today.bases, today.dataset, today.folds, points, knobs)
     study = Study(tmp_path, "study")
     study.create(plan)
     first = plan.trials[0].trial_id
