@@ -155,16 +155,12 @@ def _chosen(facts: Mapping[str, Any]) -> list[str]:
     ]
     if tied:
         lines.append(
-            f"- {_counted(tied, 'other point')} tied with it (paired t-test, 5 % level): any of them may be as good."
+            f"- {_counted(tied, 'other point')} tied with it ({selection['test']}): any of them may be as good."
         )
-    if selection["resolution"] is not None:
-        lines.append(f"- A difference of about {selection['resolution']:.3f} from another point would have counted.")
+    if selection["threshold"]:
+        lines.append(f"- {selection['threshold'].capitalize()}.")
     if selection["interval"]:
-        low, high, recordings = selection["interval"]
-        lines.append(
-            f"- 95 % interval {low:.4f} to {high:.4f}, by bootstrap over {recordings} held-out recordings; it takes "
-            "them for independent, which those of one person are not, and so is too narrow."
-        )
+        lines.append("- 95 % interval {low:.4f} to {high:.4f}, over {over}.".format(**selection["interval"]))
     return [*lines, f"- Checkpoint: {_plain(facts['checkpoint'])}."]
 
 

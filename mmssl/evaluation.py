@@ -178,7 +178,7 @@ def tsne(features: Floats, seed: int) -> npt.NDArray[np.float64]:
 
 
 def interval(values: Sequence[float] | Floats, level: float = 0.95) -> tuple[float, float]:
-    """Student-t confidence interval of the mean over independent repeats, such as draws of labels or seeds.
+    """Student-t confidence interval of a mean difference over independent pairs; of a score: `score_interval`.
 
     Returns:
         Lower and upper end; (nan, nan) for fewer than two values, or where one is not finite.
@@ -198,41 +198,50 @@ def interval(values: Sequence[float] | Floats, level: float = 0.95) -> tuple[flo
     return mean - half, mean + half
 
 
-def bootstrap_interval(
-    hits: Sequence[float] | npt.NDArray[np.bool_] | Floats, seed: int, level: float = 0.95, draws: int = 10_000
+def score_interval(
+    groups: Sequence[float] | Floats, recordings: int | None, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over recordings (Efron & Tibshirani 1993, section 13.3).
+    """Confidence interval of a mean score that stays between 0 and 1 and holds the mean.
 
-    It takes the recordings for independent. Those of one subject are not, so over few subjects it is too narrow.
+    Student's t over independent groups of trials (held-out people; seeds where there is one group of those), on the
+    logit scale by the delta method: near 1 a person harder than those seen costs more than an easier one gains. It is
+    never narrower than chance among the recordings alone makes it (Wilson's interval), so that groups that happen to be
+    equal are not taken for certain; of one group that is all there is. `benchmarks/coverage.py` measures how often it
+    holds the true mean, beside other forms.
 
     Args:
-        hits: (n,), what is averaged: for accuracy, whether each recording was predicted right.
-        draws: resamples.
+        groups: the mean score of each.
+        recordings: how many were scored in all groups together; None where it is not known.
 
     Returns:
-        Lower and upper end; (nan, nan) for fewer than two recordings, or where a value is not finite.
+        Lower and upper end; (nan, nan) where a value is not finite, or nothing tells how sure the mean is.
 
     Raises:
-        ValueError: the level is not between 0 and 1.
+        ValueError: the level, or a score, is not between 0 and 1.
     """
     _check_level(level)
-    values = np.asarray(hits, dtype=np.float64)
-    if len(values) < 2 or not np.isfinite(values).all():
+    values = np.asarray(groups, dtype=np.float64)
+    n = len(values)
+    if n == 0 or not np.isfinite(values).all():
         return math.nan, math.nan
-    from scipy.stats import bootstrap
+    if values.min() < 0 or values.max() > 1:
+        raise ValueError(f"scores lie between 0 and 1, not from {values.min()} to {values.max()}")
+    from scipy.special import expit, logit, ndtri, stdtrit
 
-    # In batches, or every resample would be in memory at once; these take some 30 MB.
-    batch = max(1, 2**22 // len(values))
-    ends = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=draws,
-        batch=batch,
-        confidence_level=level,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(ends.low), float(ends.high)
+    mean = low = high = float(values.mean())
+    if n > 1 and values.std() > TIE:
+        half = float(stdtrit(n - 1, (1 + level) / 2)) * float(values.std(ddof=1)) / math.sqrt(n) / (mean * (1 - mean))
+        low, high = (float(expit(logit(mean) + side * half)) for side in (-1, 1))
+    if recordings:
+        z = float(ndtri((1 + level) / 2)) ** 2 / recordings
+        centre, half = mean + z / 2, math.sqrt(z * (mean * (1 - mean) + z / 4))
+        low, high = min(low, (centre - half) / (1 + z)), max(high, (centre + half) / (1 + z))
+    return (max(low, 0.0), min(high, 1.0)) if low < high else (math.nan, math.nan)
+
+
+def known(value: float) -> float | None:
+    """None for NaN, as tables have it."""
+    return None if math.isnan(value) else value
 
 
 def rank_agreement(measure: Sequence[float] | Floats, metric: Sequence[float] | Floats) -> dict[str, float]:

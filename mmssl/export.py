@@ -27,7 +27,7 @@ from mmssl.errors import UserError
 from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.prepared import Prepared
 from mmssl.pretraining import OnEpoch
-from mmssl.search.plan import Plan, PlannedTrial, fold_name
+from mmssl.search.plan import Key, Plan, PlannedTrial, fold_name
 from mmssl.search.results import Choice, Point, points, stand_beside
 from mmssl.search.store import SCORES, TESTS, Study
 from mmssl.storage import is_foreign
@@ -82,7 +82,7 @@ def kept_model(study: Study, plan: Plan, trial: PlannedTrial) -> Model:
 
 
 def representative(plan: Plan, point: Point, kept: Callable[[str], bool] = lambda trial_id: True) -> PlannedTrial:
-    """The point's trial whose metric is nearest the point's mean, of those whose weights are kept.
+    """The point's complete trial whose metric is nearest the point's mean, of those whose weights are kept.
 
     Not its highest: that would pick the easiest fold or the luckiest seed, and its score would promise too much.
 
@@ -90,12 +90,13 @@ def representative(plan: Plan, point: Point, kept: Callable[[str], bool] = lambd
         kept: whether a trial's weights are. Where none are, it is the nearest of all.
     """
     mean = point.mean or 0.0
-    trials = sorted(plan.candidates[point.point_id], key=lambda trial: abs(_score(plan, point, trial) - mean))
+    scored = [trial for trial in plan.candidates[point.point_id] if _key(plan, trial) in point.scores]
+    trials = sorted(scored, key=lambda trial: abs(point.scores[_key(plan, trial)] - mean))
     return next((trial for trial in trials if kept(trial.trial_id)), trials[0])
 
 
-def _score(plan: Plan, point: Point, trial: PlannedTrial) -> float:
-    return point.scores[plan.key(trial.point_id, trial.seed, trial.fold)]
+def _key(plan: Plan, trial: PlannedTrial) -> Key:
+    return plan.key(trial.point_id, trial.seed, trial.fold)
 
 
 def export(
@@ -107,7 +108,6 @@ def export(
     folder: Path | None,
     *,
     refit: bool,
-    interval: tuple[float, float, int] | None = None,
     on_epoch: OnEpoch = lambda epoch: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Exported:
@@ -124,7 +124,6 @@ def export(
         metric: what the points' scores are.
         folder: where to write; inside the study by default, or in exports/STUDY where the study lies in a bucket.
         refit: train anew on all training subjects, with the study's first seed, instead of taking a checkpoint.
-        interval: of the best point's metric over held-out recordings, and their number.
 
     Raises:
         UserError: the folder holds something else, or the exported encoders do not give the same in a new process.
@@ -153,7 +152,7 @@ def export(
         metrics[f"{metric}.std"] = point.std
     record = None if refit else study.record(trial.trial_id)
     if record:
-        metrics[metric] = _score(plan, point, trial)
+        metrics[metric] = point.scores[_key(plan, trial)]
         metrics |= {name: value for name, value in record.facts.items() if name in SCORES}
     trained_on = next(trained.encoders.parameters()).device.type
     # Compared on the processor, whose arithmetic the new process shares.
@@ -174,7 +173,7 @@ def export(
             "trial_id": None if refit else trial.trial_id,
             "held_out": [] if refit else list(trial.held_out),
             "metrics": metrics,
-            "selection": _selection(study, plan, choice, metric, interval),
+            "selection": _selection(study, plan, choice, metric),
             "tested": tested,
             "untested": untested,
             "looks": len(study.looks()),
@@ -195,9 +194,7 @@ def export(
     return Exported(folder, checkpoint, metrics, checked)
 
 
-def _selection(
-    study: Study, plan: Plan, choice: Choice, metric: str, interval: tuple[float, float, int] | None
-) -> dict[str, Any]:
+def _selection(study: Study, plan: Plan, choice: Choice, metric: str) -> dict[str, Any]:
     """How the point was chosen, what its trials score in every reading, and what untrained encoders do."""
     table = study.table("trials.parquet")
     best = choice.best
@@ -225,8 +222,9 @@ def _selection(
         "points": len(chosen_by),
         "complete": sum(point.complete for point in chosen_by),
         "tied": len(choice.tied),
-        "resolution": choice.resolution,
-        "interval": interval,
+        "test": choice.test,
+        "threshold": choice.threshold,
+        "interval": best.estimate.interval,
         "caveats": choice.caveats,
         "seeds": list(plan.space.seeds),
         "folds": [fold_name(held_out) for held_out in plan.folds],

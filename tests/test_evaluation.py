@@ -14,12 +14,12 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from mmssl import evaluation
 from mmssl.evaluation import (
-    bootstrap_interval,
     confusion,
     interval,
     pair_retrieval,
     rank_agreement,
     retrieval,
+    score_interval,
     scores,
     tsne,
 )
@@ -295,7 +295,7 @@ def test_the_interval_of_ten_draws_from_a_table_of_t():
 @pytest.mark.parametrize("values", [[], [0.5], [0.5, math.nan], [0.5, 0.6, math.inf]])
 def test_no_interval_without_repeats_that_are_numbers(values: list[float]):
     assert all(math.isnan(end) for end in interval(values))
-    assert all(math.isnan(end) for end in bootstrap_interval(values, seed=0))
+    assert all(math.isnan(end) for end in score_interval(values, None))
 
 
 @pytest.mark.parametrize("level", [0, 1, 95, math.nan])
@@ -303,30 +303,67 @@ def test_a_level_in_percent_is_an_error(level: float):
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval([0.5, 0.6], level)
     with pytest.raises(ValueError, match="between 0 and 1"):
-        bootstrap_interval([0.5, 0.6], 0, level)
+        score_interval([0.5, 0.6], None, level)
 
 
-def test_the_bootstrap_of_hits_is_binomial():
-    """A resample of n hits, h of them 1, has as many as n throws of a coin that shows 1 with probability h / n."""
-    hits = np.arange(200) < 130
-    low, high = bootstrap_interval(hits, seed=0, draws=20_000)
-    for end, share in ((low, 0.025), (high, 0.975)):
-        assert end == pytest.approx(scipy.stats.binom.ppf(share, 200, 0.65) / 200, abs=0.0051)
-    assert bootstrap_interval(hits, seed=0, draws=500) == bootstrap_interval(list(hits), seed=0, draws=500)
-    assert bootstrap_interval(hits, seed=0, draws=500) != bootstrap_interval(hits, seed=1, draws=500)
-    narrow = bootstrap_interval(hits, seed=0, level=0.5)
-    assert low < narrow[0] < 0.65 < narrow[1] < high
+def logit(share: float) -> float:
+    return math.log(share / (1 - share))
 
 
-def test_the_bootstrap_of_any_mean_is_that_of_the_loop():
-    values = np.random.default_rng(1).exponential(size=50)
-    draws = np.random.default_rng(2)
-    means = [values[draws.integers(50, size=50)].mean() for _ in range(5000)]
-    assert bootstrap_interval(values, seed=0) == pytest.approx(np.quantile(means, [0.025, 0.975]), rel=0.03)
+def test_the_interval_of_a_score_is_students_t_on_the_logit_scale():
+    groups = [0.925, 0.954, 0.861, 0.963]
+    mean = np.mean(groups)
+    half = 3.182446 * np.std(groups, ddof=1) / 2 / (mean * (1 - mean))
+    low, high = score_interval(groups, None)
+    assert (logit(low), logit(high)) == pytest.approx((logit(mean) - half, logit(mean) + half), abs=1e-5)
+    assert mean - low > high - mean, "towards 1 there is less room"
 
 
-def test_the_bootstrap_where_nothing_varies():
-    assert bootstrap_interval([True, True, True], seed=0) == (1.0, 1.0)
+def test_the_interval_of_a_score_is_that_of_the_difference_where_0_and_1_are_far():
+    groups = [0.5, 0.502, 0.499, 0.503]
+    assert score_interval(groups, None) == pytest.approx(interval(groups), abs=1e-4)
+
+
+@pytest.mark.parametrize("hits", [0, 1, 30, 66, 67])
+def test_the_interval_over_recordings_is_binomial(hits: int):
+    low, high = score_interval([hits / 67], 67)
+    wilson = scipy.stats.binomtest(hits, 67).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((wilson.low, wilson.high))
+    assert score_interval([hits / 67] * 4, 67) == pytest.approx((low, high)), "equal groups are no certainty"
+    apart = score_interval([0.9, 0.1, 0.5, 0.5], 67)
+    assert apart[1] - apart[0] > 0.5, "people who differ are more than chance among recordings"
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.none() | st.integers(1, 2000))
+def test_the_interval_of_a_score_stays_between_0_and_1_and_holds_the_mean(groups: list[float], recordings: int | None):
+    low, high = score_interval(groups, recordings)
+    if math.isnan(low):
+        assert recordings is None and np.std(groups) < 1e-9
+        return
+    assert 0 <= low <= np.mean(groups) <= high <= 1
+    assert low < high
+    swapped = score_interval([1 - group for group in groups], recordings)
+    assert swapped == pytest.approx((1 - high, 1 - low), abs=1e-6)
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.7, 0.9, 0.95, 0.97, 0.99])
+def test_the_interval_of_a_score_holds_the_true_mean_as_often_as_it_says(accuracy: float):
+    """Four people, three seeds, 108 recordings of each; people are of a beta distribution."""
+    draws = np.random.default_rng(int(100 * accuracy))
+    spread = 0.35 * accuracy * (1 - accuracy) + 0.01  # 4 per cent at 0.9, 10 at 0.5
+    strength = accuracy * (1 - accuracy) / spread**2 - 1
+    people = draws.beta(accuracy * strength, (1 - accuracy) * strength, size=(1500, 4))
+    scores = np.mean([draws.binomial(108, people) / 108 for _ in range(3)], axis=0)
+    ends = np.array([score_interval(one, 4 * 108) for one in scores])
+    assert np.mean((ends[:, 0] <= accuracy) & (accuracy <= ends[:, 1])) >= 0.93
+    assert ends.min() >= 0
+    assert ends.max() <= 1
+    assert np.median(ends[:, 1] - ends[:, 0]) < 4 * spread, "and says something"
+
+
+def test_a_score_in_per_cent_is_an_error():
+    with pytest.raises(ValueError, match=r"not from 61\.0 to 95\.0"):
+        score_interval([95, 61], 100)
 
 
 # Rank agreement

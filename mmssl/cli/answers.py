@@ -83,7 +83,7 @@ def best(
     Example: mmssl-tune best --export --refit --out encoders
     """
     from mmssl.errors import nearest
-    from mmssl.search.results import LABEL_FREE, RANKME, choose, over_recordings, pareto, points
+    from mmssl.search.results import LABEL_FREE, RANKME, choose, hits_of, pareto, points
     from mmssl.search.store import COSTS, find
 
     if cost is not None and cost not in COSTS:
@@ -102,18 +102,18 @@ def best(
         raise UserError(f"--by {metric}: more of it is not better; without labels choose by {RANKME}")
     cost = cost or plan.space.cost
     all_points = points(plan, found.table("trials.parquet"), metric, cost)
-    choice = choose(all_points)
+    hits = (lambda: hits_of(found.table("predictions.parquet"))) if metric == "val.accuracy" else None
+    choice = choose(all_points, hits)
     front = pareto(all_points) if cost else []
     if metric == RANKME and len(plan.bases) > 1:
         choice.caveats.append("RankMe compares points of one system and variant, and these are of several")
-    interval = None
-    if metric == "val.accuracy":
-        interval = over_recordings(plan, found.table("predictions.parquet"), choice)
+    estimate = choice.best.estimate
     answer: dict[str, Any] = {
         "study": found.name,
         "metric": metric,
-        "interval": interval and {"low": interval[0], "high": interval[1], "recordings": interval[2]},
-        "resolution": choice.resolution,
+        "interval": estimate.interval,
+        "test": choice.test,
+        "noise": choice.noise,
         "best": choice.best.row(),
         "tied": [point.row() for point in choice.tied],
         "pareto": [{**point.row(), cost: point.cost} for point in front] if cost else None,
@@ -123,12 +123,13 @@ def best(
         show_points(f"{found.name}: best by {metric}", [choice.best])
         if choice.tied:
             more = f"; the first 5 of {len(choice.tied)}" if len(choice.tied) > 5 else ""
-            show_points(f"tied with it by a paired t-test over folds, 5 % level{more}", choice.tied[:5])
+            show_points(f"tied with it ({choice.test}){more}", choice.tied[:5])
         if cost:
             show_points(f"no point is better and has fewer {cost}: {len(front)} of {len(all_points)}", front, cost=cost)
-        if interval:
-            low, high, count = interval
-            say(f"95 % interval {low:.4f} to {high:.4f}, by bootstrap over {count} held-out recordings")
+        if estimate.over:
+            say(f"95 % interval {estimate.low:.4f} to {estimate.high:.4f}, over {estimate.over}")
+        if choice.threshold:
+            say(choice.threshold)
         for caveat in choice.caveats:
             say(f"note: {caveat}")
     if export:
@@ -145,7 +146,6 @@ def best(
                 metric,
                 out,
                 refit=refit,
-                interval=interval,
                 on_epoch=on_epoch,
                 say=(lambda line: None) if as_json else say,
             )

@@ -169,8 +169,11 @@ def protocol(plan: Plan) -> str:
 
 
 def repeats(plan: Plan) -> str:
-    """What intervals of scores and their differences are over (`paired.independent`), in a word."""
-    return "folds" if len(plan.folds) > 1 else "seeds"
+    """What intervals of scores and their differences are over (`scores.groups`), in a word."""
+    if len(plan.folds) > 1:
+        return "folds"
+    draws = {trial.point.get("finetune.label_draw") for trial in plan.trials}
+    return "draws of labels" if len(draws) > 1 else "seeds" if len(plan.space.seeds) > 1 else "recordings"
 
 
 def recipes_of(plan: Plan) -> str:

@@ -8,8 +8,10 @@ import pyarrow as pa
 
 from mmssl.errors import UserError
 from mmssl.experiments import Column, Result, names, protocol, repeats
-from mmssl.experiments.paired import Key, Scores, change, complete, differences, ends, mean_ends, scores_of, summary
+from mmssl.experiments.paired import change, complete, ends, mean_ends, scored, scores_of, summary
 from mmssl.recipe import Recipe, readings_of
+from mmssl.search.plan import Key
+from mmssl.search.scores import paired
 from mmssl.search.space import SET_BY_STUDY
 from mmssl.search.store import Study, find
 
@@ -64,7 +66,7 @@ class Entrant:
         modalities = self.recipe.data.modalities
         return {"+".join(reading): prefix for reading, prefix in readings_of(self.plan.space.side, modalities)}
 
-    def scores(self, read_from: str) -> dict[str, Scores]:
+    def scores(self, read_from: str) -> dict[str, dict[Key, float]]:
         """Accuracy and F1 by seed and fold; empty where nothing is read from that."""
         prefix = self.prefixes.get(read_from)
         return {name: scores_of(self.rows, f"{prefix}.{name}") if prefix else {} for name in ("accuracy", "f1")}
@@ -84,19 +86,19 @@ def compare(entrants: Sequence[Entrant]) -> Result:
         for read_from in entrant.prefixes:
             scores = entrant.scores(read_from)
             beside = first.scores(read_from if entrant is not first else "")
-            pairs = differences(scores["accuracy"], beside["accuracy"])
+            pairs = paired(scores["accuracy"], beside["accuracy"])
             table.append(
                 {
                     "point": entrant.word,
                     "point_id": entrant.point_id,
                     "read_from": read_from,
-                    **summary("accuracy", scores["accuracy"]),
-                    **summary("f1", scores["f1"]),
+                    **summary("accuracy", scores["accuracy"], scored(entrant.rows)),
+                    **summary("f1", scores["f1"], scored(entrant.rows)),
                     "n": len(scores["accuracy"]),
                     "planned": len(entrant.trials),
                     "pairs": len(pairs) if entrant is not first else None,
                     **change("difference", pairs),
-                    **change("difference.f1", differences(scores["f1"], beside["f1"])),
+                    **change("difference.f1", paired(scores["f1"], beside["f1"])),
                 }
             )
     return Result(

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -13,26 +13,14 @@ import pyarrow as pa
 
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
-from mmssl.evaluation import interval
 from mmssl.experiments import Column, Result, knobs_of, names, protocol, recipes_of, repeats
-from mmssl.experiments.paired import (
-    Key,
-    Scores,
-    change,
-    complete,
-    differences,
-    ends,
-    independent,
-    known,
-    mean_ends,
-    scores_of,
-    summary,
-)
+from mmssl.experiments.paired import change, columns, complete, ends, mean_ends, scored, scores_of, summary
 from mmssl.experiments.published import BRINZEA, FEW_LABELS, HIDDEN, PUBLISHED, YANG, Published, hidden_groups
 from mmssl.presets import SYSTEMS
 from mmssl.recipe import Recipe, readings_of
-from mmssl.search.plan import Plan
+from mmssl.search.plan import Key, Plan
 from mmssl.search.results import stand_beside
+from mmssl.search.scores import Scores, estimate, mean, paired, recordings_of
 from mmssl.search.space import SYSTEM
 from mmssl.search.store import Study
 
@@ -41,7 +29,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     """Each system's scores on the side that its study scored, and what pre-training adds to untrained encoders.
 
     A pair of encoders has three rows: from both modalities, and from each alone by a head of its own. The mean is over
-    seeds and folds, with its 95 % interval (Student's t) over folds, or over seeds where there is one fold; the
+    seeds and folds, with its 95 % interval (`estimate`) over folds, or over seeds where there is one fold; the
     standard deviation is that of the seeds' means over the folds. The gain is the mean difference from untrained
     encoders with the same networks and heads at the same seeds and folds, with an interval like it. In a study of
     variants `difference` is that from the first of them that starts from the same recipe, or for that one from the
@@ -75,15 +63,15 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         for reading, prefix in readings_of(side, modalities):
             accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
             from_lead = partial(_from_lead, prefix, by_point[point_id], compared)
-            gain = differences(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
+            gain = paired(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
             row = {
                 "system": called[point_id],
                 "variant": plan.variant(trial),
                 "method": method,
                 "trained_on": "+".join(modalities),
                 "read_from": "+".join(reading),
-                **summary("accuracy", accuracy),
-                **summary("f1", scores_of(by_point[point_id], f"{prefix}.f1")),
+                **summary("accuracy", accuracy, scored(by_point[point_id])),
+                **summary("f1", scores_of(by_point[point_id], f"{prefix}.f1"), scored(by_point[point_id])),
                 "n": len(accuracy),
                 "planned": planned[point_id],
                 **change("gain", gain),
@@ -138,30 +126,31 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
 def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
     """Scores by the share of the labels that fine-tuning uses (Figure 5), from all modalities and from each alone.
 
-    Each draw of labels gives one value, the mean over seeds and folds; mean and 95 % interval (Student's t) are over
-    the draws. Differences from supervised learning and from untrained encoders are paired by labels, seed and fold;
-    their interval is over folds, or of one fold over draws (`independent`). Beside them stands what the paper's Table 2
-    has with all labels: Figure 5 itself has no numbers in print.
+    Differences from supervised learning and from untrained encoders are paired by labels, seed and fold. Intervals are
+    over folds, or of one fold over draws of labels (`groups`). Beside them stands what the paper's Table 2 has with all
+    labels: Figure 5 itself has no numbers in print.
     """
     _searches_only(plan, "finetune.labels", "finetune.label_draw")
     side, _, what = plan.space.scored.partition(".")
     published = _published(plan)
-    gathered: dict[tuple[str, str, float], dict[int, Scores]] = defaultdict(lambda: defaultdict(dict))
+    gathered: dict[tuple[str, str, float], dict[Key, float]] = defaultdict(dict)
     counts: dict[tuple[str, float], list[int]] = defaultdict(list)
+    those: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
     for row in complete(study):
         system, share = row["system"], row["param.finetune.labels"]
         counts[system, share].append(row["recordings.labelled"])
+        those[system, share].append(row)
         for reading, prefix in readings_of(side, SYSTEMS[system].modalities):
             if (score := row[f"{prefix}.{what}"]) is not None:
-                draws = gathered[system, "+".join(reading), share]
-                draws[row["param.finetune.label_draw"]][row["seed"], row["fold"]] = score
+                key = row["seed"], row["fold"], row["param.finetune.label_draw"]
+                gathered[system, "+".join(reading), share][key] = score
     table: list[dict[str, Any]] = []
     for system in plan.space.systems:
         method, modalities = SYSTEMS[system]
         for reading, _ in readings_of(side, modalities):
             read_from = "+".join(reading)
             for share in sorted(share for name, read, share in gathered if (name, read) == (system, read_from)):
-                draws = gathered[system, read_from, share]
+                scores = gathered[system, read_from, share]
                 beside = {
                     other: gathered.get((name, read_from, share), {})
                     for other in ("supervised", "untrained")
@@ -175,10 +164,10 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "read_from": read_from,
                         "labels": share,
                         "recordings.labelled": statistics.fmean(counts[system, share]),
-                        **_over(("mean", "low", "high"), [scores.values() for scores in draws.values()]),
-                        "draws": len(draws),
-                        **_over(ends("over_supervised"), _paired(draws, beside.get("supervised", {}))),
-                        **_over(ends("over_untrained"), _paired(draws, beside.get("untrained", {}))),
+                        **columns(("mean", "low", "high"), estimate(scores, scored(those[system, share]))),
+                        "draws": len({draw for *_, draw in scores}),
+                        **change("over_supervised", paired(scores, beside.get("supervised", {}))),
+                        **change("over_untrained", paired(scores, beside.get("untrained", {}))),
                         **_stated(published.get(system, []) if reading == modalities else []),
                     }
                 )
@@ -194,7 +183,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     figures = [study.put_figure(f"{name}.{kind}", draw) for name, draw in drawn.items() for kind in pictures]
     return Result(
         f"Few labels: {protocol(plan)}; {recipes_of(plan)}; {plan.space.scored}, mean and 95 % interval over "
-        f"draws of labels; differences: interval over {'folds' if len(plan.folds) > 1 else 'draws'}.",
+        f"{repeats(plan)}, of scores and of differences.",
         {"few_labels": pa.Table.from_pylist(table)},
         (
             Column("system", ("system",)),
@@ -220,7 +209,7 @@ def few_label_figures(
 
     series: dict[str, dict[str, list[tuple[float, float, float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in table:
-        low, high = (row["mean"] if row[edge] is None else row[edge] for edge in ("low", "high"))
+        low, high = (math.nan if row[edge] is None else row[edge] for edge in ("low", "high"))
         series[row["read_from"]][row["system"]].append((row["labels"], row["mean"], low, high))
     return {
         f"few_labels-{read_from.replace('+', '-')}": partial(
@@ -228,22 +217,6 @@ def few_label_figures(
         )
         for read_from, lines in series.items()
     }
-
-
-def _paired(ours: Mapping[int, Scores], theirs: Mapping[int, Scores]) -> list[list[float]]:
-    """Differences of scores by draw of labels, in `independent` groups."""
-    return independent(
-        (draw, fold, difference)
-        for draw, scores in ours.items()
-        for (_, fold), difference in differences(scores, theirs.get(draw, {})).items()
-    )
-
-
-def _over(names: tuple[str, str, str], groups: Iterable[Collection[float]]) -> dict[str, float | None]:
-    """Mean over the groups' own means, with its 95 % interval."""
-    means = [statistics.fmean(group) for group in groups]
-    low, high = interval(means)
-    return dict(zip(names, (statistics.fmean(means) if means else None, known(low), known(high)), strict=True))
 
 
 def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
@@ -263,12 +236,12 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
         hidden = tuple(row["param.pretrain.hidden_classes"])
         trials[row["system"]][hidden][row["seed"], row["fold"]] = trial_id
 
+    def seen(trial_ids: Mapping[Key, str], classes: Iterable[str]) -> dict[Key, list[bool]]:
+        found = {key: [hit for name in classes for hit in hits[one][name]] for key, one in trial_ids.items()}
+        return {key: some for key, some in found.items() if some}
+
     def accuracy(trial_ids: Mapping[Key, str], classes: Iterable[str]) -> Scores:
-        return {
-            key: statistics.fmean(seen)
-            for key, trial_id in trial_ids.items()
-            if (seen := [hit for name in classes for hit in hits[trial_id][name]])
-        }
+        return {key: statistics.fmean(some) for key, some in seen(trial_ids, classes).items()}
 
     every = recordings.description.classes
     readings = {group.classes: group for group in hidden_groups(every)}
@@ -285,7 +258,8 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                 if not classes or (not hidden and name != "all"):
                     continue
                 ours, beside = accuracy(trial_ids, classes), accuracy(groups.get((), {}), classes)
-                lost = differences(ours, beside) if hidden else {}
+                lost = paired(ours, beside) if hidden else {}
+                count = recordings_of((key[1], len(some)) for key, some in seen(trial_ids, classes).items())
                 group = readings.get(hidden)
                 stated = published.get(system, {}).get(group.column) if group and name == "all" else None
                 table.append(
@@ -294,10 +268,12 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                         "hidden": ", ".join(hidden) or "none",
                         "reading": group.reading if group else None,
                         "classes": name,
-                        **summary("accuracy", ours),
-                        **summary("f1", {key: f1[one] for key, one in trial_ids.items()} if name == "all" else {}),
+                        **summary("accuracy", ours, count),
+                        **summary(
+                            "f1", {key: f1[one] for key, one in trial_ids.items()} if name == "all" else {}, count
+                        ),
                         "n": len(ours),
-                        "pretrained_on_all": statistics.fmean(beside.values()) if beside else None,
+                        "pretrained_on_all": mean(beside),
                         **change("change", lost),
                         **_stated([stated] if stated else []),
                     }
@@ -310,8 +286,8 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
             Column("hidden in pre-training", ("hidden",)),
             Column("the paper's", ("reading",)),
             Column("scored on", ("classes",)),
-            Column("accuracy", ("accuracy.mean", "accuracy.std"), percent=True),
-            Column("F1", ("f1.mean", "f1.std"), percent=True),
+            Column("accuracy", mean_ends("accuracy"), percent=True),
+            Column("F1", mean_ends("f1"), percent=True),
             Column("pre-trained on all", ("pretrained_on_all",), percent=True),
             Column("change", ends("change"), percent=True),
             *(_published_columns(table) if published else []),
@@ -334,7 +310,7 @@ def _from_lead(
 ) -> dict[str, float | None]:
     column = f"{prefix}.{metric}"
     name = "difference" if metric == "accuracy" else f"difference.{metric}"
-    return change(name, differences(scores_of(rows, column), scores_of(lead, column)))
+    return change(name, paired(scores_of(rows, column), scores_of(lead, column)))
 
 
 def _remarks(row: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,6 @@
 """Experiments on what the trained encoders make of recordings: they load each trial's weights."""
 
 import re
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -15,13 +14,15 @@ import pyarrow as pa
 from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
-from mmssl.evaluation import confusion, pair_retrieval, rank_agreement, tsne
+from mmssl.evaluation import confusion, known, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Column, Result, names, protocol
-from mmssl.export import kept_model
+from mmssl.experiments.paired import spread
+from mmssl.export import kept_model, representative
 from mmssl.prepared import Prepared
 from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import LABEL_FREE, points
+from mmssl.search.scores import mean
 from mmssl.search.store import Study
 
 Vectors = npt.NDArray[np.float32]
@@ -58,12 +59,11 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
             gathered[*at, "recording"][key] = {"map" if name == "mrr" else name: value for name, value in pairs.items()}
     table: list[dict[str, Any]] = []
     for (system, space, query, gallery, relevant), found in gathered.items():
-        by_seed: dict[int, list[float]] = defaultdict(list)
-        for (seed, _), values in found.items():
-            if not np.isnan(values["map"]):
-                by_seed[seed].append(values["map"])
-        means = [statistics.fmean(values) for values in by_seed.values()]
         measures = next(iter(found.values()))
+        by_measure = {
+            name: {key: values[name] for key, values in found.items() if not np.isnan(values[name])}
+            for name in measures
+        }
         table.append(
             {
                 "system": system,
@@ -71,8 +71,8 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
                 "query": query,
                 "gallery": gallery,
                 "relevant": relevant,
-                **{name: _mean(values[name] for values in found.values()) for name in measures},
-                "map.std": statistics.stdev(means) if len(means) > 1 else None,
+                **{name: mean(values) for name, values in by_measure.items()},
+                "map.std": spread(by_measure["map"], 0),
                 "n": len(found),
             }
         )
@@ -204,7 +204,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
                 {
                     "system": system,
                     "measure": measure,
-                    **{name: _known(value) for name, value in rank_agreement(x, y).items()},
+                    **{name: known(value) for name, value in rank_agreement(x, y).items()},
                     "picked": float(y[chosen]),
                     "lost": float(y.max() - y[chosen]),
                 }
@@ -277,18 +277,9 @@ def joined(features: Mapping[str, Vectors]) -> Vectors:
 
 
 def _nearest_mean(study: Study, plan: Plan) -> dict[str, PlannedTrial]:
-    """Of each point the complete trial whose score is nearest the mean of them all."""
-    scores: dict[str, list[tuple[PlannedTrial, float]]] = defaultdict(list)
-    records = study.records(plan)
-    for trial in plan.trials:
-        record = records.get(trial.trial_id)
-        if record is not None and record.status == "COMPLETE":
-            scores[trial.point_id].append((trial, record.facts[plan.space.scored]))
-    nearest: dict[str, PlannedTrial] = {}
-    for point_id, found in scores.items():
-        mean = statistics.fmean(score for _, score in found)
-        nearest[point_id] = min(found, key=lambda pair: abs(pair[1] - mean))[0]
-    return nearest
+    """Of each point that has any, the complete trial whose score is nearest the mean of them all."""
+    found = points(plan, study.table("trials.parquet"))
+    return {point.point_id: representative(plan, point) for point in found if point.scores}
 
 
 def _predictions(
@@ -315,13 +306,3 @@ def _file_names(names: Iterable[str]) -> dict[str, str]:
         plain = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name)[:100]
         found[name] = f"{plain}-{len(found)}" if plain in found.values() else plain
     return found
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    """Of those that are known."""
-    known = [value for value in values if not np.isnan(value)]
-    return statistics.fmean(known) if known else None
-
-
-def _known(value: float) -> float | None:
-    return None if isinstance(value, float) and np.isnan(value) else value

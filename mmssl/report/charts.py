@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 
 from mmssl.report.content import Axis, Content, Ranked, plain
+from mmssl.search.scores import repeat
 
 MOST_ROWS = 40
 """Points in the chart of the ranking; its table has more."""
@@ -290,9 +291,9 @@ def ranking(content: Content) -> dict[str, Any]:
         for one in shown
     ]
     strokes = [
-        {"point": one.label, "score": score, "seed": seed, "fold": fold}
+        {"point": one.label, "score": score, "seed": repeat(key), "fold": key[1]}
         for one in shown
-        for (seed, fold), score in one.point.scores.items()
+        for key, score in one.point.scores.items()
     ]
     y = alt.Y("point:N", sort=order, title=None, axis=alt.Axis(labelLimit=170))
     x = alt.X("mean:Q", title=content.measure, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=7))
@@ -305,7 +306,7 @@ def ranking(content: Content) -> dict[str, Any]:
             x=alt.X("score:Q", scale=alt.Scale(zero=False)),
             tooltip=[
                 "point:N",
-                "seed:Q",
+                "seed:N",
                 alt.Tooltip("fold:N", title="held out"),
                 alt.Tooltip("score:Q", format=".4f"),
             ],

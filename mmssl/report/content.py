@@ -14,13 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mmssl.errors import UserError
-from mmssl.evaluation import bootstrap_interval, confusion, interval
-from mmssl.experiments import protocol
-from mmssl.experiments.paired import known
+from mmssl.evaluation import confusion
+from mmssl.experiments import protocol, repeats
 from mmssl.recipe import Recipe
 from mmssl.search.importance import importance
 from mmssl.search.plan import LABEL_DRAW, TERMINAL, Key, Plan
-from mmssl.search.results import Choice, Point, choose, hits, over_recordings, points, ranked, stand_beside
+from mmssl.search.results import Choice, Point, choose, hits_of, points, ranked, stand_beside
+from mmssl.search.scores import Estimate, Scores, difference, mean, paired
 from mmssl.search.space import SYSTEM
 from mmssl.search.standing import Standing, standing
 from mmssl.search.store import Study, names
@@ -60,9 +60,16 @@ class Ranked:
 
     point: Point
     label: str
-    low: float | None
-    high: float | None
+    estimate: Estimate
     mark: Mark
+
+    @property
+    def low(self) -> float | None:
+        return self.estimate.low
+
+    @property
+    def high(self) -> float | None:
+        return self.estimate.high
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,8 @@ class Baseline:
     n: int
     paired: bool
     """Whether it has seeds of the best point; mean, spread and gain are then over the trials that pair with its own."""
-    gain: float | None
-    """How far the best point is above, mean over folds; None where there is no best."""
-    low: float | None
-    high: float | None
-    """Its 95 % interval (Student's t over folds); None for one fold."""
+    gain: Estimate
+    """How far the best point is above; without a mean where there is no best."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,6 @@ class Content:
     choice: Choice | None
     undecided: str
     """Why there is no best point; empty where there is."""
-    over_recordings: tuple[float, float, int] | None
-    """Of the best: both ends of the interval, and the number of recordings."""
     caveats: list[str]
     baselines: list[Baseline]
     shares: list[Share]
@@ -170,16 +172,11 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
     found = points(plan, trials, metric)
     axes = axes_of(plan, found)
     called = {point.point_id: label(axes, point) for point in found}
-    choice, undecided = _choice(plan, found)
-    recordings = over_recordings(plan, predictions, choice) if choice and metric == "val.accuracy" else None
+    choice, undecided = _choice(plan, found, predictions)
     marks: dict[str, Mark] = {point.point_id: "tied" for point in choice.tied} if choice else {}
     if choice:
         marks[choice.best.point_id] = "best"
     order = ranked(found)
-    by_recording = metric.endswith("accuracy")
-    ends = {
-        point.point_id: _interval(plan, predictions if by_recording else None, point) for point in order[:MOST_RANKED]
-    }
     shares, no_shares = _shares(plan, axes, found)
     curves, left_out = _curves(study, plan, order)
     classes = tuple(classes or _classes(predictions))
@@ -192,23 +189,11 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         protocol=protocol(plan),
         axes=axes,
         ranked=[
-            Ranked(
-                point,
-                called[point.point_id],
-                *ends.get(point.point_id, (None, None)),
-                marks.get(point.point_id, ""),
-            )
-            for point in order
+            Ranked(point, called[point.point_id], point.estimate, marks.get(point.point_id, "")) for point in order
         ],
-        interval=(
-            "95 % interval by bootstrap over the scored recordings; those of one person are not independent, so it is "
-            "rather too narrow"
-            if by_recording
-            else "95 % interval by Student's t over folds"
-        ),
+        interval=f"95 % interval over {repeats(plan)}",
         choice=choice,
         undecided=undecided,
-        over_recordings=recordings,
         caveats=_caveats(plan, choice, found),
         baselines=_baselines(study, plan, trials, choice),
         shares=shares,
@@ -275,14 +260,15 @@ def _in_order(values: Iterable[Any]) -> list[Any]:
     return sorted(once) if numbers else list(once)
 
 
-def _choice(plan: Plan, found: Sequence[Point]) -> tuple[Choice | None, str]:
+def _choice(plan: Plan, found: Sequence[Point], predictions: pa.Table) -> tuple[Choice | None, str]:
     if plan.space.side == "test":
         return None, (
             "This study scored the test subjects, so nothing may be chosen from it: the points are compared, in the "
             "order of their means, and the highest is no choice."
         )
     try:
-        return choose(found), ""
+        accuracy = plan.space.scored == "val.accuracy"
+        return choose(found, (lambda: hits_of(predictions)) if accuracy else None), ""
     except UserError as error:
         return None, f"There is no best point yet: {error}."
 
@@ -296,25 +282,6 @@ def _caveats(plan: Plan, choice: Choice | None, found: Sequence[Point]) -> list[
         "will keep; the score on test subjects, which an export computes, does not"
     ]
     return choice.caveats + (chosen if complete > 1 else [])
-
-
-def _interval(plan: Plan, predictions: pa.Table | None, point: Point) -> tuple[float | None, float | None]:
-    if not point.scores:
-        return None, None
-    if predictions is not None:
-        right = list(hits(plan, predictions, point).values())
-        low, high = bootstrap_interval(right, seed=0) if len(right) > 1 else (math.nan, math.nan)
-    else:
-        low, high = interval(list(_by_fold(point.scores).values()))
-    return known(low), known(high)
-
-
-def _by_fold(scores: Mapping[Key, float]) -> dict[str, float]:
-    """Means over seeds."""
-    gathered: dict[str, list[float]] = defaultdict(list)
-    for (_, fold), score in scores.items():
-        gathered[fold].append(score)
-    return {fold: statistics.fmean(values) for fold, values in gathered.items()}
 
 
 def _baselines(study: Study, plan: Plan, trials: pa.Table, choice: Choice | None) -> list[Baseline]:
@@ -355,14 +322,18 @@ def _baselines_in(
             continue
         best = choice.best.scores if choice else {}
         pairs = point.scores.keys() & best.keys()
-        ours, theirs = ({key: scores[key] for key in pairs} or scores for scores in (best, point.scores))
-        mean, std = statistics.fmean(theirs.values()), statistics.stdev(theirs.values()) if len(theirs) > 1 else None
-        by_fold = _by_fold(theirs)
-        gains = [score - by_fold[fold] for fold, score in _by_fold(ours).items() if fold in by_fold]
-        gain = statistics.fmean(gains) if gains else None
-        low, high = map(known, interval(gains))
-        baselines.append(Baseline(plan.system(trial), name, mean, std, len(theirs), bool(pairs), gain, low, high))
+        theirs = {key: point.scores[key] for key in pairs} or point.scores
+        std = statistics.stdev(theirs.values()) if len(theirs) > 1 else None
+        gain = difference(paired(best, theirs) if pairs else paired(_by_fold(best), _by_fold(theirs)))
+        baselines.append(Baseline(plan.system(trial), name, mean(theirs) or 0.0, std, len(theirs), bool(pairs), gain))
     return baselines
+
+
+def _by_fold(scores: Scores) -> dict[Key, float]:
+    """Means over seeds."""
+    return {
+        (None, fold): mean({key: one for key, one in scores.items() if key[1] == fold}) or 0.0 for _, fold, *_ in scores
+    }
 
 
 def _shares(plan: Plan, axes: Sequence[Axis], found: Sequence[Point]) -> tuple[list[Share], str]:
@@ -370,11 +341,11 @@ def _shares(plan: Plan, axes: Sequence[Axis], found: Sequence[Point]) -> tuple[l
     searched = [{axis.knobs[0]: axis.of(point) for axis in axes} for point in complete]
     try:
         whole = importance(searched, [point.mean or 0.0 for point in complete], plan.space.ranges)
-        folds = list(dict.fromkeys(fold for point in complete for _, fold in point.scores))
+        folds = list(dict.fromkeys(fold for point in complete for _, fold, *_ in point.scores))
         without: list[dict[str, float]] = []
         for left in folds if len(folds) > 2 else []:
             scores = [
-                statistics.fmean(s for (_, fold), s in point.scores.items() if fold != left) for point in complete
+                mean({key: score for key, score in point.scores.items() if key[1] != left}) or 0.0 for point in complete
             ]
             without.append(importance(searched, scores, plan.space.ranges))
     except UserError as error:

@@ -20,6 +20,7 @@ from mmssl.report import charts
 from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 from mmssl.search.results import Point
+from mmssl.search.scores import repeat
 from mmssl.search.space import SET_BY_STUDY, SYSTEM, is_shipped, text_of
 
 
@@ -120,9 +121,10 @@ def verdict(content: Content) -> Verdict:
     lines = [
         f"Mean{' and standard deviation' if best.point.std is not None else ''} {spread}, {_scored_words(content)}."
     ]
-    if content.over_recordings:
-        low, high, count = content.over_recordings
-        lines.append(f"95 % interval {low:.3f} to {high:.3f}, by bootstrap over {count} held-out recordings.")
+    if best.estimate.over:
+        lines.append(f"95 % interval {best.low:.3f} to {best.high:.3f}, over {best.estimate.over}.")
+    if choice.threshold:
+        lines.append(f"{choice.threshold.capitalize()}.")
     lines.append(_baseline_words(content))
     lines.append(
         "Points were compared on held-out training subjects alone: nothing on this page but the looks listed at its "
@@ -153,12 +155,14 @@ def _baseline_words(content: Content) -> str:
             else f" in study {one.study}, on the same {'seeds and ' if one.paired else ''}folds"
         )
         said = f"Untrained encoders with the same head score {one.mean:.3f}{spread}{where}"
-        if one.gain is None:
+        if one.gain.mean is None:
             return f"{said}."
-        ends = f", 95 % interval over folds {one.low:+.3f} to {one.high:+.3f}" if one.low is not None else ""
-        told = "" if one.low is None or one.high is None or one.low > 0 or one.high < 0 else ": not told from none"
-        side = "above" if one.gain >= 0 else "below"
-        return f"{said}; the best point is {abs(one.gain):.3f} {side} them{ends}{told}."
+        ends = told = ""
+        if one.gain.over:
+            ends = f", 95 % interval over {one.gain.over} {one.gain.low:+.3f} to {one.gain.high:+.3f}"
+            told = ": within the noise" if one.gain.within_noise else ""
+        side = "above" if one.gain.mean >= 0 else "below"
+        return f"{said}; the best point is {abs(one.gain.mean):.3f} {side} them{ends}{told}."
     return (
         "No untrained encoders were scored, so what pre-training adds is not known: they are far better than chance. "
         'The command for it stands under "How to make it again".'
@@ -211,11 +215,10 @@ def _tiles(content: Content) -> list[tuple[str, str, str]]:
         f"± {best.point.std:.3f} over {len(best.point.scores)} trials" if best.point.std is not None else "one trial"
     )
     tiles.append((f"mean {content.measure}", f"{best.point.mean:.3f}", spread))
-    if best.low is not None and best.high is not None:
-        over = "bootstrap over recordings" if content.metric.endswith("accuracy") else "over folds"
-        tiles.append(("95 % interval", f"{best.low:.2f} to {best.high:.2f}", over))
+    if best.estimate.over:
+        tiles.append(("95 % interval", f"{best.low:.3f} to {best.high:.3f}", f"over {best.estimate.over}"))
     others = sum(one.point.complete for one in content.ranked) - 1
-    tiles.append(("tied with it", f"{len(content.choice.tied)} of {others}", "paired t-test, 5 %"))
+    tiles.append(("tied with it", f"{len(content.choice.tied)} of {others}", content.choice.test))
     if content.baselines:
         tiles.append(("untrained encoders", f"{content.baselines[0].mean:.3f}", "the baseline"))
     else:
@@ -319,12 +322,9 @@ def _map_caption(content: Content, landscape: charts.Landscape | None) -> str:
 
 
 def _ranking_words(content: Content) -> str:
-    if content.choice and content.choice.resolution is not None:
-        return (
-            f"By mean {content.measure}, points with all trials complete first. A difference from the best of about "
-            f"{content.choice.resolution:.3f} would have counted (median over the other points)."
-        )
-    return f"By mean {content.measure}, points with all trials complete first."
+    first = f"By mean {content.measure}, points with all trials complete first."
+    threshold = content.choice and content.choice.threshold
+    return f"{first} {threshold.capitalize()}." if threshold else first
 
 
 def _failures(point: Point) -> str:
@@ -517,7 +517,7 @@ def _trials(content: Content) -> dict[str, Any]:
         "facts": {
             trial_id: {
                 "point": content.names[content.plan.candidate(row["point_id"])],
-                "seed": content.plan.key(row["point_id"], row["seed"], row["fold"])[0],
+                "seed": repeat(content.plan.key(row["point_id"], row["seed"], row["fold"])),
                 "fold": row["fold"],
                 "status": row["status"],
                 "words": _trial_words(content, row),

@@ -182,7 +182,7 @@ def markdown(content: Content) -> str:
 
 
 def _caption(content: Content) -> str:
-    tied = " Tied: not told from the best by a paired t-test over folds at the 5 % level." if content.choice else ""
+    tied = f" Tied: not told from the best ({content.choice.test})." if content.choice else ""
     baseline = "".join(
         f" Untrained encoders: {one.mean:.3f}" + (f" ± {one.std:.3f}." if one.std is not None else ".")
         for one in content.baselines[:1]

@@ -22,8 +22,8 @@ FORMAT = "mmssl.plan/2"
 LABEL_DRAW = "finetune.label_draw"
 """A replicate, as a seed is, where other knobs are searched beside it."""
 
-Key = tuple[int | str, str]
-"""The seed of a point's trial, with its draw of labels where that is a replicate too; and its fold."""
+Key = tuple[Any, ...]
+"""Seed and fold of a point's trial; then its draw of labels, where that is a replicate too."""
 
 
 class _Part(BaseModel):
@@ -210,7 +210,7 @@ class Plan(_Part):
         """Which of its candidate's trials a point's trial is."""
         if not self.draws_labels:
             return seed, fold
-        return f"{seed}, labels {self._of_point[point_id][0].point[LABEL_DRAW]}", fold
+        return seed, fold, self._of_point[point_id][0].point[LABEL_DRAW]
 
     def splits(self, recordings: Recordings) -> dict[tuple[str, ...], Split]:
         """Who trains and who is scored, by the subjects that each fold holds out.

@@ -3,24 +3,25 @@
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import compute
 
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Recipe
+from mmssl.search import scores
 from mmssl.search.plan import Key, Plan
+from mmssl.search.scores import Estimate, repeat
 
 RANKME = "rankme"
 """Effective rank of the embeddings of the training recordings, of many a sample (Garrido et al., ICML 2023), mean over
 the modalities: a measure that needs no labels, and compares points of one system alone."""
 LABEL_FREE = {RANKME: "effective_rank", "std": "std", "covariance": "covariance"}
 """By name, what of `embedding.MODALITY.*` is averaged over the modalities."""
-# Differences that chance alone gives more often than this leave two points tied.
-SIGNIFICANCE = 0.05
+Hits = Mapping[str, Mapping[tuple[str, str], bool]]
+"""By point, fold and recording, whether it was classified right."""
 
 
 def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
@@ -55,6 +56,10 @@ class Point:
     """What its encoders cost, where that was asked for."""
     place: int = 0
     """In the plan; of equal points the first is the best."""
+    bounded: bool = True
+    """Whether the metric is from 0 to 1."""
+    recordings: dict[str, int | None] = field(default_factory=dict[str, int | None])
+    """By fold, how many were scored."""
 
     @property
     def complete(self) -> bool:
@@ -67,7 +72,14 @@ class Point:
 
     @property
     def mean(self) -> float | None:
-        return statistics.fmean(self.scores.values()) if self.scores else None
+        return scores.mean(self.scores)
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean with its interval, which measures without labels have none of."""
+        if not self.bounded:
+            return Estimate(self.mean, None, None, "")
+        return scores.estimate(self.scores, scores.recordings_of(self.recordings.items()))
 
     @property
     def std(self) -> float | None:
@@ -75,10 +87,13 @@ class Point:
         return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else None
 
     def row(self) -> dict[str, Any]:
+        estimate = self.estimate
         return {
             "point_id": self.point_id,
             **self.values,
-            "mean": self.mean,
+            "mean": estimate.mean,
+            "low": estimate.low,
+            "high": estimate.high,
             "std": self.std,
             "n": len(self.scores),
             "planned": self.planned,
@@ -87,17 +102,30 @@ class Point:
         }
 
 
+_SCORED = "recordings.validation"
+
+
 @dataclass(frozen=True)
 class Choice:
     best: Point
     tied: list[Point]
     """Complete points whose difference from the best is within the noise, best first."""
-    resolution: float | None
-    """The difference from the best that would have counted, median over the other points; None where unknown."""
+    noise: float | None
+    """Half the width of a difference's interval, median over the other points; None where unknown."""
     caveats: list[str]
     """What the reader must know before trusting the choice."""
-    next: Point | None = None
-    """The second in rank."""
+    compared: int = 0
+    """How many other points are complete."""
+    test: str = ""
+    """What tells points apart, in words."""
+
+    @property
+    def threshold(self) -> str | None:
+        """What the test can tell, in the words of every view."""
+        if self.noise is None:
+            return None
+        about, median = ("about ", "; median over the other points") if self.compared > 1 else ("", "")
+        return f"a difference from the best below {about}{self.noise:.3f} is within the noise ({self.test}{median})"
 
 
 def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | None = None) -> list[Point]:
@@ -118,8 +146,11 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
     gathered: dict[str, Point] = {}
     for place, (point_id, trials_of) in enumerate(plan.candidates.items()):
         values = plan.compared(trials_of[0].point)
-        gathered[point_id] = Point(point_id, values, planned=len(trials_of), place=place)
-    for row in trials.select(["point_id", "seed", "fold", "status", *columns, *([cost] if cost else [])]).to_pylist():
+        gathered[point_id] = Point(
+            point_id, values, planned=len(trials_of), place=place, bounded=metric not in LABEL_FREE
+        )
+    wanted = ["point_id", "seed", "fold", "status", _SCORED, *columns, *([cost] if cost else [])]
+    for row in trials.select([name for name in wanted if name in trials.column_names]).to_pylist():
         if not plan.has_point(row["point_id"]):
             if plan.open_points:
                 continue
@@ -132,6 +163,7 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
         values = [row[column] for column in columns if row[column] is not None]
         if row["status"] == "COMPLETE" and values:
             point.scores[plan.key(row["point_id"], row["seed"], row["fold"])] = statistics.fmean(values)
+            point.recordings[row["fold"]] = row.get(_SCORED)
             point.cost = row[cost] if cost else None
     return list(gathered.values())
 
@@ -162,12 +194,15 @@ def pareto(all_points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def choose(all_points: Sequence[Point]) -> Choice:
+def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) -> Choice:
     """The point with the highest mean among those whose every trial is complete, and those tied with it.
 
-    Tied means: a paired t-test does not tell the two apart at the 5 % level. It is over folds, each the mean over its
-    seeds, since seeds that share the same held-out people are not as many answers; with one fold it is over seeds. With
-    a single pair there is no noise to measure, and every choice is a guess: the caveats say so.
+    Tied means: a paired t-test does not tell the two apart at the 5 % level. What it is over says `scores.groups`:
+    folds, of one fold seeds. Points of a single trial each are paired by recording where `hits` are given, else there
+    is no noise to measure, and every choice is a guess: the caveats say so.
+
+    Args:
+        hits: gives what `hits_of` does, of points of one trial each.
 
     Raises:
         UserError: no point is complete.
@@ -182,114 +217,54 @@ def choose(all_points: Sequence[Point]) -> Choice:
         open_ones = not counts or counts.get("PLANNED", 0) + counts.get("RUNNING", 0)
         hint = "`mmssl-tune resume` runs what is missing" if open_ones else "`mmssl-tune retry` runs what failed"
         raise UserError(f"no point has all its trials complete ({said}): {hint}")
-    best = complete[0]
+    best, *others = complete
+    right: Hits = hits() if hits and len(best.scores) == 1 else {}
     caveats: list[str] = []
-    if len(best.scores) < 2:
-        caveats.append("one seed and one fold: the noise is unknown, so no point can be called better than another")
-    elif len({seed for seed, _ in best.scores}) == 1:
-        caveats.append("one seed: the spread is over folds alone; more seeds would show how much is chance")
-    given_up = [point for point in all_points if point.statuses.get("PRUNED") and not point.complete]
-    left_out = len(all_points) - len(complete) - len(given_up)
-    if given_up:
+    if right:
         caveats.append(
-            f"{len(given_up)} of {len(all_points)} points were given up early, on few validation scores: how good they "
-            "would have become is not known"
+            f"one seed and one fold: points are compared by its {len(right[best.point_id])} recordings, which do not "
+            "tell what other seeds or people would change"
+        )
+    elif len(best.scores) < 2:
+        caveats.append("one seed and one fold: the noise is unknown, so no point can be called better than another")
+    elif len({repeat(key) for key in best.scores}) == 1:
+        caveats.append("one seed: the spread is over folds alone; more seeds would show how much is chance")
+    pruned = [point for point in all_points if point.statuses.get("PRUNED") and not point.complete]
+    left_out = len(all_points) - len(complete) - len(pruned)
+    if pruned:
+        caveats.append(
+            f"{len(pruned)} of {len(all_points)} points were pruned on few validation scores: how good they would "
+            "have become is not known"
         )
     if left_out:
         caveats.append(
             f"{left_out} of {len(all_points)} points are not complete, or lack this measure, and were not considered"
         )
-    others = complete[1:]
-    tied = [point for point in others if _tied(best, point)]
-    needed = sorted(value for point in others if (value := _resolution(_differences(best, point))) is not None)
-    resolution = statistics.median(needed) if needed else None
-    if resolution is not None and 2 * len(tied) > len(others):
-        folds = len({fold for _, fold in best.scores})
-        seeds = len({seed for seed, _ in best.scores})
-        over = [f"{folds} fold{'s' * (folds > 1)}", f"{seeds} seed{'s' * (seeds > 1)}"]
-        caveats.append(
-            f"most points are tied: with {' and '.join(over)} a difference of about {resolution:.3f} would have counted"
-        )
-    return Choice(best, tied, resolution, caveats, others[0] if others else None)
+    apart = [_difference(best, other, right) for other in others]
+    tied = [other for other, difference in zip(others, apart, strict=True) if difference.within_noise]
+    known = [(one.high - one.low) / 2 for one in apart if one.low is not None and one.high is not None]
+    over = next((one.over for one in apart if one.over), "")
+    if known and 2 * len(tied) > len(others):
+        caveats.append("most points are tied: more seeds would tell more of them apart, and so would more people")
+    test = f"paired t-test over {over}, 95 %" if over else "no test: one trial each"
+    return Choice(best, tied, statistics.median(known) if known else None, caveats, len(others), test)
 
 
-def _differences(best: Point, other: Point) -> list[float]:
-    """Of the best from another point, one a fold (its mean over seeds); with one fold, one a seed."""
-    by = 1 if len({fold for _, fold in best.scores}) > 1 else 0
-    groups: dict[Any, list[float]] = defaultdict(list)
-    for key, score in best.scores.items():
-        groups[key[by]].append(score - other.scores[key])
-    return [statistics.fmean(group) for group in groups.values()]
+def _difference(best: Point, other: Point, right: Hits) -> Estimate:
+    if right:
+        ours, theirs = right.get(best.point_id, {}), right.get(other.point_id, {})
+        return scores.difference([float(hit) - theirs[one] for one, hit in ours.items() if one in theirs])
+    return scores.difference(scores.paired(best.scores, other.scores))
 
 
-def _tied(best: Point, other: Point) -> bool:
-    differences = _differences(best, other)
-    resolution = _resolution(differences)
-    if resolution is None:
-        return True
-    mean = abs(statistics.fmean(differences))
-    return mean == 0 or mean < resolution
-
-
-def _resolution(differences: Sequence[float]) -> float | None:
-    """The mean difference at which the t-test turns: half the width of the interval around it."""
-    n = len(differences)
-    if n < 2:
-        return None
-    from scipy.special import stdtrit
-
-    return float(stdtrit(n - 1, 1 - SIGNIFICANCE / 2)) * statistics.stdev(differences) / math.sqrt(n)
-
-
-def too_few(best: Mapping[tuple[str, str], float], other: Mapping[tuple[str, str], float]) -> float | None:
-    """The difference in accuracy that as many recordings could have told from chance, if it is more than there is.
-
-    Args:
-        best: what `hits` gives for one point.
-        other: the same for another.
-
-    Returns:
-        Half the width of the 95 % interval of the mean difference, recordings paired; None where the recordings tell
-        the two apart, or are fewer than two.
-    """
-    differences = [right - other[recording] for recording, right in best.items()]
-    needed = _resolution(differences)
-    return needed if needed is not None and abs(statistics.fmean(differences)) <= needed else None
-
-
-def hits(plan: Plan, predictions: pa.Table, point: Point) -> dict[tuple[str, str], float]:
-    """How often each held-out recording was classified right by a point's trials, by fold and id: mean over seeds.
+def hits_of(predictions: pa.Table) -> Hits:
+    """Which held-out recordings were classified right, of points of one trial each.
 
     Args:
         predictions: `predictions.parquet`.
     """
-    rows = predictions.filter(
-        compute.field("trial_id").isin([trial.trial_id for trial in plan.candidates[point.point_id]])
-    )
-    right: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for row in rows.select(["fold", "recording_id", "label", "predicted"]).to_pylist():
-        right[row["fold"], row["recording_id"]].append(row["label"] == row["predicted"])
-    return {recording: statistics.fmean(seeds) for recording, seeds in right.items()}
-
-
-def over_recordings(plan: Plan, predictions: pa.Table, choice: Choice) -> tuple[float, float, int] | None:
-    """The 95 % interval of the best point's accuracy over held-out recordings, and their number; None for fewer than 2.
-
-    Adds a caveat where they are too few to tell it from the next.
-
-    Args:
-        predictions: `predictions.parquet`.
-    """
-    from mmssl.evaluation import bootstrap_interval
-
-    right = hits(plan, predictions, choice.best)
-    if len(right) < 2:
-        return None
-    if choice.next is not None:
-        needed = too_few(right, hits(plan, predictions, choice.next))
-        if needed is not None:
-            choice.caveats.append(
-                f"{len(right)} held-out recordings are too few to tell the best point from the next: a difference of "
-                f"about {needed:.3f} would have counted"
-            )
-    return (*bootstrap_interval(list(right.values()), seed=0), len(right))
+    right: dict[str, dict[tuple[str, str], bool]] = defaultdict(dict)
+    columns = [predictions[name].to_pylist() for name in ("point_id", "fold", "recording_id", "label", "predicted")]
+    for point_id, fold, recording, label, predicted in zip(*columns, strict=True):
+        right[point_id][fold, recording] = label == predicted
+    return right

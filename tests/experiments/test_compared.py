@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from mmssl import Recordings, UserError, cli
 from mmssl.experiments.compared import Entrant, compare
@@ -65,8 +65,10 @@ def test_a_point_is_compared_with_the_first_by_seed_and_fold(
         row = rows["varied:wide", read_from]
         assert (row["accuracy.mean"], row["pairs"], row["n"]) == (pytest.approx(share * ours.mean()), 6, 6)
         alone = share * ours.mean(axis=0)
-        wide = stats.t.ppf(0.975, df=2) * alone.std(ddof=1) / np.sqrt(3)
-        assert (row["accuracy.low"], row["accuracy.high"]) == pytest.approx((alone.mean() - wide, alone.mean() + wide))
+        wide = stats.t.ppf(0.975, df=2) * stats.sem(alone) / (alone.mean() * (1 - alone.mean()))
+        middle = special.logit(alone.mean())
+        ends = special.expit([middle - wide, middle + wide])
+        assert (row["accuracy.low"], row["accuracy.high"]) == pytest.approx(tuple(ends))
         assert row["difference"] == pytest.approx(by_fold.mean())
         assert (row["difference.low"], row["difference.high"]) == pytest.approx(
             (by_fold.mean() - half, by_fold.mean() + half)

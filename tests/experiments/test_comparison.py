@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
-from scipy import stats
+from scipy import special, stats
 
 from mmssl import Recordings, UserError
 from mmssl.experiments import Column, Result, names, protocol, save, save_for_paper
@@ -42,7 +42,7 @@ def score(system: str, seed: int, fold: str) -> float:
 
 def facts(accuracy: float, side: str = "val", *, alone: bool = True) -> dict[str, Any]:
     """Columns of a trial; each modality alone is a fixed share of both together."""
-    found: dict[str, Any] = {**COUNTS, f"{side}.accuracy": accuracy, f"{side}.f1": accuracy - 0.05}
+    found: dict[str, Any] = {**COUNTS, f"{side}.accuracy": accuracy, f"{side}.f1": max(0.0, accuracy - 0.05)}
     for modality, share in (("imu", 0.5), ("skeleton", 0.8)) if alone else ():
         found |= {f"{side}.{modality}.accuracy": accuracy * share, f"{side}.{modality}.f1": accuracy * share - 0.01}
     return found
@@ -73,14 +73,28 @@ def rows_of(result: Result, name: str, *keys: str) -> dict[Any, dict[str, Any]]:
 
 def over_folds(differences: Mapping[tuple[int, str], float]) -> tuple[float, float]:
     """Of the folds' means, each over its seeds."""
+    return student(means_of_folds(differences))
+
+
+def means_of_folds(differences: Mapping[tuple[int, str], float]) -> list[Any]:
     folds = sorted({fold for _, fold in differences})
-    return student([np.mean([one for (_, fold), one in differences.items() if fold == name]) for name in folds])
+    return [np.mean([one for (_, fold), one in differences.items() if fold == name]) for name in folds]
 
 
 def student(differences: Any) -> tuple[float, float]:
     n, mean = len(differences), np.mean(differences)
     half = stats.t.ppf(0.975, df=n - 1) * np.std(differences, ddof=1) / np.sqrt(n)
     return float(mean - half), float(mean + half)
+
+
+def of_scores(groups: Any) -> Any:
+    """Student's t on the logit scale: the standard error of a logit is that of the mean over p (1 - p)."""
+    if np.ptp(groups) < 1e-9:
+        return None, None  # Nothing is known of equal groups, of an unknown number of recordings.
+    n, mean = len(groups), np.mean(groups)
+    half = stats.t.ppf(0.975, df=n - 1) * stats.sem(groups) / (mean * (1 - mean))
+    low, high = special.expit(special.logit(mean) + np.array([-half, half]))
+    return pytest.approx((low, high))
 
 
 # Linear evaluation
@@ -96,10 +110,10 @@ def test_a_systems_score_is_the_mean_over_seeds_and_folds(study_of: StudyOf, tin
         assert row["accuracy.mean"] == pytest.approx(grid.mean())
         assert row["accuracy.std"] == pytest.approx(np.std(grid.mean(axis=1), ddof=1)), "over seeds"
         assert row["accuracy.std_folds"] == pytest.approx(np.std(grid.mean(axis=0), ddof=1)), "over folds"
-        assert (row["accuracy.low"], row["accuracy.high"]) == pytest.approx(student(grid.mean(axis=0))), "over folds"
+        assert (row["accuracy.low"], row["accuracy.high"]) == of_scores(grid.mean(axis=0)), "over folds"
         f1 = grid - (0.05 if share == 1 else 0.01)
         assert row["f1.mean"] == pytest.approx(f1.mean())
-        assert (row["f1.low"], row["f1.high"]) == pytest.approx(student(f1.mean(axis=0)))
+        assert (row["f1.low"], row["f1.high"]) == of_scores(f1.mean(axis=0))
         assert row["f1.std"] == pytest.approx(row["accuracy.std"])
         assert (row["n"], row["planned"]) == (6, 6)
         assert row["trained_on"] == "imu+skeleton"
@@ -219,9 +233,11 @@ def test_a_missing_trial_is_left_out_of_the_pairs_and_named(study_of: StudyOf, t
     row = rows_of(result, "table2", "system", "read_from")["vicreg", "imu+skeleton"]
     left = [key for key in KEYS if key != (1, "ben")]
     assert row["n"] == 5
-    assert row["accuracy.mean"] == pytest.approx(np.mean([score("vicreg", *key) for key in left]))
+    folds = means_of_folds({key: score("vicreg", *key) for key in left})
+    assert row["accuracy.mean"] == pytest.approx(np.mean(folds)), "over the same as its interval"
+    assert row["accuracy.low"] < row["accuracy.mean"] < row["accuracy.high"]
     differences = {key: score("vicreg", *key) - score("untrained", *key) for key in left}
-    assert row["gain"] == pytest.approx(np.mean(list(differences.values())))
+    assert row["gain"] == pytest.approx(np.mean(means_of_folds(differences)))
     assert (row["gain.low"], row["gain.high"]) == pytest.approx(over_folds(differences))
     assert row["accuracy.std"] is None, "only one seed has all its folds"
     whole = [[score("vicreg", seed, fold) for seed in SEEDS] for fold in ("anna", "chris")]
@@ -235,7 +251,7 @@ def test_a_missing_untrained_trial_leaves_the_score_as_it_is(study_of: StudyOf, 
     assert row["n"] == 6
     assert row["accuracy.mean"] == pytest.approx(np.mean(SCORES["vicreg"]))
     assert row["gain"] == pytest.approx(
-        np.mean([score("vicreg", *key) - score("untrained", *key) for key in KEYS if key != (2, "anna")])
+        np.mean(means_of_folds({k: score("vicreg", *k) - score("untrained", *k) for k in KEYS if k != (2, "anna")}))
     )
 
 
@@ -405,7 +421,7 @@ def test_where_the_test_subjects_are_scored_the_table_holds_their_scores(study_o
     assert row["accuracy.mean"] == pytest.approx((0.90 + 0.65) / 2)
     assert row["accuracy.std"] == pytest.approx(np.std([0.90, 0.65], ddof=1))
     assert row["accuracy.std_folds"] is None
-    assert (row["accuracy.low"], row["accuracy.high"]) == pytest.approx(student([0.90, 0.65])), "one fold: over seeds"
+    assert (row["accuracy.low"], row["accuracy.high"]) == of_scores([0.90, 0.65]), "one fold: over seeds"
     differences = [0.90 - 0.60, 0.65 - 0.45]
     assert row["gain"] == pytest.approx(np.mean(differences))
     assert (row["gain.low"], row["gain.high"]) == pytest.approx(student(differences)), "one fold: over seeds"
@@ -449,16 +465,17 @@ PAIR = "imu+skeleton"
 GRID: dict[str, list[Any]] = {"finetune.labels": list(SHARES), "finetune.label_draw": list(DRAWS)}
 
 
-def test_a_draw_of_labels_counts_once_whatever_the_seeds_and_folds(study_of: StudyOf, tiny: Recordings) -> None:
+def test_scores_with_few_labels_are_over_folds_as_their_differences_are(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
     rows = few_rows(study, plan, tiny)
     pair = {(system, share): row for (system, read, share), row in rows.items() if read == PAIR}
     assert list(pair) == [("vicreg", 0.1), ("vicreg", 0.5), ("supervised", 0.1), ("supervised", 0.5)]
     for (system, share), row in pair.items():
-        by_draw = [np.mean([few(system, share, draw, *key) for key in KEYS]) for draw in DRAWS]
-        assert row["mean"] == pytest.approx(np.mean(by_draw))
-        half = stats.t.ppf(0.975, df=2) * np.std(by_draw, ddof=1) / np.sqrt(3)
-        assert (row["low"], row["high"]) == pytest.approx((np.mean(by_draw) - half, np.mean(by_draw) + half))
+        by_fold = [
+            np.mean([few(system, share, draw, seed, fold) for draw in DRAWS for seed in SEEDS]) for fold in FOLDS
+        ]
+        assert row["mean"] == pytest.approx(np.mean(by_fold))
+        assert (row["low"], row["high"]) == of_scores(by_fold)
         assert (row["draws"], row["recordings.labelled"]) == (3, LABELLED[share])
 
 
@@ -525,7 +542,10 @@ def test_few_labels_of_one_fold_are_compared_over_draws(study_of: StudyOf, tiny:
         for draw in DRAWS
     ]
     assert (row["over_supervised.low"], row["over_supervised.high"]) == pytest.approx(student(differences))
-    assert "differences: interval over draws" in result.caption
+    assert "95 % interval over draws of labels, of scores and of differences" in result.caption
+    by_draw = [np.mean([few("vicreg", 0.1, draw, seed, "anna") for seed in SEEDS]) for draw in DRAWS]
+    vicreg = rows_of(result, "few_labels", "system", "read_from", "labels")["vicreg", PAIR, 0.1]
+    assert (vicreg["low"], vicreg["high"]) == of_scores(by_draw)
 
 
 def test_a_missing_trial_changes_the_comparison_of_no_other(study_of: StudyOf, tiny: Recordings) -> None:
@@ -569,18 +589,26 @@ def test_heads_that_a_study_did_not_score_have_no_row(study_of: StudyOf, tiny: R
     assert list(few_rows(study, plan, tiny)) == [("vicreg", PAIR, 0.1), ("vicreg", PAIR, 0.5)]
 
 
-def test_scores_of_one_draw_have_no_interval_and_differences_of_one_draw_and_fold_neither(
+def test_with_one_draw_of_labels_intervals_are_over_folds_or_of_one_fold_over_seeds(
     study_of: StudyOf, tiny: Recordings
 ) -> None:
     grid = {"finetune.labels": [0.1], "finetune.label_draw": [1]}
     for folds in (FOLDS, ("anna",)):
         study, plan = study_of(drawn, ["vicreg", "supervised"], grid, folds=folds)
-        rows = rows_of(few_labels(study, plan, tiny, ("png",)), "few_labels", "system", "read_from")
-        row = rows["vicreg", PAIR]
-        assert row["low"] is None
-        assert (row["over_supervised.low"] is None) == (len(folds) == 1)
-        expected = [few("vicreg", 0.1, 1, seed, fold) for seed in SEEDS for fold in folds]
-        assert row["mean"] == pytest.approx(np.mean(expected))
+        row = rows_of(few_labels(study, plan, tiny, ("png",)), "few_labels", "system", "read_from")["vicreg", PAIR]
+        ours, theirs = (
+            np.array([[few(system, 0.1, 1, seed, fold) for seed in SEEDS] for fold in folds])
+            for system in ("vicreg", "supervised")
+        )
+        axis = 1 if len(folds) > 1 else 0
+        assert row["mean"] == pytest.approx(ours.mean())
+        assert (row["low"], row["high"]) == of_scores(ours.mean(axis=axis))
+        assert (row["over_supervised.low"], row["over_supervised.high"]) == pytest.approx(
+            student((ours - theirs).mean(axis=axis))
+        )
+    study, plan = study_of(drawn, ["vicreg", "supervised"], grid, folds=("anna",), seeds=(1,))
+    row = rows_of(few_labels(study, plan, tiny, ("png",)), "few_labels", "system", "read_from")["vicreg", PAIR]
+    assert row["low"] is row["over_supervised.low"] is None, "nothing was repeated"
 
 
 def test_shares_that_come_to_the_same_labels_are_named(study_of: StudyOf, tiny: Recordings) -> None:
@@ -735,7 +763,7 @@ def test_the_change_is_over_trials_that_both_have(study_of: StudyOf, odd: Record
         for key in both
     ]
     assert row["n"] == 5
-    assert row["change"] == pytest.approx(np.mean(changes))
+    assert row["change"] == pytest.approx(np.mean(means_of_folds(dict(zip(both, changes, strict=True)))))
 
 
 def test_without_pre_training_on_all_there_is_no_change(study_of: StudyOf, odd: Recordings) -> None:

@@ -110,25 +110,28 @@ def test_retrieval_is_that_of_the_embeddings_of_each_trial(
     made: tuple[Study, Plan], odd: Recordings, found: dict[Any, Any]
 ) -> None:
     rows = rows_of(retrieval(*made, odd, ()), "retrieval", *WHAT)
-    expected: dict[tuple[str, ...], list[dict[str, float]]] = {}
-    for (system, _, _), (scored, encoded, embedded) in found.items():
+    expected: dict[tuple[str, ...], list[tuple[str, dict[str, float]]]] = {}
+    for (system, _, fold), (scored, encoded, embedded) in found.items():
         labels = scored.labels
         for name in ("imu", "skeleton"):
             for space, vectors in (("features", encoded), ("embedding", embedded)):
                 if (system, space) != ("supervised", "embedding"):
                     numbers = nearest_neighbours(vectors[name], vectors[name], labels, labels, same=True)
-                    expected.setdefault((system, space, name, name, "class"), []).append(numbers)
+                    expected.setdefault((system, space, name, name, "class"), []).append((fold, numbers))
         for one, other in permutations(("imu", "skeleton")) if system == "vicreg" else ():
             across = nearest_neighbours(embedded[one], embedded[other], labels, labels, same=True)
-            expected.setdefault((system, "embedding", one, other, "class"), []).append(across)
+            expected.setdefault((system, "embedding", one, other, "class"), []).append((fold, across))
             pairs = pair_retrieval(embedded[one], embedded[other])
             pairs["map"] = pairs.pop("mrr")
-            expected.setdefault((system, "embedding", one, other, "recording"), []).append(pairs)
+            expected.setdefault((system, "embedding", one, other, "recording"), []).append((fold, pairs))
     assert set(rows) == set(expected)
     for what, numbers in expected.items():
         assert rows[what]["n"] == len(numbers) == (6 if what[0] == "vicreg" else 5)
         for name in ("recall@1", "recall@5", "recall@10", "map"):
-            assert rows[what][name] == pytest.approx(np.mean([one[name] for one in numbers])), (what, name)
+            folds = [
+                np.mean([one[name] for fold, one in numbers if fold == held]) for held in {one for one, _ in numbers}
+            ]
+            assert rows[what][name] == pytest.approx(np.mean(folds)), (what, name)
 
 
 def test_the_spread_of_retrieval_is_over_seeds(

@@ -175,9 +175,9 @@ def stands_beside(study: Study, plan: Plan, name: str, theirs: pd.DataFrame) -> 
     assert content.best is not None
     ours = ours[ours["point_id"] == content.best.point.point_id].set_index("fold")["val.accuracy"]
     gains = ours - theirs.groupby("fold")["val.accuracy"].mean()
-    assert baseline.gain == pytest.approx(gains.mean())
+    assert baseline.gain.mean == pytest.approx(gains.mean())
     half = 4.302652729911275 * gains.std(ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom
-    assert (baseline.low, baseline.high) == pytest.approx((gains.mean() - half, gains.mean() + half))
+    assert (baseline.gain.low, baseline.gain.high) == pytest.approx((gains.mean() - half, gains.mean() + half))
     words = " ".join(verdict(content).lines)
     assert (
         f"Untrained encoders with the same head score {baseline.mean:.3f} ± {baseline.std:.3f} in study {name}" in words

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from scipy import stats
 from mmssl.errors import UserError
 from mmssl.presets import SYSTEMS, preset
 from mmssl.search.plan import Dataset, Plan, make_plan
-from mmssl.search.results import Point, choose, hits, pareto, points, ranked, stand_beside, too_few
+from mmssl.search.results import Point, choose, hits_of, pareto, points, ranked, stand_beside
 from mmssl.search.space import Space
 
 
@@ -153,30 +154,67 @@ def test_seeds_of_one_fold_are_one_answer() -> None:
     choice = choose([seeded("a", first), seeded("b", second)])
     assert [point.point_id for point in choice.tied] == ["b"], "three people are three answers, however many seeds"
     low, high = stats.ttest_1samp(list(gaps.values()), 0).confidence_interval(0.95)
-    assert choice.resolution == pytest.approx((high - low) / 2)
-    assert any(f"about {choice.resolution:.3f} would have counted" in caveat for caveat in choice.caveats)
+    assert choice.noise == pytest.approx((high - low) / 2)
+    assert choice.threshold == (
+        f"a difference from the best below {choice.noise:.3f} is within the noise (paired t-test over 3 folds, 95 %)"
+    )
 
 
 def test_with_one_fold_seeds_are_what_there_is() -> None:
     first = {(seed, "a"): 0.5 + seed / 100 for seed in range(5)}
     gaps = [0.1, 0.11, 0.12, 0.1, 0.11]
     second = {key: score - gap for (key, score), gap in zip(first.items(), gaps, strict=True)}
-    assert choose([seeded("a", first), seeded("b", second)]).tied == []
+    choice = choose([seeded("a", first), seeded("b", second)])
+    assert (choice.tied, choice.test) == ([], "paired t-test over 5 seeds, 95 %")
 
 
-def test_hits_are_the_mean_over_seeds_of_each_held_out_recording(plan_of: Callable[..., Plan]) -> None:
-    plan = plan_of([1.0, 5.0], [2.0], seeds=[28, 29])
-    rows = [
-        {"trial_id": trial.trial_id, "fold": trial.fold, "recording_id": f"{trial.fold}-{i}", "label": "sit",
-         "predicted": "sit" if (i + trial.seed) % 2 or trial.fold == "3" else "stand"}
-        for trial in plan.trials
-        for i in range(2)
-    ]  # fmt: skip
-    first = Point(plan.trials[0].point_id, {})
-    assert hits(plan, pa.Table.from_pylist(rows), first) == {
-        **{(fold, f"{fold}-{i}"): 0.5 for fold in ("1", "5") for i in range(2)},
-        **{("3", f"3-{i}"): 1 for i in range(2)},
-    }
+def test_the_threshold_is_the_median_over_the_other_points() -> None:
+    others = [[0.9, 0.7, 0.8], [0.5, 0.6, 0.4], [0.1, 0.7, 0.7]]
+    choice = choose([point("best", [0.95, 0.9, 0.85]), *(point(str(i), scores) for i, scores in enumerate(others))])
+    ends = [stats.ttest_rel([0.95, 0.9, 0.85], scores).confidence_interval(0.95) for scores in others]
+    middle = sorted((high - low) / 2 for low, high in ends)[1]
+    assert choice.threshold == (
+        f"a difference from the best below about {middle:.3f} is within the noise (paired t-test over 3 folds, 95 %; "
+        "median over the other points)"
+    )
+
+
+def test_a_mean_is_in_its_own_interval_where_folds_have_unequal_numbers_of_seeds() -> None:
+    scores = {(seed, "easy"): 0.9 for seed in range(8)} | {(0, "hard"): 0.6, (0, "middle"): 0.75, (0, "other"): 0.7}
+    found = seeded("a", scores).estimate
+    assert found.mean == seeded("a", scores).mean == pytest.approx((0.9 + 0.6 + 0.75 + 0.7) / 4)
+    assert found.low is not None and found.high is not None and found.mean is not None
+    assert found.low < found.mean < found.high
+    assert found.over == "4 folds"
+
+
+@pytest.mark.parametrize(
+    ("scores", "over"),
+    [
+        ({(seed, fold, draw): 0.1 * seed + 0.01 * draw for seed in (1, 2) for fold in "ab" for draw in (0, 1, 2)},
+         "2 folds"),
+        ({(seed, "a", draw): 0.1 * seed + 0.01 * draw for seed in (1, 2) for draw in (0, 1, 2)}, "3 draws of labels"),
+        ({(seed, "a", 0): 0.1 * seed for seed in (1, 2, 3, 4)}, "4 seeds"),
+        ({(1, "a"): 0.7}, "50 recordings"),
+    ],
+)  # fmt: skip
+def test_an_interval_is_over_the_outermost_of_what_was_repeated(scores: dict[Any, float], over: str) -> None:
+    found = Point(
+        "a", {}, len(scores), scores, recordings={fold: 25 if over == "2 folds" else 50 for _, fold, *_ in scores}
+    )
+    assert found.estimate.over == over
+    assert found.estimate.mean == pytest.approx(np.mean(list(scores.values())))
+
+
+def test_intervals_stay_between_0_and_1_and_measures_without_labels_have_none() -> None:
+    sure, none = point("a", [1.0, 1.0, 1.0, 1.0]), point("a", [3.0, 4.0, 7.0])
+    assert sure.estimate.interval is None, "it's not known how many recordings, and the folds do not differ"
+    sure.recordings = dict.fromkeys("0123", 25)
+    wilson = stats.binomtest(100, 100).proportion_ci(method="wilson")
+    assert (sure.estimate.low, sure.estimate.high) == pytest.approx((wilson.low, 1))
+    assert point("a", [0.0, 0.1, 0.3]).row()["low"] > 0
+    none.bounded = False
+    assert (none.estimate.mean, none.estimate.interval) == (pytest.approx(14 / 3), None)
 
 
 def priced(name: str, mean: float, cost: float | None, planned: int = 1) -> Point:
@@ -204,21 +242,30 @@ def test_points_that_were_given_up_are_counted_as_such() -> None:
     pruned = Point("b", {}, 2, {(28, "x"): 0.9}, {"COMPLETE": 1, "PRUNED": 1})
     choice = choose([point("a", [0.5, 0.6]), pruned])
     assert choice.best.point_id == "a"
-    assert any(caveat.startswith("1 of 2 points were given up early") for caveat in choice.caveats)
+    assert any(caveat.startswith("1 of 2 points were pruned") for caveat in choice.caveats)
     assert not any("not considered" in caveat for caveat in choice.caveats)
 
 
-def test_recordings_that_cannot_tell_two_points_apart_are_too_few() -> None:
+def test_points_of_one_trial_are_compared_by_recording() -> None:
     draws = np.random.default_rng(0)
     for count, gap in ((40, 0.05), (4000, 0.05)):
-        best = {("a", str(i)): float(draws.uniform() < 0.9) for i in range(count)}
-        other = {key: right * float(draws.uniform() > gap) for key, right in best.items()}
-        differences = [right - other[key] for key, right in best.items()]
-        low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-        needed = too_few(best, other)
-        assert (needed is None) == (low > 0)
-        assert needed is None or needed == pytest.approx((high - low) / 2)
-    assert too_few({("a", "1"): 1.0}, {("a", "1"): 0.0}) is None, "one recording says nothing of chance"
+        best = draws.uniform(size=count) < 0.9
+        other = best & (draws.uniform(size=count) > gap)
+        rows = [
+            {"point_id": name, "fold": "x", "recording_id": str(i), "label": "sit",
+             "predicted": "sit" if right else "stand"}
+            for name, column in (("a", best), ("b", other))
+            for i, right in enumerate(column)
+        ]  # fmt: skip
+        table = pa.Table.from_pylist(rows)
+        found = [point("a", [float(best.mean())]), point("b", [float(other.mean())])]
+        choice = choose(found, lambda table=table: hits_of(table))
+        low, high = stats.ttest_rel(best.astype(float), other.astype(float)).confidence_interval(0.95)
+        assert bool(choice.tied) == (low <= 0)
+        assert choice.noise == pytest.approx((high - low) / 2)
+        assert choice.test == f"paired t-test over {count} recordings, 95 %"
+        assert any("what other seeds or people would change" in caveat for caveat in choice.caveats)
+        assert choose(found).test == "no test: one trial each"
 
 
 @pytest.mark.parametrize("system", ["vicreg", "cmc", "cmc_cmkm", "supervised"])
