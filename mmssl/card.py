@@ -150,6 +150,7 @@ def _chosen(facts: Mapping[str, Any]) -> list[str]:
     lines = [
         f"- Chosen by {how}; {metric} is that of the last epoch.",
         f"- {selection['size']}; {selection['complete']} of {_counted(selection['points'], 'point')} complete. "
+        f"Trials without a result: {selection['no_result'] or 'none'}. "
         f"Seeds: {', '.join(map(str, selection['seeds']))}.",
         f"- {metric} of the point: {_spread(score)} (n = {n} seeds x folds).",
     ]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from mmssl.errors import UserError
 from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.prepared import Prepared
 from mmssl.pretraining import OnEpoch
-from mmssl.search.plan import Key, Plan, PlannedTrial, fold_name
+from mmssl.search.plan import Key, Plan, PlannedTrial, fold_name, without_result
 from mmssl.search.results import Choice, Point, points, stand_beside
 from mmssl.search.store import SCORES, TESTS, Study
 from mmssl.storage import is_foreign
@@ -221,6 +222,7 @@ def _selection(study: Study, plan: Plan, choice: Choice, metric: str) -> dict[st
         "size": plan.size(),
         "points": len(chosen_by),
         "complete": sum(point.complete for point in chosen_by),
+        "no_result": without_result(sum((Counter(point.statuses) for point in chosen_by), Counter())),
         "tied": len(choice.tied),
         "test": choice.test,
         "threshold": choice.threshold,

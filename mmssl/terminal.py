@@ -171,10 +171,12 @@ def value_of(value: Any) -> str:
 
 
 def show_points(title: str, rows: "list[Point]", console: "Console | None" = None, *, cost: str | None = None) -> None:
+    from mmssl.search.plan import without_result
+
     knobs = list(rows[0].values) if rows else []
     show_table(
         title,
-        ["point", *short_names(knobs), "mean", "std", *([cost] if cost else []), "n", "failures"],
+        ["point", *short_names(knobs), "mean", "std", *([cost] if cost else []), "n", "no result"],
         [
             [
                 point.point_id[:8],
@@ -183,16 +185,12 @@ def show_points(title: str, rows: "list[Point]", console: "Console | None" = Non
                 "-" if point.std is None else f"{point.std:.4f}",
                 *([f"{point.cost:,.0f}" if point.cost is not None else "-"] if cost else []),
                 f"{len(point.scores)}/{point.planned}",
-                " ".join(f"{count} {status}" for status, count in point.statuses.items() if status in _ENDED_BADLY)
-                or "0",
+                without_result(point.statuses) or "none",
             ]
             for point in rows
         ],
         console,
     )
-
-
-_ENDED_BADLY = ("FAILED", "DIVERGED", "COLLAPSED", "PRUNED")
 
 
 @contextmanager

@@ -133,6 +133,7 @@ def list_studies(
 
     Example: mmssl-tune list --address http://127.0.0.1:8265
     """
+    from mmssl.search.plan import without_result
     from mmssl.search.standing import standing
     from mmssl.search.store import Study, names
 
@@ -143,7 +144,7 @@ def list_studies(
             stands = standing(study)
             trials, running = stands.trials, stands.driver
             rows.append({"study": name, "state": stands.state, "ended": stands.ended, "planned": stands.planned})
-            rows[-1] |= {"failed": trials.get("FAILED", 0), "host": running and running["host"], "problem": ""}
+            rows[-1] |= {"trials": trials, "host": running and running["host"], "problem": ""}
         except UserError as error:
             rows.append({"study": name, "state": "damaged", "problem": str(error)})
     submitted: list[Job] = []
@@ -156,13 +157,13 @@ def list_studies(
         return
     show_table(
         f"studies in {storage}",
-        ["study", "state", "ended", "failed", "where"],
+        ["study", "state", "ended", "no result", "where"],
         [
             [
                 row["study"],
                 row["state"],
                 row["problem"] or f"{row['ended']}/{row['planned']}",
-                str(row.get("failed", "")),
+                without_result(row["trials"]) if "trials" in row else "",
                 row.get("host") or "",
             ]
             for row in rows

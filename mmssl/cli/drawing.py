@@ -125,7 +125,7 @@ class _Drawing:
         share = view.ended / view.planned if view.planned else 0.0
         count = Text.assemble((f"{view.ended}/{view.planned}", "bold"), " trials" if self.width >= 60 else "")
         state_text = Text(plain(state), "bold yellow" if state else "")
-        failed = Text(f"{view.failed} failed", "bold red") if view.failed else Text()
+        failed = Text(view.failed, "bold red")
         running = Text(f"{len(view.running)} running", _MARKS["running"][2]) if view.running else Text()
         left = Text.assemble("left ", (roughly(view.seconds_left), "bold")) if view.ended < view.planned else Text()
         gone = Text(duration(seconds) if seconds is not None else "", _ASIDE)

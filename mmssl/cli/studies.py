@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -288,8 +289,8 @@ def run_study(
         summary = ranked(points(plan, study.table("trials.parquet")))
         print_json({"study": study.name, "folder": study.place, "trials": counts, "points": [p.row() for p in summary]})
     elif summarise:
-        cause = next((record.cause for record in records.values() if record.status == "FAILED"), "")
-        show_outcome(study, plan, statuses["FAILED"], cause, left, out)
+        ended = ((record.status, record.cause) for record in records.values())
+        show_outcome(study, plan, statuses, ended, left, out)
     return exit_status(statuses["FAILED"], left)
 
 
@@ -298,19 +299,29 @@ def exit_status(failed: int, left: int) -> int:
     return 130 if left else 1 if failed else 0
 
 
-def show_outcome(study: "Study", plan: "Plan", failed: int, cause: str, left: int, out: "Console") -> None:
+def show_outcome(
+    study: "Study",
+    plan: "Plan",
+    statuses: Mapping[str, int],
+    ended: Iterable[tuple[str, str]],
+    left: int,
+    out: "Console",
+) -> None:
     """Print what came out of a study that does not run any more.
 
     Args:
-        failed: how many trials FAILED, the first of them with this cause.
+        statuses: how many trials have which.
+        ended: of trials that have ended status and cause.
         left: how many have not ended.
     """
+    from mmssl.search.plan import NO_RESULT, without_result
     from mmssl.search.results import points, ranked
 
     summary = ranked(points(plan, study.table("trials.parquet")))
     show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
-    if failed:
-        say(f"{failed} of {plan.total} trials failed, the first with: {cause}")
+    if words := without_result(statuses):
+        causes = (f"; {cause}" for status, cause in ended if status in NO_RESULT and status != "PRUNED" and cause)
+        say(f"of {plan.total} trials without a result: {words}{next(causes, '')}")
     if left:
         say(f"stopped with {left} of {plan.total} trials to go: {resuming(study)}")
     elif plan.space.side == "val":

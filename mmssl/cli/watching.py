@@ -103,12 +103,12 @@ class _Watched:
             return 130
         view = shown.board.view()
         failed, left = view.trials.get("FAILED", 0), view.planned - view.ended
-        cause = next((failure.cause for failure in view.failures if failure.status == "FAILED"), "")
+        ended = ((failure.status, failure.cause) for failure in view.failures)
         died = standing(study).died
         if died and left:
             say(f"process {died['pid']} on {died['host']} ran it, and ended without a word: killed?")
         if view.ended:
-            show_outcome(study, plan, failed, cause, left, out)
+            show_outcome(study, plan, view.trials, ended, left, out)
         else:
             say(f"study {study.name} has not begun: {resuming(study)}")
         return exit_status(failed, left)

@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 
 from mmssl.report.content import Axis, Content, Ranked, plain
+from mmssl.search.plan import without_result
 from mmssl.search.scores import repeat
 
 MOST_ROWS = 40
@@ -102,7 +103,6 @@ def _chosen(content: Content, axes: Sequence[Axis]) -> list[Axis]:
 
 def _row(content: Content, one: Ranked, x: Axis, y: Axis | None, part: str) -> dict[str, Any]:
     point = one.point
-    failed = ", ".join(f"{count} {status}" for status, count in sorted(point.statuses.items()) if status != "COMPLETE")
     mean = point.mean
     sign = {"best": "◆ ", "tied": "▲ "}.get(one.mark, "")
     first, second = (
@@ -111,7 +111,7 @@ def _row(content: Content, one: Ranked, x: Axis, y: Axis | None, part: str) -> d
     if not point.complete:
         gone = point.failures
         first = f"✕ {gone} of {point.planned}" if gone else f"{len(point.scores)} of {point.planned}"
-        second = "failed" if gone else "done"
+        second = "no result" if gone else "done"
     return {
         "point": one.label,
         "x": x.of(point) if x.numeric else plain(x.of(point)),
@@ -125,7 +125,7 @@ def _row(content: Content, one: Ranked, x: Axis, y: Axis | None, part: str) -> d
         "trials": point.planned,
         "state": "complete" if point.complete else "not complete",
         "fill": 0.0 if not point.complete else mean,
-        "failed": failed or "none",
+        "failed": without_result(point.statuses) or "none",
         "mark": _mark(one),
         "first": first,
         "second": second,
@@ -147,7 +147,7 @@ def _tooltip(content: Content) -> list[Any]:
         alt.Tooltip("high:Q", title="to", format=".4f"),
         alt.Tooltip("n:Q", title="trials complete"),
         alt.Tooltip("trials:Q", title="of"),
-        alt.Tooltip("failed:N", title="not complete"),
+        alt.Tooltip("failed:N", title="no result"),
         alt.Tooltip("mark:N", title="rank"),
     ]
 
@@ -285,7 +285,7 @@ def ranking(content: Content) -> dict[str, Any]:
             "high": one.high,
             "n": len(one.point.scores),
             "trials": one.point.planned,
-            "failed": "none" if one.point.complete else "some",
+            "failed": without_result(one.point.statuses) or "none",
             "mark": _mark(one) if one.point.complete else "not complete",
         }
         for one in shown

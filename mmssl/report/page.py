@@ -19,7 +19,7 @@ from mmssl.presets import SYSTEMS, preset
 from mmssl.report import charts
 from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
-from mmssl.search.results import Point
+from mmssl.search.plan import without_result
 from mmssl.search.scores import repeat
 from mmssl.search.space import SET_BY_STUDY, SYSTEM, is_shipped, text_of
 
@@ -64,7 +64,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         any_scores=any(one.point.scores for one in content.ranked),
         ranking_words=_ranking_words(content),
         interval=content.interval,
-        failures=_failures,
+        without_result=without_result,
         complete_points=sum(one.point.complete for one in content.ranked),
         has_curves=bool(content.curves),
         bad_trials=[row for row in content.trials if ended_badly(row)],
@@ -325,10 +325,6 @@ def _ranking_words(content: Content) -> str:
     first = f"By mean {content.measure}, points with all trials complete first."
     threshold = content.choice and content.choice.threshold
     return f"{first} {threshold.capitalize()}." if threshold else first
-
-
-def _failures(point: Point) -> str:
-    return ", ".join(f"{n} {status}" for status, n in sorted(point.statuses.items()) if status != "COMPLETE") or "none"
 
 
 def _confusion_points(content: Content) -> list[tuple[str, str]]:

@@ -15,7 +15,15 @@ from mmssl.recipe import Recipe, Value, knob_names
 from mmssl.search.space import SYSTEM, VARIANT, Space, at_point, base_of
 
 Status = Literal["PLANNED", "RUNNING", "COMPLETE", "FAILED", "DIVERGED", "COLLAPSED", "PRUNED"]
-TERMINAL: frozenset[Status] = frozenset({"COMPLETE", "FAILED", "DIVERGED", "COLLAPSED", "PRUNED"})
+NO_RESULT: tuple[Status, ...] = ("FAILED", "DIVERGED", "COLLAPSED", "PRUNED")
+"""Of trials that have ended without one."""
+TERMINAL: frozenset[Status] = frozenset({"COMPLETE", *NO_RESULT})
+
+
+def without_result(statuses: Mapping[str, int]) -> str:
+    """Trials that have ended without a result, counted by status, as every view has them; empty where there is none."""
+    return ", ".join(f"{statuses[status]} {status}" for status in NO_RESULT if statuses.get(status))
+
 
 FORMAT = "mmssl.plan/2"
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from mmssl.errors import UserError
 from mmssl.recipe import MODALITIES, Recipe
 from mmssl.search import scores
-from mmssl.search.plan import Key, Plan
+from mmssl.search.plan import NO_RESULT, Key, Plan
 from mmssl.search.scores import Estimate, repeat
 
 RANKME = "rankme"
@@ -68,7 +68,7 @@ class Point:
     @property
     def failures(self) -> int:
         """Trials that ended without a result."""
-        return sum(self.statuses.get(status, 0) for status in ("FAILED", "DIVERGED", "COLLAPSED", "PRUNED"))
+        return sum(self.statuses.get(status, 0) for status in NO_RESULT)
 
     @property
     def mean(self) -> float | None:

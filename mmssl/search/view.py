@@ -9,13 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mmssl.recipe import COLLAPSED_BELOW, Recipe
-from mmssl.search.plan import LABEL_DRAW, TERMINAL, Plan, PlannedTrial
+from mmssl.search.plan import LABEL_DRAW, NO_RESULT, TERMINAL, Plan, PlannedTrial, without_result
 from mmssl.search.results import Point
 from mmssl.search.standing import time_left
 from mmssl.search.store import PROBE, Record
 
-BAD = ("FAILED", "DIVERGED", "COLLAPSED", "PRUNED")
-"""Statuses of trials that ended without a result."""
 CellState = Literal["complete", "running", "begun", "planned", "failed", "diverged", "collapsed", "pruned"]
 # A tenth of where VICReg holds the standard deviation, and as many times above where a trial is stopped for it.
 NEAR_COLLAPSE = 10 * COLLAPSED_BELOW
@@ -143,9 +141,9 @@ class View:
         return sum(self.trials.get(status, 0) for status in TERMINAL)
 
     @property
-    def failed(self) -> int:
-        """How many trials failed, diverged or collapsed."""
-        return sum(self.trials.get(status, 0) for status in BAD if status != "PRUNED")
+    def failed(self) -> str:
+        """Trials that failed, diverged or collapsed, counted by status."""
+        return without_result({status: count for status, count in self.trials.items() if status != "PRUNED"})
 
     def leading(self, most: int) -> list[Cell]:
         """The first points in rank: complete ones by their mean, then those that run, have begun, failed, wait."""
@@ -291,7 +289,7 @@ class Board:
         if record.status == "COMPLETE" and record.started and record.finished and record.finished >= self._since:
             self._seconds += (record.finished - record.started).total_seconds()
             self._timed += 1
-        if record.status in BAD and record.status != "PRUNED":
+        if record.status in NO_RESULT and record.status != "PRUNED":
             cause = record.cause or "no cause was recorded"
             self._failures.append(
                 Failure(planned.trial_id, planned.point, planned.seed, planned.fold, record.status, cause)
@@ -367,7 +365,7 @@ def _state(point: Point) -> CellState:
         return "complete"
     if point.statuses.get("RUNNING"):
         return "running"
-    bad = [status for status in BAD if point.statuses.get(status)]
+    bad = [status for status in NO_RESULT if point.statuses.get(status)]
     if bad:
         return bad[0].lower()  # pyright: ignore[reportReturnType]
     return "begun" if any(point.statuses.values()) else "planned"

@@ -46,7 +46,7 @@ def test_a_launch_fills_its_map_and_leaves_the_terminal_whole(tmp_path: Path, ti
         assert shown.end() == 0, "a trial that diverged has not failed"
         assert not shown.cursor_hidden
         text = shown.text
-        assert text.count("8/8 trials") == 1 and "4 failed" in text and " running" not in text
+        assert text.count("8/8 trials") == 1 and "4 DIVERGED" in text and " running" not in text
         assert "● 2 complete  D 2 diverged  ★ best mean so far" in text
         assert re.search(r"DIVERGED lambda=10.0 lr=1e\+30 fold=ben: epoch \d+: \w+ is (nan|inf)", text)
         assert "next: mmssl-tune best live" in " ".join(text.split()), "wherever the line ends"

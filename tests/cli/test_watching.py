@@ -145,7 +145,7 @@ def test_piped_it_prints_a_line_for_each_trial_that_ends(driver: Driver) -> None
         driver.end()
         rest = watching.stdout.read()
     assert watching.returncode == 130, "nine trials are to go"
-    assert "1 of 12 trials failed, the first with: ValueError: no" in rest
+    assert "of 12 trials without a result: 1 FAILED; ValueError: no" in rest
     assert "stopped with 9 of 12 trials to go: mmssl-tune resume study" in rest
     assert "\x1b" not in rest
 

@@ -24,6 +24,7 @@ from mmssl.search.plan import Plan, PlannedTrial
 from mmssl.search.results import stand_beside
 from mmssl.search.space import Range, load
 from mmssl.search.store import Record, Study
+from mmssl.search.view import Board
 
 StudyOf = Callable[..., tuple[Study, Plan]]
 
@@ -76,6 +77,26 @@ def test_the_best_is_the_one_that_the_command_names(
     assert tied == len(said["tied"])
     for caveat in said["caveats"]:
         assert caveat in html
+
+
+def test_trials_without_a_result_are_counted_alike_in_every_view(
+    lost: tuple[Study, Plan], page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, plan = lost
+    assert command("list", "--storage", study.root) == 0
+    assert "1 FAILED, 1 DIVERGED" in capsys.readouterr().out
+    assert command("status", "lost", "--storage", study.root) == 0
+    assert "12 trials have ended: 10 COMPLETE, 1 DIVERGED, 1 FAILED" in capsys.readouterr().out
+    board = Board(plan)
+    board.known(study.records(plan).values())
+    assert board.view().failed == "1 FAILED, 1 DIVERGED"
+    assert command("results", "lost", "--storage", study.root) == 0
+    shown = capsys.readouterr().out
+    html = page.read_text("utf-8")
+    for point in ("1 FAILED", "1 DIVERGED"):
+        assert shown.count(point) == html.count(f"<td>{point}</td>") == 1
+    failed = {row["failed"] for row in embedded(page)["map"]["rows"]}
+    assert failed == {"1 FAILED", "1 DIVERGED", "none"}
 
 
 def test_confusions_are_counted_from_the_predictions(lost: tuple[Study, Plan], page: Path) -> None:

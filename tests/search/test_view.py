@@ -48,7 +48,7 @@ def test_cells_are_the_means_of_what_has_ended_so_far(plan_of: Callable[..., Pla
     assert (third.state, third.n, third.mean, third.std) == ("planned", 0, None, None)
     assert view.best == {first.point_id}, "the second is not complete"
     assert view.trials == {"COMPLETE": 5, "RUNNING": 1, "PLANNED": 6}
-    assert (view.ended, view.planned, view.failed) == (5, 12, 0)
+    assert (view.ended, view.planned, view.failed) == (5, 12, "")
     assert view.axes == Axes("objective.lambda", "objective.mu", (1.0, 5.0), (1.0, 25.0))
     assert fourth.values == {"objective.lambda": 5.0, "objective.mu": 25.0}
 
@@ -70,7 +70,7 @@ def test_a_point_with_a_failure_is_never_best(plan_of: Callable[..., Plan]) -> N
     view = board.view()
     assert [cell.state for cell in view.cells] == ["diverged", "failed"]
     assert view.best == frozenset()
-    assert view.failed == 2, "one that was pruned has not failed"
+    assert view.failed == "1 FAILED, 1 DIVERGED", "one that was pruned has not failed"
     assert [(failure.status, failure.fold) for failure in view.failures] == [("DIVERGED", "5"), ("FAILED", "1")]
 
 
