@@ -47,9 +47,13 @@ def everybodys_folder() -> Iterator[Path]:
 
 
 def as_other(
-    *words: str | Path, cwd: Path, home: str | Path = "/", umask: int = 0o022
+    *words: str | Path, cwd: Path, home: str | None = "/", umask: int = 0o022
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `mmssl-tune` as USER."""
+    """Run `mmssl-tune` as USER.
+
+    Args:
+        home: $HOME; None for none.
+    """
     if os.getuid() != 0 or not shutil.which("setpriv") or not shutil.which("unshare"):
         pytest.skip("only root may run a command as another user, by util-linux's setpriv and unshare")
     python = Path(sys.base_prefix).resolve()
@@ -64,5 +68,5 @@ def as_other(
         ["unshare", "--mount", "--propagation", "private", "sh", "-c", _REACHABLE, "sh", str(python), str(hold),
          str(shut or ""), str(USER), sys.executable, "-m", "mmssl.cli", *map(str, words)],
         capture_output=True, text=True, cwd=cwd, umask=umask, timeout=280,
-        env={**environment, "HOME": str(home), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
+        env={**environment, **({} if home is None else {"HOME": home}), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip

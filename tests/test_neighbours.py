@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -123,6 +124,14 @@ def test_a_study_that_can_only_be_read_has_its_page_and_its_encoders_elsewhere(s
     assert "test subjects were not evaluated: the look cannot be recorded" in (here / "encoders/README.md").read_text()
     assert json.loads((here / "encoders/model.json").read_bytes())["tested"] is None
     assert {path: path.stat().st_mtime_ns for path in (storage / "open").rglob("*")} == before
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("home", [None, "", "/", "here"])
+def test_who_has_no_home_needs_none(shared: Path, storage: Path, home: str | None) -> None:
+    said(as_other("status", "open", "--storage", storage, cwd=shared, home=home))
+    absent = said(as_other("data", "info", "--dataset", "utd_mhad", cwd=shared, home=home), 2)
+    assert re.fullmatch("mmssl-tune: .*/utd_mhad: no such folder; get them with .*\n", absent), absent
 
 
 def test_desktop_files_beside_a_studys_own_are_no_part_of_it(

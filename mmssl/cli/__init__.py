@@ -1,6 +1,9 @@
 """`mmssl-tune`: parse, one call, print."""
 
+import logging
+import os
 import sys
+from pathlib import Path
 
 import typer
 
@@ -64,6 +67,7 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
+    _do_without_a_home()
     try:
         app()
     except UserError as error:
@@ -73,3 +77,15 @@ def main() -> None:
         # The machine, not the program: a disk that is full, read-only, gone; too little memory.
         complain(error)
         sys.exit(1)
+
+
+def _do_without_a_home() -> None:
+    """As for a container's user who stands in no list of users: what would be kept there is not."""
+    try:
+        known = os.environ.get("HOME") != "" and Path("~").expanduser().is_absolute()
+    except RuntimeError:
+        known = False
+    if not known:
+        os.environ["HOME"] = "/"
+    # It says at length that it keeps its list of fonts in a temporary folder.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)

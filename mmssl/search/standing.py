@@ -6,6 +6,7 @@ import signal
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,8 +177,9 @@ def stop_driver(study: Study) -> None:
 def remember(study: str, address: str, storage: str) -> None:
     """Note in the user's own folder where a study runs, so that its name alone leads there from another shell."""
     path = _note(study)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(sealed(json.dumps({"address": address, "storage": storage}).encode()))
+    with suppress(OSError):  # Without a home that can be written, the address has to be given again.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sealed(json.dumps({"address": address, "storage": storage}).encode()))
 
 
 def remembered(study: str) -> dict[str, Any] | None:

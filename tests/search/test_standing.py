@@ -138,3 +138,7 @@ def test_where_a_study_was_submitted_to_is_remembered_by_its_name(
         assert standing.remembered("mine") is None
     with pytest.raises(UserError, match="study name"):
         standing.remembered("../mine")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    standing.remember("mine", "http://127.0.0.1:8265", "s3://bucket/studies")  # Nowhere, and the job is submitted.
+    assert standing.remembered("mine") is None
