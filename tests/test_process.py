@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,9 @@ def test_nohup_is_respected() -> None:
 
 def after_signal(number: signal.Signals, ignored: str) -> str:
     words = ["sh", "-c", f'{f"trap {chr(39) * 2} {ignored}; " if ignored else ""}exec "$@"', "sh", sys.executable]
-    with subprocess.Popen([*words, "-c", ENDED], stdout=subprocess.PIPE, text=True) as process:
+    # The tests themselves may run under nohup.
+    heeded = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+    with subprocess.Popen([*words, "-c", ENDED], stdout=subprocess.PIPE, text=True, preexec_fn=heeded) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)

@@ -103,8 +103,8 @@ def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> No
     assert (
         "train anna, ben, chris; held out in turn: anna, ben, chris; test, not looked at: dora" in launched.done.stdout
     )
-    assert "of 12 trials without a result: 3 FAILED" in launched.done.stdout
-    assert "the first with: RuntimeError:" in launched.done.stdout and "you tried to allocate" in launched.done.stdout
+    assert "of 12 trials without a result: 3 FAILED; RuntimeError:" in launched.done.stdout
+    assert "you tried to allocate" in launched.done.stdout
     first, *lines = launched.done.stderr.splitlines()
     assert first.endswith(" trials at once, 1 CPU each")
     assert len(lines) == 12, "a line a trial, and no warning of any library"

@@ -10,7 +10,7 @@ import torch
 
 from mmssl import Recordings
 from mmssl.data.protocols import split
-from mmssl.environment import machine, packages, programs
+from mmssl.environment import digest_of, machine, packages, programs
 from mmssl.errors import UserError
 from mmssl.prepared import Prepared
 from mmssl.search.plan import Dataset, Plan, make_plan
@@ -118,8 +118,15 @@ def test_what_has_changed_since_is_told_apart_by_whether_it_computes(
     _, plan, record = ended
     study = Study(tmp_path, "one")
     study.create(plan)
-    study.keep_packages("then", {**packages(), "numpy": "1.0", "gone": "7", "rich": "0"})
-    then = {**record.facts, "packages": "then", "hardware.cpu": "another", "version.ray": "1", "hardware.memory": 1}
+    installed = {**packages(), "numpy": "1.0", "gone": "7", "rich": "0"}
+    study.keep_packages(digest_of(installed), installed)
+    then = {
+        **record.facts,
+        "packages": digest_of(installed),
+        "hardware.cpu": "another",
+        "version.ray": "1",
+        "hardware.memory": 1,
+    }
     changed = differences(study, plan, plan.trials[0], record.model_copy(update={"facts": then}))
     assert changed.decisive == {
         "hardware.cpu": ("another", machine("cpu")["hardware.cpu"]),
