@@ -104,7 +104,10 @@ def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> No
         "train anna, ben, chris; held out in turn: anna, ben, chris; test, not looked at: dora" in launched.done.stdout
     )
     (line,) = (line for line in launched.done.stdout.splitlines() if "without a result" in line)
-    assert line.startswith("of 12 trials without a result: 3 FAILED; ") and "you tried to allocate" in line, line
+    assert (
+        line.startswith("of 12 trials without a result: 3 FAILED, 3 DIVERGED; RuntimeError: ")
+        and "you tried to allocate" in line
+    ), line
     first, *lines = launched.done.stderr.splitlines()
     assert first.endswith(" trials at once, 1 CPU each")
     assert len(lines) == 12, "a line a trial, and no warning of any library"
