@@ -60,6 +60,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         )
         lead = first if of_recipe == point_id else of_recipe
         compared = by_point[lead] if lead != point_id else []
+        count = scored(by_point[point_id])
         for reading, prefix in readings_of(side, modalities):
             accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
             from_lead = partial(_from_lead, prefix, by_point[point_id], compared)
@@ -70,8 +71,8 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                 "method": method,
                 "trained_on": "+".join(modalities),
                 "read_from": "+".join(reading),
-                **summary("accuracy", accuracy, scored(by_point[point_id])),
-                **summary("f1", scores_of(by_point[point_id], f"{prefix}.f1"), scored(by_point[point_id])),
+                **summary("accuracy", accuracy, count),
+                **summary("f1", scores_of(by_point[point_id], f"{prefix}.f1"), count),
                 "n": len(accuracy),
                 "planned": planned[point_id],
                 **change("gain", gain),
@@ -134,16 +135,15 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     side, _, what = plan.space.scored.partition(".")
     published = _published(plan)
     gathered: dict[tuple[str, str, float], dict[Key, float]] = defaultdict(dict)
-    counts: dict[tuple[str, float], list[int]] = defaultdict(list)
-    those: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
+    rows: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
     for row in complete(study):
         system, share = row["system"], row["param.finetune.labels"]
-        counts[system, share].append(row["recordings.labelled"])
-        those[system, share].append(row)
+        rows[system, share].append(row)
         for reading, prefix in readings_of(side, SYSTEMS[system].modalities):
             if (score := row[f"{prefix}.{what}"]) is not None:
                 key = row["seed"], row["fold"], row["param.finetune.label_draw"]
                 gathered[system, "+".join(reading), share][key] = score
+    labelled = {at: statistics.fmean(row["recordings.labelled"] for row in found) for at, found in rows.items()}
     table: list[dict[str, Any]] = []
     for system in plan.space.systems:
         method, modalities = SYSTEMS[system]
@@ -163,8 +163,8 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "trained_on": "+".join(modalities),
                         "read_from": read_from,
                         "labels": share,
-                        "recordings.labelled": statistics.fmean(counts[system, share]),
-                        **columns(("mean", "low", "high"), estimate(scores, scored(those[system, share]))),
+                        "recordings.labelled": labelled[system, share],
+                        **columns(("mean", "low", "high"), estimate(scores, scored(rows[system, share]))),
                         "draws": len({draw for *_, draw in scores}),
                         **change("over_supervised", paired(scores, beside.get("supervised", {}))),
                         **change("over_untrained", paired(scores, beside.get("untrained", {}))),
@@ -174,8 +174,8 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     notes = [
         f"shares {first:g} and {second:g} use the same number of labels, one a class at least"
         for system in plan.space.systems[:1]
-        for first, second in pairwise(sorted(share for name, share in counts if name == system))
-        if statistics.fmean(counts[system, first]) == statistics.fmean(counts[system, second])
+        for first, second in pairwise(sorted(share for name, share in labelled if name == system))
+        if labelled[system, first] == labelled[system, second]
     ]
     if published:
         notes += [FEW_LABELS, "published figures are with all labels", *_no_comparison(plan, True)]
@@ -240,12 +240,12 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
         found = {key: [hit for name in classes for hit in hits[one][name]] for key, one in trial_ids.items()}
         return {key: some for key, some in found.items() if some}
 
-    def accuracy(trial_ids: Mapping[Key, str], classes: Iterable[str]) -> Scores:
-        return {key: statistics.fmean(some) for key, some in seen(trial_ids, classes).items()}
+    def accuracy(found: Mapping[Key, Sequence[bool]]) -> Scores:
+        return {key: statistics.fmean(some) for key, some in found.items()}
 
     every = recordings.description.classes
     readings = {group.classes: group for group in hidden_groups(every)}
-    published = {} if _changed(plan) else HIDDEN.get(_data_set(plan), {})
+    published = {} if plan.space.variants else HIDDEN.get(_data_set(plan), {})
     f1 = {trial_id: row[f"{plan.space.side}.f1"] for trial_id, row in rows.items()}
     table: list[dict[str, Any]] = []
     for system, groups in trials.items():
@@ -257,9 +257,10 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
             ):
                 if not classes or (not hidden and name != "all"):
                     continue
-                ours, beside = accuracy(trial_ids, classes), accuracy(groups.get((), {}), classes)
+                found = seen(trial_ids, classes)
+                ours, beside = accuracy(found), accuracy(seen(groups.get((), {}), classes))
                 lost = paired(ours, beside) if hidden else {}
-                count = recordings_of((key[1], len(some)) for key, some in seen(trial_ids, classes).items())
+                count = recordings_of((key[1], len(some)) for key, some in found.items())
                 group = readings.get(hidden)
                 stated = published.get(system, {}).get(group.column) if group and name == "all" else None
                 table.append(
@@ -350,15 +351,10 @@ def _data_set(plan: Plan) -> str:
     return "mmact" if plan.dataset.name.startswith("mmact") else plan.dataset.name
 
 
-def _changed(plan: Plan) -> bool:
-    """Whether the methods are others than were published."""
-    return bool(plan.space.variants)
-
-
 def _published(plan: Plan) -> Mapping[str, Sequence[Published]]:
-    """By system, what was published of the study's data set and protocol."""
+    """By system, what was published of the study's data set and protocol; nothing of methods with changes."""
     protocol_name = next(iter(plan.bases.values())).data.protocol
-    return {} if _changed(plan) else PUBLISHED.get((_data_set(plan), protocol_name), {})
+    return {} if plan.space.variants else PUBLISHED.get((_data_set(plan), protocol_name), {})
 
 
 def _no_comparison(plan: Plan, published: bool) -> list[str]:
@@ -367,28 +363,23 @@ def _no_comparison(plan: Plan, published: bool) -> list[str]:
     return ["published figures are of the test subjects, ours here are not: they are no comparison"]
 
 
-_COLUMN_OF = {YANG: "published.yang", BRINZEA: "published.brinzea"}
+_STATED = {
+    f"published.{name}.{measure}": (source, measure, f"{source}, {heading}")
+    for name, source in (("yang", YANG), ("brinzea", BRINZEA))
+    for measure, heading in (("accuracy", "accuracy"), ("f1", "F1"))
+}
+"""Columns of published figures: the source, which of its measures, and the heading."""
 
 
 def _stated(figures: Iterable[Published]) -> dict[str, float | None]:
-    """Columns of the published accuracy and F1, by source."""
     by_source = {figure.source: figure for figure in figures}
-    return {
-        f"{column}.{measure}": getattr(by_source[source], measure) if source in by_source else None
-        for source, column in _COLUMN_OF.items()
-        for measure in ("accuracy", "f1")
-    }
+    return {name: getattr(by_source.get(source), measure, None) for name, (source, measure, _) in _STATED.items()}
 
 
 def _published_columns(table: Sequence[Mapping[str, Any]]) -> list[Column]:
     """Those that have a figure in some row."""
-    shown = {
-        f"{source}, {'accuracy' if measure == 'accuracy' else 'F1'}": f"{column}.{measure}"
-        for source, column in _COLUMN_OF.items()
-        for measure in ("accuracy", "f1")
-    }
     return [
         Column(heading, (name,), percent=True)
-        for heading, name in shown.items()
+        for name, (_, _, heading) in _STATED.items()
         if any(row[name] is not None for row in table)
     ]

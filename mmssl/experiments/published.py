@@ -3,7 +3,7 @@
 A figure is for one data set and protocol, of its test side; the source is part of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 YANG = "Yang et al. 2023"
@@ -19,99 +19,50 @@ class Published(NamedTuple):
     source: str
 
 
-def _yang(**percent: tuple[float, float]) -> dict[str, list[Published]]:
-    """By system, accuracy and F1 in per cent."""
-    return {name: [Published(_share(accuracy), _share(f1), YANG)] for name, (accuracy, f1) in percent.items()}
-
-
 def _share(percent: float) -> float:
     return round(percent / 100, 4)
 
 
-def _and(figures: dict[str, list[Published]], metric: str, **percent: float) -> dict[str, list[Published]]:
-    """The figures of Yang et al., then those of Brinzea et al., who give one of the two measures."""
-    for name, value in percent.items():
-        one = Published(None, None, BRINZEA)._replace(**{metric: _share(value)})
-        figures.setdefault(name, []).append(one)
-    return figures
+_COLUMNS = (("utd_mhad", "cross_subject"), ("mmact", "cross_subject"), ("mmact", "cross_scene"))
+"""Data set and protocol of the tables' columns below, which are in per cent."""
+# Table 2 of Yang et al.: accuracy and F1.
+_YANG = {
+    "supervised_imu": ((79.77, 79.59), (62.15, 62.32), (78.27, 71.86)),
+    "supervised_skeleton": ((93.49, 93.43), (80.53, 81.93), (78.61, 74.30)),
+    "simclr_imu": ((64.65, 64.64), (52.32, 51.94), (66.16, 60.28)),
+    "simclr_skeleton": ((92.09, 91.87), (75.97, 76.75), (72.62, 62.04)),
+    "barlow_twins_imu": ((58.60, 57.69), (45.17, 44.11), (59.96, 51.77)),
+    "barlow_twins_skeleton": ((88.84, 88.24), (67.86, 69.24), (60.68, 52.34)),
+    "barlow_twins": ((91.63, 91.72), (82.17, 81.98), (82.70, 80.05)),
+    "cmc": ((95.12, 95.08), (82.05, 83.06), (84.01, 82.41)),
+    "cmc_cmkm": ((95.81, 95.74), (82.34, 82.69), (85.24, 83.60)),
+    "vicreg_imu": ((75.58, 75.93), (49.04, 47.08), (60.81, 53.80)),
+    "vicreg_skeleton": ((86.05, 86.23), (73.78, 75.66), (74.94, 73.29)),
+    "vicreg": ((96.06, 96.96), (82.95, 83.62), (87.06, 85.78)),
+    "supervised": ((96.51, 96.36), (81.78, 82.86), (89.47, 87.94)),
+}
+# Brinzea et al.: accuracy on UTD-MHAD, F1 on MMAct.
+_BRINZEA = {
+    "supervised_imu": (76.74, 61.22, 78.86),
+    "supervised_skeleton": (94.65, 82.50, 70.58),
+    "supervised": (97.21, 84.05, 87.36),
+    "simclr_imu": (72.09, 52.89, 59.23),
+    "simclr_skeleton": (95.11, 75.82, 67.80),
+    "cmc": (96.04, 82.05, 79.97),
+    "cmc_cmkm": (97.67, 84.51, 82.91),
+}
+
+
+def _figures(system: str, column: int) -> Iterator[Published]:
+    accuracy, f1 = map(_share, _YANG[system][column])
+    yield Published(accuracy, f1, YANG)
+    if system in _BRINZEA:
+        value = _share(_BRINZEA[system][column])
+        yield Published(value, None, BRINZEA) if _COLUMNS[column][0] == "utd_mhad" else Published(None, value, BRINZEA)
 
 
 PUBLISHED: dict[tuple[str, str], dict[str, list[Published]]] = {
-    ("utd_mhad", "cross_subject"): _and(
-        _yang(
-            supervised_imu=(79.77, 79.59),
-            supervised_skeleton=(93.49, 93.43),
-            simclr_imu=(64.65, 64.64),
-            simclr_skeleton=(92.09, 91.87),
-            barlow_twins_imu=(58.60, 57.69),
-            barlow_twins_skeleton=(88.84, 88.24),
-            barlow_twins=(91.63, 91.72),
-            cmc=(95.12, 95.08),
-            cmc_cmkm=(95.81, 95.74),
-            vicreg_imu=(75.58, 75.93),
-            vicreg_skeleton=(86.05, 86.23),
-            vicreg=(96.06, 96.96),
-            supervised=(96.51, 96.36),
-        ),
-        "accuracy",
-        supervised_imu=76.74,
-        supervised_skeleton=94.65,
-        supervised=97.21,
-        simclr_imu=72.09,
-        simclr_skeleton=95.11,
-        cmc=96.04,
-        cmc_cmkm=97.67,
-    ),
-    ("mmact", "cross_subject"): _and(
-        _yang(
-            supervised_imu=(62.15, 62.32),
-            supervised_skeleton=(80.53, 81.93),
-            simclr_imu=(52.32, 51.94),
-            simclr_skeleton=(75.97, 76.75),
-            barlow_twins_imu=(45.17, 44.11),
-            barlow_twins_skeleton=(67.86, 69.24),
-            barlow_twins=(82.17, 81.98),
-            cmc=(82.05, 83.06),
-            cmc_cmkm=(82.34, 82.69),
-            vicreg_imu=(49.04, 47.08),
-            vicreg_skeleton=(73.78, 75.66),
-            vicreg=(82.95, 83.62),
-            supervised=(81.78, 82.86),
-        ),
-        "f1",
-        supervised_imu=61.22,
-        supervised_skeleton=82.50,
-        supervised=84.05,
-        simclr_imu=52.89,
-        simclr_skeleton=75.82,
-        cmc=82.05,
-        cmc_cmkm=84.51,
-    ),
-    ("mmact", "cross_scene"): _and(
-        _yang(
-            supervised_imu=(78.27, 71.86),
-            supervised_skeleton=(78.61, 74.30),
-            simclr_imu=(66.16, 60.28),
-            simclr_skeleton=(72.62, 62.04),
-            barlow_twins_imu=(59.96, 51.77),
-            barlow_twins_skeleton=(60.68, 52.34),
-            barlow_twins=(82.70, 80.05),
-            cmc=(84.01, 82.41),
-            cmc_cmkm=(85.24, 83.60),
-            vicreg_imu=(60.81, 53.80),
-            vicreg_skeleton=(74.94, 73.29),
-            vicreg=(87.06, 85.78),
-            supervised=(89.47, 87.94),
-        ),
-        "f1",
-        supervised_imu=78.86,
-        supervised_skeleton=70.58,
-        supervised=87.36,
-        simclr_imu=59.23,
-        simclr_skeleton=67.80,
-        cmc=79.97,
-        cmc_cmkm=82.91,
-    ),
+    at: {system: list(_figures(system, column)) for system in _YANG} for column, at in enumerate(_COLUMNS)
 }
 """The paper's Table 2, whole, and what Brinzea et al. give: by data set and protocol, then by system."""
 
