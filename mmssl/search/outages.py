@@ -120,17 +120,21 @@ class HeadWatch:
 
     def gone(self) -> str:
         """Why Ray is gone for certain; nothing where it is not."""
+        return self._gone(_answers(self._head), _answers(self._here))
+
+    def _gone(self, head: bool | None, here: bool | None) -> str:
         if self._leaving.is_set():
             return ""
-        if _refuses(self._here):  # Without it Ray ends this process in a quarter of a minute, without a word.
+        if here is False:  # Without it Ray ends this process in a quarter of a minute, without a word.
             return "Ray's raylet on this machine has ended: it, or an agent of it, was killed"
-        return "Ray's gcs_server has ended: it was killed" if not self._cluster and _refuses(self._head) else ""
+        return "Ray's gcs_server has ended: it was killed" if head is False and not self._cluster else ""
 
     def _watch(self) -> None:
         seen = time.monotonic()
         while not self._ended.wait(_BETWEEN):
-            reason = self.gone()
-            if _answers(self._head) and _answers(self._here):
+            head, here = _answers(self._head), _answers(self._here)
+            reason = self._gone(head, here)
+            if head and here:
                 seen = time.monotonic()
             elif time.monotonic() - seen >= self._patience:
                 where = f"the cluster at {self._cluster}" if self._cluster else "Ray"
@@ -152,20 +156,12 @@ def _address(node: dict[str, Any]) -> tuple[str, int]:
     return node["NodeManagerAddress"], node["NodeManagerPort"]
 
 
-def _refuses(address: tuple[str, int]) -> bool:
-    """Whether nothing listens there any more, where it cannot be the network that fails."""
+def _answers(address: tuple[str, int]) -> bool | None:
+    """Whether something listens there; None where it may be the network that fails."""
     try:
         socket.create_connection(address, timeout=_TIMEOUT).close()
     except ConnectionRefusedError:
-        return True
-    except OSError:
         return False
-    return False
-
-
-def _answers(address: tuple[str, int]) -> bool:
-    try:
-        socket.create_connection(address, timeout=_TIMEOUT).close()
     except OSError:
-        return False
+        return None
     return True
