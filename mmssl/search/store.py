@@ -280,8 +280,9 @@ class Study:
         """
         try:
             content = self.files.read(PLAN)
-            plan = read(Plan, content)
-            if opened(content) == content:
+            document = opened(content)
+            plan = read(Plan, document)
+            if document is content:  # It has no digest.
                 plan.check_ids()
         except FileNotFoundError as error:
             raise UserError(f"{self.place}: no study lies here (no {PLAN})") from error
