@@ -11,7 +11,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError, nearest
 from mmssl.paper_tables import md, tex
 from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.space import SYSTEM, VARIANT
+from mmssl.search.space import LABEL_DRAW, SYSTEM, VARIANT
 from mmssl.search.store import Study
 
 
@@ -172,7 +172,7 @@ def repeats(plan: Plan) -> str:
     """What intervals of scores and their differences are over (`scores.groups`), in a word."""
     if len(plan.folds) > 1:
         return "folds"
-    draws = {trial.point.get("finetune.label_draw") for trial in plan.trials}
+    draws = {trial.point.get(LABEL_DRAW) for trial in plan.trials}
     return "draws of labels" if len(draws) > 1 else "seeds" if len(plan.space.seeds) > 1 else "recordings"
 
 

@@ -18,7 +18,7 @@ from mmssl.evaluation import confusion
 from mmssl.experiments import protocol, repeats
 from mmssl.recipe import Recipe
 from mmssl.search.importance import importance
-from mmssl.search.plan import LABEL_DRAW, TERMINAL, Key, Plan
+from mmssl.search.plan import TERMINAL, Key, Plan
 from mmssl.search.results import Choice, Point, choose, hits_of, points, ranked, stand_beside
 from mmssl.search.scores import Estimate, Scores, difference, mean, paired
 from mmssl.search.space import SYSTEM
@@ -213,8 +213,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
 
 def axes_of(plan: Plan, found: Sequence[Point]) -> list[Axis]:
     """What was searched; knobs whose values are the same in every point are one."""
-    searched = [knob for knob in plan.space.names if knob != LABEL_DRAW or not plan.draws_labels]
-    columns = {knob: [point.values.get(knob) for point in found] for knob in searched}
+    columns = plan.space.compared({knob: [point.values.get(knob) for point in found] for knob in plan.space.names})
     groups: list[list[str]] = []
     for knob, column in columns.items():
         same = [group for group in groups if len(found) > 1 and columns[group[0]] == column]

@@ -12,10 +12,12 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.presets import RecipeName
 from mmssl.recipe import Recipe, Value, knob_names
-from mmssl.search.space import SYSTEM, VARIANT, Space, at_point, base_of
+from mmssl.search.space import LABEL_DRAW, SYSTEM, VARIANT, Space, at_point, base_of
 
 Status = Literal["PLANNED", "RUNNING", "COMPLETE", "FAILED", "DIVERGED", "COLLAPSED", "PRUNED"]
-NO_RESULT: tuple[Status, ...] = ("FAILED", "DIVERGED", "COLLAPSED", "PRUNED")
+FOR_GOOD: tuple[Status, ...] = ("DIVERGED", "COLLAPSED", "PRUNED")
+"""Of trials that keep their point from ever being complete; what FAILED may be tried again."""
+NO_RESULT: tuple[Status, ...] = ("FAILED", *FOR_GOOD)
 """Of trials that have ended without one."""
 TERMINAL: frozenset[Status] = frozenset({"COMPLETE", *NO_RESULT})
 
@@ -26,9 +28,6 @@ def without_result(statuses: Mapping[str, int]) -> str:
 
 
 FORMAT = "mmssl.plan/2"
-
-LABEL_DRAW = "finetune.label_draw"
-"""A replicate, as a seed is, where other knobs are searched beside it."""
 
 Key = tuple[Any, ...]
 """Seed and fold of a point's trial; then its draw of labels, where that is a replicate too."""
@@ -149,7 +148,7 @@ class Plan(_Part):
             self._by_id[trial.trial_id] = trial
             self._of_point.setdefault(point_id, []).append(trial)
             if point_id not in self._candidate_of:
-                like = str(self.compared(trial.point)) if self.draws_labels else point_id
+                like = str(self.space.compared(trial.point)) if self.space.draws_labels else point_id
                 self._candidate_of[point_id] = self._firsts.setdefault(like, point_id)
             self._candidates.setdefault(self._candidate_of[point_id], []).append(trial)
 
@@ -197,15 +196,6 @@ class Plan(_Part):
         ] == [other.recipe(trial) for trial in other.trials]
 
     @property
-    def draws_labels(self) -> bool:
-        """Whether points that differ in the draw of labels alone are replicates of one, as its seeds are."""
-        return _draws_labels(self.space)
-
-    def compared(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """What makes a point another one where points are compared."""
-        return _compared(self.space, point)
-
-    @property
     def candidates(self) -> Mapping[str, Sequence[PlannedTrial]]:
         """All trials of each point that is compared, by the id of the first; in the plan's order."""
         return self._candidates
@@ -216,7 +206,7 @@ class Plan(_Part):
 
     def key(self, point_id: str, seed: int, fold: str) -> Key:
         """Which of its candidate's trials a point's trial is."""
-        if not self.draws_labels:
+        if not self.space.draws_labels:
             return seed, fold
         return seed, fold, self._of_point[point_id][0].point[LABEL_DRAW]
 
@@ -316,7 +306,7 @@ def make_plan(
     # Draws of labels stand together, so that one candidate is finished before the next begins.
     together: dict[str, list[dict[str, Value]]] = {}
     for point in points:
-        together.setdefault(str(_compared(space, point)), []).append(point)
+        together.setdefault(str(space.compared(point)), []).append(point)
     in_order = [point for draws in together.values() for point in draws]
     trials = [trial for point in in_order for trial in _trials(bases, counted, point, space.seeds, folds, dataset)]
     if len({trial.trial_id for trial in trials}) < len(trials):
@@ -393,15 +383,6 @@ def _point_id(
 
 def _recipe(bases: Mapping[str, Recipe], point: Mapping[str, Any], seed: int, held_out: tuple[str, ...]) -> Recipe:
     return at_point(bases, point, seed=seed, **{"data.validation_subjects": list(held_out)})
-
-
-def _draws_labels(space: Space) -> bool:
-    return LABEL_DRAW in space.names and len(space.names) > 1
-
-
-def _compared(space: Space, point: Mapping[str, Any]) -> dict[str, Any]:
-    left_out = LABEL_DRAW if _draws_labels(space) else None
-    return {name: value for name, value in point.items() if name != left_out}
 
 
 def _counted(count: int, noun: str) -> str:

@@ -13,7 +13,7 @@ from mmssl.search.cluster import MOVES, RESTARTS
 from mmssl.search.nodes import refusal
 from mmssl.search.optuna_study import OptunaStudy
 from mmssl.search.outages import OutOfMemoryKills, is_lost, node_of
-from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.plan import FOR_GOOD, Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.results import Point, ranked
 from mmssl.search.sampler import PointSampler
@@ -235,9 +235,9 @@ class Models:
         score = record.facts.get(self._metric) if record.status == "COMPLETE" else None
         if score is not None:
             point.scores[plan.key(planned.point_id, planned.seed, planned.fold)] = score
-        if plan.draws_labels and plan.space.sampler != "grid":
+        if plan.space.draws_labels and plan.space.sampler != "grid":
             return  # A point that is complete may be given further draws, and its mean changes.
-        if any(point.statuses.get(status) for status in _FOR_GOOD):
+        if any(point.statuses.get(status) for status in FOR_GOOD):
             self._drop(point_id)
         elif point.complete:
             self._leading = ranked([*self._leading, point])
@@ -247,10 +247,6 @@ class Models:
     def _drop(self, point_id: str) -> None:
         for trial in self._plan.candidates[point_id]:
             self._study.drop_model(trial.trial_id)
-
-
-_FOR_GOOD = ("DIVERGED", "COLLAPSED", "PRUNED")
-"""Statuses that keep a point from ever being complete; what FAILED may be tried again."""
 
 
 def _cause(told: Sequence[str]) -> str:

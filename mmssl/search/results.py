@@ -145,7 +145,7 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
     )
     gathered: dict[str, Point] = {}
     for place, (point_id, trials_of) in enumerate(plan.candidates.items()):
-        values = plan.compared(trials_of[0].point)
+        values = plan.space.compared(trials_of[0].point)
         gathered[point_id] = Point(
             point_id, values, planned=len(trials_of), place=place, bounded=metric not in LABEL_FREE
         )

@@ -13,15 +13,13 @@ from optuna.trial import TrialState
 from mmssl.errors import UserError
 from mmssl.recipe import Value
 from mmssl.search.optuna_study import distribution_of
-from mmssl.search.plan import Choice, Plan
+from mmssl.search.plan import FOR_GOOD, Choice, Plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record
 
 # A sampler that has found its optimum proposes it again and again; after so many draws chance proposes.
 _DRAWS = 50
 _RANDOM_DRAWS = 10_000
-_BAD = frozenset({"DIVERGED", "COLLAPSED", "PRUNED"})
-"""Statuses that more trials of a point would not mend."""
 
 
 class PointSampler:
@@ -84,7 +82,7 @@ class PointSampler:
             values = [statistics.fmean(record.facts[metric] for record in ended) for metric in self._metrics]
             self._study.tell(number, values)
             self._known_values.append(values)
-        elif statuses & _BAD:
+        elif not statuses.isdisjoint(FOR_GOOD):
             self._bad.append(number)
         else:  # A failure says nothing of the point.
             self._study.tell(number, state=TrialState.FAIL)

@@ -36,6 +36,8 @@ SET_BY_STUDY = {
 SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
 SYSTEM, VARIANT = "system", "variant"
 """Names of the searched parameters that a space with several systems, or with variants, has beside its knobs."""
+LABEL_DRAW = "finetune.label_draw"
+"""A replicate, as a seed is, where other knobs are searched beside it."""
 _RECIPE = "recipe"
 _MOST_COMBINATIONS = 100_000
 
@@ -243,6 +245,16 @@ class Space(BaseModel):
     def names(self) -> list[str]:
         """Of all that is searched, in the order in which a point has it."""
         return [*self.searched, *self.ranges]
+
+    @property
+    def draws_labels(self) -> bool:
+        """Whether points that differ in the draw of labels alone are replicates of one, as its seeds are."""
+        return LABEL_DRAW in self.names and len(self.names) > 1
+
+    def compared(self, by_name: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a point, or of anything by the names of what is searched, what makes a point another one."""
+        left_out = LABEL_DRAW if self.draws_labels else None
+        return {name: value for name, value in by_name.items() if name != left_out}
 
     def bases(self, dataset: str) -> dict[str, Recipe]:
         """By system, and by variant where there are any, the recipe that a point's knobs are put in.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mmssl.recipe import COLLAPSED_BELOW, Recipe
-from mmssl.search.plan import LABEL_DRAW, NO_RESULT, TERMINAL, Plan, PlannedTrial, without_result
+from mmssl.search.plan import NO_RESULT, TERMINAL, Plan, PlannedTrial, without_result
 from mmssl.search.results import Point
 from mmssl.search.standing import time_left
 from mmssl.search.store import PROBE, Record
@@ -254,7 +254,7 @@ class Board:
             self._listed += 1
             point_id = self._plan.candidate(planned.point_id)
             if point_id not in self._points:
-                self._points[point_id] = Point(point_id, self._plan.compared(planned.point))
+                self._points[point_id] = Point(point_id, self._plan.space.compared(planned.point))
             self._points[point_id].planned += 1
             self._draw(point_id)
 
@@ -373,7 +373,7 @@ def _state(point: Point) -> CellState:
 
 def axes(plan: Plan) -> Axes | None:
     """The two knobs of a grid of numbers; None where something else is searched, or most of the grid is left out."""
-    grid = {knob: values for knob, values in plan.space.grid.items() if knob != LABEL_DRAW or not plan.draws_labels}
+    grid = plan.space.compared(plan.space.grid)
     if len(grid) != 2 or plan.space.ranges or len(plan.space.systems) > 1:
         return None
     points = {point_id: trials[0].point for point_id, trials in plan.candidates.items()}
