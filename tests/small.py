@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from mmssl import Recordings
 from mmssl.model import FACTS, WEIGHTS
 from mmssl.sealed import opened, sealed
-from mmssl.search.plan import Plan, PlannedTrial
+from mmssl.search.plan import Dataset, Plan, PlannedTrial
 from mmssl.search.store import Record, Study, Tables
 
 KNOBS = {
@@ -36,6 +37,15 @@ def space(epochs: int, knobs: Mapping[str, Any] | None = None, **entries: Any) -
     fixed = {**KNOBS, "pretrain.epochs": epochs, **(knobs or {})}
     fixed = {knob: value for knob, value in fixed.items() if knob not in entries.get("grid", {})}
     return yaml.safe_dump({"fixed": fixed, **entries}, sort_keys=False)
+
+
+def dataset_of(recordings: Recordings, source: str | Path = "tiny.parquet", **entries: Any) -> Dataset:
+    """What a plan says of recordings as `tiny`, but for the entries that are given."""
+    whole: dict[str, Any] = {
+        "source": str(source), "folder": None, "name": "tiny", "fingerprint": recordings.fingerprint,
+        "recordings": len(recordings), "train_subjects": ("anna", "ben", "chris"), "test_subjects": ("dora",),
+    }  # fmt: skip
+    return Dataset(**whole | entries)
 
 
 def tune(*words: object) -> list[str]:

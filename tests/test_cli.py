@@ -19,7 +19,7 @@ import typer
 from own_folder import make
 from rich.text import Text
 from safetensors.numpy import load_file
-from small import study_of
+from small import dataset_of, study_of
 from typer.main import get_command
 
 from mmssl import Recordings, Row, cli, terminal
@@ -29,7 +29,7 @@ from mmssl.errors import UserError
 from mmssl.export import load_encoders
 from mmssl.presets import RECIPES, SYSTEMS, RecipeName, preset
 from mmssl.recipe import Recipe
-from mmssl.search.plan import Dataset, PlannedTrial, make_plan
+from mmssl.search.plan import PlannedTrial, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study
 
@@ -64,10 +64,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def study(tmp_path: Path, tiny: Recordings) -> Study:
     """A study with two points of two folds, one of which failed."""
     space = Space(name="s", grid={"objective.lambda": [1.0, 5.0]})
-    data = Dataset(
-        source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=36,
-        train_subjects=("anna", "ben"), test_subjects=(),
-    )  # fmt: skip
+    data = dataset_of(tiny, train_subjects=("anna", "ben"), test_subjects=())
     bases = {"vicreg": Recipe()}
     plan = make_plan("one", space, bases, data, [("anna",), ("ben",)], space.points(bases))
     scores = dict(zip((trial.trial_id for trial in plan.trials), (0.5, 0.75, 0.9, None), strict=True))
@@ -96,10 +93,7 @@ def compared(tmp_path: Path, tiny: Recordings) -> Callable[..., Study]:
     def make(name: str, systems: list[str], folds: str | tuple[tuple[str, ...], ...]) -> Study:
         seeds = [1, 2] if folds == "test" else [1]
         space = Space(name="s", systems=systems, seeds=seeds, folds=folds)
-        data = Dataset(
-            source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=36,
-            train_subjects=("anna", "ben"), test_subjects=("dora",),
-        )  # fmt: skip
+        data = dataset_of(tiny, train_subjects=("anna", "ben"))
         bases = space.bases("tiny")
         held_out = [()] if folds == "test" else list(folds)
         plan = make_plan(name, space, bases, data, held_out, space.points(bases))

@@ -17,7 +17,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.numpy import load_file, save_file
-from small import put_document, study_of
+from small import dataset_of, put_document, study_of
 
 import mmssl
 from mmssl import Recordings, UserError
@@ -29,7 +29,7 @@ from mmssl.model import Model
 from mmssl.prepared import Prepared
 from mmssl.presets import SYSTEMS
 from mmssl.recipe import Modality
-from mmssl.search.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.search.plan import Plan, PlannedTrial, make_plan
 from mmssl.search.results import Choice, choose, points
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study
@@ -52,15 +52,7 @@ def run_without_ray(space: Space, recordings: Recordings, root: Path, folds: lis
     """A finished study named as its space; its recordings lie beside it."""
     recordings.save(root / "tiny.parquet")
     bases = {name: base.with_knobs(small(name)) for name, base in space.bases("synthetic").items()}
-    dataset = Dataset(
-        source=str(root / "tiny.parquet"),
-        folder=None,
-        name="tiny",
-        fingerprint=recordings.fingerprint,
-        recordings=len(recordings),
-        train_subjects=("anna", "ben", "chris"),
-        test_subjects=("dora",),
-    )
+    dataset = dataset_of(recordings, root / "tiny.parquet")
     plan = make_plan(space.name, space, bases, dataset, folds, space.points(bases))
 
     def trained(study: Study, trial: PlannedTrial) -> Record:

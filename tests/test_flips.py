@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from small import KNOBS, study_of
+from small import KNOBS, dataset_of, study_of
 from torch import nn
 
 from mmssl import Recordings, UserError, load_encoders
@@ -22,7 +22,7 @@ from mmssl.model import FACTS, WEIGHTS, Model
 from mmssl.prepared import Prepared
 from mmssl.progress import Loop, Snapshot
 from mmssl.recipe import Recipe
-from mmssl.search.plan import Choice, Dataset, PlannedTrial, make_plan
+from mmssl.search.plan import Choice, PlannedTrial, make_plan
 from mmssl.search.space import Range, Space
 from mmssl.search.standing import remember, remembered
 from mmssl.search.store import Record, Study
@@ -58,15 +58,7 @@ def made(root: Path, tiny: Recordings) -> Mapping[str, Kind]:
         name="study", grid={}, ranges={"objective.lambda": Range(low=1.0, high=50.0)}, sampler="random", budget=2
     )
     bases = {"vicreg": Recipe().with_knobs({**KNOBS, "pretrain.epochs": 2})}
-    dataset = Dataset(
-        source=str(root / "tiny.parquet"),
-        folder=None,
-        name="tiny",
-        fingerprint=tiny.fingerprint,
-        recordings=len(tiny),
-        train_subjects=("anna", "ben", "chris"),
-        test_subjects=("dora",),
-    )
+    dataset = dataset_of(tiny, root / "tiny.parquet")
     plan = make_plan("study", space, bases, dataset, [("anna",), ("ben",)], [{"objective.lambda": 25.0}])
 
     def ended(study: Study, trial: PlannedTrial) -> Record:

@@ -16,7 +16,7 @@ from other_user import USER, as_other, everybodys_folder
 
 from mmssl import Recordings, load_encoders
 from mmssl.prepared import Prepared
-from mmssl.search.plan import Choice, Dataset, Plan, PlannedTrial, make_plan
+from mmssl.search.plan import Choice, Plan, PlannedTrial, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import OPTUNA, Record, Study
 from mmssl.training import run_trial
@@ -36,10 +36,7 @@ def make(shared: Path, tiny: Recordings) -> Callable[..., tuple[Study, Plan]]:
 
     def made(root: Path, name: str, trained: int = 2) -> tuple[Study, Plan]:
         space = Space(name="s", grid={"objective.lambda": [1.0, 5.0]}, fixed={**small.KNOBS, "pretrain.epochs": 1})
-        described = Dataset(
-            source=str(source), folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=len(tiny),
-            train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
-        )  # fmt: skip
+        described = small.dataset_of(tiny, source)
         bases = space.bases("tiny")
         plan = make_plan(name, space, bases, described, [("anna",)], space.points(bases))
 

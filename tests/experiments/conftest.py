@@ -6,7 +6,7 @@ import pytest
 import small
 
 from mmssl import Recordings
-from mmssl.search.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.search.plan import Plan, PlannedTrial, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study
 
@@ -38,10 +38,7 @@ def study_of(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Stud
             folds="test" if folds == "test" else "leave_one_subject_out",
         )  # fmt: skip
         bases = space.bases(dataset)
-        described = Dataset(
-            source="tiny.parquet", folder=None, name=dataset, fingerprint=recordings.fingerprint, recordings=36,
-            train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
-        )  # fmt: skip
+        described = small.dataset_of(recordings, name=dataset)
         held_out = [()] if folds == "test" else [tuple(fold.split("+")) for fold in folds]
         plan = make_plan(name, space, bases, described, held_out, space.points(bases))
         return small.study_of(

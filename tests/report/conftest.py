@@ -12,7 +12,7 @@ from pages import CLASSES, HOSTILE, command
 from mmssl import Description, Protocol, Recordings, Row
 from mmssl.prepared import Prepared
 from mmssl.progress import Epoch
-from mmssl.search.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.search.plan import Plan, PlannedTrial, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study
 from mmssl.training import run_trial
@@ -67,10 +67,7 @@ def study_of(tmp_path_factory: pytest.TempPathFactory, recordings: Recordings) -
         }
         space = Space(name="made", **defaults | entries)
         bases = space.bases("recordings")
-        described = Dataset(
-            source=str(source), folder=None, name="<b>data</b>", fingerprint=recordings.fingerprint,
-            recordings=len(recordings), train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
-        )  # fmt: skip
+        described = small.dataset_of(recordings, source, name="<b>data</b>")
         folds = [()] if space.folds == "test" else [("anna",), ("ben",), ("chris",)]
         plan = make_plan(name, space, bases, described, folds, chosen or space.points(bases))
         study = small.study_of(

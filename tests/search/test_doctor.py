@@ -12,7 +12,7 @@ from ray_head import Head
 from mmssl import Recordings
 from mmssl.search import doctor
 from mmssl.search.cluster import Share
-from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.plan import Plan, make_plan
 from mmssl.search.space import Space
 from mmssl.training import train
 
@@ -24,10 +24,7 @@ FIXED = {
 
 def plan_of(tiny: Recordings, **entries: object) -> Plan:
     space = Space.model_validate({"name": "s", "fixed": FIXED, **entries})
-    data = Dataset(
-        source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=36,
-        train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
-    )  # fmt: skip
+    data = small.dataset_of(tiny)
     bases = space.bases("tiny")
     return make_plan("doctor", space, bases, data, [("anna",), ("ben",)], space.points(bases))
 

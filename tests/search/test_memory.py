@@ -15,12 +15,14 @@ import torch
 
 pytest.importorskip("ray")
 
+from small import dataset_of
+
 from mmssl import Recordings
 from mmssl.recipe import Recipe
 from mmssl.search import launch, recorder, trainable
 from mmssl.search.cluster import Resources, Share
 from mmssl.search.nodes import Agreement
-from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.plan import Plan, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study
 
@@ -104,10 +106,7 @@ def report_of_a_trial_that_raises(error: Exception) -> dict[str, Any]:
 @pytest.fixture
 def study(tmp_path: Path, tiny: Recordings) -> Study:
     space = Space(name="s", grid={"objective.lambda": [1.0, 5.0, 10.0]})
-    data = Dataset(
-        source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=36,
-        train_subjects=("anna", "ben"), test_subjects=(),
-    )  # fmt: skip
+    data = dataset_of(tiny, train_subjects=("anna", "ben"), test_subjects=())
     bases = space.bases("tiny")
     made = Study(tmp_path, "one")
     made.create(make_plan("one", space, bases, data, [("anna",), ("ben",)], space.points(bases)))

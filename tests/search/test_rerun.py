@@ -13,7 +13,7 @@ from mmssl.data.protocols import split
 from mmssl.environment import digest_of, machine, packages, programs
 from mmssl.errors import UserError
 from mmssl.prepared import Prepared
-from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.plan import Plan, make_plan
 from mmssl.search.rerun import Differences, Rerun, differences, find_trial, original, rerun
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study
@@ -62,10 +62,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> tuple[S
     knobs = {**small.KNOBS, "pretrain.epochs": 2}
     space = Space(name="one", systems=["vicreg"], seeds=[3])
     bases = {name: base.with_knobs(knobs) for name, base in space.bases("tiny").items()}
-    dataset = Dataset(
-        source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=len(tiny),
-        train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
-    )  # fmt: skip
+    dataset = small.dataset_of(tiny)
     plan = make_plan("one", space, bases, dataset, [("anna",)], space.points(bases))
     study = Study(tmp_path_factory.mktemp("rerun"), "one")
     study.create(plan)

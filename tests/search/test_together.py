@@ -17,7 +17,7 @@ from mmssl import Recordings
 from mmssl.errors import UserError
 from mmssl.prepared import Prepared
 from mmssl.search.optuna_study import OptunaStudy
-from mmssl.search.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.search.plan import Plan, PlannedTrial, make_plan
 from mmssl.search.searcher import PlanSearcher
 from mmssl.search.space import Space
 from mmssl.search.store import Study
@@ -34,10 +34,7 @@ def planned(tiny: Recordings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     def plan(text: str) -> Plan:
         space = Space(name="s", **yaml.safe_load(text))
         bases = space.bases("tiny")
-        data = Dataset(
-            source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=36,
-            train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
-        )  # fmt: skip
+        data = small.dataset_of(tiny)
         return make_plan("one", space, bases, data, [("anna",), ("ben", "chris")], space.points(bases))
 
     return plan

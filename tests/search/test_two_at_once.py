@@ -16,7 +16,7 @@ from mmssl import Recordings
 from mmssl.cli import studies
 from mmssl.cli.running import Running
 from mmssl.errors import UserError
-from mmssl.search.plan import Dataset, Plan, make_plan
+from mmssl.search.plan import Plan, make_plan
 from mmssl.search.space import Space
 from mmssl.search.store import Record, Study, Tables
 
@@ -27,10 +27,7 @@ REFUSED = "study one is being run by another process; wait for it, or stop it fi
 def study(tmp_path: Path, tiny: Recordings) -> Study:
     """Two points on two folds with one seed, complete."""
     space = Space(name="s", grid={"objective.lambda": [1.0, 5.0]}, seeds=[1])
-    data = Dataset(
-        source="tiny.parquet", folder=None, name="tiny", fingerprint=tiny.fingerprint, recordings=36,
-        train_subjects=("anna", "ben", "chris"), test_subjects=("dora",),
-    )  # fmt: skip
+    data = small.dataset_of(tiny)
     bases = space.bases("tiny")
     plan = make_plan("one", space, bases, data, [("anna",), ("ben",)], space.points(bases))
     return small.study_of(tmp_path, plan, lambda _, trial: complete(trial.trial_id))
