@@ -162,7 +162,7 @@ def test_weights_cut_short_are_named_with_the_way_out(undisturbed: Study, tmp_pa
     code, out = run("best", "study", "--storage", tmp_path, "--export")
     assert code == 2
     assert f"mmssl-tune: {study.folder}/trials/" in out
-    assert "model.safetensors: not a whole model" in out
+    assert "not a whole model: model.safetensors is not the file that model.json was written with" in out
     assert "--refit" in out
     assert not (study.folder / "exports").exists()
 
