@@ -13,11 +13,11 @@ import torch
 from made_up import prepared
 from measure import flops_of, in_turn, machine, ratio, restarted
 
-from mmssl.model import Model
-from mmssl.objectives import vicreg
-from mmssl.pretraining import adam
 from mmssl.process import cpus
-from mmssl.transforms import Standardisation
+from mmssl.training.model import Model
+from mmssl.training.objectives import vicreg
+from mmssl.training.pretraining import adam
+from mmssl.training.transforms import Standardisation
 
 REPEATS = 7
 SIZE = 2048

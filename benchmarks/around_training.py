@@ -17,12 +17,12 @@ from measure import in_turn, machine, ratio, restarted
 
 from mmssl.data.protocols import Split
 from mmssl.data.utd_mhad import read
-from mmssl.model import Model
-from mmssl.prepared import Prepared
-from mmssl.pretraining import Pretraining, adam, objective_of, pretrain
 from mmssl.recipe import Modality, Recipe
-from mmssl.training import run_trial
-from mmssl.transforms import Standardisation
+from mmssl.training.model import Model
+from mmssl.training.prepared import Prepared
+from mmssl.training.pretraining import Pretraining, adam, objective_of, pretrain
+from mmssl.training.transforms import Standardisation
+from mmssl.training.trial import run_trial
 
 EPOCHS, ROUNDS = 4, 5
 

@@ -8,9 +8,9 @@ import numpy as np
 from mmssl.data.protocols import Split
 from mmssl.data.recordings import Recordings, Row
 from mmssl.data.utd_mhad import DESCRIPTION
-from mmssl.prepared import Prepared
 from mmssl.presets import preset
 from mmssl.recipe import Recipe
+from mmssl.training.prepared import Prepared
 
 TRAINING = 323
 """Recordings that pre-train where one of the four training subjects is held out."""

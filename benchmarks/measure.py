@@ -13,7 +13,7 @@ import torch
 
 from mmssl.environment import processor
 from mmssl.process import cpus
-from mmssl.training import operations
+from mmssl.training.trial import operations
 
 
 def restarted() -> None:

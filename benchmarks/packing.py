@@ -12,12 +12,12 @@ import torch
 from made_up import TRAINING, prepared
 from measure import machine, restarted
 
-from mmssl.model import Model
-from mmssl.prepared import Prepared
-from mmssl.pretraining import Pretraining, pretrain
 from mmssl.process import cpus
 from mmssl.recipe import Recipe
-from mmssl.transforms import Standardisation
+from mmssl.training.model import Model
+from mmssl.training.prepared import Prepared
+from mmssl.training.pretraining import Pretraining, pretrain
+from mmssl.training.transforms import Standardisation
 
 EPOCHS, ROUNDS = 4, 5
 

@@ -22,7 +22,7 @@ EPOCHS, POINTS = 150, 4
 DRIVER = """
 import resource, sys
 from mmssl.cli import main
-from mmssl.search import refusals
+from mmssl.study import refusals
 refusals.refuse = lambda plan, recordings: None
 try:
     main()

@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 from made_up import recordings
 from measure import machine
 
-from mmssl.search.optuna_study import OptunaStudy
-from mmssl.search.plan import Dataset, Plan, make_plan
-from mmssl.search.space import Space
-from mmssl.search.store import OPTUNA, Record, Study, Tables
+from mmssl.study.folder import OPTUNA, Record, Study, Tables
+from mmssl.study.plan import Dataset, Plan, make_plan
+from mmssl.study.space import Space
+from mmssl.trackers.optuna_study import OptunaStudy
 
 EPOCHS, PREDICTIONS, BLOCKS = 30, 20, 10
 

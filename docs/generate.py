@@ -14,10 +14,10 @@ from typer.main import get_command
 from mmssl import cli
 from mmssl.presets import SYSTEMS, RecipeName, preset
 from mmssl.recipe import MODALITIES, MOST, Recipe
-from mmssl.search import store
-from mmssl.search.columns import MEANINGS, family
-from mmssl.search.schema import knob_schemas, space_schema
-from mmssl.search.space import Prune, Range, Space
+from mmssl.study import folder as store
+from mmssl.study.columns import MEANINGS, family
+from mmssl.study.json_schema import knob_schemas, space_schema
+from mmssl.study.space import Prune, Range, Space
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 COMMAND = "python3 start.py run python docs/generate.py"

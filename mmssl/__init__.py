@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmssl.data.recordings import Description, Protocol, Recordings, Row
     from mmssl.errors import UserError
-    from mmssl.export import load_encoders
+    from mmssl.export.encoders import load_encoders
     from mmssl.presets import preset
     from mmssl.recipe import Recipe
-    from mmssl.training import train
+    from mmssl.training.trial import train
 
 __all__ = ["Description", "Protocol", "Recipe", "Recordings", "Row", "UserError", "load_encoders", "preset", "train"]
 
@@ -19,8 +19,8 @@ _HOME = {
     "Recipe": "mmssl.recipe",
     "preset": "mmssl.presets",
     "UserError": "mmssl.errors",
-    "load_encoders": "mmssl.export",
-    "train": "mmssl.training",
+    "load_encoders": "mmssl.export.encoders",
+    "train": "mmssl.training.trial",
 }
 
 

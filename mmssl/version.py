@@ -12,7 +12,7 @@ def code_digest(module: str | None = None) -> str:
     """SHA-256 over the package's files, names and contents.
 
     Args:
-        module: over this one alone, `mmssl.training` for example, and what of the package it imports.
+        module: over this one alone, `mmssl.training.trial` for example, and what of the package it imports.
     """
     files = _TOP.rglob("*.py") if module is None else _imported(module)
     digest = hashlib.sha256()
@@ -31,10 +31,12 @@ def _imported(module: str) -> set[Path]:
     """Files of a module and of the package's modules that it imports, directly or not, anywhere in its text."""
     found, waiting = set[Path](), [module]
     while waiting:
-        path = _TOP.joinpath(*waiting.pop().split(".")[1:]).with_suffix(".py")
-        if path in found or not path.is_file():
+        place = _TOP.joinpath(*waiting.pop().split(".")[1:])
+        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if path in found or place == _TOP or not path.is_file():
             continue
         found.add(path)
-        nodes = ast.walk(ast.parse(path.read_bytes()))
-        waiting += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(_TOP.name):
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return found

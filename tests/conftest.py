@@ -13,8 +13,8 @@ from s3_store import CREDENTIALS, Store, running_store
 
 from mmssl import Description, Protocol, Recordings, Row
 from mmssl.recipe import Recipe
-from mmssl.search.plan import Dataset, Plan, make_plan
-from mmssl.search.space import Space
+from mmssl.study.plan import Dataset, Plan, make_plan
+from mmssl.study.space import Space
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

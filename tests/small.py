@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from mmssl import Recordings
-from mmssl.model import FACTS, WEIGHTS
 from mmssl.sealed import opened, sealed
-from mmssl.search.plan import Dataset, Plan, PlannedTrial
-from mmssl.search.store import Record, Study, Tables
+from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.plan import Dataset, Plan, PlannedTrial
+from mmssl.training.model import FACTS, WEIGHTS
 
 KNOBS = {
     "data.steps": 16,

@@ -22,16 +22,16 @@ from safetensors.numpy import load_file
 from small import dataset_of, study_of
 from typer.main import get_command
 
-from mmssl import Recordings, Row, cli, terminal
-from mmssl.cli import studies
+from mmssl import Recordings, Row, cli
+from mmssl.cli import studies, terminal
 from mmssl.data import utd_mhad
 from mmssl.errors import UserError
-from mmssl.export import load_encoders
+from mmssl.export.encoders import load_encoders
 from mmssl.presets import RECIPES, SYSTEMS, RecipeName, preset
 from mmssl.recipe import Recipe
-from mmssl.search.plan import PlannedTrial, make_plan
-from mmssl.search.space import Space
-from mmssl.search.store import Record, Study
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import PlannedTrial, make_plan
+from mmssl.study.space import Space
 
 
 @dataclass
@@ -122,7 +122,7 @@ def unrun(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def encoders(tmp_path: Path, tiny: Recordings) -> Path:
     """An export of encoders as they are before training."""
-    from mmssl.model import Model, Standardisation
+    from mmssl.training.model import Model, Standardisation
 
     recipe = Recipe().with_knobs({"data.steps": 16, "encoder.imu.layers": 1})
     model = Model.fresh(recipe, tiny.description, Standardisation(np.zeros(4, np.float32), np.ones(4, np.float32)))
@@ -692,7 +692,7 @@ def test_other_recordings_than_the_studys_are_refused(ask: Ask, study: Study, tm
 
 def test_help_and_results_import_neither_torch_nor_ray() -> None:
     code = (
-        "import sys, mmssl.cli, mmssl.search.store, mmssl.search.results;"
+        "import sys, mmssl.cli, mmssl.study.folder, mmssl.study.results;"
         "print({'torch', 'ray', 'scipy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

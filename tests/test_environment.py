@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mmssl.environment import digest_of, machine, packages, programs
-from mmssl.search.store import TRIALS
+from mmssl.study.folder import TRIALS
 
 TOP = Path(__file__).resolve().parents[1]
 

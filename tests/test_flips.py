@@ -17,17 +17,17 @@ from torch import nn
 from mmssl import Recordings, UserError, load_encoders
 from mmssl.data.protocols import split
 from mmssl.environment import digest_of
-from mmssl.export import kept_model
-from mmssl.model import FACTS, WEIGHTS, Model
-from mmssl.prepared import Prepared
-from mmssl.progress import Loop, Snapshot
+from mmssl.export.encoders import kept_model
 from mmssl.recipe import Recipe
-from mmssl.search.plan import Choice, PlannedTrial, make_plan
-from mmssl.search.space import Range, Space
-from mmssl.search.standing import remember, remembered
-from mmssl.search.store import Record, Study
 from mmssl.storage import Folder
-from mmssl.training import run_trial
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Choice, PlannedTrial, make_plan
+from mmssl.study.space import Range, Space
+from mmssl.study.status import remember, remembered
+from mmssl.training.model import FACTS, WEIGHTS, Model
+from mmssl.training.prepared import Prepared
+from mmssl.training.snapshot import Loop, Snapshot
+from mmssl.training.trial import run_trial
 
 INSTALLED = {"torch": "2.13.0", "numpy": "2.4.0"}
 NOTICED = object()

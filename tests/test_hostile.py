@@ -18,10 +18,10 @@ from small import put_document
 from mmssl import Recipe, Recordings, UserError, load_encoders
 from mmssl.data.mmact import read as read_mmact
 from mmssl.data.utd_mhad import read as read_utd_mhad
-from mmssl.model import WEIGHTS, Model
-from mmssl.search.space import load as load_space
-from mmssl.search.store import Study
-from mmssl.transforms import Standardisation
+from mmssl.study.folder import Study
+from mmssl.study.space import load as load_space
+from mmssl.training.model import WEIGHTS, Model
+from mmssl.training.transforms import Standardisation
 
 
 class Trap:

@@ -15,11 +15,11 @@ import small
 from other_user import USER, as_other, everybodys_folder
 
 from mmssl import Recordings, load_encoders
-from mmssl.prepared import Prepared
-from mmssl.search.plan import Choice, Plan, PlannedTrial, make_plan
-from mmssl.search.space import Space
-from mmssl.search.store import OPTUNA, Record, Study
-from mmssl.training import run_trial
+from mmssl.study.folder import OPTUNA, Record, Study
+from mmssl.study.plan import Choice, Plan, PlannedTrial, make_plan
+from mmssl.study.space import Space
+from mmssl.training.prepared import Prepared
+from mmssl.training.trial import run_trial
 
 
 @pytest.fixture(scope="module")

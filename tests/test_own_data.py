@@ -10,7 +10,7 @@ import pytest
 from own_folder import make, make_new
 from small import tune
 
-from mmssl.export import load_encoders
+from mmssl.export.encoders import load_encoders
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "own-data.md").read_text()
 

@@ -16,8 +16,8 @@ import pytest
 
 from mmssl import Recordings, UserError
 from mmssl.parquet import check, write_table
-from mmssl.search.plan import Plan
-from mmssl.search.store import Record, Study, Tables
+from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.plan import Plan
 
 TABLE = pa.table({"name": ["a", None, "c"], "number": [1, 2, None], "score": [0.5, 1.0, 0.25]})
 

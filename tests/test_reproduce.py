@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 import small
 
-from mmssl import Protocol, Recordings, Row, cli, terminal
-from mmssl.cli import studies
+from mmssl import Protocol, Recordings, Row, cli
+from mmssl.cli import studies, terminal
 from mmssl.presets import SYSTEMS
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.store import Record, Study, Tables
-from mmssl.training import pretraining_name
+from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.training.trial import pretraining_name
 
 
 @dataclass

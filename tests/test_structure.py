@@ -19,11 +19,11 @@ def _name(path: Path) -> str:
 PATHS = {_name(path): path for path in sorted((TOP / "mmssl").rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items()}
 
-LAYERS = ("mmssl.data", "mmssl.transforms", "mmssl.encoders", "mmssl.objectives")
-LIGHT = (
-    "mmssl.recipe", "mmssl.storage", "mmssl.search.space", "mmssl.search.plan", "mmssl.search.store",
-    "mmssl.search.standing", "mmssl.cli", "mmssl.terminal",
-)  # fmt: skip
+ORDER = ("data", "training", "study", "trackers", "search", "export", "experiments", "report", "cli")
+"""The package's folders: each imports from those before it, and from the modules beside them."""
+LAYERS = ("mmssl.data", "mmssl.training.transforms", "mmssl.training.encoders", "mmssl.training.objectives")
+LIGHT = ("mmssl.recipe", "mmssl.storage", "mmssl.study", "mmssl.cli")
+"""With what they hold."""
 HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn", "matplotlib"}
 RUN_TEXT = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
 YAML_THAT_RUNS = {f"yaml.{kind}load{many}" for kind in ("", "full_", "unsafe_") for many in ("", "_all")}
@@ -121,20 +121,50 @@ def test_layers_do_not_import_each_other(layer: str):
     assert [(module, name) for module, name in found if any(within(name, other) for other in others)] == []
 
 
-@pytest.mark.parametrize("module", [name for name in TREES if not within(name, "mmssl.search")])
-def test_ray_and_optuna_stay_under_search(module: str):
+def folder(name: str) -> str:
+    """The folder of the package that a module lies in; none for those beside the folders."""
+    _, _, inner = name.partition(".")
+    return inner.partition(".")[0] if inner.partition(".")[0] in ORDER else ""
+
+
+def test_every_folder_has_its_place():
+    held = {path.parent.relative_to(TOP / "mmssl").as_posix() for path in PATHS.values()}
+    assert held == {".", *ORDER}
+
+
+@pytest.mark.parametrize("module", [name for name in TREES if name != "mmssl"])
+def test_nothing_is_imported_upwards(module: str):
+    allowed = ("", *ORDER[: ORDER.index(folder(module)) + 1]) if folder(module) else ("",)
+    assert {name for name in imports(TREES[module]) if within(name, "mmssl") and folder(name) not in allowed} == set()
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    waiting = {name: {one for one in imports(TREES[name]) if one in TREES} - {name, "mmssl"} for name in TREES}
+    # A folder's own file offers what lies in it.
+    for name in [one for one, path in PATHS.items() if path.name == "__init__.py"]:
+        for other in [one for one in waiting if within(one, name)]:
+            waiting[other].discard(name)
+    while free := [name for name, needs in waiting.items() if not needs & set(waiting)]:
+        for name in free:
+            del waiting[name]
+    assert waiting == {}
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in TREES if folder(name) not in ("search", "trackers") and folder(name) != "study"]
+)
+def test_ray_and_optuna_stay_with_what_runs_and_follows_a_study(module: str):
     assert {name for name in imports(TREES[module]) if name.split(".")[0] in ("ray", "optuna")} == set()
 
 
-@pytest.mark.parametrize("module", LIGHT)
+@pytest.mark.parametrize("module", [name for name in TREES if any(within(name, light) for light in LIGHT)])
 def test_light_modules_load_nothing_heavy(module: str):
-    if module not in TREES:
-        pytest.skip("not there")
     assert {name for name in loaded_with(module, TREES) if name.split(".")[0] in HEAVY} == set()
 
 
 def test_light_modules_load_nothing_heavy_in_a_process():
-    code = f"import sys, {', '.join(name for name in LIGHT if name in TREES)}; print(*({HEAVY} & set(sys.modules)))"
+    names = [name for name in TREES if any(within(name, light) for light in LIGHT) and not name.endswith("__main__")]
+    code = f"import sys, {', '.join(names)}; print(*({HEAVY} & set(sys.modules)))"
     process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=TOP)
     assert process.stdout.split() == []
 
@@ -144,7 +174,7 @@ def test_no_module_is_a_drawer_for_odds_and_ends():
 
 
 @pytest.mark.parametrize(
-    "module", [name for name in TREES if not within(name, "mmssl.cli") and name != "mmssl.terminal"]
+    "module", [name for name in TREES if not within(name, "mmssl.cli") and name != "mmssl.cli.terminal"]
 )
 def test_only_the_command_line_prints_or_exits(module: str):
     assert loud(TREES[module]) == []

@@ -21,8 +21,8 @@ from mmssl.cli import (
     studies,
     watching,
 )
+from mmssl.cli.terminal import complain
 from mmssl.errors import UserError
-from mmssl.terminal import complain
 
 app = typer.Typer(
     help="Search the loss weights of multimodal self-supervised learning (skeleton + IMU), and keep the best encoders.",

@@ -8,11 +8,11 @@ import typer
 
 from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of, studies_there
 from mmssl.cli.recordings import recordings_of
+from mmssl.cli.terminal import as_cell, epoch_progress, print_json, say, show_points, show_result
 from mmssl.errors import UserError
-from mmssl.terminal import as_cell, epoch_progress, print_json, say, show_points, show_result
 
 if TYPE_CHECKING:
-    from mmssl.search.plan import Plan
+    from mmssl.study.plan import Plan
 
 
 def results(
@@ -28,8 +28,8 @@ def results(
 
     Example: mmssl-tune results --json
     """
-    from mmssl.search.results import points, ranked
-    from mmssl.search.store import find
+    from mmssl.study.folder import find
+    from mmssl.study.results import points, ranked
 
     if as_json and as_csv:
         raise UserError("--json and --csv: choose one of them")
@@ -83,8 +83,8 @@ def best(
     Example: mmssl-tune best --export --refit --out encoders
     """
     from mmssl.errors import nearest
-    from mmssl.search.results import LABEL_FREE, RANKME, choose, hits_of, pareto, points
-    from mmssl.search.store import COSTS, find
+    from mmssl.study.folder import COSTS, find
+    from mmssl.study.results import LABEL_FREE, RANKME, choose, hits_of, pareto, points
 
     if cost is not None and cost not in COSTS:
         raise UserError(f"--cost {cost}: {nearest(cost, list(COSTS))}")
@@ -134,7 +134,7 @@ def best(
             say(f"note: {caveat}")
     if export:
         recordings = recordings_of(plan, data)
-        from mmssl.export import export as write
+        from mmssl.export.encoders import export as write
 
         recipe = plan.recipe(next(trial for trial in plan.trials if trial.point_id == choice.best.point_id))
         with epoch_progress(recipe, "retraining" if refit else "exporting") as on_epoch:
@@ -193,8 +193,8 @@ def compare(
 def _metric(name: str | None, plan: "Plan", option: str = "--metric") -> str:
     """A column of scores that the study has, or a measure without labels."""
     from mmssl.errors import nearest
-    from mmssl.search.results import LABEL_FREE
-    from mmssl.search.store import SCORES
+    from mmssl.study.folder import SCORES
+    from mmssl.study.results import LABEL_FREE
 
     if name is None:
         return plan.space.scored

@@ -11,13 +11,13 @@ import typer
 from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
 from mmssl.cli.running import is_job_server
 from mmssl.cli.studies import at_storage
+from mmssl.cli.terminal import pass_on, print_json, say, show_table
 from mmssl.errors import UserError
-from mmssl.terminal import pass_on, print_json, say, show_table
 
 if TYPE_CHECKING:
     from mmssl.search.jobs import Job, Jobs
-    from mmssl.search.standing import Standing
-    from mmssl.search.store import Study
+    from mmssl.study.folder import Study
+    from mmssl.study.status import Standing
 
 AddressOption = Annotated[
     str | None,
@@ -39,7 +39,7 @@ def status(
 
     Example: mmssl-tune status vicreg_grid-utd_mhad-1
     """
-    from mmssl.search.standing import standing
+    from mmssl.study.status import standing
 
     found = Found(study, storage, address)
     stands = standing(found.study) if found.study else None
@@ -104,7 +104,7 @@ def stop(
 
     Example: mmssl-tune stop vicreg_grid-utd_mhad-1
     """
-    from mmssl.search.standing import stop_driver
+    from mmssl.study.status import stop_driver
 
     found = Found(study, storage, address)
     job, trouble = found.job_or_trouble()
@@ -133,9 +133,9 @@ def list_studies(
 
     Example: mmssl-tune list --address http://127.0.0.1:8265
     """
-    from mmssl.search.plan import without_result
-    from mmssl.search.standing import standing
-    from mmssl.search.store import Study, names
+    from mmssl.study.folder import Study, names
+    from mmssl.study.plan import without_result
+    from mmssl.study.status import standing
 
     rows: list[dict[str, Any]] = []
     for name in names(storage):
@@ -185,8 +185,8 @@ class Found:
     """
 
     def __init__(self, name: str | None, storage: str, address: str | None) -> None:
-        from mmssl.search.standing import last_job, remembered
-        from mmssl.search.store import find
+        from mmssl.study.folder import find
+        from mmssl.study.status import last_job, remembered
 
         self.study: Study | None = None
         self._address = address if is_job_server(address) else None

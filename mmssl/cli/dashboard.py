@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mmssl.cli.options import STORAGE, StorageOption, StudyArgument
-from mmssl.terminal import say
+from mmssl.cli.terminal import say
 
 
 def dashboard(
@@ -28,12 +28,12 @@ def dashboard(
 
     Example: mmssl-tune dashboard vicreg_grid-utd_mhad-1
     """
-    from mmssl.search.live import require
-    from mmssl.search.store import find
+    from mmssl.study.folder import find
+    from mmssl.trackers.registry import require
 
     found = find(storage, study)
     require("dashboard")
-    from mmssl.search.dashboard import serve
+    from mmssl.trackers.dashboard import serve
 
     def ready(url: str) -> None:
         if host not in ("127.0.0.1", "localhost", "::1"):

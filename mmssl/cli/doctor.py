@@ -18,8 +18,8 @@ from mmssl.cli.options import (
 from mmssl.cli.recordings import having_all, open_recordings
 from mmssl.cli.running import Running, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
+from mmssl.cli.terminal import print_json, say
 from mmssl.errors import UserError
-from mmssl.terminal import print_json, say
 
 
 @runs_trials
@@ -44,7 +44,7 @@ def doctor(
 
     Example: mmssl-tune doctor --space vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
     """
-    from mmssl.search import space as spaces
+    from mmssl.study import space as spaces
 
     given = spaces.load(space) if space else spaces.Space(name="preset", systems=["vicreg"])
     searched = space_with(given, settings, systems, recipe)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from mmssl.terminal import plain, short_names, value_of
+from mmssl.cli.terminal import plain, short_names
+from mmssl.study.plan import value_of
 
 if TYPE_CHECKING:
-    from mmssl.search.view import Axes, Cell, View
+    from mmssl.study.overview import Axes, Cell, View
 
 NARROWEST, LOWEST = 20, 8
 """The smallest terminal that is drawn for."""

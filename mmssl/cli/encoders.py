@@ -19,8 +19,8 @@ from mmssl.cli.options import (
 )
 from mmssl.cli.recordings import having, name_of, open_recordings
 from mmssl.cli.spaces import settings_of
+from mmssl.cli.terminal import as_cell, epoch_progress, few, print_json, say, sides_line, waiting
 from mmssl.errors import UserError
-from mmssl.terminal import as_cell, epoch_progress, few, print_json, say, sides_line, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pyarrow import Table
 
     from mmssl.data.recordings import Recordings
-    from mmssl.model import Model
     from mmssl.recipe import Modality
+    from mmssl.training.model import Model
 
     Features = dict[str, npt.NDArray[np.float32]]
 
@@ -88,7 +88,7 @@ def run(
             raise UserError(f"{out}: no folder to write to ({error.strerror}); choose another with --out") from error
         if not empty:
             raise UserError(f"{out}: not empty; choose another place with --out")
-    from mmssl.training import train
+    from mmssl.training.trial import train
 
     with epoch_progress(chosen, "training") as on_epoch:
         outcome = train(chosen, recordings, on_epoch=on_epoch)
@@ -130,7 +130,7 @@ def evaluate(
         raise UserError(f"--features {features}: there is no folder {features.parent}")
     recordings = _of_subjects(open_recordings(dataset, data, skip_bad, quiet=True)[0], subjects)
     from mmssl.evaluation import scores
-    from mmssl.export import load_encoders
+    from mmssl.export.encoders import load_encoders
 
     model = load_encoders(folder)
     ours, theirs = model.description.classes, recordings.description.classes
@@ -229,8 +229,7 @@ def convert(
 
     Example: mmssl-tune convert encoders --to onnx --modalities imu
     """
-    from mmssl import conversion
-    from mmssl.export import load_encoders
+    from mmssl.export import conversion, load_encoders
 
     model = load_encoders(folder)
     chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
@@ -252,7 +251,7 @@ def _table(
     """A row for each recording: by what it is known, and the columns made of its features."""
     import pyarrow as pa
 
-    from mmssl.export import load_encoders
+    from mmssl.export.encoders import load_encoders
 
     model = load_encoders(folder)
     chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)

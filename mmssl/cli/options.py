@@ -39,14 +39,14 @@ def _systems(incomplete: str) -> list[str]:
 
 def spaces_there(incomplete: str) -> list[str]:
     """Names of spaces, for a shell that completes a word."""
-    from mmssl.search.space import available
+    from mmssl.study.space import available
 
     return [space.name for space in available() if space.name.startswith(incomplete)]
 
 
 def studies_there(context: typer.Context, incomplete: str) -> list[str]:
     """Names of studies in the storage, for a shell that completes a word."""
-    from mmssl.search.store import names
+    from mmssl.study.folder import names
 
     root = str(context.params.get("storage") or os.environ.get("MMSSL_STORAGE") or STORAGE)
     if "://" in root:

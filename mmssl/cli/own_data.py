@@ -13,16 +13,16 @@ from mmssl.cli.recordings import having_all, name_of, open_recordings
 from mmssl.cli.running import end
 from mmssl.cli.spaces import plan_study, space_with
 from mmssl.cli.studies import plan_warnings
+from mmssl.cli.terminal import in_a_line, print_json, say
 from mmssl.errors import UserError
-from mmssl.terminal import in_a_line, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mmssl.data.check import Finding
     from mmssl.data.recordings import Description, Recordings
-    from mmssl.search.plan import Plan
-    from mmssl.search.space import Space
+    from mmssl.study.plan import Plan
+    from mmssl.study.space import Space
 
 
 def data_import(
@@ -95,7 +95,7 @@ def data_check(
 
     Example: mmssl-tune data check kitchen.parquet
     """
-    from mmssl.search import space as spaces
+    from mmssl.study import space as spaces
 
     searched = space_with(spaces.load(space), settings, systems, recipe)
     findings, plan = _examined(given, data, searched)
@@ -169,7 +169,7 @@ def _plan_notes(plan: "Plan", recordings: "Recordings") -> "Iterator[Finding]":
 def _description_of(like: Path) -> "Description":
     """That of a recordings file or of exported encoders."""
     if like.is_dir():
-        from mmssl.export import load_encoders
+        from mmssl.export.encoders import load_encoders
 
         return load_encoders(like).description
     from mmssl.data.recordings import Recordings

@@ -21,13 +21,13 @@ from mmssl.cli.recordings import having_all, name_of, open_recordings, recording
 from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, space_with
 from mmssl.cli.studies import at_storage, run_new, run_study
+from mmssl.cli.terminal import epoch_progress, few, print_json, say, show_result, waiting
 from mmssl.errors import UserError
-from mmssl.terminal import epoch_progress, few, print_json, say, show_result, waiting
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings
     from mmssl.search.rerun import Differences
-    from mmssl.search.space import Space
+    from mmssl.study.space import Space
 
 
 @runs_trials
@@ -86,9 +86,9 @@ def reproduce(
         end(_again(experiment, storage, study, data, tolerance, as_json=running.as_json))
         return
     from mmssl import experiments
-    from mmssl.search import space as spaces
-    from mmssl.search.plain_yaml import parse_value
-    from mmssl.search.store import Study, find, plain_name
+    from mmssl.study import space as spaces
+    from mmssl.study.folder import Study, find, plain_name
+    from mmssl.yaml_file import parse_value
 
     chosen = experiments.find(experiment)
     pictures = _pictures(figures)
@@ -172,7 +172,7 @@ def reproduce(
 def _again(word: str, storage: str, name: str | None, data: Path | None, tolerance: float, *, as_json: bool) -> int:
     """Run a trial again, and show what it comes to; gives 1 where it is something else than then."""
     from mmssl.search.rerun import differences, find_trial, original, rerun
-    from mmssl.search.store import find
+    from mmssl.study.folder import find
 
     study = find(storage, name)
     plan = study.plan()

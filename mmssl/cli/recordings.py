@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmssl.cli.options import DataOption, DatasetOption, JsonOption
+from mmssl.cli.terminal import console_on, few, print_json, say, show_survey
 from mmssl.errors import UserError
 from mmssl.presets import SYSTEMS
 from mmssl.recipe import MODALITIES, Modality
-from mmssl.terminal import console_on, few, print_json, say, show_survey
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings
-    from mmssl.search.plan import Plan
+    from mmssl.study.plan import Plan
 
 
 def data_info(

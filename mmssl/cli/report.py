@@ -7,12 +7,12 @@ import typer
 
 from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of
 from mmssl.cli.recordings import recordings_of
+from mmssl.cli.terminal import print_json, say, waiting
 from mmssl.errors import UserError
-from mmssl.terminal import print_json, say, waiting
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings
-    from mmssl.search.plan import Plan
+    from mmssl.study.plan import Plan
 
 PAGE = "report.html"
 
@@ -41,8 +41,8 @@ def report(
 
     Example: mmssl-tune report --figures figures
     """
-    from mmssl.search.store import find
     from mmssl.storage import is_refused
+    from mmssl.study.folder import find
 
     if out is not None and out.is_dir():
         raise UserError(f"--out {out}: is a folder; give a file, as {out / PAGE}")

@@ -11,13 +11,13 @@ import typer
 
 from mmssl.cli.options import JsonOption
 from mmssl.cli.recordings import name_of
+from mmssl.cli.terminal import pass_on, print_json, say
 from mmssl.errors import UserError
 from mmssl.process import cpus, interrupt_when_ended
-from mmssl.terminal import pass_on, print_json, say
 
 if TYPE_CHECKING:
-    from mmssl.search.cluster import Resources
     from mmssl.search.jobs import Jobs
+    from mmssl.search.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Running:
 
     def resources(self) -> "Resources":
         """What is asked of Ray."""
-        from mmssl.search.cluster import Resources
+        from mmssl.search.resources import Resources
 
         return Resources(
             self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent, self.cluster, together=self.together
@@ -90,7 +90,7 @@ class Running:
             UserError: more is asked than this machine has, and the trials run on it alone; or no cluster is there.
         """
         if self.cluster:
-            from mmssl.search.cluster import answers
+            from mmssl.search.resources import answers
 
             answers(self.cluster)
         if self.cluster is None and (self.cpus_per_trial or 1) > cpus():
@@ -118,7 +118,7 @@ def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
         if running.submits:
             submit(context, given, running)
         else:
-            from mmssl.search.live import check
+            from mmssl.trackers.registry import check
 
             check(running.programs, given["storage"])
             interrupt_when_ended()
@@ -222,7 +222,7 @@ def _words(context: typer.Context, changed: dict[str, Any]) -> list[str]:
 def _space(given: dict[str, Any]) -> tuple[Path, str]:
     """The file of the space, and what a study of it is called."""
     from mmssl.cli.spaces import space_with
-    from mmssl.search import space as spaces
+    from mmssl.study import space as spaces
 
     word = given["space"]
     # Its mistakes are told here and now.
@@ -233,7 +233,7 @@ def _space(given: dict[str, Any]) -> tuple[Path, str]:
 
 def _free_name(stem: str, storage: str, taken: Sequence[str]) -> str:
     """A name that no study has, as far as is known here."""
-    from mmssl.search.store import free_name, plain_name
+    from mmssl.study.folder import free_name, plain_name
 
     name, number = free_name(storage, stem), 1
     while name in taken:
@@ -242,7 +242,7 @@ def _free_name(stem: str, storage: str, taken: Sequence[str]) -> str:
 
 
 def _newest(storage: str) -> str:
-    from mmssl.search.store import find
+    from mmssl.study.folder import find
 
     return find(storage, None).name
 

@@ -8,15 +8,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
-from mmssl.search.view import Board
-from mmssl.terminal import say, value_of
+from mmssl.cli.terminal import say
+from mmssl.study.overview import Board
+from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, value_of
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-    from mmssl.search.store import Record
+    from mmssl.study.folder import Record
 
 # How often the terminal's size is looked at, and how often the picture is drawn anew at most.
 _SECONDS_TO_LOOK, _SECONDS_TO_DRAW = 0.1, 0.4

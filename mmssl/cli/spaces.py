@@ -8,13 +8,13 @@ import typer
 
 from mmssl.cli.options import JsonOption, spaces_there
 from mmssl.cli.recordings import name_of
+from mmssl.cli.terminal import print_json, say, show_table
 from mmssl.errors import UserError
-from mmssl.terminal import print_json, say, show_table
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings
-    from mmssl.search.plan import Plan
-    from mmssl.search.space import Space
+    from mmssl.study.plan import Plan
+    from mmssl.study.space import Space
 
 
 def spaces(
@@ -28,10 +28,10 @@ def spaces(
 
     Example: mmssl-tune spaces vicreg_diagonal
     """
-    from mmssl.search import space as module
+    from mmssl.study import space as module
 
     if schema:
-        from mmssl.search.schema import space_schema
+        from mmssl.study.json_schema import space_schema
 
         print_json(space_schema())
         return
@@ -111,7 +111,7 @@ def space_with(
 ) -> "Space":
     """The space with what the command line changes of it."""
     from mmssl.presets import SYSTEMS
-    from mmssl.search.space import SET_BY_STUDY, changed
+    from mmssl.study.space import SET_BY_STUDY, changed
 
     names = systems or space.systems
     taken = {
@@ -141,9 +141,9 @@ def plan_study(
     from mmssl.data.protocols import class_indices, leave_one_subject_out, sides, split
     from mmssl.data.sources import default_folder, recordings_file
     from mmssl.presets import SYSTEMS
-    from mmssl.search.plan import Dataset, make_plan
-    from mmssl.search.refusals import refuse
-    from mmssl.search.space import at_point
+    from mmssl.study.plan import Dataset, make_plan
+    from mmssl.study.refusals import refuse
+    from mmssl.study.space import at_point
 
     bases = space.bases(name_of(dataset))
     points = space.points(bases)
@@ -196,7 +196,7 @@ def plan_study(
 
 def settings_of(settings: list[str] | None, taken: Mapping[str, str]) -> dict[str, Any]:
     """`knob=value` words as knobs, values as in a space file; `taken` says why some knobs cannot be set."""
-    from mmssl.search.plain_yaml import parse_value
+    from mmssl.yaml_file import parse_value
 
     knobs: dict[str, Any] = {}
     for word in settings or []:

@@ -26,9 +26,7 @@ from mmssl.cli.options import (
 from mmssl.cli.recordings import having_all, name_of, open_recordings, recordings_of
 from mmssl.cli.running import Running, end, runs_trials
 from mmssl.cli.spaces import plan_study, settings_of, space_with
-from mmssl.errors import UserError
-from mmssl.process import ASKED_TO_END
-from mmssl.terminal import (
+from mmssl.cli.terminal import (
     console_beside,
     few,
     in_a_line,
@@ -37,6 +35,8 @@ from mmssl.terminal import (
     show_points,
     sides_line,
 )
+from mmssl.errors import UserError
+from mmssl.process import ASKED_TO_END
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from mmssl.cli.screen import Shown
     from mmssl.data.check import Finding
     from mmssl.data.recordings import Recordings
-    from mmssl.search.plan import Plan
-    from mmssl.search.space import Space
-    from mmssl.search.store import Study
+    from mmssl.study.folder import Study
+    from mmssl.study.plan import Plan
+    from mmssl.study.space import Space
 
 
 @runs_trials
@@ -69,8 +69,8 @@ def launch(
 
     Example: mmssl-tune launch --space vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
     """
-    from mmssl.search import space as spaces
-    from mmssl.search.store import Study, free_name
+    from mmssl.study import space as spaces
+    from mmssl.study.folder import Study, free_name
 
     running.check()
     searched = space_with(spaces.load(space), settings, systems, recipe)
@@ -137,8 +137,8 @@ def extend(
 
     Example: mmssl-tune extend vicreg_grid-synthetic-1 --seeds 29,30 --values objective.mu=[75,100]
     """
-    from mmssl.search.plan import extended
-    from mmssl.search.store import find
+    from mmssl.study.folder import find
+    from mmssl.study.plan import extended
 
     if not (seeds or values or folds or budget):
         raise UserError("say what to add, with --seeds, --values, --folds or --budget")
@@ -157,8 +157,8 @@ def _larger(
     plan: "Plan", seeds: str | None, values: list[str] | None, folds: str | None, budget: int | None
 ) -> "tuple[Space, list[tuple[str, ...]]]":
     """The space of a study with what is added to it, and its folds."""
-    from mmssl.search.plain_yaml import parse_value
-    from mmssl.search.space import changed
+    from mmssl.study.space import changed
+    from mmssl.yaml_file import parse_value
 
     space = plan.space
     more: dict[str, Any] = {}
@@ -201,7 +201,7 @@ def _go_on(
     *,
     retry: bool,
 ) -> None:
-    from mmssl.search.store import find
+    from mmssl.study.folder import find
 
     found = find(storage, name)
     with found.locked():
@@ -249,7 +249,7 @@ def run_study(
     """
     from mmssl.cli.screen import Shown
     from mmssl.data.check import examine
-    from mmssl.search.results import points, ranked
+    from mmssl.study.results import points, ranked
 
     if not running.as_json:
         say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
@@ -314,8 +314,8 @@ def show_outcome(
         ended: of trials that have ended status and cause.
         left: how many have not ended.
     """
-    from mmssl.search.plan import NO_RESULT, without_result
-    from mmssl.search.results import points, ranked
+    from mmssl.study.plan import NO_RESULT, without_result
+    from mmssl.study.results import points, ranked
 
     summary = ranked(points(plan, study.table("trials.parquet")))
     show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
@@ -346,7 +346,7 @@ def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
     """What the reader should know of a plan's folds before believing a number."""
     from mmssl.data.check import Finding
     from mmssl.data.protocols import unseen_classes
-    from mmssl.search.plan import fold_name
+    from mmssl.study.plan import fold_name
 
     notes: list[str] = []
     for held_out, parts in plan.splits(recordings).items():

@@ -8,15 +8,15 @@ from mmssl.cli.cluster import AddressOption, Found
 from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
 from mmssl.cli.running import end
 from mmssl.cli.studies import at_storage, exit_status, resuming, show_outcome
+from mmssl.cli.terminal import console_beside, print_json, say
 from mmssl.errors import UserError
 from mmssl.process import interrupt_when_ended
-from mmssl.search.plan import TERMINAL
-from mmssl.terminal import console_beside, print_json, say
+from mmssl.study.plan import TERMINAL
 
 if TYPE_CHECKING:
     from mmssl.cli.screen import Shown
-    from mmssl.search.plan import Plan
-    from mmssl.search.store import Study
+    from mmssl.study.folder import Study
+    from mmssl.study.plan import Plan
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 # A table of thousands of trials takes its time: no more than a tenth of it is spent on reading.
@@ -55,9 +55,9 @@ def watch(
 
 
 def _document(study: "Study", plan: "Plan") -> dict[str, Any]:
-    from mmssl.search.following import Follower
-    from mmssl.search.standing import standing
-    from mmssl.search.view import Board
+    from mmssl.study.overview import Board
+    from mmssl.study.polling import Follower
+    from mmssl.study.status import standing
 
     stands = standing(study)
     board = Board(plan, stands.began)
@@ -78,7 +78,7 @@ class _Watched:
     def follow(self) -> int:
         """Show it until it has ended; gives the exit status that follows."""
         from mmssl.cli.screen import Shown
-        from mmssl.search.standing import standing
+        from mmssl.study.status import standing
 
         study, plan = self._study, self._plan
         stands, state = standing(study), self._state()
@@ -115,7 +115,7 @@ class _Watched:
 
     def _keep_up(self, shown: "Shown") -> None:
         """Show what is new until nothing can be any more."""
-        from mmssl.search.following import Follower
+        from mmssl.study.polling import Follower
 
         follower, begun = Follower(self._study, self._plan), False
         while True:

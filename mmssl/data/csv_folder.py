@@ -15,7 +15,7 @@ from mmssl.data.csv_file import Header, Values, delimiter_of, header_of, numbers
 from mmssl.data.recordings import Array, Description, Recordings, Row, imu_faults, skeleton_faults
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import MODALITIES, Modality, explain
-from mmssl.search.plain_yaml import read as read_yaml
+from mmssl.yaml_file import read as read_yaml
 
 TABLE, DESCRIPTION = "recordings.csv", "description.yaml"
 UNLABELLED = "unlabelled"

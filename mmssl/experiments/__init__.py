@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from mmssl import paper_tables
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError, nearest
-from mmssl.paper_tables import md, tex
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.space import LABEL_DRAW, SYSTEM, VARIANT
-from mmssl.search.store import Study
+from mmssl.experiments import paper_tables
+from mmssl.experiments.paper_tables import md, tex
+from mmssl.study.folder import Study
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.space import LABEL_DRAW, SYSTEM, VARIANT
 
 
 class Column(NamedTuple):

@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from mmssl.errors import UserError
 from mmssl.experiments import Column, Result, names, protocol, repeats
-from mmssl.experiments.paired import change, complete, ends, mean_ends, scored, scores_of, summary
 from mmssl.recipe import Recipe, readings_of
-from mmssl.search.plan import Key
-from mmssl.search.scores import paired
-from mmssl.search.space import SET_BY_STUDY
-from mmssl.search.store import Study, find
+from mmssl.study.folder import Study, find
+from mmssl.study.paired import change, complete, ends, mean_ends, scored, scores_of, summary
+from mmssl.study.plan import Key
+from mmssl.study.scores import paired
+from mmssl.study.space import SET_BY_STUDY
 
 
 class Entrant:

@@ -14,15 +14,15 @@ import pyarrow as pa
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.experiments import Column, Result, knobs_of, names, protocol, recipes_of, repeats
-from mmssl.experiments.paired import change, columns, complete, ends, mean_ends, scored, scores_of, summary
 from mmssl.experiments.published import BRINZEA, FEW_LABELS, HIDDEN, PUBLISHED, YANG, Published, hidden_groups
 from mmssl.presets import SYSTEMS
 from mmssl.recipe import Recipe, readings_of
-from mmssl.search.plan import Key, Plan
-from mmssl.search.results import stand_beside
-from mmssl.search.scores import Scores, estimate, mean, paired, recordings_of
-from mmssl.search.space import SYSTEM
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
+from mmssl.study.paired import change, columns, complete, ends, mean_ends, scored, scores_of, summary
+from mmssl.study.plan import Key, Plan
+from mmssl.study.results import stand_beside
+from mmssl.study.scores import Scores, estimate, mean, paired, recordings_of
+from mmssl.study.space import SYSTEM
 
 
 def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
@@ -205,7 +205,7 @@ def few_label_figures(
     table: Sequence[Mapping[str, Any]], dataset: str, metric: str
 ) -> dict[str, Callable[[Path], None]]:
     """By name, what draws a picture of each reading in a table that `few_labels` gives, a line a system."""
-    from mmssl.figures import few_label_figure
+    from mmssl.experiments.figures import few_label_figure
 
     series: dict[str, dict[str, list[tuple[float, float, float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in table:

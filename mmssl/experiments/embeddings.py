@@ -17,13 +17,13 @@ from mmssl.errors import UserError
 from mmssl.evaluation import confusion, known, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Column, Result, names, protocol
-from mmssl.experiments.paired import spread
-from mmssl.export import kept_model, representative
-from mmssl.prepared import Prepared
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.results import LABEL_FREE, points
-from mmssl.search.scores import mean
-from mmssl.search.store import Study
+from mmssl.export.encoders import kept_model, representative
+from mmssl.study.folder import Study
+from mmssl.study.paired import spread
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.results import LABEL_FREE, points
+from mmssl.study.scores import mean
+from mmssl.training.prepared import Prepared
 
 Vectors = npt.NDArray[np.float32]
 
@@ -130,7 +130,7 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
             for i, (x, y) in zip(rows, xy, strict=True)
         ]
         for suffix in pictures:
-            from mmssl.figures import scatter_figure
+            from mmssl.experiments.figures import scatter_figure
 
             whose = f"subject {trial.fold} held out" if trial.held_out else "test subjects"
             title = f"{system}: t-SNE of {plan.dataset.name}, {whose}"
@@ -153,7 +153,7 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
             {"system": system, "worst": classes[i], "share": float(diagonal[i]), "taken_for": classes[others.argmax()]}
         )
         for suffix in pictures:
-            from mmssl.figures import confusion_figure
+            from mmssl.experiments.figures import confusion_figure
 
             title = f"{system}: confusion on {plan.dataset.name}"
             draw = partial(confusion_figure, matrix=matrix, classes=classes, title=title)
@@ -210,7 +210,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
                 }
             )
             for suffix in pictures if len(pairs) > 2 else ():
-                from mmssl.figures import scatter_measure_figure
+                from mmssl.experiments.figures import scatter_measure_figure
 
                 title = f"{system} on {plan.dataset.name}"
                 draw = partial(scatter_measure_figure, x=x, y=y, x_name=measure, y_name=metric, title=title)

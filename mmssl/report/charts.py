@@ -10,8 +10,8 @@ from typing import Any
 import altair as alt
 
 from mmssl.report.content import Axis, Content, Ranked, plain
-from mmssl.search.plan import without_result
-from mmssl.search.scores import repeat
+from mmssl.study.plan import without_result
+from mmssl.study.scores import repeat
 
 MOST_ROWS = 40
 """Points in the chart of the ranking; its table has more."""

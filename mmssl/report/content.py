@@ -17,14 +17,13 @@ from mmssl.errors import UserError
 from mmssl.evaluation import confusion
 from mmssl.experiments import protocol, repeats
 from mmssl.recipe import Recipe
-from mmssl.search.importance import importance
-from mmssl.search.plan import TERMINAL, Key, Plan
-from mmssl.search.results import Choice, Point, choose, hits_of, points, ranked, stand_beside
-from mmssl.search.scores import Estimate, Scores, difference, mean, paired
-from mmssl.search.space import SYSTEM
-from mmssl.search.standing import Standing, standing
-from mmssl.search.store import Study, names
-from mmssl.terminal import value_of
+from mmssl.study.folder import Study, names
+from mmssl.study.importance import importance
+from mmssl.study.plan import TERMINAL, Key, Plan, value_of
+from mmssl.study.results import Choice, Point, choose, hits_of, points, ranked, stand_beside
+from mmssl.study.scores import Estimate, Scores, difference, mean, paired
+from mmssl.study.space import SYSTEM
+from mmssl.study.status import Standing, standing
 
 SYMBOLS = {"lambda": "λ", "mu": "μ", "nu": "ν"}  # noqa: RUF001
 """How papers write a knob's last word."""

@@ -12,10 +12,10 @@ from mmssl.data.recordings import Description, Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import tsne
 from mmssl.experiments.embeddings import joined, vectors
-from mmssl.export import representative
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.results import Point
-from mmssl.search.store import Study
+from mmssl.export.encoders import representative
+from mmssl.study.folder import Study
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.results import Point
 
 MOST_PLAYED, MOST_FRAMES, MOST_SAMPLES = 120, 64, 160
 """Recordings that the page holds, and how finely."""

@@ -14,14 +14,14 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from mmssl.evaluation import whole_percent
-from mmssl.export import representative
+from mmssl.export.encoders import representative
 from mmssl.presets import SYSTEMS, preset
 from mmssl.report import charts
 from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
-from mmssl.search.plan import without_result
-from mmssl.search.scores import repeat
-from mmssl.search.space import SET_BY_STUDY, SYSTEM, is_shipped, text_of
+from mmssl.study.plan import without_result
+from mmssl.study.scores import repeat
+from mmssl.study.space import SET_BY_STUDY, SYSTEM, is_shipped, text_of
 
 
 class Verdict(NamedTuple):

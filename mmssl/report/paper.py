@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mmssl import paper_tables
+from mmssl.experiments import paper_tables
 from mmssl.experiments.comparison import few_label_figures
-from mmssl.export import representative
-from mmssl.paper_tables import md, tex
+from mmssl.experiments.paper_tables import md, tex
+from mmssl.export.encoders import representative
 from mmssl.report.charts import MOST_ROWS, Landscape, landscape
 from mmssl.report.content import Axis, Content, Ranked, plain, shares_of
 from mmssl.report.exhibit import Exhibit
@@ -36,7 +36,7 @@ def write(content: Content, exhibit: Exhibit | None, folder: Path) -> list[Path]
 
 
 def _figures(content: Content, exhibit: Exhibit | None) -> dict[str, Draw]:
-    from mmssl import figures
+    from mmssl.experiments import figures
 
     plan, title = content.plan, f"{content.plan.name} on {content.plan.dataset.name}"
     drawn: dict[str, Draw] = {}
@@ -85,7 +85,7 @@ def _figures(content: Content, exhibit: Exhibit | None) -> dict[str, Draw]:
 
 
 def _map(content: Content, over: Landscape, title: str) -> dict[str, Draw]:
-    from mmssl import figures
+    from mmssl.experiments import figures
 
     if over.kind == "line":
         rows = [(row["x"], row["mean"], row["low"], row["high"]) for row in over.rows if row["state"] == "complete"]

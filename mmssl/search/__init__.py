@@ -1,4 +1,4 @@
-"""Studies: what they plan, run, keep and answer. Ray is told here what it reads as it is imported."""
+"""Ray and Optuna run a plan. What Ray reads as it is imported is set here."""
 
 import os
 

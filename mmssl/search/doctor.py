@@ -21,19 +21,19 @@ from ray.exceptions import GetTimeoutError, RayError
 from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
-from mmssl.model import Model, Standardisation
-from mmssl.prepared import Prepared
-from mmssl.pretraining import alike
+from mmssl.private_folder import own_folder
 from mmssl.process import cpus
 from mmssl.recipe import Recipe
-from mmssl.search.cluster import NotStartedError, Resources, Share, fit, growth, start
-from mmssl.search.folder import own_folder
 from mmssl.search.nodes import Node, faults, nodes, on_each, said_by
-from mmssl.search.plan import Plan
 from mmssl.search.recorder import LEADING
-from mmssl.search.store import Study, most_pretrained
+from mmssl.search.resources import NotStartedError, Resources, Share, fit, growth, start
 from mmssl.search.together import rates
-from mmssl.training import run_trial
+from mmssl.study.folder import Study, most_pretrained
+from mmssl.study.plan import Plan
+from mmssl.training.model import Model, Standardisation
+from mmssl.training.prepared import Prepared
+from mmssl.training.pretraining import alike
+from mmssl.training.trial import run_trial
 
 _CONTEXT = 500_000_000
 """Bytes that a process takes of a GPU beside its tensors."""

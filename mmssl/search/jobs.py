@@ -18,8 +18,8 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 
 from mmssl.errors import UserError, nearest
 from mmssl.search.nodes import said_by
-from mmssl.search.standing import JOB, JOB_ADDRESS, remember
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
+from mmssl.study.status import JOB, JOB_ADDRESS, remember
 
 STUDY, STORAGE = "mmssl.study", "mmssl.storage"
 """What a job's metadata call the study it runs, and where that lies."""

@@ -19,24 +19,25 @@ from ray.tune.error import TuneError
 
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
-from mmssl.prepared import Prepared
+from mmssl.private_folder import own_folder
 from mmssl.process import interrupt_when_ended
 from mmssl.recipe import MODALITIES, Modality
-from mmssl.search.cluster import NotStartedError, Resources, Share, fit, growth, kill, start
-from mmssl.search.folder import own_folder
-from mmssl.search.live import Relay, relays
+from mmssl.search.failures import HeadWatch, head_and_here
 from mmssl.search.nodes import agreement, check, nodes
-from mmssl.search.optuna_study import OptunaStudy
-from mmssl.search.outages import HeadWatch, head_and_here
-from mmssl.search.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
 from mmssl.search.recorder import Recorder, Scheduler, Watch
+from mmssl.search.resources import NotStartedError, Resources, Share, fit, growth, kill, start
 from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import PlanSearcher
-from mmssl.search.standing import begin, end
-from mmssl.search.store import LOG, OPTUNA, Record, Study, Tables, most_pretrained
 from mmssl.search.together import groups, needs
 from mmssl.search.trainable import trial as run_one
+from mmssl.study.folder import LOG, OPTUNA, Record, Study, Tables, most_pretrained
+from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
+from mmssl.study.status import begin, end
+from mmssl.trackers.forwarding import Relay
+from mmssl.trackers.optuna_study import OptunaStudy
+from mmssl.trackers.registry import relays
+from mmssl.training.prepared import Prepared
 
 
 class _OutOfMemoryError(Exception):
@@ -71,7 +72,7 @@ def run(
         known: called once, with what is kept of the trials that have ended before.
         retry: run trials that FAILED or whose record is damaged once more; those that diverged or collapsed would do so
             again.
-        programs: those that are told of it as it runs; see `mmssl.search.live`.
+        programs: those that are told of it as it runs; see `mmssl.trackers.registry`.
         say: told what the user should know while it runs.
         abandon: called with the reason, perhaps in another thread, when Ray is gone and this process should end at
             once, as it may be caught in Ray; the study is whole, and what has ended is kept.

@@ -13,7 +13,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmssl.errors import UserError
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
 from mmssl.version import trial_code
 
 _SECONDS_TO_ANSWER = 120

@@ -11,8 +11,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner, WilcoxonPruner
 from optuna.trial import TrialState
 
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.store import PROBE, Record
+from mmssl.study.folder import PROBE, Record
+from mmssl.study.plan import Plan, PlannedTrial
 
 
 class Pruning:

@@ -9,17 +9,17 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
 from mmssl.environment import programs
-from mmssl.search.cluster import MOVES, RESTARTS
+from mmssl.search.failures import OutOfMemoryKills, is_lost, node_of
 from mmssl.search.nodes import refusal
-from mmssl.search.optuna_study import OptunaStudy
-from mmssl.search.outages import OutOfMemoryKills, is_lost, node_of
-from mmssl.search.plan import FOR_GOOD, Plan, PlannedTrial
 from mmssl.search.pruning import Pruning
-from mmssl.search.results import Point, ranked
+from mmssl.search.resources import MOVES, RESTARTS
 from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import PlanSearcher
-from mmssl.search.store import Record, Study, Tables
-from mmssl.training import pretraining_name, trial_name
+from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.plan import FOR_GOOD, Plan, PlannedTrial
+from mmssl.study.results import Point, ranked
+from mmssl.trackers.optuna_study import OptunaStudy
+from mmssl.training.trial import pretraining_name, trial_name
 
 LEADING = 3
 """Points whose weights are kept, of those that are complete."""

@@ -11,11 +11,11 @@ import torch
 from mmssl.data.recordings import Recordings
 from mmssl.environment import machine, packages, programs
 from mmssl.errors import UserError, nearest
-from mmssl.prepared import Prepared
-from mmssl.progress import Epoch
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.store import SCORES, Record, Study
-from mmssl.training import pretraining_name, run_trial
+from mmssl.study.folder import SCORES, Record, Study
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.training.prepared import Prepared
+from mmssl.training.snapshot import Epoch
+from mmssl.training.trial import pretraining_name, run_trial
 
 # Of what else is installed no number of a trial depends, as far as is known.
 _COMPUTES = re.compile(r"torch|numpy|scipy|scikit-learn|triton|mkl.*|intel-openmp|nvidia-.*|cuda-.*")

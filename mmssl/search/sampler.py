@@ -12,10 +12,10 @@ from optuna.trial import TrialState
 
 from mmssl.errors import UserError
 from mmssl.recipe import Value
-from mmssl.search.optuna_study import distribution_of
-from mmssl.search.plan import FOR_GOOD, Choice, Plan
-from mmssl.search.space import Space
-from mmssl.search.store import Record
+from mmssl.study.folder import Record
+from mmssl.study.plan import FOR_GOOD, Choice, Plan
+from mmssl.study.space import Space
+from mmssl.trackers.optuna_study import distribution_of
 
 # A sampler that has found its optimum proposes it again and again; after so many draws chance proposes.
 _DRAWS = 50

@@ -7,8 +7,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from mmssl.errors import UserError
-from mmssl.search.optuna_study import OptunaStudy
-from mmssl.search.plan import Group, Plan, PlannedTrial
+from mmssl.study.plan import Group, Plan, PlannedTrial
+from mmssl.trackers.optuna_study import OptunaStudy
 
 
 class PlanSearcher(Searcher):

@@ -9,13 +9,13 @@ import torch
 from mmssl.data.protocols import Split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
-from mmssl.prepared import Prepared
-from mmssl.pretraining import Pretraining, alike, pretrain, pretrain_together
-from mmssl.progress import Epoch
 from mmssl.recipe import Recipe
-from mmssl.search.plan import Group, Plan, PlannedTrial
-from mmssl.search.store import PRETRAINED_VARIABLE, most_pretrained
-from mmssl.training import fresh, pretraining_name
+from mmssl.study.folder import PRETRAINED_VARIABLE, most_pretrained
+from mmssl.study.plan import Group, Plan, PlannedTrial
+from mmssl.training.prepared import Prepared
+from mmssl.training.pretraining import Pretraining, alike, pretrain, pretrain_together
+from mmssl.training.snapshot import Epoch
+from mmssl.training.trial import fresh, pretraining_name
 
 
 def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int) -> list[Group]:

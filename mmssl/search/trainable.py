@@ -11,12 +11,12 @@ from ray import tune
 
 from mmssl.data.protocols import Split
 from mmssl.environment import machine, packages
-from mmssl.prepared import Prepared
-from mmssl.progress import Epoch, Snapshot
 from mmssl.recipe import Recipe
 from mmssl.search.nodes import Agreement, require
-from mmssl.search.store import PROBE, Study
-from mmssl.training import Outcome, labelled_rows, pretraining_name, run_trial
+from mmssl.study.folder import PROBE, Study
+from mmssl.training.prepared import Prepared
+from mmssl.training.snapshot import Epoch, Snapshot
+from mmssl.training.trial import Outcome, labelled_rows, pretraining_name, run_trial
 from mmssl.version import trial_code
 
 trial_code()  # Of the code that has just been loaded.

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from mmssl.cli.drawing import draw, roughly
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.store import Record
-from mmssl.search.view import Axes, Board, Cell, Failure, Health, Running, View
+from mmssl.study.folder import Record
+from mmssl.study.overview import Axes, Board, Cell, Failure, Health, Running, View
+from mmssl.study.plan import Plan, PlannedTrial
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -12,8 +12,8 @@ import small
 from pseudo_terminal import Terminal, terminal
 
 from mmssl import Recordings
-from mmssl.search.plan import Plan
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
+from mmssl.study.plan import Plan
 
 DIVERGES = 1e30
 
@@ -81,8 +81,8 @@ import sys, threading, time
 from datetime import UTC, datetime
 from mmssl.cli.screen import Shown
 from mmssl.cli.studies import _end_at_once
-from mmssl.search.store import Record, Study
-from mmssl.terminal import console_beside
+from mmssl.study.folder import Record, Study
+from mmssl.cli.terminal import console_beside
 
 study = Study(sys.argv[1], "study")
 plan, console = study.plan(), console_beside(2)

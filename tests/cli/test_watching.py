@@ -16,9 +16,9 @@ import small
 from pseudo_terminal import terminal
 from s3_store import Store
 
-from mmssl.search import standing
-from mmssl.search.plan import Plan
-from mmssl.search.store import Record, Study, Tables
+from mmssl.study import status as standing
+from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.plan import Plan
 
 HEALTH = {"train.imu.std": 0.98, "train.imu.effective_rank": 20.0}
 

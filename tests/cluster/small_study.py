@@ -6,7 +6,7 @@ import pandas as pd
 import small
 
 from mmssl import Recordings
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
 
 TRIALS, EPOCHS = 6, 1000
 GIVEN = ["--space", "/srv/space.yaml", "--dataset", "/srv/tiny.parquet"]

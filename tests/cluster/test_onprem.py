@@ -21,7 +21,7 @@ from hosts import ROOT, Host, machines, missing, wait
 from small_study import GIVEN, TRIALS, check_whole, lay_out
 
 from mmssl import Recordings
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 

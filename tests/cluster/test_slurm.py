@@ -14,7 +14,7 @@ from hosts import ROOT, Host, machines, missing, wait
 from small_study import GIVEN, TRIALS, check_whole, lay_out
 
 from mmssl import Recordings
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
 
 SCRIPT = ROOT / "clusters" / "slurm.sh"
 # Slurm of two nodes with all of its state on the machines' own /tmp and /run.

@@ -25,12 +25,12 @@ from mmssl.data.mmact import describe, read
 from mmssl.data.protocols import leave_one_subject_out, sides, split
 from mmssl.data.recordings import Recordings, Row
 from mmssl.data.sources import open_dataset
-from mmssl.encoders import build_encoders
 from mmssl.errors import UserError
 from mmssl.presets import preset
 from mmssl.recipe import Data, Recipe, knob_names
-from mmssl.training import train
-from mmssl.transforms import Standardisation, augment_imu, augment_skeleton, prepare_imu, prepare_skeleton
+from mmssl.training.encoders import build_encoders
+from mmssl.training.transforms import Standardisation, augment_imu, augment_skeleton, prepare_imu, prepare_skeleton
+from mmssl.training.trial import train
 
 # Seconds of each sensor's samples: other starts, ends and rates; all four cover 0.03 to 1.99.
 SECONDS = {

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from mmssl.data.recordings import FORMAT, Description, Protocol, Recordings, Row
 from mmssl.data.sources import survey
 from mmssl.errors import UserError
-from mmssl.model import prepare
 from mmssl.presets import preset
 from mmssl.recipe import MODALITIES
-from mmssl.training import train
+from mmssl.training.model import prepare
+from mmssl.training.trial import train
 
 
 def describe(**changes: Any) -> Description:

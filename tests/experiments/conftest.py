@@ -6,9 +6,9 @@ import pytest
 import small
 
 from mmssl import Recordings
-from mmssl.search.plan import Plan, PlannedTrial, make_plan
-from mmssl.search.space import Space
-from mmssl.search.store import Record, Study
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, PlannedTrial, make_plan
+from mmssl.study.space import Space
 
 Ended = Callable[[Plan, PlannedTrial], Record]
 StudyOf = Callable[..., tuple[Study, Plan]]

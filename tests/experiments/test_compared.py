@@ -11,8 +11,8 @@ from scipy import special, stats
 
 from mmssl import Recordings, UserError, cli
 from mmssl.experiments.compared import Entrant, compare
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.store import Record, Study
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, PlannedTrial
 
 StudyOf = Callable[..., tuple[Study, Plan]]
 FOLDS = ("anna", "ben", "chris")

@@ -19,8 +19,8 @@ from mmssl.experiments import Column, Result, names, protocol, save, save_for_pa
 from mmssl.experiments.comparison import few_labels, hidden_classes, linear_evaluation
 from mmssl.experiments.published import FEW_LABELS, PUBLISHED, hidden_groups
 from mmssl.presets import SYSTEMS
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.store import Record, Study
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, PlannedTrial
 
 StudyOf = Callable[..., tuple[Study, Plan]]
 

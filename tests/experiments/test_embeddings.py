@@ -19,11 +19,11 @@ from mmssl.evaluation import pair_retrieval
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Result, embeddings, save
 from mmssl.experiments.embeddings import features, health, retrieval
-from mmssl.prepared import Prepared
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.results import points
-from mmssl.search.store import Record, Study
-from mmssl.training import run_trial
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.results import points
+from mmssl.training.prepared import Prepared
+from mmssl.training.trial import run_trial
 
 StudyOf = Callable[..., tuple[Study, Plan]]
 Vectors = dict[str, np.ndarray]

@@ -10,12 +10,12 @@ import small
 from pages import CLASSES, HOSTILE, command
 
 from mmssl import Description, Protocol, Recordings, Row
-from mmssl.prepared import Prepared
-from mmssl.progress import Epoch
-from mmssl.search.plan import Plan, PlannedTrial, make_plan
-from mmssl.search.space import Space
-from mmssl.search.store import Record, Study
-from mmssl.training import run_trial
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, PlannedTrial, make_plan
+from mmssl.study.space import Space
+from mmssl.training.prepared import Prepared
+from mmssl.training.snapshot import Epoch
+from mmssl.training.trial import run_trial
 
 
 @pytest.fixture(scope="session")

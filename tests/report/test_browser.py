@@ -8,8 +8,8 @@ import pytest
 from pages import CLASSES, HOSTILE, command
 from playwright.sync_api import Browser, Page
 
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.store import Record, Study
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, PlannedTrial
 
 pytestmark = pytest.mark.browser
 

@@ -20,11 +20,11 @@ from mmssl import Recordings
 from mmssl.presets import preset, recipe_named
 from mmssl.report.content import Content, gather
 from mmssl.report.page import baseline_command, render, verdict
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.results import stand_beside
-from mmssl.search.space import Range, load
-from mmssl.search.store import Record, Study
-from mmssl.search.view import Board
+from mmssl.study.folder import Record, Study
+from mmssl.study.overview import Board
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.results import stand_beside
+from mmssl.study.space import Range, load
 
 StudyOf = Callable[..., tuple[Study, Plan]]
 

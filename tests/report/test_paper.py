@@ -11,8 +11,8 @@ from pages import CLASSES, command
 
 from mmssl.report.content import gather
 from mmssl.report.paper import latex, markdown
-from mmssl.search.plan import Plan, PlannedTrial
-from mmssl.search.store import Record, Study
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, PlannedTrial
 
 StudyOf = Callable[..., tuple[Study, Plan]]
 

@@ -10,7 +10,7 @@ import pytest
 import small
 
 from mmssl import Recordings
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 

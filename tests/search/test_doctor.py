@@ -11,10 +11,10 @@ from ray_head import Head
 
 from mmssl import Recordings
 from mmssl.search import doctor
-from mmssl.search.cluster import Share
-from mmssl.search.plan import Plan, make_plan
-from mmssl.search.space import Space
-from mmssl.training import train
+from mmssl.search.resources import Share
+from mmssl.study.plan import Plan, make_plan
+from mmssl.study.space import Space
+from mmssl.training.trial import train
 
 # Without what the tests search or derive from the preset.
 FIXED = {

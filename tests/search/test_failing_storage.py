@@ -16,7 +16,7 @@ import small
 from s3_store import Gate, Store
 
 from mmssl import Recordings
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 

@@ -16,7 +16,7 @@ import pytest
 import small
 
 from mmssl import Recordings
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
 from mmssl.version import trial_code
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,9 +13,9 @@ from ray_head import Head
 
 from mmssl import Recordings
 from mmssl.data.protocols import split
-from mmssl.prepared import Prepared
-from mmssl.search.store import Study
-from mmssl.training import run_trial
+from mmssl.study.folder import Study
+from mmssl.training.prepared import Prepared
+from mmssl.training.trial import run_trial
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 

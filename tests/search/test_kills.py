@@ -20,7 +20,7 @@ import small
 from ray_head import running_head
 
 from mmssl import Recordings
-from mmssl.search.store import LOG, Study
+from mmssl.study.folder import LOG, Study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -18,11 +18,11 @@ import small
 
 from mmssl import Recordings
 from mmssl.data.protocols import split
-from mmssl.prepared import Prepared
-from mmssl.progress import Epoch
-from mmssl.search.plan import Plan
-from mmssl.search.store import Study
-from mmssl.training import pretraining_name, run_trial
+from mmssl.study.folder import Study
+from mmssl.study.plan import Plan
+from mmssl.training.prepared import Prepared
+from mmssl.training.snapshot import Epoch
+from mmssl.training.trial import pretraining_name, run_trial
 
 pytestmark = pytest.mark.ray
 

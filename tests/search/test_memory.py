@@ -20,11 +20,11 @@ from small import dataset_of
 from mmssl import Recordings
 from mmssl.recipe import Recipe
 from mmssl.search import launch, recorder, trainable
-from mmssl.search.cluster import Resources, Share
 from mmssl.search.nodes import Agreement
-from mmssl.search.plan import Plan, make_plan
-from mmssl.search.space import Space
-from mmssl.search.store import Record, Study
+from mmssl.search.resources import Resources, Share
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, make_plan
+from mmssl.study.space import Space
 
 pytestmark = pytest.mark.ray
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 pytest.importorskip("ray")
 
 from mmssl.errors import UserError
-from mmssl.export import representative
-from mmssl.search.plan import Dataset, Plan, extended, make_plan
+from mmssl.export.encoders import representative
 from mmssl.search.recorder import LEADING, Models
-from mmssl.search.results import choose, points
-from mmssl.search.space import Space, changed
-from mmssl.search.store import Record, Study
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Dataset, Plan, extended, make_plan
+from mmssl.study.results import choose, points
+from mmssl.study.space import Space, changed
 
 
 def ended(

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmssl.errors import UserError
-from mmssl.export import kept_model
+from mmssl.export.encoders import kept_model
 from mmssl.recipe import Recipe
-from mmssl.search.plan import Plan, extended
-from mmssl.search.results import points
-from mmssl.search.space import changed
-from mmssl.search.store import Study
+from mmssl.study.folder import Study
+from mmssl.study.plan import Plan, extended
+from mmssl.study.results import points
+from mmssl.study.space import changed
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = Path(__file__).parent / "studies_of" / "2be55d1"

@@ -13,7 +13,7 @@ import pytest
 import small
 
 from mmssl import Recordings
-from mmssl.search.store import LOG, Study
+from mmssl.study.folder import LOG, Study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 
 from mmssl.recipe import Recipe
-from mmssl.search.plan import Dataset, Plan, PlannedTrial, make_plan
 from mmssl.search.pruning import Pruning
-from mmssl.search.space import Space
-from mmssl.search.store import Record
+from mmssl.study.folder import Record
+from mmssl.study.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.study.space import Space
 
 
 @pytest.fixture

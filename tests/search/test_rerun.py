@@ -12,12 +12,12 @@ from mmssl import Recordings
 from mmssl.data.protocols import split
 from mmssl.environment import digest_of, machine, packages, programs
 from mmssl.errors import UserError
-from mmssl.prepared import Prepared
-from mmssl.search.plan import Plan, make_plan
 from mmssl.search.rerun import Differences, Rerun, differences, find_trial, original, rerun
-from mmssl.search.space import Space
-from mmssl.search.store import Record, Study
-from mmssl.training import pretraining_name, run_trial
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, make_plan
+from mmssl.study.space import Space
+from mmssl.training.prepared import Prepared
+from mmssl.training.trial import pretraining_name, run_trial
 
 THEN = {"status": "COMPLETE", "cause": "", "val.accuracy": 0.9, "val.f1": 0.88, "train.loss": 20.0}
 OTHER = {"host": ("there", "here")}

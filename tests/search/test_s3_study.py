@@ -14,8 +14,8 @@ from s3_store import CREDENTIALS, Store
 
 import mmssl
 from mmssl import Recordings
-from mmssl.search.store import Study
 from mmssl.storage import LEASE_VARIABLE
+from mmssl.study.folder import Study
 
 pytestmark = pytest.mark.ray
 

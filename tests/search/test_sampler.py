@@ -8,10 +8,10 @@ import pytest
 from optuna.trial import TrialState
 
 from mmssl.errors import UserError
-from mmssl.search.plan import Choice, Dataset, Plan, make_plan
 from mmssl.search.sampler import PointSampler
-from mmssl.search.space import Space
-from mmssl.search.store import Record
+from mmssl.study.folder import Record
+from mmssl.study.plan import Choice, Dataset, Plan, make_plan
+from mmssl.study.space import Space
 
 SAMPLERS = ["random", "tpe", "gp", "cmaes"]
 WEIGHTS = {

@@ -11,9 +11,9 @@ import small
 
 from mmssl.data.protocols import split
 from mmssl.data.synthetic import generate
-from mmssl.prepared import Prepared
-from mmssl.search.store import Study
-from mmssl.training import run_trial
+from mmssl.study.folder import Study
+from mmssl.training.prepared import Prepared
+from mmssl.training.trial import run_trial
 
 pytestmark = pytest.mark.ray
 

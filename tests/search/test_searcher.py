@@ -8,11 +8,11 @@ import optuna
 import pytest
 from sqlalchemy import event
 
-from mmssl.search.optuna_study import OptunaStudy
-from mmssl.search.plan import Dataset, Plan, make_plan
 from mmssl.search.searcher import PlanSearcher
-from mmssl.search.space import Space
-from mmssl.search.store import Record
+from mmssl.study.folder import Record
+from mmssl.study.plan import Dataset, Plan, make_plan
+from mmssl.study.space import Space
+from mmssl.trackers.optuna_study import OptunaStudy
 
 
 def stored(path: Path) -> list[optuna.trial.FrozenTrial]:

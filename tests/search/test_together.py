@@ -15,14 +15,14 @@ import yaml
 
 from mmssl import Recordings
 from mmssl.errors import UserError
-from mmssl.prepared import Prepared
-from mmssl.search.optuna_study import OptunaStudy
-from mmssl.search.plan import Plan, PlannedTrial, make_plan
 from mmssl.search.searcher import PlanSearcher
-from mmssl.search.space import Space
-from mmssl.search.store import Study
 from mmssl.search.together import groups, needs
-from mmssl.training import pretrained, pretraining_name
+from mmssl.study.folder import Study
+from mmssl.study.plan import Plan, PlannedTrial, make_plan
+from mmssl.study.space import Space
+from mmssl.trackers.optuna_study import OptunaStudy
+from mmssl.training.prepared import Prepared
+from mmssl.training.trial import pretrained, pretraining_name
 
 GRID = {"objective.lambda": [1.0, 10.0], "pretrain.lr": [1e-4, 1e-3], "finetune.lr": [0.001, 0.01]}
 

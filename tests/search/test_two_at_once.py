@@ -16,9 +16,9 @@ from mmssl import Recordings
 from mmssl.cli import studies
 from mmssl.cli.running import Running
 from mmssl.errors import UserError
-from mmssl.search.plan import Plan, make_plan
-from mmssl.search.space import Space
-from mmssl.search.store import Record, Study, Tables
+from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.plan import Plan, make_plan
+from mmssl.study.space import Space
 
 REFUSED = "study one is being run by another process; wait for it, or stop it first"
 

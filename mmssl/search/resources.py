@@ -1,0 +1,315 @@
+"""The Ray that trials run on, and what of it one trial may use."""
+
+import logging
+import os
+import secrets
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+from ray._private import ray_constants, services, worker
+from ray._private.state import state
+from ray.exceptions import RayError
+from ray.job_config import JobConfig
+
+import mmssl
+from mmssl.errors import UserError
+from mmssl.private_folder import RAY
+from mmssl.process import cpus, interrupt_when_ended
+from mmssl.study.folder import PRETRAINED_VARIABLE
+
+_OF_WORKERS = (
+    *("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX"),
+    *("MMSSL_SNAPSHOT_SECONDS", PRETRAINED_VARIABLE),
+)
+
+RESTARTS = 2
+"""How often a trial whose worker died is started again; it goes on from its last snapshot."""
+MOVES = 20
+"""How often in all, with those whose node was lost: it may be the trial that takes its node down."""
+
+MOST_CPUS = 4
+"""That a trial is given unasked: its products are too small for many threads."""
+
+_UNKNOWN_GROWTH = 200
+"""Trials that wait for nodes at once where nobody knows how many nodes may come."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The Ray that trials run on, and what of it one trial may use."""
+
+    cpus_per_trial: float | None = None
+    """None: see `fit`."""
+    gpus_per_trial: float | None = None
+    """None: a quarter of a GPU where there are GPUs, else none."""
+    max_concurrent: int | None = None
+    """None: as many as fit."""
+    address: str | None = None
+    """None: a Ray of this process alone; else `auto` or HOST:PORT of the cluster that this machine is a node of."""
+    together: int = 1
+    """Trials that pre-train as one model, where they are alike."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes that an autoscaler may add."""
+
+    most: int
+    resources: Mapping[str, float]
+    """Of one node; empty where nobody knows before it is there."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial gets, and how many run at once."""
+
+    cpus: float
+    gpus: float
+    at_once: int
+    waits: bool
+    """Whether no node that is there has room, so that the first trial waits for one to come."""
+
+    def __str__(self) -> str:
+        return f"{self.at_once} trial{'' if self.at_once == 1 else 's'} at once, {self.each} each"
+
+    @property
+    def each(self) -> str:
+        """What one trial gets, in words."""
+        return " and ".join(
+            f"{amount:g} {what}{'' if amount == 1 else 's'}"
+            for amount, what in ((self.cpus, "CPU"), (self.gpus, "GPU"))
+            if amount
+        )
+
+
+class NotStartedError(OSError):
+    """Ray's processes have ended, or did not answer, while they were being started."""
+
+
+def start(address: str | None, folder: Path) -> None:
+    """Start a Ray of this process alone, or join the cluster at an address.
+
+    Args:
+        address: as in Resources.
+        folder: for what a Ray of this process keeps while it runs, its sockets among it.
+
+    Raises:
+        UserError: no cluster answers there, or it does not let this process in.
+        NotStartedError: Ray of this process ended at once.
+    """
+    if address is None:
+        try:
+            _start_alone(folder)
+        except Exception as error:  # Of whatever kind: Ray raises what the first of its processes to end causes.
+            raise NotStartedError(f"Ray did not start: {_first_line(error)}") from error
+    else:
+        _join(address)
+    interrupt_when_ended()  # Ray has put a handler of its own in place, which ends the process at once.
+
+
+def kill() -> None:
+    """End what there still is of this process' own Ray, where some of it has died."""
+    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    for process in [info.process for infos in node.all_processes.values() for info in infos] if node else []:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)  # Each leads a group, in which are those that it started.
+
+
+class _OwnCode(JobConfig):
+    """Of a job whose workers find modules where they are installed, and not in the folder that this process is in.
+
+    Ray has them look there first: another mmssl, or a `statistics.py`, would be taken for the driver's.
+    """
+
+    def _serialize(self) -> str:
+        top = Path(mmssl.__file__).resolve().parents[1]
+        # Run by `python -m` from a checkout, this process has it from there too.
+        here = bool(sys.path) and Path(sys.path[0]).resolve() == top
+        self._py_driver_sys_path = [str(top)] if here else []
+        return super()._serialize()
+
+
+@contextmanager
+def _started_apart() -> Generator[None]:
+    """What Ray starts meanwhile is in sessions of its own: what ends this process is not for them to hear.
+
+    To a terminal that is lost, to `timeout` and to batch systems all that is in one process group is one program.
+    """
+    before = services.ConsolePopen
+    services.ConsolePopen = partial(before, start_new_session=True)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        services.ConsolePopen = before
+
+
+def _start_alone(folder: Path) -> None:
+    _make_token()
+    # It warns that it asks for a token, as it should.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    # Ray hands the interpreter's path to a shell as it is: one with a space has to be quoted, and costs a second.
+    python = shlex.quote(sys.executable)
+    # Where other machines may join, Ray listens on every interface.
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False  # pyright: ignore[reportConstantRedefinition]
+    try:
+        with _started_apart():
+            ray.init(
+                address="local",
+                num_cpus=cpus(),
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                job_config=_OwnCode(),
+                runtime_env=None if python == sys.executable else {"py_executable": python},
+                _temp_dir=str(folder / RAY),
+            )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before  # pyright: ignore[reportConstantRedefinition]
+
+
+def _make_token() -> None:
+    """Make the token that Ray asks of whoever connects before Ray does, which would let everyone here read it."""
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        return
+    try:
+        path = Path("~/.ray/auth_token").expanduser()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+                stream.write(secrets.token_hex(32))
+        except FileExistsError:
+            if path.stat().st_uid == os.getuid():
+                path.chmod(0o600)
+    except (OSError, RuntimeError):  # Without a home of one's own that can be written: this Ray needs no file.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _join(address: str) -> None:
+    answers(address)
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            configure_logging=False,
+            job_config=_OwnCode(),
+            # The cluster's workers inherit nothing from here.
+            runtime_env={"env_vars": {name: os.environ[name] for name in _OF_WORKERS if name in os.environ}},
+        )
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        raise UserError(
+            f"--address {address}: {_first_line(error)}; this machine must be a node of that cluster (`ray start`), "
+            "and have its token (in ~/.ray/auth_token or RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token)"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def fit(resources: Resources, trials: int, nodes: Sequence[Mapping[str, float]], growth: Sequence[Group] = ()) -> Share:
+    """What one trial gets; a trial runs on one node.
+
+    Unless told otherwise a trial gets one CPU: two trials with a thread each take less time than one after the other
+    with two threads (`benchmarks/packing.py`). Where a study has so few trials that CPUs would have nothing to do, and
+    there are no GPUs, each gets as many as there are for it, at most `MOST_CPUS`.
+
+    Args:
+        trials: of the whole study: whether it is resumed must not change the threads, and with them the last bits.
+        nodes: the resources of each node that is there.
+        growth: nodes that may come.
+
+    Raises:
+        UserError: there is no node with what a trial asks for, and none can come.
+    """
+    kinds = [*nodes, *(group.resources for group in growth)]
+    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+    if gpus is None:
+        gpus = 0.25 if any(node.get("GPU") for node in kinds) else 0.0
+    if cpus is None:
+        free = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1 and not gpus and not growth]
+        cpus = float(max(1, min([sum(free) // max(1, trials), MOST_CPUS, *free])))
+    there = sum(_room(node, cpus, gpus) for node in nodes)
+    # A node of unknown size may be large enough.
+    to_come = sum(group.most * (_room(group.resources, cpus, gpus) if group.resources else 1) for group in growth)
+    if not there and not to_come:
+        largest = ", ".join(f"{max((node.get(what, 0) for node in kinds), default=0):g} {what}s" for what in _ASKED)
+        asked = f"--cpus-per-trial {cpus:g}" + (f" --gpus-per-trial {gpus:g}" if gpus else "")
+        where = "here" if len(kinds) == 1 else "on any one node"
+        raise UserError(f"{asked}: there are no more than {largest} {where}; ask for no more")
+    if any(not group.resources for group in growth):
+        to_come = max(to_come, _UNKNOWN_GROWTH)
+    return Share(cpus, gpus, min(there + to_come, resources.max_concurrent or sys.maxsize), waits=not there)
+
+
+def growth(launched_from: Path = Path("~/ray_bootstrap_config.yaml")) -> list[Group]:
+    """The nodes that the cluster's autoscaler may add, as far as one can know on a node.
+
+    Args:
+        launched_from: the file that `ray up` leaves on the head.
+    """
+    # Where whoever runs the cluster has told it, it is the cluster's to say.
+    told = state.get_cluster_config()
+    if told is not None and told.node_group_configs:
+        return [
+            Group(_UNKNOWN_GROWTH if group.max_count < 0 else group.max_count, dict(group.resources))
+            for group in told.node_group_configs
+        ]
+    try:
+        config = yaml.safe_load(launched_from.expanduser().read_text("utf-8"))
+    except OSError:
+        # Kubernetes' operator says nothing of its limits to a pod.
+        return [Group(_UNKNOWN_GROWTH, {})] if "RAY_USAGE_STATS_KUBERAY_IN_USE" in os.environ else []
+    most = config.get("max_workers", 0)
+    return [
+        Group(min(most, node.get("max_workers", most)), node.get("resources") or {})
+        for name, node in config["available_node_types"].items()
+        if name != config["head_node_type"]
+    ]
+
+
+def answers(address: str) -> None:
+    """Find out quickly whether a cluster can be there: Ray would ask for two minutes, and then end the process.
+
+    Raises:
+        UserError: the address is none, or nothing answers at it.
+    """
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in address:
+        raise UserError(f"--address {address}: give auto, HOST:PORT, or http://HOST:8265 to submit a job")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: no Ray answers there ({error}); `ray status` on the cluster's head says its address"
+        ) from error
+
+
+_ASKED = ("CPU", "GPU")
+
+
+def _room(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """How many trials of this size run on a node at once."""
+    fits = [_times(node.get("CPU", 0), cpus)]
+    if gpus:
+        # A fraction must fit into one device: three trials of 0.3 on each.
+        devices = int(node.get("GPU", 0))
+        fits.append(devices * _times(1, gpus) if gpus <= 1 else _times(devices, gpus))
+    return min(fits)
+
+
+def _times(whole: float, part: float) -> int:
+    # Ray counts in ten-thousandths, in which 0.1 goes ten times into 1.
+    return round(whole * 10_000) // max(1, round(part * 10_000))

@@ -1,0 +1,86 @@
+"""How much of what points score each searched knob explains."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from mmssl.errors import UserError
+from mmssl.study.space import Range
+
+FEWEST = 6
+"""Points below which a forest has nothing to divide."""
+
+
+def importance(
+    points: Sequence[Mapping[str, Any]], scores: Sequence[float], ranges: Mapping[str, Range]
+) -> dict[str, float]:
+    """Share of the variance among the points' scores that each knob explains by itself (fANOVA; Hutter et al., ICML
+    2014), from 0 to 1; what they leave to 1 comes of knobs together, and of noise.
+
+    The values of a knob that was given as a list count the same, however far apart they are; those drawn from an
+    interval count as they were drawn. Knobs that never change are left out.
+
+    Args:
+        points: by knob, each point's values.
+        scores: one a point.
+        ranges: the knobs that were drawn from an interval.
+
+    Raises:
+        UserError: fewer than two knobs change, points are fewer than `FEWEST`, or all score the same.
+    """
+    knobs = {knob: [point[knob] for point in points] for knob in (points[0] if points else {})}
+    columns = {knob: _column(values, ranges.get(knob)) for knob, values in knobs.items()}
+    columns = {knob: column for knob, column in columns.items() if len(set(column)) > 1}
+    if len(columns) < 2:
+        raise UserError("fewer than two searched knobs have more than one value")
+    if len(points) < FEWEST:
+        raise UserError(f"{len(points)} complete points are too few: {FEWEST} or more are needed")
+    if len(set(scores)) == 1:
+        raise UserError("all points score the same")
+    for one, other in combinations(columns, 2):
+        if _as_one(columns[one], columns[other]):
+            raise UserError(f"{one} and {other} only change together")
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+    kinds: dict[str, BaseDistribution] = {
+        knob: FloatDistribution(min(column), max(column))
+        if isinstance(column[0], float)
+        else CategoricalDistribution(sorted(set(column)))
+        for knob, column in columns.items()
+    }
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(direction="maximize")
+        for i, score in enumerate(scores):
+            params = {knob: column[i] for knob, column in columns.items()}
+            study.add_trial(optuna.create_trial(params=params, distributions=kinds, value=score))
+        found = optuna.importance.FanovaImportanceEvaluator(seed=0).evaluate(study)
+    finally:
+        optuna.logging.set_verbosity(before)
+    return {knob: float(found[knob]) for knob in columns}
+
+
+def _column(values: Sequence[Any], interval: Range | None) -> list[Any]:
+    """Numbers as places on the scale that was searched; anything else as text."""
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        return [json.dumps(value) for value in values]
+    if interval is not None:
+        return [math.log(value) if interval.log else float(value) for value in values]
+    return [float(sorted(set(values)).index(value)) for value in values]
+
+
+def _as_one(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether each value of one goes with one value of the other, and the other way round.
+
+    Where no value comes twice, as of knobs that are drawn, that is so by itself: then they must rise together, or one
+    rise as the other falls.
+    """
+    pairs = sorted(set(zip(one, other, strict=True)))
+    if not len(pairs) == len(set(one)) == len(set(other)):
+        return False
+    second = [b for _, b in pairs]
+    return len(pairs) < len(one) or second in (sorted(second), sorted(second, reverse=True))

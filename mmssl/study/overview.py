@@ -1,0 +1,387 @@
+"""A study while it runs, as plain data for a screen or a script: its points, what runs, what failed, how long to go."""
+
+import heapq
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from mmssl.recipe import COLLAPSED_BELOW, Recipe
+from mmssl.study.folder import PROBE, Record
+from mmssl.study.plan import NO_RESULT, TERMINAL, Plan, PlannedTrial, without_result
+from mmssl.study.results import Point
+from mmssl.study.status import time_left
+
+CellState = Literal["complete", "running", "begun", "planned", "failed", "diverged", "collapsed", "pruned"]
+# A tenth of where VICReg holds the standard deviation, and as many times above where a trial is stopped for it.
+NEAR_COLLAPSE = 10 * COLLAPSED_BELOW
+# Embeddings on one line are as useless as constant ones, whatever their standard deviation.
+LOW_RANK = 2.0
+_FAILURES_KEPT = 50
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A point as the map shows it."""
+
+    point_id: str
+    values: Mapping[str, Any]
+    """The searched knobs."""
+    state: CellState
+    """complete: every trial has a score. Else what runs comes before what failed, and that before what waits."""
+    mean: float | None
+    """Of the scored trials."""
+    std: float | None
+    """Their sample standard deviation; None for fewer than two."""
+    n: int
+    """How many trials the mean rests on."""
+    planned: int
+    index: int
+    """Its place in the plan."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Embeddings of one modality in the last epoch of pre-training; see `epochs.parquet`."""
+
+    std: float
+    effective_rank: float
+
+    @property
+    def nearly_constant(self) -> bool:
+        return not self.std >= NEAR_COLLAPSE
+
+    @property
+    def nearly_on_a_line(self) -> bool:
+        return not self.effective_rank >= LOW_RANK
+
+    @property
+    def near_collapse(self) -> bool:
+        return self.nearly_constant or self.nearly_on_a_line
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial that runs, with what it reported last."""
+
+    trial_id: str
+    values: Mapping[str, Any]
+    seed: int
+    fold: str
+    started: datetime | None
+    phase: str | None = None
+    """As in `epochs.parquet`; None before the first report."""
+    epoch: int = 0
+    epochs: int = 0
+    """Of that phase."""
+    terms: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The objective's, of the last epoch of pre-training, with `loss`."""
+    finetune: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Loss and training accuracy of the head in the last epoch of fine-tuning."""
+    probe: float | None = None
+    health: Mapping[str, Health] = field(default_factory=dict[str, Health])
+    """By modality."""
+
+    @property
+    def near_collapse(self) -> bool:
+        return any(health.near_collapse for health in self.health.values())
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that failed, diverged or collapsed."""
+
+    trial_id: str
+    values: Mapping[str, Any]
+    seed: int
+    fold: str
+    status: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Two searched knobs, each with the values it takes, of which a map can be drawn."""
+
+    down: str
+    across: str
+    rows: tuple[float, ...]
+    columns: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A study at one moment."""
+
+    study: str
+    metric: str
+    """The column that is shown, as val.accuracy."""
+    choosable: bool
+    """Whether a point may be called best by it: not by the test subjects' scores."""
+    seeds: int
+    folds: int
+    planned: int
+    trials: Mapping[str, int]
+    """How many have which status; those that a sampler has yet to choose are PLANNED."""
+    axes: Axes | None
+    cells: Sequence[Cell]
+    """In the plan's order."""
+    best: frozenset[str]
+    """Ids of the complete points with the highest mean: more than one where they are equal."""
+    running: Sequence[Running]
+    """In the order in which they began."""
+    failures: Sequence[Failure]
+    """The latest, the last of them last."""
+    seconds_left: float | None
+
+    @property
+    def ended(self) -> int:
+        return sum(self.trials.get(status, 0) for status in TERMINAL)
+
+    @property
+    def failed(self) -> str:
+        """Trials that failed, diverged or collapsed, counted by status."""
+        return without_result({status: count for status, count in self.trials.items() if status != "PRUNED"})
+
+    def leading(self, most: int) -> list[Cell]:
+        """The first points in rank: complete ones by their mean, then those that run, have begun, failed, wait."""
+        order = ("complete", "running", "begun", "failed", "diverged", "collapsed", "pruned", "planned")
+        return heapq.nsmallest(
+            most, self.cells, key=lambda cell: (order.index(cell.state), -(cell.mean or 0.0), cell.index)
+        )
+
+    def document(self) -> dict[str, Any]:
+        """For a script."""
+        return {
+            "study": self.study,
+            "metric": self.metric,
+            "planned": self.planned,
+            "ended": self.ended,
+            "trials": dict(self.trials),
+            "seconds_left": self.seconds_left,
+            "best": sorted(self.best),
+            "points": [{k: v for k, v in asdict(cell).items() if k != "index"} for cell in self.cells],
+            "running": [{**asdict(trial), "near_collapse": trial.near_collapse} for trial in self.running],
+            "failures": [asdict(failure) for failure in self.failures],
+        }
+
+
+class Board:
+    """Keeps a study's view up to date, a trial at a time: what a change costs does not grow with the study.
+
+    One thread may put while another looks.
+
+    Args:
+        plan: a sampler may add points to it meanwhile.
+        since: durations of trials that ended before are not taken for those to come; now by default.
+    """
+
+    def __init__(self, plan: Plan, since: datetime | None = None) -> None:
+        self._plan, self._since = plan, since or datetime.now(UTC)
+        self._lock = threading.Lock()
+        self.changes = 0
+        """Grows whenever the view does."""
+        self._points: dict[str, Point] = {}
+        self._cells: dict[str, Cell] = {}
+        self._axes = axes(plan)
+        self._listed = 0
+        self._status: dict[str, str] = {}
+        self._counts = Counter[str]()
+        self._running: dict[str, Running] = {}
+        self._recipes: dict[str, Recipe] = {}
+        self._failures: deque[Failure] = deque(maxlen=_FAILURES_KEPT)
+        self._seconds = 0.0
+        self._timed = 0
+        self._best: tuple[float, set[str]] = -1.0, set()
+        with self._lock:
+            self._list()
+
+    def known(self, records: Iterable[Record]) -> None:
+        """Take in trials that had ended before."""
+        with self._lock:
+            for record in records:
+                self._put(self._plan.trial(record.trial_id), record)
+
+    def put(self, planned: PlannedTrial, record: Record) -> None:
+        """Take in the newest state of a trial."""
+        with self._lock:
+            self._put(planned, record)
+
+    def settle(self) -> None:
+        """Nothing runs any more: trials that were cut off are planned again."""
+        for trial_id in list(self._running):
+            self.put(self._plan.trial(trial_id), Record(trial_id=trial_id, status="PLANNED"))
+
+    @property
+    def ended(self) -> int:
+        return sum(self._counts[status] for status in TERMINAL)
+
+    def view(self, now: datetime | None = None) -> View:
+        plan, space = self._plan, self._plan.space
+        with self._lock:
+            self._list()
+            counts = {status: count for status, count in sorted(self._counts.items()) if count}
+            counts["PLANNED"] = plan.total - sum(counts.values())
+            running = list(self._running.values())
+            moment = now or datetime.now(UTC)
+            return View(
+                study=plan.name,
+                metric=space.scored,
+                choosable=space.side == "val",
+                seeds=len(space.seeds),
+                folds=len(plan.folds),
+                planned=plan.total,
+                trials={status: count for status, count in counts.items() if count},
+                axes=self._axes,
+                cells=list(self._cells.values()),
+                best=frozenset(self._best[1]) if space.side == "val" else frozenset(),
+                running=running,
+                failures=list(self._failures),
+                seconds_left=time_left(
+                    self._seconds / self._timed if self._timed else None,
+                    [(moment - trial.started).total_seconds() if trial.started else 0.0 for trial in running],
+                    counts["PLANNED"],
+                ),
+            )
+
+    def _list(self) -> None:
+        """Take in the points that are new in the plan."""
+        trials = self._plan.trials
+        while self._listed < len(trials):
+            planned = trials[self._listed]
+            self._listed += 1
+            point_id = self._plan.candidate(planned.point_id)
+            if point_id not in self._points:
+                self._points[point_id] = Point(point_id, self._plan.space.compared(planned.point))
+            self._points[point_id].planned += 1
+            self._draw(point_id)
+
+    def _put(self, planned: PlannedTrial, record: Record) -> None:
+        self._list()
+        self.changes += 1
+        trial_id, point = planned.trial_id, self._points[self._plan.candidate(planned.point_id)]
+        before = self._status.get(trial_id)
+        if before != record.status:
+            if before is not None:
+                self._counts[before] -= 1
+                point.statuses[before] -= 1
+            self._status[trial_id] = record.status
+            if record.status == "PLANNED":  # Counted by what is left, together with those never heard of.
+                del self._status[trial_id]
+            else:
+                self._counts[record.status] += 1
+                point.statuses[record.status] = point.statuses.get(record.status, 0) + 1
+        if record.status == "RUNNING":
+            self._running[trial_id] = self._progress(planned, record)
+        else:
+            self._running.pop(trial_id, None)
+            self._recipes.pop(trial_id, None)
+        score = record.facts.get(self._plan.space.scored) if record.status == "COMPLETE" else None
+        if score is not None:
+            point.scores[self._plan.key(planned.point_id, planned.seed, planned.fold)] = score
+        if before != record.status:
+            self._count_end(planned, record)
+            self._draw(point.point_id)
+
+    def _count_end(self, planned: PlannedTrial, record: Record) -> None:
+        if record.status == "COMPLETE" and record.started and record.finished and record.finished >= self._since:
+            self._seconds += (record.finished - record.started).total_seconds()
+            self._timed += 1
+        if record.status in NO_RESULT and record.status != "PRUNED":
+            cause = record.cause or "no cause was recorded"
+            self._failures.append(
+                Failure(planned.trial_id, planned.point, planned.seed, planned.fold, record.status, cause)
+            )
+
+    def _progress(self, planned: PlannedTrial, record: Record) -> Running:
+        trial_id = planned.trial_id
+        present = self._running.get(trial_id)
+        if present is None or not record.epochs:  # It begins, or has begun anew.
+            present = Running(trial_id, planned.point, planned.seed, planned.fold, record.started)
+        fresh: list[dict[str, Any]] = []
+        for one in reversed(record.epochs):
+            if (one["phase"], one["epoch"]) == (present.phase, present.epoch):
+                break
+            fresh.append(one)
+        terms, finetune, health = dict(present.terms), dict(present.finetune), dict(present.health)
+        phase, epoch, probe = present.phase, present.epoch, present.probe
+        for one in reversed(fresh):
+            phase, epoch, probe = one["phase"], one["epoch"], one.get(PROBE, probe)
+            numbers = {name.removeprefix("train."): v for name, v in one.items() if name.startswith("train.")}
+            terms |= {name: value for name, value in numbers.items() if "." not in name}
+            finetune |= {name.partition(".")[2]: v for name, v in numbers.items() if name.startswith("finetune.")}
+            health |= {
+                name.removesuffix(".std"): Health(value, numbers[name.removesuffix("std") + "effective_rank"])
+                for name, value in numbers.items()
+                if name.endswith(".std")
+            }
+        epochs = self._epochs(planned, phase) if phase else 0
+        return Running(
+            trial_id, planned.point, planned.seed, planned.fold, record.started, phase, epoch, epochs,
+            terms, finetune, probe, health,
+        )  # fmt: skip
+
+    def _epochs(self, planned: PlannedTrial, phase: str) -> int:
+        if planned.trial_id not in self._recipes:
+            self._recipes[planned.trial_id] = self._plan.recipe(planned)
+        recipe = self._recipes[planned.trial_id]
+        match phase.partition(".")[0]:
+            case "guide":
+                return recipe.guide.epochs
+            case "pretrain":
+                return recipe.pretrain.epochs
+            case _:
+                return recipe.finetune.epochs
+
+    def _draw(self, point_id: str) -> None:
+        point = self._points[point_id]
+        index = self._cells[point_id].index if point_id in self._cells else len(self._cells)
+        self._cells[point_id] = cell = Cell(
+            point_id, point.values, _state(point), point.mean, point.std, len(point.scores), point.planned, index
+        )
+        highest, those = self._best
+        if point_id in those and not point.complete:  # It was extended.
+            those.discard(point_id)
+            complete = [one for one in self._cells.values() if one.state == "complete"]
+            highest = max((one.mean or 0.0 for one in complete), default=-1.0)
+            those = {one.point_id for one in complete if _equal(one.mean or 0.0, highest)}
+        elif cell.state == "complete" and cell.mean is not None:
+            if _equal(cell.mean, highest):
+                those.add(point_id)
+            elif cell.mean > highest:
+                highest, those = cell.mean, {point_id}
+        self._best = highest, those
+
+
+def _equal(one: float, other: float) -> bool:
+    """Whether means are the same but for the order in which they were summed."""
+    return abs(one - other) < 1e-9
+
+
+def _state(point: Point) -> CellState:
+    if point.planned and point.complete:
+        return "complete"
+    if point.statuses.get("RUNNING"):
+        return "running"
+    bad = [status for status in NO_RESULT if point.statuses.get(status)]
+    if bad:
+        return bad[0].lower()  # pyright: ignore[reportReturnType]
+    return "begun" if any(point.statuses.values()) else "planned"
+
+
+def axes(plan: Plan) -> Axes | None:
+    """The two knobs of a grid of numbers; None where something else is searched, or most of the grid is left out."""
+    grid = plan.space.compared(plan.space.grid)
+    if len(grid) != 2 or plan.space.ranges or len(plan.space.systems) > 1:
+        return None
+    points = {point_id: trials[0].point for point_id, trials in plan.candidates.items()}
+    taken = [[*values, *(point[knob] for point in points.values())] for knob, values in grid.items()]
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for values in taken for value in values):
+        return None
+    down, across = grid
+    rows, columns = (tuple(sorted(set(values))) for values in taken)
+    if 4 * (len(points) + plan.open_points) < len(rows) * len(columns):
+        return None
+    return Axes(down, across, rows, columns)

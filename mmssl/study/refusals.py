@@ -1,0 +1,104 @@
+"""What a study would run in vain, refused before it is planned for good."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+
+from mmssl.data.recordings import Recordings
+from mmssl.errors import UserError
+from mmssl.recipe import Recipe, Value
+from mmssl.study.plan import Plan, fold_name
+from mmssl.study.space import SYSTEM, VARIANT, Space, at_point, base_of
+
+_MOST_LOOKED_AT = 10_000
+_MEDIAN_NEEDS = 5
+"""Points: the median rule wants four complete ones to compare a fifth with."""
+
+
+def refuse(plan: Plan, recordings: Recordings) -> None:
+    """Refuse a new study whose knobs, pruning or data cannot do what is asked.
+
+    Raises:
+        UserError: one message with every reason.
+    """
+    points = list({trial.point_id: trial.point for trial in plan.trials}.values())
+    recipes = [at_point(plan.bases, point) for point in points or itertools.islice(_ends(plan.space), _MOST_LOOKED_AT)]
+    unread = [recipe.unread() for recipe in recipes]
+    found = [*_unread(plan.space, unread), *_pruning(plan, recipes), *_too_little(plan, recipes, recordings)]
+    if not found:  # Where a knob does nothing, all its values are the same.
+        found = list(_equal(plan, points, recipes, unread))
+    if found:
+        raise UserError("\n  ".join([f"space {plan.space.name}:", *found]))
+
+
+def _ends(space: Space) -> Iterator[dict[str, Value]]:
+    """Points at the ranges' ends: what is not read at these is read at none between."""
+    for values in itertools.product(*space.searched.values()):
+        for end in ("low", "high"):
+            ends = {knob: getattr(interval, end) for knob, interval in space.ranges.items()}
+            yield dict(zip(space.searched, values, strict=True)) | ends
+
+
+def _unread(space: Space, unread: list[dict[str, str]]) -> Iterator[str]:
+    """Searched knobs that no point depends on."""
+    for part, knobs in (("grid", space.grid), ("ranges", space.ranges)):
+        for knob in knobs:
+            reasons = dict.fromkeys(one[knob] for one in unread if knob in one)
+            if unread and all(knob in one for one in unread):
+                yield f"{part}.{knob}: no point depends on it ({'; '.join(reasons)}): take it out"
+
+
+def _equal(
+    plan: Plan, points: list[dict[str, Value]], recipes: list[Recipe], unread: list[dict[str, str]]
+) -> Iterator[str]:
+    """The first two points that differ in nothing that is read; systems and variants may come to the same."""
+    seen: dict[str, dict[str, Value]] = {}
+    for point, recipe, without in zip(points, recipes, unread, strict=False):
+        read = {knob: value for knob, value in recipe.knobs().items() if knob not in without}
+        other = seen.setdefault(json.dumps([base_of(plan.bases, point), read], sort_keys=True), point)
+        if other is not point:
+            reasons = dict.fromkeys(without[knob] for knob in point if point[knob] != other[knob])
+            yield (
+                f"{_words(other)} and {_words(point)} would train the same ({'; '.join(reasons)}): "
+                "leave all such points but one out with a condition under `where`"
+            )
+            return
+
+
+def _pruning(plan: Plan, recipes: list[Recipe]) -> Iterator[str]:
+    """Rules of pruning that can give up nothing."""
+    rules, space = plan.space.prune, plan.space
+    if rules is None:
+        return
+    points, pairs = space.budget or len(recipes), len(space.seeds) * len(plan.folds) - 1
+    if rules.folds and 0.5**pairs >= rules.folds:
+        yield (
+            f"prune.folds: {rules.folds:g} gives nothing up: before a point's last trial it has {pairs} pairs, whose "
+            f"p-value is {0.5**pairs:g} at least; give more seeds or folds, or a greater p-value"
+        )
+    longest = max((recipe.pretrain.epochs for recipe in recipes), default=0)
+    if rules.probe and rules.every >= longest:
+        yield f"prune.every: {rules.every} epochs to a probe, and pre-training has {longest}: give fewer"
+    needed = _MEDIAN_NEEDS if rules.probe == "median" and not rules.folds else 2
+    if points < needed:
+        yield f"prune: {points} points; it needs {needed} to give one up: leave it out"
+
+
+def _too_little(plan: Plan, recipes: list[Recipe], recordings: Recordings) -> Iterator[str]:
+    """Folds without enough to train on."""
+    from mmssl.training.trial import enough  # Torch takes seconds.
+
+    different = {(recipe.finetune.labels, recipe.pretrain.hidden_classes): recipe for recipe in recipes}
+    for held_out, sides in plan.splits(recordings).items():
+        for recipe in different.values():
+            try:
+                enough(recipe, recordings, sides)
+            except UserError as error:
+                yield f"fold {fold_name(held_out)}: {error}"
+                break
+
+
+def _words(point: Mapping[str, Value]) -> str:
+    """A point in a message."""
+    named = [str(point[name]) for name in (SYSTEM, VARIANT) if name in point]
+    return " ".join([*named, *(f"{knob}={value}" for knob, value in point.items() if knob not in (SYSTEM, VARIANT))])

@@ -1,0 +1,270 @@
+"""What a study's tables say: points with their spread, and the best of them as far as the noise allows."""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from mmssl.errors import UserError
+from mmssl.recipe import MODALITIES, Recipe
+from mmssl.study import scores
+from mmssl.study.plan import NO_RESULT, Key, Plan
+from mmssl.study.scores import Estimate, repeat
+
+RANKME = "rankme"
+"""Effective rank of the embeddings of the training recordings, of many a sample (Garrido et al., ICML 2023), mean over
+the modalities: a measure that needs no labels, and compares points of one system alone."""
+LABEL_FREE = {RANKME: "effective_rank", "std": "std", "covariance": "covariance"}
+"""By name, what of `embedding.MODALITY.*` is averaged over the modalities."""
+Hits = Mapping[str, Mapping[tuple[str, str], bool]]
+"""By point, fold and recording, whether it was classified right."""
+
+
+def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
+    """Whether one is of encoders that were never trained, with the networks of the other and heads trained alike: then
+    the difference of their scores is what training the encoders adds."""
+    if untrained.pretrain.epochs or untrained.finetune.encoders == "trained":
+        return False
+
+    def shared(recipe: Recipe) -> tuple[object, ...]:
+        # Heads are shown augmented recordings only where they train on such copies.
+        augment = recipe.augment if recipe.finetune.views else None
+        # It says what trained encoders keep; untrained ones have the recordings' statistics whatever it says.
+        heads = recipe.finetune.model_copy(update={"encoders": "frozen", "batch_norm": "running"})
+        seen = recipe.pretrain.hidden_classes
+        return recipe.data.modalities, recipe.data.steps, seen, recipe.encoder, heads, augment
+
+    return shared(untrained) == shared(trained)
+
+
+@dataclass
+class Point:
+    """One point's trials, all seeds and folds together."""
+
+    point_id: str
+    values: dict[str, Any]
+    """The searched knobs."""
+    planned: int = 0
+    scores: dict[Key, float] = field(default_factory=dict[Key, float])
+    """The metric by seed and fold, of trials that are COMPLETE."""
+    statuses: dict[str, int] = field(default_factory=dict[str, int])
+    cost: float | None = None
+    """What its encoders cost, where that was asked for."""
+    place: int = 0
+    """In the plan; of equal points the first is the best."""
+    bounded: bool = True
+    """Whether the metric is from 0 to 1."""
+    recordings: dict[str, int | None] = field(default_factory=dict[str, int | None])
+    """By fold, how many were scored."""
+
+    @property
+    def complete(self) -> bool:
+        return len(self.scores) == self.planned
+
+    @property
+    def failures(self) -> int:
+        """Trials that ended without a result."""
+        return sum(self.statuses.get(status, 0) for status in NO_RESULT)
+
+    @property
+    def mean(self) -> float | None:
+        return scores.mean(self.scores)
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean with its interval, which measures without labels have none of."""
+        if not self.bounded:
+            return Estimate(self.mean, None, None, "")
+        return scores.estimate(self.scores, scores.recordings_of(self.recordings.items()))
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over seeds and folds; None for fewer than two."""
+        return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else None
+
+    def row(self) -> dict[str, Any]:
+        estimate = self.estimate
+        return {
+            "point_id": self.point_id,
+            **self.values,
+            "mean": estimate.mean,
+            "low": estimate.low,
+            "high": estimate.high,
+            "std": self.std,
+            "n": len(self.scores),
+            "planned": self.planned,
+            "failures": self.failures,
+            "statuses": self.statuses,
+        }
+
+
+_SCORED = "recordings.validation"
+
+
+@dataclass(frozen=True)
+class Choice:
+    best: Point
+    tied: list[Point]
+    """Complete points whose difference from the best is within the noise, best first."""
+    noise: float | None
+    """Half the width of a difference's interval, median over the other points; None where unknown."""
+    caveats: list[str]
+    """What the reader must know before trusting the choice."""
+    compared: int = 0
+    """How many other points are complete."""
+    test: str = ""
+    """What tells points apart, in words."""
+
+    @property
+    def threshold(self) -> str | None:
+        """What the test can tell, in the words of every view."""
+        if self.noise is None:
+            return None
+        about, median = ("about ", "; median over the other points") if self.compared > 1 else ("", "")
+        return f"a difference from the best below {about}{self.noise:.3f} is within the noise ({self.test}{median})"
+
+
+def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | None = None) -> list[Point]:
+    """The plan's points in its order, with what the trials' table says of them; draws of labels are one point's.
+
+    Args:
+        trials: `trials.parquet`. Points in it that a sampler has chosen since the plan was read are left out.
+        metric: a column of scores, or a name in `LABEL_FREE`; the study's own metric by default.
+        cost: a column of costs.
+
+    Raises:
+        UserError: the table has points that no plan of this study can have.
+    """
+    metric = metric or plan.space.scored
+    columns = (
+        [f"embedding.{modality}.{LABEL_FREE[metric]}" for modality in MODALITIES] if metric in LABEL_FREE else [metric]
+    )
+    gathered: dict[str, Point] = {}
+    for place, (point_id, trials_of) in enumerate(plan.candidates.items()):
+        values = plan.space.compared(trials_of[0].point)
+        gathered[point_id] = Point(
+            point_id, values, planned=len(trials_of), place=place, bounded=metric not in LABEL_FREE
+        )
+    wanted = ["point_id", "seed", "fold", "status", _SCORED, *columns, *([cost] if cost else [])]
+    for row in trials.select([name for name in wanted if name in trials.column_names]).to_pylist():
+        if not plan.has_point(row["point_id"]):
+            if plan.open_points:
+                continue
+            raise UserError(
+                f"study {plan.name}: trials.parquet has points that are not in plan.json: one of the two is another "
+                f"study's, or an older one; `mmssl-tune resume {plan.name}` writes the table anew"
+            )
+        point = gathered[plan.candidate(row["point_id"])]
+        point.statuses[row["status"]] = point.statuses.get(row["status"], 0) + 1
+        values = [row[column] for column in columns if row[column] is not None]
+        if row["status"] == "COMPLETE" and values:
+            point.scores[plan.key(row["point_id"], row["seed"], row["fold"])] = statistics.fmean(values)
+            point.recordings[row["fold"]] = row.get(_SCORED)
+            point.cost = row[cost] if cost else None
+    return list(gathered.values())
+
+
+def ranked(all_points: Sequence[Point]) -> list[Point]:
+    """Complete points first, by mean, highest first; then the others. Equal ones stand in the plan's order.
+
+    By this order points are chosen, and their weights are kept.
+    """
+    return sorted(
+        all_points,
+        key=lambda point: (
+            not point.complete,
+            -(point.mean if point.mean is not None else -math.inf),
+            point.place,
+        ),
+    )
+
+
+def pareto(all_points: Sequence[Point]) -> list[Point]:
+    """The complete points of which no other is at least as good in mean and cost and better in one, cheapest first."""
+    complete = [point for point in all_points if point.complete and point.cost is not None]
+    complete.sort(key=lambda point: (point.cost or 0.0, -(point.mean or 0.0)))
+    front: list[Point] = []
+    for point in complete:
+        if not front or (point.mean or 0.0) > (front[-1].mean or 0.0):
+            front.append(point)
+    return front
+
+
+def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) -> Choice:
+    """The point with the highest mean among those whose every trial is complete, and those tied with it.
+
+    Tied means: a paired t-test does not tell the two apart at the 5 % level. What it is over says `scores.groups`:
+    folds, of one fold seeds. Points of a single trial each are paired by recording where `hits` are given, else there
+    is no noise to measure, and every choice is a guess: the caveats say so.
+
+    Args:
+        hits: gives what `hits_of` does, of points of one trial each.
+
+    Raises:
+        UserError: no point is complete.
+    """
+    complete = ranked([point for point in all_points if point.complete])
+    if not complete:
+        counts: dict[str, int] = {}
+        for point in all_points:
+            for status, count in point.statuses.items():
+                counts[status] = counts.get(status, 0) + count
+        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none is chosen yet"
+        open_ones = not counts or counts.get("PLANNED", 0) + counts.get("RUNNING", 0)
+        hint = "`mmssl-tune resume` runs what is missing" if open_ones else "`mmssl-tune retry` runs what failed"
+        raise UserError(f"no point has all its trials complete ({said}): {hint}")
+    best, *others = complete
+    right: Hits = hits() if hits and len(best.scores) == 1 else {}
+    caveats: list[str] = []
+    if right:
+        caveats.append(
+            f"one seed and one fold: points are compared by its {len(right[best.point_id])} recordings, which do not "
+            "tell what other seeds or people would change"
+        )
+    elif len(best.scores) < 2:
+        caveats.append("one seed and one fold: the noise is unknown, so no point can be called better than another")
+    elif len({repeat(key) for key in best.scores}) == 1:
+        caveats.append("one seed: the spread is over folds alone; more seeds would show how much is chance")
+    pruned = [point for point in all_points if point.statuses.get("PRUNED") and not point.complete]
+    left_out = len(all_points) - len(complete) - len(pruned)
+    if pruned:
+        caveats.append(
+            f"{len(pruned)} of {len(all_points)} points were pruned on few validation scores: how good they would "
+            "have become is not known"
+        )
+    if left_out:
+        caveats.append(
+            f"{left_out} of {len(all_points)} points are not complete, or lack this measure, and were not considered"
+        )
+    apart = [_difference(best, other, right) for other in others]
+    tied = [other for other, difference in zip(others, apart, strict=True) if difference.within_noise]
+    known = [(one.high - one.low) / 2 for one in apart if one.low is not None and one.high is not None]
+    over = next((one.over for one in apart if one.over), "")
+    if known and 2 * len(tied) > len(others):
+        caveats.append("most points are tied: more seeds would tell more of them apart, and so would more people")
+    test = f"paired t-test over {over}, 95 %" if over else "no test: one trial each"
+    return Choice(best, tied, statistics.median(known) if known else None, caveats, len(others), test)
+
+
+def _difference(best: Point, other: Point, right: Hits) -> Estimate:
+    if right:
+        ours, theirs = right.get(best.point_id, {}), right.get(other.point_id, {})
+        return scores.difference([float(hit) - theirs[one] for one, hit in ours.items() if one in theirs])
+    return scores.difference(scores.paired(best.scores, other.scores))
+
+
+def hits_of(predictions: pa.Table) -> Hits:
+    """Which held-out recordings were classified right, of points of one trial each.
+
+    Args:
+        predictions: `predictions.parquet`.
+    """
+    right: dict[str, dict[tuple[str, str], bool]] = defaultdict(dict)
+    columns = [predictions[name].to_pylist() for name in ("point_id", "fold", "recording_id", "label", "predicted")]
+    for point_id, fold, recording, label, predicted in zip(*columns, strict=True):
+        right[point_id][fold, recording] = label == predicted
+    return right

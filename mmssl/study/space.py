@@ -1,0 +1,625 @@
+"""A space: the YAML file that says what a study searches, and the points that come of it."""
+
+import itertools
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    model_validator,
+)
+
+from mmssl.errors import UserError, nearest
+from mmssl.presets import SYSTEMS, RecipeName, preset, recipe_named
+from mmssl.recipe import Recipe, Value, explain
+from mmssl.study.where import Point, condition
+from mmssl.yaml_file import read
+
+SET_BY_STUDY = {
+    "seed": "a study takes its seeds from `seeds`",
+    "data.validation_subjects": "a study takes the subjects it holds out from `folds`",
+}
+SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
+SYSTEM, VARIANT = "system", "variant"
+"""Names of the searched parameters that a space with several systems, or with variants, has beside its knobs."""
+LABEL_DRAW = "finetune.label_draw"
+"""A replicate, as a seed is, where other knobs are searched beside it."""
+_RECIPE = "recipe"
+_MOST_COMBINATIONS = 100_000
+
+
+def _listed(value: Any) -> list[Any]:
+    return cast("list[Any]", list(value)) if isinstance(value, list | tuple) else [value]
+
+
+def _different(value: list[Any]) -> list[Any]:
+    for index, item in enumerate(value):
+        if item in value[:index]:
+            raise ValueError(f"{item!r} stands twice")
+    return value
+
+
+def _groups(value: Any) -> Any:
+    """[7, [1, 3]] as (("7",), ("1", "3")), so that one spelling is left of a group."""
+    if isinstance(value, str) and value in ("leave_one_subject_out", "test"):
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(
+            f"give leave_one_subject_out, a list of held-out groups as [[1, 3], [5]], or test, not {value!r}"
+        )
+    groups: list[tuple[str, ...]] = []
+    for given in _listed(value):
+        group = _listed(given)
+        if not group or any(isinstance(one, bool) or not isinstance(one, str | int) or one == "" for one in group):
+            raise ValueError(f"a group is a subject or a list of subjects, not {given!r}")
+        groups.append(tuple(_different([str(one) for one in group])))
+    _different([sorted(group) for group in groups])
+    return tuple(groups)
+
+
+def _plainly_named(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+            raise ValueError(f"a name is letters and digits, and . _ + - after the first, not {name!r}")
+    return value
+
+
+def _known(value: list[str]) -> list[str]:
+    for name in value:
+        if name not in SYSTEMS:
+            raise ValueError(f"no system {name!r}; {nearest(name, list(SYSTEMS), most=len(SYSTEMS))}")
+    return value
+
+
+Number = Annotated[int, Strict()] | Annotated[float, Strict(), AllowInfNan(False)]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
+Folds = Literal["leave_one_subject_out", "test"] | tuple[tuple[str, ...], ...]
+
+
+Sampler = Literal["grid", "random", "tpe", "gp", "cmaes"]
+Cost = Literal["encoders.parameters", "encoders.flops"]
+
+
+class Range(BaseModel):
+    """An interval that a knob is drawn from, both ends included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: Number
+    """The least value."""
+    high: Number
+    """The greatest value."""
+    log: bool = False
+    """Drawn evenly on a logarithmic scale."""
+    step: Annotated[Number, Field(gt=0)] | None = None
+    """Distance between the values that can be drawn, from `low` on; any value where it is left out, any whole
+    one of a knob that is a whole number."""
+
+    @model_validator(mode="after")
+    def _an_interval(self) -> "Range":
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g}: a logarithmic scale begins above 0")
+        if self.log and self.step is not None:
+            raise ValueError("log and step: choose one of them")
+        return self
+
+
+class Prune(BaseModel):
+    """When a point is given up before all its trials are run; without one of the two rules, never."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folds: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Given up when its scores are worse than the best point's on the same folds and seeds, by a Wilcoxon signed-rank
+    test with a p-value below this."""
+    probe: Literal["median", "halving"] | None = None
+    """Given up when the probe of its first trial, a linear classifier on the encoders as they are in the midst of
+    pre-training, scores the validation side below the median of the complete points at that epoch; or when it is not
+    among the best third of those that came as far (asynchronous successive halving)."""
+    every: Annotated[int, Strict(), Field(ge=1)] = 10
+    """Epochs of pre-training from one probe to the next."""
+
+    @model_validator(mode="after")
+    def _a_rule(self) -> "Prune":
+        if self.folds is None and self.probe is None:
+            raise ValueError("give a rule: `folds: 0.1`, or `probe: median` or `probe: halving`")
+        return self
+
+
+class Space(BaseModel):
+    """What a study searches; `load` makes one whose every knob and value fits a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Stem of the file."""
+    description: str = ""
+    """A line for `mmssl-tune spaces`."""
+    recipe: RecipeName = "default"
+    """Where the recipes start from: the paper's settings, or ours, which change them where it was measured to help."""
+    fixed: dict[str, Any] = {}
+    """Knobs that differ from those of `recipe`, the same in every point; what makes a system itself stays."""
+    systems: Annotated[
+        list[str], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_known), AfterValidator(_different)
+    ] = ["vicreg"]
+    """Where the recipes start from, as `mmssl-tune systems` lists them; several are searched like a knob, and change
+    slowest."""
+    variants: Annotated[dict[str, dict[str, Any]], AfterValidator(_plainly_named)] = {}
+    """By name, knobs that change together; searched like a knob, right after the systems. One may change nothing, for
+    the others to be compared with; one with `recipe: NAME` starts from that recipe."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    """The searched knobs, each with its values; the last knob changes fastest."""
+    ranges: dict[str, Range] = {}
+    """Searched knobs that are drawn from an interval, by a sampler."""
+    where: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = []
+    """Conditions that a point must meet, all of them, as `lambda == mu or lambda == 2 * mu`."""
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_different)] = [28]
+    """Every point is run with each of them."""
+    folds: Annotated[Folds, BeforeValidator(_groups)] = "leave_one_subject_out"
+    """Groups of training subjects; each in turn is held out to validate on.
+
+    test: all of them train and the test subjects are scored, by which nothing may be chosen."""
+    sampler: Sampler = "grid"
+    """Who chooses the points: grid, every one; otherwise Optuna's sampler of that name, `budget` of them."""
+    budget: Annotated[int, Strict(), Field(ge=1, le=_MOST_COMBINATIONS)] | None = None
+    """How many points a sampler may choose."""
+    metric: Literal["val.accuracy", "val.f1"] = "val.accuracy"
+    """What the best point is best in; higher is better."""
+    cost: Cost | None = None
+    """What should be low at the same time: `best` then shows the points of which none is better in both."""
+    prune: Prune | None = None
+    """When a point is given up before all its trials are run; never where it is left out."""
+    keep_models: Literal["best", "all", "none"] = "best"
+    """Whose encoders and heads, some tens of MB a trial, are kept to be exported and looked into; best: of the points
+    that lead so far, and of those that are not complete yet."""
+
+    @model_validator(mode="after")
+    def _something_searched(self) -> "Space":
+        if not self.grid and not self.ranges and not self.variants and "systems" not in self.model_fields_set:
+            raise ValueError("nothing is searched: give a `grid` of knobs, or `systems` or `variants` to compare")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "Space":
+        wrong: list[str] = []
+        if self.sampler == "grid":
+            if self.ranges:
+                wrong.append(
+                    f"ranges: a grid has values, not intervals; choose a sampler: {', '.join(get_args(Sampler)[1:])}"
+                )
+            if self.budget is not None:
+                wrong.append("budget: a grid runs all its points; leave it out, or choose a sampler")
+        elif self.budget is None:
+            wrong.append(f"budget: sampler {self.sampler} has to be told how many points to choose, as `budget: 40`")
+        if self.sampler == "cmaes":
+            if self.grid or self.variants or len(self.systems) > 1:
+                wrong.append("sampler cmaes: moves within intervals; give all its knobs under ranges")
+            if self.cost:
+                wrong.append("sampler cmaes: has one objective; with `cost` choose tpe, gp or random")
+        if self.folds == "test" and (self.sampler != "grid" or self.prune):
+            what = f"sampler {self.sampler}" if self.sampler != "grid" else "prune"
+            wrong.append(f"{what}: would choose by the test subjects' scores; hold training subjects out instead")
+        if self.prune and self.cost:
+            wrong.append("prune: would give up points that are cheap and no better; leave out either prune or cost")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    @property
+    def side(self) -> Literal["val", "test"]:
+        """Which side its trials score."""
+        return "test" if self.folds == "test" else "val"
+
+    @property
+    def scored(self) -> str:
+        """The metric's column on the side that is scored."""
+        return f"{self.side}.{self.metric.partition('.')[2]}"
+
+    @property
+    def probe_every(self) -> int | None:
+        """Epochs from one probe to the next; None where there are none."""
+        return self.prune.every if self.prune and self.prune.probe else None
+
+    @property
+    def searched(self) -> dict[str, list[Any]]:
+        """The grid, with the systems where there are several, and the variants where there are any."""
+        return _searched(self.systems, self.variants, self.grid)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all that is searched, in the order in which a point has it."""
+        return [*self.searched, *self.ranges]
+
+    @property
+    def draws_labels(self) -> bool:
+        """Whether points that differ in the draw of labels alone are replicates of one, as its seeds are."""
+        return LABEL_DRAW in self.names and len(self.names) > 1
+
+    def compared(self, by_name: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a point, or of anything by the names of what is searched, what makes a point another one."""
+        left_out = LABEL_DRAW if self.draws_labels else None
+        return {name: value for name, value in by_name.items() if name != left_out}
+
+    def bases(self, dataset: str) -> dict[str, Recipe]:
+        """By system, and by variant where there are any, the recipe that a point's knobs are put in.
+
+        Args:
+            dataset: its name, for the presets.
+
+        Raises:
+            UserError: a fixed knob, or one of a variant, does not fit.
+        """
+        return _bases(dataset, self.recipe, self.systems, self.fixed, self.variants)
+
+    def recipe_of(self, variant: str | None) -> RecipeName:
+        """Where the knobs of a variant start from, or those of all points where there is none."""
+        return self.variants[variant].get(_RECIPE, self.recipe) if variant else self.recipe
+
+    def points(self, bases: Mapping[str, Recipe]) -> list[dict[str, Value]]:
+        """The points that meet `where`, in the grid's order: each has a value for everything searched.
+
+        None where a sampler chooses them.
+
+        Args:
+            bases: what `bases` gives.
+
+        Raises:
+            UserError: one message with every mistake.
+        """
+        checked = _check(self.systems, self.fixed, self.variants, self.grid, self.ranges, self.where, bases)
+        if checked.mistakes:
+            raise UserError(_all(f"space {self.name}", checked.mistakes))
+        if self.sampler == "grid":
+            return checked.points
+        return []
+
+    def admits(self, bases: Mapping[str, Recipe]) -> Callable[[Point], bool]:
+        """Whether a point meets `where` and gives a recipe."""
+        conditions = [condition(text, [*self.fixed, *self.names]) for text in self.where]
+
+        def admitted(point: Point) -> bool:
+            try:
+                at_point(bases, point)
+            except UserError:
+                return False
+            return all(holds(self.fixed | dict(point)) for holds in conditions)
+
+        return admitted
+
+
+class Found(NamedTuple):
+    """A space that can be loaded by its name."""
+
+    name: str
+    path: Path
+    source: Literal["local", "shipped"]
+
+
+def available() -> list[Found]:
+    """Spaces in ./search_spaces, then those that come with the project; of two with one name the local one counts."""
+    found: dict[str, Found] = {}
+    for source, folder in _folders().items():
+        for path in sorted(folder.glob("*.y*ml")):
+            if path.suffix in (".yaml", ".yml") and path.is_file() and path.name[0] != ".":
+                found.setdefault(path.stem, Found(path.stem, path, source))
+    return list(found.values())
+
+
+def load(name_or_path: str) -> Space:
+    """Read a space by its name (see `available`) or from a file.
+
+    Values come out as a recipe holds them: 1 under a knob that is a real number is 1.0.
+
+    Raises:
+        UserError: no such space; or one message with every mistake in its file.
+    """
+    path = _find(name_or_path)
+    document, mistakes = read(path)
+    entries = [name for name in Space.model_fields if name != "name"]
+    for name in [name for name in document if name not in entries]:
+        why = "a space is named by its file" if name == "name" else nearest(str(name), entries, most=len(entries))
+        mistakes.append(f"{name}: no such entry; {why}")
+        del document[name]
+    # What is sound beside a faulty part is checked all the same, so that one message names every mistake.
+    named = [name for name in _listed(document.get("systems", "vicreg")) if isinstance(name, str) and name in SYSTEMS]
+    systems = named or ["vicreg"]
+    checked = _check(
+        systems,
+        _mapping(document.get("fixed")),
+        {name: _mapping(knobs) for name, knobs in _mapping(document.get("variants")).items()},
+        {knob: _listed(values) for knob, values in _mapping(document.get("grid")).items()},
+        _ranges(document.get("ranges")),
+        [text for text in _listed(document.get("where")) if isinstance(text, str)],
+    )
+    try:
+        space = Space.model_validate({**document, "name": path.stem})
+    except ValidationError as error:
+        raise UserError(_all(str(path), [*mistakes, *explain(error), *checked.mistakes])) from error
+    if mistakes or checked.mistakes:
+        raise UserError(_all(str(path), [*mistakes, *checked.mistakes]))
+    space = space.model_copy(update=checked.sound())
+    uneven = [line for knob, interval in space.ranges.items() for line in _uneven(knob, interval)]
+    if uneven:
+        raise UserError(_all(str(path), uneven))
+    return _enough(space, str(path))
+
+
+def _enough(space: Space, place: str) -> Space:
+    """The space, if a sampler finds as many points in it as it may choose."""
+    drawn = [_values(interval) for interval in space.ranges.values()]
+    if space.sampler == "grid" or not space.budget or any(values is None for values in drawn):
+        return space
+    listed = [*space.searched.values(), *(values for values in drawn if values is not None)]
+    admitted = space.admits(_bases("", space.recipe, space.systems, space.fixed, space.variants))
+    found = 0
+    for values in itertools.islice(itertools.product(*listed), _MOST_COMBINATIONS):
+        found += admitted(dict(zip(space.names, values, strict=True)))
+        if found == space.budget:
+            return space
+    if math.prod(len(values) for values in listed) > _MOST_COMBINATIONS:
+        return space
+    raise UserError(f"{place}: budget {space.budget}: only {found} points can be chosen")
+
+
+def _values(interval: Range) -> Sequence[int | float] | None:
+    """All that can be drawn; None where that is not to be counted."""
+    low, high, step = interval.low, interval.high, interval.step
+    if isinstance(low, int) and isinstance(high, int):
+        return range(low, high + 1, int(step or 1))
+    return [low + i * step for i in range(_steps(interval) + 1)] if step else None
+
+
+def _steps(interval: Range) -> int:
+    """Whole steps that fit between the ends, decimals taken as they are written."""
+    low, high, step = (Decimal(str(value)) for value in (interval.low, interval.high, interval.step or 1))
+    return int((high - low) / step)
+
+
+def _uneven(knob: str, interval: Range) -> Iterator[str]:
+    """A step after which the last value is not the high end, as whoever wrote it will believe."""
+    if interval.step is None:
+        return
+    last = Decimal(str(interval.low)) + _steps(interval) * Decimal(str(interval.step))
+    if last != Decimal(str(interval.high)):
+        yield (
+            f"ranges.{knob}: step {interval.step:g} does not divide {interval.low:g} to {interval.high:g}: "
+            f"the last value would be {last:g}; make that high, or give another step"
+        )
+
+
+def changed(space: Space, **entries: Any) -> Space:
+    """The space with some entries changed, checked like a file's.
+
+    Raises:
+        UserError: one message with every mistake.
+    """
+    document = {name: getattr(space, name) for name in space.model_fields_set} | entries
+    try:
+        changed = Space.model_validate(document)
+    except ValidationError as error:
+        raise UserError(_all(f"space {space.name}", explain(error))) from error
+    place = f"space {space.name}"
+    checked = _check(changed.systems, changed.fixed, changed.variants, changed.grid, changed.ranges, changed.where)
+    if checked.mistakes:
+        raise UserError(_all(place, checked.mistakes))
+    return _enough(changed.model_copy(update=checked.sound()), place)
+
+
+def is_shipped(space: Space) -> bool:
+    """Whether it is a space that comes with the project, but for what the command line changes of it."""
+    path = _folders()["shipped"] / f"{space.name}.yaml"
+    if not path.is_file():
+        return False
+    with suppress(UserError):  # That of another version may not take the same changes.
+        again = changed(load(str(path)), fixed=space.fixed, systems=space.systems, recipe=space.recipe)
+        return again.model_dump() == space.model_dump()
+    return False
+
+
+def text_of(space: Space) -> str:
+    """The content of a file that `load` makes the same space of."""
+    document = space.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name"})
+    return yaml.safe_dump({**document, "systems": space.systems}, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _folders() -> dict[Literal["local", "shipped"], Path]:
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "search_spaces"
+    # Only a wheel has them in the package; a checkout keeps them at its top.
+    return {"local": Path("search_spaces"), "shipped": inside if inside.is_dir() else package.parent / "search_spaces"}
+
+
+def _find(name_or_path: str) -> Path:
+    if re.search(r"[/\\]|\.ya?ml$", name_or_path):
+        return Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - pathlib's fails where there is no such user
+    found = {space.name: space.path for space in available()}
+    if name_or_path not in found:
+        places = " and ".join(dict.fromkeys(str(folder.absolute()) for folder in _folders().values()))
+        raise UserError(f"no space {name_or_path!r} in {places}; {nearest(name_or_path, list(found))}")
+    return found[name_or_path]
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return {str(key): item for key, item in cast("dict[Any, Any]", value).items()} if isinstance(value, dict) else {}
+
+
+def _ranges(value: Any) -> dict[str, Range]:
+    """Those that are sound: of the others, the space itself says what is wrong."""
+    sound: dict[str, Range] = {}
+    for knob, given in _mapping(value).items():
+        with suppress(ValidationError):
+            sound[knob] = Range.model_validate(given)
+    return sound
+
+
+def _all(place: str, mistakes: Iterable[str]) -> str:
+    return "\n  ".join([f"{place}:", *dict.fromkeys(mistakes)])
+
+
+class _Checked(NamedTuple):
+    fixed: dict[str, Value]
+    variants: dict[str, dict[str, Value]]
+    grid: dict[str, list[Value]]
+    ranges: dict[str, Range]
+    points: list[dict[str, Value]]
+    """All there are; none where they cannot be counted."""
+    mistakes: list[str]
+
+    def sound(self) -> dict[str, Any]:
+        """A space's entries with their values as a recipe holds them."""
+        return {"fixed": self.fixed, "variants": self.variants, "grid": self.grid, "ranges": self.ranges}
+
+
+def _check(
+    systems: Sequence[str],
+    fixed: Mapping[str, Any],
+    variants: Mapping[str, Mapping[str, Any]],
+    grid: Mapping[str, list[Any]],
+    ranges: Mapping[str, Range],
+    where: Iterable[str],
+    bases: Mapping[str, Recipe] | None = None,
+) -> _Checked:
+    """Whether each entry fits by itself, and with the others: on UTD-MHAD, where no `bases` are given."""
+    checked = _Checked({}, {}, {}, {}, [], mistakes := [])
+    defining = {knob: name for name in systems for knob in SYSTEMS[name].defining}
+
+    def fitting(part: str, knob: str, value: Any) -> Value:
+        if knob in SET_BY_STUDY:
+            mistakes.append(f"{part}.{knob}: {SET_BY_STUDY[knob]}")
+            return value
+        try:
+            return Recipe().fitted(knob, value)
+        except UserError as error:
+            mistakes.extend(f"{part}.{line}" for line in str(error).splitlines())
+            return value
+
+    def starting(part: str, name: Any) -> Value:
+        try:
+            return recipe_named(name if isinstance(name, str) else repr(name))
+        except UserError as error:
+            mistakes.append(f"{part}.{_RECIPE}: {error}")
+            return name
+
+    def searched_knob(part: str, knob: str, *others: str) -> None:
+        if knob in SAME_FOR_ALL:
+            mistakes.append(f"{part}.{knob}: all points share their subjects; put it under fixed")
+        if knob in defining:
+            mistakes.append(f"{part}.{knob}: {_defines(knob, defining[knob])}")
+        also = {"fixed": fixed, "grid": grid, "variants": {name for one in variants.values() for name in one}}
+        mistakes.extend(
+            f"{part}.{knob}: also under {one}; take it out of one of the two" for one in others if knob in also[one]
+        )
+
+    for knob, value in fixed.items():
+        checked.fixed[knob] = fitting("fixed", knob, value)
+        if all(knob in SYSTEMS[name].defining for name in systems):
+            mistakes.append(f"fixed.{knob}: {_defines(knob, defining[knob])}")
+    for name, knobs in variants.items():
+        part = f"variants.{name}"
+        start = {_RECIPE: starting(part, knobs[_RECIPE])} if _RECIPE in knobs else {}
+        changes = {knob: value for knob, value in knobs.items() if knob != _RECIPE}
+        checked.variants[name] = start | {knob: fitting(part, knob, value) for knob, value in changes.items()}
+        for knob in changes:
+            searched_knob(part, knob, "fixed")
+    for knob, values in grid.items():
+        checked.grid[knob] = [fitting("grid", knob, value) for value in values]
+        searched_knob("grid", knob, "fixed", "variants")
+        try:
+            _different(checked.grid[knob])
+        except ValueError as error:
+            mistakes.append(f"grid.{knob}: {error}")
+    for knob, interval in ranges.items():
+        low, high = (fitting("ranges", knob, end) for end in (interval.low, interval.high))
+        checked.ranges[knob] = interval.model_copy(update={"low": low, "high": high})
+        if isinstance(low, int) and isinstance(interval.step, float):
+            mistakes.append(f"ranges.{knob}: step {interval.step:g}: the knob is a whole number")
+        if knob == "data.steps":
+            mistakes.append(f"ranges.{knob}: recordings are prepared once for each length; list lengths under grid")
+        searched_knob("ranges", knob, "fixed", "grid", "variants")
+    searched = _searched(systems, variants, checked.grid)
+    conditions: list[Callable[[Point], bool]] = []
+    for text in where:
+        try:
+            conditions.append(condition(text, [*fixed, *searched, *ranges]))
+        except UserError as error:
+            mistakes.extend(str(error).splitlines())
+    combinations = math.prod(len(values) for values in searched.values())
+    if combinations > _MOST_COMBINATIONS:
+        mistakes.append(f"grid: {combinations:,} combinations; at most {_MOST_COMBINATIONS:,} can be planned")
+    if mistakes or ranges:
+        return checked
+    try:
+        bases = bases or _bases("", "default", systems, {}, checked.variants)
+        for values in itertools.product(*searched.values()):
+            point = dict(zip(searched, values, strict=True))
+            if all(holds(checked.fixed | point) for holds in conditions):
+                at_point(bases, point)
+                checked.points.append(point)
+        if not checked.points:
+            mistakes.append(f"where: none of the grid's {combinations:,} points meets it")
+    except UserError as error:
+        mistakes.extend(str(error).splitlines())
+    return checked
+
+
+def _searched(
+    systems: Sequence[str], variants: Mapping[str, Any], grid: Mapping[str, list[Any]]
+) -> dict[str, list[Any]]:
+    several = {SYSTEM: list(systems)} if len(systems) > 1 else {}
+    return several | ({VARIANT: list(variants)} if variants else {}) | dict(grid)
+
+
+def _bases(
+    dataset: str,
+    recipe: RecipeName,
+    systems: Sequence[str],
+    fixed: Mapping[str, Any],
+    variants: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Recipe]:
+    return {
+        _base(system, variant): preset(dataset, system, knobs.get(_RECIPE, recipe)).with_knobs(
+            {
+                knob: value
+                for knob, value in {**fixed, **knobs}.items()
+                if knob not in (_RECIPE, *SYSTEMS[system].defining)
+            }
+        )
+        for system in systems
+        for variant, knobs in (variants or {"": {}}).items()
+    }
+
+
+def _base(system: str, variant: str) -> str:
+    return f"{system} {variant}".rstrip()
+
+
+def base_of(bases: Mapping[str, Recipe], point: Point) -> str:
+    """Which of the recipes a point's knobs are put in."""
+    return _base(str(point.get(SYSTEM) or next(iter(bases)).partition(" ")[0]), str(point.get(VARIANT, "")))
+
+
+def at_point(bases: Mapping[str, Recipe], point: Point, **also: Any) -> Recipe:
+    """A point's recipe, before or with its seed and fold."""
+    knobs = {knob: value for knob, value in point.items() if knob not in (SYSTEM, VARIANT)}
+    return bases[base_of(bases, point)].with_knobs(knobs | also)
+
+
+def _defines(knob: str, system: str) -> str:
+    modalities = " (as vicreg_imu, for one modality)" if knob == "data.modalities" else ""
+    return f"system {system} sets it; choose another system instead{modalities}"

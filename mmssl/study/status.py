@@ -1,0 +1,195 @@
+"""Where a study stands, as its storage says: what has ended, who runs it, how long it may still take."""
+
+import json
+import os
+import signal
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_state_path
+
+from mmssl.errors import UserError
+from mmssl.process import identity, lives
+from mmssl.sealed import opened, sealed
+from mmssl.study.folder import Study
+from mmssl.study.plan import TERMINAL
+
+JOB, JOB_ADDRESS = "MMSSL_JOB", "MMSSL_JOB_ADDRESS"
+"""Environment variables by which a submitted driver knows its job."""
+_DRIVER, _JOB = "driver", "job"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a study from outside of the process that runs it."""
+
+    study: str
+    state: Literal["running", "stopped", "complete"]
+    trials: dict[str, int]
+    """How many have which status."""
+    planned: int
+    seconds_left: float | None
+    """As `time_left` has it, by the trials that have ended since the driver began; None where nothing runs."""
+    driver: dict[str, Any] | None
+    """Identity, start and job of the process that runs it."""
+    died: dict[str, Any] | None
+    """The same of a process that ran it last and ended without a word: killed, or its machine is gone."""
+    job: dict[str, Any] | None
+    """The job that ran it last: its submission id, and the cluster's address."""
+
+    @property
+    def ended(self) -> int:
+        return sum(count for status, count in self.trials.items() if status in TERMINAL)
+
+    @property
+    def began(self) -> datetime | None:
+        """When the process that runs it began; None where none does."""
+        return datetime.fromisoformat(self.driver["started"]) if self.driver else None
+
+
+def standing(study: Study) -> Standing:
+    """Where a study stands.
+
+    Raises:
+        UserError: it has no plan or no tables that can be read.
+    """
+    planned = study.plan().total
+    running = study.in_use()
+    noted = _noted(study)
+    driver = noted if running else None
+    rows = study.table("trials.parquet", ["status", "started", "finished"]).to_pylist()
+    trials: Counter[str] = Counter(row["status"] for row in rows)
+    if not running:  # A driver that was killed had no time to say that nothing runs.
+        trials["PLANNED"] += trials.pop("RUNNING", 0)
+    trials["PLANNED"] += planned - len(rows)  # Of points that a sampler has still to choose.
+    ended = sum(count for status, count in trials.items() if status in TERMINAL)
+    left = None
+    if driver:
+        since = datetime.fromisoformat(driver["started"])
+        lately = [
+            (row["finished"] - row["started"]).total_seconds()
+            for row in rows
+            if row["status"] == "COMPLETE" and row["started"] and row["finished"] and row["finished"] >= since
+        ]
+        now = datetime.now(UTC)
+        going = [
+            (now - row["started"]).total_seconds() for row in rows if row["status"] == "RUNNING" and row["started"]
+        ]
+        left = time_left(statistics.fmean(lately) if lately else None, going, trials["PLANNED"])
+    return Standing(
+        study=study.name,
+        state="running" if running else "complete" if ended == planned else "stopped",
+        trials={status: count for status, count in sorted(trials.items()) if count},
+        planned=planned,
+        seconds_left=left,
+        driver=driver,
+        died=None if running else noted,
+        job=last_job(study),
+    )
+
+
+def time_left(each: float | None, going: Sequence[float], waiting: int) -> float | None:
+    """Seconds until a study has ended, if every trial takes as long and as many run at once as now.
+
+    Args:
+        each: seconds that complete trials took, in the mean; None where there is none yet.
+        going: for how many seconds each of those that run has run.
+        waiting: how many have not begun.
+
+    Returns:
+        None where nothing is known, or nothing runs.
+    """
+    if each is None or not going:
+        return None
+    rest = [max(0.0, each - seconds) for seconds in going]
+    return (waiting * each + sum(rest)) / len(going) if waiting else max(rest)
+
+
+def last_job(study: Study) -> dict[str, Any] | None:
+    """The job that ran a study last, as its driver noted it; None where it was never run by one."""
+    return study.note(_JOB)
+
+
+def begin(study: Study) -> None:
+    """Note that this process runs the study from now on."""
+    job = {"submission_id": os.environ[JOB], "address": os.environ.get(JOB_ADDRESS)} if JOB in os.environ else None
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    study.put_note(_DRIVER, {**identity(), "started": started, "job": job})
+    if job:
+        study.put_note(_JOB, job)
+
+
+def end(study: Study) -> None:
+    """Note that it no longer does."""
+    study.drop_note(_DRIVER)
+
+
+def driver_lives(study: Study) -> bool | None:
+    """Whether the process that was noted to run a study still does: asked without its lock.
+
+    Returns:
+        False: none was noted, or it is gone; None: it ran where nobody can say from here.
+    """
+    driver = _noted(study)
+    return False if driver is None else lives(driver)
+
+
+def _noted(study: Study) -> dict[str, Any] | None:
+    note = study.note(_DRIVER) or {}
+    return note if {"host", "pid", "started"} <= set(note) else None
+
+
+def stop_driver(study: Study) -> None:
+    """Have the process that runs a study on this machine finish reporting and end.
+
+    Raises:
+        UserError: none does here, or it is another user's.
+    """
+    driver = _noted(study) if study.in_use() else None
+    if driver is None:
+        raise UserError(f"study {study.name}: no process is running it")
+    process = f"process {driver['pid']} of {driver['host']}"
+    alive = lives(driver)
+    if alive is None:
+        raise UserError(
+            f"study {study.name} is run by {process}, on another machine, in another container or by an older version: "
+            "stop it there, with Ctrl-C or `kill`"
+        )
+    if not alive:
+        raise UserError(
+            f"study {study.name}: {process}, which ran it, has ended, and another holds the study's lock for a moment; "
+            "nothing was signalled: ask again with `mmssl-tune status`"
+        )
+    try:
+        os.kill(driver["pid"], signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # It has just ended by itself.
+    except PermissionError as error:
+        raise UserError(f"study {study.name} is run by {process}, which is another user's to stop") from error
+
+
+def remember(study: str, address: str, storage: str) -> None:
+    """Note in the user's own folder where a study runs, so that its name alone leads there from another shell."""
+    path = _note(study)
+    with suppress(OSError):  # Without a home that can be written, the address has to be given again.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sealed(json.dumps({"address": address, "storage": storage}).encode()))
+
+
+def remembered(study: str) -> dict[str, Any] | None:
+    """The address and storage that were noted for a study; None where nothing was."""
+    try:
+        known = json.loads(opened(_note(study).read_bytes()))
+    except (OSError, ValueError):
+        return None
+    return known if isinstance(known, dict) and isinstance(known.get("address"), str) else None
+
+
+def _note(study: str) -> Path:
+    return user_state_path("mmssl-tune") / "jobs" / f"{Study('.', study).name}.json"

@@ -1,0 +1,1 @@
+"""Who follows a study as it runs: trackers, and Optuna's dashboard."""

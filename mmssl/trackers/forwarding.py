@@ -1,0 +1,209 @@
+"""Programs that are told of a study while it runs, beside its tables, each in a thread of its own.
+
+None of them can hold the study up or make it fail: one that does not keep up, or goes wrong, is said to once and told
+no more.
+"""
+
+import math
+import os
+import queue
+import re
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from mmssl.recipe import MODALITIES
+from mmssl.study.folder import SCORES, Record, Study
+from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
+
+_MOST = 10_000
+"""Reports that wait for a program; more are as many as it will never take."""
+PATIENCE = 20.0
+"""Seconds without a sign of life after which the end of a study waits no longer for a program."""
+
+Epoch = Mapping[str, Any]
+
+
+class Follower(Protocol):
+    """A program that is told of trials; whatever it raises ends its being told."""
+
+    def has(self, trial_id: str) -> bool:
+        """Whether it was told all of a trial that has ended."""
+        ...
+
+    def begin(self, planned: PlannedTrial) -> int:
+        """A trial begins, for the first time or again; gives how many of its epochs it was told before."""
+        ...
+
+    def epochs(self, planned: PlannedTrial, before: int, epochs: Sequence[Epoch]) -> None:
+        """A trial has come further, by epochs before which there were so many."""
+        ...
+
+    def end(self, planned: PlannedTrial, record: Record) -> None:
+        """A trial has ended; the record has no epochs."""
+        ...
+
+    def stop(self) -> None:
+        """Nothing more comes; trials that have begun and not ended were cut off."""
+        ...
+
+
+class Relay:
+    """Tells one program what happens to a study's trials, in a thread of its own.
+
+    Args:
+        make: gives the program; called in that thread.
+        say: told where it goes wrong.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Follower], study: Study, say: Callable[[str], None]) -> None:
+        self._name, self._make, self._study, self._say = name, make, study, say
+        self._queue: queue.Queue[tuple[PlannedTrial, list[Epoch], Record | None] | None] = queue.Queue(_MOST)
+        self._ended: deque[PlannedTrial] = deque()
+        self._told: dict[str, int] = {}
+        self._broken = False
+        self._moved = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self, ended: Iterable[PlannedTrial]) -> None:
+        """Begin.
+
+        Args:
+            ended: trials that had ended before; it is told of those that it has not.
+        """
+        self._ended.extend(ended)
+        self._thread.start()
+
+    def changed(self, planned: PlannedTrial, record: Record) -> None:
+        """A trial's record has changed."""
+        if self._broken or record.status == "PLANNED":
+            return
+        # A trial that is begun again, as its worker died, reports from its first epoch, to the same bits.
+        told = self._told.get(planned.trial_id, 0)
+        new = record.epochs[told:]
+        self._told[planned.trial_id] = told + len(new)
+        ended = record.status in TERMINAL
+        try:
+            self._queue.put_nowait((planned, list(new), _without_rows(record) if ended else None))
+        except queue.Full:
+            self._give_up(f"has {_MOST} reports of trials still to take")
+        if ended:
+            del self._told[planned.trial_id]
+
+    def close(self) -> None:
+        """Wait until it has taken all that it was told, as long as it takes anything at all."""
+        self._moved = time.monotonic()
+        while not self._broken:
+            try:
+                self._queue.put(None, timeout=1)
+                break
+            except queue.Full:
+                self._check_life()
+        while self._thread.is_alive() and not self._broken:
+            self._thread.join(0.1)
+            self._check_life()
+
+    def _check_life(self) -> None:
+        if time.monotonic() - self._moved > PATIENCE:
+            self._give_up(f"has not answered for {PATIENCE:g} s")
+
+    def _give_up(self, reason: str) -> None:
+        if not self._broken:
+            self._broken = True
+            self._say(f"{self._name} {reason}: it is told no more of this study, which goes on without")
+
+    def _run(self) -> None:
+        try:
+            follower = self._make()
+            places: dict[str, tuple[int, int]] = {}
+            for planned, epochs, record in self._items():
+                if epochs is None:
+                    if follower.has(planned.trial_id):
+                        continue
+                    kept = self._study.record(planned.trial_id)
+                    epochs, record = kept.epochs, _without_rows(kept)
+                at, known = places.pop(planned.trial_id, None) or (0, follower.begin(planned))
+                new = epochs[max(0, known - at) :]
+                if new:
+                    follower.epochs(planned, max(at, known), new)
+                if record:
+                    follower.end(planned, record)
+                else:
+                    places[planned.trial_id] = at + len(epochs), known
+            follower.stop()
+        except BaseException as error:  # Whatever it is, the study goes on.
+            self._give_up(f"failed ({_safe(error)})")
+
+    def _items(self) -> Iterator[tuple[PlannedTrial, Sequence[Epoch] | None, Record | None]]:
+        """What happens, as it happens; while nothing does, the trials that had ended before, without their epochs."""
+        open_end = True
+        while not self._broken and (open_end or self._ended):
+            self._moved = time.monotonic()
+            if self._ended and (self._queue.empty() or not open_end):
+                yield self._ended.popleft(), None, None
+            elif item := self._queue.get():
+                yield item
+            else:
+                open_end = False
+
+
+class TuneTrial:
+    """What Ray's callbacks ask of a trial: what it is called, and its recipe with where it stands in the plan.
+
+    They are told from records rather than by Tune, which knows nothing of trials that are given up before they begin,
+    and repeats reports.
+    """
+
+    def __init__(self, plan: Plan, planned: PlannedTrial) -> None:
+        self.trial_id = planned.trial_id
+        self.experiment_dir_name = plan.name
+        self.config = {
+            **plan.recipe(planned).knobs(),
+            **planned.model_dump(include={"trial_id", "point_id", "seed"}),
+            "fold": planned.fold,
+            "system": plan.system(planned),
+        }
+        self._name = "-".join([planned.point_id[:8], str(planned.seed), planned.fold])
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def _without_rows(record: Record) -> Record:
+    return record.model_copy(update={"epochs": [], "predictions": []})
+
+
+def scores(record: Record) -> dict[str, float]:
+    """What came out of a trial, in finite numbers."""
+    found = {name: record.facts.get(name) for name in (*SCORES, "seconds.total")}
+    ranks = [record.facts.get(f"embedding.{modality}.effective_rank") for modality in MODALITIES]
+    known = [rank for rank in ranks if rank is not None]
+    if known:
+        found["rankme"] = statistics.fmean(known)
+    return _finite(found)
+
+
+def numbers(epoch: Epoch) -> dict[str, float]:
+    """An epoch's finite numbers by phase and column of `epochs.parquet`."""
+    return _finite({f"{epoch['phase']}/{name}": value for name, value in epoch.items() if name not in _WHERE})
+
+
+_WHERE = ("phase", "epoch")
+
+
+def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
+    """No program is told of infinities: those that rank runs put them first, and others plot nothing any more."""
+    return {name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)}
+
+
+def _safe(error: BaseException) -> str:
+    """An error's first line, without what might be a secret."""
+    text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    text = re.sub(r"//[^/@\s]*@", "//...@", text)
+    for name, value in os.environ.items():
+        if re.search("KEY|TOKEN|SECRET|PASSWORD", name) and len(value) >= 8:
+            text = text.replace(value, "...")
+    return text

@@ -1,0 +1,100 @@
+"""A study in MLflow: an experiment with a run for each trial, by Ray's callback."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+from ray.air.integrations.mlflow import MLflowLoggerCallback
+from sqlalchemy import URL
+
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.trackers.forwarding import Epoch, TuneTrial, numbers, scores
+
+_STUDY, _TRIAL, _EPOCHS = "mmssl.study", "mmssl.trial_id", "mmssl.epochs"
+_STATUSES = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}
+_AT_ONCE = 40
+"""Epochs in one request, which takes 1000 numbers at most."""
+
+
+class MLflow(MLflowLoggerCallback):
+    """Ray's callback, which finds the server and the experiment and begins and ends the runs.
+
+    What it would log it is not asked to: of a batch of epochs it drops every number, of a trial's id it makes one
+    (7731e94 is infinite), and it makes two requests for each.
+    """
+
+    def __init__(self, study: Study, plan: Plan) -> None:
+        for variable, value in (("TIMEOUT", "10"), ("MAX_RETRIES", "2")):  # Of a server that is gone, minutes else.
+            os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{variable}", value)
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or URL.create(
+            "sqlite", database=f"{study.root}/mlflow.db"
+        ).render_as_string(hide_password=False)
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or plan.name
+        super().__init__(uri, experiment_name=name, tags={_STUDY: plan.name}, log_params_on_trial_end=True)
+        self.setup()
+        self._plan = plan
+        self._client = mlflow.MlflowClient(uri)
+        self._trials: dict[str, TuneTrial] = {}
+        self._found = {run.data.tags[_TRIAL]: run for run in self._runs() if _TRIAL in run.data.tags}
+
+    def has(self, trial_id: str) -> bool:
+        return trial_id in self._found and self._found[trial_id].info.status != "RUNNING"
+
+    def begin(self, planned: PlannedTrial) -> int:
+        trial = self._trials[planned.trial_id] = TuneTrial(self._plan, planned)
+        known = self._found.get(planned.trial_id)
+        if known:
+            self._trial_runs[trial] = known.info.run_id
+            self._client.update_run(known.info.run_id, status="RUNNING")
+            return int(known.data.tags.get(_EPOCHS, 0))
+        self.log_trial_start(trial)  # pyright: ignore[reportArgumentType]
+        self._client.log_batch(
+            self._trial_runs[trial],
+            params=[Param(name, str(value)[:6000]) for name, value in trial.config.items()],
+            tags=[RunTag(_TRIAL, planned.trial_id)],
+        )
+        return 0
+
+    def epochs(self, planned: PlannedTrial, before: int, epochs: Sequence[Epoch]) -> None:
+        run = self._trial_runs[self._trials[planned.trial_id]]
+        for start in range(0, len(epochs), _AT_ONCE):
+            part = epochs[start : start + _AT_ONCE]
+            metrics = [one for epoch in part for one in _metrics(numbers(epoch), int(epoch["epoch"]))]
+            # How many there are is kept with them, so that whoever goes on does not log them twice.
+            tags = [RunTag(_EPOCHS, str(before + start + len(part)))]
+            self._client.log_batch(run, metrics=metrics, tags=tags)
+
+    def end(self, planned: PlannedTrial, record: Record) -> None:
+        run = self._trial_runs.pop(self._trials.pop(planned.trial_id))
+        tags = {"mmssl.status": record.status, "mmssl.cause": record.cause[:5000]}
+        tags |= {name: str(record.facts[name]) for name in ("host", "device") if record.facts.get(name)}
+        self._client.log_batch(
+            run,
+            metrics=list(_metrics(scores(record), 0)),
+            tags=[RunTag(name, value) for name, value in tags.items() if value],
+        )
+        self.mlflow_util.end_run(_STATUSES.get(record.status, "FAILED"), run)
+
+    def stop(self) -> None:
+        """Nothing: a run that was cut off goes on when the study is resumed."""
+
+    def _runs(self) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.mlflow_util.experiment_id or ""], f"tags.`{_STUDY}` = '{self._plan.name}'", page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def _metrics(values: Mapping[str, float], step: int) -> Iterator[Metric]:
+    now = int(1000 * time.time())
+    for name, value in values.items():
+        yield Metric(name, value, now, step)

@@ -1,0 +1,59 @@
+"""Which trackers there are, and what each needs."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterable
+
+from mmssl.errors import UserError
+from mmssl.study.folder import Study
+from mmssl.study.plan import Plan
+from mmssl.trackers.forwarding import Follower, Relay
+
+_PACKAGES = {"dashboard": "optuna_dashboard", "tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+"""By extra, what it installs."""
+
+
+def require(extra: str) -> None:
+    """Find out whether an extra is installed, without loading it.
+
+    Raises:
+        UserError: it is not; says how to install it.
+    """
+    if importlib.util.find_spec(_PACKAGES[extra]) is None:
+        raise UserError(f"{extra} needs a further package ({_PACKAGES[extra]}): pip install 'mmssl-tune[{extra}]'")
+
+
+def check(programs: Iterable[str], root: str) -> None:
+    """Find out early what would fail later.
+
+    Raises:
+        UserError: a program is not installed, or not set up.
+    """
+    for program in programs:
+        require(program)
+    if "mlflow" in programs and "://" in root and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UserError("--mlflow: studies in a bucket have no place for its database; set $MLFLOW_TRACKING_URI")
+    if "wandb" in programs and os.environ.get("WANDB_MODE") not in ("offline", "disabled"):
+        import wandb
+
+        if not wandb.api.api_key:
+            raise UserError("--wandb: no API key; run `wandb login`, set $WANDB_API_KEY, or $WANDB_MODE=offline")
+
+
+def relays(programs: Iterable[str], study: Study, plan: Plan, say: Callable[[str], None]) -> "list[Relay]":
+    """Begin to tell programs of a study."""
+    return [Relay(program, lambda program=program: _follower(program, study, plan), study, say) for program in programs]
+
+
+def _follower(program: str, study: Study, plan: Plan) -> Follower:
+    if program == "tensorboard":
+        from mmssl.trackers.tensorboard import TensorBoard
+
+        return TensorBoard(study, plan)
+    if program == "mlflow":
+        from mmssl.trackers.mlflow import MLflow
+
+        return MLflow(study, plan)
+    from mmssl.trackers.wandb import Wandb
+
+    return Wandb(study, plan)

@@ -1,0 +1,296 @@
+"""Networks: one encoder a modality, the projector that pre-training discards, and the head that fine-tuning trains.
+
+Constructors run no data through the network: widths are arithmetic, and batch-norm statistics stay as new.
+"""
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from mmssl.recipe import IMU_FEATURES, Finetune, ImuEncoderKnobs, ProjectorKnobs, Recipe
+from mmssl.training.stack import masked, stacked
+
+
+class ImuEncoder(nn.Module):
+    """Three 1-D convolutions over time, then a transformer (Yang et al. 2023, Fig. 1).
+
+    Args:
+        channels: IMU channels.
+        steps: time steps; every input has exactly these.
+        knobs: the transformer's.
+    """
+
+    positions: Tensor
+
+    def __init__(self, channels: int, steps: int, knobs: ImuEncoderKnobs) -> None:
+        super().__init__()
+        self.pooling = knobs.pooling
+        self.width = (steps if knobs.pooling == "none" else 3) * IMU_FEATURES
+        self.convolutions = nn.Sequential(
+            *_convolution_over_time(channels, 32),
+            *_convolution_over_time(32, 64),
+            *_convolution_over_time(64, IMU_FEATURES),
+        )
+        self.register_buffer("positions", _sinusoids(steps, IMU_FEATURES), persistent=False)
+        self.dropout = nn.Dropout(knobs.dropout)
+        # Not nn.TransformerEncoder: it copies one layer, so that all layers would start from the same weights.
+        self.transformer = nn.Sequential(
+            *(
+                _TransformerLayer(IMU_FEATURES, knobs.heads, knobs.feedforward, knobs.dropout, batch_first=True)
+                for _ in range(knobs.layers)
+            )
+        )
+
+    def forward(self, imu: Tensor) -> Tensor:
+        """(batch, steps, channels) -> (batch, width): the features of every step, one step after the other, or what
+        `pooling` makes of them."""
+        features: Tensor = self.convolutions(imu.transpose(1, 2)).transpose(1, 2)
+        features = self.transformer(_dropout(features + self.positions, self.dropout))
+        if self.pooling == "none":
+            return features.flatten(1)
+        return torch.cat([features.mean(dim=1), (features.var(dim=1) + _EPSILON).sqrt(), features.amax(dim=1)], dim=1)
+
+
+# Under the root of a variance, whose slope at zero is not finite.
+_EPSILON = 1e-6
+
+
+class _TransformerLayer(nn.TransformerEncoderLayer):
+    """Its weights, and what it computes, written out: so that its products can be chosen and counted."""
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(batch, steps, width) -> the same; attention is not masked."""
+        attention = self.self_attn
+        heads = linear(x, attention.in_proj_weight, attention.in_proj_bias).unflatten(2, (3, attention.num_heads, -1))
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        seen = _attention(query, key, value, attention.dropout if self.training else 0.0)
+        seen = linear(seen.transpose(1, 2).flatten(2), attention.out_proj.weight, attention.out_proj.bias)
+        x = self.norm1(x + _dropout(seen, self.dropout1))
+        hidden = _dropout(nn.functional.relu(linear(x, self.linear1.weight, self.linear1.bias)), self.dropout)
+        return self.norm2(x + _dropout(linear(hidden, self.linear2.weight, self.linear2.bias), self.dropout2))
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    """softmax(query key^T / sqrt(width)) value, each (batch, heads, steps, width)."""
+    if not stacked():
+        return nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    # Written out as torch does it where it has no kernel for it: in a stack it would draw for all networks at once.
+    scale = math.sqrt(1 / math.sqrt(query.shape[-1]))
+    weights = ((query * scale) @ (key * scale).transpose(-2, -1)).softmax(dim=-1)
+    return (masked(weights, dropout) if dropout else weights) @ value
+
+
+def _dropout(x: Tensor, layer: nn.Dropout) -> Tensor:
+    if not stacked() or not layer.training or not layer.p:
+        return layer(x)
+    return masked(x, layer.p)
+
+
+def _convolution_over_time(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    # No bias here and below where batch norm follows: it would subtract it again.
+    return (
+        nn.Conv1d(channels_in, channels_out, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm1d(channels_out),
+        nn.ReLU(),
+    )
+
+
+def _sinusoids(steps: int, width: int) -> Tensor:
+    """Positional encoding (Vaswani et al. 2017, section 3.5), (steps, width)."""
+    if torch.get_default_device().type == "meta":
+        # Shapes are asked for; torch would take seconds to load sympy, by which it knows that of `arange`.
+        return torch.empty(steps, width)
+    rates = 10000.0 ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(steps)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+class SkeletonEncoder(nn.Module):
+    """Co-occurrence network (Li et al., IJCAI 2018; Yang et al. 2023, Fig. 2).
+
+    Two streams, the joints' positions and their temporal differences, are each turned into 32 features a joint; the
+    joints then become the channels, so that the next convolution sees all of them at once; the streams are joined for
+    two more convolutions. ReLU follows the first, fifth and sixth convolution as in the original, batch norm each of
+    them. Everything is padded, so that any number of steps from 16 on will do.
+
+    Args:
+        joints: joints of the skeleton.
+        coordinates: 2 or 3.
+        steps: time steps, 16 or more; every input has exactly these.
+    """
+
+    def __init__(self, joints: int, coordinates: int, steps: int) -> None:
+        super().__init__()
+        # Four times a pooling halves time and the axis of the 32 point features.
+        self.width = 256 * (steps // 16) * (32 // 16)
+        self.positions = _Stream(joints, coordinates)
+        self.differences = _Stream(joints, coordinates)
+        self.joined = nn.Sequential(
+            *_convolution_and_pool(128, 128), nn.ReLU(), *_convolution_and_pool(128, 256), nn.ReLU()
+        )
+
+    def forward(self, skeleton: Tensor) -> Tensor:
+        """(batch, steps, joints, coordinates) -> (batch, width)."""
+        differences = skeleton.diff(dim=1, prepend=skeleton[:, :1])
+        streams = torch.cat([self.positions(skeleton), self.differences(differences)], dim=1)
+        return self.joined(streams).flatten(1)
+
+
+class _Stream(nn.Module):
+    def __init__(self, joints: int, coordinates: int) -> None:
+        super().__init__()
+        self.point = nn.Sequential(
+            nn.Conv2d(coordinates, 64, kernel_size=1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.Conv2d(64, 32, kernel_size=(3, 1), padding=(1, 0), bias=False),
+            nn.BatchNorm2d(32),
+        )
+        self.co_occurrence = nn.Sequential(*_convolution_and_pool(joints, 32), *_convolution_and_pool(32, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, steps, joints, coordinates) -> (batch, 64, steps // 4, 8)."""
+        convolution, norm, relu, *rest = self.point
+        # The largest activations of all: they are kept small in number, and with channels last in memory, as the input
+        # has them, which a CPU takes twice as fast.
+        weight, bias = _folded(cast(nn.Conv2d, convolution), cast(nn.BatchNorm2d, norm), x.flatten(0, 2))
+        points = relu(nn.functional.linear(x, weight, bias)).permute(0, 3, 1, 2)
+        for layer in rest:
+            points = layer(points)
+        # Through the flat view the gradient comes back in that layout too; batch norm is several times slower on any
+        # other.
+        points = points.permute(0, 2, 3, 1)
+        points = points.reshape(-1, 32).view(points.shape)
+        joints_as_channels = points.transpose(1, 2)
+        if not stacked():
+            joints_as_channels = joints_as_channels.contiguous(memory_format=torch.channels_last)
+        return self.co_occurrence(joints_as_channels)
+
+
+def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the linear map that a 1x1 convolution and the batch norm after it are, for x (n, channels).
+
+    Mean and covariance of the few input channels give the batch statistics of the many output channels.
+    """
+    weight, mean, variance = (
+        convolution.weight.flatten(1),
+        norm.get_buffer("running_mean"),
+        norm.get_buffer("running_var"),
+    )
+    if norm.training:
+        with torch.autocast(x.device.type, enabled=False):
+            centre = x.mean(dim=0)
+            centred = x - centre
+            covariance = centred.T @ centred / len(x)
+            batch_mean, batch_variance = weight @ centre, (weight @ covariance * weight).sum(dim=1)
+        with torch.no_grad():
+            share = cast(float, norm.momentum)
+            mean.add_(share * (batch_mean - mean))
+            variance.add_(share * (batch_variance * (len(x) / max(1, len(x) - 1)) - variance))
+            norm.get_buffer("num_batches_tracked").add_(1)
+        mean, variance = batch_mean, batch_variance
+    scale = norm.weight * (variance + norm.eps).rsqrt()
+    return scale[:, None] * weight, norm.bias - scale * mean
+
+
+def _convolution_and_pool(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    return (
+        nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.MaxPool2d(2),
+    )
+
+
+class _Linear(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """As torch's, for x (..., width); in training in float32 on a CPU by oneDNN.
+
+    Torch leaves these products to MKL, which on AMD's processors takes more than twice as long.
+    """
+    trains = weight.requires_grad and torch.is_grad_enabled()
+    exact = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    one = x.device.type == "cpu" and not stacked()
+    if trains and exact and one and _ONEDNN and torch.backends.mkldnn.enabled:
+        return cast(Tensor, _OneDnnLinear.apply(x, weight, bias))
+    return nn.functional.linear(x, weight, bias)
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        [gradient] = gradients
+        x, weight = ctx.saved_tensors
+        rows, columns = gradient.flatten(0, -2), x.flatten(0, -2)
+        return (
+            _product(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None,
+            _product(rows.t(), columns.t(), None),
+            rows.sum(dim=0) if ctx.biased else None,
+        )
+
+
+# Not of torch's public interface: its compiler calls it.
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class Projector(nn.Sequential):
+    """Maps an encoder's features to the embeddings that the objective sees; classification does without it.
+
+    (batch, width_in) -> (batch, knobs.width)
+    """
+
+    def __init__(self, width_in: int, knobs: ProjectorKnobs) -> None:
+        super().__init__(*_linear_block(width_in, knobs.hidden), _Linear(knobs.hidden, knobs.width))
+
+
+class Head(nn.Module):
+    """Classifier over the features of one or more frozen encoders.
+
+    Args:
+        widths: width of each modality's features; their order is the order in which they are joined.
+        knobs: width of each modality's linear layer, and what comes before it.
+        classes: number of classes.
+    """
+
+    def __init__(self, widths: dict[str, int], knobs: Finetune, classes: int) -> None:
+        super().__init__()
+
+        def layer(width: int) -> nn.Sequential:
+            before = [nn.BatchNorm1d(width, affine=False)] if knobs.standardise else []
+            return nn.Sequential(*before, *_linear_block(width, knobs.hidden))
+
+        self.hidden = nn.ModuleDict({name: layer(width) for name, width in widths.items()})
+        self.classifier = nn.Linear(knobs.hidden * len(widths), classes)
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Features by modality, each (batch, width) -> logits (batch, classes)."""
+        return self.classifier(torch.cat([layer(features[name]) for name, layer in self.hidden.items()], dim=1))
+
+
+def _linear_block(width_in: int, width_out: int) -> tuple[nn.Module, ...]:
+    return _Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out), nn.ReLU()
+
+
+def build_encoders(recipe: Recipe, joints: int, coordinates: int, channels: int) -> nn.ModuleDict:
+    """The recipe's encoders by modality, in the recipe's order; each has a `width`."""
+    steps = recipe.data.steps
+    build = {
+        "imu": lambda: ImuEncoder(channels, steps, recipe.encoder.imu),
+        "skeleton": lambda: SkeletonEncoder(joints, coordinates, steps),
+    }
+    return nn.ModuleDict({modality: build[modality]() for modality in recipe.data.modalities})

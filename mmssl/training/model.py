@@ -1,0 +1,310 @@
+"""A trained pair of encoders with its head: from raw recordings to features and classes, and to files and back."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor, nn
+
+from mmssl.data.recordings import Description, Recordings
+from mmssl.errors import UserError
+from mmssl.recipe import MODALITIES, Modality, Recipe, readings
+from mmssl.sealed import DamagedError, opened, sealed
+from mmssl.training.encoders import Head, Projector, build_encoders
+from mmssl.training.transforms import Standardisation, prepare_imu, prepare_skeleton
+
+FORMAT = "mmssl.model/2"
+WEIGHTS, FACTS = "model.safetensors", "model.json"
+_DIGEST = "weights_sha256"
+AT_ONCE = 1024
+"""Recordings that networks run on without training."""
+
+Inputs = dict[Modality, npt.NDArray[np.float32]]
+
+
+def prepare(recordings: Recordings, steps: int, modalities: Sequence[Modality]) -> Inputs:
+    """Each modality's recordings at equal length, before standardisation: (recordings, steps, ...).
+
+    Raises:
+        UserError: the recordings lack a modality.
+    """
+    description = recordings.description
+    inputs: Inputs = {}
+    for modality in modalities:
+        arrays = [array for array in recordings.arrays(modality) if array is not None]
+        if not arrays:
+            raise UserError(
+                f"{description.name}: the recordings have no {modality}: give some that have, "
+                f"or do with {' and '.join(recordings.modalities)} alone"
+            )
+        if len(arrays) < len(recordings):
+            without = recordings.lacking([modality])
+            raise UserError(
+                f"{description.name}: {len(without)} of {len(recordings)} recordings have no {modality}, the first is "
+                f"{without[0]}; Recordings.having() leaves them out"
+            )
+        if modality == "imu":
+            inputs[modality] = prepare_imu(arrays, steps)
+        else:
+            first, second = (description.joints.index(joint) for joint in description.scale_joints)
+            root = description.joints.index(description.root_joint)
+            inputs[modality] = prepare_skeleton(arrays, steps, root, (first, second))
+    return inputs
+
+
+@dataclass
+class Model:
+    """Frozen encoders, the projectors of their pre-training, and heads trained on their features.
+
+    Attributes:
+        recipe: the run that made it, seed and fold included.
+        description: the data it was trained on; recordings given to it must agree with its joints, axes and channels.
+        standardisation: IMU statistics of the recordings that pre-trained.
+        encoders, projectors: by modality.
+        heads: one for each of `readings`, by its modalities joined with "+".
+    """
+
+    recipe: Recipe
+    description: Description
+    standardisation: Standardisation
+    encoders: nn.ModuleDict
+    projectors: nn.ModuleDict
+    heads: nn.ModuleDict
+
+    def __post_init__(self) -> None:
+        for part in self.parts.values():
+            part.eval()
+
+    @classmethod
+    def fresh(cls, recipe: Recipe, description: Description, standardisation: Standardisation) -> "Model":
+        """Initialised from torch's global generator, which the caller seeds; the heads last, so that nothing about them
+        changes the encoders."""
+        encoders = build_encoders(
+            recipe, len(description.joints), len(description.coordinates), len(description.imu_channels)
+        )
+        widths = _widths(encoders)
+        projectors = {name: Projector(width, recipe.encoder.projector) for name, width in widths.items()}
+        heads = {
+            "+".join(reading): Head({name: widths[name] for name in reading}, recipe.finetune, len(description.classes))
+            for reading in readings(recipe.data.modalities)
+        }
+        return cls(recipe, description, standardisation, encoders, nn.ModuleDict(projectors), nn.ModuleDict(heads))
+
+    @property
+    def parts(self) -> dict[str, nn.ModuleDict]:
+        return {"encoders": self.encoders, "projectors": self.projectors, "heads": self.heads}
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Width of each modality's features."""
+        return _widths(self.encoders)
+
+    def head(self, modalities: Sequence[str]) -> Head:
+        """The head that classifies from these modalities.
+
+        Raises:
+            UserError: there is none: the model has other modalities.
+        """
+        name = "+".join(sorted(modalities, key=MODALITIES.index)) if set(modalities) <= set(MODALITIES) else ""
+        if name not in self.heads:
+            raise UserError(
+                f"these encoders cannot classify from {', '.join(modalities)}: choose {' or '.join(self.heads)}"
+            )
+        return cast(Head, self.heads[name])
+
+    def to(self, device: torch.device | str) -> "Model":
+        for part in self.parts.values():
+            part.to(device)
+        return self
+
+    def tensors(self, inputs: Inputs) -> dict[Modality, Tensor]:
+        """Prepared inputs, standardised, on the encoders' device."""
+        device = next(self.encoders.parameters()).device
+        return {
+            modality: torch.from_numpy(self.standardisation.apply(array) if modality == "imu" else array).to(device)
+            for modality, array in inputs.items()
+        }
+
+    @torch.no_grad()
+    def encode(self, tensors: Mapping[Modality, Tensor], batch_size: int = AT_ONCE) -> dict[str, Tensor]:
+        """Features of each modality, (recordings, width of its encoder), by frozen encoders in evaluation mode."""
+        self.encoders.eval()
+        return {
+            modality: torch.cat([self.encoders[modality](part) for part in tensor.split(batch_size)])
+            for modality, tensor in tensors.items()
+        }
+
+    @torch.no_grad()
+    def embed(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What pre-training compares, (recordings, width of the projector) by modality, from what `encode` returns."""
+        self.projectors.eval()
+        return {name: self.projectors[name](tensor) for name, tensor in features.items()}
+
+    def features(
+        self, recordings: Recordings, modalities: Sequence[Modality] | None = None
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Features of raw recordings by modality, (recordings, width).
+
+        Args:
+            modalities: only these; the recordings may lack the others.
+
+        Raises:
+            UserError: the recordings' joints, axes or IMU channels are not those the encoders were trained on.
+        """
+        wanted = self.recipe.data.modalities if modalities is None else modalities
+        self.head(wanted)
+        theirs, ours = recordings.description, self.description
+        compared = {"skeleton": ("joints", "coordinates"), "imu": ("imu_channels",)}
+        for what in (name for modality in wanted for name in compared[modality]):
+            if getattr(theirs, what) != getattr(ours, what):
+                raise UserError(
+                    f"{theirs.name}: {what} are {', '.join(getattr(theirs, what))}; these encoders take "
+                    f"{', '.join(getattr(ours, what))} (trained on {ours.name})"
+                )
+        if "skeleton" in wanted:
+            # Root and unit of length are part of the encoders, whatever the new recordings would use.
+            theirs = theirs.model_copy(update={"root_joint": ours.root_joint, "scale_joints": ours.scale_joints})
+            recordings = Recordings(theirs, recordings.rows, recordings.skeleton, recordings.imu)
+        encoded = self.encode(self.tensors(prepare(recordings, self.recipe.data.steps, wanted)))
+        return {modality: tensor.cpu().numpy() for modality, tensor in encoded.items()}
+
+    @torch.no_grad()
+    def probabilities(self, features: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        """Class probabilities, (recordings, classes), from what `features` returns, by the head for its modalities."""
+        head = self.head(list(features)).eval()
+        device = next(head.parameters()).device
+        logits = head({name: torch.from_numpy(array).to(device) for name, array in features.items()})
+        return torch.softmax(logits.float(), dim=1).cpu().numpy()
+
+    def predict(self, recordings: Recordings, modalities: Sequence[Modality] | None = None) -> list[str]:
+        """The likeliest class name of each recording, from all modalities or from some."""
+        best = self.probabilities(self.features(recordings, modalities)).argmax(axis=1)
+        return [self.description.classes[i] for i in best]
+
+    def weights(self, *parts: str) -> bytes:
+        """The weights of some of its parts, of all by default, as the content of a safetensors file."""
+        return tensors_to_bytes(
+            {
+                f"{part}.{name}": tensor.contiguous().cpu()
+                for part in parts or self.parts
+                for name, tensor in self.parts[part].state_dict().items()
+            }
+        )
+
+    def put_weights(self, content: bytes, *parts: str) -> None:
+        """Take the weights of some of its parts, of all by default, from what `weights` gave.
+
+        Raises:
+            SafetensorError: the content is damaged.
+            RuntimeError: a weight is missing, or of another size.
+        """
+        tensors = tensors_from_bytes(content)
+        for part in parts or self.parts:
+            own = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+            self.parts[part].load_state_dict(own)
+
+    def files(self, **facts: object) -> dict[str, bytes]:
+        """The model as file contents by file name: weights as safetensors, and the JSON that rebuilds it.
+
+        Args:
+            facts: further JSON values to keep beside it, such as metrics.
+        """
+        weights = self.weights()
+        document = {
+            "format": FORMAT,
+            "recipe": self.recipe.model_dump(mode="json", by_alias=True),
+            "description": self.description.model_dump(mode="json"),
+            "imu_mean": self.standardisation.mean.tolist(),
+            "imu_std": self.standardisation.std.tolist(),
+            _DIGEST: hashlib.sha256(weights).hexdigest(),
+            **facts,
+        }
+        return {WEIGHTS: weights, FACTS: sealed(json.dumps(document, indent=1).encode())}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], where: str) -> "Model":
+        """Rebuild what `files` gave; every weight must be there and fit, which is found out before any is made.
+
+        Args:
+            files: contents of `WEIGHTS` and `FACTS`.
+            where: the place they came from, for messages.
+
+        Raises:
+            UserError: the contents are damaged or of another format.
+        """
+        try:
+            document = _document(files[FACTS])
+            if document.get("format") != FORMAT:
+                raise UserError(f"{where}: {FACTS} has format {document.get('format')!r}, expected {FORMAT!r}")
+            digest = document.get(_DIGEST)  # Older versions wrote none.
+            if digest is not None and digest != hashlib.sha256(files[WEIGHTS]).hexdigest():
+                raise ValueError(f"{WEIGHTS} is not the file that {FACTS} was written with")
+            recipe = Recipe.model_validate(document["recipe"])
+            description = Description.model_validate(document["description"])
+            channels = len(description.imu_channels)
+            standardisation = Standardisation(
+                _numbers(document, "imu_mean", channels, above=-np.inf),
+                _numbers(document, "imu_std", channels, above=0),
+            )
+            _compare(recipe, description, tensors_from_bytes(files[WEIGHTS]))
+            with torch.random.fork_rng(devices=[]):  # Weights are drawn to be replaced: the caller's draws stay.
+                model = cls.fresh(recipe, description, standardisation)
+            model.put_weights(files[WEIGHTS])
+        except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+            raise UserError(f"{where}: not a whole model: {error}") from error
+        return model
+
+
+def _document(content: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(opened(content)))
+    except DamagedError as error:
+        raise ValueError(f"{FACTS}: {error}") from error
+
+
+def _numbers(document: Mapping[str, Any], name: str, channels: int, *, above: float) -> npt.NDArray[np.float32]:
+    """One of the IMU's statistics as a model's document has it.
+
+    Raises:
+        ValueError: it is none for so many channels.
+    """
+    given = document[name]
+    if not isinstance(given, list) or not all(isinstance(number, int | float) for number in given):
+        given = [[]]
+    with np.errstate(over="ignore"):  # Too large for float32 becomes infinite, which is refused.
+        numbers = np.array(given, np.float32)
+    if numbers.shape != (channels,) or not (np.isfinite(numbers) & (numbers > above)).all():
+        kind = "finite" if above < 0 else "positive"
+        raise ValueError(f"{name}: expected {channels} {kind} numbers, one for each channel")
+    return numbers
+
+
+def _compare(recipe: Recipe, description: Description, tensors: Mapping[str, Tensor]) -> None:
+    """Find out, without making it, whether a model can have these weights.
+
+    Raises:
+        ValueError: one is missing, of another size or kind, or not of such a model.
+    """
+    if "imu" in recipe.data.modalities and recipe.encoder.imu.layers > len(tensors):
+        raise ValueError(f"{recipe.encoder.imu.layers} layers by the recipe, {len(tensors)} weights in {WEIGHTS}")
+    with torch.device("meta"):  # Has shapes, and no memory.
+        model = Model.fresh(recipe, description, Standardisation(np.empty(0, np.float32), np.empty(0, np.float32)))
+    wanted = {f"{part}.{k}": v for part, module in model.parts.items() for k, v in module.state_dict().items()}
+    for name in (name for name in (*wanted, *tensors) if name not in wanted or name not in tensors):
+        raise ValueError(f"{name} is {'missing' if name in wanted else 'of no such model'}")
+    for name, tensor in tensors.items():
+        found, expected = ((tuple(one.shape), one.dtype) for one in (tensor, wanted[name]))
+        if found != expected:
+            raise ValueError(f"{name} has shape and type {found}, by the recipe {expected}")
+
+
+def _widths(encoders: nn.ModuleDict) -> dict[str, int]:
+    return {name: cast(int, encoder.width) for name, encoder in encoders.items()}

@@ -1,0 +1,405 @@
+"""Train encoders without labels by the recipe's objective: those of one trial, or of several as one model."""
+
+import math
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mmssl.recipe import COLLAPSED_BELOW, Modality, Objective, Pretrain, Recipe
+from mmssl.training.model import Model
+from mmssl.training.objectives import barlow_twins, cmc, cmc_cmkm, embedding_health, simclr, vicreg
+from mmssl.training.prepared import Prepared
+from mmssl.training.snapshot import Epoch, Loop, Snapshot
+from mmssl.training.stack import Stack
+from mmssl.training.transforms import augment_imu, augment_skeleton, crop_together
+
+# Enough embeddings to judge their health; a singular value decomposition of more would cost as much as training.
+HEALTH_SAMPLE = 1024
+
+_MEMBER = "member"
+"""In a snapshot of several: whose epoch it is."""
+
+Numbers = dict[str, float]
+OnEpoch = Callable[[Epoch], None]
+
+
+class StoppedError(Exception):
+    """Training has failed in a way that more epochs cannot mend."""
+
+    def __init__(self, status: Literal["DIVERGED", "COLLAPSED"], cause: str) -> None:
+        super().__init__(cause)
+        self.status: Literal["DIVERGED", "COLLAPSED"] = status
+
+
+class Pretraining:
+    """One trial's pre-training: what it draws, its loss and its numbers; its networks may train beside others'.
+
+    Args:
+        model: its encoders and projectors are trained in place.
+        tensors: standardised training inputs by modality, (recordings, steps, ...).
+        seed: of every draw.
+        on_epoch: told each epoch's loss terms and embedding health, named `train...`.
+        guides: for cmc_cmkm, features of the same recordings for each modality, (recordings, any width).
+        probe: adds its score to the epochs in which it is due.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tensors: Mapping[Modality, Tensor],
+        *,
+        seed: int,
+        on_epoch: OnEpoch = lambda epoch: None,
+        guides: Sequence[Tensor] = (),
+        probe: "Probe | None" = None,
+    ) -> None:
+        self.model, self.seed, self.probe = model, seed, probe
+        self.stopped: StoppedError | None = None
+        self.epochs: list[Epoch] = []
+        self.tensors, self._on_epoch = tensors, on_epoch
+        modalities = model.recipe.data.modalities
+        self.branches: tuple[Modality, ...] = modalities if len(modalities) == 2 else modalities * 2
+        first = tensors[modalities[0]]
+        self.recordings, self.device = len(first), first.device
+        ordering, augmenting = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
+        self._order = torch.Generator().manual_seed(ordering)
+        self._draws = torch.Generator(device=self.device).manual_seed(augmenting)
+        self._augment = augmentation(model, self.device)
+        self._objective = objective_of(model.recipe.objective, guides)
+        self._sums: dict[str, Tensor] = {}
+        self._pair: Sequence[Tensor] = ()
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """All that it draws from, but for torch's own."""
+        return [self._order, self._draws]
+
+    def batches(self) -> tuple[Tensor, ...]:
+        """The indices of an epoch's batches."""
+        return tuple(
+            batch.to(self.device)
+            for batch in batches(self.recordings, self.model.recipe.pretrain.batch_size, self._order)
+        )
+
+    def views(self, batch: Tensor) -> list[Tensor]:
+        """Two augmented views of a batch: of two modalities, or of one."""
+        shown: dict[Modality, Tensor] = {name: tensor[batch] for name, tensor in self.tensors.items()}
+        if len(shown) == len(self.branches):
+            return list(self._augment(shown, self._draws).values())
+        return [view for _ in self.branches for view in self._augment(shown, self._draws).values()]
+
+    def loss(self, pair: Sequence[Tensor], batch: Tensor) -> Tensor:
+        """The objective of the views' embeddings, each (batch, D); its terms are added to the epoch's."""
+        self._pair = [embeddings.float() for embeddings in pair]
+        terms = self._objective(self._pair[0], self._pair[1], batch)
+        for name, term in terms.items():
+            self._sums[name] = self._sums.get(name, 0) + term.detach() * (len(batch) / self.recordings)
+        return terms["loss"]
+
+    def end_epoch(self) -> None:
+        """Tell the epoch's numbers; probe where that is due."""
+        recipe, number = self.model.recipe, len(self.epochs) + 1
+        sums, self._sums = self._sums, dict[str, Tensor]()
+        latest: Numbers = {f"train.{name}": float(term) for name, term in sums.items()}
+        # Of the last batch: embeddings of several would come from as many different weights.
+        for name, embeddings in zip(self.branches, self._pair, strict=True):
+            health = embedding_health(at_scale(recipe.objective, embeddings.detach()[:HEALTH_SAMPLE]))
+            latest |= {f"train.{name}.{measure}": value for measure, value in health.items()}
+        # After the last epoch the head itself will say more.
+        if self.probe and number % self.probe.every == 0 and number < recipe.pretrain.epochs:
+            latest["probe.accuracy"] = self.probe.score(self.model)
+            self.model.encoders.train()
+        self.tell({"phase": "pretrain", "epoch": number, **latest})
+
+    def tell(self, epoch: Epoch) -> None:
+        """Count an epoch that is over, and tell of it; one that cannot be mended sets `stopped`."""
+        self.epochs.append(epoch)
+        self._on_epoch(epoch)
+        self.stopped = _fault(epoch, self.branches)
+
+
+def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> Numbers:
+    """Train the encoders by the recipe's objective, without labels (for VICReg the paper's Algorithm 1).
+
+    With two modalities their embeddings are drawn to each other; with one, those of two augmented views. Dropout draws
+    from torch's global generator, which is seeded.
+
+    Args:
+        snapshot: where it keeps how far it is; the epochs it finds there are told as if they had just been trained.
+
+    Returns:
+        The last epoch's loss terms and embedding health, named `train...`.
+
+    Raises:
+        StoppedError: the loss is not finite, or the embeddings have collapsed; it names epoch and term.
+    """
+    model, recipe = training.model, training.model.recipe
+    torch.manual_seed(training.seed)
+    optimizer = adam([model.encoders, model.projectors], recipe.pretrain.lr)
+    loop = Loop({"encoders": model.encoders, "projectors": model.projectors}, optimizer, training.generators)
+    for epoch in snapshot.restore(loop) if snapshot else []:
+        training.tell(epoch)
+    model.projectors.train()
+    model.encoders.train()
+    while len(training.epochs) < recipe.pretrain.epochs:
+        steps = training.batches()
+        for number, batch in enumerate(steps, start=len(training.epochs) * len(steps)):
+            _set_rate(optimizer, recipe.pretrain, number, len(steps))
+            views = training.views(batch)
+            with _precision(recipe, training.device):
+                pair = [
+                    model.projectors[name](model.encoders[name](view))
+                    for name, view in zip(training.branches, views, strict=True)
+                ]
+            loss = training.loss(pair, batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        training.end_epoch()
+        if training.stopped:
+            raise training.stopped
+        if snapshot:
+            snapshot.keep(loop, training.epochs, last=len(training.epochs) == recipe.pretrain.epochs)
+    model.encoders.eval()
+    model.projectors.eval()
+    return last_numbers(training.epochs)
+
+
+def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | None = None) -> None:
+    """Train several as one model with stacked weights: each kernel of the networks runs once for all of them.
+
+    Each draws what it would draw alone, dropout included (on a CPU; a GPU's own dropout draws otherwise), and comes to
+    the same losses within the floats' error. One that is stopped leaves the others alone.
+
+    Args:
+        trainings: without probes, alike in what `alike` compares; their models are trained in place, and those that are
+            stopped say why in `stopped`.
+        snapshot: as for `pretrain`, of all of them.
+    """
+    first = trainings[0]
+    recipe, device = first.model.recipe, first.device
+    stacks = {
+        name: Stack([nn.Sequential(one.model.encoders[name], one.model.projectors[name]) for one in trainings])
+        for name in dict.fromkeys(first.branches)
+    }
+    dropout = [torch.Generator(device=device).manual_seed(one.seed) for one in trainings]
+    optimizer = adam(stacks.values(), recipe.pretrain.lr)
+    loop = Loop(stacks, optimizer, [*dropout, *(generator for one in trainings for generator in one.generators)])
+    told = snapshot.restore(loop) if snapshot else []
+    for epoch in told:
+        trainings[int(epoch[_MEMBER])].tell({name: value for name, value in epoch.items() if name != _MEMBER})
+    done = max((len(one.epochs) for one in trainings), default=0)
+    for number in range(done + 1, recipe.pretrain.epochs + 1):
+        steps = list(zip(*(one.batches() for one in trainings), strict=True))
+        for step, together in enumerate(steps, start=(number - 1) * len(steps)):
+            _set_rate(optimizer, recipe.pretrain, step, len(steps))
+            views = [one.views(batch) for one, batch in zip(trainings, together, strict=True)]
+            with _precision(recipe, device):
+                embeddings = [
+                    stacks[name](torch.stack([pair[branch] for pair in views]), dropout)
+                    for branch, name in enumerate(first.branches)
+                ]
+            losses = [
+                one.loss([branch[i] for branch in embeddings], batch)
+                for i, (one, batch) in enumerate(zip(trainings, together, strict=True))
+            ]
+            optimizer.zero_grad()
+            torch.stack(losses).sum().backward()
+            optimizer.step()
+        for member, one in enumerate(trainings):
+            if one.stopped is None:
+                one.end_epoch()
+                told.append({_MEMBER: member, **one.epochs[-1]})
+        if all(one.stopped for one in trainings):
+            break
+        if snapshot:
+            snapshot.keep(loop, told, last=number == recipe.pretrain.epochs)
+    for name, stack in stacks.items():
+        stack.unstack([nn.Sequential(one.model.encoders[name], one.model.projectors[name]) for one in trainings])
+    for one in trainings:
+        one.model.encoders.eval()
+        one.model.projectors.eval()
+
+
+def alike(recipe: Recipe) -> str:
+    """What recipes must have in common to pre-train together, on equally many recordings; empty for one that cannot."""
+    # Guides are pre-trained apart, of hidden classes each side has its own number, and torch cannot stack batch norms
+    # in bfloat16.
+    training = recipe.pretrain
+    if recipe.objective.name == "cmc_cmkm" or training.hidden_classes or training.precision == "bfloat16":
+        return ""
+    if not training.epochs:
+        return ""
+    return str((recipe.data.steps, recipe.data.modalities, recipe.encoder, recipe.pretrain))
+
+
+def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.pretrain.precision == "bfloat16")
+
+
+@contextmanager
+def gpu_products(*, tfloat32: bool) -> Generator[None]:
+    """Whether products in float32 may be rounded to TensorFloat-32 on a GPU: torch itself does it to convolutions."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = tfloat32
+    try:
+        with torch.backends.cudnn.flags(
+            torch.backends.cudnn.enabled,
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.benchmark_limit,
+            torch.backends.cudnn.deterministic,
+            tfloat32,
+        ):
+            yield
+    finally:
+        matmul.allow_tf32 = before
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Linear evaluation in the midst of pre-training, by which points can be compared that differ in their losses.
+
+    A ridge classifier on standardised features, its strength by leave-one-out on the training side: it has a closed
+    form, so that it costs little and draws nothing.
+    """
+
+    prepared: Prepared
+    labelled: npt.NDArray[np.int64]
+    """Recordings it is fitted to."""
+    scored: npt.NDArray[np.int64]
+    every: int
+    """Epochs from one to the next."""
+
+    def score(self, model: Model) -> float:
+        """Accuracy on the scored recordings, 0 to 1; leaves the encoders in evaluation mode."""
+        from sklearn.linear_model import RidgeClassifierCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        def features(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+            encoded = model.encode(self.prepared.chosen(model, rows)).values()
+            return torch.cat([one.flatten(1) for one in encoded], dim=1).cpu().numpy().astype(np.float64)
+
+        train, test = features(self.labelled), features(self.scored)
+        if not (np.isfinite(train).all() and np.isfinite(test).all()):
+            return 0.0
+        classifier = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(0, 5, 6)))
+        classifier.fit(train, self.prepared.labels[self.labelled])
+        return float(classifier.score(test, self.prepared.labels[self.scored]))
+
+
+def last_numbers(epochs: Sequence[Epoch]) -> Numbers:
+    """The last epoch's."""
+    return {name: float(value) for name, value in epochs[-1].items() if name.startswith("train.")} if epochs else {}
+
+
+def adam(modules: Iterable[nn.Module], lr: float) -> torch.optim.Adam:
+    return torch.optim.Adam([weight for module in modules for weight in module.parameters()], lr=lr, fused=True)
+
+
+# A tenth of all steps, as is usual.
+_WARM_UP = 0.1
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, knobs: Pretrain, step: int, steps_an_epoch: int) -> None:
+    """The rate of a step, counted over all epochs from 0; it depends on nothing else, so that training can go on."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(knobs, step, knobs.epochs * steps_an_epoch)
+
+
+def learning_rate(knobs: Pretrain, step: int, steps: int) -> float:
+    """As `knobs.schedule` says; `step` is from 0 to below `steps`."""
+    if knobs.schedule == "constant":
+        return knobs.lr
+    rise = max(1, round(_WARM_UP * steps))
+    if step < rise:
+        return knobs.lr * (step + 1) / rise
+    return knobs.lr * (1 + math.cos(math.pi * (step - rise) / (steps - rise))) / 2
+
+
+def augmentation(
+    model: Model, device: torch.device
+) -> Callable[[Mapping[Modality, Tensor], torch.Generator], dict[Modality, Tensor]]:
+    """A function that changes the modalities of the same recordings, cut in time alike, as the recipe says."""
+    description, knobs = model.description, model.recipe.augment
+    index = {channel: i for i, channel in enumerate(description.imu_channels)}
+    triads = [[(index[x], index[y], index[z]) for x, y, z in sensor] for sensor in description.imu_sensors]
+    raw = (
+        torch.from_numpy(model.standardisation.mean).to(device),
+        torch.from_numpy(model.standardisation.std).to(device),
+    )
+
+    def augment(batch: Mapping[Modality, Tensor], draws: torch.Generator) -> dict[Modality, Tensor]:
+        cropped = crop_together(list(batch.values()), knobs.crop, draws)
+        return {
+            modality: augment_imu(x, knobs.imu, draws, triads, raw)
+            if modality == "imu"
+            else augment_skeleton(x, knobs.skeleton, draws)
+            for modality, x in zip(batch, cropped, strict=True)
+        }
+
+    return augment
+
+
+def batches(count: int, most: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """All recordings in random order, in the fewest batches of at most `most`, as equal as can be.
+
+    Equal, because the statistics that VICReg takes over a short last batch would be noise; never one recording alone,
+    of which there are none (an odd one out makes a batch of `most + 1`).
+    """
+    return torch.randperm(count, generator=generator).tensor_split(max(1, min(math.ceil(count / most), count // 2)))
+
+
+def objective_of(knobs: Objective, guides: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]:
+    """A function of two branches' embeddings and of the batch's indices among the recordings."""
+    match knobs.name:
+        case "vicreg":
+            return lambda a, b, _: vicreg(a, b, lambda_=knobs.lambda_, mu=knobs.mu, nu=knobs.nu)
+        case "barlow_twins":
+            return lambda a, b, _: barlow_twins(a, b, beta=knobs.beta)
+        case "simclr":
+            return lambda a, b, _: simclr(a, b, temperature=knobs.temperature)
+        case "cmc":
+            return lambda a, b, _: cmc(a, b, temperature=knobs.temperature)
+        case "cmc_cmkm":
+            guide_a, guide_b = guides
+            return lambda a, b, batch: cmc_cmkm(
+                a,
+                b,
+                guide_a[batch],
+                guide_b[batch],
+                temperature=knobs.temperature,
+                positives=knobs.positives,
+                negatives_weight=knobs.negatives_weight,
+            )
+
+
+def at_scale(knobs: Objective, embeddings: Tensor) -> Tensor:
+    """Embeddings at the scale at which a healthy dimension deviates by about 1: only VICReg keeps them there itself."""
+    if knobs.name == "vicreg":
+        return embeddings
+    return nn.functional.normalize(embeddings, dim=1) * math.sqrt(embeddings.shape[1])
+
+
+def _fault(epoch: Epoch, branches: Sequence[Modality]) -> StoppedError | None:
+    """A loss that is not finite, or collapsed embeddings; it names epoch and term."""
+    numbers = last_numbers([epoch])
+    terms = [name for name in numbers if name.count(".") == 1]
+    for name in sorted(terms, key=lambda term: term == "train.loss"):  # a part tells more than the sum
+        if not math.isfinite(numbers[name]):
+            return StoppedError("DIVERGED", f"epoch {epoch['epoch']}: {name.removeprefix('train.')} is {numbers[name]}")
+    for name in branches:
+        spread = numbers[f"train.{name}.std"]
+        if spread < COLLAPSED_BELOW:
+            return StoppedError(
+                "COLLAPSED",
+                f"epoch {epoch['epoch']}: {name} embeddings have standard deviation {spread:.2g} (< {COLLAPSED_BELOW})",
+            )
+    return None

@@ -1,0 +1,621 @@
+"""Pre-train encoders without labels, freeze them, fine-tune a head: the only training loops."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mmssl.data.protocols import Split, class_indices, split
+from mmssl.data.recordings import Recordings
+from mmssl.errors import UserError
+from mmssl.evaluation import scores
+from mmssl.recipe import Modality, Recipe, readings
+from mmssl.storage import HeldError
+from mmssl.training.batch_norm import renew
+from mmssl.training.model import AT_ONCE, Model
+from mmssl.training.objectives import embedding_health
+from mmssl.training.prepared import Prepared
+from mmssl.training.pretraining import (
+    HEALTH_SAMPLE,
+    Numbers,
+    OnEpoch,
+    Pretraining,
+    Probe,
+    StoppedError,
+    adam,
+    at_scale,
+    augmentation,
+    batches,
+    gpu_products,
+    last_numbers,
+    pretrain,
+    pretrain_together,
+)
+from mmssl.training.snapshot import Epoch, Loop, Snapshot, Snapshots
+from mmssl.training.transforms import Standardisation
+from mmssl.version import code_digest
+
+Files = Mapping[str, bytes]
+
+
+class Once(Protocol):
+    def __call__(self, name: str, make: Callable[[], Files], /, *, wait: bool = True) -> Files:
+        """Make files the first time that a name is asked for, and give those kept from then on.
+
+        Raises:
+            HeldError: another process is making them, and `wait` is False.
+        """
+        ...
+
+
+Companion = tuple[Recipe, Split]
+_WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
+_PRETRAINED = ("encoders", "projectors")
+
+
+@dataclass
+class Outcome:
+    """What one trial gives."""
+
+    status: Literal["COMPLETE", "DIVERGED", "COLLAPSED"]
+    cause: str = ""
+    metrics: Numbers = field(default_factory=dict[str, float])
+    """By name, the split first: `train.loss`, `val.accuracy` ..."""
+    seconds: Numbers = field(default_factory=dict[str, float])
+    """Wall-clock by phase."""
+    predictions: list[dict[str, str | float]] = field(default_factory=list[dict[str, str | float]])
+    """One row per recording scored."""
+    model: Model | None = None
+    """What was trained; None where pre-training was stopped."""
+
+
+def run_trial(
+    recipe: Recipe,
+    prepared: Prepared,
+    sides: Split,
+    *,
+    side: Literal["val", "test"] = "val",
+    on_epoch: OnEpoch = lambda epoch: None,
+    device: str | torch.device = "cpu",
+    once: Once | None = None,
+    snapshots: Snapshots | None = None,
+    probe_every: int | None = None,
+    companions: Sequence[Companion] = (),
+) -> Outcome:
+    """Pre-train, freeze, fine-tune and score one recipe.
+
+    The training side alone gives the IMU statistics, the pre-training batches and the labels of the heads; the scored
+    side is looked at once, at the end. Two runs of one recipe give the same bits on the same machine and number of
+    threads (CPU): every draw comes from `recipe.seed`, and the choice of labels from `finetune.label_draw`.
+
+    Args:
+        side: which side to score.
+        on_epoch: called after each epoch of all phases with `phase`, `epoch` and that epoch's numbers.
+        once: keeps pre-trained encoders: whoever needs the same takes them from there. Pre-training that is probed is
+            kept from nobody and by nobody: the probe's scores are those of one trial.
+        snapshots: where the loops keep how far they are, and go on from; whoever has the outcome removes them.
+        probe_every: after so many epochs of pre-training each, a linear classifier on the encoders as they are scores
+            the scored side as `probe.accuracy`; training goes the same way with it and without.
+        companions: trials that pre-train together with this one, where it does, and are kept by `once`.
+
+    Returns:
+        The outcome; a loss that is not finite and collapsed embeddings end it with the status that says so.
+
+    Raises:
+        UserError: fewer than two recordings or labels to train on, or a hidden class that does not exist.
+    """
+    device = torch.device(device)
+    *_, finetuning = _seeds(recipe)
+    rows = sides.validation if side == "val" else sides.test
+    labelled = labelled_rows(recipe, prepared, sides)
+    enough(recipe, prepared, sides)
+    probe = Probe(prepared, labelled, rows, probe_every) if probe_every else None
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), gpu_products(tfloat32=False):
+        started = time.perf_counter()
+        try:
+            model, metrics = pretrained(
+                recipe,
+                prepared,
+                sides,
+                on_epoch=on_epoch,
+                device=device,
+                once=once,
+                snapshots=snapshots,
+                probe=probe,
+                companions=companions,
+            )
+            ready = time.perf_counter()
+            labels = torch.from_numpy(prepared.labels[labelled]).to(device)
+            metrics |= finetune(
+                model,
+                prepared.chosen(model, labelled),
+                labels,
+                seed=finetuning,
+                on_epoch=on_epoch,
+                snapshot=snapshots(trial_name(recipe, prepared.fingerprint)) if snapshots else None,
+            )
+        except StoppedError as stopped:
+            return Outcome(stopped.status, str(stopped), seconds={"total": time.perf_counter() - started})
+        finetuned = time.perf_counter()
+        outcome = Outcome("COMPLETE", metrics=metrics | _costs(model, prepared), model=model)
+        if len(rows):
+            outcome.predictions, scored = score(model, prepared, rows, side)
+            outcome.metrics |= scored
+        outcome.seconds = {
+            "pretrain": ready - started,
+            "finetune": finetuned - ready,
+            "score": time.perf_counter() - finetuned,
+        }
+        return outcome
+
+
+def train(recipe: Recipe, recordings: Recordings, *, on_epoch: OnEpoch = lambda epoch: None) -> Outcome:
+    """`run_trial` from raw recordings, for use without a study; on a GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
+    return run_trial(recipe, prepared, split(recordings, recipe.data), on_epoch=on_epoch, device=device)
+
+
+def pretrained(
+    recipe: Recipe,
+    prepared: Prepared,
+    sides: Split,
+    *,
+    on_epoch: OnEpoch,
+    device: torch.device,
+    once: Once | None = None,
+    snapshots: Snapshots | None = None,
+    probe: Probe | None = None,
+    companions: Sequence[Companion] = (),
+) -> tuple[Model, Numbers]:
+    """A model whose encoders are pre-trained and whose heads are new, and the numbers of that pre-training.
+
+    What is taken from `once` is told to `on_epoch` as if it had just been trained.
+
+    Returns:
+        The model, and the last epoch's `train...` numbers with the health of the embeddings of `HEALTH_SAMPLE` training
+        recordings at most, drawn from all, `embedding...`; and how many were `pretrained_together` where it was more
+        than this one.
+
+    Raises:
+        StoppedError: as `pretrain`.
+        UserError: a hidden class does not exist.
+    """
+    model, tensors = fresh(recipe, prepared, sides, device)
+    latest: Numbers = {}
+    if recipe.pretrain.epochs:
+        told: list[Epoch] = []
+        name = pretraining_name(recipe, prepared.fingerprint)
+        # What is probed has a snapshot of its own, since the epochs in it are.
+        snapshot = snapshots(trial_name(recipe, prepared.fingerprint) if probe else name) if snapshots else None
+
+        def tell(epoch: Epoch) -> None:
+            told.append(epoch)
+            on_epoch(epoch)
+
+        def make() -> Files:
+            guides = [
+                _guide(recipe.guide_of(modality), prepared, sides, tell, device, once, snapshots)
+                for modality in (recipe.data.modalities if recipe.objective.name == "cmc_cmkm" else ())
+            ]
+            _, seed, _ = _seeds(recipe)
+            training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe)
+            together = 1
+            with gpu_products(tfloat32=recipe.pretrain.precision == "tfloat32"):
+                if companions and once is not None and probe is None:
+                    together = _pretrain_with(training, companions, prepared, device, once, snapshot)
+                else:
+                    pretrain(training, snapshot)
+            return _files(training, told, together)
+
+        if once is not None and probe is None:
+            kept = once(name, make)
+            document = json.loads(kept[_EPOCHS])
+            if not told:
+                model.put_weights(kept[_WEIGHTS], *_PRETRAINED)
+                for epoch in document["epochs"]:
+                    tell(epoch)
+            beside = {"pretrained_together": document["together"]} if document["together"] > 1 else {}
+        else:
+            make()
+            beside = {}
+        latest = last_numbers(told) | beside
+    frozen = recipe.finetune.encoders == "frozen"
+    # Encoders that never trained have no averages: without statistics of their own they would be a baseline too low.
+    if frozen and (recipe.finetune.batch_norm == "renewed" or not recipe.pretrain.epochs):
+        projectors = model.projectors
+        _renew(model, projectors, lambda features: [projectors[name](x) for name, x in features.items()], tensors)
+    for name, embeddings in (model.embed(model.encode(_sample(tensors))) if frozen else {}).items():
+        health = embedding_health(at_scale(recipe.objective, embeddings))
+        latest |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
+    return model, latest
+
+
+def _sample(tensors: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
+    """`HEALTH_SAMPLE` recordings at most, the same for all that train on these; files are often sorted by person."""
+    count = len(next(iter(tensors.values())))
+    if count <= HEALTH_SAMPLE:
+        return dict(tensors)
+    rows = np.sort(np.random.default_rng(0).choice(count, HEALTH_SAMPLE, replace=False))
+    return {name: tensor[torch.from_numpy(rows).to(tensor.device)] for name, tensor in tensors.items()}
+
+
+def fresh(
+    recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device
+) -> tuple[Model, dict[Modality, Tensor]]:
+    """A new model and the inputs that it pre-trains on."""
+    init, *_ = _seeds(recipe)
+    shown = _shown(recipe, prepared, sides)
+    torch.manual_seed(init)
+    model = Model.fresh(recipe, prepared.description, _standardisation(recipe, prepared, shown)).to(device)
+    return model, prepared.chosen(model, shown)
+
+
+def _files(training: Pretraining, told: Sequence[Epoch], together: int) -> Files:
+    if training.stopped:
+        raise training.stopped
+    document = {"epochs": told, "together": together}
+    return {_WEIGHTS: training.model.weights(*_PRETRAINED), _EPOCHS: json.dumps(document).encode()}
+
+
+def _pretrain_with(
+    training: Pretraining,
+    companions: Sequence[Companion],
+    prepared: Prepared,
+    device: torch.device,
+    once: Once,
+    snapshot: Snapshot | None,
+) -> int:
+    """Pre-train a model together with those of its companions that are not kept yet, which then are, and that no other
+    process is pre-training.
+
+    Returns:
+        How many trained together.
+    """
+    others: dict[str, Pretraining] = {}
+
+    def train(rest: Sequence[Companion]) -> None:
+        if not rest:
+            if others:
+                pretrain_together([training, *others.values()], snapshot)
+            else:
+                pretrain(training, snapshot)
+            return
+        (recipe, sides), *further = rest
+        name = pretraining_name(recipe, prepared.fingerprint)
+
+        def make() -> Files:
+            _, seed, _ = _seeds(recipe)
+            others[name] = other = Pretraining(*fresh(recipe, prepared, sides, device), seed=seed)
+            train(further)
+            return _files(other, other.epochs, 1 + len(others))
+
+        # One that is stopped is not kept; its own trial will come to the same end and be recorded for it. One that
+        # another process trains is left to it: that one may wait for what this one trains.
+        with suppress(StoppedError, HeldError):
+            once(name, make, wait=False)
+        if name not in others:
+            train(further)
+
+    train(companions)
+    return 1 + len(others)
+
+
+def pretraining_name(recipe: Recipe, fingerprint: str) -> str:
+    """What a pre-training is known by: the same where recipe (but for fine-tuning), data and code are the same.
+
+    Args:
+        fingerprint: of the recordings.
+    """
+    return recipe.pretraining_id(fingerprint, _code_version())
+
+
+def trial_name(recipe: Recipe, fingerprint: str) -> str:
+    """As `pretraining_name`, of all that one trial trains."""
+    return recipe.content_id(fingerprint, _code_version())
+
+
+@cache
+def _code_version() -> str:
+    """Of all code that training may run: this module's with what it imports, and torch's."""
+    return f"{code_digest('mmssl.training.trial')} {torch.__version__.partition('+')[0]}"
+
+
+def _guide(
+    recipe: Recipe,
+    prepared: Prepared,
+    sides: Split,
+    on_epoch: OnEpoch,
+    device: torch.device,
+    once: Once | None,
+    snapshots: Snapshots | None,
+) -> Tensor:
+    """Features of the recordings that pre-train, (recordings, width), by the encoder that guides one modality."""
+    [modality] = recipe.data.modalities
+    phase = f"guide.{modality}"
+    try:
+        model, _ = pretrained(
+            recipe,
+            prepared,
+            sides,
+            on_epoch=lambda epoch: on_epoch({**epoch, "phase": phase}),
+            device=device,
+            once=once,
+            snapshots=snapshots,
+        )
+    except StoppedError as stopped:
+        raise StoppedError(stopped.status, f"{phase}: {stopped}") from stopped
+    if once and snapshots:  # It is kept; and whoever has the outcome does not know of the snapshot.
+        snapshots(pretraining_name(recipe, prepared.fingerprint)).drop()
+    return model.encode(prepared.chosen(model, _shown(recipe, prepared, sides)))[modality]
+
+
+def finetune(
+    model: Model,
+    tensors: Mapping[Modality, Tensor],
+    labels: Tensor,
+    *,
+    seed: int,
+    on_epoch: OnEpoch,
+    snapshot: Snapshot | None = None,
+) -> Numbers:
+    """Train the heads: that of all modalities together, then one for each alone.
+
+    They train on the features of frozen encoders, which are computed once; where the recipe trains the encoders too,
+    they are trained with the first head and frozen for the others.
+
+    Args:
+        model: its heads are trained in place, and its encoders if the recipe says so.
+        tensors: standardised inputs of the recordings whose labels are used, by modality.
+        labels: class index of each, (recordings,).
+        on_epoch: called for the first head alone.
+        snapshot: where training of encoders keeps how far it is; a head alone takes seconds, and is trained anew.
+
+    Returns:
+        The last epoch's `train.finetune.loss` and `train.finetune.accuracy` of the first head.
+
+    Raises:
+        StoppedError: the features or the loss are not finite.
+    """
+    torch.manual_seed(seed)
+    together, *alone = readings(model.recipe.data.modalities)
+    if model.recipe.finetune.encoders == "trained":
+        latest = _train_with_encoders(model, tensors, labels, seed, on_epoch, snapshot)
+        features = _finite_features(model, [tensors], "fine-tuning")
+    else:
+        features = _finite_features(model, _versions(model, tensors, labels.device, seed), "pre-training")
+        latest = _train_head(model, together, features, labels, seed, on_epoch)
+    for reading in alone:
+        _train_head(model, reading, features, labels, seed, lambda epoch: None)
+    return latest
+
+
+def _versions(
+    model: Model, tensors: Mapping[Modality, Tensor], device: torch.device, seed: int
+) -> Iterator[Mapping[Modality, Tensor]]:
+    """The recordings as they are, then augmented, as often as the recipe says."""
+    yield tensors
+    augment = augmentation(model, device)
+    draws = torch.Generator(device=device).manual_seed(seed)
+    for _ in range(model.recipe.finetune.views):
+        yield augment(tensors, draws)
+
+
+def _finite_features(model: Model, versions: Iterable[Mapping[Modality, Tensor]], after: str) -> dict[str, Tensor]:
+    """Features by modality, (versions, recordings, width).
+
+    The last step of training may have broken what its loss, taken before, did not show.
+    """
+    encoded = [model.encode(tensors) for tensors in versions]
+    features = {name: torch.stack([version[name] for version in encoded]) for name in encoded[0]}
+    broken = [name for name, feature in features.items() if not feature.isfinite().all()]
+    if broken:
+        raise StoppedError("DIVERGED", f"after {after}: {' and '.join(broken)} features are not finite")
+    return features
+
+
+def _train_head(
+    model: Model,
+    reading: Sequence[Modality],
+    features: Mapping[str, Tensor],
+    labels: Tensor,
+    seed: int,
+    on_epoch: OnEpoch,
+) -> Numbers:
+    """On one version of each recording at a time, drawn anew in every batch."""
+    head = model.head(reading)
+    versions = len(features[reading[0]])
+    draws = torch.Generator().manual_seed(seed)
+
+    def logits(chosen: Tensor) -> Tensor:
+        version = torch.randint(versions, chosen.shape, generator=draws).to(chosen.device)
+        return head({name: features[name][version, chosen] for name in reading})
+
+    return _classify(model, {"head": head}, logits, labels, seed, on_epoch)
+
+
+def _train_with_encoders(
+    model: Model,
+    tensors: Mapping[Modality, Tensor],
+    labels: Tensor,
+    seed: int,
+    on_epoch: OnEpoch,
+    snapshot: Snapshot | None,
+) -> Numbers:
+    modalities = model.recipe.data.modalities
+    head, augment = model.head(modalities), augmentation(model, labels.device)
+    draws = torch.Generator(device=labels.device).manual_seed(seed)
+
+    def logits(chosen: Tensor) -> Tensor:
+        views = augment({name: tensors[name][chosen] for name in modalities}, draws)
+        return head({name: model.encoders[name](view) for name, view in views.items()})
+
+    latest = _classify(
+        model, {"encoders": model.encoders, "head": head}, logits, labels, seed, on_epoch, [draws], snapshot
+    )
+    if model.recipe.finetune.batch_norm == "renewed":
+        _renew(model, head, head, tensors)
+    return latest
+
+
+def _renew(
+    model: Model, above: nn.Module, run: Callable[[dict[str, Tensor]], object], tensors: Mapping[Modality, Tensor]
+) -> None:
+    """New statistics for the encoders, and for what `run` feeds their features to, from all recordings given."""
+    first = next(iter(tensors.values()))
+    order = torch.Generator().manual_seed(model.recipe.seed)
+    renew(
+        [model.encoders, above],
+        lambda rows: run({name: model.encoders[name](x[rows]) for name, x in tensors.items()}),
+        (part.to(first.device) for part in batches(len(first), AT_ONCE, order)),
+    )
+
+
+def _classify(
+    model: Model,
+    trained: Mapping[str, nn.Module],
+    logits_of: Callable[[Tensor], Tensor],
+    labels: Tensor,
+    seed: int,
+    on_epoch: OnEpoch,
+    generators: Sequence[torch.Generator] = (),
+    snapshot: Snapshot | None = None,
+) -> Numbers:
+    """Train modules by cross-entropy; `logits_of` takes the indices of a batch, and draws from `generators`."""
+    knobs = model.recipe.finetune
+    optimizer = adam(trained.values(), knobs.lr)
+    order = torch.Generator().manual_seed(seed)
+    loop = Loop(trained, optimizer, [order, *generators])
+    done = snapshot.restore(loop) if snapshot else []
+    for epoch in done:
+        on_epoch(epoch)
+    for module in trained.values():
+        module.train()
+    for epoch in range(len(done) + 1, knobs.epochs + 1):
+        loss_sum = torch.zeros((), device=labels.device)
+        hits = torch.zeros((), device=labels.device)
+        for batch in batches(len(labels), knobs.batch_size, order):
+            chosen = batch.to(labels.device)
+            logits = logits_of(chosen)
+            loss = nn.functional.cross_entropy(logits, labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss.detach() * len(batch)
+            hits += (logits.detach().argmax(dim=1) == labels[chosen]).sum()
+        loss = float(loss_sum / len(labels))
+        numbers = {"train.finetune.loss": loss, "train.finetune.accuracy": float(hits / len(labels))}
+        done.append({"phase": "finetune", "epoch": epoch, **numbers})
+        on_epoch(done[-1])
+        if not math.isfinite(loss):
+            raise StoppedError("DIVERGED", f"fine-tuning epoch {epoch}: loss is {loss}")
+        if snapshot:
+            snapshot.keep(loop, done, last=epoch == knobs.epochs)
+    for module in trained.values():
+        module.eval()
+    return last_numbers(done)
+
+
+def score(
+    model: Model, prepared: Prepared, chosen: npt.NDArray[np.int64], side: str
+) -> tuple[list[dict[str, str | float]], Numbers]:
+    """Predictions for some recordings, a row each, and their metrics under the name of the side they are on.
+
+    The predictions and `SIDE.METRIC` are those of all modalities together; of a pair `SIDE.MODALITY.METRIC` are those
+    of one alone.
+    """
+    features = {name: tensor.cpu().numpy() for name, tensor in model.encode(prepared.chosen(model, chosen)).items()}
+    labels, classes = prepared.labels[chosen], prepared.description.classes
+    metrics: Numbers = {}
+    probabilities = model.probabilities(features)
+    predicted = probabilities.argmax(axis=1)
+    for name, value in scores(labels, predicted).items():
+        metrics[f"{side}.{name}"] = value
+    for [modality] in readings(model.recipe.data.modalities)[1:]:
+        guesses = model.probabilities({modality: features[modality]}).argmax(axis=1)
+        metrics |= {f"{side}.{modality}.{name}": value for name, value in scores(labels, guesses).items()}
+    rows: list[dict[str, str | float]] = [
+        {
+            "split": side,
+            "recording_id": prepared.rows[i].recording_id,
+            "subject": prepared.rows[i].subject,
+            "label": classes[label],
+            "predicted": classes[guess],
+            "confidence": float(row[guess]),
+        }
+        for i, label, guess, row in zip(chosen, labels, predicted, probabilities, strict=True)
+    ]
+    return rows, metrics
+
+
+def _costs(model: Model, prepared: Prepared) -> Numbers:
+    """What the encoders cost: their parameters, and floating-point operations for one recording."""
+    return {
+        "encoders.parameters": sum(weight.numel() for weight in model.encoders.parameters()),
+        "encoders.flops": operations(lambda: model.encode(prepared.chosen(model, np.arange(1)))),
+    }
+
+
+def operations(run: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products and convolutions in `run`, as torch counts them."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # Fused attention is not counted.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def enough(recipe: Recipe, recordings: Prepared | Recordings, sides: Split) -> None:
+    """Whether there is enough to train on.
+
+    Raises:
+        UserError: fewer than two recordings or labels, or a hidden class that does not exist.
+    """
+    shown, labelled = _shown(recipe, recordings, sides), labelled_rows(recipe, recordings, sides)
+    for count, what in ((len(shown), "recording"), (len(labelled), "label")):
+        if count < 2:
+            raise UserError(f"{count} {what}{'s' * (count != 1)} to train on: batch statistics need 2 at least")
+
+
+def labelled_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
+    """The training recordings whose labels fine-tuning uses: of each class the recipe's share, one at least."""
+    if recipe.finetune.labels == 1:
+        return sides.train
+    draws = np.random.default_rng(recipe.finetune.label_draw)
+    labels = prepared.labels[sides.train]
+    chosen: list[npt.NDArray[np.int64]] = []
+    for label in np.unique(labels):
+        rows = sides.train[labels == label]
+        chosen.append(draws.permutation(rows)[: max(1, round(recipe.finetune.labels * len(rows)))])
+    return np.sort(np.concatenate(chosen)) if chosen else sides.train
+
+
+def _shown(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
+    """The training recordings that pre-training sees."""
+    hidden = class_indices(prepared.description, recipe.pretrain.hidden_classes)
+    seen = np.isin(prepared.labels[sides.train], hidden, invert=True)
+    return sides.train[seen]
+
+
+def _seeds(recipe: Recipe) -> tuple[int, int, int]:
+    """Of the weights' initial values, of pre-training and of fine-tuning."""
+    init, pretraining, finetuning = (int(word) for word in np.random.SeedSequence(recipe.seed).generate_state(3))
+    return init, pretraining, finetuning
+
+
+def _standardisation(recipe: Recipe, prepared: Prepared, rows: npt.NDArray[np.int64]) -> Standardisation:
+    if "imu" not in recipe.data.modalities:
+        channels = len(prepared.description.imu_channels)
+        return Standardisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
+    return Standardisation.fit(prepared.inputs["imu"][rows])

@@ -1,0 +1,569 @@
+import json
+import math
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.numpy import load_file, save_file
+from small import dataset_of, put_document, study_of
+
+import mmssl
+from mmssl import Recordings, UserError
+from mmssl.data.protocols import split
+from mmssl.export.card import card
+from mmssl.export.conversion import convert
+from mmssl.export.encoders import Exported, export, representative
+from mmssl.presets import SYSTEMS
+from mmssl.recipe import Modality
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, PlannedTrial, make_plan
+from mmssl.study.results import Choice, choose, points
+from mmssl.study.space import Space
+from mmssl.training.model import Model
+from mmssl.training.prepared import Prepared
+from mmssl.training.trial import run_trial, score
+
+SMALL = {
+    "data.steps": 16,
+    "encoder.imu.layers": 1,
+    "encoder.imu.feedforward": 16,
+    "encoder.projector.hidden": 16,
+    "encoder.projector.width": 8,
+    "pretrain.epochs": 5,
+    "pretrain.batch_size": 16,
+    "finetune.epochs": 20,
+    "finetune.hidden": 8,
+}
+
+
+def run_without_ray(space: Space, recordings: Recordings, root: Path, folds: list[tuple[str, ...]]) -> Study:
+    """A finished study named as its space; its recordings lie beside it."""
+    recordings.save(root / "tiny.parquet")
+    bases = {name: base.with_knobs(small(name)) for name, base in space.bases("synthetic").items()}
+    dataset = dataset_of(recordings, root / "tiny.parquet")
+    plan = make_plan(space.name, space, bases, dataset, folds, space.points(bases))
+
+    def trained(study: Study, trial: PlannedTrial) -> Record:
+        recipe = plan.recipe(trial)
+        prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
+        outcome = run_trial(recipe, prepared, split(recordings, recipe.data), side=space.side)
+        assert outcome.model is not None
+        study.put_model(trial.trial_id, outcome.model.files())
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=dict(outcome.metrics))
+
+    return study_of(root, plan, trained)
+
+
+def small(base: str) -> dict[str, object]:
+    return {knob: value for knob, value in SMALL.items() if knob not in SYSTEMS[base.split()[0]].defining}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Study:
+    """A study of one point and three folds."""
+    space = Space(name="one", grid={"objective.lambda": [25.0]})
+    return run_without_ray(space, tiny, tmp_path_factory.mktemp("finished"), [("anna",), ("ben",), ("chris",)])
+
+
+def chosen(study: Study) -> tuple[Plan, Choice]:
+    plan = study.plan()
+    return plan, choose(points(plan, study.table("trials.parquet")))
+
+
+@pytest.fixture(scope="module")
+def exported(finished: Study, tiny: Recordings) -> Exported:
+    plan, choice = chosen(finished)
+    return export(finished, plan, tiny, choice, "val.accuracy", None, refit=False)
+
+
+def test_the_representative_trial_is_the_one_nearest_the_mean(finished: Study) -> None:
+    plan, choice = chosen(finished)
+    trial = representative(plan, choice.best)
+    gaps = {key: abs(value - np.mean(list(choice.best.scores.values()))) for key, value in choice.best.scores.items()}
+    assert gaps[trial.seed, trial.fold] == min(gaps.values())
+
+
+def test_an_export_gives_the_trials_own_features_and_scores(
+    exported: Exported, finished: Study, tiny: Recordings
+) -> None:
+    plan, choice = chosen(finished)
+    trial = representative(plan, choice.best)
+    encoders = mmssl.load_encoders(exported.folder)
+    held_out = tiny.where(lambda row: row.subject == trial.fold)
+    predicted = encoders.predict(held_out)
+    right = np.mean([guess == row.label for guess, row in zip(predicted, held_out.rows, strict=True)])
+    assert right == pytest.approx(choice.best.scores[trial.seed, trial.fold])
+    features = encoders.features(held_out)
+    assert {name: array.shape for name, array in features.items()} == {"imu": (9, 3 * 128), "skeleton": (9, 512)}
+    assert exported.checked == 9
+
+
+def test_an_export_keeps_projectors_and_every_head(exported: Exported, finished: Study, tiny: Recordings) -> None:
+    plan, choice = chosen(finished)
+    recipe = plan.recipe(representative(plan, choice.best))
+    prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
+    trained = run_trial(recipe, prepared, split(tiny, recipe.data)).model
+    assert trained is not None
+    loaded = mmssl.load_encoders(exported.folder)
+    assert list(loaded.projectors) == ["imu", "skeleton"]
+    assert list(loaded.heads) == ["imu+skeleton", "imu", "skeleton"]
+    for part, module in trained.parts.items():
+        theirs = loaded.parts[part].state_dict()
+        assert theirs.keys() == module.state_dict().keys()
+        for name, tensor in module.state_dict().items():
+            assert torch.equal(tensor, theirs[name]), f"{part}.{name}"
+    again = Model.from_files(loaded.files(), "memory")
+    assert again.files() == loaded.files() == trained.files()
+    embeddings = loaded.embed({k: torch.from_numpy(v) for k, v in loaded.features(tiny).items()})
+    assert {name: tuple(z.shape) for name, z in embeddings.items()} == {"imu": (36, 8), "skeleton": (36, 8)}
+
+
+@pytest.mark.parametrize("part", ["projectors.imu", "heads.skeleton", "encoders.imu"])
+def test_an_export_without_one_of_its_parts_is_refused(exported: Exported, tmp_path: Path, part: str) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    kept = {k: v for k, v in load_file(copy / "model.safetensors").items() if not k.startswith(part)}
+    save_file(kept, copy / "model.safetensors")
+    with pytest.raises(UserError, match="not a whole model"):
+        mmssl.load_encoders(copy)
+
+
+@pytest.mark.parametrize("modality", ["imu", "skeleton"])
+def test_an_export_classifies_from_one_modality_as_its_trial_did(
+    exported: Exported, finished: Study, tiny: Recordings, modality: Modality
+) -> None:
+    plan, choice = chosen(finished)
+    trial = representative(plan, choice.best)
+    held_out = tiny.where(lambda row: row.subject == trial.fold)
+    predicted = mmssl.load_encoders(exported.folder).predict(held_out, [modality])
+    right = np.mean([guess == row.label for guess, row in zip(predicted, held_out.rows, strict=True)])
+    assert right == pytest.approx(finished.record(trial.trial_id).facts[f"val.{modality}.accuracy"])
+    assert right == pytest.approx(exported.metrics[f"val.{modality}.accuracy"])
+
+
+def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finished: Study, tiny: Recordings) -> None:
+    plan, choice = chosen(finished)
+    trial = representative(plan, choice.best)
+    looks = finished.looks()
+    (look,) = looks.values()
+    assert trial.trial_id in look["checkpoint"]
+    recipe = plan.recipe(trial)
+    sides = split(tiny, recipe.data)
+    prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
+    _, metrics = score(mmssl.load_encoders(exported.folder), prepared, sides.test, "test")
+    assert look["metrics"] == metrics
+    assert look["look"] == 1
+    again = export(finished, plan, tiny, choice, "val.accuracy", None, refit=False)
+    assert finished.looks() == looks, "a second export must not be a second look"
+    assert again.metrics == exported.metrics
+
+
+def test_the_card_states_the_point_not_just_the_checkpoint(exported: Exported, finished: Study) -> None:
+    _, choice = chosen(finished)
+    card = (exported.folder / "README.md").read_text()
+    assert f"{choice.best.mean:.4f} ± {choice.best.std:.4f} (n = 3 seeds x folds" in card
+    assert "look no. 1" in card
+    assert "dora" in card
+
+
+def test_the_card_lists_the_scores_of_each_modality_once(exported: Exported, finished: Study) -> None:
+    plan, choice = chosen(finished)
+    facts = finished.record(representative(plan, choice.best).trial_id).facts
+    lines = (exported.folder / "README.md").read_text().splitlines()
+    table = {tuple(line.strip("| ").split(" | ")[:2]): line for line in lines if line.startswith(("| valid", "| test"))}
+    trials = [finished.record(trial.trial_id).facts for trial in plan.trials]
+    for reading, by in (("", "imu + skeleton"), ("imu.", "imu"), ("skeleton.", "skeleton")):
+        for measure, title in (("accuracy", "accuracy"), ("f1", "F1")):
+            name = f"val.{reading}{measure}"
+            values = [one[name] for one in trials]
+            point = f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+            assert table["validation " + title, by] == f"| validation {title} | {by} | {point} | {facts[name]:.4f} |"
+            own = exported.metrics[f"test.{reading}{measure}"]
+            assert table["test " + title, by] == f"| test {title} | {by} | - | {own:.4f} |"
+
+
+def test_a_choice_without_labels_is_not_said_to_be_by_validation(
+    finished: Study, tiny: Recordings, tmp_path: Path
+) -> None:
+    plan = finished.plan()
+    choice = choose(points(plan, finished.table("trials.parquet"), "rankme"))
+    done = export(finished, plan, tiny, choice, "rankme", tmp_path / "out", refit=False)
+    card = (done.folder / "README.md").read_text()
+    assert f"rankme of the point: {choice.best.mean:.4f} ± " in card
+    assert "Chosen by rankme, a measure without labels, on training recordings" in card
+    assert "Chosen by validation" not in card
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Study:
+    """Systems without self-supervision, trained on all training subjects; the test subjects are scored."""
+    space = Space(name="all", systems=["supervised", "untrained_imu"], folds="test", seeds=[1, 2])
+    return run_without_ray(space, tiny, tmp_path_factory.mktemp("tested"), [()])
+
+
+def test_encoders_that_all_training_subjects_trained_can_be_exported(
+    tested: Study, tiny: Recordings, tmp_path: Path
+) -> None:
+    plan = tested.plan()
+    (_, point) = points(plan, tested.table("trials.parquet"), "rankme")
+    done = export(tested, plan, tiny, Choice(point, [], None, []), "rankme", tmp_path / "out", refit=False)
+    assert done.checked == 27, "there is nobody held out to compare on"
+    assert "trained on all training subjects" in done.checkpoint
+    assert mmssl.load_encoders(done.folder).recipe.data.validation_subjects == ()
+    card = (done.folder / "README.md").read_text()
+    assert "# imu encoders from study all" in card
+    assert "Pre-trained" not in card, "these encoders were not"
+    assert r"untrained\_imu" in card
+
+
+def test_the_card_of_supervised_encoders_speaks_of_no_pre_training(
+    tested: Study, tiny: Recordings, tmp_path: Path
+) -> None:
+    plan = tested.plan()
+    (point, _) = points(plan, tested.table("trials.parquet"), "test.accuracy")
+    done = export(tested, plan, tiny, Choice(point, [], None, []), "test.accuracy", tmp_path / "out", refit=False)
+    card = (done.folder / "README.md").read_text()
+    assert "Pre-trained" not in card
+    assert "frozen" not in card
+    assert "trained together with" in card
+
+
+def test_the_hub_reads_the_numbers_of_the_study_from_the_card(
+    exported: Exported, finished: Study, tiny: Recordings
+) -> None:
+    plan, choice = chosen(finished)
+    loaded = ModelCard.load(exported.folder / "README.md")
+    assert loaded.data.library_name == "mmssl-tune"
+    assert set(loaded.data.tags) >= {"imu", "skeleton", "vicreg"}
+    results = {(one.dataset_split, one.metric_name): one for one in loaded.data.eval_results}
+    assert len(results) == 18
+    trials = finished.table("trials.parquet").to_pylist()
+    trial = representative(plan, choice.best)
+    (look,) = [one for one in finished.looks().values() if trial.trial_id in one["checkpoint"]]
+    own = finished.record(trial.trial_id).facts
+    for reading in ("", "imu.", "skeleton."):
+        alone = f" by {reading[:-1]} alone" if reading else ""
+        for measure, title in (("accuracy", "accuracy"), ("f1", "F1")):
+            name = f"{reading}{measure}"
+            mean = results["validation", f"validation {title}{alone}, mean over 3 seeds x folds"]
+            values = [row[f"val.{name}"] for row in trials]
+            assert mean.metric_value == pytest.approx(np.mean(values))
+            assert mean.metric_args == {"std": pytest.approx(np.std(values, ddof=1)), "n": 3}
+            weights = results["validation", f"validation {title}{alone}, these weights"]
+            assert (weights.metric_type, weights.metric_value) == (measure, own[f"val.{name}"])
+            tested = results["test", f"test {title}{alone}, these weights"]
+            assert (tested.metric_value, tested.dataset_name) == (look["metrics"][f"test.{name}"], "tiny")
+            assert tested.dataset_args["fingerprint"] == tiny.fingerprint
+    assert {path.name for path in exported.folder.iterdir()} == {
+        "README.md", "config.json", "model.json", "model.safetensors"
+    }  # fmt: skip
+
+
+def test_the_card_says_what_untrained_encoders_score_or_that_none_were_run(
+    exported: Exported, tiny: Recordings, tmp_path: Path
+) -> None:
+    assert (
+        "No untrained encoders of these modalities stand in this study" in (exported.folder / "README.md").read_text()
+    )
+    space = Space(name="both", systems=["vicreg_imu", "untrained_imu", "untrained_skeleton"], seeds=[1])
+    study = run_without_ray(space, tiny, tmp_path, [("anna",), ("ben",)])
+    plan = study.plan()
+    trained, untrained, _ = points(plan, study.table("trials.parquet"))
+    done = export(study, plan, tiny, Choice(trained, [], None, ["one seed"]), "val.accuracy", None, refit=False)
+    card = (done.folder / "README.md").read_text()
+    scores = list(untrained.scores.values())
+    assert (
+        f"Untrained encoders in the same study (untrained\\_imu): validation accuracy "
+        f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" in card
+    )
+    assert "- System vicreg\\_imu, recipe default. " in card
+    assert "untrained\\_skeleton" not in card
+    assert "- One seed." in card
+    assert "by skeleton" not in card
+
+
+def test_untrained_encoders_of_another_variant_are_no_baseline(tiny: Recordings, tmp_path: Path) -> None:
+    variants = {"narrow": {}, "wide": {"finetune.lr": 0.02}}
+    space = Space(name="varied", systems=["vicreg_imu", "untrained_imu"], variants=variants, seeds=[1])
+    study = run_without_ray(space, tiny, tmp_path, [("anna",), ("ben",)])
+    plan = study.plan()
+    of = {tuple(point.values.values()): point for point in points(plan, study.table("trials.parquet"))}
+    done = export(study, plan, tiny, Choice(of["vicreg_imu", "wide"], [], None, []), "val.accuracy", None, refit=False)
+    selection = json.loads((done.folder / "model.json").read_text())["selection"]
+    [baseline] = selection["untrained"]
+    assert baseline["system"] == "untrained_imu"
+    assert baseline["scores"]["val.accuracy"]["mean"] == of["untrained_imu", "wide"].mean
+
+
+def test_hostile_names_stay_words_in_the_card(exported: Exported) -> None:
+    model = mmssl.load_encoders(exported.folder)
+    facts = json.loads((exported.folder / "model.json").read_text())
+    evil = "---\n# Owned\n| a | <script>alert(1)</script> `x` ${{ y }}: {z} [l](http://e)"
+    model.description = model.description.model_copy(update={"classes": (evil, "b", "c"), "skeleton_unit": evil})
+    facts["data"] |= {"name": evil, "train_subjects": [evil], "test_subjects": ["---"]}
+    facts["selection"]["caveats"] = [evil]
+    text = card(model, facts)
+    loaded = ModelCard(text)
+    assert len(loaded.data.eval_results) == 18
+    assert loaded.data.eval_results[0].dataset_name == " ".join(evil.split())
+    assert loaded.data.datasets == ["Owned_a_script_alert_1_script_x_y_z_l_http_e"]
+    assert "<script>" not in loaded.text
+    assert "\n# Owned" not in text
+    lines = [line for line in loaded.text.splitlines() if line.startswith("| classes")]
+    assert len(re.findall(r"(?<!\\)\|", lines[0])) == 3, "two cells, as every line of that table"
+
+
+def test_an_export_says_with_what_it_was_made_and_not_where(exported: Exported, tmp_path: Path) -> None:
+    document = json.loads((exported.folder / "model.json").read_text())
+    assert "host" not in document["environment"]
+    assert not {"source", "folder"} & set(document["data"]), "where the data lie is not published"
+    for path in exported.folder.iterdir():
+        if path.suffix in (".md", ".json"):
+            assert str(Path(str(exported.folder)).parents[2]) not in path.read_text("utf-8")
+
+
+def test_an_export_takes_the_place_of_one_that_was_converted(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    plan, choice = chosen(finished)
+    for _ in range(2):
+        done = export(finished, plan, tiny, choice, "val.accuracy", tmp_path / "out", refit=False)
+        assert not (done.folder / "model.onnx").exists(), "it would be of other weights"
+        (done.folder / "model.onnx").write_bytes(b"converted")
+
+
+def test_refit_trains_on_every_training_subject_and_says_so(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    plan, choice = chosen(finished)
+    said: list[str] = []
+    done = export(finished, plan, tiny, choice, "val.accuracy", tmp_path / "refit", refit=True, say=said.append)
+    encoders = mmssl.load_encoders(done.folder)
+    assert encoders.recipe.data.validation_subjects == ()
+    card = ModelCard.load(done.folder / "README.md")
+    names = [one.metric_name for one in card.data.eval_results if one.dataset_split == "validation"]
+    assert len(names) == 6
+    assert all(name.endswith("mean over 3 seeds x folds") for name in names), "no subject was held out"
+    assert "no validation score is theirs" in card.text
+    assert "retrained on all training subjects (anna, ben, chris)" in said[0]
+    assert "val.accuracy" not in done.metrics, "no subject was held out from these encoders"
+    assert done.metrics["val.accuracy.mean"] == choice.best.mean
+    raw = np.concatenate(Prepared.of(tiny, encoders.recipe.data.steps, ["imu"]).inputs["imu"][:27])
+    assert encoders.standardisation.mean == pytest.approx(raw.mean(axis=0), rel=1e-3, abs=1e-4)
+
+
+def test_an_export_does_not_overwrite_what_is_none(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    plan, choice = chosen(finished)
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="not an export"):
+        export(finished, plan, tiny, choice, "val.accuracy", tmp_path, refit=False)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_lost_checkpoint_is_explained(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    copy = Study(tmp_path, "one")
+    shutil.copytree(finished.folder, copy.folder)
+    plan, choice = chosen(copy)
+    nearest = representative(plan, choice.best)
+    copy.drop_model(nearest.trial_id)
+    second = representative(plan, choice.best, copy.has_model)
+    done = export(copy, plan, tiny, choice, "val.accuracy", tmp_path / "out", refit=False)
+    assert done.checkpoint.startswith(f"trial {second.trial_id}: ")
+    assert done.checkpoint.endswith("of the point's 3 trials the one nearest its mean whose weights are kept")
+    for trial in plan.trials:
+        copy.drop_model(trial.trial_id)
+
+    def refused(metric: str, keep_models: str) -> str:
+        planned = plan.model_copy(update={"space": plan.space.model_copy(update={"keep_models": keep_models})})
+        with pytest.raises(UserError) as caught:
+            export(copy, planned, tiny, choice, metric, tmp_path / "out", refit=False)
+        return str(caught.value)
+
+    rerun = (
+        f"move {copy.folder / 'trials' / nearest.trial_id} away and `mmssl-tune resume one`, which runs the trial again"
+    )
+    refit = "export with --refit, which trains anew"
+    assert refused("val.accuracy", "best").endswith(f"model.safetensors: missing; {refit}, or {rerun}")
+    # Resumed, the study would not keep the weights of a trial that ran again.
+    assert refused("val.accuracy", "none").endswith(f"missing (keep_models: none in the space); {refit}")
+    assert refused("rankme", "best").endswith(
+        f"missing (keep_models: best in the space: of the points that lead by val.accuracy); {refit}"
+    )
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+def test_a_damaged_export_is_refused(exported: Exported, tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    (copy / name).write_bytes((copy / name).read_bytes()[:-40])
+    with pytest.raises(UserError, match="not a whole model"):
+        mmssl.load_encoders(copy)
+
+
+HUGE = 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("section", "knobs"),
+    [
+        ("finetune", {"hidden": 9}),
+        ("finetune", {"hidden": 1_000_000}),
+        ("finetune", {"standardise": True}),
+        ("encoder", {"projector": {"hidden": HUGE, "width": HUGE}}),
+        ("encoder", {"imu": {"layers": HUGE}}),
+        ("encoder", {"imu": {"feedforward": HUGE}}),
+        ("data", {"steps": HUGE, "modalities": ["skeleton"]}),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_the_weights_is_refused_before_it_takes_memory(
+    exported: Exported, tmp_path: Path, section: str, knobs: dict[str, object]
+) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    document = json.loads((copy / "model.json").read_text())
+    for name, value in knobs.items():
+        own = document["recipe"][section]
+        own[name] = {**own[name], **value} if isinstance(value, dict) else value
+    put_document(copy, {"recipe": document["recipe"]})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(
+        UserError, match=r"not a whole model: .*(by the recipe|missing|of no such model|overflowed).*export again"
+    ):
+        mmssl.load_encoders(copy)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kB"
+
+
+def test_to_compare_shapes_loads_nothing_that_takes_seconds(exported: Exported) -> None:
+    code = f"import sys, mmssl; mmssl.load_encoders({str(exported.folder)!r}); print('sympy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("digests", [True, False])
+@pytest.mark.parametrize("name", ["imu_mean", "imu_std"])
+@pytest.mark.parametrize("numbers", [[1, 1, 1], [1] * 5, [[1, 1, 1, 1]], [[1]] * 4, 1, [], None, "1111", {}])
+def test_statistics_of_another_shape_are_refused(
+    exported: Exported, tmp_path: Path, name: str, numbers: object, digests: bool
+) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    put_document(copy, {name: numbers}, digests=digests)
+    with pytest.raises(UserError, match=f"not a whole model: .*{name}"):
+        mmssl.load_encoders(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [(name, number) for name in ("imu_mean", "imu_std") for number in (math.nan, math.inf, 1e39, None, [])]
+    + [("imu_std", number) for number in (0, -1, 1e-50)],
+)
+def test_statistics_that_cannot_be_are_refused(exported: Exported, tmp_path: Path, name: str, number: float) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    put_document(copy, {name: [1, number, 1, 1]})
+    with pytest.raises(UserError, match=f"not a whole model: .*{name}"):
+        mmssl.load_encoders(copy)
+
+
+def test_an_export_of_an_older_version_has_no_digests_and_is_read(
+    exported: Exported, tiny: Recordings, tmp_path: Path
+) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    put_document(copy, digests=False)
+    assert not {"sha256", "weights_sha256"} & set(json.loads((copy / "model.json").read_text()))
+    assert mmssl.load_encoders(copy).predict(tiny) == mmssl.load_encoders(exported.folder).predict(tiny)
+
+
+def test_the_weights_of_another_trial_are_refused(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    copy = Study(tmp_path, "one")
+    shutil.copytree(finished.folder, copy.folder)
+    plan, choice = chosen(copy)
+    taken = representative(plan, choice.best)
+    other = next(trial for trial in plan.trials if trial != taken)
+    for names in (["model.safetensors"], ["model.safetensors", "model.json"]):
+        for name in names:
+            shutil.copy(copy.folder / "trials" / other.trial_id / name, copy.folder / "trials" / taken.trial_id / name)
+        with pytest.raises(UserError, match=rf"trials/{taken.trial_id}: not .*--refit"):
+            export(copy, plan, tiny, choice, "val.accuracy", tmp_path / "out", refit=False)
+
+
+def test_recordings_of_another_body_are_refused(exported: Exported, tiny: Recordings) -> None:
+    other = Recordings(
+        tiny.description.model_copy(update={"imu_channels": ("ax", "ay", "az", "spin")}),
+        tiny.rows,
+        tiny.skeleton,
+        tiny.imu,
+    )
+    with pytest.raises(UserError, match="imu_channels are ax, ay, az, spin; these encoders take ax, ay, az, turn"):
+        mmssl.load_encoders(exported.folder).features(other)
+
+
+def test_using_encoders_leaves_the_callers_random_draws_alone(
+    exported: Exported, tiny: Recordings, tmp_path: Path
+) -> None:
+    def states() -> list[object]:
+        kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - what users may draw from
+        return [torch.get_rng_state().tolist(), random.getstate(), kind, np.asarray(keys).tolist(), *rest]
+
+    before = states()
+    encoders = mmssl.load_encoders(exported.folder)
+    assert states() == before, "load_encoders"
+    encoders.predict(tiny)
+    encoders.features(tiny)
+    assert states() == before, "predict"
+    convert(encoders, "torch", ["imu", "skeleton"], tmp_path / "model.pt2")
+    assert states() == before, "convert"
+    mmssl.train(mmssl.Recipe().with_knobs(SMALL | {"pretrain.epochs": 1}), tiny)
+    assert states() == before, "train"
+
+
+def test_an_export_needs_nothing_of_the_study(exported: Exported, finished: Study, tmp_path: Path) -> None:
+    shutil.copytree(exported.folder, tmp_path / "elsewhere")
+    recordings = finished.folder.parent / "tiny.parquet"
+    words = ["evaluate", tmp_path / "elsewhere", "--dataset", recordings, "--subjects", "dora", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mmssl.cli", *map(str, words)], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    answer = json.loads(done.stdout)
+    assert answer["recordings"] == 9
+    assert answer["accuracy"] == pytest.approx(exported.metrics["test.accuracy"])
+
+
+def test_two_exports_at_once_both_keep_their_look(
+    finished: Study, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two checkpoints of one point, into its one folder; both score the test subjects at once, if they may."""
+    mine, both = threading.local(), threading.Barrier(2)
+
+    def together(*given: Any) -> Any:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(3)
+        return score(*given)
+
+    monkeypatch.setattr("mmssl.export.encoders.representative", lambda *_: mine.trial)
+    monkeypatch.setattr("mmssl.export.encoders.score", together)
+    (finished.folder / "tests.json").unlink(missing_ok=True)
+    plan, choice = chosen(finished)
+
+    def write(trial: PlannedTrial) -> Exported:
+        mine.trial = trial
+        return export(finished, plan, tiny, choice, "val.accuracy", None, refit=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(write, plan.trials[:2]))
+    looks = list(finished.looks().values())
+    assert sorted(look["look"] for look in looks) == [1, 2]
+    assert {look["checkpoint"] for look in looks} == {one.checkpoint for one in done}
+    assert done[0].folder == done[1].folder
+    mmssl.load_encoders(done[0].folder)
+    assert [path.name for path in done[0].folder.parent.iterdir() if path.name.startswith(".")] == []
