@@ -82,7 +82,7 @@ def test_stop_signals_nobody_but_the_driver(study: Study, change: dict[str, str]
 
 def test_whether_the_driver_lives_is_told_without_its_lock(study: Study) -> None:
     assert standing.driver_lives(study) is False
-    code = "import sys; from mmssl.study.folder import Study; from mmssl.search import standing; "
+    code = "import sys; from mmssl.study.folder import Study; from mmssl.study import status as standing; "
     code += "standing.begin(Study(sys.argv[1], sys.argv[2])); print(flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", code, study.root, study.name]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:

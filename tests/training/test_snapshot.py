@@ -10,10 +10,10 @@ from mmssl import Recipe, Recordings
 from mmssl.data.protocols import split
 from mmssl.presets import preset
 from mmssl.storage import Folder
+from mmssl.training import trial as training
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Snapshot, digest_of
 from mmssl.training.trial import Outcome, run_trial
-from mmssl.training.trial import trial as training
 
 SMALL = {
     "data.steps": 16,

@@ -15,11 +15,11 @@ from mmssl.data.protocols import Split, split
 from mmssl.presets import SYSTEMS, RecipeName
 from mmssl.recipe import IMU_FEATURES, MODALITIES, Modality
 from mmssl.storage import Folder
+from mmssl.training import trial as training
 from mmssl.training.objectives import embedding_health
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Snapshot
 from mmssl.training.trial import Outcome, labelled_rows, pretraining_name, run_trial, train
-from mmssl.training.trial import trial as training
 
 SMALL = {
     "data.steps": 16,
