@@ -15,8 +15,8 @@ import pytest
 import torch
 import yaml
 from ray._private import services
-from test_export import run_without_ray
 from typer.main import get_command
+from without_ray import run_without_ray
 
 from mmssl import Recordings, cli
 from mmssl.study.space import Space
