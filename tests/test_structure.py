@@ -24,7 +24,7 @@ ORDER = ("data", "training", "study", "trackers", "search", "export", "experimen
 LAYERS = ("mmssl.data", "mmssl.training.transforms", "mmssl.training.encoders", "mmssl.training.objectives")
 LIGHT = ("mmssl.recipe", "mmssl.storage", "mmssl.study", "mmssl.cli")
 """With what they hold."""
-HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn", "matplotlib"}
+HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn", "altair", "vl_convert"}
 RUN_TEXT = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
 YAML_THAT_RUNS = {f"yaml.{kind}load{many}" for kind in ("", "full_", "unsafe_") for many in ("", "_all")}
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

@@ -1,6 +1,5 @@
 """`mmssl-tune`: parse, one call, print."""
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -87,5 +86,3 @@ def _do_without_a_home() -> None:
         known = False
     if not known:
         os.environ["HOME"] = "/"
-    # It says at length that it keeps its list of fonts in a temporary folder.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)

@@ -3,10 +3,9 @@
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -179,8 +178,13 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     ]
     if published:
         notes += [FEW_LABELS, "published figures are with all labels", *_no_comparison(plan, True)]
-    drawn = few_label_figures(table, plan.dataset.name, plan.space.scored) if pictures else {}
-    figures = [study.put_figure(f"{name}.{kind}", draw) for name, draw in drawn.items() for kind in pictures]
+    figures: list[str] = []
+    for name, (spec, title) in (
+        few_label_charts(table, plan.dataset.name, plan.space.scored).items() if pictures else ()
+    ):
+        from mmssl.experiments.charts import write
+
+        figures += [study.put_figure(f"{name}.{kind}", partial(write, spec=spec, title=title)) for kind in pictures]
     return Result(
         f"Few labels: {protocol(plan)}; {recipes_of(plan)}; {plan.space.scored}, mean and 95 % interval over "
         f"{repeats(plan)}, of scores and of differences.",
@@ -201,21 +205,18 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     )
 
 
-def few_label_figures(
+def few_label_charts(
     table: Sequence[Mapping[str, Any]], dataset: str, metric: str
-) -> dict[str, Callable[[Path], None]]:
-    """By name, what draws a picture of each reading in a table that `few_labels` gives, a line a system."""
-    from mmssl.experiments.figures import few_label_figure
+) -> dict[str, tuple[dict[str, Any], str]]:
+    """By name, chart and title of each reading in a table that `few_labels` gives, a line a system."""
+    from mmssl.experiments import charts
 
-    series: dict[str, dict[str, list[tuple[float, float, float, float]]]] = defaultdict(lambda: defaultdict(list))
+    readings: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in table:
-        low, high = (math.nan if row[edge] is None else row[edge] for edge in ("low", "high"))
-        series[row["read_from"]][row["system"]].append((row["labels"], row["mean"], low, high))
+        readings[row["read_from"]].append(row)
     return {
-        f"few_labels-{read_from.replace('+', '-')}": partial(
-            few_label_figure, series=lines, title=f"Few labels, {dataset}, {read_from}", metric=metric
-        )
-        for read_from, lines in series.items()
+        f"few_labels-{name.replace('+', '-')}": (charts.few_labels(rows, metric), f"Few labels, {dataset}, {name}")
+        for name, rows in readings.items()
     }
 
 

@@ -130,11 +130,11 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
             for i, (x, y) in zip(rows, xy, strict=True)
         ]
         for suffix in pictures:
-            from mmssl.experiments.figures import scatter_figure
+            from mmssl.experiments.charts import signs, write
 
             whose = f"subject {trial.fold} held out" if trial.held_out else "test subjects"
             title = f"{system}: t-SNE of {plan.dataset.name}, {whose}"
-            draw = partial(scatter_figure, points=xy, labels=recordings.labels[rows], classes=classes, title=title)
+            draw = partial(write, spec=signs(xy, recordings.labels[rows].tolist(), classes), title=title)
             result.figures.append(study.put_figure(f"tsne-{files[system]}.{suffix}", draw))
     cells: list[dict[str, Any]] = []
     worst: list[dict[str, Any]] = []
@@ -153,10 +153,11 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
             {"system": system, "worst": classes[i], "share": float(diagonal[i]), "taken_for": classes[others.argmax()]}
         )
         for suffix in pictures:
-            from mmssl.experiments.figures import confusion_figure
+            from mmssl.experiments.charts import confusion as chart
+            from mmssl.experiments.charts import confusion_rows, write
 
-            title = f"{system}: confusion on {plan.dataset.name}"
-            draw = partial(confusion_figure, matrix=matrix, classes=classes, title=title)
+            title = f"{system}: confusion on {plan.dataset.name}, per cent of the true class"
+            draw = partial(write, spec=chart(classes), title=title, rows=confusion_rows(matrix, classes))
             result.figures.append(study.put_figure(f"confusion-{files[system]}.{suffix}", draw))
     result.tables = {
         "confusion_worst": pa.Table.from_pylist(worst),
@@ -210,10 +211,10 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
                 }
             )
             for suffix in pictures if len(pairs) > 2 else ():
-                from mmssl.experiments.figures import scatter_measure_figure
+                from mmssl.experiments.charts import against, write
 
                 title = f"{system} on {plan.dataset.name}"
-                draw = partial(scatter_measure_figure, x=x, y=y, x_name=measure, y_name=metric, title=title)
+                draw = partial(write, spec=against(x, y, measure, metric), title=title)
                 result.figures.append(study.put_figure(f"health-{system.replace(' ', '-')}-{measure}.{suffix}", draw))
     if not table:
         raise UserError(f"study {study.name}: no point is complete, with encoders trained without labels")

@@ -1,7 +1,4 @@
-"""The page's charts as Vega-Lite: what is drawn, and from which numbers.
-
-Colours of text, lines and series are the page's CSS variables, so that light, dark and print need no other drawing.
-"""
+"""Charts of a study's content: its map, ranking, curves, and what matters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,45 +6,18 @@ from typing import Any
 
 import altair as alt
 
+from mmssl.experiments.charts import SERIES, as_spec, has_ends, percents
 from mmssl.report.content import Axis, Content, Ranked, plain
 from mmssl.study.plan import without_result
 from mmssl.study.scores import repeat
 
 MOST_ROWS = 40
 """Points in the chart of the ranking; its table has more."""
-SERIES = [f"var(--c{i})" for i in range(1, 9)]
-SHAPES = ["circle", "triangle-up", "square", "diamond", "cross", "triangle-down", "triangle-right"]
 MARKS = ["best", "tied with the best", "other"]
 # Viridis' own colours: even in lightness, and told apart by the colour-blind.
 SCALE = "viridis"
 # From here on viridis is light enough for black letters to be read better than white ones.
 LIGHT_FROM = 0.5
-CONFIG: dict[str, Any] = {
-    "background": "transparent",
-    "font": "system-ui, sans-serif",
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": "var(--muted)",
-        "titleColor": "var(--ink)",
-        "gridColor": "var(--line)",
-        "domainColor": "var(--line)",
-        "tickColor": "var(--line)",
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "labelLimit": 240,
-    },
-    "legend": {
-        "labelColor": "var(--ink)",
-        "titleColor": "var(--muted)",
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "orient": "bottom",
-        "labelLimit": 220,
-    },
-    "text": {"fontSize": 12, "color": "var(--ink)"},
-}
 
 
 @dataclass(frozen=True)
@@ -203,7 +173,7 @@ def _cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> di
             text="brief:N", color=letters
         ),
     ]
-    return _spec(
+    return as_spec(
         alt.layer(*layers, *texts).properties(width="container", height=52 * len(y.values)),
         f"Map of mean {content.measure} over {x.label} and {y.label}; the table of points says the same in numbers.",
     )
@@ -240,7 +210,7 @@ def _scatter(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> 
     layers: list[Any] = [whole] if means else []
     if len(means) < len(rows):
         layers.append(base.transform_filter(alt.datum.state != "complete").mark_point(fill="transparent", **look))
-    return _spec(
+    return as_spec(
         alt.layer(*layers).properties(width="container", height=380),
         f"Points over {x.label} and {y.label}, coloured by mean {content.measure}.",
     )
@@ -253,7 +223,7 @@ def _line(content: Content, x: Axis, rows: list[dict[str, Any]]) -> dict[str, An
     line = whole.mark_line(color="var(--c1)", opacity=0.6).encode(y=y)
     rule = whole.mark_rule(color="var(--c1)", strokeWidth=2).encode(y=alt.Y("low:Q"), y2="high:Q")
     dots = whole.mark_point(filled=True, size=90, opacity=1).encode(
-        y=y, color=_mark_colour(None), shape=_mark_shape(), tooltip=_tooltip(content)
+        y=y, color=_mark_colour(None), shape=_mark_shape(None), tooltip=_tooltip(content)
     )
     lost = (
         base.transform_filter(alt.datum.state != "complete")
@@ -262,18 +232,22 @@ def _line(content: Content, x: Axis, rows: list[dict[str, Any]]) -> dict[str, An
     )
     complete = [row for row in rows if row["state"] == "complete"]
     layers: list[Any] = [line, dots] if complete else []
-    if _known_ends(complete):
+    if has_ends(complete):
         layers.insert(1, rule)
     if len(complete) < len(rows):
         layers.append(lost)
-    return _spec(
+    return as_spec(
         alt.layer(*layers).properties(width="container", height=300),
         f"Mean {content.measure} with its interval over {x.label}.",
     )
 
 
-def ranking(content: Content) -> dict[str, Any]:
-    """Dot and interval of each point, and each trial's score as a small stroke."""
+def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
+    """Dot and interval of each point, and each trial's score as a small stroke.
+
+    Args:
+        legend: of what the marks mean, where no caption says it.
+    """
     shown = [one for one in content.ranked if one.point.mean is not None][:MOST_ROWS]
     order = [one.label for one in shown]
     rows = [
@@ -312,11 +286,11 @@ def ranking(content: Content) -> dict[str, Any]:
             ],
         )
     )
-    rule = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2="high:Q", color=_mark_colour(None))
+    rule = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2="high:Q", color=_mark_colour(legend))
     dots = base.mark_point(filled=True, size=80, opacity=1).encode(
-        x=x, color=_mark_colour(None), shape=_mark_shape(), tooltip=_tooltip(content)
+        x=x, color=_mark_colour(legend), shape=_mark_shape(legend), tooltip=_tooltip(content)
     )
-    layers: list[Any] = [scores, *([rule] if _known_ends(rows) else []), dots]
+    layers: list[Any] = [scores, *([rule] if has_ends(rows) else []), dots]
     if content.baselines:
         lines = [{"mean": one.mean, "name": f"untrained: {one.mean:.3f}"} for one in content.baselines]
         line = alt.Chart(alt.InlineData(values=lines))
@@ -324,7 +298,7 @@ def ranking(content: Content) -> dict[str, Any]:
             0, line.mark_rule(strokeDash=[6, 4], color="var(--c4)", strokeWidth=2).encode(x=x, tooltip="name:N")
         )
         layers.append(line.mark_text(align="left", dx=4, y=-8, color="var(--c4)").encode(x=x, text="name:N"))
-    return _spec(
+    return as_spec(
         alt.layer(*layers).properties(width="container", height=24 * len(rows)),
         f"Points by mean {content.measure}, best first, with interval and single trials.",
     )
@@ -335,148 +309,48 @@ def importance(content: Content) -> dict[str, Any]:
     y = alt.Y("knob:N", sort=None, title=None)
     base = alt.Chart(alt.InlineData(values=rows)).encode(y=y)
     bars = base.mark_bar(color="var(--c1)", height=16).encode(
-        x=alt.X("share:Q", title="share of the variance", scale=alt.Scale(domain=[0, 1]), axis=_percents()),
+        x=alt.X("share:Q", title="share of the variance", scale=alt.Scale(domain=[0, 1]), axis=percents()),
         tooltip=["knob:N", alt.Tooltip("share:Q", format=".1%"), alt.Tooltip("low:Q", format=".1%"),
                  alt.Tooltip("high:Q", format=".1%")],
     )  # fmt: skip
     rule = base.mark_rule(color="var(--ink)", strokeWidth=2).encode(x="low:Q", x2="high:Q")
-    return _spec(
-        alt.layer(bars, *([rule] if _known_ends(rows) else [])).properties(width="container", height=34 * len(rows)),
+    return as_spec(
+        alt.layer(bars, *([rule] if has_ends(rows) else [])).properties(width="container", height=34 * len(rows)),
         "Share of the variance among the points that each knob explains.",
     )
 
 
 def curve() -> dict[str, Any]:
     """One panel of a trial's curves; the page puts its rows in: epoch, value, series, trial."""
-    chart = (
-        alt.Chart(alt.NamedData(name="rows"))
-        .mark_line(point=alt.OverlayMarkDef(size=14), strokeWidth=1.8)
-        .encode(
-            x=alt.X("epoch:Q", title="epoch", axis=_epochs()),
-            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format="~g")),
-            color=alt.Color(
-                "series:N",
-                scale=alt.Scale(domain=["", "imu", "skeleton"], range=[SERIES[0], SERIES[3], SERIES[2]]),
-                legend=None,
-            ),
-            strokeDash=alt.StrokeDash(
-                "trial:N", scale=alt.Scale(domain=["first", "second"], range=[[1, 0], [5, 4]]), legend=None
-            ),
-            tooltip=["trial:N", "series:N", "epoch:Q", alt.Tooltip("value:Q", format=".4g")],
-        )
-    )
-    return _spec(chart.properties(width="container", height=130), "Curve of one trial over its epochs.")
+    chart = _curve(alt.Chart(alt.NamedData(name="rows")), None)
+    return as_spec(chart.properties(width="container", height=130), "Curve of one trial over its epochs.")
 
 
-def confusion(content: Content) -> dict[str, Any]:
-    """The page puts one point's rows in: true, predicted, share, count."""
-    classes = list(content.classes)
-    base = alt.Chart(alt.NamedData(name="rows")).encode(
-        x=alt.X("predicted:N", sort=classes, scale=alt.Scale(domain=classes), title="predicted",
-                axis=alt.Axis(orient="top", labelAngle=-60, labelLimit=160)),
-        y=alt.Y("true:N", sort=classes, scale=alt.Scale(domain=classes), title="true class",
-                axis=alt.Axis(labelLimit=160)),
-    )  # fmt: skip
-    cells = base.mark_rect(fill="var(--c1)", stroke="var(--line)", strokeWidth=0.5).encode(
-        # Never so dark that the number in it could not be read, on light paper or dark.
-        fillOpacity=alt.FillOpacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0, 0.55]), legend=None),
-        tooltip=["true:N", "predicted:N", alt.Tooltip("share:Q", format=".1%"), "count:Q"],
+def curves(panels: Sequence[str]) -> dict[str, Any]:
+    """All panels of one trial's curves, for a paper: rows of epoch, value, series, panel."""
+    legend = alt.Legend(title=None, values=["imu", "skeleton"], orient="top")
+    chart = _curve(alt.Chart(), legend).properties(width=200, height=110)
+    facet = alt.Facet("panel:N", sort=list(panels), header=alt.Header(title=None, labelAnchor="start"))
+    grid = chart.facet(facet, data=alt.NamedData(name="rows"), columns=3).resolve_scale(
+        x="independent", y="independent"
     )
-    text = (
-        base.transform_filter(alt.datum.share >= 0.005)
-        .mark_text(fontSize=12, fontWeight={"expr": "datum.true == datum.predicted ? 'bold' : 'normal'"})
-        .encode(text="percent:N")
-    )
-    step = 34 if len(classes) <= 15 else 26
-    return _spec(
-        alt.layer(cells, text).properties(width=step * len(classes), height=step * len(classes)),
-        "Confusion matrix: rows are true classes, columns predicted ones.",
-    )
+    return as_spec(grid, "Curves of one trial over its epochs.")
 
 
-def scatter(classes: Sequence[str], modalities: Sequence[str]) -> dict[str, Any]:
-    """The map of recordings; the page puts its rows in, and says which class is picked out."""
-    classes = list(classes)
-    several = [name for name in modalities if name]
-    if several:
-        shape = alt.Shape(
-            "modality:N",
-            scale=alt.Scale(domain=several, range=SHAPES[: len(several)]),
-            legend=alt.Legend(title="modality", symbolStrokeColor="var(--ink)"),
-        )
-    else:
-        shape = alt.Shape(
-            "label:N",
-            scale=alt.Scale(domain=classes, range=[SHAPES[i % len(SHAPES)] for i in range(len(classes))]),
-            legend=None,
-        )
-    only = alt.param(name="only", value="")
-    picked = alt.param(name="picked", value=-1)
-    chart = (
-        alt.Chart(alt.NamedData(name="rows"))
-        .mark_point(size=70, strokeWidth=1.6, cursor="pointer")
-        .encode(
-            x=alt.X("x:Q", axis=None, scale=alt.Scale(zero=False, nice=False, padding=14)),
-            y=alt.Y("y:Q", axis=None, scale=alt.Scale(zero=False, nice=False, padding=14)),
-            shape=shape,
-            stroke=alt.Stroke("label:N", scale=_class_colours(classes), legend=None),
-            fill=alt.condition(
-                "datum.right",
-                alt.Fill("label:N", scale=_class_colours(classes), legend=None),
-                alt.value("transparent"),
-            ),
-            opacity=alt.condition("only == '' || datum.label == only", alt.value(0.95), alt.value(0.12)),
-            size=alt.condition("datum.i == picked", alt.value(320), alt.value(70)),
-            tooltip=[
-                alt.Tooltip("id:N", title="recording"),
-                alt.Tooltip("subject:N"),
-                alt.Tooltip("label:N", title="class"),
-                alt.Tooltip("predicted:N", title="predicted"),
-                alt.Tooltip("confidence:Q", format=".2f"),
-                *([alt.Tooltip("modality:N")] if several else []),
-            ],
-        )
-        .add_params(only, picked)
-    )
-    return _spec(
-        chart.properties(width="container", height=420),
-        "t-SNE map: each mark is a recording; the list beside it names them all.",
-    )
-
-
-def few_labels(content: Content) -> dict[str, Any]:
-    """From all modalities of each system; the table below it has each alone."""
-    rows = [row for row in content.few_labels if row["read_from"] == row["trained_on"]]
-    systems = list(dict.fromkeys(row["system"] for row in rows))
-    scale = alt.Scale(domain=systems, range=[SERIES[i % len(SERIES)] for i in range(len(systems))])
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X("labels:Q", title="share of the labels used", scale=alt.Scale(type="log"), axis=_percents()),
-        color=alt.Color("system:N", scale=scale, legend=alt.Legend(title=None, symbolOpacity=1)),
-    )
-    y = alt.Y("mean:Q", title=f"{content.measure}", scale=alt.Scale(zero=False))
-    band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q"), y2="high:Q")
-    line = base.mark_line(strokeWidth=2).encode(
-        y=y, strokeDash=alt.StrokeDash("system:N", legend=alt.Legend(title=None), scale=alt.Scale(domain=systems))
-    )
-    dots = base.mark_point(filled=True, size=60, opacity=1).encode(
-        y=y,
-        shape=alt.Shape(
-            "system:N",
-            scale=alt.Scale(domain=systems, range=[SHAPES[i % len(SHAPES)] for i in range(len(systems))]),
-            legend=alt.Legend(title=None),
+def _curve(data: Any, legend: Any) -> Any:
+    return data.mark_line(point=alt.OverlayMarkDef(size=14), strokeWidth=1.8).encode(
+        x=alt.X("epoch:Q", title="epoch", axis=_epochs()),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format="~g")),
+        color=alt.Color(
+            "series:N",
+            scale=alt.Scale(domain=["", "imu", "skeleton"], range=[SERIES[0], SERIES[3], SERIES[2]]),
+            legend=legend,
         ),
-        tooltip=["system:N", alt.Tooltip("labels:Q", format=".1%"), alt.Tooltip("mean:Q", format=".4f"),
-                 alt.Tooltip("low:Q", format=".4f"), alt.Tooltip("high:Q", format=".4f")],
-    )  # fmt: skip
-    return _spec(
-        alt.layer(band, line, dots).properties(width="container", height=320),
-        f"{content.measure} by share of the labels, a line a system.",
+        strokeDash=alt.StrokeDash(
+            "trial:N", scale=alt.Scale(domain=["first", "second"], range=[[1, 0], [5, 4]]), legend=None
+        ),
+        tooltip=["trial:N", "series:N", "epoch:Q", alt.Tooltip("value:Q", format=".4g")],
     )
-
-
-def _known_ends(rows: Sequence[dict[str, Any]]) -> bool:
-    """Whether an interval is known of any."""
-    return any(row["low"] is not None for row in rows)
 
 
 def _mark_colour(legend: Any) -> Any:
@@ -487,16 +361,12 @@ def _mark_colour(legend: Any) -> Any:
     )
 
 
-def _mark_shape() -> Any:
+def _mark_shape(legend: Any) -> Any:
     return alt.Shape(
         "mark:N",
         scale=alt.Scale(domain=[*MARKS, "not complete"], range=["diamond", "triangle-up", "circle", "cross"]),
-        legend=None,
+        legend=legend,
     )
-
-
-def _class_colours(classes: list[str]) -> Any:
-    return alt.Scale(domain=classes, range=[SERIES[i % len(SERIES)] for i in range(len(classes))])
 
 
 def _epochs() -> Any:
@@ -507,10 +377,6 @@ def _epochs() -> Any:
 def _values(axis: Axis) -> Any:
     """Where they are few, the values that were tried; otherwise round numbers."""
     return alt.Axis(values=list(axis.values), format="~g", grid=False) if len(axis.values) <= 12 else alt.Axis()
-
-
-def _percents() -> Any:
-    return alt.Axis(format="~%", tickCount=5)
 
 
 def _scale(axis: Axis) -> Any:
@@ -526,14 +392,3 @@ def _spanned(means: Sequence[float]) -> list[float]:
         return [0, 1]
     low, high = min(means), max(means)
     return [low, high] if high > low else [low - 0.01, high + 0.01]
-
-
-def _spec(chart: Any, description: str) -> dict[str, Any]:
-    """As the page embeds it; altair has checked it against the schema of Vega-Lite."""
-    spec: dict[str, Any] = chart.properties(
-        description=description, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
-    ).to_dict()
-    spec["config"] = CONFIG
-    if spec.get("width") != "container":
-        spec["autosize"] = {"type": "pad", "contains": "padding"}
-    return spec

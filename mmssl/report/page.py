@@ -14,6 +14,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from mmssl.evaluation import whole_percent
+from mmssl.experiments.charts import SERIES, SHAPES, confusion, few_labels, one_line, scatter
 from mmssl.export.encoders import representative
 from mmssl.presets import SYSTEMS, preset
 from mmssl.report import charts
@@ -72,7 +73,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         names=content.names,
         confusion_points=_confusion_points(content),
         scored_words=_scored_words(content),
-        classes=_on_one_line(content.classes),
+        classes=one_line(content.classes),
         exhibit=exhibit,
         exhibit_words=_exhibit_words(content, exhibit),
         no_exhibit=no_exhibit,
@@ -84,7 +85,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         css=Markup(kept["css"]),  # noqa: S704 - files of this package
         js=Markup(kept["js"]),  # noqa: S704
         vega=Markup(vega),  # noqa: S704
-        data=_on_one_line(_data(content, landscape, exhibit)),
+        data=one_line(_data(content, landscape, exhibit)),
     )
 
 
@@ -451,21 +452,6 @@ def _sections(content: Content, landscape: charts.Landscape | None) -> list[tupl
     ]
 
 
-# Vega's expressions end at a line's end, wherever it stands: those in names are shown by their pictures.
-_PICTURES = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421, 0x85: 0x2424, 0x2028: 0x2424, 0x2029: 0x2424}
-
-
-def _on_one_line(value: Any) -> Any:
-    """The same document, every text in it without control characters and ends of lines."""
-    if isinstance(value, str):
-        return value.translate(_PICTURES)
-    if isinstance(value, dict):
-        return {_on_one_line(key): _on_one_line(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_on_one_line(one) for one in value]
-    return value
-
-
 def _data(content: Content, landscape: charts.Landscape | None, exhibit: Exhibit | None) -> dict[str, Any]:
     """What the page's script takes."""
     still: dict[str, Any] = {}
@@ -474,13 +460,15 @@ def _data(content: Content, landscape: charts.Landscape | None, exhibit: Exhibit
     if content.shares:
         still["importance-chart"] = charts.importance(content)
     if content.few_labels:
-        still["labels-chart"] = charts.few_labels(content)
+        still["labels-chart"] = few_labels(
+            [row for row in content.few_labels if row["read_from"] == row["trained_on"]], content.measure
+        )
     return {
         "map": landscape and {"spec": landscape.spec, "rows": landscape.rows},
         "still": still,
         "trials": _trials(content),
         "confusion": {
-            "spec": charts.confusion(content) if content.confusions else None,
+            "spec": confusion(content.classes) if content.confusions else None,
             "classes": content.classes,
             "cells": {
                 point_id: [
@@ -536,12 +524,12 @@ def _trial_words(content: Content, row: dict[str, Any]) -> str:
 def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:
     description = exhibit.description
     joints = {name: i for i, name in enumerate(description.joints)}
-    specs = {"classes": charts.scatter(content.classes, ())}
+    specs = {"classes": scatter(content.classes, ())}
     several = tuple(
         dict.fromkeys(name for one in exhibit.maps for name in one.modalities if len(set(one.modalities)) > 1)
     )
     if several:
-        specs["modalities"] = charts.scatter(content.classes, several)
+        specs["modalities"] = scatter(content.classes, several)
     return {
         "items": exhibit.recordings,
         "maps": [
@@ -562,8 +550,8 @@ def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:
             "axes": exhibit.axes,
             "signs": exhibit.signs,
             "groups": _groups(description.imu_channels, description.imu_units, description.imu_sensors),
-            "colours": charts.SERIES,
-            "shapes": charts.SHAPES,
+            "colours": SERIES,
+            "shapes": SHAPES,
         },
     }
 

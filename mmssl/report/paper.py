@@ -1,32 +1,34 @@
 """A study's figures as files for a paper, and its points as a LaTeX and a Markdown table."""
 
-import math
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
+import altair as alt
 
-from mmssl.experiments import paper_tables
-from mmssl.experiments.comparison import few_label_figures
+from mmssl.experiments import charts, paper_tables
+from mmssl.experiments.comparison import few_label_charts
 from mmssl.experiments.paper_tables import md, tex
 from mmssl.export.encoders import representative
-from mmssl.report.charts import MOST_ROWS, Landscape, landscape
+from mmssl.report.charts import curves, landscape, ranking
 from mmssl.report.content import Axis, Content, Ranked, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 
-KINDS = ("png", "svg", "pdf")
-Draw = Callable[[Path], None]
+
+class Figure(NamedTuple):
+    spec: dict[str, Any]
+    title: str
+    rows: list[dict[str, Any]] = []  # noqa: RUF012 - never changed
+    width: int = 420
 
 
 def write(content: Content, exhibit: Exhibit | None, folder: Path) -> list[Path]:
     """Write each figure there is something to draw for, and the tables; gives the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    for name, draw in _figures(content, exhibit).items():
-        for kind in KINDS:
+    for name, one in _figures(content, exhibit).items():
+        for kind in charts.KINDS:
             path = folder / f"{name}.{kind}"
-            draw(path)
+            charts.write(path, one.spec, one.title, one.rows, one.width)
             written.append(path)
     for name, text in (("table.tex", latex(content)), ("table.md", markdown(content))):
         path = folder / name
@@ -35,98 +37,43 @@ def write(content: Content, exhibit: Exhibit | None, folder: Path) -> list[Path]
     return written
 
 
-def _figures(content: Content, exhibit: Exhibit | None) -> dict[str, Draw]:
-    from mmssl.experiments import figures
-
+def _figures(content: Content, exhibit: Exhibit | None) -> dict[str, Figure]:
     plan, title = content.plan, f"{content.plan.name} on {content.plan.dataset.name}"
-    drawn: dict[str, Draw] = {}
+    found: dict[str, Figure] = {}
     over = landscape(content)
     if over is not None:
-        drawn |= _map(content, over, title)
-    scored = [one for one in content.ranked if one.point.mean is not None][:MOST_ROWS]
-    if scored:
-        rows = [
-            (one.label, one.point.mean or 0.0, one.low, one.high, one.mark, list(one.point.scores.values()))
-            for one in scored
-        ]
-        baseline = content.baselines[0].mean if content.baselines else None
-        drawn["ranking"] = partial(
-            figures.ranking_figure, rows=rows, baseline=baseline, title=title, measure=content.measure
-        )
+        width = max(420, 84 * len(over.x.values)) if over.kind == "cells" else 420
+        for i, part in enumerate(over.slices or [""]):
+            rows = [row for row in over.rows if row["slice"] == part]
+            name = f"map-{i + 1}" if len(over.slices) > 1 else "map"
+            found[name] = Figure(over.spec, f"{title}, {part}" if part else title, rows, width)
+    if any(one.point.mean is not None for one in content.ranked):
+        found["ranking"] = Figure(ranking(content, alt.Legend(title=None)), title)
     shown = content.shown
     if shown is not None:
         trial = representative(plan, shown.point)
-        panels = _panels(content, trial.trial_id)
-        if panels:
+        rows = _curves(content, trial.trial_id)
+        if rows:
             called = f"{title}, {shown.label}: trial {trial.trial_id[:8]}"
-            drawn["curves"] = partial(figures.curves_figure, panels=panels, title=called)
+            found["curves"] = Figure(curves(list(_PANELS)), called, rows)
         counts = content.confusions.get(shown.point.point_id)
         if counts is not None and len(counts):
-            drawn["confusion"] = partial(
-                figures.confusion_figure,
-                matrix=shares_of(counts),
-                classes=content.classes,
-                title=f"{title}, {shown.label}",
-            )
-    if exhibit is not None:
-        index = {name: i for i, name in enumerate(content.classes)}
-        for one in exhibit.maps:
-            if len(set(one.modalities)) > 1:
-                continue  # The papers' figures tell classes apart by marker, so that none is left for modalities.
-            labels = [index[exhibit.recordings[i]["label"]] for i in one.recordings]
-            drawn[f"tsne-{'-'.join(filter(None, {*one.modalities})) or 'joined'}"] = partial(
-                figures.scatter_figure,
-                points=one.xy,
-                labels=np.array(labels, dtype=np.int64),
-                classes=content.classes,
-                title=f"{title}: t-SNE, {one.name}",
-            )
-    return drawn | few_label_figures(content.few_labels, plan.dataset.name, content.metric)
-
-
-def _map(content: Content, over: Landscape, title: str) -> dict[str, Draw]:
-    from mmssl.experiments import figures
-
-    if over.kind == "line":
-        rows = [(row["x"], row["mean"], row["low"], row["high"]) for row in over.rows if row["state"] == "complete"]
-        draw = partial(figures.line_figure, rows=rows, name=over.x.label, title=title, measure=content.measure)
-        return {"map": draw} if rows else {}
-    if over.y is None:
-        return {}
-    if over.kind == "scatter":
-        rows = [row for row in over.rows if row["state"] == "complete"]
-        draw = partial(
-            figures.scatter_score_figure,
-            points=np.array([(row["x"], row["y"]) for row in rows], dtype=np.float64).reshape(-1, 2),
-            scores=np.array([row["mean"] for row in rows], dtype=np.float64),
-            names=(over.x.label, over.y.label),
-            title=title,
-            measure=content.measure,
+            cells = charts.confusion_rows(shares_of(counts), content.classes)
+            called = f"{title}, {shown.label}: per cent of the true class"
+            found["confusion"] = Figure(charts.confusion(content.classes), called, cells)
+    index = {name: i for i, name in enumerate(content.classes)}
+    for one in exhibit.maps if exhibit is not None else ():
+        if len(set(one.modalities)) > 1:
+            continue  # A paper tells classes apart by shape, so that none is left for modalities.
+        labels = [index[exhibit.recordings[i]["label"]] for i in one.recordings] if exhibit else []
+        spec = charts.signs(one.xy, labels, content.classes)
+        found[f"tsne-{'-'.join(filter(None, {*one.modalities})) or 'joined'}"] = Figure(
+            spec, f"{title}: t-SNE, {one.name}"
         )
-        return {"map": draw} if rows else {}
-    parts = over.slices or [""]
-    drawn: dict[str, Draw] = {}
-    for i, part in enumerate(parts):
-        cells = {
-            (row["xs"], row["ys"]): (row["mean"], row["std"], _SIGNS.get(row["mark"], ""))
-            if row["state"] == "complete"
-            else (math.nan, None, f"{row['n']} of {row['trials']}")
-            for row in over.rows
-            if row["slice"] == part
-        }
-        drawn["map" if len(parts) == 1 else f"map-{i + 1}"] = partial(
-            figures.map_figure,
-            cells=cells,
-            columns=[plain(value) for value in over.x.values],
-            rows=[plain(value) for value in over.y.values],
-            names=(over.x.label, over.y.label),
-            title=f"{title}, {part}" if part else title,
-            measure=f"mean {content.measure}",
-        )
-    return drawn
+    few = few_label_charts(content.few_labels, plan.dataset.name, content.metric)
+    return found | {name: Figure(*one) for name, one in few.items()}
 
 
-_SIGNS = {"best": "\u25c6 ", "tied with the best": "\u25b2 "}
 _PANELS = {
     "loss": {"": "train.loss"},
     "invariance": {"": "train.invariance"},
@@ -143,19 +90,14 @@ _PANELS = {
 }
 
 
-def _panels(content: Content, trial_id: str) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
-    panels: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
-    for phase in ("pretrain", "finetune"):
-        curves = content.curves.get(trial_id, {}).get(phase)
-        for name, lines in _PANELS.items() if curves else ():
-            found = {
-                which: (curves.epochs, [math.nan if value is None else value for value in curves.values[column]])
-                for which, column in lines.items()
-                if curves and column in curves.values
-            }
-            if found:
-                panels[name] = found
-    return panels
+def _curves(content: Content, trial_id: str) -> list[dict[str, Any]]:
+    return [
+        {"epoch": epoch, "value": value, "series": which, "panel": name}
+        for own in content.curves.get(trial_id, {}).values()
+        for name, lines in _PANELS.items()
+        for which, column in lines.items()
+        for epoch, value in zip(own.epochs, own.values.get(column, ()), strict=False)
+    ]
 
 
 def latex(content: Content) -> str:

@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib.image
+import numpy as np
 import pandas as pd
 from pages import CLASSES, command
+from PIL import Image
 
 from mmssl.report.content import gather
 from mmssl.report.paper import latex, markdown
@@ -25,11 +26,12 @@ def test_every_figure_in_three_kinds(lost: tuple[Study, Plan], tmp_path: Path) -
     names = {path.stem for path in folder.glob("*.png")}
     assert names == {"map", "ranking", "curves", "confusion", "tsne-joined", "tsne-imu", "tsne-skeleton"}
     for name in names:
-        assert matplotlib.image.imread(folder / f"{name}.png").std() > 0.01, "something is drawn"
+        with Image.open(folder / f"{name}.png") as image:
+            assert np.asarray(image.convert("L")).std() > 5, "something is drawn"
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert "<svg" in (folder / f"{name}.svg").read_text("utf-8")
     svg = (folder / "map.svg").read_text("utf-8")
-    assert "2 of 3" in svg, "a cell that is not complete says so"
+    assert "1 of 3" in svg, "a cell that is not complete says so"
 
 
 def test_cells_of_confusion_are_the_same_on_the_page_and_in_the_figure(study_of: StudyOf, tmp_path: Path) -> None:
