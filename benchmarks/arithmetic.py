@@ -13,9 +13,9 @@ import torch
 from made_up import prepared
 from measure import flops_of, in_turn, machine, ratio, restarted
 
+from mmssl.objectives import vicreg
 from mmssl.process import cpus
 from mmssl.training.model import Model
-from mmssl.training.objectives import vicreg
 from mmssl.training.pretraining import adam
 from mmssl.training.transforms import Standardisation
 

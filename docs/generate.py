@@ -6,16 +6,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import typer
 from pydantic import BaseModel
 from typer.main import get_command
 
 from mmssl import cli
+from mmssl.knobs import MOST
+from mmssl.objectives import OBJECTIVES
 from mmssl.presets import SYSTEMS, RecipeName, preset
-from mmssl.recipe import MODALITIES, MOST, Recipe
-from mmssl.study import folder as store
-from mmssl.study.columns import MEANINGS, family
+from mmssl.recipe import MODALITIES, Recipe
+from mmssl.study.columns import TABLES, ColumnSpec
 from mmssl.study.json_schema import knob_schemas, space_schema
 from mmssl.study.space import Prune, Range, Space
 
@@ -114,6 +114,22 @@ def _spaces() -> str:
         "Every knob of a recipe: for `fixed`, `variants`, `grid` and `ranges` of a space, and `--set`. Defaults are "
         "those that neither of the [recipes](#recipes) changes. A study sets `seed` and `data.validation_subjects`.",
         *(part for section in _sections(knobs) for part in section),
+        "## Objectives",
+        "The values of `objective.name`. One modality is shown in two views; of two, each is the other's view. "
+        "Terms are columns `train.TERM` of the [tables](tables.md).",
+        _table(
+            ["objective", "modalities", "knobs", "terms", "source"],
+            [
+                [
+                    f"`{name}`",
+                    " or ".join(map(str, loss.modalities)),
+                    ", ".join(f"`{knob}`" for knob in loss.knobs),
+                    ", ".join(f"`{term}`" for term in loss.terms),
+                    loss.source,
+                ]
+                for name, loss in OBJECTIVES.items()
+            ],
+        ),
         "## Recipes",
         "What the recipes with a name change, on each data set. Recordings of one's own start from UTD-MHAD's. "
         "`paper`: its settings, and of the synthetic set smaller ones.",
@@ -245,29 +261,30 @@ def _tables() -> str:
         "MODALITY in a meaning stands for `imu` and `skeleton`.",
         "## `trials.parquet`",
         "A row for each planned trial. `train.` columns are those of the last epoch.",
-        _columns(store.TRIALS),
+        _columns(TABLES["trials"]),
         "## `epochs.parquet`",
         "A row for each trial, phase and epoch. `train.` columns are means over the epoch.",
-        _columns(store.EPOCHS),
+        _columns(TABLES["epochs"]),
         "## `predictions.parquet`",
         "A row for each trial and recording that it scored.",
-        _columns(store.PREDICTIONS),
+        _columns(TABLES["predictions"]),
     )
 
 
-def _columns(schema: pa.Schema) -> str:
-    rows: dict[tuple[str, str], list[str]] = {}
-    for field in schema:
-        kind = re.sub(r"list<\w+: (\w+)>", r"list of \1", str(field.type)).replace("timestamp[us, tz=UTC]", "timestamp")
-        shown = "param.KNOB" if family(field.name) == "param.KNOB" else field.name
-        rows.setdefault((family(field.name), "" if shown == "param.KNOB" else kind), []).append(f"`{shown}`")
+def _columns(specs: Iterable[ColumnSpec]) -> str:
     return _table(
-        ["column", "type", "what"],
-        [
-            [", ".join(dict.fromkeys(names)), kind or "as the knob's", MEANINGS[meant]]
-            for (meant, kind), names in rows.items()
-        ],
+        ["column", "type", "unit", "what"], [[_names(one), _kind(one), one.unit, one.meaning] for one in specs]
     )
+
+
+def _names(spec: ColumnSpec) -> str:
+    return f"`{spec.name}`" if spec.type is None else ", ".join(f"`{field.name}`" for field in spec.fields)
+
+
+def _kind(spec: ColumnSpec) -> str:
+    if spec.type is None:
+        return "as the knob's"
+    return re.sub(r"list<\w+: (\w+)>", r"list of \1", str(spec.type)).replace("timestamp[us, tz=UTC]", "timestamp")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
 from mmssl.errors import UserError, nearest
+from mmssl.objectives import OBJECTIVES
 from mmssl.recipe import MODALITIES, Guide, Modality, Recipe, Value, every_augmentation
 
 RecipeName = Literal["default", "paper"]
@@ -45,13 +46,8 @@ _SYNTHETIC: dict[str, Any] = {
 _METHODS: dict[str, dict[str, Any]] = {
     "untrained": {"pretrain.epochs": 0},
     "supervised": {"pretrain.epochs": 0, "finetune.encoders": "trained"},
-    "simclr": {"objective.name": "simclr"},
-    "barlow_twins": {"objective.name": "barlow_twins"},
-    "vicreg": {"objective.name": "vicreg"},
-    "cmc": {"objective.name": "cmc"},
-    "cmc_cmkm": {"objective.name": "cmc_cmkm"},
+    **{name: {"objective.name": name} for name in OBJECTIVES},
 }
-_TWO_VIEWS_OF_ONE, _ACROSS = ("simclr",), ("cmc", "cmc_cmkm")
 
 
 class System(NamedTuple):
@@ -68,10 +64,11 @@ class System(NamedTuple):
 
 def _systems() -> Iterator[tuple[str, System]]:
     for method in _METHODS:
-        if method not in _ACROSS:
+        numbers = OBJECTIVES[method].modalities if method in OBJECTIVES else (1, 2)
+        if 1 in numbers:
             for modality in MODALITIES:
                 yield f"{method}_{modality}", System(method, (modality,))
-        if method not in _TWO_VIEWS_OF_ONE:
+        if 2 in numbers:
             yield method, System(method, MODALITIES)
 
 
@@ -107,7 +104,7 @@ def preset(dataset: str, system: str = "vicreg", recipe: RecipeName = "default")
     if dataset == "synthetic":
         pair, one = {**pair, **_SYNTHETIC}, {**one, **_SYNTHETIC}
     values = dict(pair if len(modalities) == len(MODALITIES) else one)
-    if method == "cmc_cmkm":
+    if method in OBJECTIVES and OBJECTIVES[method].guided:
         values |= {f"guide.{name}": one[f"pretrain.{name}"] for name in Guide.model_fields}
     start = Recipe().with_knobs(values | SYSTEMS[system].defining)
     if start.pretrain.epochs and (recipe == "paper" or len(modalities) == 1):

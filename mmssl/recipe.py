@@ -14,7 +14,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     Strict,
     ValidationError,
@@ -24,29 +23,19 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from mmssl.errors import UserError, nearest
+from mmssl.knobs import Count, Names, Positive, Probability, Section, Weight, Whole, number
+from mmssl.objectives import OBJECTIVES, Objective
 
 Modality = Literal["imu", "skeleton"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 IMU_FEATURES = 128
 """Width of the IMU encoder's transformer."""
-# What a table's whole numbers and a tensor's sizes can hold with room to spare.
-MOST = 2**31 - 1
 # VICReg holds each dimension's standard deviation at 1; a hundredth of that is a constant for every purpose.
 COLLAPSED_BELOW = 0.01
 """Standard deviation of embeddings below which pre-training is stopped."""
 
 Value = str | int | float | bool | None | list["Value"]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, (bool, str)):
-        raise ValueError(f"a number is expected, not {value!r}")
-    return value
 
 
 def _in_order(value: tuple[Modality, ...]) -> tuple[Modality, ...]:
@@ -60,13 +49,6 @@ def _divides(value: int) -> int:
         right = " or ".join(str(n) for n in range(1, IMU_FEATURES + 1) if IMU_FEATURES % n == 0)
         raise ValueError(f"{value} does not divide the width {IMU_FEATURES}: choose {right}")
     return value
-
-
-Probability = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
-Weight = Annotated[float, BeforeValidator(_number), Field(ge=0)]
-Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
-Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MOST)]
-Names = tuple[Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)], ...]
 
 
 class Data(Section):
@@ -178,29 +160,8 @@ class Encoder(Section):
     projector: ProjectorKnobs = ProjectorKnobs()
 
 
-class Objective(Section):
-    """What pre-training minimises; VICReg's is lambda * invariance + mu * variance + nu * covariance (equation 16)."""
-
-    name: Literal["vicreg", "barlow_twins", "simclr", "cmc", "cmc_cmkm"] = "vicreg"
-    """simclr sets two views of one modality against each other, cmc and cmc_cmkm two modalities; the others do both."""
-    lambda_: Annotated[Weight, Field(alias="lambda")] = 25.0
-    """Weight of the invariance, a mean over batch and dimensions (the paper's equation 13: D times that)."""
-    mu: Weight = 25.0
-    """Weight of the variance, summed over both branches (the official VICReg halves it: mu there is twice this)."""
-    nu: Weight = 1.0
-    """Weight of the covariance."""
-    beta: Weight = 0.005
-    """barlow_twins: weight of the correlations off the diagonal (the paper's equation 5)."""
-    temperature: Positive = 0.1
-    """simclr, cmc, cmc_cmkm: divides the cosine similarities."""
-    positives: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 1
-    """cmc_cmkm: further positives mined for each recording in each modality."""
-    negatives_weight: Weight = 1.0
-    """cmc_cmkm: weight of the negatives within a modality."""
-
-
 class Pretrain(Section):
-    epochs: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 200
+    epochs: Whole = 200
     """0 leaves the encoders untrained, the baseline every table needs."""
     batch_size: Annotated[Count, Field(ge=2)] = 256
     """Recordings in a batch, at most: an epoch is cut into batches as equal as can be."""
@@ -219,7 +180,7 @@ class Pretrain(Section):
 class Guide(Section):
     """cmc_cmkm: pre-training by SimCLR of the encoders that say which recordings are alike (see `Recipe.guide_of`)."""
 
-    epochs: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 100
+    epochs: Whole = 100
     """In place of `pretrain.epochs`."""
     batch_size: Annotated[Count, Field(ge=2)] = 128
     """In place of `pretrain.batch_size`."""
@@ -232,7 +193,7 @@ class Finetune(Section):
     """trained: together with the head, on augmented batches; without pre-training this is supervised learning."""
     labels: Annotated[Positive, Field(le=1)] = 1.0
     """Share of the labels of each class that is used, but one label at least."""
-    label_draw: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 0
+    label_draw: Whole = 0
     """Which labels: the same draw gives the same recordings for every recipe and seed."""
     epochs: Count = 100
     """Of the heads on the frozen features, or of encoders and head."""
@@ -240,7 +201,7 @@ class Finetune(Section):
     """Recordings in a batch, at most; the paper does not give it."""
     lr: Positive = 1e-3
     """Learning rate of Adam; the paper does not give it."""
-    views: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)] = 0
+    views: Whole = 0
     """frozen: augmented copies of each labelled recording on whose features the heads train too, in as many steps."""
     batch_norm: Literal["running", "renewed"] = "running"
     """What encoders' batch norms keep once training is over. running: the averages that it left, of changing weights
@@ -263,17 +224,17 @@ class Recipe(Section):
     pretrain: Pretrain = Pretrain()
     guide: Guide = Guide()
     finetune: Finetune = Finetune()
-    seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**32)] = 28
+    seed: Annotated[int, BeforeValidator(number), Field(ge=0, lt=2**32)] = 28
     """Every random draw of the run comes from it."""
 
     @model_validator(mode="after")
     def _views_fit(self, info: ValidationInfo) -> "Recipe":
         if info.context == _ONE_KNOB:
             return self
-        wanted = {"simclr": 1, "cmc": 2, "cmc_cmkm": 2}.get(self.objective.name)
-        if wanted is not None and len(self.data.modalities) != wanted:
+        wanted = self.objective.loss.modalities
+        if len(self.data.modalities) not in wanted:
             raise ValueError(
-                f"objective.name: {self.objective.name} takes {wanted} of the modalities, "
+                f"objective.name: {self.objective.name} takes {' or '.join(map(str, wanted))} of the modalities, "
                 f"data.modalities names {len(self.data.modalities)}"
             )
         return self
@@ -334,14 +295,11 @@ class Recipe(Section):
             )
 
         reasons = {
-            "objective.lambda": only("vicreg"),
-            "objective.mu": only("vicreg"),
-            "objective.nu": only("vicreg"),
-            "objective.beta": only("barlow_twins"),
-            "objective.temperature": only("simclr", "cmc", "cmc_cmkm"),
-            "objective.positives": only("cmc_cmkm"),
-            "objective.negatives_weight": only("cmc_cmkm"),
-            "guide.": only("cmc_cmkm"),
+            **{
+                f"objective.{knob}": only(*(name for name, loss in OBJECTIVES.items() if knob in loss.knobs))
+                for knob in dict.fromkeys(knob for loss in OBJECTIVES.values() for knob in loss.knobs)
+            },
+            "guide.": only(*(name for name, loss in OBJECTIVES.items() if loss.guided)),
             # Of encoders that never train the embeddings are measured all the same.
             "objective.name": supervised,
             "encoder.projector.": supervised,
@@ -382,7 +340,7 @@ class Recipe(Section):
 
     def pretraining_id(self, *also: str) -> str:
         """As `content_id`, but the same for recipes that differ in fine-tuning alone: they share their encoders."""
-        without = {"finetune"} if self.objective.name == "cmc_cmkm" else {"finetune", "guide"}
+        without = {"finetune"} if self.objective.loss.guided else {"finetune", "guide"}
         return _content_id(self.model_dump(mode="json", by_alias=True, exclude=without), *also)
 
     def guide_of(self, modality: Modality) -> "Recipe":

@@ -19,8 +19,8 @@ from typer.main import get_command
 from without_ray import run_without_ray
 
 from mmssl import Recordings, cli
+from mmssl.objectives import vicreg
 from mmssl.study.space import Space
-from mmssl.training.objectives import vicreg
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]

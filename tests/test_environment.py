@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mmssl.environment import digest_of, machine, packages, programs
-from mmssl.study.folder import TRIALS
+from mmssl.study.columns import TRIALS
 
 TOP = Path(__file__).resolve().parents[1]
 

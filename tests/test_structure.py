@@ -21,7 +21,7 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items(
 
 ORDER = ("data", "training", "study", "trackers", "search", "export", "experiments", "report", "cli")
 """The package's folders: each imports from those before it, and from the modules beside them."""
-LAYERS = ("mmssl.data", "mmssl.training.transforms", "mmssl.training.encoders", "mmssl.training.objectives")
+LAYERS = ("mmssl.data", "mmssl.training.transforms", "mmssl.training.encoders", "mmssl.objectives")
 LIGHT = ("mmssl.recipe", "mmssl.storage", "mmssl.study", "mmssl.cli")
 """With what they hold."""
 HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn", "altair", "vl_convert"}

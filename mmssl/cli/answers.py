@@ -83,7 +83,8 @@ def best(
     Example: mmssl-tune best --export --refit --out encoders
     """
     from mmssl.errors import nearest
-    from mmssl.study.folder import COSTS, find
+    from mmssl.study.columns import COSTS
+    from mmssl.study.folder import find
     from mmssl.study.results import LABEL_FREE, RANKME, choose, hits_of, pareto, points
 
     if cost is not None and cost not in COSTS:
@@ -193,7 +194,7 @@ def compare(
 def _metric(name: str | None, plan: "Plan", option: str = "--metric") -> str:
     """A column of scores that the study has, or a measure without labels."""
     from mmssl.errors import nearest
-    from mmssl.study.folder import SCORES
+    from mmssl.study.columns import SCORES
     from mmssl.study.results import LABEL_FREE
 
     if name is None:

@@ -195,6 +195,6 @@ def epoch_progress(recipe: "Recipe", what: str) -> Generator[Any]:
 
     console = console_on(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        guides = 2 * recipe.guide.epochs if recipe.objective.name == "cmc_cmkm" else 0
+        guides = 2 * recipe.guide.epochs if recipe.objective.loss.guided else 0
         task = bar.add_task(what, total=guides + recipe.pretrain.epochs + recipe.finetune.epochs)
         yield lambda epoch: bar.advance(task)

@@ -33,13 +33,6 @@ _KNOWN_LIMITS = {
     "synthetic": "These recordings are made up by a program: good for a first look, not for conclusions about people.",
 }
 _PLACES = 4
-_LOSS_KNOBS = {
-    "vicreg": ("lambda", "mu", "nu"),
-    "barlow_twins": ("beta",),
-    "simclr": ("temperature",),
-    "cmc": ("temperature",),
-    "cmc_cmkm": ("temperature", "positives", "negatives_weight"),
-}
 
 
 def card(model: Model, facts: Mapping[str, Any]) -> str:
@@ -294,8 +287,7 @@ def _origin(model: Model, facts: Mapping[str, Any]) -> list[str]:
         f"{name} {made[f'version.{name}']}" for name in ("python", "torch") if made.get(f"version.{name}")
     )
     knobs = model.recipe.knobs()
-    objective = model.recipe.objective.name
-    before = ["objective.name", *(f"objective.{name}" for name in _LOSS_KNOBS[objective])]
+    before = ["objective.name", *(f"objective.{name}" for name in model.recipe.objective.loss.knobs)]
     shown = [
         *([*before, *(k for k in knobs if k.startswith("pretrain."))] if model.recipe.pretrain.epochs else []),
         *(name for name in knobs if name.startswith("finetune.") or name == "seed"),

@@ -26,7 +26,8 @@ from mmssl.errors import UserError
 from mmssl.export.card import LIBRARY, card
 from mmssl.export.conversion import SUFFIXES
 from mmssl.storage import is_foreign
-from mmssl.study.folder import SCORES, TESTS, Study
+from mmssl.study.columns import SCORES
+from mmssl.study.folder import TESTS, Study
 from mmssl.study.plan import Key, Plan, PlannedTrial, fold_name, without_result
 from mmssl.study.results import Choice, Point, points, stand_beside
 from mmssl.training.model import FACTS, WEIGHTS, Model

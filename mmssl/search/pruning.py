@@ -11,7 +11,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner, WilcoxonPruner
 from optuna.trial import TrialState
 
-from mmssl.study.folder import PROBE, Record
+from mmssl.study.columns import PROBE
+from mmssl.study.folder import Record
 from mmssl.study.plan import Plan, PlannedTrial
 
 

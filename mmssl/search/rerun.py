@@ -11,7 +11,8 @@ import torch
 from mmssl.data.recordings import Recordings
 from mmssl.environment import machine, packages, programs
 from mmssl.errors import UserError, nearest
-from mmssl.study.folder import SCORES, Record, Study
+from mmssl.study.columns import SCORES
+from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch

@@ -66,7 +66,7 @@ def needs(plan: Plan, probed: Callable[[PlannedTrial], bool]) -> Callable[[Plann
         recipe = plan.recipe(trial)
         if not recipe.pretrain.epochs:
             return ()
-        guided = recipe.objective.name == "cmc_cmkm"
+        guided = recipe.objective.loss.guided
         recipes = [recipe.guide_of(modality) for modality in recipe.data.modalities] if guided else []
         recipes = [one for one in recipes if one.pretrain.epochs] + ([] if probed(trial) else [recipe])
         return [pretraining_name(one, plan.dataset.fingerprint) for one in recipes]

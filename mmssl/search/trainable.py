@@ -13,7 +13,8 @@ from mmssl.data.protocols import Split
 from mmssl.environment import machine, packages
 from mmssl.recipe import Recipe
 from mmssl.search.nodes import Agreement, require
-from mmssl.study.folder import PROBE, Study
+from mmssl.study.columns import PROBE
+from mmssl.study.folder import Study
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Snapshot
 from mmssl.training.trial import Outcome, labelled_rows, pretraining_name, run_trial

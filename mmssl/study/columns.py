@@ -1,106 +1,267 @@
-"""What the columns of a study's tables mean; their names and types are in `mmssl.study.folder`."""
+"""The columns of a study's tables: a column is one row here, with its name, type, meaning and unit."""
 
-from mmssl.recipe import MODALITIES
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple, get_args
 
-MEANINGS = {
-    "trial_id": "point x seed x fold: a hash of the recipe and of the data's fingerprint",
-    "point_id": "the same for all seeds and folds of a point",
-    "seed": "every random draw of the trial comes from it",
-    "fold": "the held-out training subjects, joined by `+`; `test` where the test subjects are scored",
-    "status": "PLANNED, RUNNING, COMPLETE, FAILED, DIVERGED, COLLAPSED or PRUNED",
-    "cause": "why it did not complete: epoch and term, or the error",
-    "traceback": "of an error",
-    "recipe": "where the knobs start from: `default` or `paper`",
-    "system": "what was trained; `mmssl-tune systems` lists them",
-    "variant": "name of the knobs that were changed together; null in a space without variants",
-    "param.KNOB": "a knob of the recipe, searched or not; what each means is in [spaces.md](spaces.md)",
-    "val.accuracy": "share of the held-out subjects' recordings classified right, from all modalities together",
-    "val.f1": "F1, mean over the classes present there",
-    "val.MODALITY.accuracy": "as `val.accuracy`, from one modality of a pair, by a head of its own; null where one "
-    "modality was trained",
-    "val.MODALITY.f1": "as `val.f1`, from one modality of a pair",
-    "test.accuracy": "of the test subjects' recordings, in a study with `folds: test`; null in every other",
-    "test.f1": "as `val.f1`, of the test subjects; null but with `folds: test`",
-    "test.MODALITY.accuracy": "as `test.accuracy`, from one modality of a pair",
-    "test.MODALITY.f1": "as `test.f1`, from one modality of a pair",
-    "train.loss": "what pre-training minimises; for vicreg lambda x invariance + mu x variance + nu x covariance",
-    "train.invariance": "vicreg's term, not weighted; null for other objectives",
-    "train.variance": "vicreg's term, summed over the branches, not weighted; null for other objectives",
-    "train.covariance": "vicreg's term, summed over the branches, not weighted; null for other objectives",
-    "train.on_diagonal": "barlow_twins: squared distances of the correlations on the diagonal from 1, summed",
-    "train.off_diagonal": "barlow_twins: squares of the other correlations, summed, not weighted",
-    "train.positive": "simclr, cmc, cmc_cmkm: mean cosine similarity of the positive pairs",
-    "train.negative": "simclr, cmc, cmc_cmkm: mean cosine similarity of the negative pairs",
-    "train.MODALITY.std": "standard deviation of the embeddings in the epoch's last batch, mean over dimensions; of "
-    "embeddings scaled to length sqrt(D) where the objective does not hold their scale itself (all but vicreg)",
-    "train.MODALITY.effective_rank": "RankMe (Garrido et al. 2023) of the same embeddings",
-    "train.MODALITY.covariance": "covariance term of the same embeddings",
-    "embedding.MODALITY.std": "as `train.MODALITY.std`, of the recordings that pre-training saw (of more than 1,024 a "
-    "random 1,024, the same in every trial), not augmented, by the encoders as they are at the end; null where the "
-    "encoders were fine-tuned too",
-    "embedding.MODALITY.effective_rank": "RankMe of these embeddings; its mean over the modalities is `rankme` in "
-    "`best --by` and `results --metric`",
-    "embedding.MODALITY.covariance": "covariance term of these embeddings",
-    "train.finetune.loss": "cross-entropy of the head of all modalities together, in fine-tuning",
-    "train.finetune.accuracy": "share of the training recordings with labels that this head classifies right",
-    "encoders.parameters": "of the encoders, all modalities together",
-    "encoders.flops": "floating-point operations of the encoders for one recording, matrix products and convolutions "
-    "counted",
-    "seconds.pretrain": "wall clock of pre-training; of reading it where another trial had trained it",
-    "seconds.finetune": "wall clock of fine-tuning",
-    "seconds.score": "wall clock of scoring",
-    "seconds.total": "wall clock of the trial",
-    "started": "when it began",
-    "finished": "when it ended",
-    "subjects.train": "who trains",
-    "subjects.validation": "who validates; nobody where the test subjects are scored",
-    "recordings.train": "how many recordings train",
-    "recordings.labelled": "how many of them have labels in fine-tuning (`finetune.labels`)",
-    "recordings.validation": "how many recordings are scored (those of the test subjects with `folds: test`)",
-    "pretraining_id": "the same for trials that differ in fine-tuning alone: they have the same encoders before it",
-    "pretraining_reused": "whether another trial had trained it",
-    "pretrained_together": "how many were pre-trained as one model with it (`--together`), itself counted: the same "
-    "losses but for the floats' rounding; `seconds.pretrain` of the trial that did it is that of all; null where it "
-    "trained alone",
-    "host": "machine on which it ran",
-    "device": "the GPU, or cpu",
-    "threads": "that torch computed with on the CPU",
-    "hardware.cpu": "model of the processor",
-    "hardware.cpu_capability": "vector instructions that torch uses of it, as AVX2 or AVX512",
-    "hardware.cores": "of the machine",
-    "hardware.memory": "of the machine, in bytes",
-    "hardware.gpu_driver": "version of the GPU's driver; null on a CPU",
-    "determinism.algorithms": "`torch.are_deterministic_algorithms_enabled()`",
-    "determinism.cudnn": "`torch.backends.cudnn.deterministic`",
-    "determinism.cudnn_benchmark": "`torch.backends.cudnn.benchmark`",
-    "determinism.cublas_workspace": "`$CUBLAS_WORKSPACE_CONFIG`; null where it is not set",
-    "packages": "digest of the names and versions of all that is installed; the list is `environments/DIGEST.json`",
-    "version.PROGRAM": "version of it that ran the trial; `cuda` and `cudnn` only of a trial on a GPU",
-    "git.commit": "of a checkout; null where the package is installed",
-    "git.clean": "whether nothing in the checkout was changed; null where the package is installed",
-    "code": "digest of the package's code that the trial's worker ran: the driver's, or the trial was refused",
-    "data.name": "name of the data set",
-    "data.fingerprint": "SHA-256 over every recording and its description",
-    "phase": "`guide.imu` and `guide.skeleton` before cmc_cmkm, `pretrain`, `finetune`",
-    "epoch": "from 1 in each phase",
-    "probe.accuracy": "what a ridge classifier on the encoders scores on the held-out subjects in the midst of "
-    "pre-training, of trials that are probed (`prune` in a space)",
-    "split": "`val`, or `test` with `folds: test`",
-    "recording_id": "the recording's, as in its data set",
-    "subject": "who is recorded",
-    "label": "class name",
-    "predicted": "class name that the head of all modalities together gives",
-    "confidence": "probability of the predicted class",
+import pyarrow as pa
+
+from mmssl.objectives import OBJECTIVES
+from mmssl.recipe import MODALITIES, Recipe
+from mmssl.study.space import Cost
+
+COSTS = get_args(Cost)
+"""Columns of what encoders cost."""
+PROBE = "probe.accuracy"
+"""Name of the score of a linear classifier in the midst of pre-training."""
+
+_TEXT, _TEXTS, _YES_OR_NO, _WHOLE, _REAL = pa.string(), pa.list_(pa.string()), pa.bool_(), pa.int64(), pa.float64()
+_TIME = pa.timestamp("us", "UTC")
+_SHARE = "0 to 1"
+_KNOB_TYPES = {str: _TEXT, bool: _YES_OR_NO, int: _WHOLE, float: _REAL, list: _TEXTS}
+_PROGRAMS = ("mmssl", "python", "torch", "cuda", "cudnn", "ray", "optuna")
+
+
+class ColumnSpec(NamedTuple):
+    """One column, or several that mean the same: MODALITY, KNOB and PROGRAM in a name stand for each of them."""
+
+    name: str
+    type: pa.DataType | None
+    """None: as the knob's."""
+    meaning: str
+    """A line of Markdown."""
+    unit: str = ""
+
+    @property
+    def fields(self) -> list[pa.Field]:
+        """What it is in a table, or what they are."""
+        if "KNOB" in self.name:
+            knobs = Recipe().knobs().items()
+            return [pa.field(self.name.replace("KNOB", knob), _KNOB_TYPES[type(value)]) for knob, value in knobs]
+        for word, names in (("MODALITY", MODALITIES), ("PROGRAM", _PROGRAMS)):
+            if word in self.name:
+                return [pa.field(self.name.replace(word, name), self.type) for name in names]
+        return [pa.field(self.name, self.type)]
+
+
+def _terms() -> Iterator[ColumnSpec]:
+    """What objectives minimise: each term once, with the objectives that have it."""
+    yield ColumnSpec("train.loss", _REAL, "what pre-training minimises")
+    for term in dict.fromkeys(term for loss in OBJECTIVES.values() for term in loss.terms):
+        having = {name: loss.terms[term] for name, loss in OBJECTIVES.items() if term in loss.terms}
+        for meaning in dict.fromkeys(having.values()):
+            names = ", ".join(name for name, its in having.items() if its == meaning)
+            yield ColumnSpec(f"train.{term}", _REAL, f"{names}: {meaning}; null for other objectives")
+
+
+_KEYS = [
+    ColumnSpec("trial_id", _TEXT, "point x seed x fold: a hash of the recipe and of the data's fingerprint"),
+    ColumnSpec("point_id", _TEXT, "the same for all seeds and folds of a point"),
+    ColumnSpec("seed", _WHOLE, "every random draw of the trial comes from it"),
+    ColumnSpec(
+        "fold",
+        _TEXT,
+        "the held-out training subjects, joined by `+`; `test` where the test subjects are scored",
+    ),
+]
+_SCORES = [
+    ColumnSpec(
+        "val.accuracy",
+        _REAL,
+        "share of the held-out subjects' recordings classified right, from all modalities together",
+        _SHARE,
+    ),
+    ColumnSpec("val.f1", _REAL, "F1, mean over the classes present there", _SHARE),
+    ColumnSpec(
+        "val.MODALITY.accuracy",
+        _REAL,
+        "as `val.accuracy`, from one modality of a pair, by a head of its own; null where one modality was trained",
+        _SHARE,
+    ),
+    ColumnSpec("val.MODALITY.f1", _REAL, "as `val.f1`, from one modality of a pair", _SHARE),
+    ColumnSpec(
+        "test.accuracy",
+        _REAL,
+        "of the test subjects' recordings, in a study with `folds: test`; null in every other",
+        _SHARE,
+    ),
+    ColumnSpec("test.f1", _REAL, "as `val.f1`, of the test subjects; null but with `folds: test`", _SHARE),
+    ColumnSpec("test.MODALITY.accuracy", _REAL, "as `test.accuracy`, from one modality of a pair", _SHARE),
+    ColumnSpec("test.MODALITY.f1", _REAL, "as `test.f1`, from one modality of a pair", _SHARE),
+]
+_SCALED = ", ".join(name for name, loss in OBJECTIVES.items() if loss.holds_scale)
+_TRAINING = [
+    *_terms(),
+    ColumnSpec(
+        "train.MODALITY.std",
+        _REAL,
+        "standard deviation of the embeddings in the epoch's last batch, mean over dimensions; of embeddings scaled to "
+        f"length sqrt(D) where the objective does not hold their scale itself (all but {_SCALED})",
+    ),
+    ColumnSpec("train.MODALITY.effective_rank", _REAL, "RankMe (Garrido et al. 2023) of the same embeddings"),
+    ColumnSpec("train.MODALITY.covariance", _REAL, "covariance term of the same embeddings"),
+]
+_EMBEDDINGS = [
+    ColumnSpec(
+        "embedding.MODALITY.std",
+        _REAL,
+        "as `train.MODALITY.std`, of the recordings that pre-training saw (of more than 1,024 a random 1,024, the same "
+        "in every trial), not augmented, by the encoders as they are at the end; null where the encoders were "
+        "fine-tuned too",
+    ),
+    ColumnSpec(
+        "embedding.MODALITY.effective_rank",
+        _REAL,
+        "RankMe of these embeddings; its mean over the modalities is `rankme` in `best --by` and `results --metric`",
+    ),
+    ColumnSpec("embedding.MODALITY.covariance", _REAL, "covariance term of these embeddings"),
+]
+_FINETUNE = [
+    ColumnSpec(
+        "train.finetune.loss", _REAL, "cross-entropy of the head of all modalities together, in fine-tuning", "nats"
+    ),
+    ColumnSpec(
+        "train.finetune.accuracy",
+        _REAL,
+        "share of the training recordings with labels that this head classifies right",
+        _SHARE,
+    ),
+]
+
+TABLES: dict[str, list[ColumnSpec]] = {
+    "trials": [
+        *_KEYS,
+        ColumnSpec("status", _TEXT, "PLANNED, RUNNING, COMPLETE, FAILED, DIVERGED, COLLAPSED or PRUNED"),
+        ColumnSpec("cause", _TEXT, "why it did not complete: epoch and term, or the error"),
+        ColumnSpec("traceback", _TEXT, "of an error"),
+        ColumnSpec("recipe", _TEXT, "where the knobs start from: `default` or `paper`"),
+        ColumnSpec("system", _TEXT, "what was trained; `mmssl-tune systems` lists them"),
+        ColumnSpec("variant", _TEXT, "name of the knobs that were changed together; null in a space without variants"),
+        ColumnSpec(
+            "param.KNOB",
+            None,
+            "a knob of the recipe, searched or not; what each means is in [spaces.md](spaces.md)",
+        ),
+        *_SCORES,
+        *_TRAINING,
+        *_EMBEDDINGS,
+        *_FINETUNE,
+        ColumnSpec("encoders.parameters", _WHOLE, "of the encoders, all modalities together"),
+        ColumnSpec(
+            "encoders.flops",
+            _WHOLE,
+            "floating-point operations of the encoders for one recording, matrix products and convolutions counted",
+        ),
+        ColumnSpec(
+            "seconds.pretrain",
+            _REAL,
+            "wall clock of pre-training; of reading it where another trial had trained it",
+            "s",
+        ),
+        ColumnSpec("seconds.finetune", _REAL, "wall clock of fine-tuning", "s"),
+        ColumnSpec("seconds.score", _REAL, "wall clock of scoring", "s"),
+        ColumnSpec("seconds.total", _REAL, "wall clock of the trial", "s"),
+        ColumnSpec("started", _TIME, "when it began", "UTC"),
+        ColumnSpec("finished", _TIME, "when it ended", "UTC"),
+        ColumnSpec("subjects.train", _TEXTS, "who trains"),
+        ColumnSpec("subjects.validation", _TEXTS, "who validates; nobody where the test subjects are scored"),
+        ColumnSpec("recordings.train", _WHOLE, "how many recordings train"),
+        ColumnSpec("recordings.labelled", _WHOLE, "how many of them have labels in fine-tuning (`finetune.labels`)"),
+        ColumnSpec(
+            "recordings.validation",
+            _WHOLE,
+            "how many recordings are scored (those of the test subjects with `folds: test`)",
+        ),
+        ColumnSpec(
+            "pretraining_id",
+            _TEXT,
+            "the same for trials that differ in fine-tuning alone: they have the same encoders before it",
+        ),
+        ColumnSpec("pretraining_reused", _YES_OR_NO, "whether another trial had trained it"),
+        ColumnSpec(
+            "pretrained_together",
+            _WHOLE,
+            "how many were pre-trained as one model with it (`--together`), itself counted: the same losses but for "
+            "the floats' rounding; `seconds.pretrain` of the trial that did it is that of all; null where it trained "
+            "alone",
+        ),
+        ColumnSpec("host", _TEXT, "machine on which it ran"),
+        ColumnSpec("device", _TEXT, "the GPU, or cpu"),
+        ColumnSpec("threads", _WHOLE, "that torch computed with on the CPU"),
+        ColumnSpec("hardware.cpu", _TEXT, "model of the processor"),
+        ColumnSpec("hardware.cpu_capability", _TEXT, "vector instructions that torch uses of it, as AVX2 or AVX512"),
+        ColumnSpec("hardware.gpu_driver", _TEXT, "version of the GPU's driver; null on a CPU"),
+        ColumnSpec("hardware.cores", _WHOLE, "of the machine"),
+        ColumnSpec("hardware.memory", _WHOLE, "of the machine", "bytes"),
+        ColumnSpec("determinism.algorithms", _YES_OR_NO, "`torch.are_deterministic_algorithms_enabled()`"),
+        ColumnSpec("determinism.cudnn", _YES_OR_NO, "`torch.backends.cudnn.deterministic`"),
+        ColumnSpec("determinism.cudnn_benchmark", _YES_OR_NO, "`torch.backends.cudnn.benchmark`"),
+        ColumnSpec("determinism.cublas_workspace", _TEXT, "`$CUBLAS_WORKSPACE_CONFIG`; null where it is not set"),
+        ColumnSpec(
+            "version.PROGRAM",
+            _TEXT,
+            "version of it that ran the trial; `cuda` and `cudnn` only of a trial on a GPU",
+        ),
+        ColumnSpec(
+            "packages",
+            _TEXT,
+            "digest of the names and versions of all that is installed; the list is `environments/DIGEST.json`",
+        ),
+        ColumnSpec("git.commit", _TEXT, "of a checkout; null where the package is installed"),
+        ColumnSpec(
+            "git.clean",
+            _YES_OR_NO,
+            "whether nothing in the checkout was changed; null where the package is installed",
+        ),
+        ColumnSpec(
+            "code",
+            _TEXT,
+            "digest of the package's code that the trial's worker ran: the driver's, or the trial was refused",
+        ),
+        ColumnSpec("data.name", _TEXT, "name of the data set"),
+        ColumnSpec("data.fingerprint", _TEXT, "SHA-256 over every recording and its description"),
+    ],
+    "epochs": [
+        *_KEYS,
+        ColumnSpec(
+            "phase",
+            _TEXT,
+            "`guide.imu` and `guide.skeleton` before a guided objective, `pretrain`, `finetune`",
+        ),
+        ColumnSpec("epoch", _WHOLE, "from 1 in each phase"),
+        *_TRAINING,
+        *_FINETUNE,
+        ColumnSpec(
+            PROBE,
+            _REAL,
+            "what a ridge classifier on the encoders scores on the held-out subjects in the midst of pre-training, of "
+            "trials that are probed (`prune` in a space)",
+            _SHARE,
+        ),
+    ],
+    "predictions": [
+        *_KEYS,
+        ColumnSpec("split", _TEXT, "`val`, or `test` with `folds: test`"),
+        ColumnSpec("recording_id", _TEXT, "the recording's, as in its data set"),
+        ColumnSpec("subject", _TEXT, "who is recorded"),
+        ColumnSpec("label", _TEXT, "class name"),
+        ColumnSpec("predicted", _TEXT, "class name that the head of all modalities together gives"),
+        ColumnSpec("confidence", _REAL, "probability of the predicted class", _SHARE),
+    ],
 }
-"""By `family` of columns, in Markdown."""
+"""By the table's name, in the order of its columns."""
 
 
-def family(column: str) -> str:
-    """A column's name, with a placeholder where columns with different words there mean the same of each."""
-    first, _, rest = column.partition(".")
-    if first == "param":
-        return "param.KNOB"
-    if first == "version":
-        return "version.PROGRAM"
-    modality = rest.partition(".")[0]
-    return column.replace(f".{modality}.", ".MODALITY.", 1) if modality in MODALITIES else column
+def _schema(specs: Iterable[ColumnSpec]) -> pa.Schema:
+    """Of columns for each modality, those of one modality stand together."""
+    fields: list[pa.Field] = []
+    for _, group in groupby(specs, key=lambda one: (one.name.partition(".")[0], "MODALITY" in one.name)):
+        fields += [field for alike in zip(*(one.fields for one in group), strict=True) for field in alike]
+    return pa.schema(fields)
+
+
+SCHEMAS = {name: _schema(specs) for name, specs in TABLES.items()}
+TRIALS, EPOCHS, PREDICTIONS = SCHEMAS.values()
+KEYS = [one.name for one in _KEYS]
+SCORES = [name for name in TRIALS.names if name.startswith(("val.", "test."))]
+"""Columns of what a side scored, by all modalities together and, of a pair, by each alone."""

@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,101 +24,10 @@ from pydantic import BaseModel, ConfigDict
 from mmssl import parquet
 from mmssl.errors import UserError, nearest
 from mmssl.private_folder import own_folder
-from mmssl.recipe import MODALITIES, Recipe
 from mmssl.sealed import DamagedError, opened, read, sealed
 from mmssl.storage import HeldError, Still, storage_at, written_beside
+from mmssl.study.columns import EPOCHS, KEYS, PREDICTIONS, PROBE, SCHEMAS, TRIALS
 from mmssl.study.plan import TERMINAL, Choice, Plan, PlannedTrial, Status
-from mmssl.study.space import Cost
-
-_HEALTH = [
-    f"train.{modality}.{measure}" for modality in MODALITIES for measure in ("std", "effective_rank", "covariance")
-]
-_TERMS = [
-    f"train.{term}"
-    for term in (
-        *("loss", "invariance", "variance", "covariance"),  # vicreg
-        *("on_diagonal", "off_diagonal"),  # barlow_twins
-        *("positive", "negative"),  # simclr, cmc
-    )
-]
-PROBE = "probe.accuracy"
-"""Name of the score of a linear classifier in the midst of pre-training."""
-_FINETUNE = ["train.finetune.loss", "train.finetune.accuracy"]
-_EMBEDDINGS = [name.replace("train.", "embedding.", 1) for name in _HEALTH]
-COSTS = get_args(Cost)
-"""Columns of what encoders cost."""
-SCORES = [
-    ".".join([side, *reading, measure])
-    for side in ("val", "test")
-    for reading in ((), *((modality,) for modality in MODALITIES))
-    for measure in ("accuracy", "f1")
-]
-"""Columns of what a side scored, by all modalities together and, of a pair, by each alone."""
-_KEYS = [("trial_id", pa.string()), ("point_id", pa.string()), ("seed", pa.int64()), ("fold", pa.string())]
-_KNOB_TYPES: dict[type, pa.DataType] = {
-    str: pa.string(),
-    bool: pa.bool_(),
-    int: pa.int64(),
-    float: pa.float64(),
-    list: pa.list_(pa.string()),
-}
-
-TRIALS = pa.schema(
-    [
-        *_KEYS,
-        ("status", pa.string()),
-        ("cause", pa.string()),
-        ("traceback", pa.string()),
-        ("recipe", pa.string()),
-        ("system", pa.string()),
-        ("variant", pa.string()),
-        *((f"param.{name}", _KNOB_TYPES[type(value)]) for name, value in Recipe().knobs().items()),
-        *((name, pa.float64()) for name in (*SCORES, *_TERMS, *_HEALTH, *_EMBEDDINGS, *_FINETUNE)),
-        *((cost, pa.int64()) for cost in COSTS),
-        *((f"seconds.{phase}", pa.float64()) for phase in ("pretrain", "finetune", "score", "total")),
-        ("started", pa.timestamp("us", "UTC")),
-        ("finished", pa.timestamp("us", "UTC")),
-        ("subjects.train", pa.list_(pa.string())),
-        ("subjects.validation", pa.list_(pa.string())),
-        ("recordings.train", pa.int64()),
-        ("recordings.labelled", pa.int64()),
-        ("recordings.validation", pa.int64()),
-        ("pretraining_id", pa.string()),
-        ("pretraining_reused", pa.bool_()),
-        ("pretrained_together", pa.int64()),
-        ("host", pa.string()),
-        ("device", pa.string()),
-        ("threads", pa.int64()),
-        *((f"hardware.{name}", pa.string()) for name in ("cpu", "cpu_capability", "gpu_driver")),
-        *((f"hardware.{name}", pa.int64()) for name in ("cores", "memory")),
-        *((f"determinism.{name}", pa.bool_()) for name in ("algorithms", "cudnn", "cudnn_benchmark")),
-        ("determinism.cublas_workspace", pa.string()),
-        *((f"version.{name}", pa.string()) for name in ("mmssl", "python", "torch", "cuda", "cudnn", "ray", "optuna")),
-        ("packages", pa.string()),
-        ("git.commit", pa.string()),
-        ("git.clean", pa.bool_()),
-        ("code", pa.string()),
-        ("data.name", pa.string()),
-        ("data.fingerprint", pa.string()),
-    ]
-)
-EPOCHS = pa.schema(
-    [
-        *_KEYS,
-        ("phase", pa.string()),
-        ("epoch", pa.int64()),
-        *((n, pa.float64()) for n in (*_TERMS, *_HEALTH, *_FINETUNE, PROBE)),
-    ]
-)
-PREDICTIONS = pa.schema(
-    [
-        *_KEYS,
-        *((name, pa.string()) for name in ("split", "recording_id", "subject", "label", "predicted")),
-        ("confidence", pa.float64()),
-    ]
-)
-
-_SCHEMAS = {"trials": TRIALS, "epochs": EPOCHS, "predictions": PREDICTIONS}
 
 
 class Record(BaseModel):
@@ -225,7 +134,7 @@ class Study:
         """Take back what `create` wrote, if none of its trials has ended: a study that was refused is none."""
         if self.ended(plan):
             return
-        for name in (PLAN, *(f"{table}.parquet" for table in _SCHEMAS), *_IN_PLACE, _LOCK):
+        for name in (PLAN, *(f"{table}.parquet" for table in SCHEMAS), *_IN_PLACE, _LOCK):
             self.files.remove(name)
         if not self.files.names(""):
             self.drop()
@@ -757,7 +666,7 @@ class Tables:
             or self._rows(self._open.get(trial.trial_id) or Record(trial_id=trial.trial_id, status="PLANNED"))
             for trial in self._plan.trials
         ]
-        for i, (name, schema) in enumerate(_SCHEMAS.items()):
+        for i, (name, schema) in enumerate(SCHEMAS.items()):
             rows = pa.concat_tables([schema.empty_table(), *(part[i] for part in parts)])
             self._study.put_table(f"{name}.parquet", rows)
         self._study.put_scratch()
@@ -780,7 +689,7 @@ class Tables:
         if record.trial_id not in self._constant:
             self._constant[record.trial_id] = _planned_columns(self._plan, self._plan.trial(record.trial_id))
         planned = self._constant[record.trial_id]
-        keys = {name: planned[name] for name, _ in _KEYS}
+        keys = {name: planned[name] for name in KEYS}
         unknown = set(record.facts) - set(TRIALS.names)
         if unknown:
             raise ValueError(f"no column for {', '.join(sorted(unknown))}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mmssl.objectives import OBJECTIVES
 from mmssl.presets import SYSTEMS
 from mmssl.recipe import Recipe
 from mmssl.study.space import SAME_FOR_ALL, SET_BY_STUDY, Prune, Range, Space
@@ -58,7 +59,13 @@ def space_schema() -> Schema:
 
 def knob_schemas() -> dict[str, Schema]:
     """By knob: its values, and what it means."""
-    return _knobs(Recipe, "", Recipe.model_json_schema(by_alias=True)["$defs"])
+    found = _knobs(Recipe, "", Recipe.model_json_schema(by_alias=True)["$defs"])
+    for knob in [name for name in found if name.startswith("objective.")]:
+        names = [name for name, loss in OBJECTIVES.items() if knob.removeprefix("objective.") in loss.knobs]
+        if names:
+            meaning = found[knob]["description"]
+            found[knob]["description"] = f"{', '.join(names)}: {meaning[0].lower()}{meaning[1:]}"
+    return found
 
 
 def _knobs(model: type[BaseModel], prefix: str, defined: dict[str, Schema]) -> dict[str, Schema]:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mmssl.recipe import COLLAPSED_BELOW, Recipe
-from mmssl.study.folder import PROBE, Record
+from mmssl.study.columns import PROBE
+from mmssl.study.folder import Record
 from mmssl.study.plan import NO_RESULT, TERMINAL, Plan, PlannedTrial, without_result
 from mmssl.study.results import Point
 from mmssl.study.status import time_left

@@ -5,7 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmssl.study.folder import EPOCHS, Record, Study
+from mmssl.study.columns import EPOCHS
+from mmssl.study.folder import Record, Study
 from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, Status
 
 _TRIALS, _EPOCHS = "trials.parquet", "epochs.parquet"

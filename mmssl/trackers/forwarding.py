@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from mmssl.recipe import MODALITIES
-from mmssl.study.folder import SCORES, Record, Study
+from mmssl.study.columns import SCORES
+from mmssl.study.folder import Record, Study
 from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
 
 _MOST = 10_000

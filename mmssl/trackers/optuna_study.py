@@ -19,7 +19,8 @@ from sqlalchemy import URL, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from mmssl.recipe import MODALITIES, Value
-from mmssl.study.folder import PROBE, SCORES, Record
+from mmssl.study.columns import PROBE, SCORES
+from mmssl.study.folder import Record
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.space import Range
 

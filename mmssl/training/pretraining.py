@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mmssl.recipe import COLLAPSED_BELOW, Modality, Objective, Pretrain, Recipe
+from mmssl.recipe import COLLAPSED_BELOW, Modality, Pretrain, Recipe
+from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.model import Model
-from mmssl.training.objectives import barlow_twins, cmc, cmc_cmkm, embedding_health, simclr, vicreg
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Loop, Snapshot
 from mmssl.training.stack import Stack
@@ -45,7 +45,7 @@ class Pretraining:
         tensors: standardised training inputs by modality, (recordings, steps, ...).
         seed: of every draw.
         on_epoch: told each epoch's loss terms and embedding health, named `train...`.
-        guides: for cmc_cmkm, features of the same recordings for each modality, (recordings, any width).
+        guides: for a guided objective, features of the same recordings for each modality, (recordings, any width).
         probe: adds its score to the epochs in which it is due.
     """
 
@@ -71,7 +71,8 @@ class Pretraining:
         self._order = torch.Generator().manual_seed(ordering)
         self._draws = torch.Generator(device=self.device).manual_seed(augmenting)
         self._augment = augmentation(model, self.device)
-        self._objective = objective_of(model.recipe.objective, guides)
+        self._objective = model.recipe.objective.loss.with_knobs(model.recipe.objective)
+        self._guides = guides
         self._sums: dict[str, Tensor] = {}
         self._pair: Sequence[Tensor] = ()
 
@@ -97,7 +98,7 @@ class Pretraining:
     def loss(self, pair: Sequence[Tensor], batch: Tensor) -> Tensor:
         """The objective of the views' embeddings, each (batch, D); its terms are added to the epoch's."""
         self._pair = [embeddings.float() for embeddings in pair]
-        terms = self._objective(self._pair[0], self._pair[1], batch)
+        terms = self._objective(*self._pair, *(guide[batch] for guide in self._guides))
         for name, term in terms.items():
             self._sums[name] = self._sums.get(name, 0) + term.detach() * (len(batch) / self.recordings)
         return terms["loss"]
@@ -232,7 +233,7 @@ def alike(recipe: Recipe) -> str:
     # Guides are pre-trained apart, of hidden classes each side has its own number, and torch cannot stack batch norms
     # in bfloat16.
     training = recipe.pretrain
-    if recipe.objective.name == "cmc_cmkm" or training.hidden_classes or training.precision == "bfloat16":
+    if recipe.objective.loss.guided or training.hidden_classes or training.precision == "bfloat16":
         return ""
     if not training.epochs:
         return ""
@@ -355,37 +356,6 @@ def batches(count: int, most: int, generator: torch.Generator) -> tuple[Tensor, 
     of which there are none (an odd one out makes a batch of `most + 1`).
     """
     return torch.randperm(count, generator=generator).tensor_split(max(1, min(math.ceil(count / most), count // 2)))
-
-
-def objective_of(knobs: Objective, guides: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]:
-    """A function of two branches' embeddings and of the batch's indices among the recordings."""
-    match knobs.name:
-        case "vicreg":
-            return lambda a, b, _: vicreg(a, b, lambda_=knobs.lambda_, mu=knobs.mu, nu=knobs.nu)
-        case "barlow_twins":
-            return lambda a, b, _: barlow_twins(a, b, beta=knobs.beta)
-        case "simclr":
-            return lambda a, b, _: simclr(a, b, temperature=knobs.temperature)
-        case "cmc":
-            return lambda a, b, _: cmc(a, b, temperature=knobs.temperature)
-        case "cmc_cmkm":
-            guide_a, guide_b = guides
-            return lambda a, b, batch: cmc_cmkm(
-                a,
-                b,
-                guide_a[batch],
-                guide_b[batch],
-                temperature=knobs.temperature,
-                positives=knobs.positives,
-                negatives_weight=knobs.negatives_weight,
-            )
-
-
-def at_scale(knobs: Objective, embeddings: Tensor) -> Tensor:
-    """Embeddings at the scale at which a healthy dimension deviates by about 1: only VICReg keeps them there itself."""
-    if knobs.name == "vicreg":
-        return embeddings
-    return nn.functional.normalize(embeddings, dim=1) * math.sqrt(embeddings.shape[1])
 
 
 def _fault(epoch: Epoch, branches: Sequence[Modality]) -> StoppedError | None:

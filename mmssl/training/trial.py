@@ -21,8 +21,8 @@ from mmssl.evaluation import scores
 from mmssl.recipe import Modality, Recipe, readings
 from mmssl.storage import HeldError
 from mmssl.training.batch_norm import renew
+from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.model import AT_ONCE, Model
-from mmssl.training.objectives import embedding_health
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import (
     HEALTH_SAMPLE,
@@ -32,7 +32,6 @@ from mmssl.training.pretraining import (
     Probe,
     StoppedError,
     adam,
-    at_scale,
     augmentation,
     batches,
     gpu_products,
@@ -205,7 +204,7 @@ def pretrained(
         def make() -> Files:
             guides = [
                 _guide(recipe.guide_of(modality), prepared, sides, tell, device, once, snapshots)
-                for modality in (recipe.data.modalities if recipe.objective.name == "cmc_cmkm" else ())
+                for modality in (recipe.data.modalities if recipe.objective.loss.guided else ())
             ]
             _, seed, _ = _seeds(recipe)
             training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe)

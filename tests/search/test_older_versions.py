@@ -43,17 +43,24 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A later version: a knob in an old section, one in a section of its own, and another default."""
     place = tmp_path_factory.mktemp("later")
     shutil.copytree(ROOT / "mmssl", place / "mmssl", ignore=shutil.ignore_patterns("__pycache__"))
-    path = place / "mmssl" / "recipe.py"
-    text = path.read_text("utf-8")
-    for old, new in (
-        ("\n\n\nclass Pretrain(", '\n    sharpness: Weight = 2.0\n    """A knob."""\n\n\nclass Pretrain('),
-        ("\n_ONE_KNOB =", '\nclass Later(Section):\n    level: Count = 3\n    """Another."""\n\n\n_ONE_KNOB ='),
-        ("    finetune: Finetune = Finetune()\n", "    finetune: Finetune = Finetune()\n    later: Later = Later()\n"),
-        ("    nu: Weight = 1.0\n", "    nu: Weight = 4.0\n"),
+    finetune = "    finetune: Finetune = Finetune()\n"
+    for name, old, new in (
+        (
+            "objectives",
+            "    nu: Weight = 1.0\n",
+            '    sharpness: Weight = 2.0\n    """A knob."""\n    nu: Weight = 4.0\n',
+        ),
+        (
+            "recipe",
+            "\n_ONE_KNOB =",
+            '\nclass Later(Section):\n    level: Count = 3\n    """Another."""\n\n\n_ONE_KNOB =',
+        ),
+        ("recipe", finetune, f"{finetune}    later: Later = Later()\n"),
     ):
+        path = place / "mmssl" / f"{name}.py"
+        text = path.read_text("utf-8")
         assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    path.write_text(text, "utf-8")
+        path.write_text(text.replace(old, new), "utf-8")
     return place
 
 

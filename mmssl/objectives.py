@@ -1,14 +1,25 @@
-"""The pre-training objectives: embeddings of two views become named loss terms; and the embeddings' health.
+"""The pre-training objectives: embeddings of two views become named loss terms; all about one is its entry below.
 
-Numbered equations and Algorithm 1 are those of Yang et al. 2023; theirs is VICReg (Bardes, Ponce, LeCun, ICLR 2022),
-the others are what they compare it with. All terms are computed in float32 or wider, also under autocast.
+Numbered equations and Algorithm 1 are those of Yang et al. 2023; theirs is VICReg, the others are what they compare it
+with. All terms are computed in float32 or wider, also under autocast.
+
+Functions import torch themselves: recipes, tables and the command line read the entries without it.
 """
 
-import math
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from pydantic import Field
+
+from mmssl.knobs import Positive, Section, Weight, Whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def invariance(a: Tensor, b: Tensor) -> Tensor:
@@ -47,6 +58,8 @@ def covariance(z: Tensor) -> Tensor:
     Raises:
         ValueError: the batch has fewer than two embeddings.
     """
+    import torch
+
     z = _batch(z)
     centred = z - z.mean(dim=0)
     with torch.autocast(z.device.type, enabled=False):
@@ -88,6 +101,9 @@ def barlow_twins(a: Tensor, b: Tensor, *, beta: float) -> dict[str, Tensor]:
     Raises:
         ValueError: the shapes differ, or the batch has fewer than two embeddings.
     """
+    import torch
+    from torch.nn import functional
+
     _same_shape(a, b)
     with torch.autocast(a.device.type, enabled=False):
         x, y = (functional.batch_norm(_batch(z), None, None, training=True, eps=1e-5) for z in (a, b))
@@ -167,34 +183,14 @@ def cmc_cmkm(
     Raises:
         ValueError: the shapes differ, a guide is of another number of recordings, or the batch has fewer than two.
     """
+    import torch
+
     _same_shape(a, b)
     for guide in (guide_a, guide_b):
         if len(guide) != len(a):
             raise ValueError(f"a guide has features of {len(guide)} recordings for {len(a)} embeddings")
     mined = torch.cat([_nearest(_batch(guide), positives) for guide in (guide_a, guide_b)], dim=1)
     return _contrast(a, b, temperature, within=negatives_weight, mined=mined)
-
-
-def embedding_health(z: Tensor) -> dict[str, float]:
-    """Signs of collapse in embeddings (batch, D); every value is nan if one is not finite or there are fewer than two.
-
-    Returns:
-        "std": standard deviation, mean over the dimensions; 0 when all embeddings are the same.
-        "effective_rank": exp(-sum p log p) with p = s / sum(s), s the singular values of z: RankMe (Garrido et al.,
-            ICML 2023), without its small constant for the logarithm of zero. As there, z is not centred: it is 1 when
-            all embeddings lie on one line through zero, so also when all are the same, and min(batch, D) at most.
-        "covariance": the covariance term of the objective.
-    """
-    z = z.detach().cpu().double()
-    if len(z) < 2 or not z.isfinite().all():
-        return dict.fromkeys(("std", "effective_rank", "covariance"), math.nan)
-    singular = torch.linalg.svdvals(z)
-    shares = singular / singular.sum().clamp_min(torch.finfo(z.dtype).tiny)
-    return {
-        "std": z.std(dim=0).mean().item(),
-        "effective_rank": torch.special.entr(shares).sum().exp().item(),
-        "covariance": covariance(z).item(),
-    }
 
 
 def _contrast(
@@ -214,6 +210,8 @@ def _contrast(
         temperature_within: of the similarities in the anchor's own branch.
         mined: (batch, 2 * batch), which of a's and b's embeddings are further positives of each recording.
     """
+    import torch
+
     _same_shape(a, b)
     n = len(a)
     cosine = _cosines(torch.cat([_batch(a), _batch(b)]))
@@ -238,6 +236,8 @@ def _contrast(
 
 def _nearest(z: Tensor, count: int) -> Tensor:
     """Which others are the nearest of each by cosine: (batch, batch) of bool; at most batch - 2 of them."""
+    import torch
+
     others = _cosines(z).fill_diagonal_(-math.inf)
     chosen = others.topk(min(count, len(z) - 2), dim=1).indices
     return torch.zeros_like(others, dtype=torch.bool).scatter_(1, chosen, True)
@@ -245,6 +245,9 @@ def _nearest(z: Tensor, count: int) -> Tensor:
 
 def _cosines(z: Tensor) -> Tensor:
     """(batch, batch); an embedding of zero has cosine 0 with all."""
+    import torch
+    from torch.nn import functional
+
     with torch.autocast(z.device.type, enabled=False):
         unit = functional.normalize(z, dim=1)
         return unit @ unit.T
@@ -256,6 +259,8 @@ def _same_shape(a: Tensor, b: Tensor) -> None:
 
 
 def _precise(z: Tensor) -> Tensor:
+    import torch
+
     return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
@@ -263,3 +268,114 @@ def _batch(z: Tensor) -> Tensor:
     if len(z) < 2:
         raise ValueError(f"a batch needs at least 2 embeddings, not {len(z)}")
     return _precise(z)
+
+
+class Loss(NamedTuple):
+    """An objective."""
+
+    function: Callable[..., dict[str, Tensor]]
+    """Of the embeddings of two views, each (batch, D), and of the features of their guides where it is `guided`. Its
+    keyword arguments are knobs of `Objective`."""
+    terms: Mapping[str, str]
+    """What it gives beside "loss", each a column of the tables; with the meaning."""
+    source: str
+    """The paper to cite."""
+    modalities: tuple[int, ...] = (1, 2)
+    """How many it may be given: two views of one, or two modalities, each the other's view."""
+    guided: bool = False
+    """Whether frozen encoders of each modality, pre-trained by SimCLR, say which recordings are alike."""
+    holds_scale: bool = False
+    """Whether it keeps the standard deviation of embeddings near 1 itself."""
+
+    @property
+    def knobs(self) -> tuple[str, ...]:
+        """Those of `Objective` that it reads, as recipes name them."""
+        return tuple(name.rstrip("_") for name in _keywords(self.function))
+
+    def with_knobs(self, knobs: Objective) -> Callable[..., dict[str, Tensor]]:
+        """Its function with the knobs' values."""
+        return partial(self.function, **{name: getattr(knobs, name) for name in _keywords(self.function)})
+
+
+@cache
+def _keywords(function: Callable[..., object]) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(one.name for one in parameters if one.kind is one.KEYWORD_ONLY)
+
+
+_PAIRS = {
+    "positive": "mean cosine similarity of the positive pairs",
+    "negative": "mean cosine similarity of the negative pairs",
+}
+
+OBJECTIVES = {
+    "vicreg": Loss(
+        vicreg,
+        {
+            "invariance": "mean squared difference of the two branches' embeddings, not weighted",
+            "variance": "what dimensions' standard deviations lack to 1, summed over the branches, not weighted",
+            "covariance": "squared covariances of different dimensions, summed over the branches, not weighted",
+        },
+        "Bardes, A., Ponce, J., LeCun, Y.: VICReg: Variance-invariance-covariance regularization for self-supervised "
+        "learning. ICLR 2022",
+        holds_scale=True,
+    ),
+    "barlow_twins": Loss(
+        barlow_twins,
+        {
+            "on_diagonal": "squared distances of the correlations on the diagonal from 1, summed",
+            "off_diagonal": "squares of the other correlations, summed, not weighted",
+        },
+        "Zbontar, J., Jing, L., Misra, I., LeCun, Y., Deny, S.: Barlow Twins: Self-supervised learning via redundancy "
+        "reduction. ICML 2021",
+    ),
+    "simclr": Loss(
+        simclr,
+        _PAIRS,
+        "Chen, T., Kornblith, S., Norouzi, M., Hinton, G.: A simple framework for contrastive learning of visual "
+        "representations. ICML 2020",
+        modalities=(1,),
+    ),
+    "cmc": Loss(
+        cmc, _PAIRS, "Tian, Y., Krishnan, D., Isola, P.: Contrastive multiview coding. ECCV 2020", modalities=(2,)
+    ),
+    "cmc_cmkm": Loss(
+        cmc_cmkm,
+        _PAIRS,
+        "Brinzea, R., Khaertdinov, B., Asteriadis, S.: Contrastive learning with cross-modal knowledge mining for "
+        "multimodal human activity recognition. IJCNN 2022",
+        modalities=(2,),
+        guided=True,
+    ),
+}
+"""By name, in the order of the tables' columns. Each is a method too: `systems` has it with its modalities."""
+
+if TYPE_CHECKING:
+    Name = str
+else:
+    Name = Literal[tuple(OBJECTIVES)]
+
+
+class Objective(Section):
+    """What pre-training minimises; VICReg's is lambda * invariance + mu * variance + nu * covariance (equation 16)."""
+
+    name: Name = "vicreg"
+    """Which loss; it sets two views of one modality against each other, two modalities, or does either."""
+    lambda_: Annotated[Weight, Field(alias="lambda")] = 25.0
+    """Weight of the invariance, a mean over batch and dimensions (the paper's equation 13: D times that)."""
+    mu: Weight = 25.0
+    """Weight of the variance, summed over both branches (the official VICReg halves it: mu there is twice this)."""
+    nu: Weight = 1.0
+    """Weight of the covariance."""
+    beta: Weight = 0.005
+    """Weight of the correlations off the diagonal (the paper's equation 5)."""
+    temperature: Positive = 0.1
+    """Divides the cosine similarities."""
+    positives: Whole = 1
+    """Further positives mined for each recording in each modality."""
+    negatives_weight: Weight = 1.0
+    """Weight of the negatives within a modality."""
+
+    @property
+    def loss(self) -> Loss:
+        return OBJECTIVES[self.name]
