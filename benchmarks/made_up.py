@@ -8,8 +8,8 @@ import numpy as np
 from mmssl.data.protocols import Split
 from mmssl.data.recordings import Recordings, Row
 from mmssl.data.utd_mhad import DESCRIPTION
-from mmssl.presets import preset
 from mmssl.recipe import Recipe
+from mmssl.study.presets import preset
 from mmssl.training.prepared import Prepared
 
 TRAINING = 323

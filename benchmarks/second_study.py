@@ -18,7 +18,7 @@ import yaml
 from made_up import recordings
 from measure import machine
 
-from mmssl.presets import preset
+from mmssl.study.presets import preset
 
 SHARE = 20
 

@@ -11,12 +11,13 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from mmssl import cli
+from mmssl.data.sources import READERS
 from mmssl.knobs import MOST
 from mmssl.objectives import OBJECTIVES
-from mmssl.presets import SYSTEMS, RecipeName, preset
 from mmssl.recipe import MODALITIES, Recipe
 from mmssl.study.columns import TABLES, ColumnSpec
 from mmssl.study.json_schema import knob_schemas, space_schema
+from mmssl.study.presets import SYSTEMS, RecipeName, preset
 from mmssl.study.space import Prune, Range, Space
 
 FOLDER = Path(__file__).resolve().parent / "reference"
@@ -235,7 +236,7 @@ def _starts(heading: str, before: Callable[[str, str], Recipe], recipe: RecipeNa
     """The knobs that a named recipe changes, for a pair and for one modality; equal rows of a data set are one."""
     kinds = {"both modalities": "vicreg", **{f"{one} alone": f"vicreg_{one}" for one in MODALITIES}}
     rows: list[list[str]] = []
-    for dataset in ("utd_mhad", "mmact", "synthetic"):
+    for dataset in READERS:
         by_words: dict[str, list[str]] = {}
         for kind, system in kinds.items():
             was = before(dataset, system).knobs()

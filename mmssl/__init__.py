@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from mmssl.data.recordings import Description, Protocol, Recordings, Row
     from mmssl.errors import UserError
     from mmssl.export.encoders import load_encoders
-    from mmssl.presets import preset
     from mmssl.recipe import Recipe
+    from mmssl.study.presets import preset
     from mmssl.training.trial import train
 
 __all__ = ["Description", "Protocol", "Recipe", "Recordings", "Row", "UserError", "load_encoders", "preset", "train"]
@@ -17,7 +17,7 @@ __all__ = ["Description", "Protocol", "Recipe", "Recordings", "Row", "UserError"
 _HOME = {
     **dict.fromkeys(("Description", "Protocol", "Recordings", "Row"), "mmssl.data.recordings"),
     "Recipe": "mmssl.recipe",
-    "preset": "mmssl.presets",
+    "preset": "mmssl.study.presets",
     "UserError": "mmssl.errors",
     "load_encoders": "mmssl.export.encoders",
     "train": "mmssl.training.trial",

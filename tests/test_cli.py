@@ -27,10 +27,10 @@ from mmssl.cli import studies, terminal
 from mmssl.data import utd_mhad
 from mmssl.errors import UserError
 from mmssl.export.encoders import load_encoders
-from mmssl.presets import RECIPES, SYSTEMS, RecipeName, preset
 from mmssl.recipe import Recipe
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import PlannedTrial, make_plan
+from mmssl.study.presets import RECIPES, SYSTEMS, RecipeName, preset
 from mmssl.study.space import Space
 
 

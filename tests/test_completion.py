@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmssl.presets import SYSTEMS
+from mmssl.study.presets import SYSTEMS
 
 COMMAND = Path(sys.executable).with_name("mmssl-tune")
 BASH = shutil.which("bash")

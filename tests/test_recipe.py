@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl import Recipe, UserError, preset
-from mmssl.presets import RECIPES, SYSTEMS, RecipeName, recipe_named
 from mmssl.recipe import IMU_FEATURES, MODALITIES, Modality, knob_names
+from mmssl.study.presets import RECIPES, SYSTEMS, RecipeName, recipe_named
 
 DATASETS = ("utd_mhad", "mmact", "synthetic", "kitchen")
 

@@ -18,9 +18,9 @@ import small
 
 from mmssl import Protocol, Recordings, Row, cli
 from mmssl.cli import studies, terminal
-from mmssl.presets import SYSTEMS
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.presets import SYSTEMS
 from mmssl.training.trial import pretraining_name
 
 

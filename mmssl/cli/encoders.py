@@ -68,7 +68,7 @@ def run(
     Example: mmssl-tune run --dataset utd_mhad --set objective.lambda=10 --set data.validation_subjects=[7]
     """
     recordings, _ = open_recordings(dataset, data, skip_bad, quiet=as_json)
-    from mmssl.presets import SYSTEMS, preset, recipe_named
+    from mmssl.study.presets import SYSTEMS, preset, recipe_named
 
     start = preset(name_of(dataset), system, recipe_named(recipe))
     taken = dict.fromkeys(SYSTEMS[system].defining, f"system {system} sets it; choose another --system instead")

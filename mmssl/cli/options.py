@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmssl.data import sources
 from mmssl.errors import UserError
 
 
@@ -28,11 +29,11 @@ def storage_of(word: str) -> str:
 
 
 def _data_sets(incomplete: str) -> list[str]:
-    return [name for name in ("synthetic", "utd_mhad", "mmact") if name.startswith(incomplete)]
+    return [name for name in sources.READERS if name.startswith(incomplete)]
 
 
 def _systems(incomplete: str) -> list[str]:
-    from mmssl.presets import SYSTEMS
+    from mmssl.study.presets import SYSTEMS
 
     return [name for name in SYSTEMS if name.startswith(incomplete)]
 
@@ -58,7 +59,7 @@ def studies_there(context: typer.Context, incomplete: str) -> list[str]:
 
 def recipes(incomplete: str) -> list[str]:
     """Names of recipes, for a shell that completes a word."""
-    from mmssl.presets import RECIPES
+    from mmssl.study.presets import RECIPES
 
     return [name for name in RECIPES if name.startswith(incomplete)]
 
@@ -74,7 +75,7 @@ DatasetOption = Annotated[
     typer.Option(
         "--dataset",
         autocompletion=_data_sets,
-        help="synthetic, utd_mhad, mmact[:classes=36,camera=2], or a recordings file (.parquet).",
+        help=f"{sources.choices()}, or a recordings file (.parquet).",
         metavar="NAME|FILE",
     ),
 ]

@@ -10,8 +10,8 @@ import typer
 from mmssl.cli.options import DataOption, DatasetOption, JsonOption
 from mmssl.cli.terminal import console_on, few, print_json, say, show_survey
 from mmssl.errors import UserError
-from mmssl.presets import SYSTEMS
 from mmssl.recipe import MODALITIES, Modality
+from mmssl.study.presets import SYSTEMS
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings

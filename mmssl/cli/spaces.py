@@ -90,7 +90,7 @@ def systems(as_json: JsonOption = False) -> None:
 
     Example: mmssl-tune systems --json
     """
-    from mmssl.presets import SYSTEMS
+    from mmssl.study.presets import SYSTEMS
 
     rows = [
         {"name": name, "method": system.method, "modalities": list(system.modalities)}
@@ -110,7 +110,7 @@ def space_with(
     space: "Space", settings: list[str] | None, systems: list[str] | None, recipe: str | None = None, **changes: Any
 ) -> "Space":
     """The space with what the command line changes of it."""
-    from mmssl.presets import SYSTEMS
+    from mmssl.study.presets import SYSTEMS
     from mmssl.study.space import SET_BY_STUDY, changed
 
     names = systems or space.systems
@@ -140,8 +140,8 @@ def plan_study(
     """The study of a space on recordings; whatever cannot be, fails here, before anything is written."""
     from mmssl.data.protocols import class_indices, leave_one_subject_out, sides, split
     from mmssl.data.sources import default_folder, recordings_file
-    from mmssl.presets import SYSTEMS
     from mmssl.study.plan import Dataset, make_plan
+    from mmssl.study.presets import SYSTEMS
     from mmssl.study.refusals import refuse
     from mmssl.study.space import at_point
 

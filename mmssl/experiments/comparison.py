@@ -11,14 +11,15 @@ from typing import Any
 import pyarrow as pa
 
 from mmssl.data.recordings import Recordings
+from mmssl.data.sources import data_set_of
 from mmssl.errors import UserError
 from mmssl.experiments import Column, Result, knobs_of, names, protocol, recipes_of, repeats
 from mmssl.experiments.published import BRINZEA, FEW_LABELS, HIDDEN, PUBLISHED, YANG, Published, hidden_groups
-from mmssl.presets import SYSTEMS
 from mmssl.recipe import Recipe, readings_of
 from mmssl.study.folder import Study
 from mmssl.study.paired import change, columns, complete, ends, mean_ends, scored, scores_of, summary
 from mmssl.study.plan import Key, Plan
+from mmssl.study.presets import SYSTEMS
 from mmssl.study.results import stand_beside
 from mmssl.study.scores import Scores, estimate, mean, paired, recordings_of
 from mmssl.study.space import SYSTEM
@@ -349,7 +350,7 @@ def _steps(row: Mapping[str, Any]) -> int:
 
 def _data_set(plan: Plan) -> str:
     """As published figures name it: classes of MMAct are counted in three ways."""
-    return "mmact" if plan.dataset.name.startswith("mmact") else plan.dataset.name
+    return data_set_of(plan.dataset.name) or plan.dataset.name
 
 
 def _published(plan: Plan) -> Mapping[str, Sequence[Published]]:

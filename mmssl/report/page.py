@@ -16,11 +16,11 @@ from markupsafe import Markup
 from mmssl.evaluation import whole_percent
 from mmssl.experiments.charts import SERIES, SHAPES, confusion, few_labels, one_line, scatter
 from mmssl.export.encoders import representative
-from mmssl.presets import SYSTEMS, preset
 from mmssl.report import charts
 from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 from mmssl.study.plan import without_result
+from mmssl.study.presets import SYSTEMS, preset
 from mmssl.study.scores import repeat
 from mmssl.study.space import SET_BY_STUDY, SYSTEM, is_shipped, text_of
 

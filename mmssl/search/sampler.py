@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
 
 from mmssl.errors import UserError
 from mmssl.recipe import Value
 from mmssl.study.folder import Record
 from mmssl.study.plan import FOR_GOOD, Choice, Plan
-from mmssl.study.space import Space
+from mmssl.study.space import SAMPLERS, Space
 from mmssl.trackers.optuna_study import distribution_of
 
 # A sampler that has found its optimum proposes it again and again; after so many draws chance proposes.
@@ -46,8 +46,7 @@ class PointSampler:
         self._bad: list[int] = []
         """Points without a result, as long as there is no result at all to compare them with."""
         self._number = 0
-        # CMA-ES keeps its state with the trials it proposed; the others see what was told, and begin anew each time.
-        self._lasting = CmaEsSampler(seed=self._seed(0)) if self._space.sampler == "cmaes" else None
+        self._lasting = self._sampler(self._seed(0)) if SAMPLERS[self._space.sampler].lasting else None
         self._study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(),
             sampler=self._lasting,
@@ -144,13 +143,8 @@ class PointSampler:
         return int(np.random.SeedSequence([self._space.seeds[0], *words]).generate_state(1)[0])
 
     def _sampler(self, seed: int) -> BaseSampler:
-        match self._space.sampler:
-            case "tpe":
-                return TPESampler(seed=seed, multivariate=True, constant_liar=True)
-            case "gp":
-                return GPSampler(seed=seed)
-            case _:
-                return RandomSampler(seed)
+        known = SAMPLERS[self._space.sampler]
+        return getattr(optuna.samplers, known.optuna)(seed=seed, **known.options)
 
     def _point(self, params: Mapping[str, Any]) -> dict[str, Value]:
         choices = self._space.searched

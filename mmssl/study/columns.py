@@ -18,7 +18,7 @@ PROBE = "probe.accuracy"
 _TEXT, _TEXTS, _YES_OR_NO, _WHOLE, _REAL = pa.string(), pa.list_(pa.string()), pa.bool_(), pa.int64(), pa.float64()
 _TIME = pa.timestamp("us", "UTC")
 _SHARE = "0 to 1"
-_KNOB_TYPES = {str: _TEXT, bool: _YES_OR_NO, int: _WHOLE, float: _REAL, list: _TEXTS}
+_KNOB_TYPES: dict[type, pa.DataType] = {str: _TEXT, bool: _YES_OR_NO, int: _WHOLE, float: _REAL, list: _TEXTS}
 _PROGRAMS = ("mmssl", "python", "torch", "cuda", "cudnn", "ray", "optuna")
 
 

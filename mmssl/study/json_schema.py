@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from mmssl.objectives import OBJECTIVES
-from mmssl.presets import SYSTEMS
 from mmssl.recipe import Recipe
+from mmssl.study.presets import SYSTEMS
 from mmssl.study.space import SAME_FOR_ALL, SET_BY_STUDY, Prune, Range, Space
 
 Schema = dict[str, Any]

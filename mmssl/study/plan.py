@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
-from mmssl.presets import RecipeName
 from mmssl.recipe import Recipe, Value, knob_names
+from mmssl.study.presets import RecipeName
 from mmssl.study.space import LABEL_DRAW, SYSTEM, VARIANT, Space, at_point, base_of
 
 Status = Literal["PLANNED", "RUNNING", "COMPLETE", "FAILED", "DIVERGED", "COLLAPSED", "PRUNED"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, cast
 
 import yaml
 from pydantic import (
@@ -24,8 +24,8 @@ from pydantic import (
 )
 
 from mmssl.errors import UserError, nearest
-from mmssl.presets import SYSTEMS, RecipeName, preset, recipe_named
 from mmssl.recipe import Recipe, Value, explain
+from mmssl.study.presets import SYSTEMS, RecipeName, preset, recipe_named
 from mmssl.study.where import Point, condition
 from mmssl.yaml_file import read
 
@@ -90,7 +90,30 @@ Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
 Folds = Literal["leave_one_subject_out", "test"] | tuple[tuple[str, ...], ...]
 
 
-Sampler = Literal["grid", "random", "tpe", "gp", "cmaes"]
+class Sampler(NamedTuple):
+    """One of Optuna's samplers."""
+
+    optuna: str
+    """Its class in `optuna.samplers`."""
+    options: Mapping[str, Any] = {}
+    """What that is given beside its seed."""
+    intervals_only: bool = False
+    """Whether it moves within intervals, for one objective, and proposes no listed values."""
+    lasting: bool = False
+    """Whether it keeps its state with the trials that it proposed; the others read what came of all, each time anew."""
+
+
+SAMPLERS = {
+    "random": Sampler("RandomSampler"),
+    "tpe": Sampler("TPESampler", {"multivariate": True, "constant_liar": True}),
+    "gp": Sampler("GPSampler"),
+    "cmaes": Sampler("CmaEsSampler", intervals_only=True, lasting=True),
+}
+"""By the name that a space has for it."""
+if TYPE_CHECKING:
+    SamplerName = str
+else:
+    SamplerName = Literal[("grid", *SAMPLERS)]
 Cost = Literal["encoders.parameters", "encoders.flops"]
 
 
@@ -175,7 +198,7 @@ class Space(BaseModel):
     """Groups of training subjects; each in turn is held out to validate on.
 
     test: all of them train and the test subjects are scored, by which nothing may be chosen."""
-    sampler: Sampler = "grid"
+    sampler: SamplerName = "grid"
     """Who chooses the points: grid, every one; otherwise Optuna's sampler of that name, `budget` of them."""
     budget: Annotated[int, Strict(), Field(ge=1, le=_MOST_COMBINATIONS)] | None = None
     """How many points a sampler may choose."""
@@ -200,18 +223,17 @@ class Space(BaseModel):
         wrong: list[str] = []
         if self.sampler == "grid":
             if self.ranges:
-                wrong.append(
-                    f"ranges: a grid has values, not intervals; choose a sampler: {', '.join(get_args(Sampler)[1:])}"
-                )
+                wrong.append(f"ranges: a grid has values, not intervals; choose a sampler: {', '.join(SAMPLERS)}")
             if self.budget is not None:
                 wrong.append("budget: a grid runs all its points; leave it out, or choose a sampler")
         elif self.budget is None:
             wrong.append(f"budget: sampler {self.sampler} has to be told how many points to choose, as `budget: 40`")
-        if self.sampler == "cmaes":
+        if self.sampler in SAMPLERS and SAMPLERS[self.sampler].intervals_only:
             if self.grid or self.variants or len(self.systems) > 1:
-                wrong.append("sampler cmaes: moves within intervals; give all its knobs under ranges")
+                wrong.append(f"sampler {self.sampler}: moves within intervals; give all its knobs under ranges")
             if self.cost:
-                wrong.append("sampler cmaes: has one objective; with `cost` choose tpe, gp or random")
+                others = ", ".join(name for name, one in SAMPLERS.items() if not one.intervals_only)
+                wrong.append(f"sampler {self.sampler}: has one objective; with `cost` choose one of {others}")
         if self.folds == "test" and (self.sampler != "grid" or self.prune):
             what = f"sampler {self.sampler}" if self.sampler != "grid" else "prune"
             wrong.append(f"{what}: would choose by the test subjects' scores; hold training subjects out instead")

@@ -26,8 +26,8 @@ from mmssl.data.protocols import leave_one_subject_out, sides, split
 from mmssl.data.recordings import Recordings, Row
 from mmssl.data.sources import open_dataset
 from mmssl.errors import UserError
-from mmssl.presets import preset
 from mmssl.recipe import Data, Recipe, knob_names
+from mmssl.study.presets import preset
 from mmssl.training.encoders import build_encoders
 from mmssl.training.transforms import Standardisation, augment_imu, augment_skeleton, prepare_imu, prepare_skeleton
 from mmssl.training.trial import train

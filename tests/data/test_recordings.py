@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from mmssl.data.recordings import FORMAT, Description, Protocol, Recordings, Row
 from mmssl.data.sources import survey
 from mmssl.errors import UserError
-from mmssl.presets import preset
 from mmssl.recipe import MODALITIES
+from mmssl.study.presets import preset
 from mmssl.training.model import prepare
 from mmssl.training.trial import train
 

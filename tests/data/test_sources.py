@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmssl.data import mmact, sources, utd_mhad
+from mmssl.data import sources, utd_mhad
 from mmssl.data.recordings import Protocol, Recordings
 from mmssl.data.sources import dataset_name, default_folder, open_dataset, recordings_file, survey
 from mmssl.data.synthetic import generate
@@ -33,8 +33,8 @@ def read_from(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, bool]]:
 
         return read
 
-    monkeypatch.setattr(utd_mhad, "read", reader("utd_mhad"))
-    monkeypatch.setattr(mmact, "read", reader("mmact"))
+    for name in ("utd_mhad", "mmact"):
+        monkeypatch.setitem(sources.READERS, name, sources.READERS[name]._replace(read=reader(name)))
     return calls
 
 
@@ -92,7 +92,7 @@ def test_other_names_are_refused(name: str, message: str) -> None:
 
 
 def test_names_are_those_of_the_data_sets() -> None:
-    assert [dataset_name(name) for name in sources.NAMES] == ["synthetic", "utd_mhad", "mmact"]
+    assert [dataset_name(name) for name in sources.READERS] == ["synthetic", "utd_mhad", "mmact"]
     assert generate(subjects=1, trials=1).description.name == "synthetic"
     assert utd_mhad.DESCRIPTION.name == "utd_mhad"
 
@@ -126,7 +126,7 @@ def test_options_stand_after_the_name(
         calls.append((folder, more))
         return "read", []
 
-    monkeypatch.setattr(mmact, "read", read)
+    monkeypatch.setitem(sources.READERS, "mmact", sources.READERS["mmact"]._replace(read=read))
     monkeypatch.setenv("MMSSL_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mmact").mkdir()

@@ -17,12 +17,12 @@ import yaml
 from pages import CLASSES, HOSTILE, command
 
 from mmssl import Recordings
-from mmssl.presets import preset, recipe_named
 from mmssl.report.content import Content, gather
 from mmssl.report.page import baseline_command, render, verdict
 from mmssl.study.folder import Record, Study
 from mmssl.study.overview import Board
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.presets import preset, recipe_named
 from mmssl.study.results import stand_beside
 from mmssl.study.space import Range, load
 

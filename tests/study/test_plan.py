@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmssl.errors import UserError
-from mmssl.presets import preset
 from mmssl.recipe import Recipe
 from mmssl.study.plan import Dataset, Plan, extended, make_plan
+from mmssl.study.presets import preset
 from mmssl.study.space import Space, changed
 
 

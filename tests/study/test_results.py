@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mmssl.errors import UserError
-from mmssl.presets import SYSTEMS, preset
 from mmssl.study.plan import Dataset, Plan, make_plan
+from mmssl.study.presets import SYSTEMS, preset
 from mmssl.study.results import Point, choose, hits_of, pareto, points, ranked, stand_beside
 from mmssl.study.space import Space
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mmssl.errors import UserError
-from mmssl.presets import SYSTEMS, RecipeName, preset
 from mmssl.study.plan import Dataset, make_plan
+from mmssl.study.presets import SYSTEMS, RecipeName, preset
 from mmssl.study.space import Space, at_point, available, changed, is_shipped, load, text_of
 from mmssl.yaml_file import parse_value
 

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from mmssl import Recipe, Recordings
 from mmssl.data.protocols import split
-from mmssl.presets import preset
 from mmssl.storage import Folder
+from mmssl.study.presets import preset
 from mmssl.training import trial as training
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Snapshot, digest_of

@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 
 from mmssl import Protocol, Recipe, Recordings, Row, UserError, preset, version
 from mmssl.data.protocols import Split, split
-from mmssl.presets import SYSTEMS, RecipeName
 from mmssl.recipe import IMU_FEATURES, MODALITIES, Modality
 from mmssl.storage import Folder
+from mmssl.study.presets import SYSTEMS, RecipeName
 from mmssl.training import trial as training
 from mmssl.training.health import embedding_health
 from mmssl.training.prepared import Prepared
@@ -439,7 +439,7 @@ def test_a_pre_training_of_other_code_or_another_torch_is_another(
     with monkeypatch.context() as patched:
         patched.setattr("mmssl.version._TOP", package)
         assert name() == ours
-        for other in ("presets", "export/card", "search/launch", "cli/studies"):
+        for other in ("study/presets", "export/card", "search/launch", "cli/studies"):
             _change(package / f"{other}.py")
         assert name() == ours, "of code that training does not run"
         names = {ours}

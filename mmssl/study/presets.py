@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
+from mmssl.data.sources import READERS
 from mmssl.errors import UserError, nearest
 from mmssl.objectives import OBJECTIVES
 from mmssl.recipe import MODALITIES, Guide, Modality, Recipe, Value, every_augmentation
@@ -11,15 +12,6 @@ RecipeName = Literal["default", "paper"]
 """paper: its architecture and settings, nothing added; default: changed where it was measured to help."""
 RECIPES: tuple[RecipeName, ...] = get_args(RecipeName)
 
-# The paper's settings for pre-training (Table 1): across modalities, and within one.
-_PAPER: dict[str, dict[str, Any]] = {
-    "utd_mhad": {"pretrain.batch_size": 256, "pretrain.lr": 1e-3, "pretrain.epochs": 200},
-    "mmact": {"pretrain.batch_size": 128, "pretrain.lr": 1e-4, "pretrain.epochs": 200},
-}
-_PAPER_ONE_MODALITY: dict[str, dict[str, Any]] = {
-    "utd_mhad": {"pretrain.batch_size": 128, "pretrain.lr": 1e-2, "pretrain.epochs": 100},
-    "mmact": {"pretrain.batch_size": 96, "pretrain.lr": 1e-3, "pretrain.epochs": 100},
-}
 # What `default` changes of the settings across modalities, which it takes for one modality too. Across modalities
 # this is its whole augmentation; two views of one modality are augmented as in the paper.
 _OURS: dict[str, Any] = {
@@ -30,16 +22,6 @@ _OURS: dict[str, Any] = {
     "augment.imu.scale.strength": 0.1,
     "augment.imu.jitter.probability": 0.5,
     "encoder.imu.pooling": "moments",
-}
-# How long `default` pre-trains where that was measured; on other data sets as the paper.
-_OURS_LENGTH: dict[str, dict[str, Any]] = {"utd_mhad": {"pretrain.epochs": 120}}
-# In either recipe: small enough for a first search on two cores within minutes.
-_SYNTHETIC: dict[str, Any] = {
-    "data.steps": 24,
-    "pretrain.batch_size": 32,
-    "pretrain.lr": 1e-3,
-    "pretrain.epochs": 10,
-    "finetune.epochs": 30,
 }
 
 # What makes a method itself: knobs that neither a data set's settings nor a space's `fixed` change.
@@ -97,12 +79,11 @@ def preset(dataset: str, system: str = "vicreg", recipe: RecipeName = "default")
     if system not in SYSTEMS:
         raise UserError(f"no system {system!r}; {nearest(system, list(SYSTEMS), most=len(SYSTEMS))}")
     method, modalities = SYSTEMS[system]
-    known = dataset if dataset in _PAPER else "utd_mhad"
-    pair, one = _PAPER[known], _PAPER_ONE_MODALITY[known]
+    # One's own, and a data set without settings, start from UTD-MHAD's.
+    own, usual = READERS.get(dataset, READERS["utd_mhad"]), READERS["utd_mhad"]
+    pair, one = {**usual.across, **own.across}, {**usual.within, **own.within}
     if recipe == "default":
-        pair = one = {**pair, **_OURS, **_OURS_LENGTH.get(known, {})}
-    if dataset == "synthetic":
-        pair, one = {**pair, **_SYNTHETIC}, {**one, **_SYNTHETIC}
+        pair = one = {**pair, **_OURS, **own.tuned}
     values = dict(pair if len(modalities) == len(MODALITIES) else one)
     if method in OBJECTIVES and OBJECTIVES[method].guided:
         values |= {f"guide.{name}": one[f"pretrain.{name}"] for name in Guide.model_fields}
