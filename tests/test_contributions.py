@@ -258,8 +258,6 @@ def test_a_study_of_all_that_was_added(tree: Path) -> None:
     card = (tree / "encoders" / "README.md").read_text("utf-8")
     for words in ("Pre-trained without labels by uniform", "`objective.spread`", "Wang, T., Isola", "Nobody: Waves"):
         assert words in card
-    assert "linear.weight" in str(json.loads((tree / "encoders" / "model.json").read_bytes())) or (
-        (tree / "encoders" / "model.safetensors").read_bytes().count(b"encoders.imu.linear.weight") == 1
-    )
+    assert b"encoders.imu.linear.weight" in (tree / "encoders" / "model.safetensors").read_bytes()
     run(tree, *tune("report", "added", "--storage", "studies", "--out", "page.html"))
     assert "objective.spread" in (tree / "page.html").read_text("utf-8")
