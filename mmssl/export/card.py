@@ -7,7 +7,7 @@ import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jinja2 import Environment, StrictUndefined
@@ -35,7 +35,7 @@ def card(model: Model, facts: Mapping[str, Any]) -> str:
     """
     front = yaml.safe_dump(_front_matter(model, facts), sort_keys=False, allow_unicode=True, width=120)
     words = Environment(trim_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701 - Markdown
-    words.filters.update(plain=_plain, spread=_spread, counted=_counted, label=_label)
+    cast("dict[str, Any]", words.filters).update(plain=_plain, spread=_spread, counted=_counted, label=_label)
     text = files("mmssl.export").joinpath("card.md").read_text("utf-8")
     return f"---\n{front}---\n\n{words.from_string(text).render(_words(model, facts))}"
 
