@@ -40,7 +40,7 @@ Value = str | int | float | bool | None | list["Value"]
 
 def _in_order(value: tuple[Modality, ...]) -> tuple[Modality, ...]:
     if len(set(value)) != len(value):
-        raise ValueError("a modality stands twice")
+        raise ValueError("a modality is listed twice")
     return tuple(sorted(value, key=MODALITIES.index))
 
 

@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if str(key.value) in seen:
-                self.mistakes.append(f"line {key.start_mark.line + 1}: {key.value} stands twice")
+                self.mistakes.append(f"line {key.start_mark.line + 1}: {key.value} is listed twice")
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 

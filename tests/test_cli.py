@@ -217,7 +217,7 @@ BAD = [
     (["launch", "--space", "vicreg_grid", "--set", "data.train_subjects=[99]"], "99"),
     (["launch", "--space", "vicreg_grid", "--set", "data.modalities=imu"], "system vicreg sets it"),
     (["launch", "--space", "vicreg_grid", "--system", "vicrge"], "no system 'vicrge'; did you mean vicreg"),
-    (["launch", "--space", "vicreg_grid", "--system", "cmc", "--system", "cmc"], "systems: 'cmc' stands twice"),
+    (["launch", "--space", "vicreg_grid", "--system", "cmc", "--system", "cmc"], "systems: 'cmc' is listed twice"),
     (["launch", "--space", "vicreg_grid", "--system", "simclr"], "no system 'simclr'; did you mean simclr_imu"),
     (["launch", "--space", "vicreg_grid", "--set", "pretrain.hidden_classes=[wvae]"], "has no class 'wvae'"),
     (["launch", "--space", "vicreg_grid", "--set", "pretrain.epochs=9223372036854775808"], "less than or equal to"),

@@ -288,7 +288,7 @@ def test_a_whole_number_is_the_same_weight_with_and_without_a_point() -> None:
 def test_the_order_of_modalities_does_not_matter() -> None:
     turned = Recipe().with_knobs({"data.modalities": ["skeleton", "imu"]})
     assert turned == Recipe()
-    with pytest.raises(UserError, match="stands twice"):
+    with pytest.raises(UserError, match="is listed twice"):
         Recipe().with_knobs({"data.modalities": ["imu", "imu"]})
 
 

@@ -182,7 +182,7 @@ def compare(
     if len(points) < 2:
         raise UserError(f"{points[0]}: name a second point to compare it with")
     if len(set(points)) < len(points):
-        raise UserError("a point stands twice")
+        raise UserError("a point is listed twice")
     result = compare([Entrant(storage, point) for point in points])
     if as_json:
         [rows] = result.tables.values()

@@ -237,7 +237,8 @@ def _lines(study: "Study", stands: "Standing") -> list[str]:
         minutes = round(stands.seconds_left / 60)
         lines.append(f"about {minutes // 60} h {minutes % 60} min left at this pace" if minutes else "a minute left")
     if stands.died:
-        lines.append(f"process {stands.died['pid']} on {stands.died['host']} ran it, and ended without a word: killed?")
+        where = f"process {stands.died['pid']} on {stands.died['host']}"
+        lines.append(f"{where} ran it and ended without a message; it may have been killed")
     if stands.state == "stopped":
         cluster = f" --address {stands.job['address']}" if stands.job else ""
         lines.append(f"to go on: mmssl-tune resume {study.name}{at_storage(study)}{cluster}")

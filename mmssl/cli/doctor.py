@@ -72,6 +72,6 @@ def doctor(
     if running.as_json:
         print_json({"faults": faults, "findings": findings})
     else:
-        say(f"{faults} to be mended" if faults else "nothing stands in the way")
+        say(f"{faults} to be mended" if faults else "no errors")
     if faults:
         raise typer.Exit(1)

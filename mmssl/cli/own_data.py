@@ -117,7 +117,7 @@ def data_check(
         if plan:
             say(f"launch --space {searched.name} would use {plan.dataset.recordings} recordings: {plan.size()}")
         left = f"; {_counted(warnings, 'warning')} to read first" if warnings else ""
-        say(f"{errors} to be mended: launch refuses" if errors else f"nothing stands in the way{left}")
+        say(f"{errors} to be mended: launch refuses" if errors else f"no errors{left}")
     end(2 if errors else 0)
 
 

@@ -106,7 +106,7 @@ class _Watched:
         ended = ((failure.status, failure.cause) for failure in view.failures)
         died = standing(study).died
         if died and left:
-            say(f"process {died['pid']} on {died['host']} ran it, and ended without a word: killed?")
+            say(f"process {died['pid']} on {died['host']} ran it and ended without a message; it may have been killed")
         if view.ended:
             show_outcome(study, plan, view.trials, ended, left, out)
         else:

@@ -149,7 +149,7 @@ def _named(word: str) -> tuple[str, dict[str, Any]]:
             right = f"valid options: {choice}" if valid else f"it has none: write {name}"
             raise UserError(f"{word}: {given!r} is no option of {name}; {right}")
         if option in options:
-            raise UserError(f"{word}: {option} stands twice")
+            raise UserError(f"{word}: {option} is listed twice")
         options[option] = valid[option][value]
     return name, options
 

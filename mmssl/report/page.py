@@ -110,13 +110,12 @@ def verdict(content: Content) -> Verdict:
     elif len(choice.tied) == others:
         headline = (
             f"{best.label} scored highest, with {content.measure} {mean}, but "
-            f"{'the other point' if others == 1 else f'none of the other {others} points'} "
-            f"{'cannot' if others == 1 else 'can'} be told from it."
+            f"{'the other point is' if others == 1 else f'all {others} other points are'} statistically tied with it."
         )
     else:
         headline = (
             f"{best.label} scored highest, with {content.measure} {mean}; "
-            f"{len(choice.tied)} of the other {others} points cannot be told from it."
+            f"{len(choice.tied)} of the other {others} points are statistically tied with it."
         )
     spread = _spread_words(content)
     lines = [
@@ -244,7 +243,7 @@ def _searched(content: Content) -> list[tuple[str, str]]:
     budget = f", {space.budget} points" if space.budget else ""
     rows.append(("points chosen by", {"grid": "grid: every combination"}.get(space.sampler, space.sampler) + budget))
     if space.prune:
-        rows.append(("given up early", ", ".join(f"{k}: {v}" for k, v in space.prune.model_dump().items() if v)))
+        rows.append(("pruning", ", ".join(f"{k}: {v}" for k, v in space.prune.model_dump().items() if v)))
     rows += [("size", plan.size()), ("recipe", space.recipe)]
     if len(space.systems) == 1:
         rows.append((SYSTEM, space.systems[0]))

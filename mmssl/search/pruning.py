@@ -57,7 +57,7 @@ class Pruning:
         if self._probes.lags(trial.point_id, int(epoch["epoch"]), epoch[PROBE]):
             than = "the median of the complete points" if self._rule == "median" else "the best third that came as far"
             self.given_up.setdefault(
-                trial.point_id, f"given up at epoch {epoch['epoch']}: probe {epoch[PROBE]:.4f} is below {than}"
+                trial.point_id, f"pruned at epoch {epoch['epoch']}: probe {epoch[PROBE]:.4f} is below {than}"
             )
 
     def ended(self, trial: PlannedTrial, record: Record) -> None:
@@ -71,7 +71,7 @@ class Pruning:
         if self._folds.lags(trial.point_id, place, score):
             self.given_up.setdefault(
                 trial.point_id,
-                f"given up after {self._folds.count(trial.point_id)} trials: worse than the best point on the same "
+                f"pruned after {self._folds.count(trial.point_id)} trials: worse than the best point on the same "
                 f"folds and seeds (Wilcoxon, p < {self._threshold:g})",
             )
         if self._folds.count(trial.point_id) == len(self._places):

@@ -17,7 +17,7 @@ def importance(
     points: Sequence[Mapping[str, Any]], scores: Sequence[float], ranges: Mapping[str, Range]
 ) -> dict[str, float]:
     """Share of the variance among the points' scores that each knob explains by itself (fANOVA; Hutter et al., ICML
-    2014), from 0 to 1; what they leave to 1 comes of knobs together, and of noise.
+    2014), from 0 to 1; the rest up to 1 is due to combinations of knobs and to noise.
 
     The values of a knob that was given as a list count the same, however far apart they are; those drawn from an
     interval count as they were drawn. Knobs that never change are left out.

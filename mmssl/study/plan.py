@@ -148,7 +148,7 @@ class Plan(_Part):
     def _index(self, trials: Iterable[PlannedTrial]) -> None:
         for trial in trials:
             if trial.trial_id in self._by_id:
-                raise ValueError(f"trial {trial.trial_id} stands twice")
+                raise ValueError(f"trial {trial.trial_id} is listed twice")
             point_id = trial.point_id
             self._by_id[trial.trial_id] = trial
             self._of_point.setdefault(point_id, []).append(trial)

@@ -31,7 +31,7 @@ class Estimate:
 
     @property
     def within_noise(self) -> bool:
-        """Of a difference: whether it is not told from none."""
+        """Of a difference: whether it is not significant."""
         return self.low is None or self.high is None or self.low <= 0 <= self.high
 
 

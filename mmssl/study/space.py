@@ -49,7 +49,7 @@ def _listed(value: Any) -> list[Any]:
 def _different(value: list[Any]) -> list[Any]:
     for index, item in enumerate(value):
         if item in value[:index]:
-            raise ValueError(f"{item!r} stands twice")
+            raise ValueError(f"{item!r} is listed twice")
     return value
 
 

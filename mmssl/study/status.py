@@ -39,7 +39,7 @@ class Standing:
     driver: dict[str, Any] | None
     """Identity, start and job of the process that runs it."""
     died: dict[str, Any] | None
-    """The same of a process that ran it last and ended without a word: killed, or its machine is gone."""
+    """The same of a process that ran it last and ended without a message: killed, or its machine is gone."""
     job: dict[str, Any] | None
     """The job that ran it last: its submission id, and the cluster's address."""
 

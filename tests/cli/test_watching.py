@@ -171,7 +171,7 @@ def test_a_driver_that_died_is_told(driver: Driver) -> None:
     driver.end(killed=True)
     done = asked(driver)
     assert done.returncode == 130
-    assert f"process {os.getpid()} on {platform.node()} ran it, and ended without a word" in done.stdout
+    assert f"process {os.getpid()} on {platform.node()} ran it and ended without a message" in done.stdout
     assert "11 of 12 trials to go" in done.stdout
     document = json.loads(asked(driver, "--json").stdout)
     assert (document["state"], document["died"]["pid"], document["running"]) == ("stopped", os.getpid(), [])

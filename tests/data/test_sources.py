@@ -150,7 +150,7 @@ def test_options_stand_after_the_name(
         ("mmact:classes", "'classes' is no option of mmact"),
         ("mmact:classes=36,", "'' is no option of mmact"),
         ("mmact:", "'' is no option of mmact"),
-        ("mmact:camera=1,camera=1", "camera stands twice"),
+        ("mmact:camera=1,camera=1", "camera is listed twice"),
         ("mmact:mine.parquet", "'mine.parquet' is no option of mmact"),
         ("utd_mhad:x=1", "utd_mhad:x=1: 'x=1' is no option of utd_mhad; it has none: write utd_mhad"),
         ("synthetic:", "'' is no option of synthetic; it has none: write synthetic"),

@@ -138,6 +138,6 @@ def test_the_command(made: Callable[..., Study], tmp_path: Path, capsys: pytest.
     cli.app([*words, "--json"], standalone_mode=False)
     document = json.loads(capsys.readouterr().out)
     assert [row["point"] for row in document["rows"]] == ["short"] * 3 + ["long:mu=5.0"] * 3
-    for wrong, message in ((["short"], "name a second point"), (["short", "short"], "a point stands twice")):
+    for wrong, message in ((["short"], "name a second point"), (["short", "short"], "a point is listed twice")):
         with pytest.raises(UserError, match=message):
             cli.app(["compare", *wrong, "--storage", str(tmp_path)], standalone_mode=False)

@@ -67,7 +67,7 @@ def failing(system: str, *keys: tuple[int, str]) -> Callable[[Plan, PlannedTrial
 def rows_of(result: Result, name: str, *keys: str) -> dict[Any, dict[str, Any]]:
     table = result.tables[name].to_pylist()
     by_key = {tuple(row[key] for key in keys) if len(keys) > 1 else row[keys[0]]: row for row in table}
-    assert len(by_key) == len(table), "a row stands twice"
+    assert len(by_key) == len(table), "a row is listed twice"
     return by_key
 
 

@@ -97,7 +97,7 @@ def found(made: tuple[Study, Plan], odd: Recordings) -> dict[tuple[str, int, str
 def rows_of(result: Result, name: str, *keys: str) -> dict[Any, dict[str, Any]]:
     table = result.tables[name].to_pylist()
     by_key = {tuple(row[key] for key in keys): row for row in table}
-    assert len(by_key) == len(table), "a row stands twice"
+    assert len(by_key) == len(table), "a row is listed twice"
     return by_key
 
 

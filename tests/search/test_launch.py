@@ -420,7 +420,7 @@ def test_an_extended_study_is_one_that_was_planned_whole(launched: Launched, fol
     assert set(zip(rows["seed"], rows["param.encoder.imu.heads"], strict=True)) == {(28, 1), (28, 2), (29, 1), (29, 2)}
     again = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert again.returncode == 2
-    assert "29 stands twice" in again.stderr
+    assert "29 is listed twice" in again.stderr
 
 
 def family(pid: int) -> list[psutil.Process]:

@@ -58,9 +58,7 @@ def test_by_folds_as_the_signed_rank_test_says(plan_for: Callable[..., Plan], dr
         gaps = other[:count] - best[:count]
         worse = count > 1 and stats.wilcoxon(gaps, alternative="less", zero_method="zsplit").pvalue < 0.1
         if worse and other[:count].mean() < best.mean():
-            assert pruning.given_up[second[0].point_id].startswith(
-                f"given up after {count} trials: worse than the best"
-            )
+            assert pruning.given_up[second[0].point_id].startswith(f"pruned after {count} trials: worse than the best")
             return
         assert pruning.given_up == {}, count
 
@@ -96,7 +94,7 @@ def test_by_the_median_of_the_complete_points_at_the_same_epoch(plan_for: Callab
     assert probe(plan, pruning, firsts[4], 4, statistics.median([0.5, 0.6, 0.7, 0.8]) - 0.01)
     assert probe(plan, pruning, firsts[5], 2, 0.34)
     assert pruning.given_up[firsts[5].point_id] == (
-        "given up at epoch 2: probe 0.3400 is below the median of the complete points"
+        "pruned at epoch 2: probe 0.3400 is below the median of the complete points"
     )
 
 

@@ -74,7 +74,7 @@ def test_points_that_are_given_up_are_pruned_as_a_whole(undisturbed: Study) -> N
     for _, point in rows.groupby("point_id"):
         pruned = point[point["status"] == "PRUNED"]
         if len(pruned):
-            assert pruned["cause"].str.startswith("given up at epoch").all()
+            assert pruned["cause"].str.startswith("pruned at epoch").all()
             assert point.iloc[0]["status"] == "PRUNED", "its first trial, which was probed, did not go on"
     assert not list((undisturbed.folder / "progress").glob("*.safetensors"))
 

@@ -205,7 +205,7 @@ def test_a_damaged_record_is_refused_and_set_aside_when_its_trial_is_to_run_agai
         (lambda one, other: one | {"trial_id": one["trial_id"].upper()}, "trial_id: string should match pattern"),
         (lambda one, other: one | {"trial_id": one["trial_id"] + "\n"}, "trial_id: string should match pattern"),
         (lambda one, other: one | {"point_id": "x/" + one["point_id"]}, "point_id: string should match pattern"),
-        (lambda one, other: one | {"trial_id": other["trial_id"]}, "stands twice"),
+        (lambda one, other: one | {"trial_id": other["trial_id"]}, "is listed twice"),
     ],
 )
 def test_ids_that_are_none_or_stand_twice_are_refused(
