@@ -25,10 +25,10 @@ SECONDS_TO_STOP = 30
 USAGE = """python3 start.py COMMAND [ARGUMENTS]
 
   demo [ARGUMENTS]   search on synthetic data, then export the best encoders; arguments go to `mmssl-tune launch`
-  test [ARGUMENTS]   lint, types and tests; arguments go to pytest
-  check              the same
-  sync [ARGUMENTS]   install the locked environment; arguments go to `uv sync`
   run CMD...         run a command in the environment, as in: python3 start.py run mmssl-tune --help
+  test [ARGUMENTS]   lint, types and tests, with the tools they need; arguments go to pytest
+  check              the same
+  sync [ARGUMENTS]   install all of the locked environment (--no-dev: without those tools); arguments go to `uv sync`
 """
 
 
@@ -57,7 +57,9 @@ def main(arguments: list[str]) -> int:
         return 2
     if command == "sync":
         return call([uv, "sync", "--locked", "--python", sys.executable, *rest], folder)
-    options = ["--project", str(ROOT), "--locked", "--python", sys.executable]
+    # The development tools are 1.4 GB that only the checks need. uv leaves them where they are installed.
+    tools = [] if command in ("test", "check") else ["--no-dev"]
+    options = ["--project", str(ROOT), "--locked", "--python", sys.executable, *tools]
     for step in steps:
         # What is installed was compiled then: uv would look through 20,000 files again, and say so.
         compiled = ["--no-compile-bytecode"] if (ROOT / ".venv").is_dir() else []

@@ -92,8 +92,13 @@ class Checkout:
             arguments = call["arguments"]
             assert isinstance(arguments, list)
             assert arguments[: len(prefix)] == prefix
-            commands.append(arguments[len(prefix) :])
+            commands.append([word for word in arguments[len(prefix) :] if word != "--no-dev"])
         return commands
+
+    @property
+    def without_tools(self) -> set[bool]:
+        """Whether uv was asked to leave out what only tests need."""
+        return {"--no-dev" in str(call["arguments"]) for call in self.calls}
 
 
 @pytest.fixture
@@ -111,6 +116,7 @@ def test_the_checks_are_lint_types_and_tests(checkout: Checkout, command: str):
         ["pytest", "tests/test_x.py", "-k", "a or b"],
     ]
     assert {call["folder"] for call in checkout.calls} == {str(checkout.root)}
+    assert checkout.without_tools == {False}
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
@@ -124,6 +130,7 @@ def test_the_first_failure_ends_it_with_its_code(checkout: Checkout, step: int):
 def test_a_command_runs_where_the_user_is_in_the_locked_environment_of_this_python(checkout: Checkout):
     assert checkout.start("run", "python", "-c", "print( 1 )") == (0, "", "")
     assert checkout.commands == [["python", "-c", "print( 1 )"]]
+    assert checkout.without_tools == {True}
     (call,) = checkout.calls
     assert call["folder"] == str(checkout.elsewhere)
     environment = call["environment"]
@@ -151,6 +158,7 @@ def test_the_demo_searches_and_exports(checkout: Checkout):
     launch = ["mmssl-tune", "launch", "--space", "vicreg_grid", "--name", "demo_1", "--storage", "studies"]
     best = ["mmssl-tune", "best", "demo_1", "--export", "--storage", "studies"]
     assert checkout.commands == [[*launch, "--max-concurrent", "2"], best]
+    assert checkout.without_tools == {True}
     assert {call["folder"] for call in checkout.calls} == {str(checkout.elsewhere)}
 
 
@@ -197,7 +205,7 @@ def test_uv_is_fetched_once_where_there_is_none(checkout: Checkout, tmp_path: Pa
     version = runpy.run_path(str(START), run_name="start")["UV"]
     assert first[:2] == ["pip", "install"]
     assert f"uv=={version}" in first
-    assert others == [[*checkout.prefix, "true"]] * 2
+    assert others == [[*checkout.prefix, "--no-dev", "true"]] * 2
     assert (checkout.root / ".uv" / version / "bin" / "uv").is_file()
 
 
