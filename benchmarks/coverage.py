@@ -1,6 +1,7 @@
 """How often 95 % intervals of a score hold the true mean, by form.
 
 python3 start.py run python benchmarks/coverage.py
+python3 start.py run python benchmarks/coverage.py --widths    # median width of ours, by people and recordings
 
 Made-up studies: four people held out in turn, three seeds. Whether a recording is classified right is drawn from its
 person, its own difficulty, the seed, and the seed on that person, all normal on the logit scale; the true mean is over
@@ -31,8 +32,10 @@ Floats = npt.NDArray[np.float64]
 Ends = tuple[float, float]
 
 
-def people(accuracy: float, spread: float, recordings: int, studies: int, draws: np.random.Generator) -> Floats:
-    """Scores of each study's people, mean over the seeds: (studies, PEOPLE)."""
+def people(
+    accuracy: float, spread: float, recordings: int, studies: int, draws: np.random.Generator, count: int = PEOPLE
+) -> Floats:
+    """Scores of each study's people, mean over the seeds: (studies, count)."""
     parts = (spread, SEED, SEED_ON_PERSON, DIFFICULTY)
     x, weights = hermegauss(60)
 
@@ -40,9 +43,9 @@ def people(accuracy: float, spread: float, recordings: int, studies: int, draws:
         return float(weights @ expit(at + math.hypot(*parts) * x)) / weights.sum() - accuracy
 
     at = float(brentq(above, -30, 30))
-    shapes = ((PEOPLE, 1, 1), (1, SEEDS, 1), (PEOPLE, SEEDS, 1), (PEOPLE, 1, recordings))
+    shapes = ((count, 1, 1), (1, SEEDS, 1), (count, SEEDS, 1), (count, 1, recordings))
     hard = sum(draws.normal(0, sd, (studies, *shape)) for sd, shape in zip(parts, shapes, strict=True))
-    return (draws.random((studies, PEOPLE, SEEDS, recordings)) < expit(at + hard)).mean(axis=(2, 3))
+    return (draws.random((studies, count, SEEDS, recordings)) < expit(at + hard)).mean(axis=(2, 3))
 
 
 def of_logits(scores: Floats, recordings: int) -> Ends:
@@ -76,10 +79,28 @@ FORMS = {
 }
 
 
+def widths(studies: int) -> None:
+    """How wide the product's interval is, by number of people and recordings of each."""
+    print("| people held out in turn | recordings of each | mean of 70 | mean of 90 |\n|---|---|---|---|")
+    for count, recordings in itertools.product((2, 3, 4, 6, 8, 12, 20), (20, 100)):
+        cells: list[str] = []
+        for accuracy in (0.7, 0.9):
+            draws = np.random.default_rng([count, recordings, int(100 * accuracy)])
+            scores = people(accuracy, 0.6, recordings, studies, draws, count)
+            low, high = np.array([score_interval(one, count * recordings) for one in scores]).T
+            cells.append(f"{100 * np.median(high - low):.0f}")
+        print(f"| {count} | {recordings} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--studies", type=int, default=4000)
-    studies: int = parser.parse_args().studies
+    parser.add_argument("--widths", action="store_true")
+    options = parser.parse_args()
+    studies: int = options.studies
+    if options.widths:
+        widths(studies)
+        return
     print(f"| people | recordings of each | true mean | {' | '.join(FORMS)} |")
     print("|---" * (3 + len(FORMS)) + "|")
     for spread, recordings in SETTINGS:
