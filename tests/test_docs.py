@@ -25,10 +25,18 @@ from mmssl.study.space import Space
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 _GAP = "\0"
-_SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-assert _SPEC and _SPEC.loader
-generate = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(generate)
+
+
+def _script(name: str) -> Any:
+    """A program of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate, maps = _script("generate"), _script("maps")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -68,6 +76,15 @@ def test_the_reference_is_that_of_the_code(name: str) -> None:
 
 def test_the_reference_has_no_other_pages() -> None:
     assert {path.name for path in generate.FOLDER.iterdir()} == set(generate.pages())
+
+
+def test_the_maps_of_the_readme_are_the_tables_of_the_recipes() -> None:
+    tables = maps.tables()
+    assert [len(means) for means in tables] == [25, 25]
+    for (name, _), means in zip(maps.FILES.items(), tables, strict=True):
+        drawn = (ROOT / "docs" / "pictures" / f"{name}.svg").read_text("utf-8")
+        assert set(re.findall(r">(\d\d\.\d)<", drawn)) == {f"{mean:.1f}" for mean in means.values()}, name
+        assert f"{min(means.values())} to {max(means.values())}" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_messages_in_the_troubleshooting_are_said() -> None:
