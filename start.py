@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if command == "sync":
         return call([uv, "sync", "--locked", "--python", sys.executable, *rest], folder)
-    # The development tools are 1.4 GB that only the checks need. uv leaves them where they are installed.
+    # The development tools are 1.2 GB that only the checks need. uv leaves them where they are installed.
     tools = [] if command in ("test", "check") else ["--no-dev"]
     options = ["--project", str(ROOT), "--locked", "--python", sys.executable, *tools]
     for step in steps:
