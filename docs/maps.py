@@ -47,6 +47,7 @@ def main() -> None:
     content: Any = SimpleNamespace(measure="accuracy, per cent")
     # Colours span what is drawn, so all cells are given to the chart, and to each file its own.
     spec = charts._cells(content, *axes, [row for part in parts for row in part])
+    spec["layer"][0]["encoding"]["color"]["legend"]["format"] = ".0f"
     for (name, labels), part in zip(FILES.items(), parts, strict=True):
         write(FOLDER / "pictures" / f"{name}.svg", spec, f"UTD-MHAD with {labels}", part, width=460)
 
