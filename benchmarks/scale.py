@@ -2,7 +2,7 @@
 
 python3 start.py run python benchmarks/scale.py [TRIALS]
 
-Nothing is trained: made-up outcomes go the way real ones go, through records, Optuna's database and tables, on disk.
+Nothing is trained: made-up outcomes go the way real ones go, through records and tables, on disk.
 """
 
 import resource
@@ -15,10 +15,9 @@ from tempfile import TemporaryDirectory
 from made_up import recordings
 from measure import machine
 
-from mmssl.study.folder import OPTUNA, Record, Study, Tables
+from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Dataset, Plan, make_plan
 from mmssl.study.space import Space
-from mmssl.trackers.optuna_study import OptunaStudy
 
 EPOCHS, PREDICTIONS, BLOCKS = 30, 20, 10
 
@@ -66,16 +65,13 @@ def main(trials: int) -> None:
         plan = plan_of(trials)
         study = Study(root, "many")
         study.create(plan)
-        optuna_study, tables = OptunaStudy(study.folder / OPTUNA, plan, {}), Tables(study, plan)
+        tables = Tables(study, plan)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         block = len(plan.trials) // BLOCKS
         started = time.perf_counter()
         for number, planned in enumerate(plan.trials, 1):
             record = outcome(planned.trial_id, number)
-            optuna_study.begin(planned)
             study.keep(record)
-            optuna_study.told(planned, record.epochs)
-            optuna_study.end(planned, record)
             tables.put(record)
             tables.write_if_due()
             if number % block == 0:

@@ -267,15 +267,6 @@ class Folder(_Leased):
         held = self._held(name)
         return self._leased(f"{name}{_CLAIMS}") if held is None else held
 
-    def changeable(self, name: str) -> bool:
-        """Whether a file can be changed in place here under locks, as SQLite does."""
-        try:
-            with self._ready(name).open("ab") as stream:
-                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return error.errno not in _NO_LOCKS  # Of all else, whoever changes it will say what is wrong.
-        return True
-
     def _held(self, name: str) -> bool | None:
         """Whether some process holds a lock of the file system's; None where it has none.
 
@@ -435,9 +426,6 @@ class Bucket(_Leased):
 
     def locked(self, name: str) -> bool:
         return self._leased(name)
-
-    def changeable(self, name: str) -> bool:
-        return False
 
     def _times(self, under: str) -> dict[str, float]:
         return {self._name(info): info.mtime_ns / 1e9 for info in self._list(under) if info.type == fs.FileType.File}

@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +13,7 @@ import small
 from other_user import USER, as_other, everybodys_folder
 
 from mmssl import Recordings, load_encoders
-from mmssl.study.folder import OPTUNA, Record, Study
+from mmssl.study.folder import LOG, Record, Study
 from mmssl.study.plan import Choice, Plan, PlannedTrial, make_plan
 from mmssl.study.space import Space
 from mmssl.training.prepared import Prepared
@@ -153,7 +151,7 @@ def test_desktop_files_beside_a_studys_own_are_no_part_of_it(
 def test_another_of_the_group_without_a_home_goes_on_with_a_study(
     shared: Path, make: Callable[..., tuple[Study, Plan]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """His is no line of /etc/passwd, and `/` for a home; the shared pre-trainings and `optuna.db` are the other's."""
+    """His is no line of /etc/passwd, and `/` for a home; the shared pre-trainings and `study.log` are the other's."""
     monkeypatch.setenv("MMSSL_PRETRAINED_GB", "5")
     root = shared / "group"
     root.mkdir()
@@ -162,19 +160,18 @@ def test_another_of_the_group_without_a_home_goes_on_with_a_study(
     try:
         root.chmod(0o2775)
         study, _ = make(root, "ours", 1)
-        with closing(sqlite3.connect(study.folder / OPTUNA)) as database, database:
-            database.execute("create table theirs (x)")
     finally:
         os.umask(before)
-    (study.folder / OPTUNA).chmod(0o644)
+    (study.folder / LOG).write_bytes(b"of the first\n")
+    (study.folder / LOG).chmod(0o644)
     (root / ".pretrained").mkdir(mode=0o755)
     (root / ".pretrained").chmod(0o755)
     done = as_other("resume", "ours", "--storage", root, cwd=shared, umask=0o002)
-    printed = said(done)
-    assert "Matplotlib" not in printed
+    said(done)
     table = pd.read_parquet(study.folder / "trials.parquet")
     assert list(table["status"]) == ["COMPLETE", "COMPLETE"]
-    assert (study.folder / OPTUNA).stat().st_uid == USER
-    assert (study.folder / OPTUNA).stat().st_mode & 0o020, "and the first may go on with it"
+    assert (study.folder / LOG).stat().st_uid == USER
+    assert (study.folder / LOG).stat().st_mode & 0o020, "and the first may go on with it"
+    assert (study.folder / LOG).read_bytes().startswith(b"of the first\n")
     assert not any((root / ".pretrained").iterdir())
     assert not Path("/.ray").exists()

@@ -31,11 +31,10 @@ from mmssl.search.sampler import PointSampler
 from mmssl.search.searcher import PlanSearcher
 from mmssl.search.together import groups, needs
 from mmssl.search.trainable import trial as run_one
-from mmssl.study.folder import LOG, OPTUNA, Record, Study, Tables, most_pretrained
+from mmssl.study.folder import LOG, Record, Study, Tables, most_pretrained
 from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.study.status import begin, end
 from mmssl.trackers.forwarding import Relay
-from mmssl.trackers.optuna_study import OptunaStudy
 from mmssl.trackers.registry import relays
 from mmssl.training.prepared import Prepared
 
@@ -101,7 +100,7 @@ def run(
             for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
                 study.forget(trial_id)
                 del records[trial_id]
-        tables, optuna_study = Tables(study, plan), OptunaStudy(scratch / OPTUNA, plan, records)
+        tables = Tables(study, plan)
         for trial_id, record in records.items():
             tables.put(record)
             records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
@@ -109,12 +108,12 @@ def run(
         followed = relays(programs, study, plan, say)
 
         def leave(reason: str) -> None:
-            for settle in (tables.settle, optuna_study.settle, lambda: end(study)):
+            for settle in (tables.settle, lambda: end(study)):
                 with suppress(Exception):  # None of them is worth what the others do.
                     settle()
             abandon(reason)
 
-        work = _Work(study, plan, recordings, records, tables, optuna_study, _all_of(watch, followed), say, leave)
+        work = _Work(study, plan, recordings, records, tables, _all_of(watch, followed), say, leave)
         try:
             for relay in followed:
                 relay.start([plan.trial(trial_id) for trial_id in records])
@@ -126,10 +125,7 @@ def run(
                 for relay in followed:
                     relay.close()
             with _uninterrupted():
-                try:
-                    optuna_study.settle()
-                finally:
-                    tables.settle()
+                tables.settle()
     return records
 
 
@@ -142,7 +138,6 @@ class _Work:
     recordings: Recordings
     records: dict[str, Record]
     tables: Tables
-    optuna: OptunaStudy
     watch: Watch
     say: Callable[[str], None]
     abandon: Callable[[str], None]
@@ -156,7 +151,6 @@ class _Work:
         pruning = Pruning(plan, records)
         searcher = PlanSearcher(
             plan,
-            self.optuna,
             records,
             _chooser(self.study, plan, sampler),
             pruning.probes,
@@ -168,7 +162,6 @@ class _Work:
             plan,
             self.tables,
             searcher,
-            self.optuna,
             records,
             _logged(self.watch),
             pruning,

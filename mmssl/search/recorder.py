@@ -18,7 +18,6 @@ from mmssl.search.searcher import PlanSearcher
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import FOR_GOOD, Plan, PlannedTrial
 from mmssl.study.results import Point, ranked
-from mmssl.trackers.optuna_study import OptunaStudy
 from mmssl.training.trial import pretraining_name, trial_name
 
 LEADING = 3
@@ -28,7 +27,7 @@ Watch = Callable[[PlannedTrial, Record], None]
 
 
 class Recorder(tune.Callback):
-    """Turns what Tune reports into records: durable first, then told to Optuna, tables and the watcher."""
+    """Turns what Tune reports into records: durable first, then told to the tables and the watcher."""
 
     def __init__(
         self,
@@ -36,7 +35,6 @@ class Recorder(tune.Callback):
         plan: Plan,
         tables: Tables,
         searcher: PlanSearcher,
-        optuna_study: OptunaStudy,
         records: dict[str, Record],
         watch: Watch,
         pruning: Pruning,
@@ -46,7 +44,7 @@ class Recorder(tune.Callback):
     ) -> None:
         self._study, self._plan, self._tables, self._searcher = study, plan, tables, searcher
         self._models = Models(study, plan, records) if plan.space.keep_models == "best" else None
-        self._optuna, self._records, self._watch = optuna_study, records, watch
+        self._records, self._watch = records, watch
         self._pruning, self._sampler = pruning, sampler
         self._open: dict[str, Record] = {}
         self._nodes: dict[str, str] = {}
@@ -75,7 +73,6 @@ class Recorder(tune.Callback):
         if record is None:  # Tune repeats the last report of a function trainable when it returns.
             return
         record.epochs += result["epochs"]
-        self._optuna.told(planned, result["epochs"])
         end = result.get("end")
         if end is not None and end.pop("starved", False):
             self._starved[planned.trial_id] = self._open.pop(planned.trial_id), end
@@ -154,7 +151,6 @@ class Recorder(tune.Callback):
         """Record the trials of a point that is given up and have not begun; those that run are stopped by Tune."""
         cause = self._pruning.given_up.get(point_id)
         for planned in self._searcher.withdraw(point_id) if cause else []:
-            self._optuna.begin(planned)
             record = self._begin(planned)
             self._end(planned, record, status="PRUNED", cause=cause, finished=record.started)
 
@@ -177,7 +173,6 @@ class Recorder(tune.Callback):
         self._pruning.ended(planned, ended)
         if self._models:
             self._models.ended(planned, ended)
-        self._optuna.end(planned, ended)
         if self._sampler:
             self._sampler.tell(planned.point_id, self._records)
         self._show(planned, ended)

@@ -47,6 +47,7 @@ class PointSampler:
         """Points without a result, as long as there is no result at all to compare them with."""
         self._number = 0
         self._lasting = self._sampler(self._seed(0)) if SAMPLERS[self._space.sampler].lasting else None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(),
             sampler=self._lasting,

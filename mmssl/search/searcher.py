@@ -8,7 +8,6 @@ from ray.tune.search import Searcher
 
 from mmssl.errors import UserError
 from mmssl.study.plan import Group, Plan, PlannedTrial
-from mmssl.trackers.optuna_study import OptunaStudy
 
 
 class PlanSearcher(Searcher):
@@ -28,7 +27,6 @@ class PlanSearcher(Searcher):
     def __init__(
         self,
         plan: Plan,
-        study: OptunaStudy,
         ended: Iterable[str],
         choose: Callable[[], list[PlannedTrial]] = list,
         probed: Callable[[PlannedTrial], bool] = lambda trial: False,
@@ -37,7 +35,7 @@ class PlanSearcher(Searcher):
     ) -> None:
         super().__init__()
         done = set(ended)
-        self._plan, self._optuna, self._choose, self._probed = plan, study, choose, probed
+        self._plan, self._choose, self._probed = plan, choose, probed
         self._groups = {group.lead.trial_id: group for group in groups}
         waiting = [trial for trial in plan.trials if trial.trial_id not in done]
         self._queue = deque(sorted(waiting, key=lambda trial: trial.trial_id not in self._groups))
@@ -65,7 +63,6 @@ class PlanSearcher(Searcher):
         self._queue.remove(trial)
         self.planned[trial_id] = trial
         self._running[trial_id] = [name for name in self._needed(trial) if name not in self._trained]
-        self._optuna.begin(trial)
         return {
             "trial_id": trial.trial_id,
             # The recipe travels as text: Tune would take a nested one apart.
@@ -119,7 +116,7 @@ class PlanSearcher(Searcher):
         self._queue.appendleft(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """No more than that: whoever writes the record tells Optuna."""
+        """No more than that: the recorder writes what came out."""
         self._running.pop(trial_id, None)
 
     def __deepcopy__(self, memo: object) -> "PlanSearcher":

@@ -5,12 +5,11 @@ import io
 import json
 import os
 import re
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,12 +51,10 @@ class Record(BaseModel):
         return self.model_copy(update={"epochs": probed, "predictions": []})
 
 
-PLAN, TESTS, LOG, OPTUNA = "plan.json", "tests.json", "study.log", "optuna.db"
+PLAN, TESTS, LOG = "plan.json", "tests.json", "study.log"
 """Files of a study."""
 _LOCK, _DIGESTS = "driver.lock", "sha256.json"
 _RECORD, _WEIGHTS, _FACTS = "record.json", "model.safetensors", "model.json"
-_IN_PLACE = (OPTUNA, LOG)
-"""What is changed in place, as no object store can."""
 _PRETRAINED = ".pretrained"
 """Beside the studies; no study can have that name."""
 PRETRAINED_VARIABLE = "MMSSL_PRETRAINED_GB"
@@ -134,7 +131,7 @@ class Study:
         """Take back what `create` wrote, if none of its trials has ended: a study that was refused is none."""
         if self.ended(plan):
             return
-        for name in (PLAN, *(f"{table}.parquet" for table in SCHEMAS), *_IN_PLACE, _LOCK):
+        for name in (PLAN, *(f"{table}.parquet" for table in SCHEMAS), LOG, "optuna.db", _LOCK):
             self.files.remove(name)
         if not self.files.names(""):
             self.drop()
@@ -267,22 +264,17 @@ class Study:
 
     @contextmanager
     def scratch(self) -> Generator[Path]:
-        """A folder of this machine for the files that are changed in place; they are kept with the study.
+        """A folder of this machine for the log, which grows in place, as no object's does; it is kept with the study.
 
-        Where the study is such a folder, and its file system has locks, it is that; else they come from the study and
-        go there with its tables.
+        Where the study is such a folder, it is that; else the log comes from the study and goes there with its tables.
         """
-        if self.files.local is not None and self.files.changeable(OPTUNA):
-            for path in (self.files.local / name for name in _IN_PLACE):
-                _make_ours(path)
-            _without_damage(self.files.local / OPTUNA)
+        if self.files.local is not None:
+            _make_ours(self.files.local / LOG)
             yield self.files.local
             return
         with own_folder() as self._scratch:
-            for name in _IN_PLACE:
-                with suppress(FileNotFoundError):
-                    (self._scratch / name).write_bytes(self.files.read(name))
-            _without_damage(self._scratch / OPTUNA)
+            with suppress(FileNotFoundError):
+                (self._scratch / LOG).write_bytes(self.files.read(LOG))
             try:
                 yield self._scratch
             finally:
@@ -290,11 +282,9 @@ class Study:
                 self._scratch = None
 
     def put_scratch(self) -> None:
-        """Keep the files of `scratch` with the study, as they are now."""
-        if self._scratch is not None:
-            for path in (self._scratch / name for name in _IN_PLACE):
-                if path.exists():
-                    self.put(path.name, path.read_bytes())
+        """Keep the log of `scratch` with the study, as it is now."""
+        if self._scratch is not None and (self._scratch / LOG).exists():
+            self.put(LOG, (self._scratch / LOG).read_bytes())
 
     def log(self) -> bytes:
         """What Ray and Optuna have said.
@@ -611,24 +601,10 @@ def _digests(files: Mapping[str, bytes]) -> bytes:
 
 
 def _make_ours(path: Path) -> None:
-    """Have a copy in the place of a file that another of the study's users may change alone, as SQLite makes them."""
+    """Have a copy in the place of a file that another of the study's users may change alone."""
     if path.exists() and not os.access(path, os.W_OK):
         with written_beside(path) as beside:
             beside.write_bytes(path.read_bytes())
-
-
-def _without_damage(path: Path) -> None:
-    """Remove a SQLite file that is no whole one: it is made anew."""
-    if not path.exists():
-        return
-    try:
-        with closing(sqlite3.connect(path)) as database:
-            [(said,)] = database.execute("pragma quick_check(1)").fetchall()
-    except sqlite3.DatabaseError as error:
-        said = str(error)
-    if said != "ok":
-        for one in (path, path.with_name(path.name + "-journal")):
-            one.unlink(missing_ok=True)
 
 
 class Tables:

@@ -177,10 +177,10 @@ def _without_rows(record: Record) -> Record:
     return record.model_copy(update={"epochs": [], "predictions": []})
 
 
-def scores(record: Record) -> dict[str, float]:
-    """What came out of a trial, in finite numbers."""
-    found = {name: record.facts.get(name) for name in (*SCORES, "seconds.total")}
-    ranks = [record.facts.get(f"embedding.{modality}.effective_rank") for modality in MODALITIES]
+def scores(facts: Mapping[str, Any]) -> dict[str, float]:
+    """What came out of a trial, in finite numbers, by its facts or row."""
+    found = {name: facts.get(name) for name in (*SCORES, "seconds.total")}
+    ranks = [facts.get(f"embedding.{modality}.effective_rank") for modality in MODALITIES]
     known = [rank for rank in ranks if rank is not None]
     if known:
         found["rankme"] = statistics.fmean(known)

@@ -74,7 +74,7 @@ class MLflow(MLflowLoggerCallback):
         tags |= {name: str(record.facts[name]) for name in ("host", "device") if record.facts.get(name)}
         self._client.log_batch(
             run,
-            metrics=list(_metrics(scores(record), 0)),
+            metrics=list(_metrics(scores(record.facts), 0)),
             tags=[RunTag(name, value) for name, value in tags.items() if value],
         )
         self.mlflow_util.end_run(_STATUSES.get(record.status, "FAILED"), run)

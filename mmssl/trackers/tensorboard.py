@@ -49,7 +49,7 @@ class TensorBoard:
 
     def end(self, planned: PlannedTrial, record: Record) -> None:
         writer = self._writers.pop(planned.trial_id)
-        found = scores(record)
+        found = scores(record.facts)
         knobs = {knob: str(value) if isinstance(value, list) else value for knob, value in planned.point.items()}
         knobs |= {"seed": planned.seed, "fold": planned.fold, "system": self._plan.system(planned)}
         for summary in hparams({**knobs, "status": record.status}, found):

@@ -57,7 +57,7 @@ class Wandb(WandbLoggerCallback):
 
     def end(self, planned: PlannedTrial, record: Record) -> None:
         run = self._runs.pop(planned.trial_id)
-        run.summary.update({**scores(record), "status": record.status, "cause": record.cause})
+        run.summary.update({**scores(record.facts), "status": record.status, "cause": record.cause})
         run.finish(exit_code=0 if record.status in ("COMPLETE", "PRUNED") else 1)
 
     def stop(self) -> None:

