@@ -49,11 +49,10 @@ def status(
             {
                 "study": found.name,
                 "folder": found.study.place if found.study else None,
-                "state": stands.state if stands else None,
-                "planned": stands.planned if stands else None,
-                "trials": stands.trials if stands else None,
-                "seconds_left": stands.seconds_left if stands else None,
-                "driver": stands.driver if stands else None,
+                **{
+                    name: getattr(stands, name, None)
+                    for name in ("state", "planned", "trials", "seconds_left", "driver")
+                },
                 "job": asdict(job) if job else None,
                 "trouble": trouble,
             }
@@ -227,18 +226,16 @@ class Found:
 
 
 def _lines(study: "Study", stands: "Standing") -> list[str]:
-    where = f" by process {stands.driver['pid']} on {stands.driver['host']}" if stands.driver else ""
     counts = ", ".join(f"{count} {status}" for status, count in stands.trials.items())
     lines = [
-        f"study {stands.study}: {stands.state}{where}",
-        f"{stands.ended} of {stands.planned} trials have ended: {counts}",
+        f"study {stands.study}: {stands.words}",
+        f"{stands.progress}: {counts}",
     ]
     if stands.seconds_left is not None:
         minutes = round(stands.seconds_left / 60)
         lines.append(f"about {minutes // 60} h {minutes % 60} min left at this pace" if minutes else "a minute left")
-    if stands.died:
-        where = f"process {stands.died['pid']} on {stands.died['host']}"
-        lines.append(f"{where} ran it and ended without a message; it may have been killed")
+    if stands.death:
+        lines.append(stands.death)
     if stands.state == "stopped":
         cluster = f" --address {stands.job['address']}" if stands.job else ""
         lines.append(f"to go on: mmssl-tune resume {study.name}{at_storage(study)}{cluster}")

@@ -83,11 +83,7 @@ class _Watched:
         study, plan = self._study, self._plan
         stands, state = standing(study), self._state()
         if state is not None:
-            by = f" by process {stands.driver['pid']} on {stands.driver['host']}" if stands.driver else ""
-            say(
-                f"study {study.name}: {state or f'running{by}'}; {stands.ended} of {stands.planned} trials have ended; "
-                "Ctrl-C leaves it running"
-            )
+            say(f"study {study.name}: {state or stands.words}; {stands.progress}; Ctrl-C leaves it running")
         out = console_beside(1)
         try:
             with Shown(out, plan, state or "", stands.began) as shown:
@@ -104,9 +100,9 @@ class _Watched:
         view = shown.board.view()
         failed, left = view.trials.get("FAILED", 0), view.planned - view.ended
         ended = ((failure.status, failure.cause) for failure in view.failures)
-        died = standing(study).died
-        if died and left:
-            say(f"process {died['pid']} on {died['host']} ran it and ended without a message; it may have been killed")
+        death = standing(study).death
+        if death and left:
+            say(death)
         if view.ended:
             show_outcome(study, plan, view.trials, ended, left, out)
         else:

@@ -32,7 +32,7 @@ from mmssl.study.folder import Study, most_pretrained
 from mmssl.study.plan import Plan
 from mmssl.training.model import Model, Standardisation
 from mmssl.training.prepared import Prepared
-from mmssl.training.pretraining import alike
+from mmssl.training.together import alike
 from mmssl.training.trial import run_trial
 
 _CONTEXT = 500_000_000

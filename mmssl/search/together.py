@@ -13,8 +13,9 @@ from mmssl.recipe import Recipe
 from mmssl.study.folder import PRETRAINED_VARIABLE, most_pretrained
 from mmssl.study.plan import Group, Plan, PlannedTrial
 from mmssl.training.prepared import Prepared
-from mmssl.training.pretraining import Pretraining, alike, pretrain, pretrain_together
+from mmssl.training.pretraining import Pretraining, pretrain
 from mmssl.training.snapshot import Epoch
+from mmssl.training.together import alike, pretrain_together
 from mmssl.training.trial import fresh, pretraining_name
 
 

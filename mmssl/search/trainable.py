@@ -16,7 +16,9 @@ from mmssl.search.nodes import Agreement, require
 from mmssl.study.columns import PROBE
 from mmssl.study.folder import Study
 from mmssl.training.prepared import Prepared
+from mmssl.training.pretraining import pretrain
 from mmssl.training.snapshot import Epoch, Snapshot
+from mmssl.training.together import with_companions
 from mmssl.training.trial import Outcome, labelled_rows, pretraining_name, run_trial
 from mmssl.version import trial_code
 
@@ -91,6 +93,8 @@ def trial(
 
             return folder.once(one, here, wait=wait)
 
+        others = map(Recipe.model_validate_json, config["companions"])
+        companions = [(other, splits[other.data.validation_subjects]) for other in others]
         outcome = run_trial(
             recipe,
             data,
@@ -101,10 +105,7 @@ def trial(
             once=once,
             probe_every=probe_every if config["probed"] else None,
             snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name)),
-            companions=[
-                (other, splits[other.data.validation_subjects])
-                for other in map(Recipe.model_validate_json, config["companions"])
-            ],
+            by=with_companions(companions, data, torch.device(device), once) if companions else pretrain,
         )
         if recipe.pretrain.epochs and not config["probed"]:
             facts["pretraining_reused"] = name not in made

@@ -52,6 +52,20 @@ class Standing:
         """When the process that runs it began; None where none does."""
         return datetime.fromisoformat(self.driver["started"]) if self.driver else None
 
+    @property
+    def words(self) -> str:
+        """The state, and which process runs it."""
+        return self.state + (f" by {_process(self.driver)}" if self.driver else "")
+
+    @property
+    def progress(self) -> str:
+        return f"{self.ended} of {self.planned} trials have ended"
+
+    @property
+    def death(self) -> str:
+        """Who left the study in the midst; empty where nobody did."""
+        return f"{_process(self.died)} ran it and ended without a message; it may have been killed" if self.died else ""
+
 
 def standing(study: Study) -> Standing:
     """Where a study stands.
@@ -109,6 +123,10 @@ def time_left(each: float | None, going: Sequence[float], waiting: int) -> float
         return None
     rest = [max(0.0, each - seconds) for seconds in going]
     return (waiting * each + sum(rest)) / len(going) if waiting else max(rest)
+
+
+def _process(driver: dict[str, Any]) -> str:
+    return f"process {driver['pid']} on {driver['host']}"
 
 
 def last_job(study: Study) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Train encoders without labels by the recipe's objective: those of one trial, or of several as one model."""
+"""Train one trial's encoders without labels by the recipe's objective."""
 
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -16,14 +16,10 @@ from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Loop, Snapshot
-from mmssl.training.stack import Stack
 from mmssl.training.transforms import augment_imu, augment_skeleton, crop_together
 
 # Enough embeddings to judge their health; a singular value decomposition of more would cost as much as training.
 HEALTH_SAMPLE = 1024
-
-_MEMBER = "member"
-"""In a snapshot of several: whose epoch it is."""
 
 Numbers = dict[str, float]
 OnEpoch = Callable[[Epoch], None]
@@ -125,7 +121,7 @@ class Pretraining:
         self.stopped = _fault(epoch, self.branches)
 
 
-def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> Numbers:
+def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
     """Train the encoders by the recipe's objective, without labels (for VICReg the paper's Algorithm 1).
 
     With two modalities their embeddings are drawn to each other; with one, those of two augmented views. Dropout draws
@@ -135,7 +131,7 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> Numbers
         snapshot: where it keeps how far it is; the epochs it finds there are told as if they had just been trained.
 
     Returns:
-        The last epoch's loss terms and embedding health, named `train...`.
+        How many were trained: this one. See `mmssl.training.together` for more.
 
     Raises:
         StoppedError: the loss is not finite, or the embeddings have collapsed; it names epoch and term.
@@ -151,9 +147,9 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> Numbers
     while len(training.epochs) < recipe.pretrain.epochs:
         steps = training.batches()
         for number, batch in enumerate(steps, start=len(training.epochs) * len(steps)):
-            _set_rate(optimizer, recipe.pretrain, number, len(steps))
+            set_rate(optimizer, recipe.pretrain, number, len(steps))
             views = training.views(batch)
-            with _precision(recipe, training.device):
+            with precision(recipe, training.device):
                 pair = [
                     model.projectors[name](model.encoders[name](view))
                     for name, view in zip(training.branches, views, strict=True)
@@ -169,78 +165,10 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> Numbers
             snapshot.keep(loop, training.epochs, last=len(training.epochs) == recipe.pretrain.epochs)
     model.encoders.eval()
     model.projectors.eval()
-    return last_numbers(training.epochs)
+    return 1
 
 
-def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | None = None) -> None:
-    """Train several as one model with stacked weights: each kernel of the networks runs once for all of them.
-
-    Each draws what it would draw alone, dropout included (on a CPU; a GPU's own dropout draws otherwise), and comes to
-    the same losses within the floats' error. One that is stopped leaves the others alone.
-
-    Args:
-        trainings: without probes, alike in what `alike` compares; their models are trained in place, and those that are
-            stopped say why in `stopped`.
-        snapshot: as for `pretrain`, of all of them.
-    """
-    first = trainings[0]
-    recipe, device = first.model.recipe, first.device
-    stacks = {
-        name: Stack([nn.Sequential(one.model.encoders[name], one.model.projectors[name]) for one in trainings])
-        for name in dict.fromkeys(first.branches)
-    }
-    dropout = [torch.Generator(device=device).manual_seed(one.seed) for one in trainings]
-    optimizer = adam(stacks.values(), recipe.pretrain.lr)
-    loop = Loop(stacks, optimizer, [*dropout, *(generator for one in trainings for generator in one.generators)])
-    told = snapshot.restore(loop) if snapshot else []
-    for epoch in told:
-        trainings[int(epoch[_MEMBER])].tell({name: value for name, value in epoch.items() if name != _MEMBER})
-    done = max((len(one.epochs) for one in trainings), default=0)
-    for number in range(done + 1, recipe.pretrain.epochs + 1):
-        steps = list(zip(*(one.batches() for one in trainings), strict=True))
-        for step, together in enumerate(steps, start=(number - 1) * len(steps)):
-            _set_rate(optimizer, recipe.pretrain, step, len(steps))
-            views = [one.views(batch) for one, batch in zip(trainings, together, strict=True)]
-            with _precision(recipe, device):
-                embeddings = [
-                    stacks[name](torch.stack([pair[branch] for pair in views]), dropout)
-                    for branch, name in enumerate(first.branches)
-                ]
-            losses = [
-                one.loss([branch[i] for branch in embeddings], batch)
-                for i, (one, batch) in enumerate(zip(trainings, together, strict=True))
-            ]
-            optimizer.zero_grad()
-            torch.stack(losses).sum().backward()
-            optimizer.step()
-        for member, one in enumerate(trainings):
-            if one.stopped is None:
-                one.end_epoch()
-                told.append({_MEMBER: member, **one.epochs[-1]})
-        if all(one.stopped for one in trainings):
-            break
-        if snapshot:
-            snapshot.keep(loop, told, last=number == recipe.pretrain.epochs)
-    for name, stack in stacks.items():
-        stack.unstack([nn.Sequential(one.model.encoders[name], one.model.projectors[name]) for one in trainings])
-    for one in trainings:
-        one.model.encoders.eval()
-        one.model.projectors.eval()
-
-
-def alike(recipe: Recipe) -> str:
-    """What recipes must have in common to pre-train together, on equally many recordings; empty for one that cannot."""
-    # Guides are pre-trained apart, of hidden classes each side has its own number, and torch cannot stack batch norms
-    # in bfloat16.
-    training = recipe.pretrain
-    if recipe.objective.loss.guided or training.hidden_classes or training.precision == "bfloat16":
-        return ""
-    if not training.epochs:
-        return ""
-    return str((recipe.data.steps, recipe.data.modalities, recipe.encoder, recipe.pretrain))
-
-
-def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
+def precision(recipe: Recipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.pretrain.precision == "bfloat16")
 
 
@@ -309,7 +237,7 @@ def adam(modules: Iterable[nn.Module], lr: float) -> torch.optim.Adam:
 _WARM_UP = 0.1
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, knobs: Pretrain, step: int, steps_an_epoch: int) -> None:
+def set_rate(optimizer: torch.optim.Optimizer, knobs: Pretrain, step: int, steps_an_epoch: int) -> None:
     """The rate of a step, counted over all epochs from 0; it depends on nothing else, so that training can go on."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(knobs, step, knobs.epochs * steps_an_epoch)

@@ -4,7 +4,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, Protocol
@@ -19,7 +18,6 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import scores
 from mmssl.recipe import Modality, Recipe, readings
-from mmssl.storage import HeldError
 from mmssl.training.batch_norm import renew
 from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.model import AT_ONCE, Model
@@ -37,7 +35,6 @@ from mmssl.training.pretraining import (
     gpu_products,
     last_numbers,
     pretrain,
-    pretrain_together,
 )
 from mmssl.training.snapshot import Epoch, Loop, Snapshot, Snapshots
 from mmssl.training.transforms import Standardisation
@@ -56,7 +53,8 @@ class Once(Protocol):
         ...
 
 
-Companion = tuple[Recipe, Split]
+Pretrain = Callable[[Pretraining, Snapshot | None], int]
+"""Pre-trains a model, perhaps with others; gives how many."""
 _WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
 _PRETRAINED = ("encoders", "projectors")
 
@@ -88,7 +86,7 @@ def run_trial(
     once: Once | None = None,
     snapshots: Snapshots | None = None,
     probe_every: int | None = None,
-    companions: Sequence[Companion] = (),
+    by: Pretrain = pretrain,
 ) -> Outcome:
     """Pre-train, freeze, fine-tune and score one recipe.
 
@@ -104,7 +102,7 @@ def run_trial(
         snapshots: where the loops keep how far they are, and go on from; whoever has the outcome removes them.
         probe_every: after so many epochs of pre-training each, a linear classifier on the encoders as they are scores
             the scored side as `probe.accuracy`; training goes the same way with it and without.
-        companions: trials that pre-train together with this one, where it does, and are kept by `once`.
+        by: how it pre-trains, where it is not probed.
 
     Returns:
         The outcome; a loss that is not finite and collapsed embeddings end it with the status that says so.
@@ -113,7 +111,7 @@ def run_trial(
         UserError: fewer than two recordings or labels to train on, or a hidden class that does not exist.
     """
     device = torch.device(device)
-    *_, finetuning = _seeds(recipe)
+    *_, finetuning = seeds(recipe)
     rows = sides.validation if side == "val" else sides.test
     labelled = labelled_rows(recipe, prepared, sides)
     enough(recipe, prepared, sides)
@@ -130,7 +128,7 @@ def run_trial(
                 once=once,
                 snapshots=snapshots,
                 probe=probe,
-                companions=companions,
+                by=by,
             )
             ready = time.perf_counter()
             labels = torch.from_numpy(prepared.labels[labelled]).to(device)
@@ -174,7 +172,7 @@ def pretrained(
     once: Once | None = None,
     snapshots: Snapshots | None = None,
     probe: Probe | None = None,
-    companions: Sequence[Companion] = (),
+    by: Pretrain = pretrain,
 ) -> tuple[Model, Numbers]:
     """A model whose encoders are pre-trained and whose heads are new, and the numbers of that pre-training.
 
@@ -206,15 +204,11 @@ def pretrained(
                 _guide(recipe.guide_of(modality), prepared, sides, tell, device, once, snapshots)
                 for modality in (recipe.data.modalities if recipe.objective.loss.guided else ())
             ]
-            _, seed, _ = _seeds(recipe)
+            _, seed, _ = seeds(recipe)
             training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe)
-            together = 1
             with gpu_products(tfloat32=recipe.pretrain.precision == "tfloat32"):
-                if companions and once is not None and probe is None:
-                    together = _pretrain_with(training, companions, prepared, device, once, snapshot)
-                else:
-                    pretrain(training, snapshot)
-            return _files(training, told, together)
+                count = pretrain(training, snapshot) if probe else by(training, snapshot)
+            return pretrained_files(training, told, count)
 
         if once is not None and probe is None:
             kept = once(name, make)
@@ -252,61 +246,26 @@ def fresh(
     recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device
 ) -> tuple[Model, dict[Modality, Tensor]]:
     """A new model and the inputs that it pre-trains on."""
-    init, *_ = _seeds(recipe)
+    init, *_ = seeds(recipe)
     shown = _shown(recipe, prepared, sides)
     torch.manual_seed(init)
     model = Model.fresh(recipe, prepared.description, _standardisation(recipe, prepared, shown)).to(device)
     return model, prepared.chosen(model, shown)
 
 
-def _files(training: Pretraining, told: Sequence[Epoch], together: int) -> Files:
+def pretrained_files(training: Pretraining, told: Sequence[Epoch], together: int) -> Files:
+    """What is kept of a pre-training.
+
+    Args:
+        together: how many were trained as one model.
+
+    Raises:
+        StoppedError: it was.
+    """
     if training.stopped:
         raise training.stopped
     document = {"epochs": told, "together": together}
     return {_WEIGHTS: training.model.weights(*_PRETRAINED), _EPOCHS: json.dumps(document).encode()}
-
-
-def _pretrain_with(
-    training: Pretraining,
-    companions: Sequence[Companion],
-    prepared: Prepared,
-    device: torch.device,
-    once: Once,
-    snapshot: Snapshot | None,
-) -> int:
-    """Pre-train a model together with those of its companions that are not kept yet, which then are, and that no other
-    process is pre-training.
-
-    Returns:
-        How many trained together.
-    """
-    others: dict[str, Pretraining] = {}
-
-    def train(rest: Sequence[Companion]) -> None:
-        if not rest:
-            if others:
-                pretrain_together([training, *others.values()], snapshot)
-            else:
-                pretrain(training, snapshot)
-            return
-        (recipe, sides), *further = rest
-        name = pretraining_name(recipe, prepared.fingerprint)
-
-        def make() -> Files:
-            _, seed, _ = _seeds(recipe)
-            others[name] = other = Pretraining(*fresh(recipe, prepared, sides, device), seed=seed)
-            train(further)
-            return _files(other, other.epochs, 1 + len(others))
-
-        # One that is stopped is not kept; its own trial will come to the same end and be recorded for it. One that
-        # another process trains is left to it: that one may wait for what this one trains.
-        with suppress(StoppedError, HeldError):
-            once(name, make, wait=False)
-        if name not in others:
-            train(further)
-
-    train(companions)
-    return 1 + len(others)
 
 
 def pretraining_name(recipe: Recipe, fingerprint: str) -> str:
@@ -325,8 +284,8 @@ def trial_name(recipe: Recipe, fingerprint: str) -> str:
 
 @cache
 def _code_version() -> str:
-    """Of all code that training may run: this module's with what it imports, and torch's."""
-    return f"{code_digest('mmssl.training.trial')} {torch.__version__.partition('+')[0]}"
+    """Of all code that training may run: of that module with what it imports, as this one, and torch's."""
+    return f"{code_digest('mmssl.training.together')} {torch.__version__.partition('+')[0]}"
 
 
 def _guide(
@@ -607,7 +566,7 @@ def _shown(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt
     return sides.train[seen]
 
 
-def _seeds(recipe: Recipe) -> tuple[int, int, int]:
+def seeds(recipe: Recipe) -> tuple[int, int, int]:
     """Of the weights' initial values, of pre-training and of fine-tuning."""
     init, pretraining, finetuning = (int(word) for word in np.random.SeedSequence(recipe.seed).generate_state(3))
     return init, pretraining, finetuning

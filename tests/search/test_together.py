@@ -21,6 +21,7 @@ from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial, make_plan
 from mmssl.study.space import Space
 from mmssl.training.prepared import Prepared
+from mmssl.training.together import with_companions
 from mmssl.training.trial import pretrained, pretraining_name
 
 GRID = {"objective.lambda": [1.0, 10.0], "pretrain.lr": [1e-4, 1e-3], "finetune.lr": [0.001, 0.01]}
@@ -180,7 +181,7 @@ def test_two_groups_that_want_the_same_in_another_order_do_not_wait_for_each_oth
         prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
         pretrained(
             recipe, prepared, sides, on_epoch=lambda epoch: None, device=torch.device("cpu"), once=once,
-            companions=[(plan.recipe(companion), sides)],
+            by=with_companions([(plan.recipe(companion), sides)], prepared, torch.device("cpu"), once),
         )  # fmt: skip
 
     threads = [threading.Thread(target=train, args=pair, daemon=True) for pair in ((one, two), (two, one))]

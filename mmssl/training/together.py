@@ -1,0 +1,124 @@
+"""Several trials' pre-trainings as one model: for GPUs that one small model leaves idle; on a CPU it is slower."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import torch
+from torch import nn
+
+from mmssl.data.protocols import Split
+from mmssl.recipe import Recipe
+from mmssl.storage import HeldError
+from mmssl.training.prepared import Prepared
+from mmssl.training.pretraining import Pretraining, StoppedError, adam, precision, pretrain, set_rate
+from mmssl.training.snapshot import Loop, Snapshot
+from mmssl.training.stack import Stack
+from mmssl.training.trial import Files, Once, Pretrain, fresh, pretrained_files, pretraining_name, seeds
+
+Companion = tuple[Recipe, Split]
+_MEMBER = "member"
+"""In a snapshot of several: whose epoch it is."""
+
+
+def with_companions(companions: Sequence[Companion], prepared: Prepared, device: torch.device, once: Once) -> Pretrain:
+    """How to pre-train a model together with those of its companions that are not kept yet, which then are, and that no
+    other process is pre-training."""
+
+    def by(training: Pretraining, snapshot: Snapshot | None) -> int:
+        others: dict[str, Pretraining] = {}
+
+        def train(rest: Sequence[Companion]) -> None:
+            if not rest:
+                if others:
+                    pretrain_together([training, *others.values()], snapshot)
+                else:
+                    pretrain(training, snapshot)
+                return
+            (recipe, sides), *further = rest
+            name = pretraining_name(recipe, prepared.fingerprint)
+
+            def make() -> Files:
+                _, seed, _ = seeds(recipe)
+                others[name] = other = Pretraining(*fresh(recipe, prepared, sides, device), seed=seed)
+                train(further)
+                return pretrained_files(other, other.epochs, 1 + len(others))
+
+            # One that is stopped is not kept; its own trial will come to the same end and be recorded for it. One that
+            # another process trains is left to it: that one may wait for what this one trains.
+            with suppress(StoppedError, HeldError):
+                once(name, make, wait=False)
+            if name not in others:
+                train(further)
+
+        train(companions)
+        return 1 + len(others)
+
+    return by
+
+
+def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | None = None) -> None:
+    """Train several as one model with stacked weights: each kernel of the networks runs once for all of them.
+
+    Each draws what it would draw alone, dropout included (on a CPU; a GPU's own dropout draws otherwise), and comes to
+    the same losses within the floats' error. One that is stopped leaves the others alone.
+
+    Args:
+        trainings: without probes, alike in what `alike` compares; their models are trained in place, and those that are
+            stopped say why in `stopped`.
+        snapshot: as for `pretrain`, of all of them.
+    """
+    first = trainings[0]
+    recipe, device = first.model.recipe, first.device
+    stacks = {
+        name: Stack([nn.Sequential(one.model.encoders[name], one.model.projectors[name]) for one in trainings])
+        for name in dict.fromkeys(first.branches)
+    }
+    dropout = [torch.Generator(device=device).manual_seed(one.seed) for one in trainings]
+    optimizer = adam(stacks.values(), recipe.pretrain.lr)
+    loop = Loop(stacks, optimizer, [*dropout, *(generator for one in trainings for generator in one.generators)])
+    told = snapshot.restore(loop) if snapshot else []
+    for epoch in told:
+        trainings[int(epoch[_MEMBER])].tell({name: value for name, value in epoch.items() if name != _MEMBER})
+    done = max((len(one.epochs) for one in trainings), default=0)
+    for number in range(done + 1, recipe.pretrain.epochs + 1):
+        steps = list(zip(*(one.batches() for one in trainings), strict=True))
+        for step, together in enumerate(steps, start=(number - 1) * len(steps)):
+            set_rate(optimizer, recipe.pretrain, step, len(steps))
+            views = [one.views(batch) for one, batch in zip(trainings, together, strict=True)]
+            with precision(recipe, device):
+                embeddings = [
+                    stacks[name](torch.stack([pair[branch] for pair in views]), dropout)
+                    for branch, name in enumerate(first.branches)
+                ]
+            losses = [
+                one.loss([branch[i] for branch in embeddings], batch)
+                for i, (one, batch) in enumerate(zip(trainings, together, strict=True))
+            ]
+            optimizer.zero_grad()
+            torch.stack(losses).sum().backward()
+            optimizer.step()
+        for member, one in enumerate(trainings):
+            if one.stopped is None:
+                one.end_epoch()
+                told.append({_MEMBER: member, **one.epochs[-1]})
+        if all(one.stopped for one in trainings):
+            break
+        if snapshot:
+            snapshot.keep(loop, told, last=number == recipe.pretrain.epochs)
+    for name, stack in stacks.items():
+        stack.unstack([nn.Sequential(one.model.encoders[name], one.model.projectors[name]) for one in trainings])
+    for one in trainings:
+        one.model.encoders.eval()
+        one.model.projectors.eval()
+
+
+def alike(recipe: Recipe) -> str:
+    """What recipes must have in common to pre-train together, on equally many recordings; empty for one that cannot."""
+    # Guides are pre-trained apart, of hidden classes each side has its own number, and torch cannot stack batch norms
+    # in bfloat16.
+    training = recipe.pretrain
+    if recipe.objective.loss.guided or training.hidden_classes or training.precision == "bfloat16":
+        return ""
+    if not training.epochs:
+        return ""
+    return str((recipe.data.steps, recipe.data.modalities, recipe.encoder, recipe.pretrain))
