@@ -148,16 +148,6 @@ def end(study: Study) -> None:
     study.drop_note(_DRIVER)
 
 
-def driver_lives(study: Study) -> bool | None:
-    """Whether the process that was noted to run a study still does: asked without its lock.
-
-    Returns:
-        False: none was noted, or it is gone; None: it ran where nobody can say from here.
-    """
-    driver = _noted(study)
-    return False if driver is None else lives(driver)
-
-
 def _noted(study: Study) -> dict[str, Any] | None:
     note = study.note(_DRIVER) or {}
     return note if {"host", "pid", "started"} <= set(note) else None

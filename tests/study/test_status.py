@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -71,29 +70,13 @@ def test_stop_signals_nobody_but_the_driver(study: Study, change: dict[str, str]
     with subprocess.Popen(["sleep", "60"]) as bystander, study.locked():
         standing.begin(study)
         noted = study.note("driver")
-        assert noted and standing.driver_lives(study) is True
+        assert noted
         study.put_note("driver", {**noted, "pid": bystander.pid, **change})
         with pytest.raises(UserError, match=message):
             standing.stop_driver(study)
         time.sleep(0.2)
         assert bystander.poll() is None, "it was signalled"
         bystander.kill()
-
-
-def test_whether_the_driver_lives_is_told_without_its_lock(study: Study) -> None:
-    assert standing.driver_lives(study) is False
-    code = "import sys; from mmssl.study.folder import Study; from mmssl.study import status as standing; "
-    code += "standing.begin(Study(sys.argv[1], sys.argv[2])); print(flush=True); sys.stdin.read()"
-    words = [sys.executable, "-c", code, study.root, study.name]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
-        assert driver.stdout
-        driver.stdout.readline()
-        with study.locked():  # As whoever looks may have it for a moment.
-            assert standing.driver_lives(study) is True
-        driver.kill()
-    assert standing.driver_lives(study) is False
-    study.put_note("driver", {"pid": 1})
-    assert standing.driver_lives(study) is False, "a note that is damaged"
 
 
 def test_points_that_are_still_to_be_chosen_are_missing_too(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
