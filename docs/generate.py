@@ -259,7 +259,8 @@ def _tables() -> str:
         "Tables",
         "Every column of a study's tables. Where they lie, and how they are written, is in [tables.md](../tables.md). "
         "What is not known, does not apply or is not finite is null. "
-        "MODALITY in a meaning stands for `imu` and `skeleton`.",
+        "MODALITY in a meaning stands for `imu` and `skeleton`. As types of Parquet: text is `string`, whole `int64`, "
+        "real `double`, yes or no `bool`, texts `list<string>`, time `timestamp[us, UTC]`.",
         "## `trials.parquet`",
         "A row for each planned trial. `train.` columns are those of the last epoch.",
         _columns(TABLES["trials"]),
@@ -274,18 +275,17 @@ def _tables() -> str:
 
 def _columns(specs: Iterable[ColumnSpec]) -> str:
     return _table(
-        ["column", "type", "unit", "what"], [[_names(one), _kind(one), one.unit, one.meaning] for one in specs]
+        ["column", "type", "unit", "what"],
+        [
+            [
+                f"`{one.name}`" if "KNOB" in one.name else ", ".join(f"`{field.name}`" for field in one.fields),
+                one.type,
+                one.unit,
+                one.meaning,
+            ]
+            for one in specs
+        ],
     )
-
-
-def _names(spec: ColumnSpec) -> str:
-    return f"`{spec.name}`" if spec.type is None else ", ".join(f"`{field.name}`" for field in spec.fields)
-
-
-def _kind(spec: ColumnSpec) -> str:
-    if spec.type is None:
-        return "as the knob's"
-    return re.sub(r"list<\w+: (\w+)>", r"list of \1", str(spec.type)).replace("timestamp[us, tz=UTC]", "timestamp")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ ENTRY = """    "uniform": Loss(
 """
 SPREAD = '    spread: Weight = 0.5\n    """Of the embeddings."""\n'
 SAMPLER = '    "nsga2": Sampler("NSGAIISampler", {"population_size": 4}),\n'
+COLUMN = "trials,hardware.load,real,processes,of the machine in the minute before\n"
 LOAD = '        "hardware.load": os.getloadavg()[0],\n'
 ENCODER = '''class MomentsEncoder(nn.Module):
     """Mean and deviation of each channel over time, through one linear layer."""
@@ -148,11 +149,7 @@ CHANGES = {
         ),
     ],
     "A column": [
-        Change(
-            "mmssl/study/columns.py",
-            '        ColumnSpec("hardware.cores"',
-            '        ColumnSpec("hardware.load", _REAL, "of the machine in the minute before", "processes"),\n',
-        ),
+        Change("mmssl/study/columns.csv", "trials,hardware.cores,", COLUMN),
         Change(
             "mmssl/environment.py",
             '        "hardware.cores":',
@@ -224,8 +221,8 @@ def test_the_reference_has_what_was_added(tree: Path) -> None:
     assert "`uniform_skeleton`" in pages["spaces.md"]
     assert "`nsga2`" in pages["spaces.md"]
     assert "| `waves`, " in pages["spaces.md"]
-    assert "| `train.uniformity` | double |  | uniform: log of the mean potential of pairs" in pages["tables.md"]
-    assert "| `hardware.load` | double | processes | of the machine" in pages["tables.md"]
+    assert "| `train.uniformity` | real |  | uniform: log of the mean potential of pairs" in pages["tables.md"]
+    assert "| `hardware.load` | real | processes | of the machine" in pages["tables.md"]
     assert "## `mmssl-tune people`" in pages["cli.md"]
     assert "waves, " in pages["cli.md"]
 
