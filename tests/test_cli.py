@@ -24,7 +24,7 @@ from typer.main import get_command
 
 from mmssl import Recordings, Row, cli
 from mmssl.cli import studies, terminal
-from mmssl.data import utd_mhad
+from mmssl.data.sources import READERS
 from mmssl.errors import UserError
 from mmssl.export.encoders import load_encoders
 from mmssl.recipe import Recipe
@@ -602,7 +602,7 @@ def test_a_study_remembers_where_its_data_was(
         read.append(folder)
         return tiny, []
 
-    monkeypatch.setattr(utd_mhad, "read", reader)
+    monkeypatch.setitem(READERS, "utd_mhad", READERS["utd_mhad"]._replace(read=reader))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MMSSL_DATA", "lab data")
     ask("launch", "--space", "vicreg_diagonal", "--dataset", "utd_mhad", "--name", "one")
