@@ -231,30 +231,42 @@ def test_the_command_and_the_reader_work(tree: Path) -> None:
     assert run(tree, *tune("people", "--dataset", "waves", "--data", "waves")) == "anna, ben, dora\n"
 
 
-@pytest.mark.ray
-def test_a_study_of_all_that_was_added(tree: Path) -> None:
-    knobs = {"finetune.smoothing": 0.1}
+@pytest.fixture(scope="module")
+def study(tree: Path) -> str:
+    """Launched with all that was added."""
     entries = {
         "systems": ["uniform"], "sampler": "nsga2", "budget": 2, "folds": [["ben"]],
         "ranges": {"objective.spread": {"low": 0.5, "high": 2.0}},
     }  # fmt: skip
-    (tree / "added.yaml").write_text(space(2, knobs, **entries), "utf-8")
-    given = ("--dataset", "waves", "--data", "waves")
-    run(tree, *tune("run", *given, "--system", "uniform_imu", "--set", "pretrain.epochs=1", "--set", "data.steps=16"))
-    run(tree, *tune("launch", "--space", "added.yaml", *given, "--storage", "studies", "--name", "added"))
-    trials = pq.read_table(tree / "studies" / "added" / "trials.parquet").to_pylist()
+    (tree / "added.yaml").write_text(space(2, {"finetune.smoothing": 0.1}, **entries), "utf-8")
+    given = ("--dataset", "waves", "--data", "waves", "--storage", "studies", "--name", "added")
+    run(tree, *tune("launch", "--space", "added.yaml", *given))
+    return "added"
+
+
+@pytest.mark.ray
+def test_a_study_trains_with_all_that_was_added(tree: Path, study: str) -> None:
+    trials = pq.read_table(tree / "studies" / study / "trials.parquet").to_pylist()
     assert [row["status"] for row in trials] == ["COMPLETE"] * 2
     for row in trials:
         loss = row["train.alignment"] + row["param.objective.spread"] * row["train.uniformity"]
         assert row["train.loss"] == pytest.approx(loss, rel=1e-4)
         assert row["param.finetune.smoothing"] == 0.1
         assert row["hardware.load"] > 0
-    found = json.loads(run(tree, *tune("results", "added", "--storage", "studies", "--json")))
+
+
+@pytest.mark.ray
+def test_answers_export_and_card_have_what_was_added(tree: Path, study: str) -> None:
+    found = json.loads(run(tree, *tune("results", study, "--storage", "studies", "--json")))
     assert len(found["points"]) == 2
-    run(tree, *tune("best", "added", "--storage", "studies", "--export", "--out", "encoders", "--data", "waves"))
+    run(tree, *tune("best", study, "--storage", "studies", "--export", "--out", "encoders", "--data", "waves"))
     card = (tree / "encoders" / "README.md").read_text("utf-8")
     for words in ("Pre-trained without labels by uniform", "`objective.spread`", "Wang, T., Isola", "Nobody: Waves"):
         assert words in card
     assert b"encoders.imu.linear.weight" in (tree / "encoders" / "model.safetensors").read_bytes()
-    run(tree, *tune("report", "added", "--storage", "studies", "--out", "page.html"))
+
+
+@pytest.mark.ray
+def test_the_page_has_what_was_added(tree: Path, study: str) -> None:
+    run(tree, *tune("report", study, "--storage", "studies", "--out", "page.html"))
     assert "objective.spread" in (tree / "page.html").read_text("utf-8")
