@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmssl.api.studies import OpenStudy, launch, open_study, reproduce
     from mmssl.data.recordings import Description, Protocol, Recordings, Row
     from mmssl.errors import UserError
     from mmssl.export.encoders import load_encoders
@@ -11,10 +12,25 @@ if TYPE_CHECKING:
     from mmssl.study.presets import preset
     from mmssl.training.trial import train
 
-__all__ = ["Description", "Protocol", "Recipe", "Recordings", "Row", "UserError", "load_encoders", "preset", "train"]
+__all__ = [
+    "Description",
+    "OpenStudy",
+    "Protocol",
+    "Recipe",
+    "Recordings",
+    "Row",
+    "UserError",
+    "launch",
+    "load_encoders",
+    "open_study",
+    "preset",
+    "reproduce",
+    "train",
+]
 
 # Imported when first asked for: numpy, pyarrow and torch together take seconds, and `--help` needs none of them.
 _HOME = {
+    **dict.fromkeys(("OpenStudy", "launch", "open_study", "reproduce"), "mmssl.api.studies"),
     **dict.fromkeys(("Description", "Protocol", "Recordings", "Row"), "mmssl.data.recordings"),
     "Recipe": "mmssl.recipe",
     "preset": "mmssl.study.presets",

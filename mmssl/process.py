@@ -6,8 +6,8 @@ import platform
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,12 +24,39 @@ def interrupt_when_ended() -> None:
                 signal.signal(number, _interrupt)
 
 
+@contextmanager
+def interrupted_when_ended() -> Generator[None]:
+    """`interrupt_when_ended`, and afterwards as before: the process may be somebody's notebook."""
+    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    interrupt_when_ended()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # As of one that Python did not set.
+                signal.signal(number, handler)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     ASKED_TO_END.set()
     present = signal.getsignal(signal.SIGINT)
     if not callable(present):  # A shell has the jobs of its background ignore Ctrl-C.
         raise KeyboardInterrupt
     present(signal.SIGINT, frame)
+
+
+@contextmanager
+def uninterrupted() -> Generator[None]:
+    """Come to the end of what leaves the study whole: Ctrl-C is often pressed twice."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def cpus(groups: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")) -> int:

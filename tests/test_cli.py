@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -932,3 +933,16 @@ def test_launch_says_the_warnings_of_a_check(ask: Ask, tmp_path: Path, tiny: Rec
         "--set", "data.train_subjects=[anna,ben,Ben,chris]",
     ).out  # fmt: skip
     assert "note: subject 'Ben' and 'ben' differ in spelling alone: one person would train and validate" in out
+
+
+def test_the_old_form_of_running_a_trial_again_names_the_new_one(ask: Ask, tmp_path: Path) -> None:
+    answer = ask("reproduce", "85af8e07", "--study", "one", "--storage", tmp_path)
+    assert (answer.code, answer.err) == (
+        2,
+        "mmssl-tune: reproduce 85af8e07: makes tables; to run a trial again: "
+        f"mmssl-tune rerun one:85af8e07 --storage {tmp_path}\n",
+    )
+
+
+def test_the_version_is_that_of_the_package(ask: Ask) -> None:
+    assert ask("--version").out == f"mmssl-tune {version('mmssl-tune')}\n"

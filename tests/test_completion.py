@@ -40,7 +40,7 @@ def test_bash_completes_commands_options_and_names(offered, tmp_path: Path) -> N
     for name in ("first", "second"):
         (tmp_path / "studies" / name).mkdir(parents=True)
         (tmp_path / "studies" / name / "plan.json").touch()
-    assert set(offered("re")) == {"resume", "retry", "results", "report", "reproduce"}
+    assert set(offered("re")) == {"resume", "retry", "results", "report", "reproduce", "rerun"}
     assert "--storage" in offered("launch", "--st")
     assert "vicreg_grid" in offered("launch", "--space", "vicreg_")
     assert offered("launch", "--system", "simclr") == [name for name in SYSTEMS if name.startswith("simclr")]

@@ -202,3 +202,22 @@ def test_the_recordings_example_runs(tmp_path: Path) -> None:
     }
     exec(example.replace("kitchen.parquet", str(tmp_path / "kitchen.parquet")), dict(arrays))  # noqa: S102
     assert len(mmssl.Recordings.load(tmp_path / "kitchen.parquet")) == 1
+
+
+def test_the_readmes_example_in_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Word by word; it says what stands in its comments, and what it leaves another can open."""
+    import mmssl
+
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(import mmssl\n.*?)```", readme, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})  # noqa: S102
+    first, *points, best = capsys.readouterr().out.splitlines()
+    assert first == "{'COMPLETE': 4}"
+    assert [line.split()[0] for line in points] in (["1.0", "25.0"], ["25.0", "1.0"])
+    assert best == str({"objective.lambda": float(points[0].split()[0]), "objective.mu": 25.0})
+    study = mmssl.open_study(tmp_path / "studies" / "tiny")
+    assert study.status().trials == {"COMPLETE": 8}
+    assert mmssl.load_encoders("encoders").description.name == "synthetic"

@@ -203,7 +203,7 @@ def test_bad_input_is_answered_in_words_with_2_and_nothing_is_written(
 def test_without_an_experiment_the_choice_is_named(ask: Ask) -> None:
     answer = ask("reproduce")
     assert answer.code == 2
-    assert "Missing argument 'EXPERIMENT|TRIAL'" in answer.err
+    assert "Missing argument 'EXPERIMENT'" in answer.err
 
 
 # What is planned

@@ -19,7 +19,7 @@ def _name(path: Path) -> str:
 PATHS = {_name(path): path for path in sorted((TOP / "mmssl").rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items()}
 
-ORDER = ("data", "training", "study", "trackers", "search", "export", "experiments", "report", "cli")
+ORDER = ("data", "training", "study", "trackers", "search", "export", "experiments", "report", "api", "cli")
 """The package's folders: each imports from those before it, and from the modules beside them."""
 LAYERS = ("mmssl.data", "mmssl.training.transforms", "mmssl.training.encoders", "mmssl.objectives")
 LIGHT = ("mmssl.recipe", "mmssl.storage", "mmssl.study", "mmssl.cli")

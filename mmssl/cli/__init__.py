@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -16,21 +17,40 @@ from mmssl.cli import (
     paper,
     recordings,
     report,
+    rerunning,
     spaces,
     studies,
     watching,
 )
-from mmssl.cli.terminal import complain
+from mmssl.cli.terminal import complain, say
 from mmssl.errors import UserError
 
 app = typer.Typer(
-    help="Search the loss weights of multimodal self-supervised learning (skeleton + IMU), and keep the best encoders.",
     epilog="Exit status: 0 done; 1 trials failed, a check found faults, or the machine did (disk, memory); 2 the input "
     "was wrong; 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        say(f"mmssl-tune {version('mmssl-tune')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Search the loss weights of multimodal self-supervised learning (skeleton + IMU), and keep the best encoders."""
+
+
 for command in (
     studies.launch,
     studies.resume,
@@ -47,6 +67,7 @@ for command in (
     answers.compare,
     report.report,
     paper.reproduce,
+    rerunning.rerun,
     encoders.run,
     encoders.evaluate,
     encoders.predict,

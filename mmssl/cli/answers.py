@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of, studies_there
-from mmssl.cli.recordings import recordings_of
 from mmssl.cli.terminal import as_cell, epoch_progress, print_json, say, show_points, show_result
 from mmssl.errors import UserError
+from mmssl.study.planning import recordings_of
 
 if TYPE_CHECKING:
-    from mmssl.study.plan import Plan
+    pass
 
 
 def results(
@@ -29,13 +29,13 @@ def results(
     Example: mmssl-tune results --json
     """
     from mmssl.study.folder import find
-    from mmssl.study.results import points, ranked
+    from mmssl.study.results import metric_of, points, ranked
 
     if as_json and as_csv:
         raise UserError("--json and --csv: choose one of them")
     found = find(storage, study)
     plan = found.plan()
-    metric = _metric(metric, plan)
+    metric = metric_of(metric, plan)
     rows = ranked(points(plan, found.table("trials.parquet"), metric))
     if as_json:
         print_json({"study": found.name, "metric": metric, "points": [point.row() for point in rows]})
@@ -82,32 +82,15 @@ def best(
 
     Example: mmssl-tune best --export --refit --out encoders
     """
-    from mmssl.errors import nearest
-    from mmssl.study.columns import COSTS
     from mmssl.study.folder import find
-    from mmssl.study.results import LABEL_FREE, RANKME, choose, hits_of, pareto, points
+    from mmssl.study.results import best_of
 
-    if cost is not None and cost not in COSTS:
-        raise UserError(f"--cost {cost}: {nearest(cost, list(COSTS))}")
     if (refit or out) and not export:
         raise UserError("--refit and --out say how to export: add --export")
     found = find(storage, study)
     plan = found.plan()
-    metric = _metric(by, plan, "--by")
-    if plan.space.side == "test" and metric not in LABEL_FREE:
-        raise UserError(
-            f"study {found.name} scored the test subjects, by which nothing may be chosen: "
-            "choose in a study that holds training subjects out, or without labels (--by rankme)"
-        )
-    if metric in LABEL_FREE and metric != RANKME:
-        raise UserError(f"--by {metric}: more of it is not better; without labels choose by {RANKME}")
-    cost = cost or plan.space.cost
-    all_points = points(plan, found.table("trials.parquet"), metric, cost)
-    hits = (lambda: hits_of(found.table("predictions.parquet"))) if metric == "val.accuracy" else None
-    choice = choose(all_points, hits)
-    front = pareto(all_points) if cost else []
-    if metric == RANKME and len(plan.bases) > 1:
-        choice.caveats.append("RankMe compares points of one system and variant, and these are of several")
+    answered = best_of(found, plan, by, cost)
+    metric, cost, choice, front = answered.metric, answered.cost, answered.choice, answered.front
     estimate = choice.best.estimate
     answer: dict[str, Any] = {
         "study": found.name,
@@ -126,7 +109,7 @@ def best(
             more = f"; the first 5 of {len(choice.tied)}" if len(choice.tied) > 5 else ""
             show_points(f"tied with it ({choice.test}){more}", choice.tied[:5])
         if cost:
-            show_points(f"no point is better and has fewer {cost}: {len(front)} of {len(all_points)}", front, cost=cost)
+            show_points(f"no point is better and has fewer {cost}: {len(front)} of {answered.points}", front, cost=cost)
         if estimate.over:
             say(f"95 % interval {estimate.low:.4f} to {estimate.high:.4f}, over {estimate.over}")
         if choice.threshold:
@@ -189,20 +172,3 @@ def compare(
         print_json({"caption": result.caption, "notes": result.notes, "rows": rows.to_pylist()})
     else:
         show_result(result)
-
-
-def _metric(name: str | None, plan: "Plan", option: str = "--metric") -> str:
-    """A column of scores that the study has, or a measure without labels."""
-    from mmssl.errors import nearest
-    from mmssl.study.columns import SCORES
-    from mmssl.study.results import LABEL_FREE
-
-    if name is None:
-        return plan.space.scored
-    modalities = {one for trial in plan.trials for one in plan.recipe(trial).data.modalities}
-    valid = [score for score in SCORES if score.startswith(plan.space.side)]
-    if len(modalities) == 1:
-        valid = [score for score in valid if score.count(".") == 1]
-    if name not in (*valid, *LABEL_FREE):
-        raise UserError(f"{option} {name}: {nearest(name, [*valid, *LABEL_FREE])}")
-    return name

@@ -10,9 +10,9 @@ import typer
 
 from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
 from mmssl.cli.running import is_job_server
-from mmssl.cli.studies import at_storage
 from mmssl.cli.terminal import pass_on, print_json, say, show_table
 from mmssl.errors import UserError
+from mmssl.study.planning import at_storage
 
 if TYPE_CHECKING:
     from mmssl.search.jobs import Job, Jobs

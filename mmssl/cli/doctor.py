@@ -15,11 +15,11 @@ from mmssl.cli.options import (
     SystemsOption,
     spaces_there,
 )
-from mmssl.cli.recordings import having_all, open_recordings
+from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import Running, runs_trials
-from mmssl.cli.spaces import plan_study, space_with
-from mmssl.cli.terminal import print_json, say
+from mmssl.cli.terminal import beside, print_json, say
 from mmssl.errors import UserError
+from mmssl.study.planning import having_all, plan_study, space_with
 
 
 @runs_trials
@@ -57,7 +57,7 @@ def doctor(
 
     try:
         recordings, skipped = open_recordings(dataset, data, skip_bad=True, quiet=True)
-        recordings = having_all(recordings, searched.systems, quiet=running.as_json)
+        recordings = having_all(recordings, searched.systems, beside(running.as_json))
         plan = plan_study("doctor", searched, recordings, dataset, data, skipped)
     except UserError as error:
         tell({"check": "data", "verdict": "fault", "said": str(error)})

@@ -17,10 +17,10 @@ from mmssl.cli.options import (
     path_of,
     recipes,
 )
-from mmssl.cli.recordings import having, name_of, open_recordings
-from mmssl.cli.spaces import settings_of
-from mmssl.cli.terminal import as_cell, epoch_progress, few, print_json, say, sides_line, waiting
-from mmssl.errors import UserError
+from mmssl.cli.recordings import open_recordings
+from mmssl.cli.terminal import as_cell, beside, epoch_progress, print_json, say, sides_line, waiting
+from mmssl.errors import UserError, few
+from mmssl.study.planning import having, name_of, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ def run(
     start = preset(name_of(dataset), system, recipe_named(recipe))
     taken = dict.fromkeys(SYSTEMS[system].defining, f"system {system} sets it; choose another --system instead")
     chosen = start.with_knobs(settings_of(settings, taken))
-    recordings = having(recordings, chosen.data.modalities, quiet=as_json)
+    recordings = having(recordings, chosen.data.modalities, beside(as_json))
     from mmssl.data.protocols import sides, split
 
     if not chosen.data.validation_subjects:
@@ -143,7 +143,7 @@ def evaluate(
             f"({'; '.join(differ) or 'the same in another order'})"
         )
     chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
-    recordings = having(recordings, chosen, quiet=as_json)
+    recordings = having(recordings, chosen, beside(as_json))
     encoded = model.features(recordings, chosen)
     measured = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
     if features is not None:
@@ -258,7 +258,7 @@ def _table(
     tables: list[pa.Table] = []
     for word in given:
         recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
-        recordings = having(recordings, chosen, quiet=False, hint="; name what they have with --modalities")
+        recordings = having(recordings, chosen, beside(), hint="; name what they have with --modalities")
         there = [modality for modality in chosen if modality in recordings.modalities]
         if len(there) < len(chosen):
             lacking = " and ".join(modality for modality in chosen if modality not in there)

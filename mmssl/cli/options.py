@@ -9,6 +9,7 @@ import typer
 
 from mmssl.data import sources
 from mmssl.errors import UserError
+from mmssl.study.planning import STORAGE
 
 
 def path_of(word: str | Path) -> Path:
@@ -128,4 +129,3 @@ StudyArgument = Annotated[
     str | None, typer.Argument(autocompletion=studies_there, help="Name of the study; the newest by default.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-STORAGE = "studies"

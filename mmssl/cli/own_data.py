@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmssl.cli.options import DataOption, JsonOption, RecipeOption, SetOption, SkipOption, SystemsOption, path_of
-from mmssl.cli.recordings import having_all, name_of, open_recordings
+from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import end
-from mmssl.cli.spaces import plan_study, space_with
-from mmssl.cli.studies import plan_warnings
 from mmssl.cli.terminal import in_a_line, print_json, say
 from mmssl.errors import UserError
+from mmssl.study.planning import having_all, name_of, plan_study, plan_warnings, space_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +133,7 @@ def _examined(given: str, data: Path | None, space: "Space") -> "tuple[list[Find
     found += examine(recordings, steps)
     plan = None
     try:
-        used = having_all(recordings, space.systems, quiet=True)
+        used = having_all(recordings, space.systems)
         plan = plan_study("check", space, used, given, data, bad)
         found += [*plan_warnings(plan, used), *_plan_notes(plan, used)]
     except UserError as error:

@@ -1,9 +1,7 @@
 """The command that makes the paper's tables and figures."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,17 +15,15 @@ from mmssl.cli.options import (
     StorageOption,
     SystemsOption,
 )
-from mmssl.cli.recordings import having_all, name_of, open_recordings, recordings_of
+from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import Running, end, runs_trials
-from mmssl.cli.spaces import plan_study, space_with
-from mmssl.cli.studies import at_storage, run_new, run_study
-from mmssl.cli.terminal import epoch_progress, few, print_json, say, show_result, waiting
+from mmssl.cli.studies import run_new, run_study
+from mmssl.cli.terminal import beside, print_json, say, show_result, waiting
 from mmssl.errors import UserError
+from mmssl.study.planning import at_storage
 
 if TYPE_CHECKING:
-    from mmssl.data.recordings import Recordings
-    from mmssl.search.rerun import Differences
-    from mmssl.study.space import Space
+    pass
 
 
 @runs_trials
@@ -35,9 +31,8 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="table2, ablation, few_labels, hidden_classes, retrieval, features or health; "
-            "or a trial by its id's beginning.",
-            metavar="EXPERIMENT|TRIAL",
+            help="table2, ablation, few_labels, hidden_classes, retrieval, features or health.",
+            metavar="EXPERIMENT",
         ),
     ],
     dataset: DatasetOption = "synthetic",
@@ -71,30 +66,25 @@ def reproduce(
     figures: Annotated[
         str, typer.Option(help="Kinds of pictures, of png, svg and pdf, separated by commas; none for no pictures.")
     ] = "png",
-    tolerance: Annotated[
-        float, typer.Option(help="Of a trial's scores, where machine or versions are not those of then.", min=0)
-    ] = 0.02,
     *,
     running: Running,
 ) -> None:
-    """Make a table or figure of the paper on a data set; run again, it goes on where it stopped. Or run a trial again
-    in this process, and say whether it comes to the same.
+    """Make a table or figure of the paper on a data set; run again, it goes on where it stopped.
 
     Example: mmssl-tune reproduce table2 --dataset utd_mhad --data ~/UTD-MHAD
     """
     if re.fullmatch("[0-9a-f]{6,}", experiment):
-        end(_again(experiment, storage, study, data, tolerance, as_json=running.as_json))
-        return
+        raise UserError(
+            f"reproduce {experiment}: makes tables; to run a trial again: "
+            f"mmssl-tune rerun {study or 'STUDY'}:{experiment}{'' if storage == STORAGE else f' --storage {storage}'}"
+        )
     from mmssl import experiments
-    from mmssl.study import space as spaces
-    from mmssl.study.folder import Study, find, plain_name
+    from mmssl.experiments import planned
     from mmssl.yaml_file import parse_value
 
     chosen = experiments.find(experiment)
     pictures = _pictures(figures)
     running.check()
-    if hide and chosen.name != "hidden_classes":
-        raise UserError(f"--hide: {chosen.name} hides no classes; hidden_classes does")
     if study is not None:
         given = [
             option
@@ -106,38 +96,19 @@ def reproduce(
         ]  # fmt: skip
         if given:
             raise UserError(f"--study {study}: was planned already; leave out {', '.join(given)}, or leave out --study")
-        found, planned = find(storage, study), True
-        plan = found.plan()
-        if chosen.chooses and plan.space.side == "test":
-            raise UserError(
-                f"--study {study}: scored the test subjects, by which points may not be compared; "
-                "name one that holds training subjects out"
-            )
-        recordings = recordings_of(plan, data)
+        made_from = planned.existing(chosen, storage, study, data)
     else:
         recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
-        changes: dict[str, Any] = {}
-        if seeds is not None:
-            changes["seeds"] = [parse_value(word.strip()) for word in seeds.split(",")]
-        if chosen.name == "hidden_classes":
-            changes["grid"] = {"pretrain.hidden_classes": [[], *_hidden(hide, recordings.description.classes)]}
-        space = space_with(spaces.load(chosen.space), settings, systems, recipe, **changes)
-        recordings = having_all(recordings, space.systems, quiet=running.as_json)
-        space = spaces.changed(space, folds=_folds(folds, chosen.chooses, space, name_of(dataset), recordings))
-        name = name or plain_name(f"{chosen.space}-{name_of(dataset)}")
-        plan = plan_study(name, space, recordings, dataset, data, skipped)
-        found = Study(storage, plan.name)
-        planned = found.exists()
-        if planned:
-            theirs = found.plan()
-            if not theirs.alike(plan):
-                raise UserError(
-                    f"study {found.name} exists with other settings: make the experiment from it with "
-                    f"--study {found.name}{at_storage(found)}, or give this one another --name"
-                )
-            plan = theirs
+        made_from = planned.planned(
+            chosen, recordings, dataset, data, skipped, storage=storage, name=name, folds=folds,
+            seeds=[parse_value(word.strip()) for word in seeds.split(",")] if seeds is not None else None,
+            settings=settings, systems=systems, recipe=recipe,
+            hide=[[word.strip() for word in group.split(",")] for group in hide] if hide else None,
+            say=beside(running.as_json),
+        )  # fmt: skip
+    found, plan, recordings, was_there = made_from
     status = 0
-    if not planned:
+    if not was_there:
         status = run_new(found, plan, recordings, running, summarise=False)
     elif len(found.records(plan)) < plan.total:
         with found.locked():
@@ -167,95 +138,6 @@ def reproduce(
         for place in (*tables, *texts, *result.figures):
             say(f"written: {place}")
     end(status or any(record.status == "FAILED" for record in found.records(plan).values()))
-
-
-def _again(word: str, storage: str, name: str | None, data: Path | None, tolerance: float, *, as_json: bool) -> int:
-    """Run a trial again, and show what it comes to; gives 1 where it is something else than then."""
-    from mmssl.search.rerun import differences, find_trial, original, rerun
-    from mmssl.study.folder import find
-
-    study = find(storage, name)
-    plan = study.plan()
-    trial = find_trial(plan, word)
-    record = original(study, plan, trial)
-    recordings = recordings_of(plan, data)
-    changed = differences(study, plan, trial, record)
-    how = "to the bit" if changed.exact else f"scores within {tolerance:g}"
-    if not as_json:
-        for line in _changes(changed):
-            say(f"note: {line}")
-        say(f"compared {how}, with as many threads as then ({record.facts['threads']})")
-    with epoch_progress(plan.recipe(trial), f"trial {trial.trial_id}") as on_epoch:
-        found = rerun(plan, trial, record, recordings, changed, on_epoch)
-    same = found.same(tolerance)
-    differing = [name for name, value in found.then.items() if found.now.get(name) != value]
-    if as_json:
-        print_json(
-            {
-                "study": study.name,
-                "trial": trial.trial_id,
-                "same": same,
-                "tolerance": 0 if changed.exact else tolerance,
-                "then": found.then,
-                "now": found.now,
-                "changed": {name: list(values) for name, values in changed.decisive.items()},
-                "also_changed": {name: list(values) for name, values in changed.others.items()},
-                "gpu": changed.gpu,
-                "other_predictions": found.guesses,
-            }
-        )
-        return not same
-    for name in differing:
-        say(f"  {name:<32}{found.then[name]} then, {found.now.get(name)} now")
-    say(
-        f"trial {trial.trial_id} of study {study.name}: {'the same' if same else 'NOT the same'} ({how}); "
-        f"{len(found.then) - len(differing)} of {len(found.then)} values equal, {found.guesses} predictions differ"
-    )
-    return not same
-
-
-def _changes(changed: "Differences") -> list[str]:
-    """What is not as it was when a trial ran, a line for each thing that decides the last bits."""
-    lines: list[str] = []
-    unknown = [name for name, (then, _) in changed.decisive.items() if then is None and name != "pretrained_together"]
-    if unknown:
-        lines.append(f"not recorded then: {', '.join(unknown)}")
-    for name, (then, now) in changed.decisive.items():
-        if name == "pretraining_id":
-            lines.append("the package's code, or torch, is not that of then (pretraining_id)")
-        elif name == "pretrained_together":
-            lines.append(f"it was pre-trained as one model with {then - 1} others, and now is alone")
-        elif name not in unknown:
-            lines.append(f"{name} was {then}, and is {now}")
-    if changed.gpu:
-        lines.append("it is trained on a GPU, where the same run need not give the same bits twice")
-    packages = [name.removeprefix("package ") for name in changed.others if name.startswith("package ")]
-    for name, (then, now) in changed.others.items():
-        if not name.startswith("package ") and then is not None:
-            lines.append(f"{name} was {then}, and is {now}; by itself it changes no number")
-    if packages:
-        lines.append(f"other packages differ, of those that compute nothing: {few(packages)}")
-    return lines
-
-
-def _folds(given: str | None, chooses: bool, space: "Space", dataset: str, recordings: "Recordings") -> Any:
-    """The side to score: by default the protocol's own test side where there are recordings of it, as in the paper."""
-    from mmssl.data.protocols import split
-
-    if chooses:
-        if given == "test":
-            raise UserError("--folds test: this experiment compares points, by which the test subjects may not be used")
-        return given or space.folds
-    first = next(iter(space.bases(dataset).values()))
-    return given or ("test" if len(split(recordings, first.data).test) else "leave_one_subject_out")
-
-
-def _hidden(groups: list[str] | None, classes: Sequence[str]) -> list[list[str]]:
-    if groups:
-        return [[word.strip() for word in group.split(",")] for group in groups]
-    from mmssl.experiments.published import hidden_groups
-
-    return [list(group.classes) for group in hidden_groups(classes)]
 
 
 def _pictures(words: str) -> tuple[str, ...]:

@@ -1,21 +1,17 @@
 """Commands on recordings, and how the other commands open them."""
 
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmssl.cli.options import DataOption, DatasetOption, JsonOption
-from mmssl.cli.terminal import console_on, few, print_json, say, show_survey
+from mmssl.cli.terminal import console_on, print_json, say, show_survey
 from mmssl.errors import UserError
-from mmssl.recipe import MODALITIES, Modality
-from mmssl.study.presets import SYSTEMS
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings
-    from mmssl.study.plan import Plan
 
 
 def data_info(
@@ -89,46 +85,3 @@ def open_recordings(dataset: str, data: Path | None, skip_bad: bool, *, quiet: b
             "real recordings: --dataset utd_mhad --data DIR, or --dataset my_recordings.parquet"
         )
     return recordings, skipped
-
-
-def having(recordings: "Recordings", modalities: Iterable[Modality], *, quiet: bool, hint: str = "") -> "Recordings":
-    """The recordings with all of the modalities that there are; how many lack one is said beside the answer.
-
-    Whoever needs a modality that no recording has says so, and what else to take.
-
-    Raises:
-        UserError: each modality is there, but never all of them in one recording.
-    """
-    there = [one for one in MODALITIES if any(array is not None for array in recordings.arrays(one))]
-    asked = set(modalities)
-    wanted: list[Modality] = [one for one in there if one in asked]
-    kept, without = recordings.having(wanted), recordings.lacking(wanted)
-    if without and not quiet:
-        said = f"{len(without)} of {len(recordings)} recordings have no {' or no '.join(wanted)} and are left out"
-        say(f"{said}: {few(without)}{hint}", stderr=True)
-    return kept
-
-
-def having_all(recordings: "Recordings", systems: Iterable[str], *, quiet: bool) -> "Recordings":
-    """The recordings that every one of the systems takes, so that what is compared has seen the same."""
-    return having(recordings, (one for system in systems for one in SYSTEMS[system].modalities), quiet=quiet)
-
-
-def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
-    """The recordings a study was planned for, looked for where they were then unless told otherwise."""
-    folder = data or (Path(plan.dataset.folder) if plan.dataset.folder else None)
-    recordings, _ = open_recordings(plan.dataset.source, folder, bool(plan.dataset.skipped), quiet=True)
-    recordings = having_all(recordings, plan.space.systems, quiet=True)
-    if recordings.fingerprint != plan.dataset.fingerprint:
-        raise UserError(
-            f"study {plan.name} was planned for other recordings than those in {folder or plan.dataset.source}: "
-            f"fingerprint {plan.dataset.fingerprint[:12]} then, {recordings.fingerprint[:12]} now; "
-            "give the old ones with --data"
-        )
-    return recordings
-
-
-def name_of(dataset: str) -> str:
-    from mmssl.data.sources import dataset_name
-
-    return dataset_name(dataset)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of
-from mmssl.cli.recordings import recordings_of
 from mmssl.cli.terminal import print_json, say, waiting
 from mmssl.errors import UserError
+from mmssl.study.planning import recordings_of
 
 if TYPE_CHECKING:
     from mmssl.data.recordings import Recordings

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from mmssl.cli.options import JsonOption
-from mmssl.cli.recordings import name_of
 from mmssl.cli.terminal import pass_on, print_json, say
 from mmssl.errors import UserError
 from mmssl.process import cpus, interrupt_when_ended
+from mmssl.study.planning import name_of, space_with
 
 if TYPE_CHECKING:
     from mmssl.search.jobs import Jobs
-    from mmssl.search.resources import Resources
+    from mmssl.search.share import Resources
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class Running:
             "from anywhere. Default: a Ray of this process alone, as with `local`.",
         ),
     ] = None
+    local: Annotated[
+        bool, typer.Option("--local", help="Without Ray: one trial after the other, in this process. The same results.")
+    ] = False
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write event files for TensorBoard, into the study.")
     ] = False
@@ -68,19 +71,24 @@ class Running:
     @property
     def cluster(self) -> str | None:
         """The cluster's address; None where this process runs a Ray of its own."""
-        return None if self.address in (None, "", "local") else self.address
+        return None if self.local or self.address in (None, "", "local") else self.address
 
     @property
     def submits(self) -> bool:
         """Whether the command is to be run by a job of the cluster, and not by this process."""
-        return is_job_server(self.address)
+        return is_job_server(self.cluster)
 
     def resources(self) -> "Resources":
         """What is asked of Ray."""
-        from mmssl.search.resources import Resources
+        from mmssl.search.share import Resources
 
         return Resources(
-            self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent, self.cluster, together=self.together
+            self.cpus_per_trial,
+            self.gpus_per_trial,
+            self.max_concurrent,
+            self.cluster,
+            together=self.together,
+            local=self.local,
         )
 
     def check(self) -> None:
@@ -89,6 +97,8 @@ class Running:
         Raises:
             UserError: more is asked than this machine has, and the trials run on it alone; or no cluster is there.
         """
+        if self.local and max(self.together, self.max_concurrent or 1) > 1:
+            raise UserError("--local runs one trial after the other: leave out --together and --max-concurrent")
         if self.cluster:
             from mmssl.search.resources import answers
 
@@ -115,6 +125,9 @@ def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_options(context: typer.Context, **given: Any) -> None:
         running = Running(**{field.name: given.pop(field.name) for field in fields(Running)})
+        source = context.get_parameter_source("address")
+        if running.local and source and source.name == "COMMANDLINE":
+            raise UserError("--local runs in this process, --address on a cluster: leave one of them out")
         if running.submits:
             submit(context, given, running)
         else:
@@ -221,7 +234,6 @@ def _words(context: typer.Context, changed: dict[str, Any]) -> list[str]:
 
 def _space(given: dict[str, Any]) -> tuple[Path, str]:
     """The file of the space, and what a study of it is called."""
-    from mmssl.cli.spaces import space_with
     from mmssl.study import space as spaces
 
     word = given["space"]

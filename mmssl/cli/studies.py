@@ -1,13 +1,12 @@
 """Commands that run studies."""
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,30 +22,37 @@ from mmssl.cli.options import (
     SystemsOption,
     spaces_there,
 )
-from mmssl.cli.recordings import having_all, name_of, open_recordings, recordings_of
+from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import Running, end, runs_trials
-from mmssl.cli.spaces import plan_study, settings_of, space_with
 from mmssl.cli.terminal import (
+    beside,
     console_beside,
-    few,
     in_a_line,
     print_json,
     say,
     show_points,
     sides_line,
 )
-from mmssl.errors import UserError
 from mmssl.process import ASKED_TO_END
+from mmssl.study.planning import (
+    at_storage,
+    created,
+    extend_plan,
+    having_all,
+    name_of,
+    plan_study,
+    plan_warnings,
+    recordings_of,
+    space_with,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from mmssl.cli.screen import Shown
-    from mmssl.data.check import Finding
     from mmssl.data.recordings import Recordings
     from mmssl.study.folder import Study
     from mmssl.study.plan import Plan
-    from mmssl.study.space import Space
 
 
 @runs_trials
@@ -75,7 +81,7 @@ def launch(
     running.check()
     searched = space_with(spaces.load(space), settings, systems, recipe)
     recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
-    recordings = having_all(recordings, searched.systems, quiet=running.as_json)
+    recordings = having_all(recordings, searched.systems, beside(running.as_json))
     plan = plan_study(
         name or free_name(storage, f"{searched.name}-{name_of(dataset)}"), searched, recordings, dataset, data, skipped
     )
@@ -138,59 +144,11 @@ def extend(
     Example: mmssl-tune extend vicreg_grid-synthetic-1 --seeds 29,30 --values objective.mu=[75,100]
     """
     from mmssl.study.folder import find
-    from mmssl.study.plan import extended
 
-    if not (seeds or values or folds or budget):
-        raise UserError("say what to add, with --seeds, --values, --folds or --budget")
     found = find(storage, study)
     with found.locked():
-        plan = found.plan()
-        space, groups = _larger(plan, seeds, values, folds, budget)
-        recordings = recordings_of(plan, data)
-        larger = extended(plan, space, groups)
-        larger.splits(recordings)  # A fold that cannot be is refused before it is planned.
-        found.replan(larger)
-        end(run_study(found, larger, recordings, running))
-
-
-def _larger(
-    plan: "Plan", seeds: str | None, values: list[str] | None, folds: str | None, budget: int | None
-) -> "tuple[Space, list[tuple[str, ...]]]":
-    """The space of a study with what is added to it, and its folds."""
-    from mmssl.study.space import changed
-    from mmssl.yaml_file import parse_value
-
-    space = plan.space
-    more: dict[str, Any] = {}
-    if seeds:
-        more["seeds"] = [*space.seeds, *(parse_value(word.strip()) for word in seeds.split(","))]
-    if budget:
-        if space.budget is None:
-            raise UserError("--budget: this study runs a grid, which has its points; add to it with --values")
-        if budget <= space.budget:
-            raise UserError(f"--budget {budget}: the study has a budget of {space.budget}; give more")
-        more["budget"] = budget
-    if values:
-        if space.sampler != "grid":
-            raise UserError(
-                f"--values: sampler {space.sampler} learns on one space, which stays as it is; see --budget"
-            )
-        grid = {knob: list(present) for knob, present in space.grid.items()}
-        for knob, added in settings_of(values, {}).items():
-            if knob not in grid:
-                raise UserError(f"--values {knob}: not searched by this study; it searches {', '.join(grid)}")
-            grid[knob] += added if isinstance(added, list) else [added]
-        more["grid"] = grid
-    groups = list(plan.folds)
-    if folds:
-        if space.side == "test":
-            raise UserError("--folds: this study holds nobody out, it scores the test subjects")
-        added_folds = changed(space, folds=parse_value(folds)).folds
-        if isinstance(added_folds, str):
-            raise UserError(f"--folds {folds}: give groups of training subjects, as [[1,3],[5,7]]")
-        more["folds"] = [list(group) for group in (*groups, *added_folds)]
-        groups = [*groups, *added_folds]
-    return changed(space, **more), groups
+        plan, recordings = extend_plan(found, seeds, values, folds, budget, data)
+        end(run_study(found, plan, recordings, running))
 
 
 def _go_on(
@@ -224,13 +182,8 @@ def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
 
 def run_new(study: "Study", plan: "Plan", recordings: "Recordings", running: Running, *, summarise: bool = True) -> int:
     """`run_study` of a study that is made first; nothing stays of one that is refused before a trial has ended."""
-    study.create(plan)
-    with study.locked():
-        try:
-            return run_study(study, study.plan(), recordings, running, summarise=summarise)
-        except UserError:
-            study.withdraw(plan)
-            raise
+    with created(study, plan) as kept:
+        return run_study(study, kept, recordings, running, summarise=summarise)
 
 
 def run_study(
@@ -259,7 +212,7 @@ def run_study(
             if finding.severity != "note":
                 say(f"note: {in_a_line(finding)}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
-    with Shown(err, plan, "starting Ray", datetime.now(UTC)) as shown:
+    with Shown(err, plan, "starting" if running.local else "starting Ray", datetime.now(UTC)) as shown:
         from mmssl.search.launch import run as run_plan
 
         try:
@@ -340,29 +293,3 @@ def _end_at_once(line: str, shown: "Shown", console: "Console") -> None:
         say(f"mmssl-tune: {line}", console=console)
         console.file.flush()
     os._exit(130 if ASKED_TO_END.is_set() else 1)
-
-
-def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
-    """What the reader should know of a plan's folds before believing a number."""
-    from mmssl.data.check import Finding
-    from mmssl.data.protocols import unseen_classes
-    from mmssl.study.plan import fold_name
-
-    notes: list[str] = []
-    for held_out, parts in plan.splits(recordings).items():
-        rows, what = (parts.validation, "validates") if plan.space.side == "val" else (parts.test, "tests")
-        classes = unseen_classes(recordings, rows, parts.train)
-        if classes:
-            notes.append(
-                f"fold {fold_name(held_out)} {what} on classes that no training recording shows: {few(classes)}"
-            )
-    if any(row.view for row in recordings.rows) and any("imu" in base.data.modalities for base in plan.bases.values()):
-        notes.append(
-            "several cameras share one IMU signal, which objectives and retrieval take for that of different recordings"
-        )
-    return [Finding("warning", note) for note in notes]
-
-
-def at_storage(study: "Study") -> str:
-    """The option by which another command finds a study, where it needs one."""
-    return "" if study.root == str(Path(STORAGE).absolute()) else f" --storage {shlex.quote(study.root)}"

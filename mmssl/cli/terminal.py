@@ -3,9 +3,11 @@
 import json
 import os
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
+
+from mmssl.errors import few
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,10 +41,6 @@ def show_survey(found: "Survey") -> None:
 
 def _lengths(lengths: "Lengths | None") -> str:
     return "none" if lengths is None else f"{lengths.shortest} to {lengths.longest}, median {lengths.median:g}"
-
-
-def few(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def in_a_line(finding: "Finding") -> str:
@@ -86,6 +84,11 @@ _FILE_WIDTH = 1000
 def say(line: str, *, stderr: bool = False, console: "Console | None" = None) -> None:
     """Print a line, with names as they came from files, archives and other machines: nothing in it moves the cursor."""
     (console or console_on(stderr=stderr)).print(plain(line), markup=False)
+
+
+def beside(quiet: bool = False) -> Callable[[str], None]:
+    """Says lines on standard error, beside a command's answer; none where it is to be quiet."""
+    return lambda line: None if quiet else say(line, stderr=True)
 
 
 def complain(error: BaseException) -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from mmssl.cli.cluster import AddressOption, Found
 from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
 from mmssl.cli.running import end
-from mmssl.cli.studies import at_storage, exit_status, resuming, show_outcome
+from mmssl.cli.studies import exit_status, resuming, show_outcome
 from mmssl.cli.terminal import console_beside, print_json, say
 from mmssl.errors import UserError
 from mmssl.process import interrupt_when_ended
 from mmssl.study.plan import TERMINAL
+from mmssl.study.planning import at_storage
 
 if TYPE_CHECKING:
     from mmssl.cli.screen import Shown

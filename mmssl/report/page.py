@@ -364,7 +364,7 @@ def _commands(content: Content) -> list[tuple[str, str]]:
             (
                 "One trial again, compared with what it gave then: to the bit on the same machine, with the same "
                 "versions.",
-                f"mmssl-tune reproduce {trial.trial_id} --study {shlex.quote(plan.name)}{where}",
+                f"mmssl-tune rerun {shlex.quote(plan.name)}:{trial.trial_id}{where}",
             )
         )
     if not content.baselines and plan.space.side == "val":

@@ -26,7 +26,8 @@ from mmssl.process import cpus
 from mmssl.recipe import Recipe
 from mmssl.search.nodes import Node, faults, nodes, on_each, said_by
 from mmssl.search.recorder import LEADING
-from mmssl.search.resources import NotStartedError, Resources, Share, fit, growth, start
+from mmssl.search.resources import NotStartedError, growth, start
+from mmssl.search.share import Resources, Share, fit
 from mmssl.search.together import rates
 from mmssl.study.folder import Study, most_pretrained
 from mmssl.study.plan import Plan

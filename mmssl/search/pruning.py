@@ -82,6 +82,7 @@ class _Race:
     """Points side by side, as trials of a study of Optuna's, which only its pruner looks at."""
 
     def __init__(self, pruner: BasePruner) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(), pruner=pruner, direction="maximize"
         )

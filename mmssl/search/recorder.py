@@ -1,20 +1,13 @@
-"""Turns what Tune reports into records, and keeps the weights of the points that lead."""
+"""Turns what trials report into records, and keeps the weights of the points that lead."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from ray import tune
-from ray.tune.schedulers import FIFOScheduler
-
 from mmssl.environment import programs
-from mmssl.search.failures import OutOfMemoryKills, is_lost, node_of
-from mmssl.search.nodes import refusal
 from mmssl.search.pruning import Pruning
-from mmssl.search.resources import MOVES, RESTARTS
+from mmssl.search.queue import TrialQueue
 from mmssl.search.sampler import PointSampler
-from mmssl.search.searcher import PlanSearcher
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import FOR_GOOD, Plan, PlannedTrial
 from mmssl.study.results import Point, ranked
@@ -26,49 +19,40 @@ LEADING = 3
 Watch = Callable[[PlannedTrial, Record], None]
 
 
-class Recorder(tune.Callback):
-    """Turns what Tune reports into records: durable first, then told to the tables and the watcher."""
+class Recorder:
+    """Turns what trials report into records: durable first, then told to the tables and the watcher."""
 
     def __init__(
         self,
         study: Study,
         plan: Plan,
         tables: Tables,
-        searcher: PlanSearcher,
+        queue: TrialQueue,
         records: dict[str, Record],
         watch: Watch,
         pruning: Pruning,
         sampler: PointSampler | None,
-        *,
-        alone: bool = False,
     ) -> None:
-        self._study, self._plan, self._tables, self._searcher = study, plan, tables, searcher
+        self._study, self._plan, self._tables, self._queue = study, plan, tables, queue
         self._models = Models(study, plan, records) if plan.space.keep_models == "best" else None
         self._records, self._watch = records, watch
         self._pruning, self._sampler = pruning, sampler
         self._open: dict[str, Record] = {}
-        self._nodes: dict[str, str] = {}
-        self._kills = OutOfMemoryKills()
-        self._deaths: dict[str, list[tuple[str, str]]] = {}
         self._starved: dict[str, tuple[Record, dict[str, Any]]] = {}
-        self._facts, self._alone = programs(), alone
+        self._facts = programs()
         for point_id in list(pruning.given_up):
             self._give_up(point_id)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given, for a restore that a study never needs.
+    def begin(self, planned: PlannedTrial) -> None:
+        """A trial begins, for the first time or again."""
+        self._show(planned, self._begin(planned))
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        planned = self._searcher.planned[trial.trial_id]
-        record = self._begin(planned)
-        self._nodes[planned.trial_id] = node = node_of(trial.temporary_state.ray_actor)
-        self._kills.watch(node)
-        self._show(planned, record)
+    def report(self, planned: PlannedTrial, result: dict[str, Any]) -> None:
+        """A trial has come further, or to its end.
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        planned = self._searcher.planned[trial.trial_id]
+        Args:
+            result: as `one_trial.run` reports it, with "done" where it was stopped as its point is given up.
+        """
         record = self._open.get(planned.trial_id)
         if record is None:  # Tune repeats the last report of a function trainable when it returns.
             return
@@ -85,49 +69,27 @@ class Recorder(tune.Callback):
         else:
             self._show(planned, record)
 
-    def gives_up(self, tune_id: str, epochs: Sequence[Mapping[str, Any]]) -> bool:
+    def gives_up(self, planned: PlannedTrial, epochs: Sequence[Mapping[str, Any]]) -> bool:
         """Whether a trial that has come so far is to be stopped."""
-        planned = self._searcher.planned[tune_id]
         for epoch in epochs:
             self._pruning.probed(planned, epoch)
         self._give_up(planned.point_id)
         return planned.point_id in self._pruning.given_up
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The worker died, or never came up: what a trial raises is reported, not raised.
+    def has_ended(self, planned: PlannedTrial) -> bool:
+        """Whether a trial has reported its end."""
+        return planned.trial_id in self._records or planned.trial_id in self._starved
 
-        Raises:
-            MemoryError: the kernel killed it, as memory ran out; the trial is not recorded for it.
-            OSError: it has other code than this process, and there is no other machine to run the trial.
-        """
-        planned = self._searcher.planned[trial.trial_id]
-        if planned.trial_id in self._records or planned.trial_id in self._starved:
-            return
-        record = self._open.setdefault(planned.trial_id, Record(trial_id=planned.trial_id, status="RUNNING"))
-        deaths = self._deaths.setdefault(planned.trial_id, [])
-        told = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
-        node = self._nodes.pop(planned.trial_id, "")
-        if self._kills.happened(node):
-            raise MemoryError
-        if self._alone and (reason := refusal(told)):
-            raise OSError(
-                f"the package has changed since the study was started: {reason.partition('; install')[0]}; "
-                "what has ended is kept: `mmssl-tune resume` runs the rest with the code that is there now"
-            )
-        deaths.append((node, told.strip()))
-        if len(deaths) <= RESTARTS or (len(deaths) <= MOVES and self._survived(deaths) <= RESTARTS):
-            del self._open[planned.trial_id]
-            self._show_waiting(planned)
-            self._searcher.put_back(planned)
-            return
-        said = [told for _, told in deaths]
-        cause, traceback = _cause(said), "\n\n".join(said)
+    def put_back(self, planned: PlannedTrial) -> None:
+        """A trial was cut off, and is run again before all others."""
+        self._open.pop(planned.trial_id, None)
+        self._show_waiting(planned)
+        self._queue.put_back(planned)
+
+    def fail(self, planned: PlannedTrial, cause: str, traceback: str) -> None:
+        """A trial was cut off once too often, or before it could begin."""
+        record = self._open.get(planned.trial_id) or self._begin(planned)
         self._end(planned, record, status="FAILED", cause=cause, traceback=traceback, finished=datetime.now(UTC))
-
-    def _survived(self, deaths: Sequence[tuple[str, str]]) -> int:
-        """How many of a trial's deaths its node has survived: the others were not the trial's doing."""
-        lost = {node: is_lost(node) for node, _ in deaths}
-        return sum(not lost[node] for node, _ in deaths)
 
     @property
     def starved(self) -> int:
@@ -148,9 +110,9 @@ class Recorder(tune.Callback):
             self._end(self._plan.trial(trial_id), record, status="FAILED", cause=cause, finished=datetime.now(UTC))
 
     def _give_up(self, point_id: str) -> None:
-        """Record the trials of a point that is given up and have not begun; those that run are stopped by Tune."""
+        """Record the trials of a point that is given up and have not begun; those that run are stopped."""
         cause = self._pruning.given_up.get(point_id)
-        for planned in self._searcher.withdraw(point_id) if cause else []:
+        for planned in self._queue.withdraw(point_id) if cause else []:
             record = self._begin(planned)
             self._end(planned, record, status="PRUNED", cause=cause, finished=record.started)
 
@@ -185,23 +147,6 @@ class Recorder(tune.Callback):
         self._tables.put(record)
         self._tables.write_if_due()
         self._watch(planned, record)
-
-
-class Scheduler(FIFOScheduler):
-    """Stops the trials of points that are given up."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
-        self._recorder = recorder
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        # Tune has flattened the result; a trial that has come to its end is not stopped any more.
-        ended = any(name.partition("/")[0] == "end" for name in result)
-        stop = not ended and self._recorder.gives_up(trial.trial_id, result.get("epochs", []))
-        return FIFOScheduler.STOP if stop else FIFOScheduler.CONTINUE
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # As the recorder's.
 
 
 class Models:
@@ -242,12 +187,3 @@ class Models:
     def _drop(self, point_id: str) -> None:
         for trial in self._plan.candidates[point_id]:
             self._study.drop_model(trial.trial_id)
-
-
-def _cause(told: Sequence[str]) -> str:
-    """Why a trial's workers died, as far as Ray told of each; its texts have headings that say when."""
-    lines = [line for line in told[-1].splitlines() if not line.startswith("Failure # ")]
-    # Of a process that was killed Ray cannot tell by whom: the kernel does it when memory runs out.
-    killed = any("OOM killer" in text for text in told)
-    perhaps = "; perhaps it was killed because memory ran out" if killed else ""
-    return f"the worker died{f': {lines[0]}' if lines else ''} (it was started {len(told)} times{perhaps})"

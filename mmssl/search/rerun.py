@@ -1,8 +1,7 @@
 """Run a trial once more, in this process, and compare: docs/reproducing.md."""
 
 import re
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from mmssl.data.recordings import Recordings
 from mmssl.environment import machine, packages, programs
 from mmssl.errors import UserError, nearest
+from mmssl.search.one_trial import threads
 from mmssl.study.columns import SCORES
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
@@ -130,7 +130,7 @@ def rerun(
 ) -> Rerun:
     """Train and score a trial that has ended as it was then, with as many threads, and on a GPU if it was on one."""
     recipe = plan.recipe(trial)
-    with _threads(record.facts["threads"]):
+    with threads(record.facts["threads"]):
         outcome = run_trial(
             recipe,
             Prepared.of(recordings, recipe.data.steps, recipe.data.modalities),
@@ -162,13 +162,3 @@ def _computes(name: str) -> bool:
 def _other_guesses(record: Record, predictions: list[dict[str, Any]]) -> int:
     before = {row["recording_id"]: row["predicted"] for row in record.predictions}
     return sum(before.get(row["recording_id"]) != row["predicted"] for row in predictions)
-
-
-@contextmanager
-def _threads(count: int) -> Generator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""The Ray that trials run on, and what of it one trial may use."""
+"""The Ray that trials run on."""
 
 import logging
 import os
@@ -7,9 +7,8 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import mmssl
 from mmssl.errors import UserError
 from mmssl.private_folder import RAY
 from mmssl.process import cpus, interrupt_when_ended
+from mmssl.search.share import UNKNOWN_GROWTH, Growth
 from mmssl.study.folder import PRETRAINED_VARIABLE
 
 _OF_WORKERS = (
@@ -36,60 +36,6 @@ RESTARTS = 2
 """How often a trial whose worker died is started again; it goes on from its last snapshot."""
 MOVES = 20
 """How often in all, with those whose node was lost: it may be the trial that takes its node down."""
-
-MOST_CPUS = 4
-"""That a trial is given unasked: its products are too small for many threads."""
-
-_UNKNOWN_GROWTH = 200
-"""Trials that wait for nodes at once where nobody knows how many nodes may come."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """The Ray that trials run on, and what of it one trial may use."""
-
-    cpus_per_trial: float | None = None
-    """None: see `fit`."""
-    gpus_per_trial: float | None = None
-    """None: a quarter of a GPU where there are GPUs, else none."""
-    max_concurrent: int | None = None
-    """None: as many as fit."""
-    address: str | None = None
-    """None: a Ray of this process alone; else `auto` or HOST:PORT of the cluster that this machine is a node of."""
-    together: int = 1
-    """Trials that pre-train as one model, where they are alike."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Nodes that an autoscaler may add."""
-
-    most: int
-    resources: Mapping[str, float]
-    """Of one node; empty where nobody knows before it is there."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one trial gets, and how many run at once."""
-
-    cpus: float
-    gpus: float
-    at_once: int
-    waits: bool
-    """Whether no node that is there has room, so that the first trial waits for one to come."""
-
-    def __str__(self) -> str:
-        return f"{self.at_once} trial{'' if self.at_once == 1 else 's'} at once, {self.each} each"
-
-    @property
-    def each(self) -> str:
-        """What one trial gets, in words."""
-        return " and ".join(
-            f"{amount:g} {what}{'' if amount == 1 else 's'}"
-            for amount, what in ((self.cpus, "CPU"), (self.gpus, "GPU"))
-            if amount
-        )
 
 
 class NotStartedError(OSError):
@@ -217,42 +163,7 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def fit(resources: Resources, trials: int, nodes: Sequence[Mapping[str, float]], growth: Sequence[Group] = ()) -> Share:
-    """What one trial gets; a trial runs on one node.
-
-    Unless told otherwise a trial gets one CPU: two trials with a thread each take less time than one after the other
-    with two threads (`benchmarks/packing.py`). Where a study has so few trials that CPUs would have nothing to do, and
-    there are no GPUs, each gets as many as there are for it, at most `MOST_CPUS`.
-
-    Args:
-        trials: of the whole study: whether it is resumed must not change the threads, and with them the last bits.
-        nodes: the resources of each node that is there.
-        growth: nodes that may come.
-
-    Raises:
-        UserError: there is no node with what a trial asks for, and none can come.
-    """
-    kinds = [*nodes, *(group.resources for group in growth)]
-    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
-    if gpus is None:
-        gpus = 0.25 if any(node.get("GPU") for node in kinds) else 0.0
-    if cpus is None:
-        free = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1 and not gpus and not growth]
-        cpus = float(max(1, min([sum(free) // max(1, trials), MOST_CPUS, *free])))
-    there = sum(_room(node, cpus, gpus) for node in nodes)
-    # A node of unknown size may be large enough.
-    to_come = sum(group.most * (_room(group.resources, cpus, gpus) if group.resources else 1) for group in growth)
-    if not there and not to_come:
-        largest = ", ".join(f"{max((node.get(what, 0) for node in kinds), default=0):g} {what}s" for what in _ASKED)
-        asked = f"--cpus-per-trial {cpus:g}" + (f" --gpus-per-trial {gpus:g}" if gpus else "")
-        where = "here" if len(kinds) == 1 else "on any one node"
-        raise UserError(f"{asked}: there are no more than {largest} {where}; ask for no more")
-    if any(not group.resources for group in growth):
-        to_come = max(to_come, _UNKNOWN_GROWTH)
-    return Share(cpus, gpus, min(there + to_come, resources.max_concurrent or sys.maxsize), waits=not there)
-
-
-def growth(launched_from: Path = Path("~/ray_bootstrap_config.yaml")) -> list[Group]:
+def growth(launched_from: Path = Path("~/ray_bootstrap_config.yaml")) -> list[Growth]:
     """The nodes that the cluster's autoscaler may add, as far as one can know on a node.
 
     Args:
@@ -262,17 +173,17 @@ def growth(launched_from: Path = Path("~/ray_bootstrap_config.yaml")) -> list[Gr
     told = state.get_cluster_config()
     if told is not None and told.node_group_configs:
         return [
-            Group(_UNKNOWN_GROWTH if group.max_count < 0 else group.max_count, dict(group.resources))
+            Growth(UNKNOWN_GROWTH if group.max_count < 0 else group.max_count, dict(group.resources))
             for group in told.node_group_configs
         ]
     try:
         config = yaml.safe_load(launched_from.expanduser().read_text("utf-8"))
     except OSError:
         # Kubernetes' operator says nothing of its limits to a pod.
-        return [Group(_UNKNOWN_GROWTH, {})] if "RAY_USAGE_STATS_KUBERAY_IN_USE" in os.environ else []
+        return [Growth(UNKNOWN_GROWTH, {})] if "RAY_USAGE_STATS_KUBERAY_IN_USE" in os.environ else []
     most = config.get("max_workers", 0)
     return [
-        Group(min(most, node.get("max_workers", most)), node.get("resources") or {})
+        Growth(min(most, node.get("max_workers", most)), node.get("resources") or {})
         for name, node in config["available_node_types"].items()
         if name != config["head_node_type"]
     ]
@@ -295,21 +206,3 @@ def answers(address: str) -> None:
         raise UserError(
             f"--address {address}: no Ray answers there ({error}); `ray status` on the cluster's head says its address"
         ) from error
-
-
-_ASKED = ("CPU", "GPU")
-
-
-def _room(node: Mapping[str, float], cpus: float, gpus: float) -> int:
-    """How many trials of this size run on a node at once."""
-    fits = [_times(node.get("CPU", 0), cpus)]
-    if gpus:
-        # A fraction must fit into one device: three trials of 0.3 on each.
-        devices = int(node.get("GPU", 0))
-        fits.append(devices * _times(1, gpus) if gpus <= 1 else _times(devices, gpus))
-    return min(fits)
-
-
-def _times(whole: float, part: float) -> int:
-    # Ray counts in ten-thousandths, in which 0.1 goes ten times into 1.
-    return round(whole * 10_000) // max(1, round(part * 10_000))

@@ -5,13 +5,15 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from mmssl.errors import UserError
+from mmssl.errors import UserError, nearest
 from mmssl.recipe import MODALITIES, Recipe
 from mmssl.study import scores
+from mmssl.study.columns import COSTS, SCORES
+from mmssl.study.folder import Study
 from mmssl.study.plan import NO_RESULT, Key, Plan
 from mmssl.study.scores import Estimate, repeat
 
@@ -268,3 +270,58 @@ def hits_of(predictions: pa.Table) -> Hits:
     for point_id, fold, recording, label, predicted in zip(*columns, strict=True):
         right[point_id][fold, recording] = label == predicted
     return right
+
+
+def metric_of(name: str | None, plan: "Plan", option: str = "--metric") -> str:
+    """A column of scores that the study has, or a measure without labels."""
+    if name is None:
+        return plan.space.scored
+    modalities = {one for trial in plan.trials for one in plan.recipe(trial).data.modalities}
+    valid = [score for score in SCORES if score.startswith(plan.space.side)]
+    if len(modalities) == 1:
+        valid = [score for score in valid if score.count(".") == 1]
+    if name not in (*valid, *LABEL_FREE):
+        raise UserError(f"{option} {name}: {nearest(name, [*valid, *LABEL_FREE])}")
+    return name
+
+
+class Best(NamedTuple):
+    """The best point of a study, and by what."""
+
+    metric: str
+    choice: Choice
+    cost: str | None
+    """The column of costs that was looked at."""
+    front: list[Point]
+    """The points of which none is better and cheaper."""
+    points: int
+    """Of the study."""
+
+
+def best_of(study: Study, plan: Plan, by: str | None = None, cost: str | None = None) -> Best:
+    """Choose a study's best point by validation, or without labels.
+
+    Args:
+        by: `rankme`, or another score than the study's own.
+        cost: a column of costs; the space's own by default.
+
+    Raises:
+        UserError: no point is complete, there is no such score, or it is of the test subjects.
+    """
+    if cost is not None and cost not in COSTS:
+        raise UserError(f"--cost {cost}: {nearest(cost, list(COSTS))}")
+    metric = metric_of(by, plan, "--by")
+    if plan.space.side == "test" and metric not in LABEL_FREE:
+        raise UserError(
+            f"study {study.name} scored the test subjects, by which nothing may be chosen: "
+            "choose in a study that holds training subjects out, or without labels (--by rankme)"
+        )
+    if metric in LABEL_FREE and metric != RANKME:
+        raise UserError(f"--by {metric}: more of it is not better; without labels choose by {RANKME}")
+    cost = cost or plan.space.cost
+    all_points = points(plan, study.table("trials.parquet"), metric, cost)
+    hits = (lambda: hits_of(study.table("predictions.parquet"))) if metric == "val.accuracy" else None
+    choice = choose(all_points, hits)
+    if metric == RANKME and len(plan.bases) > 1:
+        choice.caveats.append("RankMe compares points of one system and variant, and these are of several")
+    return Best(metric, choice, cost, pareto(all_points) if cost else [], len(all_points))

@@ -11,7 +11,7 @@ from ray_head import Head
 
 from mmssl import Recordings
 from mmssl.search import doctor
-from mmssl.search.resources import Share
+from mmssl.search.share import Share
 from mmssl.study.plan import Plan, make_plan
 from mmssl.study.space import Space
 from mmssl.training.trial import train

@@ -164,7 +164,7 @@ def test_rows_carry_cause_subjects_and_origin(launched: Launched, tiny: Recordin
 def test_a_trial_run_again_comes_to_the_same(launched: Launched, folder: Path) -> None:
     def again(number: int, *words: str) -> subprocess.CompletedProcess[str]:
         trial_id = launched.plan.trials[number].trial_id
-        asked = ["reproduce", trial_id[:10], "--study", "undisturbed", "--storage", folder / "studies", *words]
+        asked = ["rerun", f"undisturbed:{trial_id[:10]}", "--storage", folder / "studies", *words]
         return subprocess.run(small.tune(*asked), capture_output=True, text=True, env=environment())
 
     rows = pd.read_parquet(launched.study.folder / "trials.parquet")
@@ -172,7 +172,7 @@ def test_a_trial_run_again_comes_to_the_same(launched: Launched, folder: Path) -
     done = again(complete)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"the same \(to the bit\); (\d+) of \1 values equal, 0 predictions differ", done.stdout)
-    answer = json.loads(again(diverged, "--json").stdout)
+    [answer] = json.loads(again(diverged, "--json").stdout)["trials"]
     assert (answer["same"], answer["now"]["status"], answer["changed"]) == (True, "DIVERGED", {})
     done = again(failed)
     assert done.returncode == 2

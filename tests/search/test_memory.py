@@ -5,7 +5,6 @@ way twice, and no GPU is needed to run the tests.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +18,14 @@ from small import dataset_of
 
 from mmssl import Recordings
 from mmssl.recipe import Recipe
-from mmssl.search import launch, recorder, trainable
-from mmssl.search.nodes import Agreement
-from mmssl.search.resources import Resources, Share
-from mmssl.study.folder import Record, Study
-from mmssl.study.plan import Plan, make_plan
+from mmssl.search import callback, launch, on_ray, one_trial
+from mmssl.search.callback import RecordingCallback
+from mmssl.search.one_trial import Setting
+from mmssl.search.searcher import PlanSearcher
+from mmssl.search.share import Resources, Share
+from mmssl.search.work import Work
+from mmssl.study.folder import Study
+from mmssl.study.plan import make_plan
 from mmssl.study.space import Space
 
 pytestmark = pytest.mark.ray
@@ -37,19 +39,19 @@ class Machine:
         self.tried: list[int] = []
 
     def __call__(
-        self, study: Study, plan: Plan, recordings, resources: Resources, searcher, recorder, *further
+        self, work: Work, resources: Resources, searcher: PlanSearcher, callback: RecordingCallback, folder: Path
     ) -> Share:
+        plan, recorder = work.plan, callback.recorder
         at_once = resources.max_concurrent or 3
         self.tried.append(at_once)
-        queue = list(searcher._queue)
+        queue = list(searcher.queue.waiting)
         while queue:
             begun, queue = queue[:at_once], queue[at_once:]
             for planned in begun:
-                record = Record(trial_id=planned.trial_id, status="RUNNING", started=datetime.now(UTC))
-                recorder._open[planned.trial_id] = record
+                recorder.begin(planned)
             too_large = any(plan.trials.index(planned) in self.too_large for planned in begun)
             if at_once > self.room_for or too_large:
-                raise launch._OutOfMemoryError(at_once)
+                raise on_ray._OutOfMemoryError(at_once)
             for planned in begun:
                 recorder._end(planned, recorder._open[planned.trial_id], status="COMPLETE", facts={"val.accuracy": 0.5})
         return Share(1, 0, at_once, waits=False)
@@ -67,19 +69,20 @@ class Gpu:
         self.tried: list[tuple[float, list[int]]] = []
 
     def __call__(
-        self, study: Study, plan: Plan, recordings, resources: Resources, searcher, recorder, *further
+        self, work: Work, resources: Resources, searcher: PlanSearcher, callback: RecordingCallback, folder: Path
     ) -> Share:
+        plan = work.plan
         share = resources.gpus_per_trial or 0.25
         self.tried.append((share, []))
         while isinstance(given := searcher.suggest("one"), dict):
             number = [planned.trial_id for planned in plan.trials].index(given["trial_id"])
             self.tried[-1][1].append(number)
             tune_trial = SimpleNamespace(trial_id="one", temporary_state=SimpleNamespace(ray_actor=None))
-            recorder.on_trial_start(0, [], tune_trial)
+            callback.on_trial_start(0, [], tune_trial)
             end = report_of_a_trial_that_raises(
                 torch.OutOfMemoryError("CUDA out of memory.") if share < self.needed[number] else ValueError("no")
             )
-            recorder.on_trial_result(0, [], tune_trial, end)
+            callback.on_trial_result(0, [], tune_trial, end)
             searcher.on_trial_complete("one")
         return Share(1, share, 4, waits=False)
 
@@ -92,13 +95,8 @@ def report_of_a_trial_that_raises(error: Exception) -> dict[str, Any]:
             raise error
 
     reports: list[dict[str, Any]] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainable.tune, "report", reports.append)
-        trainable.trial(
-            {"recipe": Recipe().model_dump_json(by_alias=True)}, root="", study="s",
-            terms=Agreement((), "", "s", None), prepared={}, splits=Nothing(), side="val", keep_models=False,
-            probe_every=None, at_once=1, threads=1, device="cpu",
-        )  # fmt: skip
+    setting = Setting("", "s", {}, Nothing(), "val", False, None, at_once=1, threads=1, device="cpu")
+    one_trial.run({"recipe": Recipe().model_dump_json(by_alias=True)}, setting, reports.append)
     return reports[-1]
 
 
@@ -119,8 +117,8 @@ def run_on(
     """The statuses in the plan's order, and what was said."""
 
     def run(machine: Machine | Gpu) -> tuple[list[str], list[str]]:
-        monkeypatch.setattr(launch, "_tune", machine)
-        monkeypatch.setattr(recorder, "node_of", lambda actor: "")
+        monkeypatch.setattr(on_ray, "_tune", machine)
+        monkeypatch.setattr(callback, "node_of", lambda actor: "")
         said: list[str] = []
         launch.run(study, study.plan(), tiny, Resources(), lambda planned, record: None, say=said.append)
         rows = study.table("trials.parquet").to_pylist()

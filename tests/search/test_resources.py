@@ -20,7 +20,8 @@ from mmssl import Recordings
 from mmssl.errors import UserError
 from mmssl.search import nodes, trainable
 from mmssl.search import resources as cluster
-from mmssl.search.resources import Group, Resources, Share, fit
+from mmssl.search.one_trial import Setting
+from mmssl.search.share import MOST_CPUS, Growth, Resources, Share, fit
 from mmssl.study.folder import Study
 
 BIG, SMALL, HEAD = {"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}, {"CPU": 0.0}
@@ -54,7 +55,7 @@ def test_trials_are_counted_node_by_node(asked: Resources, there: list[dict[str,
         (3, [SMALL], 1),
         (2, [SMALL], 1),
         (1, [SMALL], 3),
-        (1, [{"CPU": 64}], cluster.MOST_CPUS),
+        (1, [{"CPU": 64}], MOST_CPUS),
         (16, [{"CPU": 64}], 4),
         (32, [{"CPU": 64}], 2),
         (3, [SMALL, SMALL], 2),
@@ -84,10 +85,10 @@ def test_more_than_any_node_has_is_refused(asked: Resources, there: list[dict[st
 
 
 def test_what_an_autoscaler_may_add_counts() -> None:
-    gpu = Group(3, {"CPU": 8, "GPU": 1})
+    gpu = Growth(3, {"CPU": 8, "GPU": 1})
     assert fit(Resources(), 100, [HEAD], [gpu]) == Share(1, 0.25, 12, waits=True)
     assert fit(Resources(1, 0), 100, [SMALL], [gpu]) == Share(1, 0, 3 + 24, waits=False)
-    assert fit(Resources(), 100, [HEAD], [Group(2, {})]) == Share(1, 0, 200, waits=True), "nobody knows how large"
+    assert fit(Resources(), 100, [HEAD], [Growth(2, {})]) == Share(1, 0, 200, waits=True), "nobody knows how large"
     with pytest.raises(UserError, match="8 CPUs, 1 GPUs on any one node"):
         fit(Resources(16), 100, [HEAD], [gpu])
 
@@ -98,9 +99,9 @@ def test_what_ray_up_leaves_on_the_head_says_what_may_come(tmp_path: Path, monke
     assert cluster.growth(tmp_path / "absent.yaml") == []
     path = tmp_path / "ray_bootstrap_config.yaml"
     shutil.copy(ROOT / "cluster.yaml", path)
-    assert cluster.growth(path) == [Group(8, {})]
+    assert cluster.growth(path) == [Growth(8, {})]
     path.write_text(path.read_text().replace("resources: {}", "resources: {CPU: 8, GPU: 1}"))
-    assert cluster.growth(path) == [Group(8, {"CPU": 8, "GPU": 1})]
+    assert cluster.growth(path) == [Growth(8, {"CPU": 8, "GPU": 1})]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +144,10 @@ def test_a_machine_that_sees_another_study_runs_no_trial(tmp_path: Path) -> None
     assert "where the driver has 1.0; install the same" in nodes.fault(old)
     with pytest.raises(UserError, match=r"node .* cannot run this study: study s is not to be read"):
         trainable.trial(
-            {}, root="", study="s", terms=terms("nowhere", here), prepared={}, splits={}, side="val",
-            keep_models=False, probe_every=None, at_once=1, threads=1, device="cpu",
-        )  # fmt: skip
+            {},
+            terms=terms("nowhere", here),
+            setting=Setting("", "s", {}, {}, "val", False, None, at_once=1, threads=1, device="cpu"),
+        )
 
 
 def launch(folder: Path, tiny: Recordings, name: str, *more: object) -> list[str]:

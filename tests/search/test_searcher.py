@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
+from mmssl.search.queue import TrialQueue
 from mmssl.search.searcher import PlanSearcher
 from mmssl.study.plan import Plan
 
 
 def test_the_searcher_hands_out_what_has_not_ended_and_then_finishes(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of([1.0, 5.0], [2.0])
-    searcher = PlanSearcher(plan, {plan.trials[1].trial_id})
+    searcher = PlanSearcher(plan, TrialQueue(plan, {plan.trials[1].trial_id}))
     handed: list[str] = []
     for i in range(5):
         given = searcher.suggest(f"ray{i}")
@@ -23,8 +24,9 @@ def test_the_searcher_hands_out_what_has_not_ended_and_then_finishes(plan_of: Ca
 
 
 def test_a_trial_that_is_put_back_comes_next(plan_of: Callable[..., Plan]) -> None:
-    searcher = PlanSearcher(plan_of([1.0], [2.0]), {})
+    plan = plan_of([1.0], [2.0])
+    searcher = PlanSearcher(plan, TrialQueue(plan, {}))
     first = searcher.suggest("ray0")
     searcher.on_trial_complete("ray0", error=True)
-    searcher.put_back(searcher.planned["ray0"])
+    searcher.queue.put_back(searcher.planned["ray0"])
     assert searcher.suggest("ray1") == first

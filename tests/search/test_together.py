@@ -15,6 +15,7 @@ import yaml
 
 from mmssl import Recordings
 from mmssl.errors import UserError
+from mmssl.search.queue import TrialQueue
 from mmssl.search.searcher import PlanSearcher
 from mmssl.search.together import groups, needs
 from mmssl.study.folder import Study
@@ -55,23 +56,21 @@ def test_those_alike_are_taken_one_for_each_pre_training(planned: Callable[..., 
     assert groups(plan, tiny, {}, 1) == []
 
 
-def test_those_that_wait_begin_when_their_lead_has_ended(
-    planned: Callable[..., Plan], tiny: Recordings, tmp_path: Path
-) -> None:
+def test_those_that_wait_begin_when_their_lead_has_ended(planned: Callable[..., Plan], tiny: Recordings) -> None:
     plan = planned(small.space(2, grid={"objective.lambda": [1.0, 10.0], "finetune.lr": [0.001, 0.01]}))
     found, needed = groups(plan, tiny, {}, 2), needs(plan, lambda trial: False)
     waiting = [
         {trial.trial_id for trial in plan.trials if trial.held_out == group.lead.held_out} - {group.lead.trial_id}
         for group in found
     ]
-    searcher = PlanSearcher(plan, {}, groups=found, needs=needed)
+    searcher = PlanSearcher(plan, TrialQueue(plan, {}), groups=found, needs=needed)
     first, second = searcher.suggest("a"), searcher.suggest("b")
     assert isinstance(first, dict)
     assert isinstance(second, dict)
     assert [first["trial_id"], second["trial_id"]] == [group.lead.trial_id for group in found]
     assert [len(one["companions"]) for one in (first, second)] == [1, 1]
     assert searcher.suggest("c") is None, "all others wait"
-    searcher.put_back(plan.trial(first["trial_id"]))  # Its worker died.
+    searcher.queue.put_back(plan.trial(first["trial_id"]))  # Its worker died.
     searcher.on_trial_complete("a")
     assert searcher.suggest("d") == first
     assert searcher.suggest("e") is None
@@ -86,7 +85,7 @@ def test_those_that_wait_begin_when_their_lead_has_ended(
 
 @pytest.mark.parametrize("system", ["vicreg", "cmc_cmkm"])
 def test_those_at_work_do_not_wait_for_each_other_while_there_is_other_work(
-    planned: Callable[..., Plan], tmp_path: Path, system: str
+    planned: Callable[..., Plan], system: str
 ) -> None:
     """16 at once, four heads on each pre-training: in the plan's order half of them would wait."""
     heads = [0.001, 0.002, 0.003, 0.004]
@@ -97,7 +96,7 @@ def test_those_at_work_do_not_wait_for_each_other_while_there_is_other_work(
     assert len(plan.trials) == 4 * 4 * 4 * 2
 
     def first_wave(**more: Any) -> list[PlannedTrial]:
-        searcher = PlanSearcher(plan, {}, **more)
+        searcher = PlanSearcher(plan, TrialQueue(plan, {}), **more)
         for number in range(16):
             assert isinstance(searcher.suggest(f"ray{number}"), dict)
         return list(searcher.planned.values())
@@ -110,14 +109,14 @@ def test_those_at_work_do_not_wait_for_each_other_while_there_is_other_work(
 
 
 def test_where_all_wait_they_are_handed_out_and_what_is_trained_keeps_nobody_waiting(
-    planned: Callable[..., Plan], tmp_path: Path
+    planned: Callable[..., Plan],
 ) -> None:
     grid = {"finetune.lr": [0.001, 0.002, 0.003], "objective.mu": [1.0, 2.0]}
     plan = planned(small.space(2, grid=grid))
     trials = [trial for trial in plan.trials if trial.held_out == ("anna",)]
     assert [trial.point["objective.mu"] for trial in trials] == [1, 2, 1, 2, 1, 2], "a pre-training for each mu"
     ended = {trial.trial_id for trial in plan.trials if trial not in trials}
-    searcher = PlanSearcher(plan, ended, needs=needs(plan, lambda trial: False))
+    searcher = PlanSearcher(plan, TrialQueue(plan, ended), needs=needs(plan, lambda trial: False))
 
     def handed(word: str) -> int:
         given = searcher.suggest(word)
@@ -127,7 +126,7 @@ def test_where_all_wait_they_are_handed_out_and_what_is_trained_keeps_nobody_wai
     assert [handed("a"), handed("b")] == [0, 1]
     assert handed("c") == 2, "all wait: the first of them goes on as soon as it may"
     searcher.on_trial_complete("c", error=True)
-    searcher.put_back(trials[2])  # Its worker died.
+    searcher.queue.put_back(trials[2])  # Its worker died.
     searcher.on_trial_result("b", {"epochs": [{"phase": "pretrain", "epoch": 2}]})
     assert handed("d") == 2
     searcher.on_trial_result("b", {"epochs": [{"phase": "finetune", "epoch": 1}]})

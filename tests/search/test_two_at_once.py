@@ -16,6 +16,7 @@ from mmssl import Recordings
 from mmssl.cli import studies
 from mmssl.cli.running import Running
 from mmssl.errors import UserError
+from mmssl.study import planning
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, make_plan
 from mmssl.study.space import Space
@@ -67,7 +68,7 @@ def test_of_two_that_extend_a_study_at_once_one_is_refused_and_nothing_is_lost(
             tables.write()
         return 0
 
-    monkeypatch.setattr(studies, "recordings_of", recordings_of)
+    monkeypatch.setattr(planning, "recordings_of", recordings_of)
     monkeypatch.setattr(studies, "run_study", run_study)
     extend: Callable[..., None] = getattr(studies.extend, "__wrapped__")  # noqa: B009 - without the options of a shell
 

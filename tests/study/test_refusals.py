@@ -9,9 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from mmssl import Recordings, UserError
-from mmssl.cli.spaces import plan_study
 from mmssl.search.pruning import _fold_rule
 from mmssl.study.plan import Plan
+from mmssl.study.planning import plan_study
 from mmssl.study.refusals import refuse
 from mmssl.study.space import Space, available, load
 

@@ -1,0 +1,157 @@
+"""One planned trial from its recipe to its last report: a worker of Ray's and a study without Ray run it alike."""
+
+import time
+import traceback
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from mmssl.data.protocols import Split
+from mmssl.environment import machine, packages
+from mmssl.recipe import Recipe
+from mmssl.study.columns import PROBE
+from mmssl.study.folder import Study
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.training.prepared import Prepared
+from mmssl.training.pretraining import pretrain
+from mmssl.training.snapshot import Epoch, Snapshot
+from mmssl.training.together import with_companions
+from mmssl.training.trial import Outcome, labelled_rows, pretraining_name, run_trial
+from mmssl.version import trial_code
+
+trial_code()  # Of the code that has just been loaded.
+# Each report costs the driver more than an epoch of a small study costs a worker (`benchmarks/reports.py`).
+_SECONDS_BETWEEN_REPORTS, _SECONDS_A_REPORT = 2.0, 0.002
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the trials of a study have in common."""
+
+    root: str
+    study: str
+    prepared: dict[int, Prepared]
+    """By number of time steps."""
+    splits: dict[tuple[str, ...], Split]
+    """By held-out subjects."""
+    side: Literal["val", "test"]
+    """The side that is scored."""
+    keep_models: bool
+    """Whether the trained model is kept in the study at all."""
+    probe_every: int | None
+    """Epochs from one probe to the next, of trials that are probed."""
+    at_once: int
+    """How many trials share the driver, whose time they may not take more than half of with their reports."""
+    threads: int
+    device: str
+
+
+def config_of(plan: Plan, trial: PlannedTrial, probed: bool, companions: Sequence[PlannedTrial] = ()) -> dict[str, Any]:
+    """What one trial is told: its id, its recipe, whether it is probed, and the recipes that pre-train with it."""
+    return {
+        "trial_id": trial.trial_id,
+        # The recipe travels as text: Tune would take a nested one apart.
+        "recipe": plan.recipe(trial).model_dump_json(by_alias=True),
+        "probed": probed,
+        "companions": [plan.recipe(other).model_dump_json(by_alias=True) for other in companions],
+    }
+
+
+@contextmanager
+def threads(count: int) -> Generator[None]:
+    """Compute with so many threads, and afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, Any]], None]) -> None:
+    """Train the recipe in `config`, keep the model in the study, report epochs in batches and the outcome at the end.
+
+    Args:
+        config: as `config_of` makes it.
+        report: takes {"epochs": [...]}, the last time also with the "end".
+    """
+    recipe = Recipe.model_validate_json(config["recipe"])
+    waiting: list[Epoch] = []
+    between = max(_SECONDS_BETWEEN_REPORTS, 2 * setting.at_once * _SECONDS_A_REPORT)
+    reported = time.monotonic()
+
+    def on_epoch(epoch: Epoch) -> None:
+        nonlocal reported
+        waiting.append(epoch)
+        # Whether it is given up is decided before it trains on.
+        if PROBE in epoch or time.monotonic() - reported >= between:
+            report({"epochs": list(waiting)})
+            waiting.clear()
+            reported = time.monotonic()
+
+    started = time.time()
+    facts: dict[str, Any] = {**machine(setting.device), "code": trial_code(), "threads": setting.threads}
+    end: dict[str, Any] = {"started": started}
+    try:
+        sides, data = setting.splits[recipe.data.validation_subjects], setting.prepared[recipe.data.steps]
+        folder = Study(setting.root, setting.study)
+        name, made = pretraining_name(recipe, data.fingerprint), list[str]()
+        folder.keep_packages(facts["packages"], packages())
+        facts |= {
+            "recordings.train": len(sides.train),
+            "recordings.labelled": len(labelled_rows(recipe, data, sides)),
+            "recordings.validation": len(sides.validation if setting.side == "val" else sides.test),
+            "pretraining_id": name,
+        }
+
+        def once(one: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
+            def here() -> Mapping[str, bytes]:
+                made.append(one)
+                return make()
+
+            return folder.once(one, here, wait=wait)
+
+        others = map(Recipe.model_validate_json, config["companions"])
+        companions = [(other, setting.splits[other.data.validation_subjects]) for other in others]
+        outcome = run_trial(
+            recipe,
+            data,
+            sides,
+            side=setting.side,
+            on_epoch=on_epoch,
+            device=setting.device,
+            once=once,
+            probe_every=setting.probe_every if config["probed"] else None,
+            snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name)),
+            by=with_companions(companions, data, torch.device(setting.device), once) if companions else pretrain,
+        )
+        if recipe.pretrain.epochs and not config["probed"]:
+            facts["pretraining_reused"] = name not in made
+        if outcome.model is not None and setting.keep_models:
+            folder.put_model(config["trial_id"], outcome.model.files(metrics=outcome.metrics))
+        facts |= {**outcome.metrics, **{f"seconds.{phase}": seconds for phase, seconds in outcome.seconds.items()}}
+        end |= {"status": outcome.status, "cause": outcome.cause, "predictions": _plain(outcome)}
+    except Exception as error:
+        # Reported rather than raised: Tune would keep the traceback in a file of its own and drop the epochs.
+        end |= {"status": "FAILED", "cause": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        end["starved"] = isinstance(error, torch.OutOfMemoryError)
+    if setting.device == "cuda":
+        torch.cuda.empty_cache()  # What this process kept for its next trial, its neighbours on the GPU would lack.
+    finished = time.time()
+    report(
+        {
+            "epochs": waiting,
+            "end": {**end, "finished": finished, "facts": {**facts, "seconds.total": finished - started}},
+        }
+    )
+
+
+def _plain(outcome: Outcome) -> list[dict[str, str | float]]:
+    return [
+        {name: float(value) if isinstance(value, np.floating) else value for name, value in row.items()}
+        for row in outcome.predictions
+    ]

@@ -1,0 +1,71 @@
+"""What is left of a study, however its trials are run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mmssl.data.recordings import Recordings
+from mmssl.recipe import MODALITIES, Modality
+from mmssl.search.one_trial import Setting
+from mmssl.search.pruning import Pruning
+from mmssl.search.queue import TrialQueue
+from mmssl.search.recorder import Recorder, Watch
+from mmssl.search.sampler import PointSampler
+from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.training.prepared import Prepared
+
+
+@dataclass
+class Work:
+    """What is left of a study, however its trials are run: in this process, or by one Ray after another."""
+
+    study: Study
+    plan: Plan
+    recordings: Recordings
+    records: dict[str, Record]
+    """Of the trials that have ended, by id."""
+    tables: Tables
+    watch: Watch
+    say: Callable[[str], None]
+
+    def begin(self) -> tuple[TrialQueue, Recorder, Pruning]:
+        """The trials that have not ended, who records them, and which points are given up."""
+        plan, records = self.plan, self.records
+        sampler = PointSampler(plan, self.study.choices(), records) if plan.space.sampler != "grid" else None
+        queue, pruning = TrialQueue(plan, records, _chooser(self.study, plan, sampler)), Pruning(plan, records)
+        recorder = Recorder(self.study, plan, self.tables, queue, records, self.watch, pruning, sampler)
+        return queue, recorder, pruning
+
+    def setting(self, *, at_once: int, threads: int, device: str) -> Setting:
+        """What the trials have in common."""
+        plan, bases = self.plan, list(self.plan.bases.values())
+        modalities: list[Modality] = [
+            name for name in MODALITIES if any(name in base.data.modalities for base in bases)
+        ]
+        steps = set(plan.space.grid.get("data.steps", [base.data.steps for base in bases]))
+        return Setting(
+            root=self.study.root,
+            study=self.study.name,
+            prepared={length: Prepared.of(self.recordings, length, modalities) for length in steps},
+            splits=plan.splits(self.recordings),
+            side=plan.space.side,
+            keep_models=plan.space.keep_models != "none",
+            probe_every=plan.space.probe_every,
+            at_once=at_once,
+            threads=threads,
+            device=device,
+        )
+
+
+def _chooser(study: Study, plan: Plan, sampler: PointSampler | None) -> Callable[[], list[PlannedTrial]]:
+    """Chooses a point and plans its trials; it is kept before any of them runs."""
+
+    def choose() -> list[PlannedTrial]:
+        if sampler is None:
+            return []
+        choice = sampler.ask()
+        trials = plan.trials_at(choice.point)
+        study.keep_choice(choice.model_copy(update={"trials": tuple(trials)}))
+        return plan.add(choice.point, trials)
+
+    return choose

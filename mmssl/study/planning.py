@@ -1,0 +1,307 @@
+"""What becomes a plan: a space with changes, on recordings, refused where it cannot be; and a larger one of a study."""
+
+import shlex
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmssl.errors import UserError, few
+from mmssl.recipe import MODALITIES, Modality
+from mmssl.study.presets import SYSTEMS
+
+STORAGE = "studies"
+"""Where studies lie unless told otherwise."""
+
+if TYPE_CHECKING:
+    from mmssl.data.check import Finding
+    from mmssl.data.recordings import Recordings
+    from mmssl.study.folder import Study
+    from mmssl.study.plan import Plan
+    from mmssl.study.space import Space
+
+
+def space_with(
+    space: "Space",
+    settings: Sequence[str] | Mapping[str, Any] | None,
+    systems: list[str] | None,
+    recipe: str | None = None,
+    **changes: Any,
+) -> "Space":
+    """The space with what a launch changes of it.
+
+    Args:
+        settings: knobs as `KNOB=VALUE` words, or by name.
+    """
+    from mmssl.study.space import SET_BY_STUDY, changed
+
+    names = systems or space.systems
+    taken = {
+        **dict.fromkeys(space.grid, "the space searches it; take it out of its grid"),
+        **{knob: f"variant {name} of the space sets it" for name, one in space.variants.items() for knob in one},
+        **SET_BY_STUDY,
+        **{
+            knob: f"system {name} sets it; choose another with --system"
+            for name in names
+            if name in SYSTEMS and len(names) == 1
+            for knob in SYSTEMS[name].defining
+        },
+    }
+    fixed = {**space.fixed, **settings_of(settings, taken)}
+    return changed(space, fixed=fixed, systems=names, recipe=recipe or space.recipe, **changes)
+
+
+def plan_study(
+    name: str,
+    space: "Space",
+    recordings: "Recordings",
+    dataset: str,
+    data: Path | None,
+    skipped: list[str],
+) -> "Plan":
+    """The study of a space on recordings; whatever cannot be, fails here, before anything is written."""
+    from mmssl.data.protocols import class_indices, leave_one_subject_out, sides, split
+    from mmssl.data.sources import default_folder, recordings_file
+    from mmssl.study.plan import Dataset, make_plan
+    from mmssl.study.refusals import refuse
+    from mmssl.study.space import at_point
+
+    bases = space.bases(name_of(dataset))
+    points = space.points(bases)
+    first = next(iter(bases.values()))
+    for system in space.systems:
+        absent = [modality for modality in SYSTEMS[system].modalities if modality not in recordings.modalities]
+        if absent:
+            raise UserError(
+                f"{dataset}: the recordings have no {absent[0]}, which system {system} takes: "
+                "choose another with --system"
+            )
+    for point in points:
+        hidden = class_indices(recordings.description, at_point(bases, point).pretrain.hidden_classes)
+        if len(set(hidden)) == len(recordings.description.classes):
+            raise UserError("pretrain.hidden_classes: hides every class, so pre-training would see nothing; leave one")
+    train, test = sides(recordings, first.data)
+    if space.folds == "leave_one_subject_out":
+        folds = leave_one_subject_out(recordings, first.data)
+    elif space.folds == "test":
+        folds = [()]
+        if not len(split(recordings, first.data).test):
+            raise UserError(
+                f"no recordings of the test subjects {', '.join(test) or '(there are none)'} are here to score: "
+                "hold training subjects out instead, with folds leave_one_subject_out"
+            )
+    else:
+        folds = list(space.folds)
+    file = recordings_file(dataset)
+    folder = None if file or dataset == "synthetic" else data or default_folder(name_of(dataset))
+    plan = make_plan(
+        name,
+        space,
+        bases,
+        Dataset(
+            source=str(file.absolute()) if file else dataset,
+            folder=str(folder.absolute()) if folder else None,
+            name=recordings.description.name,
+            fingerprint=recordings.fingerprint,
+            recordings=len(recordings),
+            train_subjects=train,
+            test_subjects=test,
+            skipped=tuple(skipped),
+        ),
+        folds,
+        points,
+    )
+    refuse(plan, recordings)
+    return plan
+
+
+def settings_of(settings: Sequence[str] | Mapping[str, Any] | None, taken: Mapping[str, str]) -> dict[str, Any]:
+    """`knob=value` words as knobs, values as in a space file; `taken` says why some knobs cannot be set."""
+    from mmssl.yaml_file import parse_value
+
+    if isinstance(settings, Mapping):
+        for knob in settings:
+            if knob in taken:
+                raise UserError(f"{knob}: {taken[knob]}")
+        return dict(settings)
+    knobs: dict[str, Any] = {}
+    for word in settings or []:
+        knob, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"--set {word}: write KNOB=VALUE, as in --set pretrain.epochs=50")
+        if knob in taken:
+            raise UserError(f"--set {word}: {taken[knob]}")
+        knobs[knob] = parse_value(value)
+    return knobs
+
+
+def having(
+    recordings: "Recordings",
+    modalities: Iterable[Modality],
+    say: Callable[[str], None] = lambda line: None,
+    hint: str = "",
+) -> "Recordings":
+    """The recordings with all of the modalities that there are; `say` is told how many lack one.
+
+    Whoever needs a modality that no recording has says so, and what else to take.
+
+    Raises:
+        UserError: each modality is there, but never all of them in one recording.
+    """
+    there = [one for one in MODALITIES if any(array is not None for array in recordings.arrays(one))]
+    asked = set(modalities)
+    wanted: list[Modality] = [one for one in there if one in asked]
+    kept, without = recordings.having(wanted), recordings.lacking(wanted)
+    if without:
+        said = f"{len(without)} of {len(recordings)} recordings have no {' or no '.join(wanted)} and are left out"
+        say(f"{said}: {few(without)}{hint}")
+    return kept
+
+
+def having_all(
+    recordings: "Recordings", systems: Iterable[str], say: Callable[[str], None] = lambda line: None
+) -> "Recordings":
+    """The recordings that every one of the systems takes, so that what is compared has seen the same."""
+    return having(recordings, (one for system in systems for one in SYSTEMS[system].modalities), say)
+
+
+def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
+    """The recordings a study was planned for, looked for where they were then unless told otherwise."""
+    from mmssl.data.sources import open_dataset
+
+    folder = data or (Path(plan.dataset.folder) if plan.dataset.folder else None)
+    recordings, _ = open_dataset(plan.dataset.source, folder, skip_bad=bool(plan.dataset.skipped))
+    recordings = having_all(recordings, plan.space.systems)
+    if recordings.fingerprint != plan.dataset.fingerprint:
+        raise UserError(
+            f"study {plan.name} was planned for other recordings than those in {folder or plan.dataset.source}: "
+            f"fingerprint {plan.dataset.fingerprint[:12]} then, {recordings.fingerprint[:12]} now; "
+            "give the old ones with --data"
+        )
+    return recordings
+
+
+def extend_plan(
+    study: "Study",
+    seeds: str | Sequence[int] | None = None,
+    values: Sequence[str] | Mapping[str, Any] | None = None,
+    folds: str | Sequence[Sequence[str]] | None = None,
+    budget: int | None = None,
+    data: Path | None = None,
+) -> "tuple[Plan, Recordings]":
+    """Plan more for a study; by whoever keeps other drivers out. Nothing that was planned changes.
+
+    Args:
+        seeds: further ones, or their words, separated by commas.
+        values: further values of searched knobs, or KNOB=[VALUE,...] words.
+        folds: further groups of subjects to hold out, or the words for them.
+        budget: how many points a sampler may choose in all.
+        data: where the recordings are, if not where they were.
+
+    Returns:
+        The larger plan, which is the study's now, and its recordings.
+
+    Raises:
+        UserError: nothing is to be added, or it cannot be.
+    """
+    from mmssl.study.plan import extended
+
+    if not (seeds or values or folds or budget):
+        raise UserError("say what to add, with --seeds, --values, --folds or --budget")
+    plan = study.plan()
+    space, groups = _larger(plan, seeds, values, folds, budget)
+    recordings = recordings_of(plan, data)
+    grown = extended(plan, space, groups)
+    grown.splits(recordings)  # A fold that cannot be is refused before it is planned.
+    study.replan(grown)
+    return grown, recordings
+
+
+def _larger(
+    plan: "Plan",
+    seeds: str | Sequence[int] | None,
+    values: Sequence[str] | Mapping[str, Any] | None,
+    folds: str | Sequence[Sequence[str]] | None,
+    budget: int | None,
+) -> "tuple[Space, list[tuple[str, ...]]]":
+    """The space of a study with what is added to it, and its folds."""
+    from mmssl.study.space import changed
+    from mmssl.yaml_file import parse_value
+
+    space = plan.space
+    more: dict[str, Any] = {}
+    if seeds:
+        added_seeds = [parse_value(word.strip()) for word in seeds.split(",")] if isinstance(seeds, str) else seeds
+        more["seeds"] = [*space.seeds, *added_seeds]
+    if budget:
+        if space.budget is None:
+            raise UserError("--budget: this study runs a grid, which has its points; add to it with --values")
+        if budget <= space.budget:
+            raise UserError(f"--budget {budget}: the study has a budget of {space.budget}; give more")
+        more["budget"] = budget
+    if values:
+        if space.sampler != "grid":
+            raise UserError(
+                f"--values: sampler {space.sampler} learns on one space, which stays as it is; see --budget"
+            )
+        grid = {knob: list(present) for knob, present in space.grid.items()}
+        for knob, added in settings_of(values, {}).items():
+            if knob not in grid:
+                raise UserError(f"--values {knob}: not searched by this study; it searches {', '.join(grid)}")
+            grid[knob] += added if isinstance(added, list) else [added]
+        more["grid"] = grid
+    groups = list(plan.folds)
+    if folds:
+        if space.side == "test":
+            raise UserError("--folds: this study holds nobody out, it scores the test subjects")
+        added_folds = changed(space, folds=parse_value(folds) if isinstance(folds, str) else folds).folds
+        if isinstance(added_folds, str):
+            raise UserError(f"--folds {folds}: give groups of training subjects, as [[1,3],[5,7]]")
+        more["folds"] = [list(group) for group in (*groups, *added_folds)]
+        groups = [*groups, *added_folds]
+    return changed(space, **more), groups
+
+
+def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
+    """What the reader should know of a plan's folds before believing a number."""
+    from mmssl.data.check import Finding
+    from mmssl.data.protocols import unseen_classes
+    from mmssl.study.plan import fold_name
+
+    notes: list[str] = []
+    for held_out, parts in plan.splits(recordings).items():
+        rows, what = (parts.validation, "validates") if plan.space.side == "val" else (parts.test, "tests")
+        classes = unseen_classes(recordings, rows, parts.train)
+        if classes:
+            notes.append(
+                f"fold {fold_name(held_out)} {what} on classes that no training recording shows: {few(classes)}"
+            )
+    if any(row.view for row in recordings.rows) and any("imu" in base.data.modalities for base in plan.bases.values()):
+        notes.append(
+            "several cameras share one IMU signal, which objectives and retrieval take for that of different recordings"
+        )
+    return [Finding("warning", note) for note in notes]
+
+
+@contextmanager
+def created(study: "Study", plan: "Plan") -> "Generator[Plan]":
+    """Make a study and hold its lock; nothing stays of one that is refused before a trial has ended."""
+    study.create(plan)
+    with study.locked():
+        try:
+            yield study.plan()
+        except UserError:
+            study.withdraw(plan)
+            raise
+
+
+def name_of(dataset: str) -> str:
+    """The name of a data set, or of a recordings file."""
+    from mmssl.data.sources import dataset_name
+
+    return dataset_name(dataset)
+
+
+def at_storage(study: "Study") -> str:
+    """The option by which another command finds a study, where it needs one."""
+    return "" if study.root == str(Path(STORAGE).absolute()) else f" --storage {shlex.quote(study.root)}"
