@@ -240,11 +240,10 @@ def study(tree: Path) -> str:
     }  # fmt: skip
     (tree / "added.yaml").write_text(space(2, {"finetune.smoothing": 0.1}, **entries), "utf-8")
     given = ("--dataset", "waves", "--data", "waves", "--storage", "studies", "--name", "added")
-    run(tree, *tune("launch", "--space", "added.yaml", *given))
+    run(tree, *tune("launch", "--local", "--space", "added.yaml", *given))
     return "added"
 
 
-@pytest.mark.ray
 def test_a_study_trains_with_all_that_was_added(tree: Path, study: str) -> None:
     trials = pq.read_table(tree / "studies" / study / "trials.parquet").to_pylist()
     assert [row["status"] for row in trials] == ["COMPLETE"] * 2
@@ -255,7 +254,6 @@ def test_a_study_trains_with_all_that_was_added(tree: Path, study: str) -> None:
         assert row["hardware.load"] > 0
 
 
-@pytest.mark.ray
 def test_answers_export_and_card_have_what_was_added(tree: Path, study: str) -> None:
     found = json.loads(run(tree, *tune("results", study, "--storage", "studies", "--json")))
     assert len(found["points"]) == 2
@@ -266,7 +264,6 @@ def test_answers_export_and_card_have_what_was_added(tree: Path, study: str) -> 
     assert b"encoders.imu.linear.weight" in (tree / "encoders" / "model.safetensors").read_bytes()
 
 
-@pytest.mark.ray
 def test_the_page_has_what_was_added(tree: Path, study: str) -> None:
     run(tree, *tune("report", study, "--storage", "studies", "--out", "page.html"))
     assert "objective.spread" in (tree / "page.html").read_text("utf-8")
