@@ -21,7 +21,7 @@ from mmssl.export.encoders import kept_model
 from mmssl.recipe import Recipe
 from mmssl.storage import Folder
 from mmssl.study.folder import Record, Study
-from mmssl.study.plan import Choice, PlannedTrial, make_plan
+from mmssl.study.plan import PlannedTrial, SampledPoint, make_plan
 from mmssl.study.space import Range, Space
 from mmssl.study.status import remember, remembered
 from mmssl.training.model import FACTS, WEIGHTS, Model
@@ -86,7 +86,7 @@ def made(root: Path, tiny: Recordings) -> Mapping[str, Kind]:
     exported.mkdir()
     for name, content in model.files(study="study").items():
         (exported / name).write_bytes(content)
-    study.keep_choice(Choice(number=0, point={"objective.lambda": 7.0}, after=[first.point_id]))
+    study.keep_choice(SampledPoint(number=0, point={"objective.lambda": 7.0}, after=[first.point_id]))
     study.put_looks({"0123456789abcdef": {"look": 1, "checkpoint": "a", "metrics": {"test.accuracy": 0.5}}})
     study.keep_packages(digest_of(INSTALLED), INSTALLED)
     study.put_note("job", {"address": "http://127.0.0.1:8265", "id": "mmssl-1"})

@@ -14,7 +14,7 @@ from other_user import USER, as_other, everybodys_folder
 
 from mmssl import Recordings, load_encoders
 from mmssl.study.folder import LOG, Record, Study
-from mmssl.study.plan import Choice, Plan, PlannedTrial, make_plan
+from mmssl.study.plan import Plan, PlannedTrial, SampledPoint, make_plan
 from mmssl.study.space import Space
 from mmssl.training.prepared import Prepared
 from mmssl.training.trial import run_trial
@@ -133,7 +133,7 @@ def test_desktop_files_beside_a_studys_own_are_no_part_of_it(
     tmp_path: Path, make: Callable[..., tuple[Study, Plan]]
 ) -> None:
     study, plan = make(tmp_path, "copied", 0)
-    study.keep_choice(Choice(number=0, point={"objective.lambda": 9.0}, after=[]))
+    study.keep_choice(SampledPoint(number=0, point={"objective.lambda": 9.0}, after=[]))
     chosen = study.choices()
     for path in [*study.folder.rglob("*")]:
         (path.parent / f"._{path.name}").write_bytes(b"\0\5\26\7Mac OS X")

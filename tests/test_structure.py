@@ -169,6 +169,12 @@ def test_light_modules_load_nothing_heavy_in_a_process():
     assert process.stdout.split() == []
 
 
+def test_a_class_name_means_one_thing():
+    named = [node.name for tree in TREES.values() for node in tree.body if isinstance(node, ast.ClassDef)]
+    public = [name for name in named if not name.startswith("_")]
+    assert sorted(name for name in set(public) if public.count(name) > 1) == []
+
+
 def test_no_module_is_a_drawer_for_odds_and_ends():
     assert {path.stem for path in PATHS.values()} & {"utils", "util", "common", "base", "helpers", "misc"} == set()
 

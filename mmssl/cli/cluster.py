@@ -41,7 +41,7 @@ def status(
     """
     from mmssl.study.status import standing
 
-    found = Found(study, storage, address)
+    found = ReachedStudy(study, storage, address)
     stands = standing(found.study) if found.study else None
     job, trouble = found.job_or_trouble()
     if as_json:
@@ -81,7 +81,7 @@ def logs(
 
     Example: mmssl-tune logs vicreg_grid-utd_mhad-1 -f
     """
-    found = Found(study, storage, address)
+    found = ReachedStudy(study, storage, address)
     job, trouble = found.job_or_trouble()
     if job:
         jobs = found.jobs(job.address)
@@ -105,7 +105,7 @@ def stop(
     """
     from mmssl.study.status import stop_driver
 
-    found = Found(study, storage, address)
+    found = ReachedStudy(study, storage, address)
     job, trouble = found.job_or_trouble()
     if job and not job.ended:
         ended = found.jobs(job.address).stop(job)
@@ -176,7 +176,7 @@ def list_studies(
         )
 
 
-class Found:
+class ReachedStudy:
     """A study as it can be reached from here: in its storage, by its job, or both.
 
     Raises:

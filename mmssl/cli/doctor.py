@@ -16,7 +16,7 @@ from mmssl.cli.options import (
     spaces_there,
 )
 from mmssl.cli.recordings import open_recordings
-from mmssl.cli.running import Running, runs_trials
+from mmssl.cli.running import RunOptions, runs_trials
 from mmssl.cli.terminal import beside, print_json, say
 from mmssl.errors import UserError
 from mmssl.study.planning import having_all, plan_study, space_with
@@ -38,7 +38,7 @@ def doctor(
     systems: SystemsOption = None,
     recipe: RecipeOption = None,
     *,
-    running: Running,
+    running: RunOptions,
 ) -> None:
     """Check nodes, storage, data, disk and one batch of training, and say what to mend.
 

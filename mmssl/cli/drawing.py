@@ -37,7 +37,7 @@ _SHORT = {
 
 
 @dataclass(frozen=True)
-class Column:
+class ScreenColumn:
     """One column of a table that gives up columns where it is too wide."""
 
     heads: tuple[str, ...]
@@ -276,20 +276,20 @@ class _Drawing:
         if len(view.cells) > most - 1:
             cells = cells[: max(1, most - 2)]
         knobs = list(cells[0].values)
-        columns = [Column(("",), [self._marked(cell, "") for cell in cells], 9, left=True)]
+        columns = [ScreenColumn(("",), [self._marked(cell, "") for cell in cells], 9, left=True)]
         columns += [
-            Column((name,), [Text(plain(value_of(cell.values[knob]))) for cell in cells], 7, left=False)
+            ScreenColumn((name,), [Text(plain(value_of(cell.values[knob]))) for cell in cells], 7, left=False)
             for knob, name in zip(knobs, short_names(knobs), strict=True)
         ]
         columns += [
-            Column(
+            ScreenColumn(
                 ("mean",),
                 [Text(_percent(cell.mean), "" if cell.state == "complete" else "italic") for cell in cells],
                 8,
             ),
-            Column(("spread",), [Text(self._spread(cell)) for cell in cells], 3),
-            Column(("n",), [Text(self._count(cell)) for cell in cells], 6),
-            Column(
+            ScreenColumn(("spread",), [Text(self._spread(cell)) for cell in cells], 3),
+            ScreenColumn(("n",), [Text(self._count(cell)) for cell in cells], 6),
+            ScreenColumn(
                 ("",),
                 [Text("best" if cell.point_id in view.best else cell.state, _ASIDE) for cell in cells],
                 2,
@@ -310,18 +310,20 @@ class _Drawing:
         more = len(self.view.running) - len(running)
         knobs = list(running[0].values)
         columns = [
-            Column((name,), [Text(plain(value_of(trial.values[knob]))) for trial in running], 8)
+            ScreenColumn((name,), [Text(plain(value_of(trial.values[knob]))) for trial in running], 8)
             for knob, name in zip(knobs, short_names(knobs), strict=True)
         ]
-        seed = Column(("seed",), [Text(str(trial.seed)) for trial in running], 3 if self.view.seeds > 1 else 0)
-        columns += [seed, Column(("fold",), [Text(set_shorter(plain(trial.fold), 12)) for trial in running], 6)]
+        seed = ScreenColumn(("seed",), [Text(str(trial.seed)) for trial in running], 3 if self.view.seeds > 1 else 0)
+        columns += [seed, ScreenColumn(("fold",), [Text(set_shorter(plain(trial.fold), 12)) for trial in running], 6)]
         columns += [
-            Column(("phase",), [Text(plain(trial.phase or "begins")) for trial in running], 5, left=True),
-            Column(("epoch",), [Text(f"{trial.epoch}/{trial.epochs}" if trial.phase else "") for trial in running], 9),
+            ScreenColumn(("phase",), [Text(plain(trial.phase or "begins")) for trial in running], 5, left=True),
+            ScreenColumn(
+                ("epoch",), [Text(f"{trial.epoch}/{trial.epochs}" if trial.phase else "") for trial in running], 9
+            ),
         ]
         terms = dict.fromkeys(name for trial in running for name in trial.terms)
         columns += [
-            Column(
+            ScreenColumn(
                 _heads(name), [Text(_number(trial.terms.get(name))) for trial in running], 1 if name == "loss" else 4
             )
             for name in terms
@@ -333,14 +335,17 @@ class _Drawing:
                 for one in measured
             ]
             rank = [_healthy(f"{one.effective_rank:.1f}", one.nearly_on_a_line) if one else Text() for one in measured]
-            columns += [Column(_heads(modality, "std"), spread, 7), Column(_heads(modality, "rank"), rank, 2)]
+            columns += [
+                ScreenColumn(_heads(modality, "std"), spread, 7),
+                ScreenColumn(_heads(modality, "rank"), rank, 2),
+            ]
         if any(trial.finetune for trial in running):
             columns.append(
-                Column(("head loss", "head"), [Text(_number(trial.finetune.get("loss"))) for trial in running], 0)
+                ScreenColumn(("head loss", "head"), [Text(_number(trial.finetune.get("loss"))) for trial in running], 0)
             )
         if any(trial.probe is not None for trial in running):
             columns.append(
-                Column(
+                ScreenColumn(
                     ("probe %", "probe"),
                     [Text("" if trial.probe is None else _percent(trial.probe)) for trial in running],
                     5,
@@ -370,7 +375,7 @@ class _Drawing:
             )
         return lines
 
-    def _table(self, columns: Sequence[Column]) -> list[Text]:
+    def _table(self, columns: Sequence[ScreenColumn]) -> list[Text]:
         """A line of heads and one for each row; where that is too wide, shorter heads, then fewer columns."""
         kept = [column for column in columns if any(cell.plain.strip() for cell in column.cells)]
         # Shorter heads, then less between columns, then fewer of them.
@@ -405,7 +410,7 @@ def set_shorter(words: str, most: int) -> str:
     return words if cell_len(words) <= most else set_cell_size(words, most - 1) + "~"
 
 
-def _head(column: Column, level: int) -> str:
+def _head(column: ScreenColumn, level: int) -> str:
     return column.heads[min(level, len(column.heads) - 1)]
 
 

@@ -16,7 +16,7 @@ from mmssl.cli.options import (
     SystemsOption,
 )
 from mmssl.cli.recordings import open_recordings
-from mmssl.cli.running import Running, end, runs_trials
+from mmssl.cli.running import RunOptions, end, runs_trials
 from mmssl.cli.studies import run_new, run_study
 from mmssl.cli.terminal import beside, print_json, say, show_result, waiting
 from mmssl.errors import UserError
@@ -67,7 +67,7 @@ def reproduce(
         str, typer.Option(help="Kinds of pictures, of png, svg and pdf, separated by commas; none for no pictures.")
     ] = "png",
     *,
-    running: Running,
+    running: RunOptions,
 ) -> None:
     """Make a table or figure of the paper on a data set; run again, it goes on where it stopped.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Running:
+class RunOptions:
     """The options of every command that runs trials: where, with what, and how it answers."""
 
     cpus_per_trial: Annotated[
@@ -115,7 +115,7 @@ def is_job_server(address: str | None) -> bool:
 
 
 def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose parameter `running` is made of options, one for each field of Running.
+    """A command whose parameter `running` is made of options, one for each field of RunOptions.
 
     With the address of a job server, the cluster runs the command, with the options that it was given here.
     """
@@ -124,7 +124,7 @@ def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def with_options(context: typer.Context, **given: Any) -> None:
-        running = Running(**{field.name: given.pop(field.name) for field in fields(Running)})
+        running = RunOptions(**{field.name: given.pop(field.name) for field in fields(RunOptions)})
         source = context.get_parameter_source("address")
         if running.local and source and source.name == "COMMANDLINE":
             raise UserError("--local runs in this process, --address on a cluster: leave one of them out")
@@ -138,8 +138,8 @@ def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
             command(**given, running=running)
 
     defaults = {name: one.default for name, one in own.items() if name != "running"}
-    defaults = {"context": inspect.Parameter.empty, **defaults, **{one.name: one.default for one in fields(Running)}}
-    types = {"context": typer.Context, **hints, **get_type_hints(Running, include_extras=True)}
+    defaults = {"context": inspect.Parameter.empty, **defaults, **{one.name: one.default for one in fields(RunOptions)}}
+    types = {"context": typer.Context, **hints, **get_type_hints(RunOptions, include_extras=True)}
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[name])
         for name, default in defaults.items()
@@ -149,7 +149,7 @@ def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
-def submit(context: typer.Context, given: dict[str, Any], running: Running) -> None:
+def submit(context: typer.Context, given: dict[str, Any], running: RunOptions) -> None:
     """Have a cluster run the command that was given here, and say how to follow it.
 
     Raises:

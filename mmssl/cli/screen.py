@@ -28,7 +28,7 @@ def takes_pictures(console: "Console") -> bool:
     return console.file.isatty() and console.is_interactive and said in ("", "0", "false")
 
 
-class Shown:
+class LiveScreen:
     """A study on a console, from `with` to its end.
 
     Args:

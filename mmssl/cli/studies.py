@@ -23,7 +23,7 @@ from mmssl.cli.options import (
     spaces_there,
 )
 from mmssl.cli.recordings import open_recordings
-from mmssl.cli.running import Running, end, runs_trials
+from mmssl.cli.running import RunOptions, end, runs_trials
 from mmssl.cli.terminal import (
     beside,
     console_beside,
@@ -49,7 +49,7 @@ from mmssl.study.planning import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mmssl.cli.screen import Shown
+    from mmssl.cli.screen import LiveScreen
     from mmssl.data.recordings import Recordings
     from mmssl.study.folder import Study
     from mmssl.study.plan import Plan
@@ -69,7 +69,7 @@ def launch(
     systems: SystemsOption = None,
     recipe: RecipeOption = None,
     *,
-    running: Running,
+    running: RunOptions,
 ) -> None:
     """Plan a study and run it to its end.
 
@@ -94,7 +94,7 @@ def resume(
     data: DataOption = None,
     storage: StorageOption = STORAGE,
     *,
-    running: Running,
+    running: RunOptions,
 ) -> None:
     """Say where a study stands, and run what it still lacks.
 
@@ -109,7 +109,7 @@ def retry(
     data: DataOption = None,
     storage: StorageOption = STORAGE,
     *,
-    running: Running,
+    running: RunOptions,
 ) -> None:
     """Run a study's trials that FAILED once more, or whose record is damaged, and what it still lacks.
 
@@ -137,7 +137,7 @@ def extend(
     data: DataOption = None,
     storage: StorageOption = STORAGE,
     *,
-    running: Running,
+    running: RunOptions,
 ) -> None:
     """Add seeds, values, folds or points to a study, and run what they add; nothing that has ended is run again.
 
@@ -155,7 +155,7 @@ def _go_on(
     name: str | None,
     data: Path | None,
     storage: str,
-    running: Running,
+    running: RunOptions,
     *,
     retry: bool,
 ) -> None:
@@ -180,7 +180,9 @@ def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
     return f"study {study.name}: {', '.join(counts)}; {missing + failed} to run"
 
 
-def run_new(study: "Study", plan: "Plan", recordings: "Recordings", running: Running, *, summarise: bool = True) -> int:
+def run_new(
+    study: "Study", plan: "Plan", recordings: "Recordings", running: RunOptions, *, summarise: bool = True
+) -> int:
     """`run_study` of a study that is made first; nothing stays of one that is refused before a trial has ended."""
     with created(study, plan) as kept:
         return run_study(study, kept, recordings, running, summarise=summarise)
@@ -190,7 +192,7 @@ def run_study(
     study: "Study",
     plan: "Plan",
     recordings: "Recordings",
-    running: Running,
+    running: RunOptions,
     *,
     retry: bool = False,
     summarise: bool = True,
@@ -200,7 +202,7 @@ def run_study(
     Args:
         plan: the study's, read under the lock that this process holds; another process could have planned more since.
     """
-    from mmssl.cli.screen import Shown
+    from mmssl.cli.screen import LiveScreen
     from mmssl.data.check import examine
     from mmssl.study.results import points, ranked
 
@@ -212,7 +214,7 @@ def run_study(
             if finding.severity != "note":
                 say(f"note: {in_a_line(finding)}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
-    with Shown(err, plan, "starting" if running.local else "starting Ray", datetime.now(UTC)) as shown:
+    with LiveScreen(err, plan, "starting" if running.local else "starting Ray", datetime.now(UTC)) as shown:
         from mmssl.search.launch import run as run_plan
 
         try:
@@ -285,7 +287,7 @@ def resuming(study: "Study") -> str:
     return f"mmssl-tune resume {study.name}{at_storage(study)}"
 
 
-def _end_at_once(line: str, shown: "Shown", console: "Console") -> None:
+def _end_at_once(line: str, shown: "LiveScreen", console: "Console") -> None:
     """End the process, perhaps from a thread that is not its first, which may be caught in Ray for ever."""
     shown.board.settle()
     shown.stop()

@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from mmssl.cli.cluster import AddressOption, Found
+from mmssl.cli.cluster import AddressOption, ReachedStudy
 from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
 from mmssl.cli.running import end
 from mmssl.cli.studies import exit_status, resuming, show_outcome
@@ -15,7 +15,7 @@ from mmssl.study.plan import TERMINAL
 from mmssl.study.planning import at_storage
 
 if TYPE_CHECKING:
-    from mmssl.cli.screen import Shown
+    from mmssl.cli.screen import LiveScreen
     from mmssl.study.folder import Study
     from mmssl.study.plan import Plan
 
@@ -38,7 +38,7 @@ def watch(
 
     Example: mmssl-tune watch vicreg_grid-utd_mhad-1
     """
-    found = Found(study, storage, address)
+    found = ReachedStudy(study, storage, address)
     if found.study is None:
         job, trouble = found.job_or_trouble()
         if job is None:
@@ -57,12 +57,12 @@ def watch(
 
 def _document(study: "Study", plan: "Plan") -> dict[str, Any]:
     from mmssl.study.overview import Board
-    from mmssl.study.polling import Follower
+    from mmssl.study.polling import TablePoller
     from mmssl.study.status import standing
 
     stands = standing(study)
     board = Board(plan, stands.began)
-    for planned, record in Follower(study, plan).changes() or []:
+    for planned, record in TablePoller(study, plan).changes() or []:
         board.put(planned, record)
     if stands.state != "running":
         board.settle()
@@ -72,13 +72,13 @@ def _document(study: "Study", plan: "Plan") -> dict[str, Any]:
 class _Watched:
     """A study on the screen, from the first look to its end."""
 
-    def __init__(self, found: Found, study: "Study", plan: "Plan") -> None:
+    def __init__(self, found: ReachedStudy, study: "Study", plan: "Plan") -> None:
         self._found, self._study, self._plan = found, study, plan
         self._in_vain_since: float | None = None
 
     def follow(self) -> int:
         """Show it until it has ended; gives the exit status that follows."""
-        from mmssl.cli.screen import Shown
+        from mmssl.cli.screen import LiveScreen
         from mmssl.study.status import standing
 
         study, plan = self._study, self._plan
@@ -87,7 +87,7 @@ class _Watched:
             say(f"study {study.name}: {state or stands.words}; {stands.progress}; Ctrl-C leaves it running")
         out = console_beside(1)
         try:
-            with Shown(out, plan, state or "", stands.began) as shown:
+            with LiveScreen(out, plan, state or "", stands.began) as shown:
                 try:
                     self._keep_up(shown)
                     shown.board.settle()
@@ -110,11 +110,11 @@ class _Watched:
             say(f"study {study.name} has not begun: {resuming(study)}")
         return exit_status(failed, left)
 
-    def _keep_up(self, shown: "Shown") -> None:
+    def _keep_up(self, shown: "LiveScreen") -> None:
         """Show what is new until nothing can be any more."""
-        from mmssl.study.polling import Follower
+        from mmssl.study.polling import TablePoller
 
-        follower, begun = Follower(self._study, self._plan), False
+        follower, begun = TablePoller(self._study, self._plan), False
         while True:
             started = time.monotonic()
             try:
@@ -138,7 +138,7 @@ class _Watched:
             begun, shown.state = True, state
             time.sleep(max(_SECONDS_BETWEEN_LOOKS, _REST * (time.monotonic() - started)))
 
-    def _wait_for_storage(self, shown: "Shown", error: Exception) -> None:
+    def _wait_for_storage(self, shown: "LiveScreen", error: Exception) -> None:
         """Raises the error where the storage has been out of reach for too long."""
         now = time.monotonic()
         if self._in_vain_since is None:

@@ -15,7 +15,7 @@ from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.space import LABEL_DRAW, SYSTEM, VARIANT
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """How a table is shown: one column of it, a value with its spread, or a value with both ends of its interval."""
 
     heading: str
@@ -31,7 +31,7 @@ class Result:
     """What was measured, on what, by which protocol."""
     tables: dict[str, pa.Table]
     """By name; the first is the one to show."""
-    shown: tuple[Column, ...]
+    shown: tuple[TableColumn, ...]
     """Of the first table."""
     notes: list[str] = field(default_factory=list[str])
     figures: list[str] = field(default_factory=list[str])

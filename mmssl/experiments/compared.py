@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from mmssl.errors import UserError
-from mmssl.experiments import Column, Result, names, protocol, repeats
+from mmssl.experiments import Result, TableColumn, names, protocol, repeats
 from mmssl.recipe import Recipe, readings_of
 from mmssl.study.folder import Study, find
 from mmssl.study.paired import change, complete, ends, mean_ends, scored, scores_of, summary
@@ -107,14 +107,14 @@ def compare(entrants: Sequence[Entrant]) -> Result:
         "seeds and folds of both.",
         {"compared": pa.Table.from_pylist(table)},
         (
-            Column("point", ("point",)),
-            Column("read from", ("read_from",)),
-            Column("accuracy", mean_ends("accuracy"), percent=True),
-            Column("seeds ±", ("accuracy.std",), percent=True),
-            Column("F1", mean_ends("f1"), percent=True),
-            Column("n", ("n",)),
-            Column("pairs", ("pairs",)),
-            Column("difference", ends("difference"), percent=True),
+            TableColumn("point", ("point",)),
+            TableColumn("read from", ("read_from",)),
+            TableColumn("accuracy", mean_ends("accuracy"), percent=True),
+            TableColumn("seeds ±", ("accuracy.std",), percent=True),
+            TableColumn("F1", mean_ends("f1"), percent=True),
+            TableColumn("n", ("n",)),
+            TableColumn("pairs", ("pairs",)),
+            TableColumn("difference", ends("difference"), percent=True),
         ),
         [note for other in others for note in _notes(first, other)],
     )

@@ -13,7 +13,7 @@ import pyarrow as pa
 from mmssl.data.recordings import Recordings
 from mmssl.data.sources import data_set_of
 from mmssl.errors import UserError
-from mmssl.experiments import Column, Result, knobs_of, names, protocol, recipes_of, repeats
+from mmssl.experiments import Result, TableColumn, knobs_of, names, protocol, recipes_of, repeats
 from mmssl.experiments.published import BRINZEA, FEW_LABELS, HIDDEN, PUBLISHED, YANG, Published, hidden_groups
 from mmssl.recipe import Recipe, readings_of
 from mmssl.study.folder import Study
@@ -106,18 +106,18 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         caption,
         {"ablation" if plan.space.variants else "table2": pa.Table.from_pylist(table)},
         (
-            Column("system", ("system",)),
-            Column("read from", ("read_from",)),
-            Column("accuracy", mean_ends("accuracy"), percent=True),
-            Column("seeds ±", ("accuracy.std",), percent=True),
-            Column("F1", mean_ends("f1"), percent=True),
-            Column("n", ("n",)),
+            TableColumn("system", ("system",)),
+            TableColumn("read from", ("read_from",)),
+            TableColumn("accuracy", mean_ends("accuracy"), percent=True),
+            TableColumn("seeds ±", ("accuracy.std",), percent=True),
+            TableColumn("F1", mean_ends("f1"), percent=True),
+            TableColumn("n", ("n",)),
             *(
-                [Column("difference", ends("difference"), percent=True), Column("from", ("compared_with",))]
+                [TableColumn("difference", ends("difference"), percent=True), TableColumn("from", ("compared_with",))]
                 if plan.space.variants
                 else []
             ),
-            Column("over untrained", ends("gain"), percent=True),
+            TableColumn("over untrained", ends("gain"), percent=True),
             *(_published_columns(table) if published else []),
         ),
         notes,
@@ -191,14 +191,14 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         f"{repeats(plan)}, of scores and of differences.",
         {"few_labels": pa.Table.from_pylist(table)},
         (
-            Column("system", ("system",)),
-            Column("read from", ("read_from",)),
-            Column("share of labels", ("labels",), percent=True),
-            Column("labels", ("recordings.labelled",)),
-            Column(plan.space.scored, ("mean", "low", "high"), percent=True),
-            Column("draws", ("draws",)),
-            Column("over supervised", ends("over_supervised"), percent=True),
-            Column("over untrained", ends("over_untrained"), percent=True),
+            TableColumn("system", ("system",)),
+            TableColumn("read from", ("read_from",)),
+            TableColumn("share of labels", ("labels",), percent=True),
+            TableColumn("labels", ("recordings.labelled",)),
+            TableColumn(plan.space.scored, ("mean", "low", "high"), percent=True),
+            TableColumn("draws", ("draws",)),
+            TableColumn("over supervised", ends("over_supervised"), percent=True),
+            TableColumn("over untrained", ends("over_untrained"), percent=True),
             *(_published_columns(table) if published else []),
         ),
         notes,
@@ -285,14 +285,14 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
         f"Hidden classes: {protocol(plan)}. Pre-training never sees the hidden classes, fine-tuning sees all.",
         {"hidden_classes": pa.Table.from_pylist(table)},
         (
-            Column("system", ("system",)),
-            Column("hidden in pre-training", ("hidden",)),
-            Column("the paper's", ("reading",)),
-            Column("scored on", ("classes",)),
-            Column("accuracy", mean_ends("accuracy"), percent=True),
-            Column("F1", mean_ends("f1"), percent=True),
-            Column("pre-trained on all", ("pretrained_on_all",), percent=True),
-            Column("change", ends("change"), percent=True),
+            TableColumn("system", ("system",)),
+            TableColumn("hidden in pre-training", ("hidden",)),
+            TableColumn("the paper's", ("reading",)),
+            TableColumn("scored on", ("classes",)),
+            TableColumn("accuracy", mean_ends("accuracy"), percent=True),
+            TableColumn("F1", mean_ends("f1"), percent=True),
+            TableColumn("pre-trained on all", ("pretrained_on_all",), percent=True),
+            TableColumn("change", ends("change"), percent=True),
             *(_published_columns(table) if published else []),
         ),
         _no_comparison(plan, bool(published)),
@@ -378,10 +378,10 @@ def _stated(figures: Iterable[Published]) -> dict[str, float | None]:
     return {name: getattr(by_source.get(source), measure, None) for name, (source, measure, _) in _STATED.items()}
 
 
-def _published_columns(table: Sequence[Mapping[str, Any]]) -> list[Column]:
+def _published_columns(table: Sequence[Mapping[str, Any]]) -> list[TableColumn]:
     """Those that have a figure in some row."""
     return [
-        Column(heading, (name,), percent=True)
+        TableColumn(heading, (name,), percent=True)
         for name, (_, _, heading) in _STATED.items()
         if any(row[name] is not None for row in table)
     ]

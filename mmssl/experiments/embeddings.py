@@ -16,7 +16,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import confusion, known, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
-from mmssl.experiments import Column, Result, names, protocol
+from mmssl.experiments import Result, TableColumn, names, protocol
 from mmssl.export.encoders import kept_model, representative
 from mmssl.study.folder import Study
 from mmssl.study.paired import spread
@@ -81,9 +81,9 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
         f"Retrieval: {protocol(plan)}. Gallery: the scored recordings of a fold.",
         {"retrieval": pa.Table.from_pylist(table)},
         (
-            *(Column(name, (name,)) for name in ("system", "space", "query", "gallery", "relevant")),
-            *(Column(name, (name,), percent=True) for name in recalls),
-            Column("mAP", ("map", "map.std"), percent=True),
+            *(TableColumn(name, (name,)) for name in ("system", "space", "query", "gallery", "relevant")),
+            *(TableColumn(name, (name,), percent=True) for name in recalls),
+            TableColumn("mAP", ("map", "map.std"), percent=True),
         ),
         list(dict.fromkeys(notes)),
     )
@@ -104,10 +104,10 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
         f"Features: {protocol(plan)}. t-SNE of one trial a system, confusion over all.",
         {},
         (
-            Column("system", ("system",)),
-            Column("class missed most", ("worst",)),
-            Column("found", ("share",), percent=True),
-            Column("taken most for", ("taken_for",)),
+            TableColumn("system", ("system",)),
+            TableColumn("class missed most", ("worst",)),
+            TableColumn("found", ("share",), percent=True),
+            TableColumn("taken most for", ("taken_for",)),
         ),
     )
     for trial, rows, encoded, _ in _scored(study, plan, recordings, {trial.trial_id for trial in nearest.values()}):
@@ -181,10 +181,10 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
         f"Measures without labels against {metric}: {protocol(plan)}.",
         {},
         (
-            *(Column(name, (name,)) for name in ("system", "measure", "spearman", "p")),
-            Column("points", ("n",)),
-            Column("picks a point with", ("picked",), percent=True),
-            Column("below the best by", ("lost",), percent=True),
+            *(TableColumn(name, (name,)) for name in ("system", "measure", "spearman", "p")),
+            TableColumn("points", ("n",)),
+            TableColumn("picks a point with", ("picked",), percent=True),
+            TableColumn("below the best by", ("lost",), percent=True),
         ),
     )
     for system in plan.bases:

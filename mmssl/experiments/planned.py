@@ -14,7 +14,7 @@ from mmssl.study.planning import at_storage, having_all, name_of, plan_study, re
 from mmssl.study.space import Space
 
 
-class Found(NamedTuple):
+class PlannedStudy(NamedTuple):
     """A study for an experiment."""
 
     study: Study
@@ -24,7 +24,7 @@ class Found(NamedTuple):
     """Whether it was there already."""
 
 
-def existing(chosen: Experiment, storage: str, study: str, data: Path | None = None) -> Found:
+def existing(chosen: Experiment, storage: str, study: str, data: Path | None = None) -> PlannedStudy:
     """A study by name.
 
     Raises:
@@ -37,7 +37,7 @@ def existing(chosen: Experiment, storage: str, study: str, data: Path | None = N
             f"--study {study}: scored the test subjects, by which points may not be compared; "
             "name one that holds training subjects out"
         )
-    return Found(found, plan, recordings_of(plan, data), planned=True)
+    return PlannedStudy(found, plan, recordings_of(plan, data), planned=True)
 
 
 def planned(
@@ -56,7 +56,7 @@ def planned(
     recipe: str | None = None,
     hide: Sequence[Sequence[str]] | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Found:
+) -> PlannedStudy:
     """The study of the experiment's space on recordings; that of an earlier call, where it has the same plan.
 
     Args:
@@ -78,14 +78,14 @@ def planned(
     plan = plan_study(name, space, recordings, dataset, data, list(skipped))
     found = Study(storage, plan.name)
     if not found.exists():
-        return Found(found, plan, recordings, planned=False)
+        return PlannedStudy(found, plan, recordings, planned=False)
     theirs = found.plan()
     if not theirs.alike(plan):
         raise UserError(
             f"study {found.name} exists with other settings: make the experiment from it with "
             f"--study {found.name}{at_storage(found)}, or give this one another --name"
         )
-    return Found(found, theirs, recordings, planned=True)
+    return PlannedStudy(found, theirs, recordings, planned=True)
 
 
 def _folds(given: str | None, chooses: bool, space: Space, dataset: str, recordings: Recordings) -> Any:

@@ -87,7 +87,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Share:
+class KnobShare:
     """What a knob explains of the variance among the points."""
 
     label: str
@@ -121,7 +121,7 @@ class Content:
     """Why there is no best point; empty where there is."""
     caveats: list[str]
     baselines: list[Baseline]
-    shares: list[Share]
+    shares: list[KnobShare]
     no_shares: str
     """Why there is no importance."""
     trials: list[dict[str, Any]]
@@ -334,7 +334,7 @@ def _by_fold(scores: Scores) -> dict[Key, float]:
     }
 
 
-def _shares(plan: Plan, axes: Sequence[Axis], found: Sequence[Point]) -> tuple[list[Share], str]:
+def _shares(plan: Plan, axes: Sequence[Axis], found: Sequence[Point]) -> tuple[list[KnobShare], str]:
     complete = [point for point in found if point.complete]
     searched = [{axis.knobs[0]: axis.of(point) for axis in axes} for point in complete]
     try:
@@ -350,7 +350,7 @@ def _shares(plan: Plan, axes: Sequence[Axis], found: Sequence[Point]) -> tuple[l
         return [], str(error)
     named = {axis.knobs[0]: axis.label for axis in axes}
     shares = [
-        Share(
+        KnobShare(
             named[knob],
             share,
             min((one[knob] for one in without), default=None),

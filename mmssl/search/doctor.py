@@ -47,7 +47,7 @@ _BYTES_PER_EPOCH = 400
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What one check gave."""
 
     check: str
@@ -73,7 +73,7 @@ class Tried:
     """Epochs a second of so many trials that train as one model, on a GPU; a CPU is faster with each alone."""
 
 
-def examine(root: str, plan: Plan, recordings: Recordings, resources: Resources) -> Generator[Finding]:
+def examine(root: str, plan: Plan, recordings: Recordings, resources: Resources) -> Generator[CheckResult]:
     """Check what a study needs, one thing after another; what depends on a fault is left out.
 
     Args:
@@ -84,23 +84,25 @@ def examine(root: str, plan: Plan, recordings: Recordings, resources: Resources)
         yield from _examined(root, plan, recordings, resources, folder)
 
 
-def _examined(root: str, plan: Plan, recordings: Recordings, resources: Resources, folder: Path) -> Generator[Finding]:
+def _examined(
+    root: str, plan: Plan, recordings: Recordings, resources: Resources, folder: Path
+) -> Generator[CheckResult]:
     try:
         start(resources.address, folder)
     except (UserError, NotStartedError) as error:
-        yield Finding("Ray", "fault", str(error))
+        yield CheckResult("Ray", "fault", str(error))
         return
     try:
         there, to_come = nodes(), growth() if resources.address else []
         cpus, gpus = (sum(node.resources.get(what, 0) for node in there) for what in ("CPU", "GPU"))
         more = "; more may come" if to_come else ""
-        yield Finding("Ray", "ok", f"{_counted(len(there), 'node')}, {cpus:g} CPUs, {gpus:g} GPUs{more}")
+        yield CheckResult("Ray", "ok", f"{_counted(len(there), 'node')}, {cpus:g} CPUs, {gpus:g} GPUs{more}")
         yield from _storage(root, there)
         yield from _gpus(there)
         try:
             share = fit(resources, plan.total, [node.resources for node in there], to_come)
         except UserError as error:
-            yield Finding("resources", "fault", str(error))
+            yield CheckResult("resources", "fault", str(error))
             return
         yield _resources(share)
         yield from _study(root, plan, recordings, share, there)
@@ -108,50 +110,54 @@ def _examined(root: str, plan: Plan, recordings: Recordings, resources: Resource
         ray.shutdown()
 
 
-def _storage(root: str, there: Sequence[Node]) -> Generator[Finding]:
+def _storage(root: str, there: Sequence[Node]) -> Generator[CheckResult]:
     probe = Study(root, f"doctor-{uuid.uuid4().hex[:12]}")
     try:
         found = faults(probe, there)
     except OSError as error:
-        yield Finding("storage", "fault", f"{root}: cannot be written ({error.strerror or error}); see --storage")
+        yield CheckResult("storage", "fault", f"{root}: cannot be written ({error.strerror or error}); see --storage")
         return
     finally:
         probe.drop()
     for fault in found:
-        yield Finding("nodes", "fault", fault)
+        yield CheckResult("nodes", "fault", fault)
     if not found:
-        yield Finding("nodes", "ok", "the same Python, mmssl, torch and ray on all, and the same storage in reach")
+        yield CheckResult("nodes", "ok", "the same Python, mmssl, torch and ray on all, and the same storage in reach")
 
 
-def _gpus(there: Sequence[Node]) -> Generator[Finding]:
+def _gpus(there: Sequence[Node]) -> Generator[CheckResult]:
     having = [node for node in there if node.resources.get("GPU")]
     for node, answer in on_each(_gpus_seen, having, num_gpus=0.01):
         if isinstance(answer, Exception):
-            yield Finding("GPUs", "fault", f"{node.name}: {said_by(answer)}")
+            yield CheckResult("GPUs", "fault", f"{node.name}: {said_by(answer)}")
         elif not answer:
-            yield Finding(
+            yield CheckResult(
                 "GPUs",
                 "fault",
                 f"{node.name}: Ray counts {node.resources['GPU']:g} GPUs, torch sees none; install a build of torch "
                 "for its driver, or start Ray there with --num-gpus 0",
             )
         else:
-            yield Finding("GPUs", "ok", f"{node.name}: {answer}")
+            yield CheckResult("GPUs", "ok", f"{node.name}: {answer}")
 
 
-def _resources(share: Share) -> Finding:
+def _resources(share: Share) -> CheckResult:
     if share.waits:
-        return Finding("resources", "warning", f"no node has {share.each} yet; trials wait until the cluster has grown")
-    return Finding("resources", "ok", str(share))
+        return CheckResult(
+            "resources", "warning", f"no node has {share.each} yet; trials wait until the cluster has grown"
+        )
+    return CheckResult("resources", "ok", str(share))
 
 
-def _study(root: str, plan: Plan, recordings: Recordings, share: Share, there: Sequence[Node]) -> Generator[Finding]:
+def _study(
+    root: str, plan: Plan, recordings: Recordings, share: Share, there: Sequence[Node]
+) -> Generator[CheckResult]:
     planned, model = _largest(plan, recordings)
     recipe = plan.recipe(planned)
     prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
     size = sum(values.nbytes for values in prepared.inputs.values())
     room = min(node.resources.get("object_store_memory", math.inf) for node in there)
-    yield Finding(
+    yield CheckResult(
         "data",
         "ok" if size < 0.8 * room else "fault",
         f"{len(recordings)} recordings, {size / GB:.2f} GB in memory for every node"
@@ -163,21 +169,21 @@ def _study(root: str, plan: Plan, recordings: Recordings, share: Share, there: S
         return
     tried = _try(recipe, prepared, recordings, share)
     if isinstance(tried, str):
-        yield Finding("training", "fault", tried)
+        yield CheckResult("training", "fault", tried)
         return
     yield _training(tried, share, there)
     if tried.together:
         yield _together(tried.together)
     seconds = statistics.fmean(_seconds(plan.recipe(one), recordings, tried) for one in plan.trials)
     hours = seconds * plan.total / share.at_once / 3600
-    yield Finding(
+    yield CheckResult(
         "time",
         "ok",
         f"{plan.size()}: about {hours:.1f} h at {share.at_once} at once" if hours >= 0.1 else f"{plan.size()}: minutes",
     )
 
 
-def _training(tried: Tried, share: Share, there: Sequence[Node]) -> Finding:
+def _training(tried: Tried, share: Share, there: Sequence[Node]) -> CheckResult:
     step = f"{tried.pretrain:.3f} s a step of pre-training" if tried.pretrain is not None else "no pre-training"
     together = int(1 / share.gpus + 1e-6) if 0 < share.gpus < 1 else 1 if share.gpus else share.at_once / len(there)
     together = max(1, math.ceil(min(together, share.at_once)))
@@ -189,26 +195,28 @@ def _training(tried: Tried, share: Share, there: Sequence[Node]) -> Finding:
     if together > room:
         told = f"{together} such trials at once want more than its {tried.total / GB:.0f} GB"
         mend = f"give each more with {fitting or 'a larger GPU'}" if share.gpus else "run fewer with --max-concurrent"
-        return Finding("training", "warning", f"{said}; {told}: {mend}, or make batches smaller")
+        return CheckResult("training", "warning", f"{said}; {told}: {mend}, or make batches smaller")
     more = f"; {room} would fit, with {fitting}" if fitting and room >= 2 * together else ""
-    return Finding("training", "ok", said + more)
+    return CheckResult("training", "ok", said + more)
 
 
-def _together(rates: Mapping[int, float]) -> Finding:
+def _together(rates: Mapping[int, float]) -> CheckResult:
     best = max(rates, key=lambda count: rates[count])
     gain = rates[best] / rates[1]
     if gain < 1.1:
-        return Finding("together", "ok", "no number of trials trains faster as one model than one by one")
-    return Finding(
+        return CheckResult("together", "ok", "no number of trials trains faster as one model than one by one")
+    return CheckResult(
         "together", "ok", f"{best} trials as one model train {gain:.1f} times as fast as one by one: --together {best}"
     )
 
 
-def _disk(root: str, need: float) -> Finding:
+def _disk(root: str, need: float) -> CheckResult:
     free = shutil.disk_usage(next(path for path in [Path(root), *Path(root).parents] if path.exists())).free
     enough = need < 0.9 * free
     advice = "" if enough else "; free some, set keep_models: none, or choose another place with --storage"
-    return Finding("disk", "ok" if enough else "fault", f"{need / GB:.2f} GB needed of {free / GB:.1f} GB free{advice}")
+    return CheckResult(
+        "disk", "ok" if enough else "fault", f"{need / GB:.2f} GB needed of {free / GB:.1f} GB free{advice}"
+    )
 
 
 def _need(plan: Plan, weights: int, at_once: int) -> float:

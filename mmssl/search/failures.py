@@ -13,7 +13,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from mmssl.search.nodes import begun_on
 
-PATIENCE = 30.0
+HEAD_TIMEOUT_S = 30.0
 """Seconds without an answer after which a head is taken for lost; after 60 Ray would end the process without a word."""
 
 _TO_COUNT = 30.0
@@ -99,7 +99,7 @@ class HeadWatch:
         here: tuple[str, int],
         lost: Callable[[str], None],
         cluster: str | None,
-        patience: float = PATIENCE,
+        patience: float = HEAD_TIMEOUT_S,
     ) -> None:
         self._head, self._here = head, here
         self._lost, self._cluster, self._patience = lost, cluster, patience

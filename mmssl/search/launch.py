@@ -15,8 +15,8 @@ from mmssl.search.work import Work
 from mmssl.study.folder import LOG, Record, Study, Tables, most_pretrained
 from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.study.status import begin, end
-from mmssl.trackers.forwarding import Relay
-from mmssl.trackers.registry import relays
+from mmssl.trackers.forwarding import Forwarder
+from mmssl.trackers.registry import forwarders
 
 
 def run(
@@ -77,7 +77,7 @@ def run(
             tables.put(record)
             records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
         known(records.values())
-        followed = relays(programs, study, plan, say)
+        followed = forwarders(programs, study, plan, say)
 
         def leave(reason: str) -> None:
             for settle in (tables.settle, lambda: end(study)):
@@ -105,7 +105,7 @@ def run(
     return records
 
 
-def _all_of(watch: Watch, followed: Sequence[Relay]) -> Watch:
+def _all_of(watch: Watch, followed: Sequence[Forwarder]) -> Watch:
     """Tell the watcher, and the programs that follow."""
 
     def told(planned: PlannedTrial, record: Record) -> None:

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from mmssl.errors import UserError
 from mmssl.recipe import Value
 from mmssl.study.folder import Record
-from mmssl.study.plan import FOR_GOOD, Choice, Plan
+from mmssl.study.plan import FOR_GOOD, Plan, SampledPoint
 from mmssl.study.space import SAMPLERS, Space
 from mmssl.trackers.optuna_study import distribution_of
 
@@ -34,7 +34,7 @@ class PointSampler:
         records: of the trials that have ended, by trial id.
     """
 
-    def __init__(self, plan: Plan, choices: Sequence[Choice], records: Mapping[str, Record]) -> None:
+    def __init__(self, plan: Plan, choices: Sequence[SampledPoint], records: Mapping[str, Record]) -> None:
         self._plan, self._space = plan, plan.space
         self._metrics = [self._space.scored, *([self._space.cost] if self._space.cost else [])]
         self._distributions = _distributions(self._space)
@@ -61,7 +61,7 @@ class PointSampler:
         for point_id in list(self._open):
             self.tell(point_id, records)
 
-    def ask(self) -> Choice:
+    def ask(self) -> SampledPoint:
         """A point that was not chosen before.
 
         Raises:
@@ -116,7 +116,7 @@ class PointSampler:
             f"{self._number} of {self._space.budget} were chosen: widen the ranges or the conditions"
         )
 
-    def _repeat(self, choice: Choice) -> None:
+    def _repeat(self, choice: SampledPoint) -> None:
         params = {name: self._param(name, choice.point[name]) for name in self._distributions}
         if self._lasting:
             drawn = self._draw()
@@ -131,11 +131,11 @@ class PointSampler:
         self._study.enqueue_trial(params)
         return self._study.ask(self._distributions).number
 
-    def _chosen(self, number: int, point: dict[str, Value]) -> Choice:
+    def _chosen(self, number: int, point: dict[str, Value]) -> SampledPoint:
         point_id = self._plan.point_id(point)
         self._known.add(point_id)
         self._open[point_id] = number
-        choice = Choice(number=self._number, point=point, after=self._told)
+        choice = SampledPoint(number=self._number, point=point, after=self._told)
         self._number += 1
         self._told = []
         return choice

@@ -8,7 +8,7 @@ from ray.tune.search import Searcher
 
 from mmssl.search.one_trial import config_of
 from mmssl.search.queue import TrialQueue
-from mmssl.study.plan import Group, Plan, PlannedTrial
+from mmssl.study.plan import Plan, PlannedTrial, StackedTrials
 
 
 class PlanSearcher(Searcher):
@@ -28,7 +28,7 @@ class PlanSearcher(Searcher):
         plan: Plan,
         queue: TrialQueue,
         probed: Callable[[PlannedTrial], bool] = lambda trial: False,
-        groups: Iterable[Group] = (),
+        groups: Iterable[StackedTrials] = (),
         needs: Callable[[PlannedTrial], Sequence[str]] = lambda trial: (),
     ) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe
 from mmssl.study.folder import PRETRAINED_VARIABLE, most_pretrained
-from mmssl.study.plan import Group, Plan, PlannedTrial
+from mmssl.study.plan import Plan, PlannedTrial, StackedTrials
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, pretrain
 from mmssl.training.snapshot import Epoch
@@ -19,7 +19,7 @@ from mmssl.training.together import alike, pretrain_together
 from mmssl.training.trial import fresh, pretraining_name
 
 
-def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int) -> list[Group]:
+def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int) -> list[StackedTrials]:
     """Trials to pre-train together, at most so many at a time: alike, on equally many recordings.
 
     Of trials that share their pre-training one is taken, and the others wait for it. A study that is pruned has none:
@@ -42,13 +42,13 @@ def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int)
         if key and trial.trial_id not in ended:
             of_its_kind = like.setdefault(f"{key} {len(splits[trial.held_out].train)}", {})
             of_its_kind.setdefault(pretraining_name(recipe, plan.dataset.fingerprint), []).append(trial)
-    found: list[Group] = []
+    found: list[StackedTrials] = []
     for sharing in like.values():
         firsts = [trials[0] for trials in sharing.values()]
         for i in range(0, len(firsts), most):
             lead, *companions = firsts[i : i + most]
             if companions:
-                found.append(Group(lead, tuple(companions)))
+                found.append(StackedTrials(lead, tuple(companions)))
     return found
 
 

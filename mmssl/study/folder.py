@@ -26,7 +26,7 @@ from mmssl.private_folder import own_folder
 from mmssl.sealed import DamagedError, opened, read, sealed
 from mmssl.storage import HeldError, Still, storage_at, written_beside
 from mmssl.study.columns import EPOCHS, KEYS, PREDICTIONS, PROBE, SCHEMAS, TRIALS
-from mmssl.study.plan import TERMINAL, Choice, Plan, PlannedTrial, Status
+from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, SampledPoint, Status
 
 
 class Record(BaseModel):
@@ -140,21 +140,21 @@ class Study:
         """Whether a plan lies here."""
         return self.files.exists(PLAN)
 
-    def keep_choice(self, choice: Choice) -> None:
+    def keep_choice(self, choice: SampledPoint) -> None:
         """Make durable that a sampler has chosen a point."""
         self.put(_choice(choice.number), sealed(choice.model_dump_json().encode()))
 
-    def choices(self) -> list[Choice]:
+    def choices(self) -> list[SampledPoint]:
         """The points that a sampler has chosen, in its order.
 
         Raises:
             UserError: one is damaged.
         """
         there = [name for name in self.files.names("points") if re.fullmatch(r"points/\d{6,}\.json", name)]
-        found: list[Choice] = []
+        found: list[SampledPoint] = []
         for number in range(len(there)):
             try:
-                choice = read(Choice, self.files.read(_choice(number)))
+                choice = read(SampledPoint, self.files.read(_choice(number)))
                 if choice.number != number:
                     raise DamagedError(f"it is choice {choice.number}")
             except (DamagedError, FileNotFoundError) as error:

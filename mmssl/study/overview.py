@@ -64,7 +64,7 @@ class Health:
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningTrial:
     """A trial that runs, with what it reported last."""
 
     trial_id: str
@@ -131,7 +131,7 @@ class View:
     """In the plan's order."""
     best: frozenset[str]
     """Ids of the complete points with the highest mean: more than one where they are equal."""
-    running: Sequence[Running]
+    running: Sequence[RunningTrial]
     """In the order in which they began."""
     failures: Sequence[Failure]
     """The latest, the last of them last."""
@@ -190,7 +190,7 @@ class Board:
         self._listed = 0
         self._status: dict[str, str] = {}
         self._counts = Counter[str]()
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, RunningTrial] = {}
         self._recipes: dict[str, Recipe] = {}
         self._failures: deque[Failure] = deque(maxlen=_FAILURES_KEPT)
         self._seconds = 0.0
@@ -296,11 +296,11 @@ class Board:
                 Failure(planned.trial_id, planned.point, planned.seed, planned.fold, record.status, cause)
             )
 
-    def _progress(self, planned: PlannedTrial, record: Record) -> Running:
+    def _progress(self, planned: PlannedTrial, record: Record) -> RunningTrial:
         trial_id = planned.trial_id
         present = self._running.get(trial_id)
         if present is None or not record.epochs:  # It begins, or has begun anew.
-            present = Running(trial_id, planned.point, planned.seed, planned.fold, record.started)
+            present = RunningTrial(trial_id, planned.point, planned.seed, planned.fold, record.started)
         fresh: list[dict[str, Any]] = []
         for one in reversed(record.epochs):
             if (one["phase"], one["epoch"]) == (present.phase, present.epoch):
@@ -319,7 +319,7 @@ class Board:
                 if name.endswith(".std")
             }
         epochs = self._epochs(planned, phase) if phase else 0
-        return Running(
+        return RunningTrial(
             trial_id, planned.point, planned.seed, planned.fold, record.started, phase, epoch, epochs,
             terms, finetune, probe, health,
         )  # fmt: skip

@@ -60,7 +60,7 @@ class PlannedTrial(_Part):
 
 
 @dataclass(frozen=True)
-class Group:
+class StackedTrials:
     """Trials that pre-train as one model: the first of them does it."""
 
     lead: PlannedTrial
@@ -77,7 +77,7 @@ def fold_name(held_out: Sequence[str]) -> str:
     return "+".join(held_out) or "test"
 
 
-class Choice(_Part):
+class SampledPoint(_Part):
     """A point that a sampler has chosen."""
 
     number: int

@@ -15,7 +15,7 @@ _COLUMNS = ("trial_id", "status", "cause", "started", "finished")
 Change = tuple[PlannedTrial, Record]
 
 
-class Follower:
+class TablePoller:
     """Reads a study's tables again whenever they have been written anew.
 
     Args:

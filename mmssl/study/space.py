@@ -325,7 +325,7 @@ class Space(BaseModel):
         return admitted
 
 
-class Found(NamedTuple):
+class SpaceFile(NamedTuple):
     """A space that can be loaded by its name."""
 
     name: str
@@ -333,13 +333,13 @@ class Found(NamedTuple):
     source: Literal["local", "shipped"]
 
 
-def available() -> list[Found]:
+def available() -> list[SpaceFile]:
     """Spaces in ./search_spaces, then those that come with the project; of two with one name the local one counts."""
-    found: dict[str, Found] = {}
+    found: dict[str, SpaceFile] = {}
     for source, folder in _folders().items():
         for path in sorted(folder.glob("*.y*ml")):
             if path.suffix in (".yaml", ".yml") and path.is_file() and path.name[0] != ".":
-                found.setdefault(path.stem, Found(path.stem, path, source))
+                found.setdefault(path.stem, SpaceFile(path.stem, path, source))
     return list(found.values())
 
 

@@ -22,7 +22,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class Shown:
+class DashboardApp:
     """A study as an application of optuna-dashboard, made again when the study has gone on."""
 
     def __init__(self, study: Study, plan: Plan, hosts: Iterable[str] | None) -> None:
@@ -70,7 +70,7 @@ def serve(study: Study, host: str, port: int, ready: Callable[[str], None], goes
     Raises:
         UserError: nothing can listen there, or a table is damaged.
     """
-    shown = Shown(study, study.plan(), _LOOPBACK if host in _LOOPBACK else None)
+    shown = DashboardApp(study, study.plan(), _LOOPBACK if host in _LOOPBACK else None)
     try:
         server = _Server(host, port)
     except OSError as error:

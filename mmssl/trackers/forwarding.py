@@ -22,13 +22,13 @@ from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
 
 _MOST = 10_000
 """Reports that wait for a program; more are as many as it will never take."""
-PATIENCE = 20.0
+TRACKER_TIMEOUT_S = 20.0
 """Seconds without a sign of life after which the end of a study waits no longer for a program."""
 
 Epoch = Mapping[str, Any]
 
 
-class Follower(Protocol):
+class Tracker(Protocol):
     """A program that is told of trials; whatever it raises ends its being told."""
 
     def has(self, trial_id: str) -> bool:
@@ -52,7 +52,7 @@ class Follower(Protocol):
         ...
 
 
-class Relay:
+class Forwarder:
     """Tells one program what happens to a study's trials, in a thread of its own.
 
     Args:
@@ -60,7 +60,7 @@ class Relay:
         say: told where it goes wrong.
     """
 
-    def __init__(self, name: str, make: Callable[[], Follower], study: Study, say: Callable[[str], None]) -> None:
+    def __init__(self, name: str, make: Callable[[], Tracker], study: Study, say: Callable[[str], None]) -> None:
         self._name, self._make, self._study, self._say = name, make, study, say
         self._queue: queue.Queue[tuple[PlannedTrial, list[Epoch], Record | None] | None] = queue.Queue(_MOST)
         self._ended: deque[PlannedTrial] = deque()
@@ -108,8 +108,8 @@ class Relay:
             self._check_life()
 
     def _check_life(self) -> None:
-        if time.monotonic() - self._moved > PATIENCE:
-            self._give_up(f"has not answered for {PATIENCE:g} s")
+        if time.monotonic() - self._moved > TRACKER_TIMEOUT_S:
+            self._give_up(f"has not answered for {TRACKER_TIMEOUT_S:g} s")
 
     def _give_up(self, reason: str) -> None:
         if not self._broken:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from mmssl.errors import UserError
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
-from mmssl.trackers.forwarding import Follower, Relay
+from mmssl.trackers.forwarding import Forwarder, Tracker
 
 _PACKAGES = {"dashboard": "optuna_dashboard", "tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 """By extra, what it installs."""
@@ -40,12 +40,14 @@ def check(programs: Iterable[str], root: str) -> None:
             raise UserError("--wandb: no API key; run `wandb login`, set $WANDB_API_KEY, or $WANDB_MODE=offline")
 
 
-def relays(programs: Iterable[str], study: Study, plan: Plan, say: Callable[[str], None]) -> "list[Relay]":
+def forwarders(programs: Iterable[str], study: Study, plan: Plan, say: Callable[[str], None]) -> "list[Forwarder]":
     """Begin to tell programs of a study."""
-    return [Relay(program, lambda program=program: _follower(program, study, plan), study, say) for program in programs]
+    return [
+        Forwarder(program, lambda program=program: _follower(program, study, plan), study, say) for program in programs
+    ]
 
 
-def _follower(program: str, study: Study, plan: Plan) -> Follower:
+def _follower(program: str, study: Study, plan: Plan) -> Tracker:
     if program == "tensorboard":
         from mmssl.trackers.tensorboard import TensorBoard
 

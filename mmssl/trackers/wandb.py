@@ -9,7 +9,7 @@ from ray.air.integrations.wandb import WandbLoggerCallback
 
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.trackers.forwarding import PATIENCE, Epoch, TuneTrial, numbers, scores
+from mmssl.trackers.forwarding import TRACKER_TIMEOUT_S, Epoch, TuneTrial, numbers, scores
 
 
 class Wandb(WandbLoggerCallback):
@@ -33,8 +33,8 @@ class Wandb(WandbLoggerCallback):
                 save_code=False,
                 disable_git=True,
                 disable_job_creation=True,
-                finish_timeout=PATIENCE,
-                init_timeout=PATIENCE,
+                finish_timeout=TRACKER_TIMEOUT_S,
+                init_timeout=TRACKER_TIMEOUT_S,
                 x_disable_stats=True,
                 x_disable_meta=True,  # The command line and the machine are nobody's business.
             ),

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from mmssl.cli.drawing import draw, roughly
 from mmssl.study.folder import Record
-from mmssl.study.overview import Axes, Board, Cell, Failure, Health, Running, View
+from mmssl.study.overview import Axes, Board, Cell, Failure, Health, RunningTrial, View
 from mmssl.study.plan import Plan, PlannedTrial
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -84,11 +84,11 @@ def test_a_map_that_does_not_fit_is_a_ranking() -> None:
 
 
 def test_what_runs_is_told_with_a_sign_where_it_is_about_to_collapse() -> None:
-    def trial(seed: int, std: float) -> Running:
+    def trial(seed: int, std: float) -> RunningTrial:
         health = {"imu": Health(1.0, 30.0), "skeleton": Health(std, 12.0)}
         terms = {"loss": 9.0, "invariance": 0.25, "variance": 0.5, "covariance": 123456.0}
         values = {"objective.lambda": 50.0, "objective.mu": 1.0}
-        return Running("t", values, seed, "anna", NOON, "pretrain", 12, 100, terms, {}, None, health)
+        return RunningTrial("t", values, seed, "anna", NOON, "pretrain", 12, 100, terms, {}, None, health)
 
     drawn = lines(view(MAP, running=[trial(1, 0.98), trial(2, 0.05)]), 160, 30)
     heads, first, second = drawn[9:12]
@@ -107,7 +107,7 @@ def test_scores_of_the_test_subjects_are_not_called_validation() -> None:
 def test_hostile_words_move_nothing() -> None:
     evil = "[red]x[/] \x1b[2J\x1b]0;t\x07\r\n\u202ey"
     failure = Failure("t", {"objective.mu": evil}, 1, evil, "FAILED", evil)
-    running = Running("t", {"objective.mu": evil}, 1, evil, NOON, "pretrain", 1, 2)
+    running = RunningTrial("t", {"objective.mu": evil}, 1, evil, NOON, "pretrain", 1, 2)
     drawn = draw(view([], axes=None, failures=[failure], running=[running], study=evil), 120, 30)
     assert "[red]x[/]" in drawn.plain
     assert not set(drawn.plain) & set("\x1b\x07\r\u202e")
@@ -139,7 +139,7 @@ def views(draw_: Any) -> View:
     ]
     point = {"objective.lambda": draw_(values), draw_(words): draw_(words)}
     running = [
-        Running(
+        RunningTrial(
             "t", point, 1, draw_(words), NOON, draw_(st.sampled_from([None, "pretrain", "guide.skeleton"])), 100, 1000,
             dict.fromkeys(["loss", "invariance", "on_diagonal"], draw_(numbers)), {"loss": draw_(numbers)},
             draw_(st.one_of(st.none(), st.just(0.5))), {"skeleton": Health(draw_(numbers), draw_(numbers))},

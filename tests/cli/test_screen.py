@@ -79,7 +79,7 @@ def test_an_interrupted_launch_leaves_its_last_picture(
 PROGRAM = """
 import sys, threading, time
 from datetime import UTC, datetime
-from mmssl.cli.screen import Shown
+from mmssl.cli.screen import LiveScreen
 from mmssl.cli.studies import _end_at_once
 from mmssl.study.folder import Record, Study
 from mmssl.cli.terminal import console_beside
@@ -87,7 +87,7 @@ from mmssl.cli.terminal import console_beside
 study = Study(sys.argv[1], "study")
 plan, console = study.plan(), console_beside(2)
 sys.stdout = sys.stderr = None
-with Shown(console, plan, "starting", datetime.now(UTC)) as shown:
+with LiveScreen(console, plan, "starting", datetime.now(UTC)) as shown:
     shown.known([])
     shown.note("one thing [b]to know[/b]")
     shown.put(plan.trials[0], Record(trial_id=plan.trials[0].trial_id, status="RUNNING", started=datetime.now(UTC)))

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import special, stats
 
 from mmssl import Recordings, UserError
-from mmssl.experiments import Column, Result, names, protocol, save, save_for_paper
+from mmssl.experiments import Result, TableColumn, names, protocol, save, save_for_paper
 from mmssl.experiments.comparison import few_labels, hidden_classes, linear_evaluation
 from mmssl.experiments.published import FEW_LABELS, PUBLISHED, hidden_groups
 from mmssl.study.folder import Record, Study
@@ -576,7 +576,7 @@ def test_without_supervised_learning_there_is_nothing_to_compare_with(study_of: 
 
 def test_what_rounds_to_nothing_has_no_sign() -> None:
     table = pa.Table.from_pylist([{"change": -0.0004, "low": -0.0104, "high": 0.0096}])
-    shown = (Column("change", ("change", "low", "high"), percent=True),)
+    shown = (TableColumn("change", ("change", "low", "high"), percent=True),)
     assert Result("", {"changes": table}, shown).cells == [["0.0 [-1.0, 1.0]"]]
 
 

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from mmssl.errors import UserError
 from mmssl.search.sampler import PointSampler
 from mmssl.study.folder import Record
-from mmssl.study.plan import Choice, Dataset, Plan, make_plan
+from mmssl.study.plan import Dataset, Plan, SampledPoint, make_plan
 from mmssl.study.space import Space
 
 SAMPLERS = ["random", "tpe", "gp", "cmaes"]
@@ -55,7 +55,7 @@ def ended(plan: Plan, point: Mapping[str, Any], status: str = "COMPLETE", **fact
 
 
 def searched(
-    plan: Plan, choices: list[Choice], records: dict[str, Record], until: int, score: Score = hill
+    plan: Plan, choices: list[SampledPoint], records: dict[str, Record], until: int, score: Score = hill
 ) -> list[dict[str, Any]]:
     """Choose and score points one after the other, from what is there up to so many."""
     sampler = PointSampler(plan, choices, records)
@@ -93,9 +93,9 @@ def test_points_lie_in_their_ranges_meet_the_conditions_and_are_all_different(
 def test_cut_off_anywhere_it_goes_on_to_the_same_points(plan_for: Callable[..., Plan], sampler: str) -> None:
     whole = searched(plan_for(sampler, 13), [], {}, 13, cliff)
     for cut in (1, 7, 12):
-        plan, choices, records = plan_for(sampler, 13), list[Choice](), dict[str, Record]()
+        plan, choices, records = plan_for(sampler, 13), list[SampledPoint](), dict[str, Record]()
         searched(plan, choices, records, cut, cliff)
-        kept = [Choice.model_validate_json(choice.model_dump_json()) for choice in choices]
+        kept = [SampledPoint.model_validate_json(choice.model_dump_json()) for choice in choices]
         assert searched(plan, kept, records, 13, cliff) == whole, cut
 
 
@@ -121,7 +121,7 @@ def test_samplers_turn_away_from_where_points_diverge(
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_point_that_was_chosen_and_not_run_is_chosen_as_it_was(plan_for: Callable[..., Plan], sampler: str) -> None:
     whole = searched(plan_for(sampler, 6), [], {}, 6)
-    plan, choices, records = plan_for(sampler, 6), list[Choice](), dict[str, Record]()
+    plan, choices, records = plan_for(sampler, 6), list[SampledPoint](), dict[str, Record]()
     searched(plan, choices, records, 3)
     chosen = PointSampler(plan, choices, records).ask()
     plan.add(chosen.point)  # and the driver is killed before a trial of it ends

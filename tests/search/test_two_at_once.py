@@ -14,7 +14,7 @@ import small
 
 from mmssl import Recordings
 from mmssl.cli import studies
-from mmssl.cli.running import Running
+from mmssl.cli.running import RunOptions
 from mmssl.errors import UserError
 from mmssl.study import planning
 from mmssl.study.folder import Record, Study, Tables
@@ -59,7 +59,7 @@ def test_of_two_that_extend_a_study_at_once_one_is_refused_and_nothing_is_lost(
         turn.reached()
         return tiny
 
-    def run_study(study: Study, plan: Plan, recordings: Recordings, running: Running) -> int:
+    def run_study(study: Study, plan: Plan, recordings: Recordings, running: RunOptions) -> int:
         with study.locked():
             tables = Tables(study, plan)
             for trial in plan.trials:
@@ -76,7 +76,7 @@ def test_of_two_that_extend_a_study_at_once_one_is_refused_and_nothing_is_lost(
         turn.reached = reached
         root = str(study.folder.parent)
         try:
-            extend(study="one", seeds=str(seed), storage=root, running=Running(as_json=True))
+            extend(study="one", seeds=str(seed), storage=root, running=RunOptions(as_json=True))
         except UserError as error:
             assert str(error) == REFUSED
             return False

@@ -21,7 +21,7 @@ from mmssl.storage import Folder
 from mmssl.study import folder as store
 from mmssl.study.columns import EPOCHS, PREDICTIONS, TRIALS
 from mmssl.study.folder import Record, Study, Tables, find, names
-from mmssl.study.plan import Choice, Dataset, Plan, make_plan
+from mmssl.study.plan import Dataset, Plan, SampledPoint, make_plan
 from mmssl.study.space import Space
 
 
@@ -235,7 +235,7 @@ def test_a_changed_plan_or_choice_is_named_and_not_believed(tmp_path: Path, plan
     study.create(plan)
     chosen = [plan.add({"objective.mu": mu}) for mu in (1.0, 5.0)]
     for number, trials in enumerate(chosen):
-        study.keep_choice(Choice(number=number, point=trials[0].point, after=[], trials=tuple(trials)))
+        study.keep_choice(SampledPoint(number=number, point=trials[0].point, after=[], trials=tuple(trials)))
     assert study.plan().trials == plan.trials
 
     first, second = study.folder / "points" / "000000.json", study.folder / "points" / "000001.json"

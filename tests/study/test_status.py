@@ -12,7 +12,7 @@ import pytest
 from mmssl.errors import UserError
 from mmssl.study import status as standing
 from mmssl.study.folder import Record, Study, Tables
-from mmssl.study.plan import Choice, Plan, make_plan
+from mmssl.study.plan import Plan, SampledPoint, make_plan
 from mmssl.study.space import Space
 
 
@@ -88,7 +88,7 @@ def test_points_that_are_still_to_be_chosen_are_missing_too(tmp_path: Path, plan
     study.create(make_plan("sampled", space, grid.bases, grid.dataset, grid.folds, []))
     stands = standing.standing(study)
     assert (stands.state, stands.planned, stands.trials) == ("stopped", 9, {"PLANNED": 9})
-    study.keep_choice(Choice(number=0, point={"objective.mu": 2.0}, after=[]))
+    study.keep_choice(SampledPoint(number=0, point={"objective.mu": 2.0}, after=[]))
     plan = study.plan()
     tables = Tables(study, plan)
     for trial in plan.trials:

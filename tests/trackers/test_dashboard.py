@@ -22,7 +22,7 @@ from mmssl.errors import UserError
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Dataset, Plan, make_plan
 from mmssl.study.space import Space
-from mmssl.trackers.dashboard import Shown
+from mmssl.trackers.dashboard import DashboardApp
 from mmssl.trackers.optuna_study import optuna_study
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def test_a_damaged_table_is_said(study: Study) -> None:
 def test_a_study_in_a_bucket(s3: Store, plan_of: Callable[..., Plan]) -> None:
     far, plan = Study(s3.make("dashboards"), "study"), plan_of([1.0, 5.0], [2.0])
     tables = fill(far, plan)
-    shown = Shown(far, plan, None)
+    shown = DashboardApp(far, plan, None)
     before = shown.app
     shown.refresh()
     assert shown.app is before, "nothing has changed"

@@ -24,7 +24,7 @@ from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.trackers import forwarding as live
 from mmssl.trackers import registry
-from mmssl.trackers.forwarding import Epoch, Relay
+from mmssl.trackers.forwarding import Epoch, Forwarder
 from mmssl.trackers.registry import check, require
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 - nobody's
@@ -74,7 +74,7 @@ def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> tuple[Study, Plan]:
 
 
 def told_of(study: Study, program: Told, ended: Sequence[PlannedTrial], *events: tuple[PlannedTrial, Record]) -> None:
-    relay = Relay("program", lambda: program, study, pytest.fail)
+    relay = Forwarder("program", lambda: program, study, pytest.fail)
     relay.start(ended)
     for planned, state in events:
         relay.changed(planned, state)
@@ -119,7 +119,7 @@ def test_a_program_that_fails_is_said_once_and_told_no_more(
     def make() -> Told:
         raise ConnectionError(f"http://me:{SECRET}@host/api with {SECRET}: gone\nand more")
 
-    relay = Relay("mlflow", make, folder, said.append)
+    relay = Forwarder("mlflow", make, folder, said.append)
     relay.start(plan.trials)
     for _ in range(3):
         relay.changed(plan.trials[0], record(plan.trials[0], 3))
@@ -142,7 +142,7 @@ def test_a_program_that_hangs_ends_no_study_late(study: tuple[Study, Plan], monk
         raise SystemExit
 
     for events in (1, 5):
-        relay = Relay("wandb", make, folder, said.append)
+        relay = Forwarder("wandb", make, folder, said.append)
         relay.start([])
         started = time.monotonic()
         for last in range(events):
