@@ -65,7 +65,7 @@ def test_without_the_packages_it_says_what_to_install(
 def test_a_file_that_gives_something_else_is_not_kept(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmssl.export.encoders import conversion
+    from mmssl.export import conversion
 
     monkeypatch.setattr(conversion, "_run_torch", lambda file, inputs: [torch.ones(5, 3).numpy()] * 3)
     monkeypatch.setattr(conversion._Classifier, "forward", lambda self, *inputs: (torch.zeros(5, 3),) * 3)
