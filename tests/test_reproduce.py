@@ -420,7 +420,7 @@ class Made:
 
 
 def make(root: Path, name: str, *more: str, systems: tuple[str, ...]) -> Made:
-    words = table2(root, "--name", name, *more, systems=systems)
+    words = table2(root, "--name", name, "--local", *more, systems=systems)
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", "MMSSL_PRETRAINED_GB": "1"}
     done = subprocess.run(small.tune(*words), capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -88,14 +88,13 @@ def run(
         watched = _logged(_all_of(watch, followed), scratch / LOG)
         work = Work(study, plan, recordings, records, tables, watched, say)
         try:
+            run_all = _on_ray() if not resources.local else None  # A tracker's thread that imports Ray too finds half.
             for relay in followed:
                 relay.start([plan.trial(trial_id) for trial_id in records])
-            if resources.local:
-                run_here(work, resources)
+            if run_all:
+                run_all(work, resources, scratch / LOG, leave)
             else:
-                from mmssl.search.on_ray import run_on_ray  # Loads Ray.
-
-                run_on_ray(work, resources, scratch / LOG, leave)
+                run_here(work, resources)
         finally:
             with suppress(KeyboardInterrupt):  # A second one waits for none of them.
                 for relay in followed:
@@ -103,6 +102,12 @@ def run(
             with uninterrupted():
                 tables.settle()
     return records
+
+
+def _on_ray() -> "Callable[[Work, Resources, Path, Callable[[str], None]], None]":
+    from mmssl.search.on_ray import run_on_ray  # Loads Ray.
+
+    return run_on_ray
 
 
 def _all_of(watch: Watch, followed: Sequence[Forwarder]) -> Watch:

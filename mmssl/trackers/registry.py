@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import threading
 from collections.abc import Callable, Iterable
 
 from mmssl.errors import UserError
@@ -11,6 +12,8 @@ from mmssl.trackers.forwarding import Forwarder, Tracker
 
 _PACKAGES = {"dashboard": "optuna_dashboard", "tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 """By extra, what it installs."""
+_importing = threading.Lock()
+"""Two threads that import Ray at once find half of it."""
 
 
 def require(extra: str) -> None:
@@ -48,14 +51,20 @@ def forwarders(programs: Iterable[str], study: Study, plan: Plan, say: Callable[
 
 
 def _follower(program: str, study: Study, plan: Plan) -> Tracker:
+    with _importing:
+        make = _tracker(program)
+    return make(study, plan)
+
+
+def _tracker(program: str) -> Callable[[Study, Plan], Tracker]:
     if program == "tensorboard":
         from mmssl.trackers.tensorboard import TensorBoard
 
-        return TensorBoard(study, plan)
+        return TensorBoard
     if program == "mlflow":
         from mmssl.trackers.mlflow import MLflow
 
-        return MLflow(study, plan)
+        return MLflow
     from mmssl.trackers.wandb import Wandb
 
-    return Wandb(study, plan)
+    return Wandb

@@ -30,6 +30,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_a_job_is_followed_stopped_and_resumed_by_the_studys_name(head: Head, tmp_path: Path, tiny: Recordings) -> None:
     tiny.save(tmp_path / "tiny.parquet")
     (tmp_path / "mine.yaml").write_text(SPACE)

@@ -208,6 +208,7 @@ SYSTEMS_SPACE = small.space(
 )
 
 
+@pytest.mark.slow
 def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder: Path, tiny: Recordings) -> None:
     (folder / "systems.yaml").write_text(SYSTEMS_SPACE)
     words = small.tune(

@@ -64,7 +64,9 @@ def tables(study: Study) -> dict[str, list[dict[str, object]]]:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("text", [small.space(2, grid=GRID, folds=[["anna"], ["ben"]]), sampled(4)])
+@pytest.mark.parametrize(
+    "text", [small.space(2, grid=GRID, folds=[["anna"], ["ben"]]), pytest.param(sampled(4), marks=pytest.mark.slow)]
+)
 def test_a_local_study_is_that_of_ray_to_the_bit(folder: Path, text: str) -> None:
     (folder / "space.yaml").write_text(text)
     for name, more in (("here", ["--local"]), ("on_ray", ["--max-concurrent", 1])):

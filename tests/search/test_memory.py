@@ -138,12 +138,14 @@ def test_fewer_run_at_once_until_they_fit(run_on) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_trial_that_alone_is_too_much_fails_alone(run_on, study: Study) -> None:
     statuses, _ = run_on(Machine(room_for=3, too_large=frozenset({4})))
     assert statuses == ["COMPLETE"] * 4 + ["FAILED", "COMPLETE"]
     assert study.record(study.plan().trials[4].trial_id).cause == "memory ran out with a single trial at a time"
 
 
+@pytest.mark.slow
 def test_with_room_for_none_it_says_so_and_keeps_the_plan(run_on, study: Study) -> None:
     with pytest.raises(MemoryError, match="with a single trial at a time: give the machine more"):
         run_on(Machine(room_for=0))

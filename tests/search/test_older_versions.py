@@ -160,9 +160,8 @@ def test_an_older_versions_points_are_extended_under_their_ids(folder: Path) -> 
     assert Plan.model_validate_json(larger.model_dump_json()) == larger
 
 
-@pytest.mark.ray
 def test_a_later_version_resumes_a_sampled_study(folder: Path, later: Path) -> None:
-    answer = run(later, folder, "resume", "drawn")
+    answer = run(later, folder, "resume", "drawn", "--local")
     now = rows(folder, "drawn")
     assert_kept(now, "drawn")
     assert answer["trials"] == {"COMPLETE": 6}
@@ -176,9 +175,8 @@ def test_a_later_version_resumes_a_sampled_study(folder: Path, later: Path) -> N
     assert {trial.trial_id for trial in Study(folder, "drawn").plan().trials} == set(now), "and back in this version"
 
 
-@pytest.mark.ray
 def test_a_later_version_extends_a_grid(folder: Path, later: Path) -> None:
-    answer = run(later, folder, "extend", "grid", "--values", "objective.mu=[50]", "--seeds", "29")
+    answer = run(later, folder, "extend", "grid", "--local", "--values", "objective.mu=[50]", "--seeds", "29")
     now = rows(folder, "grid")
     assert_kept(now, "grid")
     assert answer["trials"] == {"COMPLETE": 8}

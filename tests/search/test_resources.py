@@ -264,6 +264,7 @@ def own_head() -> Iterator[Head]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_nodes_with_other_programs_or_another_disk_are_named(own_head: Head, tmp_path: Path, tiny: Recordings) -> None:
     other = tmp_path / "other"
     shutil.copytree(ROOT / "mmssl", other / "mmssl", ignore=shutil.ignore_patterns("__pycache__"))

@@ -15,8 +15,6 @@ from mmssl.study.folder import Study
 from mmssl.training.prepared import Prepared
 from mmssl.training.trial import run_trial
 
-pytestmark = pytest.mark.ray
-
 SPACE = small.space(
     4,
     {"finetune.epochs": 3},
@@ -43,7 +41,7 @@ VALUES = ["point_id", "status", "cause", "val.accuracy", "train.loss", "param.ob
 def run(*words: str | Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         # One trial at a time: with more, what a sampler knows when it chooses depends on who ends first.
-        small.tune(*words, "--max-concurrent", 1),
+        small.tune(*words, "--local"),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
 

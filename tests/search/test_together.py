@@ -212,6 +212,7 @@ def test_without_a_place_for_what_one_trains_for_others_it_is_refused(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_study_gives_what_it_gives_apart(tmp_path: Path, tiny: Recordings) -> None:
     tiny.save(tmp_path / "tiny.parquet")
     # The third point diverges, and its group goes on without it.

@@ -132,7 +132,7 @@ def test_a_program_that_fails_is_said_once_and_told_no_more(
 
 def test_a_program_that_hangs_ends_no_study_late(study: tuple[Study, Plan], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, plan = study
-    monkeypatch.setattr(live, "PATIENCE", 0.5)
+    monkeypatch.setattr(live, "TRACKER_TIMEOUT_S", 0.5)
     monkeypatch.setattr(live, "_MOST", 2)
     said: list[str] = []
     never = threading.Event()
