@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # In a gap, where a marker was hidden, the package c3d gives the marker's place of the frame before; ezc3d gives NaN.
 #
-# c3d 0.6.0 and ezc3d 1.7.2, seen 2026-11-29. Guessed: NaN, or the zeros that the file has there.
-# Seen: frames 100, 101, (hidden), 103 read as 100, 101, 101, 103 by c3d, with a residual of -1 in the fourth column, and as
-# 100, 101, NaN, 103 by ezc3d. What it costs: who takes the first three columns gets a marker that stands still while it is hidden and jumps
-# after: speeds of 0 and then twice the true one, that no check for NaN or zeros finds. Two labs read one file differently.
+# c3d 0.6.0 and ezc3d 1.7.2, seen 2026-11-29. Guessed: NaN, or the zeros that the file has there. Seen: frames 100,
+# 101, (hidden), 103 read as 100, 101, 101, 103 by c3d, with a residual of -1 in the fourth column, and as 100, 101,
+# NaN, 103 by ezc3d. What it costs: who takes the first three columns gets a marker that stands still while it is
+# hidden and jumps after: speeds of 0 and then twice the true one, that no check for NaN or zeros finds. Two labs read
+# one file differently.
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"

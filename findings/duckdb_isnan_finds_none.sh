@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # DuckDB finds no NaN in a Parquet column that pyarrow wrote with four of them.
 #
-# duckdb 2.0.1 and pyarrow 25.0.0, seen 2026-11-29. Guessed: isnan() is true for the four rows.
-# Seen: 0 rows: the file's statistics leave NaN out, as the format wants, and DuckDB skips the group by them. Without statistics
-# it finds 4. What it costs: a check "has any epoch's loss become NaN?" over a study's curves answers no. Write NULL for NaN, or write without statistics.
+# duckdb 2.0.1 and pyarrow 25.0.0, seen 2026-11-29. Guessed: isnan() is true for the four rows. Seen: 0 rows: the
+# file's statistics leave NaN out, as the format wants, and DuckDB skips the group by them. Without statistics it
+# finds 4. What it costs: a check "has any epoch's loss become NaN?" over a study's curves answers no. Write NULL for
+# NaN, or write without statistics.
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"

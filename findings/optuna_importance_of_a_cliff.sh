@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Optuna's importance, by its default since 5.0, is 0.01 for a knob that costs 40 points of accuracy and 0.99 for one that costs 0.1.
+# Optuna's importance, by its default since 5.0, is 0.01 for a knob that costs 40 points of accuracy and 0.99 for one
+# that costs 0.1.
 #
-# optuna 5.0.0, seen 2026-11-29. Guessed: the knob whose low half collapses matters more than one that hardly changes the score.
-# Seen: over a grid of 25 points where lambda below 5 scores 0.5, above 0.9, and mu = 25 adds 0.001, the default (PED-ANOVA) says
-# mu 0.99, lambda 0.01; fANOVA says lambda 1.00, mu 0.00. PED-ANOVA looks at the best tenth of the points only: what all of these share
-# has no importance. What it costs: a plot "importance of knobs" that says a loss's weight does not matter, in a paper about that weight.
+# optuna 5.0.0, seen 2026-11-29. Guessed: the knob whose low half collapses matters more than one that hardly changes
+# the score. Seen: over a grid of 25 points where lambda below 5 scores 0.5, above 0.9, and mu = 25 adds 0.001, the
+# default (PED-ANOVA) says mu 0.99, lambda 0.01; fANOVA says lambda 1.00, mu 0.00. PED-ANOVA looks at the best tenth
+# of the points only: what all of these share has no importance. What it costs: a plot "importance of knobs" that says
+# a loss's weight does not matter, in a paper about that weight.
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# A trial whose loss became NaN teaches Optuna's TPE and CMA-ES nothing: they go on searching where everything diverges.
+# A trial whose loss became NaN teaches Optuna's TPE and CMA-ES nothing: they go on searching where everything
+# diverges.
 #
-# optuna 5.0.0 and cmaes 0.12.0, seen 2026-11-29. Guessed: a NaN counts as bad, as a pruned trial does for TPE.
-# Seen: where every weight above 10 of 0 to 25 diverges, TPE spends about 24 of the 30 trials after its random ones there when they
-# return NaN, about 13 when they are pruned or return the worst value; CMA-ES learns from neither NaN nor pruned trials. What
-# it costs: four of five trials, and a best value found among few. Return the worst value that can be in place of NaN.
+# optuna 5.0.0 and cmaes 0.12.0, seen 2026-11-29. Guessed: a NaN counts as bad, as a pruned trial does for TPE. Seen:
+# where every weight above 10 of 0 to 25 diverges, TPE spends about 24 of the 30 trials after its random ones there
+# when they return NaN, about 13 when they are pruned or return the worst value; CMA-ES learns from neither NaN nor
+# pruned trials. What it costs: four of five trials, and a best value found among few. Return the worst value that can
+# be in place of NaN.
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"

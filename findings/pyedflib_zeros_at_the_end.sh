@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # pyEDFlib fills the last data record with zeros, and a sensor's odd rate makes that record 13.5 s long.
 #
-# pyEDFlib 0.1.42, seen 2026-11-29. Guessed: what is read back has as many samples as were written, or up to one second more.
-# Seen: 10.0 s at 148.148 Hz (the rate of a common wireless EMG and IMU sensor) come back as 13.5 s: 1482 samples written, 2002 read, the
-# last 520 within one digital step of 0, without a warning. At 100 Hz 250 samples come back as 300. What it costs: the reader
-# cannot tell these zeros from a signal at rest: every recording ends in up to 13.5 s of stillness in which no gravity acts.
+# pyEDFlib 0.1.42, seen 2026-11-29. Guessed: what is read back has as many samples as were written, or up to one
+# second more. Seen: 10.0 s at 148.148 Hz (the rate of a common wireless EMG and IMU sensor) come back as 13.5 s: 1482
+# samples written, 2002 read, the last 520 within one digital step of 0, without a warning. At 100 Hz 250 samples come
+# back as 300. What it costs: the reader cannot tell these zeros from a signal at rest: every recording ends in up to
+# 13.5 s of stillness in which no gravity acts.
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Ray Tune's ASHA never stops a trial whose score became NaN, and Optuna under it takes a stopped trial's early score for a final one.
+# Ray Tune's ASHA never stops a trial whose score became NaN, and Optuna under it takes a stopped trial's early score
+# for a final one.
 #
-# ray 2.60.0 and optuna 5.0.0, seen 2026-11-29. Guessed: NaN is the first to be stopped, and a trial that was stopped early
-# is PRUNED for Optuna. Seen: what reports NaN from its second epoch on runs all 16 epochs (all 12 or 13 that pass the first), as NaN is not below
-# the cut; for Optuna a trial that ASHA stopped is COMPLETE with its score after one epoch, and one that ends in NaN stays
-# RUNNING for ever. What it costs: diverged trials take the most time of all, and a sampler takes scores after one epoch
-# for final ones and never hears of what diverged.
+# ray 2.60.0 and optuna 5.0.0, seen 2026-11-29. Guessed: NaN is the first to be stopped, and a trial that was stopped
+# early is PRUNED for Optuna. Seen: what reports NaN from its second epoch on runs all 16 epochs (all 12 or 13 that
+# pass the first), as NaN is not below the cut; for Optuna a trial that ASHA stopped is COMPLETE with its score after
+# one epoch, and one that ends in NaN stays RUNNING for ever. What it costs: diverged trials take the most time of
+# all, and a sampler takes scores after one epoch for final ones and never hears of what diverged.
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"

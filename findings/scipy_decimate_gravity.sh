@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # scipy.signal.decimate makes a constant signal 1.1 % smaller: gravity of 9.81 m/s2 becomes 9.70.
 #
-# scipy 1.17.1, seen 2026-11-29. Guessed: a low-pass filter leaves a constant as it is, but perhaps at the ends.
-# Seen: its default filter, Chebyshev of order 8 with 0.05 dB of ripple, has -0.05 dB at frequency 0, as every even order
-# has, and it goes over the signal twice: 10 ** (-0.1 / 20) = 0.98855 of it is left, in every sample. An odd order (n=7)
-# keeps the constant. What it costs: an accelerometer brought from 100 to 50 Hz by it differs by 1.1 % from one that
-# was recorded at 50 Hz, which a network tells apart as a device, and tilt and energy are wrong by as much.
+# scipy 1.17.1, seen 2026-11-29. Guessed: a low-pass filter leaves a constant as it is, but perhaps at the ends. Seen:
+# its default filter, Chebyshev of order 8 with 0.05 dB of ripple, has -0.05 dB at frequency 0, as every even order
+# has, and it goes over the signal twice: 10 ** (-0.1 / 20) = 0.98855 of it is left, in every sample. An odd order
+# (n=7) keeps the constant. What it costs: an accelerometer brought from 100 to 50 Hz by it differs by 1.1 % from one
+# that was recorded at 50 Hz, which a network tells apart as a device, and tilt and energy are wrong by as much.
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"

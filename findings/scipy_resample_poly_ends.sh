@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # scipy.signal.resample_poly takes a recording to be 0 before its beginning and after its end.
 #
-# scipy 1.17.1, seen 2026-11-29. Guessed: ends are continued, as filtfilt and decimate do, or off by little.
-# Seen: a constant 9.81 of 50 samples, brought to twice the rate, ends in 4.90 and has 11.12 next to its first; 13 of 100
-# samples are off by more than 1 %. padtype="line" keeps all to 0.05 %. What it costs: every window of an accelerometer that
-# is resampled after it was cut gets a jerk of up to 13 % of gravity at its ends (half of gravity in its last sample).
+# scipy 1.17.1, seen 2026-11-29. Guessed: ends are continued, as filtfilt and decimate do, or off by little. Seen: a
+# constant 9.81 of 50 samples, brought to twice the rate, ends in 4.90 and has 11.12 next to its first; 13 of 100
+# samples are off by more than 1 %. padtype="line" keeps all to 0.05 %. What it costs: every window of an
+# accelerometer that is resampled after it was cut gets a jerk of up to 13 % of gravity at its ends (half of gravity
+# in its last sample).
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
