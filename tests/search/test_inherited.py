@@ -97,8 +97,8 @@ class Driver:
     def end(self) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=100)
         assert "Traceback" not in out + err
-        assert "RUNNING" not in self.statuses()
-        assert not self.study.in_use() and self.study.note("driver") is None
+        assert "RUNNING" not in self.statuses(), out + err
+        assert not self.study.in_use() and self.study.note("driver") is None, out + err
         return self.process.returncode, out, err
 
 
