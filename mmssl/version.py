@@ -8,13 +8,18 @@ from pathlib import Path
 _TOP = Path(__file__).parent
 
 
-def code_digest(module: str | None = None) -> str:
-    """SHA-256 over the package's files, names and contents.
+def code_digest(module: str) -> str:
+    """SHA-256 over a module and what of the package it imports, names and contents.
 
     Args:
-        module: over this one alone, `mmssl.training.trial` for example, and what of the package it imports.
+        module: `mmssl.training.trial` for example.
+
+    Raises:
+        ModuleNotFoundError: there is none; a digest of nothing would be the same for all code.
     """
-    files = _TOP.rglob("*.py") if module is None else _imported(module)
+    files = _imported(module)
+    if not files:
+        raise ModuleNotFoundError(module)
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.relative_to(_TOP).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

@@ -451,6 +451,11 @@ def test_a_pre_training_of_other_code_or_another_torch_is_another(
     assert name() == ours
 
 
+def test_a_digest_is_never_one_of_nothing() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"mmssl\.training\.moved_away"):
+        version.code_digest("mmssl.training.moved_away")
+
+
 def _change(path: Path) -> None:
     path.write_text(path.read_text() + "\n")
 
