@@ -104,7 +104,7 @@ def run(
     return records
 
 
-def _on_ray() -> "Callable[[Work, Resources, Path, Callable[[str], None]], None]":
+def _on_ray() -> Callable[[Work, Resources, Path, Callable[[str], None]], None]:
     from mmssl.search.on_ray import run_on_ray  # Loads Ray.
 
     return run_on_ray

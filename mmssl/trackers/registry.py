@@ -45,12 +45,10 @@ def check(programs: Iterable[str], root: str) -> None:
 
 def forwarders(programs: Iterable[str], study: Study, plan: Plan, say: Callable[[str], None]) -> "list[Forwarder]":
     """Begin to tell programs of a study."""
-    return [
-        Forwarder(program, lambda program=program: _follower(program, study, plan), study, say) for program in programs
-    ]
+    return [Forwarder(program, lambda program=program: _made(program, study, plan), study, say) for program in programs]
 
 
-def _follower(program: str, study: Study, plan: Plan) -> Tracker:
+def _made(program: str, study: Study, plan: Plan) -> Tracker:
     with _importing:
         make = _tracker(program)
     return make(study, plan)
