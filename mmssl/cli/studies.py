@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmssl.cli.last_words import LastWords
 from mmssl.cli.options import (
     STORAGE,
     DataOption,
@@ -214,7 +215,14 @@ def run_study(
             if finding.severity != "note":
                 say(f"note: {in_a_line(finding)}")
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
-    with LiveScreen(err, plan, "starting" if running.local else "starting Ray", datetime.now(UTC)) as shown:
+    kept = f"what has ended is kept: {resuming(study)}" + (
+        f" --address {running.cluster}, once it is there again" if running.cluster else ""
+    )
+    unheard = LastWords(
+        f"the study's process has ended: it was killed, or a part of Ray was, without which it ends; {kept}"
+    )
+    shown = LiveScreen(err, plan, "starting" if running.local else "starting Ray", datetime.now(UTC))
+    with unheard, shown:
         from mmssl.search.launch import run as run_plan
 
         try:
@@ -229,10 +237,7 @@ def run_study(
                 programs=running.programs,
                 say=shown.note,
                 abandon=lambda reason: _end_at_once(
-                    f"{'stopped' if ASKED_TO_END.is_set() else reason}; what has ended is kept: {resuming(study)}"
-                    + (f" --address {running.cluster}, once it is there again" if running.cluster else ""),
-                    shown,
-                    err,
+                    f"{'stopped' if ASKED_TO_END.is_set() else reason}; {kept}", shown, err, unheard
                 ),
             )
         finally:
@@ -287,10 +292,11 @@ def resuming(study: "Study") -> str:
     return f"mmssl-tune resume {study.name}{at_storage(study)}"
 
 
-def _end_at_once(line: str, shown: "LiveScreen", console: "Console") -> None:
+def _end_at_once(line: str, shown: "LiveScreen", console: "Console", unheard: LastWords) -> None:
     """End the process, perhaps from a thread that is not its first, which may be caught in Ray for ever."""
     shown.board.settle()
     shown.stop()
+    unheard.unsay()
     with suppress(OSError):  # The terminal may be gone too.
         say(f"mmssl-tune: {line}", console=console)
         console.file.flush()

@@ -1,9 +1,12 @@
 """What can go away under a study that runs: a node with its trials, the memory they need, the head with all of them."""
 
+import os
+import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -91,6 +94,7 @@ class HeadWatch:
         lost: called with the reason, in a thread of its own, once when one has not answered for so many seconds or is
             gone for certain; this process' own threads may be caught in Ray for longer.
         cluster: its address, whose head may come back; None for a Ray of this process alone.
+        needed: numbers of the processes here without which Ray ends this process at once, and without a word.
     """
 
     def __init__(
@@ -99,11 +103,13 @@ class HeadWatch:
         here: tuple[str, int],
         lost: Callable[[str], None],
         cluster: str | None,
+        needed: Collection[int] = (),
         patience: float = HEAD_TIMEOUT_S,
     ) -> None:
         self._head, self._here = head, here
-        self._lost, self._cluster, self._patience = lost, cluster, patience
-        self._leaving, self._ended = threading.Event(), threading.Event()
+        self._lost, self._cluster, self._needed, self._patience = lost, cluster, needed, patience
+        self._leaving = threading.Event()
+        self._ended, self._end = os.pipe()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
@@ -111,8 +117,9 @@ class HeadWatch:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._ended.set()
+        os.close(self._end)
         self._thread.join()
+        os.close(self._ended)
 
     def leave(self) -> None:
         """From now on Ray is to end: only one that does not is lost."""
@@ -131,17 +138,40 @@ class HeadWatch:
 
     def _watch(self) -> None:
         seen = time.monotonic()
-        while not self._ended.wait(_BETWEEN):
-            head, here = _answers(self._head), _answers(self._here)
-            reason = self._gone(head, here)
-            if head and here:
-                seen = time.monotonic()
-            elif time.monotonic() - seen >= self._patience:
-                where = f"the cluster at {self._cluster}" if self._cluster else "Ray"
-                reason = reason or f"{where} has not answered for {self._patience:g} s"
-            if reason and not self._ended.is_set():
-                self._lost(reason)
-                return
+        with selectors.DefaultSelector() as ends:
+            ends.register(self._ended, selectors.EVENT_READ)
+            with _open_processes(self._needed) as processes:
+                for process in processes:
+                    ends.register(process, selectors.EVENT_READ)
+                while self._ended not in (ready := {key.fd for key, _ in ends.select(_BETWEEN)}):
+                    for process in ready:
+                        ends.unregister(process)
+                    # To ask takes longer than Ray then leaves this process.
+                    head, here = (None, False) if ready else (_answers(self._head), _answers(self._here))
+                    reason = self._gone(head, here)
+                    if head and here:
+                        seen = time.monotonic()
+                    elif time.monotonic() - seen >= self._patience:
+                        where = f"the cluster at {self._cluster}" if self._cluster else "Ray"
+                        reason = reason or f"{where} has not answered for {self._patience:g} s"
+                    if reason:
+                        self._lost(reason)
+                        return
+
+
+@contextmanager
+def _open_processes(numbers: Collection[int]) -> Generator[list[int]]:
+    """Descriptors that can be read once a process has ended; none where the system has no such."""
+    opened = list[int]()
+    try:
+        if hasattr(os, "pidfd_open"):
+            for number in numbers:
+                with suppress(OSError):
+                    opened.append(os.pidfd_open(number))
+        yield opened
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def head_and_here() -> tuple[tuple[str, int], tuple[str, int]]:

@@ -11,7 +11,7 @@ from mmssl.process import interrupted_when_ended, uninterrupted
 from mmssl.search.local import run_here
 from mmssl.search.recorder import Watch
 from mmssl.search.share import Resources
-from mmssl.search.work import Work
+from mmssl.search.work import Abandon, Work
 from mmssl.study.folder import LOG, Record, Study, Tables, most_pretrained
 from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.study.status import begin, end
@@ -79,8 +79,8 @@ def run(
         known(records.values())
         followed = forwarders(programs, study, plan, say)
 
-        def leave(reason: str) -> None:
-            for settle in (tables.settle, lambda: end(study)):
+        def leave(reason: str, clear: Callable[[], None]) -> None:
+            for settle in (tables.settle, lambda: end(study), clear):
                 with suppress(Exception):  # None of them is worth what the others do.
                     settle()
             abandon(reason)
@@ -104,7 +104,7 @@ def run(
     return records
 
 
-def _on_ray() -> Callable[[Work, Resources, Path, Callable[[str], None]], None]:
+def _on_ray() -> Callable[[Work, Resources, Path, Abandon], None]:
     from mmssl.search.on_ray import run_on_ray  # Loads Ray.
 
     return run_on_ray

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,20 +22,20 @@ from mmssl.search.callback import RecordingCallback, Scheduler
 from mmssl.search.failures import HeadWatch, head_and_here
 from mmssl.search.nodes import agreement, check, nodes
 from mmssl.search.recorder import Recorder
-from mmssl.search.resources import NotStartedError, growth, kill, start
+from mmssl.search.resources import NotStartedError, growth, kill, needed, start
 from mmssl.search.searcher import PlanSearcher
 from mmssl.search.share import Resources, Share, fit
 from mmssl.search.together import groups, needs
 from mmssl.search.trainable import trial as run_one
-from mmssl.search.work import Work
+from mmssl.search.work import Abandon, Work
 
 
-def run_on_ray(work: Work, resources: Resources, log: Path, abandon: Callable[[str], None]) -> None:
+def run_on_ray(work: Work, resources: Resources, log: Path, abandon: Abandon) -> None:
     """Run what has not ended, as many trials at once as fit.
 
     Args:
         log: of the study; gets what Ray says.
-        abandon: called with the reason, perhaps in another thread, when Ray is gone.
+        abandon: called when Ray is gone, perhaps in another thread.
     """
     on_ray = _OnRay(work, abandon)
     asked: Resources | None = resources
@@ -57,7 +57,7 @@ class _OnRay:
     """A study run by one Ray after another: each begins with less at once, where memory ran out."""
 
     work: Work
-    abandon: Callable[[str], None]
+    abandon: Abandon
     alone: int = 0
     """How often memory ran out with a single trial at a time, and none had ended since."""
 
@@ -184,20 +184,22 @@ def _behind(error: BaseException | None) -> OSError | MemoryError | None:
 
 
 @contextmanager
-def _connected(address: str | None, folder: Path, abandon: Callable[[str], None]) -> Generator[None]:
+def _connected(address: str | None, folder: Path, abandon: Abandon) -> Generator[None]:
     """The Ray at an address, or one of this process alone; watched also while it is left, which without it has no end.
 
     Args:
         folder: for what Ray keeps while it runs.
-        abandon: called with the reason where it is gone.
+        abandon: as of `run_on_ray`.
     """
     leaving = threading.Lock()
 
     def lost(reason: str) -> None:
         with leaving:  # The first to see it ends the process, while the other waits.
-            kill()
-            shutil.rmtree(folder, ignore_errors=True)
-            abandon(reason)
+            abandon(reason, clear)
+
+    def clear() -> None:
+        kill()
+        shutil.rmtree(folder, ignore_errors=True)
 
     try:
         try:
@@ -205,7 +207,7 @@ def _connected(address: str | None, folder: Path, abandon: Callable[[str], None]
         except NotStartedError as error:
             lost(str(error))
             raise
-        with HeadWatch(*head_and_here(), lost, address) as watch:
+        with HeadWatch(*head_and_here(), lost, address, needed()) as watch:
             try:
                 yield
             except BaseException:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 import yaml
 from ray._private import ray_constants, services, worker
@@ -31,6 +32,10 @@ _OF_WORKERS = (
     *("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX"),
     *("MMSSL_SNAPSHOT_SECONDS", PRETRAINED_VARIABLE),
 )
+
+_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+_AGENT_FILES = ("/dashboard/agent.py", "/runtime_env/agent/main.py")
+"""What agents are called, and what they are before they have a name."""
 
 RESTARTS = 2
 """How often a trial whose worker died is started again; it goes on from its last snapshot."""
@@ -69,6 +74,27 @@ def kill() -> None:
     for process in [info.process for infos in node.all_processes.values() for info in infos] if node else []:
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)  # Each leads a group, in which are those that it started.
+
+
+def needed() -> list[int]:
+    """Numbers of what this process' own Ray takes it along with when it ends: the raylet and its agents.
+
+    An agent's death ends its raylet within half a second, and the next call to that ends this process.
+    """
+    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    raylets = [info.process.pid for info in node.all_processes.get("raylet", [])] if node else []
+    found = list[int]()
+    for number in raylets:
+        with suppress(psutil.Error):
+            found += [number, *(child.pid for child in psutil.Process(number).children() if _is_agent(child))]
+    return found
+
+
+def _is_agent(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        words = process.cmdline()
+        return any(word in _AGENTS or word.endswith(_AGENT_FILES) for word in words)
+    return False
 
 
 class _OwnCode(JobConfig):

@@ -14,6 +14,9 @@ from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.training.prepared import Prepared
 
+Abandon = Callable[[str, Callable[[], None]], None]
+"""Ends the process, given the reason and what clears away what is left of Ray, which may end the process first."""
+
 
 @dataclass
 class Work:

@@ -94,11 +94,13 @@ class Driver:
         (words,) = (words for words in self.family() if "--raylet_socket_name=" in words)
         return Path(words.partition("--raylet_socket_name=")[2].split("/session_")[0]).parent
 
-    def end(self) -> tuple[int, str, str]:
+    def end(self, *, settled: bool = True) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=100)
         assert "Traceback" not in out + err
-        assert "RUNNING" not in self.statuses(), out + err
-        assert not self.study.in_use() and self.study.note("driver") is None, out + err
+        assert not self.study.in_use()
+        if settled:
+            assert "RUNNING" not in self.statuses(), out + err
+            assert self.study.note("driver") is None, out + err
         return self.process.returncode, out, err
 
 
@@ -134,7 +136,7 @@ def test_trials_run_the_code_that_the_driver_runs_on_the_cpus_it_may_use(shell: 
 @pytest.mark.timeout(600)
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "whom", ["TERM the group", "HUP the group", "TERM all", "KILL raylet", "KILL agent", "KILL gcs"]
+    "whom", ["TERM the group", "HUP the group", "TERM all", "KILL driver", "KILL raylet", "KILL agent", "KILL gcs"]
 )
 def test_what_ends_a_study_or_its_ray_leaves_it_whole(shell: Path, package: Path, whom: str) -> None:
     driver = Driver(shell, package)
@@ -148,15 +150,27 @@ def test_what_ends_a_study_or_its_ray_leaves_it_whole(shell: Path, package: Path
         for one in [psutil.Process(driver.process.pid), *family.values()]:
             with suppress(psutil.Error):
                 one.send_signal(number)
+    elif whom == "KILL driver":
+        driver.process.kill()
     else:
         title = {"raylet": "/raylet ", "agent": "ray::DashboardAgent", "gcs": "/gcs_server "}[whom.split()[1]]
         next(one for words, one in family.items() if title in words).kill()
-    status, out, err = driver.end()
+    # Of an agent's death Ray may end the driver sooner than it can settle its table.
+    settled = whom not in ("KILL driver", "KILL agent")
+    status, out, err = driver.end(settled=settled)
     assert time.monotonic() - started < 28
-    assert status == (1 if "KILL" in whom else 130), out + err
+    assert status == (-9 if whom == "KILL driver" else 1 if "KILL" in whom else 130), out + err
     assert "mmssl-tune resume hostile" in (err if "KILL" in whom else out + err)
     if "KILL" in whom:
-        assert "has ended" in err
-    assert not folder.exists()
-    psutil.wait_procs(list(family.values()), timeout=20)
+        [line] = [line for line in err.splitlines() if line.startswith("mmssl-tune:")]
+        assert "has ended" in line
+    assert not settled or not folder.exists()
+    # A killed driver's Ray ends with it, but for the agents, which look for its gcs_server for a minute.
+    psutil.wait_procs(list(family.values()), timeout=20 if settled else 90)
     assert [words for words, one in family.items() if one.is_running()] == []
+    if not settled:
+        run = subprocess.run(
+            [PROGRAM, "resume", "hostile", "--storage", driver.study.root], capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        assert set(driver.statuses()) == {"COMPLETE"}
