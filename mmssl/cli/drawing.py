@@ -411,7 +411,7 @@ def set_shorter(words: str, most: int) -> str:
 
 
 def _head(column: ScreenColumn, level: int) -> str:
-    return column.heads[min(level, len(column.heads) - 1)]
+    return plain(column.heads[min(level, len(column.heads) - 1)])
 
 
 def _heads(*words: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -153,6 +153,17 @@ def views(draw_: Any) -> View:
     return view(cells, axes=axes, running=running, failures=failures, best=best, study=study)
 
 
+def named(knob: str) -> View:
+    """A trial that runs, of a searched knob of this name."""
+    cells = [Cell(f"0-{j}", {"objective.mu": j}, "complete", 0.5, 0.1, 2, 120, j) for j in range(2)]
+    health = {"skeleton": Health(0.0, 0.0)}
+    trial = RunningTrial(
+        "t", {"objective.mu": 1.0, knob: "0"}, 1, "", NOON, None, 100, 1000, {"loss": 0.0}, {}, None, health
+    )
+    return view(cells, axes=None, running=[trial], failures=[], best=frozenset({"0-0"}), study="")
+
+
+@example(named("\n"), 20, 8, False, "")
 @given(views(), st.integers(20, 220), st.integers(8, 60), st.booleans(), words)
 def test_a_picture_fits_any_terminal(shown: View, width: int, height: int, fancy: bool, state: str) -> None:
     drawn = draw(shown, width, height, state=state, seconds=1e5, fancy=fancy).plain.split("\n")
