@@ -29,6 +29,7 @@ from mmssl.cli.terminal import (
     beside,
     console_beside,
     in_a_line,
+    plain,
     print_json,
     say,
     show_points,
@@ -218,10 +219,14 @@ def run_study(
     kept = f"what has ended is kept: {resuming(study)}" + (
         f" --address {running.cluster}, once it is there again" if running.cluster else ""
     )
-    unheard = LastWords(
-        f"the study's process has ended: it was killed, or a part of Ray was, without which it ends; {kept}"
-    )
+    how = "it was killed" if running.local else "it was killed, or a part of Ray was, without which it ends"
+    unheard = LastWords(plain(f"the study's process has ended: {how}; {kept}"))
     shown = LiveScreen(err, plan, "starting" if running.local else "starting Ray", datetime.now(UTC))
+
+    def abandon(reason: str) -> None:
+        unheard.unsay()
+        _end_at_once(f"{'stopped' if ASKED_TO_END.is_set() else reason}; {kept}", shown, err)
+
     with unheard, shown:
         from mmssl.search.launch import run as run_plan
 
@@ -236,9 +241,7 @@ def run_study(
                 retry=retry,
                 programs=running.programs,
                 say=shown.note,
-                abandon=lambda reason: _end_at_once(
-                    f"{'stopped' if ASKED_TO_END.is_set() else reason}; {kept}", shown, err, unheard
-                ),
+                abandon=abandon,
             )
         finally:
             shown.board.settle()
@@ -292,11 +295,10 @@ def resuming(study: "Study") -> str:
     return f"mmssl-tune resume {study.name}{at_storage(study)}"
 
 
-def _end_at_once(line: str, shown: "LiveScreen", console: "Console", unheard: LastWords) -> None:
+def _end_at_once(line: str, shown: "LiveScreen", console: "Console") -> None:
     """End the process, perhaps from a thread that is not its first, which may be caught in Ray for ever."""
     shown.board.settle()
     shown.stop()
-    unheard.unsay()
     with suppress(OSError):  # The terminal may be gone too.
         say(f"mmssl-tune: {line}", console=console)
         console.file.flush()
