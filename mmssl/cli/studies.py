@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -224,8 +224,7 @@ def run_study(
     shown = LiveScreen(err, plan, "starting" if running.local else "starting Ray", datetime.now(UTC))
 
     def abandon(reason: str) -> None:
-        unheard.unsay()
-        _end_at_once(f"{'stopped' if ASKED_TO_END.is_set() else reason}; {kept}", shown, err)
+        _end_at_once(f"{'stopped' if ASKED_TO_END.is_set() else reason}; {kept}", shown, err, unheard.unsay)
 
     with unheard, shown:
         from mmssl.search.launch import run as run_plan
@@ -295,11 +294,16 @@ def resuming(study: "Study") -> str:
     return f"mmssl-tune resume {study.name}{at_storage(study)}"
 
 
-def _end_at_once(line: str, shown: "LiveScreen", console: "Console") -> None:
-    """End the process, perhaps from a thread that is not its first, which may be caught in Ray for ever."""
+def _end_at_once(line: str, shown: "LiveScreen", console: "Console", said: Callable[[], None] = lambda: None) -> None:
+    """End the process, perhaps from a thread that is not its first, which may be caught in Ray for ever.
+
+    Args:
+        said: called once the line is out: Ray may end the process before.
+    """
     shown.board.settle()
     shown.stop()
     with suppress(OSError):  # The terminal may be gone too.
         say(f"mmssl-tune: {line}", console=console)
         console.file.flush()
+    said()
     os._exit(130 if ASKED_TO_END.is_set() else 1)

@@ -1,12 +1,12 @@
 """What can go away under a study that runs: a node with its trials, the memory they need, the head with all of them."""
 
 import os
-import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Self
 
@@ -109,10 +109,10 @@ class HeadWatch:
         self._head, self._here = head, here
         self._lost, self._cluster, self._needed, self._patience = lost, cluster, needed, patience
         self._leaving = threading.Event()
-        self._ended, self._end = os.pipe()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
+        self._ended, self._end = os.pipe()  # It is the end of this that can be waited for beside those of processes.
         self._thread.start()
         return self
 
@@ -138,25 +138,20 @@ class HeadWatch:
 
     def _watch(self) -> None:
         seen = time.monotonic()
-        with selectors.DefaultSelector() as ends:
-            ends.register(self._ended, selectors.EVENT_READ)
-            with _open_processes(self._needed) as processes:
-                for process in processes:
-                    ends.register(process, selectors.EVENT_READ)
-                while self._ended not in (ready := {key.fd for key, _ in ends.select(_BETWEEN)}):
-                    for process in ready:
-                        ends.unregister(process)
-                    # To ask takes longer than Ray then leaves this process.
-                    head, here = (None, False) if ready else (_answers(self._head), _answers(self._here))
-                    reason = self._gone(head, here)
-                    if head and here:
-                        seen = time.monotonic()
-                    elif time.monotonic() - seen >= self._patience:
-                        where = f"the cluster at {self._cluster}" if self._cluster else "Ray"
-                        reason = reason or f"{where} has not answered for {self._patience:g} s"
-                    if reason:
-                        self._lost(reason)
-                        return
+        with _open_processes(self._needed) as processes:
+            while self._ended not in (ready := wait([self._ended, *processes], _BETWEEN)):
+                processes = [process for process in processes if process not in ready]
+                # To ask takes longer than Ray then leaves this process.
+                head, here = (None, False) if ready else (_answers(self._head), _answers(self._here))
+                reason = self._gone(head, here)
+                if head and here:
+                    seen = time.monotonic()
+                elif time.monotonic() - seen >= self._patience:
+                    where = f"the cluster at {self._cluster}" if self._cluster else "Ray"
+                    reason = reason or f"{where} has not answered for {self._patience:g} s"
+                if reason and not wait([self._ended], 0):
+                    self._lost(reason)
+                    return
 
 
 @contextmanager

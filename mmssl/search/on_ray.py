@@ -22,7 +22,7 @@ from mmssl.search.callback import RecordingCallback, Scheduler
 from mmssl.search.failures import HeadWatch, head_and_here
 from mmssl.search.nodes import agreement, check, nodes
 from mmssl.search.recorder import Recorder
-from mmssl.search.resources import NotStartedError, growth, kill, needed, start
+from mmssl.search.resources import NotStartedError, growth, hold, kill, needed, start
 from mmssl.search.searcher import PlanSearcher
 from mmssl.search.share import Resources, Share, fit
 from mmssl.search.together import groups, needs
@@ -194,12 +194,13 @@ def _connected(address: str | None, folder: Path, abandon: Abandon) -> Generator
     leaving = threading.Lock()
 
     def lost(reason: str) -> None:
+        hold()
         with leaving:  # The first to see it ends the process, while the other waits.
             abandon(reason, clear)
 
     def clear() -> None:
-        kill()
         shutil.rmtree(folder, ignore_errors=True)
+        kill()  # Once the raylet is, this process may end at any time.
 
     try:
         try:

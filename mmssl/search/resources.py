@@ -70,24 +70,35 @@ def start(address: str | None, folder: Path) -> None:
 
 def kill() -> None:
     """End what there still is of this process' own Ray, where some of it has died."""
-    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    for process in [info.process for infos in node.all_processes.values() for info in infos] if node else []:
+    for processes in _own().values():
+        for number in processes:
+            with suppress(OSError):
+                os.killpg(number, signal.SIGKILL)  # Each leads a group, in which are those that it started.
+
+
+def hold() -> None:
+    """Stop this process' own raylet where it is: once it has gone, the next call to it ends this process."""
+    for number in _own().get("raylet", []):
         with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)  # Each leads a group, in which are those that it started.
+            os.kill(number, signal.SIGSTOP)
 
 
 def needed() -> list[int]:
     """Numbers of what this process' own Ray takes it along with when it ends: the raylet and its agents.
 
-    An agent's death ends its raylet within half a second, and the next call to that ends this process.
+    An agent's death ends its raylet, and the next call to that ends this process.
     """
-    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    raylets = [info.process.pid for info in node.all_processes.get("raylet", [])] if node else []
     found = list[int]()
-    for number in raylets:
+    for number in _own().get("raylet", []):
         with suppress(psutil.Error):
             found += [number, *(child.pid for child in psutil.Process(number).children() if _is_agent(child))]
     return found
+
+
+def _own() -> dict[str, list[int]]:
+    """The processes of this process' own Ray, by what they are; none where it has joined a cluster."""
+    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    return {what: [info.process.pid for info in infos] for what, infos in node.all_processes.items()} if node else {}
 
 
 def _is_agent(process: psutil.Process) -> bool:

@@ -155,8 +155,7 @@ def test_what_ends_a_study_or_its_ray_leaves_it_whole(shell: Path, package: Path
     else:
         title = {"raylet": "/raylet ", "agent": "ray::DashboardAgent", "gcs": "/gcs_server "}[whom.split()[1]]
         next(one for words, one in family.items() if title in words).kill()
-    # Of an agent's death Ray may end the driver sooner than it can settle its table.
-    settled = whom not in ("KILL driver", "KILL agent")
+    settled = whom != "KILL driver"
     status, out, err = driver.end(settled=settled)
     assert time.monotonic() - started < 28
     assert status == (-9 if whom == "KILL driver" else 1 if "KILL" in whom else 130), out + err
