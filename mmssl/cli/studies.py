@@ -219,8 +219,8 @@ def run_study(
     kept = f"what has ended is kept: {resuming(study)}" + (
         f" --address {running.cluster}, once it is there again" if running.cluster else ""
     )
-    how = "it was killed" if running.local else "it was killed, or a part of Ray was, without which it ends"
-    unheard = LastWords(plain(f"the study's process has ended: {how}; {kept}"))
+    gone = "the study's process has ended: it was killed, or a part of Ray was, without which it ends"
+    unheard = LastWords(plain(f"{gone.partition(',')[0] if running.local else gone}; {kept}"))
     shown = LiveScreen(err, plan, "starting" if running.local else "starting Ray", datetime.now(UTC))
 
     def abandon(reason: str) -> None:
