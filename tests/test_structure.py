@@ -128,7 +128,7 @@ def folder(name: str) -> str:
 
 
 def test_every_folder_has_its_place():
-    held = {path.parent.relative_to(TOP / "mmssl").as_posix() for path in PATHS.values()}
+    held = {(path.parent.relative_to(TOP / "mmssl").parts or (".",))[0] for path in PATHS.values()}
     assert held == {".", *ORDER}
 
 

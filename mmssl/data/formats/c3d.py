@@ -1,0 +1,59 @@
+"""C3D, the binary format of motion capture systems (c3d.org), by ezc3d."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmssl.data.formats.markers import of_one_person, sheet_of
+from mmssl.data.formats.start import Start
+from mmssl.data.sheet import Sheet
+
+_COMPUTED = ("ANGLES", "FORCES", "MOMENTS", "POWERS", "SCALARS", "REACTIONS")
+"""Groups of POINT that name what Plug-in Gait and others write among the points and is no place."""
+
+
+def known(start: Start) -> bool:
+    """The second byte of every C3D file is 0x50."""
+    return start.suffix == ".c3d" or (
+        start.head[1:2] == b"\x50" and start.head[:1] != b"\x50" and b"POINT" in start.head
+    )
+
+
+def read(path: Path) -> Sheet:
+    """Raises ValueError: what is wrong with the file."""
+    try:
+        ezc3d: Any = import_module("ezc3d")
+    except ImportError as error:
+        raise ValueError(
+            "C3D files are read by ezc3d, which is not installed: pip install 'mmssl-tune[c3d]'"
+        ) from error
+    try:
+        file: Any = ezc3d.c3d(str(path))
+        points: Any = file["data"]["points"]
+        residuals: Any = file["data"]["meta_points"]["residuals"]
+        about: Any = file["parameters"]["POINT"]
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise ValueError(f"no readable C3D file ({str(error).splitlines()[0][:200]})") from error
+    labels = [str(name) for key in about if _is_list(key, "LABELS") for name in about[key]["value"]]
+    places = np.moveaxis(np.array(points[:3], dtype=np.float64), (0, 1, 2), (2, 1, 0))
+    if not places.size:
+        raise ValueError("no points in it")
+    labels += [""] * (places.shape[1] - len(labels))
+    # A residual below 0 says that the marker was not seen; that the place is 0, 0, 0 or the one before is an accident.
+    places[(np.array(residuals)[0].T < 0) | ~np.isfinite(places).all(axis=2)] = np.nan
+    computed = {
+        str(name) for key in about if any(_is_list(key, one) for one in _COMPUTED) for name in about[key]["value"]
+    }
+    keep = [i for i, label in enumerate(labels[: places.shape[1]]) if label not in computed]
+    joints, places, notes = of_one_person([labels[i] for i in keep], places[:, keep])
+    if computed:
+        notes += ("angles, forces, moments and powers among the points are not read",)
+    rate, unit = float(about["RATE"]["value"][0]), "".join(about.get("UNITS", {"value": [""]})["value"][:1]).strip()
+    return sheet_of(joints, places, rate=rate or None, unit=unit, notes=notes)
+
+
+def _is_list(key: str, name: str) -> bool:
+    """Lists of more than 255 go on in LABELS2, LABELS3."""
+    return key == name or (key.startswith(name) and key[len(name) :].isdigit())

@@ -1,0 +1,102 @@
+"""Apps of phones and watches: Sensor Logger, phyphox, SensorLog."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mmssl.data.formats.channels import Channel, apart, channels
+from mmssl.data.formats.start import Start, start_of
+from mmssl.data.formats.table import Table, cells
+from mmssl.data.sheet import Sheet, Values
+
+_OF_FILE = (
+    ("linacc", "m/s^2", r"(?<!total)accelerometer(?!uncalibrated)"),
+    ("acc", "m/s^2", r"totalacceleration"),
+    ("acc", "", r"accelerometeruncalibrated"),
+    ("grav", "m/s^2", r"gravity"),
+    ("gyro", "rad/s", r"gyroscope"),
+    ("mag", "uT", r"magnetometer"),
+)
+"""What x, y and z are in Sensor Logger's files, by the files' names; a unit that differs between phones is open."""
+
+
+def is_sensor_logger(start: Start) -> bool:
+    return bool(start.lines) and {"time", "seconds_elapsed"} <= set(cells(start.lines[0], ","))
+
+
+def sensor_logger(path: Path) -> Sheet:
+    """Raises ValueError: what is wrong with the file."""
+    header = cells(start_of(path).lines[0], ",")
+    table = Table(path, tuple(header), 1)
+    clock, elapsed = header.index("time"), header.index("seconds_elapsed")
+    stem = re.sub(r"[^a-z]", "", path.stem.lower())
+    kind, unit = next(((kind, unit) for kind, unit, pattern in _OF_FILE if re.search(pattern, stem)), ("", ""))
+    notes: tuple[str, ...] = ()
+    if {"x", "y", "z"} <= set(header):
+        found = [Channel(header.index(axis), f"{kind}_{axis}" if kind else axis, unit) for axis in "xyz"]
+        if not kind:
+            notes = ("its name does not say which sensor it is of, as Accelerometer.csv does: channels x, y, z",)
+        elif kind == "linacc":
+            notes = ("Accelerometer.csv of Sensor Logger is without gravity",)
+    else:
+        # Orientation has qw to qz; a watch's wrist motion has accelerationX without gravity.
+        columns = [(i, _wrist(name), "rad/s" if "otation" in name else "") for i, name in enumerate(header)]
+        found, notes = channels(columns, (clock, elapsed))
+    values = table.numbers([clock, elapsed, *(one.column for one in found)])
+    epoch = bool(np.nanmin(values[:, 0]) > 1e17)  # nanoseconds
+    seconds = values[:, 0] * 1e-9 if epoch else values[:, 1]
+    return _sheet(found, values[:, 2:], seconds, epoch, notes)
+
+
+def _wrist(name: str) -> str:
+    if re.fullmatch(r"q[wxyz]", name):
+        return f"quat_{name[1]}"
+    return f"user {name}" if name.startswith("acceleration") else name
+
+
+def is_phyphox(start: Start) -> bool:
+    """Its headers are all in quotes, whatever the delimiter, and begin with Time (s)."""
+    return bool(start.lines) and start.lines[0].startswith('"Time (s)"')
+
+
+def phyphox(path: Path) -> Sheet:
+    """Raises ValueError: what is wrong with the file."""
+    line = start_of(path).lines[0]
+    delimiter = next((mark for mark in "\t;" if mark in line), ",")
+    header = cells(line, delimiter)
+    found, notes = channels([(i, *apart(name)) for i, name in enumerate(header)], (0,))
+    values = Table(path, tuple(header), 1, delimiter).numbers([0, *(one.column for one in found)])
+    return _sheet(found, values[:, 1:], values[:, 0], False, notes)
+
+
+def is_sensorlog(start: Start) -> bool:
+    return bool(start.lines) and start.lines[0].lstrip().startswith("loggingTime(txt)")
+
+
+def sensorlog(path: Path) -> Sheet:
+    """Raises ValueError: what is wrong with the file.
+
+    Its loggingTime is when the line was written, to the millisecond; the sensors' own clock counts from the phone's
+    start. Both together are the sensors' moments since 1970.
+    """
+    line = start_of(path).lines[0]
+    delimiter = ";" if ";" in line else ","
+    header = cells(line, delimiter)
+    split = [(i, *apart(name)) for i, name in enumerate(header)]
+    found, notes = channels([one for one in split if not one[1].startswith("location")], [0])
+    notes = tuple(re.sub(r"\w*(Timestamp|loggingSample)\w*(, )?", "", note) for note in notes)
+    sensor = re.match(r"[a-z]+", header[found[0].column])
+    clock = next((i for i, name, _ in split if sensor and name == f"{sensor[0]}Timestamp_sinceReboot"), None)
+    table = Table(path, tuple(header), 1, delimiter)
+    seconds = table.moments(0)
+    values = table.numbers([*([clock] if clock is not None else []), *(one.column for one in found)])
+    if clock is not None:
+        since_start, values = values[:, 0], values[:, 1:]
+        seconds = since_start + (seconds[0] - since_start[0])
+    return _sheet(found, values, seconds, True, notes)
+
+
+def _sheet(found: list[Channel], values: Values, seconds: Values, epoch: bool, notes: tuple[str, ...]) -> Sheet:
+    names, units = tuple(one.name for one in found), tuple(one.unit for one in found)
+    return Sheet(names, values, seconds, epoch, None, units, notes)
