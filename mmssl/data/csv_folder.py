@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from mmssl.data.csv_file import Header, Values, delimiter_of, header_of, numbers, text_of
+from mmssl.data.columns import named, no_signal
+from mmssl.data.csv_file import delimiter_of, text_of
+from mmssl.data.recording_file import Opened, opened
 from mmssl.data.recordings import Array, Description, Recordings, Row, imu_faults, skeleton_faults
+from mmssl.data.sheet import Sheet, Values
+from mmssl.data.timeline import LineError, laid_out
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import MODALITIES, Modality, explain
 from mmssl.yaml_file import read as read_yaml
@@ -25,8 +29,8 @@ _JOINT_AXIS = re.compile(r"(.+?)(?:[_. ]([xyzXYZ])|(?<=[a-z0-9])([XYZ]))")
 _ROOTS = ("pelvis", "hip_center", "hips", "mid_hip", "spine_base", "waist", "hip", "root", "torso", "left_hip")
 _TOPS = ("neck", "shoulder_center", "spine_shoulder", "chest", "thorax", "mid_shoulder", "head", "left_shoulder")
 _TRIAD = re.compile(
-    r"(?:(?P<place>.*)[_. ])?(?P<kind>a|acc|accel|accelerometer|grav|gravity|g|gyr|gyro|gyroscope|m|mag|magnetometer)"
-    r"[_. ]?(?P<axis>[xyz])",
+    r"(?:(?:(?P<place>.*)[_. ])?(?P<kind>(?:linear[_. ])?(?:a|acc|accel|acceleration|accelerometer)|grav|gravity|g|gyr|"
+    r"gyro|gyroscope|m|mag|magnetometer)[_. ]?)?(?P<axis>[xyz])",
     re.IGNORECASE,
 )
 
@@ -57,9 +61,8 @@ def read(
     What the description leaves open is taken from the headers: joints and axes from columns JOINT_AXIS, channels from
     the others' names, triads of one sensor from names such as wrist_acc_x. Columns may stand in any order.
 
-    Time stamps are optional and need no common clock: recordings are normalised by length. Where stamps are uneven by
-    more than half a step, values are interpolated linearly at even moments, one for each median step; lines are put in
-    the order of their stamps, and of lines with the same stamp the first counts.
+    Time stamps are optional: recordings are normalised by length. Lines are put in the order of their stamps and laid
+    out evenly, as `timeline` says.
 
     Args:
         like: an earlier description whose joints, channels, classes and all else hold here too.
@@ -78,13 +81,29 @@ def read(
     given = _given(folder)
     lines, labelled = _table(folder / TABLE, faults, notes)
     paths = {place: path for place, path in _paths(folder, lines, faults).items() if path}
-    headers: dict[str, Header] = {}
+    headers: dict[str, Opened] = {}
     for place, path in paths.items():
         try:
-            headers[place] = header_of(path)
+            headers[place] = opened(path)
         except (ValueError, OSError) as error:
             faults.append((place, str(error)))
-    description = _description(folder, lines, labelled, headers, given, like, notes)
+    if lines and paths and not headers:
+        raise UserError(_refusal(folder, faults, "no file can be read"))
+    try:
+        description = _description(folder, lines, labelled, headers, given, like, notes)
+    except UserError as error:
+        if faults:
+            raise UserError(f"{_refusal(folder, faults, 'besides')}\n{error}") from error
+        raise
+    strange = [line for line in lines if line.row.label not in description.classes]
+    faults += [
+        (
+            f"{TABLE} line {line.number}",
+            f"no class is called {line.row.label}; {nearest(line.row.label, [*description.classes])}",
+        )
+        for line in strange
+    ]
+    lines = [line for line in lines if line not in strange]
     reader = _Reader(description, fill_gaps)
     rows: list[Row] = []
     arrays: dict[Modality, list[Array | None]] = {modality: [] for modality in MODALITIES}
@@ -96,7 +115,7 @@ def read(
                 read_well = False
                 continue
             try:
-                own[modality] = reader.array(modality, place, paths[place], headers[place])
+                own[modality] = reader.array(modality, place, headers[place])
             except (ValueError, OSError) as error:
                 faults.append((place, str(error)))
                 read_well = False
@@ -104,12 +123,9 @@ def read(
             rows.append(line.row)
             for modality in MODALITIES:
                 arrays[modality].append(own[modality])
-    said = _in_words(faults)
     if faults and not (skip_bad and rows):
-        advice = "no recording is whole" if not rows else "mend them, or leave their recordings out with --skip-bad"
-        raise UserError(
-            f"{folder}: {len(faults)} fault{'s' * (len(faults) > 1)} in the files; {advice}:\n  " + "\n  ".join(said)
-        )
+        advice = "mend them, or leave their recordings out with --skip-bad"
+        raise UserError(_refusal(folder, faults, advice if rows else "no recording is whole"))
     unnamed = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*.csv")
@@ -125,17 +141,24 @@ def read(
             if rate and getattr(description, name) is None
         }
     )
-    return Imported(Recordings(description, rows, arrays["skeleton"], arrays["imu"]), [*notes, *reader.notes()], said)
+    return Imported(
+        Recordings(description, rows, arrays["skeleton"], arrays["imu"]), [*notes, *reader.notes()], _in_words(faults)
+    )
+
+
+def _refusal(folder: Path, faults: Sequence[tuple[str, str]], advice: str) -> str:
+    count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
+    return f"{folder}: {count} in the files; {advice}:\n  " + "\n  ".join(_in_words(faults))
 
 
 def _in_words(faults: Sequence[tuple[str, str]]) -> list[str]:
-    """A line each; what is wrong in many places alike is said once."""
-    places: dict[str, list[str]] = defaultdict(list)
+    """A line for each cause: faults that differ in numbers or in what a cell holds are one, and the first is quoted."""
+    causes: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for place, fault in faults:
-        places[fault].append(place)
+        causes[re.sub(r"'[^']*'|\d+(\.\d+)?(e[-+]?\d+)?", "#", fault)].append((place, fault))
     return [
-        f"{where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''}: {fault}"
-        for fault, where in places.items()
+        f"{alike[0][0]}{f' and {len(alike) - 1} more' if len(alike) > 1 else ''}: {alike[0][1]}"
+        for alike in causes.values()
     ]
 
 
@@ -250,7 +273,7 @@ def _description(
     folder: Path,
     lines: Sequence[_Line],
     labelled: bool,
-    headers: Mapping[str, Header],
+    headers: Mapping[str, Opened],
     given: Mapping[str, Any],
     like: Description | None,
     notes: list[str],
@@ -281,12 +304,12 @@ def _description(
         raise UserError(f"{folder / DESCRIPTION}:\n  " + "\n  ".join(explain(error))) from error
 
 
-def _most(headers: Sequence[Header]) -> tuple[str, ...]:
-    """The data columns of most files: one that differs is then the one at fault."""
-    return Counter(header.data for header in headers).most_common(1)[0][0]
+def _most(headers: Sequence[Opened]) -> tuple[str, ...]:
+    """The columns of most files: one that differs is then the one at fault."""
+    return Counter(header.names for header in headers).most_common(1)[0][0]
 
 
-def _infer_skeleton(folder: Path, document: dict[str, Any], headers: Sequence[Header], notes: list[str]) -> None:
+def _infer_skeleton(folder: Path, document: dict[str, Any], headers: Sequence[Opened], notes: list[str]) -> None:
     if "joints" not in document or "coordinates" not in document:
         columns = _most(headers)
         axes: dict[str, list[str]] = defaultdict(list)
@@ -321,24 +344,27 @@ def _infer_skeleton(folder: Path, document: dict[str, Any], headers: Sequence[He
         )
 
 
-def _infer_imu(document: dict[str, Any], headers: Sequence[Header], notes: list[str]) -> None:
+def _infer_imu(document: dict[str, Any], headers: Sequence[Opened], notes: list[str]) -> None:
     inferred = "imu_channels" not in document
     if inferred:
-        document["imu_channels"] = list(_most(headers))
+        document["imu_channels"] = [name for name in _most(headers) if not no_signal(name)]
     channels = [str(channel) for channel in document["imu_channels"]]
     if "imu_sensors" not in document:
         sensors: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
         for channel in channels:
             if match := _TRIAD.fullmatch(channel):
-                sensors[match["place"] or ""][match["kind"].lower()][match["axis"].lower()] = channel
+                sensors[match["place"] or ""][(match["kind"] or "").lower()][match["axis"].lower()] = channel
         whole = {
             place: [[axes["x"], axes["y"], axes["z"]] for axes in kinds.values() if len(axes) == 3]
             for place, kinds in sensors.items()
         }
         document["imu_sensors"] = [triads for triads in whole.values() if triads]
-        named = [f"{place or 'one sensor'} ({', '.join(k for k, a in sensors[place].items() if len(a) == 3)})"
-                 for place, triads in whole.items() if triads]  # fmt: skip
-        turned = f"sensors: {'; '.join(named)}" if named else "no triads like acc_x,acc_y,acc_z: no sensor is turned"
+        titles = [
+            f"{place or 'one sensor'} ({', '.join(k or 'x, y, z' for k, axes in kinds.items() if len(axes) == 3)})"
+            for place, kinds in sensors.items()
+            if whole[place]
+        ]
+        turned = f"sensors: {'; '.join(titles)}" if titles else "no triads like acc_x,acc_y,acc_z: no sensor is turned"
     else:
         turned = f"{len(document['imu_sensors'])} sensors, as described"
     notes.append(f"{len(channels)} IMU channels: {', '.join(channels)}; {turned}")
@@ -349,31 +375,42 @@ class _Reader:
 
     def __init__(self, description: Description, fill_gaps: bool) -> None:
         self._description, self._fill_gaps = description, fill_gaps
-        self._steps: dict[Modality, list[float]] = defaultdict(list)
-        self._uneven: list[str] = []
+        self._rates: dict[Modality, dict[str, float]] = defaultdict(dict)
+        self._done: dict[str, list[str]] = defaultdict(list)
+        """What was done, and the files it was done to."""
         self._filled: dict[str, int] = {}
         self._ignored: Counter[str] = Counter()
+        self._no_signals: Counter[str] = Counter()
         self._read: dict[tuple[str, Modality], Array] = {}
 
     def rate(self, modality: Modality) -> float | None:
         """Lines a second, the median of the files with time stamps."""
-        steps = self._steps[modality]
-        return float(f"{1 / np.median(steps):.4g}") if steps else None
+        rates = self._rates[modality]
+        return float(f"{np.median([*rates.values()]):.4g}") if rates else None
 
     def notes(self) -> list[str]:
-        said = [
-            f"{one}: {rate:g} a second by its time stamps" for one in MODALITIES if (rate := self.rate(one)) is not None
-        ]
-        if self._uneven:
-            said.append(f"{len(self._uneven)} files with uneven time stamps put at even moments, as {self._uneven[0]}")
+        said: list[str] = []
+        for one in MODALITIES:
+            if (rate := self.rate(one)) is None:
+                continue
+            said.append(f"{one}: {rate:g} a second by its time stamps")
+            odd = [place for place, own in self._rates[one].items() if not 0.8 < own / rate < 1.25]
+            if odd:
+                said.append(f"{one}: {_counted(odd)} at another rate, {self._rates[one][odd[0]]:.4g} a second")
+        said += [f"{_counted(places)}: {what}" for what, places in self._done.items()]
         if self._filled:
             total = sum(self._filled.values())
             said.append(f"{total} empty values filled in {len(self._filled)} files, as {next(iter(self._filled))}")
+        if self._no_signals:
+            listed = ", ".join(sorted(self._no_signals))[:300]
+            said.append(
+                f"not read, as no signals by their names: {listed}; imu_channels in {DESCRIPTION} can name them"
+            )
         if self._ignored:
             said.append(f"columns that are not read: {', '.join(sorted(self._ignored))[:300]}")
         return said
 
-    def array(self, modality: Modality, place: str, path: Path, header: Header) -> Array:
+    def array(self, modality: Modality, place: str, file: Opened) -> Array:
         """(frames, joints, coordinates) or (samples, channels).
 
         Raises:
@@ -382,12 +419,16 @@ class _Reader:
         if (place, modality) in self._read:  # Several cameras may share one IMU signal.
             return self._read[place, modality]
         description = self._description
-        columns, extra = self._columns(modality, header)
-        self._ignored.update(extra)
-        seconds, values = numbers(path, header, columns)
-        values = self._filled_in(place, columns, values)
-        if seconds is not None and len(values) > 1:
-            values = self._evened(modality, place, seconds, values)
+        columns, extra = self._columns(modality, file)
+        for name in extra:
+            kind = no_signal(name) if modality == "imu" else ""
+            if kind not in ("clock", "counter"):
+                (self._no_signals if kind else self._ignored)[f"{name} ({kind})" if kind else name] += 1
+        try:
+            sheet = file.read(columns)
+            values = self._laid_out(modality, place, sheet, self._filled_in(place, columns, sheet.values))
+        except LineError as error:
+            raise ValueError(f"line {file.line(error.line)}: {error}") from error
         with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
             array = values.astype(np.float32)
         if modality == "skeleton":
@@ -398,19 +439,23 @@ class _Reader:
         self._read[place, modality] = array
         return array
 
-    def _columns(self, modality: Modality, header: Header) -> tuple[list[str], list[str]]:
+    def _columns(self, modality: Modality, header: Opened) -> tuple[list[str], list[str]]:
         """The file's columns in the description's order, and those of no use here.
 
         Raises:
             ValueError: some are missing.
         """
         if modality == "imu":
-            by_key = {name: name for name in header.data}
-            wanted = {channel: channel for channel in self._description.imu_channels}
+            by_key = {name: name for name in header.names}
+            # Earlier descriptions have names with their units.
+            wanted = {
+                channel if channel in by_key else named(channel)[0]: channel
+                for channel in self._description.imu_channels
+            }
         else:
             by_key = {
                 f"{match[1]}\0{(match[2] or match[3]).lower()}": name
-                for name in header.data
+                for name in header.names
                 if (match := _JOINT_AXIS.fullmatch(name))
             }
             wanted = {
@@ -420,11 +465,11 @@ class _Reader:
             }
         missing = [shown for key, shown in wanted.items() if key not in by_key]
         if missing:
-            close = nearest(missing[0], [name for name in header.data if name not in wanted] or ["none"])
+            close = nearest(missing[0], [name for name in header.names if name not in wanted] or ["none"])
             others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise ValueError(f"no column {missing[0]}{others}" + (f"; {close}" if close.startswith("did") else ""))
         used = [by_key[key] for key in wanted]
-        return used, [name for name in header.data if name not in used]
+        return used, [name for name in header.names if name not in used]
 
     def _filled_in(self, place: str, columns: Sequence[str], values: Values) -> Values:
         bad = ~np.isfinite(values)
@@ -433,8 +478,8 @@ class _Reader:
         line, column = np.argwhere(bad)[0]
         count = f"{int(bad.sum())} such values in {int(bad.any(axis=1).sum())} of {len(values)} lines"
         if not self._fill_gaps or np.isinf(values).any():
-            raise ValueError(
-                f"line {line + 2}: {columns[column]} is empty or not finite ({count}); fill them in, or --fill-gaps"
+            raise LineError(
+                int(line), f"{columns[column]} is empty or not finite ({count}); fill them in, or --fill-gaps"
             )
         whole = [name for name, one in zip(columns, bad.T, strict=True) if one.all()]
         if whole:
@@ -443,25 +488,29 @@ class _Reader:
         self._filled[place] = int(bad.sum())
         return np.stack([np.interp(at, at[~b], v[~b]) for b, v in zip(bad.T, values.T, strict=True)], axis=1)
 
-    def _evened(self, modality: Modality, place: str, seconds: Values, values: Values) -> Values:
-        bad = np.flatnonzero(~np.isfinite(seconds))
-        if len(bad):
-            raise ValueError(f"line {bad[0] + 2}: the time is empty or not finite")
-        stamps, first = np.unique(seconds, return_index=True)
-        if len(stamps) == 1:
-            raise ValueError("all time stamps are the same")
-        values = values[first]
-        # The lower median, or one broken stamp of three would be the step.
-        step = float(np.percentile(np.diff(stamps), 50, method="lower"))
-        self._steps[modality].append(step)
-        even = np.linspace(stamps[0], stamps[-1], len(stamps))
-        if np.abs(stamps - even).max() <= step / 2:
+    def _laid_out(self, modality: Modality, place: str, sheet: Sheet, values: Values) -> Values:
+        """The values at even moments."""
+        for note in sheet.notes:
+            self._done[note].append(place)
+        if sheet.seconds is None or len(values) < 2:
+            if sheet.rate:
+                self._rates[modality][place] = sheet.rate
             return values
-        count = (stamps[-1] - stamps[0]) / step
-        if count > 10 * len(stamps):
-            gap = int(np.argmax(np.diff(stamps)))
-            jump = stamps[gap + 1] - stamps[gap]
-            raise ValueError(f"line {first[gap + 1] + 2}: the time jumps by {jump:g} s, where a step is {step:g} s")
-        even = np.linspace(stamps[0], stamps[-1], round(count) + 1)
-        self._uneven.append(place)
-        return np.stack([np.interp(even, stamps, column) for column in values.T], axis=1)
+        same = np.concatenate([[False], (values[1:] == values[:-1]).all(axis=1)])
+        line = laid_out(sheet.seconds, same)
+        self._rates[modality][place] = 1 / line.step
+        if line.spread:
+            self._done[
+                "time stamps that repeat or come in bursts; lines are taken as even between the first and the last"
+            ].append(f"{place} ({len(line.lines)} lines)")
+        if line.even is not None:
+            self._done["uneven time stamps put at even moments"].append(place)
+        if line.gap:
+            self._done["gaps in time are interpolated over"].append(f"{place} ({line.gap:.3g} s)")
+        if line.dropped > len(values) / 100:
+            self._done["lines left out whose stamp another line has"].append(f"{place} ({line.dropped})")
+        return line.at_even(values)
+
+
+def _counted(places: Sequence[str]) -> str:
+    return places[0] if len(places) == 1 else f"{len(places)} files, as {places[0]}"

@@ -1,0 +1,135 @@
+"""Lines laid out in time: put in order, at even moments, and said what that took."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+Lines = npt.NDArray[np.int64]
+
+_FEW = 0.01
+"""Of the lines; what befalls more is not left to chance."""
+_GAP = 3.0
+"""Usual steps; a longer one is a gap, or lies between two bursts."""
+_MOST_FILLED = 10
+"""Even moments a line; where there are more, the stamps are broken."""
+
+
+class Timeline(NamedTuple):
+    """Which lines stay, when they were taken, and at which even moments values are wanted."""
+
+    lines: Lines
+    stamps: Values
+    """Of the lines that stay, rising."""
+    step: float
+    even: Values | None
+    """Moments to interpolate at; None where the lines are even as they are."""
+    dropped: int = 0
+    """Lines whose stamp another line has."""
+    spread: bool = False
+    """The stamps repeat or come in bursts: the lines are taken as even between the first and the last."""
+    gap: float = 0.0
+    """The longest, in seconds, that is interpolated over."""
+
+    def at_even(self, values: Values) -> Values:
+        """Values of all lines, as they are at even moments."""
+        kept = values if len(self.lines) == len(values) and _in_order(self.lines) else values[self.lines]
+        if self.even is None:
+            return kept
+        return np.stack([np.interp(self.even, self.stamps, column) for column in kept.T], axis=1)
+
+    @property
+    def start(self) -> float:
+        return float(self.stamps[0])
+
+
+def _in_order(lines: Lines) -> bool:
+    return bool((lines == np.arange(len(lines))).all())
+
+
+def laid_out(seconds: Values, same: npt.NDArray[np.bool_] | None = None) -> Timeline:
+    """Lines by their stamps.
+
+    Equal stamps: lines that are the same to the last digit are one; of the others, up to one in a hundred is left out.
+    Where more repeat, or the usual step is half or less of what lines over span make and large steps are many, stamps
+    are rounded or those of packets: the lines are even between first and last. Else, where a line is off by more than
+    half a step, values are wanted at even moments, one a step.
+
+    Args:
+        same: whether each line's values are those of the line before it.
+
+    Raises:
+        LineError: a stamp is missing, all are the same, they begin anew, or one jumps.
+    """
+    missing = np.flatnonzero(~np.isfinite(seconds))
+    if len(missing):
+        raise LineError(int(missing[0]), "the time is empty or not finite")
+    if seconds.min() == seconds.max():
+        raise ValueError("all time stamps are the same")
+    lines = _sorted(seconds)
+    copies = np.concatenate([[False], np.diff(seconds) == 0]) & (same if same is not None else False)
+    lines = lines[~copies[lines]]
+    stamps = seconds[lines]
+    steps = np.diff(stamps)
+    repeats = int((steps == 0).sum())
+    usual = float(np.percentile(steps[steps > 0], 50, method="lower"))
+    mean = float(stamps[-1] - stamps[0]) / (len(stamps) - 1)
+    bursts = usual <= mean / 2 and (steps > _GAP * usual).sum() >= max(3, _FEW * len(steps))
+    dropped = len(seconds) - len(lines)
+    if repeats > max(_FEW * len(steps), 1) or bursts:
+        even = np.linspace(stamps[0], stamps[-1], len(stamps))
+        return Timeline(lines, even, _slope(stamps), None, dropped, spread=True)
+    keep = np.concatenate([[True], steps > 0])
+    lines, stamps = lines[keep], stamps[keep]
+    return _resampled(lines, stamps, usual, dropped + repeats)
+
+
+def _resampled(lines: Lines, stamps: Values, usual: float, dropped: int) -> Timeline:
+    steps = np.diff(stamps)
+    # Stamps in whole milliseconds step by 16 and 17 at 60 Hz: their mean is the step, without gaps.
+    step = float(steps[steps <= 1.5 * usual].mean())
+    even = np.linspace(stamps[0], stamps[-1], len(stamps))
+    if np.abs(stamps - even).max() <= step / 2:
+        return Timeline(lines, stamps, float(stamps[-1] - stamps[0]) / len(steps), None, dropped)
+    count = (stamps[-1] - stamps[0]) / step
+    gap = int(np.argmax(steps))
+    if count > _MOST_FILLED * len(stamps):
+        raise LineError(int(lines[gap + 1]), f"the time jumps by {steps[gap]:g} s, where a step is {step:g} s")
+    even = np.linspace(stamps[0], stamps[-1], round(count) + 1)
+    return Timeline(lines, stamps, step, even, dropped, gap=float(steps[gap]) if steps[gap] > _GAP * step else 0.0)
+
+
+class LineError(ValueError):
+    """What is wrong in one line, counted from 0."""
+
+    def __init__(self, line: int, fault: str) -> None:
+        super().__init__(fault)
+        self.line = line
+
+
+def _sorted(seconds: Values) -> Lines:
+    """The lines in the order of their stamps.
+
+    Raises:
+        LineError: they go back farther than lines that overtake each other do: the clock was set, or began anew.
+    """
+    latest = np.maximum.accumulate(seconds)
+    back = latest - seconds
+    if not back.any():
+        return np.arange(len(seconds))
+    most = 10 * float(seconds.max() - seconds.min()) / (len(seconds) - 1)
+    first = int(np.argmax(back > most))
+    if back[first] > most:
+        raise LineError(
+            first,
+            f"the time goes back by {back[first]:g} s: a clock that was set, or two recordings in one file; divide it "
+            "there, or mend the stamps",
+        )
+    return np.argsort(seconds, kind="stable")
+
+
+def _slope(stamps: Values) -> float:
+    """The step that fits all stamps, as the last of rounded ones may be off by a whole one."""
+    at = np.arange(len(stamps)) - (len(stamps) - 1) / 2
+    return float(at @ (stamps - stamps.mean()) / (at @ at))
