@@ -1,6 +1,7 @@
 """Commands that take in recordings of one's own: read them, and say what is odd about them."""
 
 import math
+import re
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -49,6 +50,14 @@ def data_import(
     fill_gaps: Annotated[
         bool, typer.Option("--fill-gaps", help="Interpolate over empty values, as of joints that were not seen.")
     ] = False,
+    offset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Seconds to add to the time stamps of a modality, as imu=+0.8s; or imu=start, to let it begin with "
+            "the others.",
+            metavar="NAME=SECONDS",
+        ),
+    ] = None,
 ) -> None:
     """Make one recordings file of a folder of CSV files; all that is wrong in them is said at once.
 
@@ -61,7 +70,13 @@ def data_import(
         raise UserError(f"--out {out}: give a file that ends in .parquet")
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}")
-    found = read(folder, like=_description_of(like) if like else None, skip_bad=skip_bad, fill_gaps=fill_gaps)
+    found = read(
+        folder,
+        like=_description_of(like) if like else None,
+        skip_bad=skip_bad,
+        fill_gaps=fill_gaps,
+        offsets=_offsets(offset or []),
+    )
     found.recordings.save(out)
     for note in found.notes:
         say(note)
@@ -163,6 +178,17 @@ def _plan_notes(plan: "Plan", recordings: "Recordings") -> "Iterator[Finding]":
             f"an epoch is one step, {training.epochs} in all; --set pretrain.batch_size={half} makes "
             f"{math.ceil(fewest / half) * training.epochs}",
         )
+
+
+def _offsets(given: list[str]) -> dict[str, float | None]:
+    """Seconds for each modality; None where it begins with the others."""
+    found: dict[str, float | None] = {}
+    for word in given:
+        match = re.fullmatch(r"(\w+)=(?:start|([-+]?(?:\d+\.?\d*|\.\d+))\s*(s|ms)?)", word.strip())
+        if not match:
+            raise UserError(f"--offset {word}: write a modality and seconds, as imu=+0.8s, or imu=start")
+        found[match[1]] = float(match[2]) * (1e-3 if match[3] == "ms" else 1.0) if match[2] else None
+    return found
 
 
 def _description_of(like: Path) -> "Description":

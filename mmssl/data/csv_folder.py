@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
+from mmssl.data.alignment import Cut, Track, cut, in_words, moved
 from mmssl.data.columns import named, no_signal
 from mmssl.data.csv_file import delimiter_of, text_of
 from mmssl.data.recording_file import Opened, opened
@@ -54,7 +55,12 @@ class _Line(NamedTuple):
 
 
 def read(
-    folder: str | Path, *, like: Description | None = None, skip_bad: bool = False, fill_gaps: bool = False
+    folder: str | Path,
+    *,
+    like: Description | None = None,
+    skip_bad: bool = False,
+    fill_gaps: bool = False,
+    offsets: Mapping[str, float | None] | None = None,
 ) -> Imported:
     """Read a folder as docs/own-data.md lays it out.
 
@@ -68,6 +74,7 @@ def read(
         like: an earlier description whose joints, channels, classes and all else hold here too.
         skip_bad: leave faulty recordings out instead of refusing to read.
         fill_gaps: interpolate linearly over empty values, each column by itself; at the ends the nearest value stays.
+        offsets: seconds to add to the stamps of a modality; None: it begins with the others, whatever its stamps.
 
     Raises:
         UserError: there is no table, something in it or in the headers leaves open what the numbers mean, or (without
@@ -104,25 +111,36 @@ def read(
         for line in strange
     ]
     lines = [line for line in lines if line not in strange]
-    reader = _Reader(description, fill_gaps)
+    offsets = offsets or {}
+    unknown = [name for name in offsets if not any(name in line.files for line in lines)]
+    if unknown:
+        named = sorted({name for line in lines for name in line.files})
+        raise UserError(f"--offset {unknown[0]}: the table has no files of that; {nearest(unknown[0], named)}")
+    reader = _Reader(description, fill_gaps, offsets)
     rows: list[Row] = []
     arrays: dict[Modality, list[Array | None]] = {modality: [] for modality in MODALITIES}
     for line in lines:
         read_well = True
-        own: dict[Modality, Array | None] = dict.fromkeys(MODALITIES)
+        tracks: dict[Modality, Track] = {}
         for modality, place in line.files.items():
             if place not in headers:
                 read_well = False
                 continue
             try:
-                own[modality] = reader.array(modality, place, headers[place])
+                tracks[modality] = reader.track(modality, place, headers[place])
             except (ValueError, OSError) as error:
                 faults.append((place, str(error)))
                 read_well = False
-        if read_well:
-            rows.append(line.row)
-            for modality in MODALITIES:
-                arrays[modality].append(own[modality])
+        if not read_well:
+            continue
+        try:
+            own = reader.side_by_side(line.row.recording_id, tracks)
+        except ValueError as error:
+            faults.append((line.row.recording_id, str(error)))
+            continue
+        rows.append(line.row)
+        for modality in MODALITIES:
+            arrays[modality].append(own.get(modality))
     if faults and not (skip_bad and rows):
         advice = "mend them, or leave their recordings out with --skip-bad"
         raise UserError(_refusal(folder, faults, advice if rows else "no recording is whole"))
@@ -373,15 +391,16 @@ def _infer_imu(document: dict[str, Any], headers: Sequence[Opened], notes: list[
 class _Reader:
     """Reads recordings' files as a description has them, and counts what it does to them."""
 
-    def __init__(self, description: Description, fill_gaps: bool) -> None:
-        self._description, self._fill_gaps = description, fill_gaps
+    def __init__(self, description: Description, fill_gaps: bool, offsets: Mapping[str, float | None]) -> None:
+        self._description, self._fill_gaps, self._offsets = description, fill_gaps, offsets
         self._rates: dict[Modality, dict[str, float]] = defaultdict(dict)
         self._done: dict[str, list[str]] = defaultdict(list)
         """What was done, and the files it was done to."""
         self._filled: dict[str, int] = {}
         self._ignored: Counter[str] = Counter()
         self._no_signals: Counter[str] = Counter()
-        self._read: dict[tuple[str, Modality], Array] = {}
+        self._read: dict[tuple[str, Modality], Track] = {}
+        self._cuts: dict[str, Cut] = {}
 
     def rate(self, modality: Modality) -> float | None:
         """Lines a second, the median of the files with time stamps."""
@@ -398,6 +417,7 @@ class _Reader:
             if odd:
                 said.append(f"{one}: {_counted(odd)} at another rate, {self._rates[one][odd[0]]:.4g} a second")
         said += [f"{_counted(places)}: {what}" for what, places in self._done.items()]
+        said += in_words(self._cuts)
         if self._filled:
             total = sum(self._filled.values())
             said.append(f"{total} empty values filled in {len(self._filled)} files, as {next(iter(self._filled))}")
@@ -410,15 +430,14 @@ class _Reader:
             said.append(f"columns that are not read: {', '.join(sorted(self._ignored))[:300]}")
         return said
 
-    def array(self, modality: Modality, place: str, file: Opened) -> Array:
-        """(frames, joints, coordinates) or (samples, channels).
+    def track(self, modality: Modality, place: str, file: Opened) -> Track:
+        """The columns that are wanted, at even moments.
 
         Raises:
             ValueError: what is wrong with the file.
         """
         if (place, modality) in self._read:  # Several cameras may share one IMU signal.
             return self._read[place, modality]
-        description = self._description
         columns, extra = self._columns(modality, file)
         for name in extra:
             kind = no_signal(name) if modality == "imu" else ""
@@ -426,18 +445,47 @@ class _Reader:
                 (self._no_signals if kind else self._ignored)[f"{name} ({kind})" if kind else name] += 1
         try:
             sheet = file.read(columns)
-            values = self._laid_out(modality, place, sheet, self._filled_in(place, columns, sheet.values))
+            track = self._laid_out(modality, place, sheet, self._filled_in(place, columns, sheet.values))
         except LineError as error:
             raise ValueError(f"line {file.line(error.line)}: {error}") from error
-        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
-            array = values.astype(np.float32)
-        if modality == "skeleton":
-            array = array.reshape(len(array), len(description.joints), len(description.coordinates))
-        faults = (skeleton_faults if modality == "skeleton" else imu_faults)(description, array)
+        faults = self._faults(modality, track.values[:1])
         if faults:
             raise ValueError("; ".join(faults))
-        self._read[place, modality] = array
-        return array
+        self._read[place, modality] = track
+        return track
+
+    def side_by_side(self, recording: str, tracks: Mapping[Modality, Track]) -> dict[Modality, Array]:
+        """The recording's arrays, over one span of time.
+
+        Raises:
+            ValueError: they have none in common, or what is left is no recording.
+        """
+        shifts = [name for name in tracks if self._offsets.get(name) is not None]
+        own = {name: self._shifted(name, track, bool(shifts)) for name, track in tracks.items()}
+        whole, self._cuts[recording] = cut(own, forced=bool(shifts))
+        faults = [fault for name in tracks for fault in self._faults(name, whole[name].values)]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return {name: self._shaped(name, whole[name].values) for name in tracks}
+
+    def _shifted(self, modality: Modality, track: Track, on_one_clock: bool) -> Track:
+        if on_one_clock and track.step is None:
+            raise ValueError(
+                f"{modality} has no time stamps, and {DESCRIPTION} no rate of it ({modality}_hz): --offset needs either"
+            )
+        begun = track._replace(start=track.start or 0.0) if on_one_clock else track
+        return moved(begun, self._offsets[modality]) if modality in self._offsets else begun
+
+    def _shaped(self, modality: Modality, values: Values) -> Array:
+        """(frames, joints, coordinates) or (samples, channels)."""
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
+            array = values.astype(np.float32)
+        rest = (len(self._description.joints), len(self._description.coordinates))
+        return array.reshape(len(array), *rest) if modality == "skeleton" else array
+
+    def _faults(self, modality: Modality, values: Values) -> list[str]:
+        faults = skeleton_faults if modality == "skeleton" else imu_faults
+        return faults(self._description, self._shaped(modality, values))
 
     def _columns(self, modality: Modality, header: Opened) -> tuple[list[str], list[str]]:
         """The file's columns in the description's order, and those of no use here.
@@ -488,14 +536,15 @@ class _Reader:
         self._filled[place] = int(bad.sum())
         return np.stack([np.interp(at, at[~b], v[~b]) for b, v in zip(bad.T, values.T, strict=True)], axis=1)
 
-    def _laid_out(self, modality: Modality, place: str, sheet: Sheet, values: Values) -> Values:
+    def _laid_out(self, modality: Modality, place: str, sheet: Sheet, values: Values) -> Track:
         """The values at even moments."""
         for note in sheet.notes:
             self._done[note].append(place)
         if sheet.seconds is None or len(values) < 2:
             if sheet.rate:
                 self._rates[modality][place] = sheet.rate
-            return values
+            rate = sheet.rate or getattr(self._description, f"{modality}_hz")
+            return Track(values, 1 / rate if rate else None)
         same = np.concatenate([[False], (values[1:] == values[:-1]).all(axis=1)])
         line = laid_out(sheet.seconds, same)
         self._rates[modality][place] = 1 / line.step
@@ -509,7 +558,7 @@ class _Reader:
             self._done["gaps in time are interpolated over"].append(f"{place} ({line.gap:.3g} s)")
         if line.dropped > len(values) / 100:
             self._done["lines left out whose stamp another line has"].append(f"{place} ({line.dropped})")
-        return line.at_even(values)
+        return Track(line.at_even(values), line.step_kept, line.start, sheet.epoch)
 
 
 def _counted(places: Sequence[str]) -> str:

@@ -1,9 +1,10 @@
 """One file of a recording in any format: its columns first, its values when they are wanted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mmssl.data import formats
 from mmssl.data.csv_file import Layout, layout_of, line_of, sheet_of
 from mmssl.data.sheet import Sheet
 
@@ -22,7 +23,7 @@ class Opened(NamedTuple):
         """Raises ValueError: what is wrong with the file."""
         if self.layout:
             return sheet_of(self.path, self.layout, columns)
-        sheet = _FORMATS(self.path)
+        sheet = formats.read(self.path)
         if sheet is None:
             raise ValueError("has changed while it was read")
         at = [sheet.names.index(name) for name in columns]
@@ -43,18 +44,10 @@ def opened(path: Path, columns: Sequence[str] = ()) -> Opened:
     Raises:
         ValueError: they cannot be told.
     """
-    sheet = _FORMATS(path)
+    sheet = formats.read(path)
     if sheet:
         return Opened(path, sheet.names, sheet.units)
     layout = layout_of(path, columns)
     clocks = set(layout.clocks)
     kept = [(name, unit) for name, unit in zip(layout.names, layout.units, strict=True) if name not in clocks]
     return Opened(path, tuple(name for name, _ in kept), tuple(unit for _, unit in kept), layout)
-
-
-def _none(path: Path) -> Sheet | None:
-    return None
-
-
-_FORMATS: Callable[[Path], Sheet | None] = _none
-"""Readers of formats other than plain tables."""

@@ -43,6 +43,12 @@ class Timeline(NamedTuple):
     def start(self) -> float:
         return float(self.stamps[0])
 
+    @property
+    def step_kept(self) -> float:
+        """From line to line as they are laid out, whatever the rate: the last stamp is where the lines end."""
+        count = len(self.stamps if self.even is None else self.even)
+        return float(self.stamps[-1] - self.stamps[0]) / (count - 1)
+
 
 def _in_order(lines: Lines) -> bool:
     return bool((lines == np.arange(len(lines))).all())
