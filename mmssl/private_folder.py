@@ -6,6 +6,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ _SOCKET = f"/{RAY}/session_2026-01-31_23-59-59_123456_4194304/sockets/plasma_sto
 """What Ray puts behind the folder in the longest path of its sockets."""
 _LONGEST = 103 if sys.platform == "darwin" else 107
 """Bytes that such a path may have."""
+_PAUSES = (0, 0, 0.05, 0.05, 0.05)
+"""Seconds before each attempt to remove it."""
 
 
 @contextmanager
@@ -34,7 +37,23 @@ def own_folder() -> Generator[Path]:
         (folder / _OWNER).write_text(json.dumps(identity()))
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove a driver's folder, into which Ray may be writing; what says whose it is goes last.
+
+    What is left all the same is removed by the next driver.
+    """
+    with suppress(OSError):
+        for pause in _PAUSES:
+            time.sleep(pause)
+            inside = [path for path in folder.iterdir() if path.name != _OWNER]
+            if not inside:
+                shutil.rmtree(folder)
+                break
+            for path in inside:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _made() -> Path:

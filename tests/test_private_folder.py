@@ -1,15 +1,19 @@
 """The temporary folder of a driver: private, short, removed by it or by the next."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from mmssl.private_folder import own_folder
+from mmssl.private_folder import own_folder, remove
 
 SOCKET = "r/session_2026-01-31_23-59-59_123456_4194304/sockets/plasma_store"
 """As Ray names it: `_private/node.py`."""
@@ -76,6 +80,33 @@ def test_what_killed_drivers_left_is_removed_and_nothing_else(place: Path) -> No
             there = {*others, used, folder, place / "mmssl-link"}
             assert set(place.iterdir()) == there
         lives.kill()
+
+
+def test_it_is_gone_though_another_thread_writes_into_it_meanwhile(place: Path) -> None:
+    with own_folder() as folder:
+        until = time.monotonic() + 0.12
+
+        def write() -> None:
+            while time.monotonic() < until:
+                (folder / "tune" / "run").mkdir(parents=True, exist_ok=True)
+                with suppress(OSError):
+                    (folder / "tune" / "run" / str(time.monotonic_ns())).touch()
+
+        with ThreadPoolExecutor(1) as pool:
+            written = pool.submit(write)
+            remove(folder)
+            written.result()
+        remove(folder)
+        assert list(place.iterdir()) == []
+
+
+def test_what_cannot_be_removed_keeps_its_owner(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with own_folder() as folder:
+        (folder / "tune").mkdir()
+        monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors=False: None)
+        remove(folder)
+        assert (folder / "owner.json").is_file()
+        monkeypatch.undo()
 
 
 def test_where_none_can_be_made_it_says_what_would_be_right(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Generator
@@ -16,7 +15,7 @@ from ray import tune
 from ray.air._internal import usage
 from ray.tune.error import TuneError
 
-from mmssl.private_folder import own_folder
+from mmssl.private_folder import own_folder, remove
 from mmssl.process import uninterrupted
 from mmssl.search.callback import RecordingCallback, Scheduler
 from mmssl.search.failures import HeadWatch, head_and_here
@@ -199,7 +198,7 @@ def _connected(address: str | None, folder: Path, abandon: Abandon) -> Generator
             abandon(reason, clear)
 
     def clear() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         kill()  # Once the raylet is, this process may end at any time.
 
     try:
