@@ -67,6 +67,9 @@ class Data(Section):
     """Empty: as the protocol says."""
     validation_subjects: Names = ()
     """Training subjects held out to validate on. In a study the fold sets them."""
+    transductive: Annotated[bool, Strict()] = False
+    """Whether recordings without a label pre-train although they are of people who are scored. Scores then hold for
+    people whose recordings were there before, and are not those of new people."""
 
 
 class Augmentation(Section):
@@ -175,6 +178,8 @@ class Pretrain(Section):
     tfloat32: with a shorter mantissa in the products of Nvidia's GPUs from Ampere on; the same as float32 elsewhere."""
     hidden_classes: Names = ()
     """Classes whose recordings pre-training is not shown; fine-tuning is."""
+    share: Annotated[Positive, Field(le=1)] = 1.0
+    """Share of the recordings that pre-training is shown, drawn whatever their labels; fine-tuning has all."""
 
 
 class Guide(Section):
@@ -304,7 +309,10 @@ class Recipe(Section):
             "objective.name": supervised,
             "encoder.projector.": supervised,
             # An IMU's statistics are those of the recordings that pre-training would be shown.
-            "pretrain.hidden_classes": "" if "imu" in self.data.modalities else supervised,
+            **dict.fromkeys(
+                ("pretrain.hidden_classes", "pretrain.share", "data.transductive"),
+                "" if "imu" in self.data.modalities else supervised,
+            ),
             "encoder.imu.dropout": "" if trains else untrained,
             **{f"pretrain.{knob}": untrained for knob in ("batch_size", "lr", "schedule", "precision")},
             "finetune.batch_norm": "" if trains else untrained,

@@ -183,7 +183,7 @@ def other_value(recipe: Recipe, knob: str) -> object:
     assert isinstance(value, int | float)
     if isinstance(value, bool):
         return not value
-    if knob == "finetune.labels":
+    if knob in ("finetune.labels", "pretrain.share"):
         return value / 2
     if knob.endswith(("probability", "strength")) and value != 3 and value <= 1:
         return (value + 0.5) % 1

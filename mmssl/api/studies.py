@@ -25,6 +25,7 @@ from mmssl.study.planning import (
     plan_study,
     recordings_of,
     space_with,
+    with_all,
 )
 from mmssl.study.results import Best, best_of, metric_of, points, ranked
 from mmssl.study.space import Space, changed, load
@@ -194,6 +195,7 @@ def launch(
     systems: Sequence[str] | None = None,
     recipe: str | None = None,
     skip_bad: bool = False,
+    pretrain_on: Sequence[str | Path | Recordings] = (),
     say: Callable[[str], None] | None = None,
     **run: Any,
 ) -> OpenStudy:
@@ -209,6 +211,7 @@ def launch(
         systems: instead of the space's.
         recipe: where the knobs start from: default or paper.
         skip_bad: leave faulty recordings out.
+        pretrain_on: further recordings that only pre-train, labelled or not, each as `recordings`.
         say: gets notes meanwhile, a line each.
         run: `local` (without Ray: one trial after the other in this process, to the same bits), `cpus_per_trial`,
             `gpus_per_trial`, `max_concurrent`, `address` (of a cluster that this machine is a node of), `together`;
@@ -221,10 +224,11 @@ def launch(
     told = say or (lambda line: None)
     searched = space_with(_space(space), settings, list(systems) if systems else None, recipe)
     found, source, skipped = _recordings(recordings, _path(data), skip_bad, str(storage))
+    found, more = with_all(found, [_recordings(one, None, False, str(storage))[1] for one in pretrain_on], told)
     found = having_all(found, searched.systems, told)
     called = found.description.name if isinstance(recordings, Recordings) else name_of(source)
     plan = plan_study(
-        name or free_name(storage, f"{searched.name}-{called}"), searched, found, source, _path(data), skipped
+        name or free_name(storage, f"{searched.name}-{called}"), searched, found, source, _path(data), skipped, more
     )
     study = Study(storage, plan.name)
     with created(study, plan) as kept:

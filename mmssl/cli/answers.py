@@ -29,6 +29,7 @@ def results(
     Example: mmssl-tune results --json
     """
     from mmssl.study.folder import find
+    from mmssl.study.plan import TRANSDUCTIVE
     from mmssl.study.results import metric_of, points, ranked
 
     if as_json and as_csv:
@@ -38,7 +39,14 @@ def results(
     metric = metric_of(metric, plan)
     rows = ranked(points(plan, found.table("trials.parquet"), metric))
     if as_json:
-        print_json({"study": found.name, "metric": metric, "points": [point.row() for point in rows]})
+        print_json(
+            {
+                "study": found.name,
+                "metric": metric,
+                "transductive": plan.transductive,
+                "points": [point.row() for point in rows],
+            }
+        )
     elif as_csv:
         import csv
 
@@ -50,6 +58,8 @@ def results(
         writer.writerows(flat)
     else:
         show_points(f"{found.name}: {metric} over {plan.size()}", rows)
+        if plan.transductive:
+            say(TRANSDUCTIVE)
 
 
 def best(

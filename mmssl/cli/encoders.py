@@ -129,6 +129,9 @@ def evaluate(
     if features is not None and not features.parent.is_dir():
         raise UserError(f"--features {features}: there is no folder {features.parent}")
     recordings = _of_subjects(open_recordings(dataset, data, skip_bad, quiet=True)[0], subjects)
+    if without := len(recordings) - len(recordings.labelled()):
+        beside(as_json)(f"{without} of {len(recordings)} recordings have no label and are not scored")
+        recordings = recordings.labelled()
     from mmssl.evaluation import scores
     from mmssl.export.encoders import load_encoders
 

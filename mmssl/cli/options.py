@@ -89,6 +89,16 @@ DataOption = Annotated[
         parser=path_of,
     ),
 ]
+PretrainOnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pretrain-on",
+        autocompletion=_data_sets,
+        help="Further recordings that only pre-train, with labels or without: a recordings file, or a data set; "
+        "repeatable.",
+        metavar="FILE|NAME",
+    ),
+]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Go on without faulty recordings.")]
 StorageOption = Annotated[
     str,

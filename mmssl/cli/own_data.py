@@ -63,7 +63,7 @@ def data_import(
 
     Example: mmssl-tune data import kitchen --out kitchen.parquet
     """
-    from mmssl.data.csv_folder import UNLABELLED, read
+    from mmssl.data.csv_folder import read
 
     out = out or Path(f"{folder.resolve().name}.parquet")
     if out.suffix.lower() != ".parquet":
@@ -85,13 +85,15 @@ def data_import(
         for fault in found.left_out:
             say(f"  {fault}")
     recordings, file = found.recordings, shlex.quote(str(out))
-    unlabelled = recordings.description.classes == (UNLABELLED,)
     count = f"{len(recordings)} recordings of {_counted(len(recordings.subjects), 'subject')}"
-    if unlabelled:
-        say(f"{out}: {count}, to be classified; next: mmssl-tune predict EXPORT {file}")
+    labels = {row.label for row in recordings.rows} - {""}
+    if labels:
+        say(f"{out}: {count} in {_counted(len(labels), 'class', 'classes')}; next: mmssl-tune data check {file}")
     else:
-        classes = _counted(len({row.label for row in recordings.rows}), "class", "classes")
-        say(f"{out}: {count} in {classes}; next: mmssl-tune data check {file}")
+        say(
+            f"{out}: {count}, without labels; next: mmssl-tune predict EXPORT {file}, or pre-train on them too, with "
+            f"mmssl-tune launch --pretrain-on {file}"
+        )
 
 
 def data_check(
@@ -168,7 +170,7 @@ def _plan_notes(plan: "Plan", recordings: "Recordings") -> "Iterator[Finding]":
         )
     training, fewest = (
         next(iter(plan.bases.values())).pretrain,
-        min(len(s.train) for s in plan.splits(recordings).values()),
+        min(len(s.pretrain) for s in plan.splits(recordings).values()),
     )
     if training.epochs and fewest <= training.batch_size:
         half = max(8, 2 ** int(math.log2(max(2, fewest / 4))))

@@ -158,7 +158,12 @@ def submit(context: typer.Context, given: dict[str, Any], running: RunOptions) -
     from mmssl.search.jobs import Jobs
 
     storage = shared_storage(given["storage"])
-    for option, path in (("--data", given.get("data")), ("--dataset", _recordings_file(given.get("dataset")))):
+    files = [("--pretrain-on", _recordings_file(word)) for word in given.get("pretrain_on") or []]
+    for option, path in (
+        ("--data", given.get("data")),
+        ("--dataset", _recordings_file(given.get("dataset"))),
+        *files,
+    ):
         if path is not None and not path.is_absolute():
             raise UserError(
                 f"{option} {path}: the job's working directory is another; give the absolute path that it has on "

@@ -15,6 +15,7 @@ from mmssl.cli.options import (
     STORAGE,
     DataOption,
     DatasetOption,
+    PretrainOnOption,
     RecipeOption,
     SetOption,
     SkipOption,
@@ -46,6 +47,7 @@ from mmssl.study.planning import (
     plan_warnings,
     recordings_of,
     space_with,
+    with_all,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def launch(
     dataset: DatasetOption = "synthetic",
     data: DataOption = None,
     skip_bad: SkipOption = False,
+    pretrain_on: PretrainOnOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the study. Default: from space and data set.")] = None,
     storage: StorageOption = STORAGE,
     settings: SetOption = None,
@@ -83,9 +86,16 @@ def launch(
     running.check()
     searched = space_with(spaces.load(space), settings, systems, recipe)
     recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
+    recordings, more = with_all(recordings, pretrain_on or (), beside(running.as_json))
     recordings = having_all(recordings, searched.systems, beside(running.as_json))
     plan = plan_study(
-        name or free_name(storage, f"{searched.name}-{name_of(dataset)}"), searched, recordings, dataset, data, skipped
+        name or free_name(storage, f"{searched.name}-{name_of(dataset)}"),
+        searched,
+        recordings,
+        dataset,
+        data,
+        skipped,
+        more,
     )
     end(run_new(Study(storage, plan.name), plan, recordings, running))
 
@@ -209,7 +219,7 @@ def run_study(
     from mmssl.study.results import points, ranked
 
     if not running.as_json:
-        say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.recordings} recordings)")
+        say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.count})")
         held_out = ["+".join(group) for group in plan.folds if group]
         say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
         for finding in [*plan_warnings(plan, recordings), *examine(recordings)]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def show_survey(found: "Survey") -> None:
     of = f" of {found.expected}" if found.expected else ""
-    say(f"{found.name}: {found.recordings}{of} recordings, fingerprint {found.fingerprint[:16]}")
+    without = f", {found.unlabelled} without a label" if found.unlabelled else ""
+    say(f"{found.name}: {found.recordings}{of} recordings{without}, fingerprint {found.fingerprint[:16]}")
     say(f"frames {_lengths(found.frames)}; IMU samples {_lengths(found.samples)}")
     show_table(
         "recordings of each class by subject",

@@ -157,7 +157,14 @@ def _mixed(channels: str, ratio: float, where: tuple[str, ...], total: int, what
 
 
 def _counts(recordings: Recordings) -> Iterator[Finding]:
-    classes = Counter(row.label for row in recordings.rows)
+    labelled = [row for row in recordings.rows if row.label]
+    if len(labelled) < len(recordings):
+        yield Finding(
+            "note",
+            f"{_of(len(recordings) - len(labelled), len(recordings))} have no label",
+            "they pre-train, unless they are of people who are held out or test; no head and no score sees them",
+        )
+    classes = Counter(row.label for row in labelled)
     if len(classes) == 1:
         yield Finding("warning", "all recordings are of one class", "there is nothing to tell apart")
     absent = tuple(name for name in recordings.description.classes if name not in classes)
@@ -168,9 +175,9 @@ def _counts(recordings: Recordings) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"classes are uneven: {many} of {most}, {few} of {least}",
-            f"whoever always says {most} is right in {many / len(recordings):.0%}: read F1 (--metric val.f1)",
+            f"whoever always says {most} is right in {many / len(labelled):.0%}: read F1 (--metric val.f1)",
         )
-    subjects = Counter(row.subject for row in recordings.rows)
+    subjects = Counter(row.subject for row in labelled)
     small = tuple(f"{name} ({count})" for name, count in subjects.items() if count < FEW)
     if small:
         yield Finding(
@@ -182,7 +189,7 @@ def _counts(recordings: Recordings) -> Iterator[Finding]:
     lacking = {
         subject: [name for name in classes if not shown[name]]
         for subject in recordings.subjects
-        if (shown := Counter(row.label for row in recordings.rows if row.subject == subject))
+        if (shown := Counter(row.label for row in labelled if row.subject == subject))
     }
     some = tuple(f"{subject}: {', '.join(names)}" for subject, names in lacking.items() if names)
     if some:

@@ -15,7 +15,7 @@ from mmssl.data.alignment import Cut, Track, cut, in_words, moved
 from mmssl.data.columns import named, no_signal
 from mmssl.data.csv_file import delimiter_of, text_of
 from mmssl.data.recording_file import Opened, opened
-from mmssl.data.recordings import Array, Description, Recordings, Row, imu_faults, skeleton_faults
+from mmssl.data.recordings import NO_SUBJECT, Array, Description, Recordings, Row, imu_faults, skeleton_faults
 from mmssl.data.sheet import Sheet, Values
 from mmssl.data.timeline import LineError, laid_out
 from mmssl.errors import UserError, nearest
@@ -23,8 +23,6 @@ from mmssl.recipe import MODALITIES, Modality, explain
 from mmssl.yaml_file import read as read_yaml
 
 TABLE, DESCRIPTION = "recordings.csv", "description.yaml"
-UNLABELLED = "unlabelled"
-"""The one class of a table without the column `label`, whose recordings are there to be classified."""
 
 _JOINT_AXIS = re.compile(r"(.+?)(?:[_. ]([xyzXYZ])|(?<=[a-z0-9])([XYZ]))")
 _ROOTS = ("pelvis", "hip_center", "hips", "mid_hip", "spine_base", "waist", "hip", "root", "torso", "left_hip")
@@ -86,7 +84,7 @@ def read(
     faults: list[tuple[str, str]] = []
     notes: list[str] = []
     given = _given(folder)
-    lines, labelled = _table(folder / TABLE, faults, notes)
+    lines = _table(folder / TABLE, faults, notes)
     paths = {place: path for place, path in _paths(folder, lines, faults).items() if path}
     headers: dict[str, Opened] = {}
     for place, path in paths.items():
@@ -97,12 +95,12 @@ def read(
     if lines and paths and not headers:
         raise UserError(_refusal(folder, faults, "no file can be read"))
     try:
-        description = _description(folder, lines, labelled, headers, given, like, notes)
+        description = _description(folder, lines, headers, given, like, notes)
     except UserError as error:
         if faults:
             raise UserError(f"{_refusal(folder, faults, 'besides')}\n{error}") from error
         raise
-    strange = [line for line in lines if line.row.label not in description.classes]
+    strange = [line for line in lines if line.row.label not in ("", *description.classes)]
     faults += [
         (
             f"{TABLE} line {line.number}",
@@ -197,8 +195,8 @@ def _given(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _table(path: Path, faults: list[tuple[str, str]], notes: list[str]) -> tuple[list[_Line], bool]:
-    """The lines that can be read, and whether they have labels.
+def _table(path: Path, faults: list[tuple[str, str]], notes: list[str]) -> list[_Line]:
+    """The lines that can be read.
 
     Raises:
         UserError: there is no table, or its columns are not those expected.
@@ -215,7 +213,7 @@ def _table(path: Path, faults: list[tuple[str, str]], notes: list[str]) -> tuple
         reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [name.strip().lower() for name in next(reader, [])]
         twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
-        missing = [name for name in ("recording_id", "subject") if name not in header]
+        missing = [name for name in ("recording_id", *(["subject"] if "label" in header else [])) if name not in header]
         if twice:
             raise UserError(f"{path}: columns {', '.join(twice)} stand more than once")
         if missing or not {"skeleton", "imu"} & set(header):
@@ -239,14 +237,17 @@ def _table(path: Path, faults: list[tuple[str, str]], notes: list[str]) -> tuple
             by_name = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
             if any(cell != cell.strip() for cell in cells):
                 spaced.append(number)
-            lacking = [name for name in ("recording_id", "label", "subject") if name in by_name and not by_name[name]]
+            lacking = [] if by_name["recording_id"] else ["recording_id"]
             files: dict[Modality, str] = {
                 one: by_name[one].replace("\\", "/") for one in MODALITIES if by_name.get(one)
             }
             if lacking or not files:
                 faults.append((place, f"{', '.join(lacking) or 'skeleton and imu'}: empty"))
                 continue
-            row = Row(**{"label": UNLABELLED, **{k: v for k, v in by_name.items() if k in Row.model_fields}})
+            row = Row(**{k: v for k, v in by_name.items() if k in Row.model_fields})
+            if row.label and not row.subject:
+                faults.append((place, NO_SUBJECT))
+                continue
             if row.recording_id in first:
                 faults.append((place, f"recording_id {row.recording_id} stands in line {first[row.recording_id]} too"))
                 continue
@@ -259,10 +260,12 @@ def _table(path: Path, faults: list[tuple[str, str]], notes: list[str]) -> tuple
     if spaced:
         notes.append(f"{path.name}: spaces around names are not read, as in line {spaced[0]}")
     if not labelled:
-        notes.append(f"{path.name} has no column label: these recordings are there to be classified, not to learn from")
+        notes.append(f"{path.name} has no column label: these recordings are to be classified, or to pre-train on")
+    elif blank := sum(not line.row.label for line in lines):
+        notes.append(f"{path.name}: {blank} of {len(lines)} recordings have no label: they only pre-train")
     if not lines:
         raise UserError("\n  ".join([f"{path}: no recording is named in it", *_in_words(faults)]))
-    return lines, labelled
+    return lines
 
 
 def _paths(folder: Path, lines: Sequence[_Line], faults: list[tuple[str, str]]) -> dict[str, Path | None]:
@@ -290,7 +293,6 @@ def _paths(folder: Path, lines: Sequence[_Line], faults: list[tuple[str, str]]) 
 def _description(
     folder: Path,
     lines: Sequence[_Line],
-    labelled: bool,
     headers: Mapping[str, Opened],
     given: Mapping[str, Any],
     like: Description | None,
@@ -305,9 +307,8 @@ def _description(
     if like:
         start["name"] = like.name
     document: dict[str, Any] = {"name": folder.resolve().name, **start, **given}
-    if not labelled:
-        document["classes"] = [UNLABELLED]
-    document.setdefault("classes", sorted({line.row.label for line in lines}))
+    labels = {line.row.label for line in lines} - {""}
+    document = {**document, "classes": document.get("classes", sorted(labels)) if labels else []}
     headers_of = {
         one: [headers[place] for line in lines if (place := line.files.get(one)) and place in headers]
         for one in MODALITIES

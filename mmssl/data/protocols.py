@@ -1,12 +1,12 @@
 """Who trains, who validates, who tests: sides of a recipe as row indices."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Description, Protocol, Recordings
+from mmssl.data.recordings import Description, Protocol, Recordings, Row
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import Data
 
@@ -15,10 +15,15 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row indices of the three sides, in the recordings' order; no recording stands on two."""
+    """Row indices of the three sides, in the recordings' order; no recording stands on two.
+
+    Those of the sides have labels; of the others, those that belong to nobody who is scored pre-train as well.
+    """
 
     fold: str
     """The subjects held out to validate on, joined by "+"; "all" when every training subject trains."""
+    pretrain: Indices
+    """`train`, and recordings without a label."""
     train: Indices
     validation: Indices
     test: Indices
@@ -87,9 +92,11 @@ def split(recordings: Recordings, data: Data) -> Split:
     train = tuple(subject for subject in train if subject not in validation)
     if not train:
         raise UserError(f"nobody is left to train: {', '.join(validation)} all validate")
-    may_train, may_test = _halves(recordings, _protocol(recordings, data))
-    return Split(
+    protocol = _protocol(recordings, data)
+    may_train, may_test = _halves(recordings, protocol)
+    chosen = Split(
         fold="+".join(validation) or "all",
+        pretrain=np.empty(0, dtype=np.int64),
         train=_of(recordings, may_train, train),
         validation=_of(recordings, may_train, validation),
         test=_of(recordings, may_test, test),
@@ -97,6 +104,7 @@ def split(recordings: Recordings, data: Data) -> Split:
         validation_subjects=validation,
         test_subjects=test,
     )
+    return replace(chosen, pretrain=_pretrain(recordings, chosen, protocol, data.transductive))
 
 
 def leave_one_subject_out(recordings: Recordings, data: Data) -> list[tuple[str, ...]]:
@@ -142,15 +150,30 @@ def _protocol(recordings: Recordings, data: Data) -> Protocol:
 
 
 def _halves(recordings: Recordings, protocol: Protocol) -> tuple[list[int], list[int]]:
-    """Rows that may train and rows that may test, if their subjects do; under a protocol by subject, all rows."""
+    """Labelled rows that may train, and that may test, if their subjects do; by subject, all of them may both."""
+    labelled = [i for i, row in enumerate(recordings.rows) if row.label]
     if protocol.by == "subject":
-        return [*range(len(recordings))], [*range(len(recordings))]
-    places: list[str] = [getattr(row, protocol.by) for row in recordings.rows]
-    train = set(protocol.train) or set(places) - set(protocol.test)
+        return labelled, labelled
+    places = {i: str(getattr(recordings.rows[i], protocol.by)) for i in labelled}
+    train = set(protocol.train) or set(places.values()) - set(protocol.test)
     return (
-        [i for i, place in enumerate(places) if place in train],
-        [i for i, place in enumerate(places) if place in protocol.test],
+        [i for i, place in places.items() if place in train],
+        [i for i, place in places.items() if place in protocol.test],
     )
+
+
+def _pretrain(recordings: Recordings, sides: Split, protocol: Protocol, transductive: bool) -> Indices:
+    """The rows that train, and those without a label that are of nobody, and from nowhere, that is scored."""
+    by_subject = protocol.by == "subject"
+    apart = {*sides.validation_subjects, *(sides.test_subjects if by_subject else ())}
+    elsewhere = set(() if by_subject else protocol.test)
+    trains = set(sides.train.tolist())
+
+    def may(row: Row) -> bool:
+        return transductive or not (row.subject in apart or getattr(row, protocol.by) in elsewhere)
+
+    chosen = [i for i, row in enumerate(recordings.rows) if i in trains or (not row.label and may(row))]
+    return np.array(chosen, dtype=np.int64)
 
 
 def _subjects(recordings: Recordings, rows: list[int]) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ from mmssl.storage import written_beside
 Array = npt.NDArray[np.float32]
 
 FORMAT = "mmssl.recordings/1"
+UNLABELLED = -1
+"""Class index of a recording without a label."""
+NO_SUBJECT = "subject is empty, and it has a label: whoever it is might train and validate; name somebody"
 
 
 class Protocol(BaseModel):
@@ -42,8 +45,8 @@ class Description(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    classes: tuple[str, ...]
-    """Class names; a recording's label is an index into them."""
+    classes: tuple[str, ...] = ()
+    """Class names; a recording's label is one of them. Left out where no recording has a label."""
     joints: tuple[str, ...] = ()
     """This and the next two are left out of data sets without skeletons, as are `coordinates`."""
     root_joint: str = ""
@@ -70,7 +73,7 @@ class Description(BaseModel):
         if not has_skeleton and not self.imu_channels:
             raise ValueError("neither joints nor imu_channels are named: recordings have one modality at least")
         for what, names, needed in (
-            ("classes", self.classes, True),
+            ("classes", self.classes, False),
             ("joints", self.joints, has_skeleton),
             ("coordinates", self.coordinates, has_skeleton),
             ("imu_channels", self.imu_channels, False),
@@ -111,9 +114,10 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     recording_id: str
-    label: str
-    """A class name."""
-    subject: str
+    label: str = ""
+    """A class name; empty where nobody knows it: pre-training alone takes such a recording."""
+    subject: str = ""
+    """Who moves; empty where that is nobody in particular, of recordings without a label alone."""
     trial: str = ""
     session: str = ""
     scene: str = ""
@@ -177,13 +181,14 @@ class Recordings:
         for i, row in enumerate(self.rows):
             if not _is_text("".join(vars(row).values()).encode, UnicodeEncodeError):
                 faults.append(f"{row.recording_id!r} of {row.subject!r}: half a surrogate pair, which is no text")
-            if row.label not in known:
+            if row.label and row.label not in known:
                 faults.append(f"{row.recording_id}: label {row.label!r} is not among the classes")
-            faults += [
-                f"{row.recording_id or 'a recording'}: {name} is empty"
-                for name in ("recording_id", "subject")
-                if not getattr(row, name).strip()
-            ]
+            if not row.recording_id.strip():
+                faults.append("a recording: recording_id is empty")
+            if row.label and not row.subject.strip():
+                faults.append(f"{row.recording_id}: {NO_SUBJECT}")
+            elif row.subject and not row.subject.strip():
+                faults.append(f"{row.recording_id}: subject is a blank")
             skeleton, imu = self.arrays("skeleton")[i], self.arrays("imu")[i]
             array_faults = [] if skeleton is None else skeleton_faults(description, skeleton)
             array_faults += [] if imu is None else imu_faults(description, imu)
@@ -222,16 +227,25 @@ class Recordings:
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
-        """Class index of each recording, (recordings,)."""
-        index = {name: i for i, name in enumerate(self.description.classes)}
+        """Class index of each recording, (recordings,); `UNLABELLED` where it has no label."""
+        index = {"": UNLABELLED, **{name: i for i, name in enumerate(self.description.classes)}}
         return np.array([index[row.label] for row in self.rows], dtype=np.int64)
+
+    def labelled(self) -> "Recordings":
+        """Those that have a label.
+
+        Raises:
+            UserError: none has.
+        """
+        if not any(row.label for row in self.rows):
+            raise UserError(f"{self.description.name}: no recording has a label, so there is nothing to score")
+        return self.where(lambda row: bool(row.label))
 
     @cached_property
     def subjects(self) -> tuple[str, ...]:
-        """Subjects that have recordings here, numbers in numeric order."""
-        return tuple(
-            sorted({row.subject for row in self.rows}, key=lambda s: (0, int(s), s) if s.isdecimal() else (1, 0, s))
-        )
+        """Subjects that have recordings here, numbers in numeric order; nobody in particular is none."""
+        names = {row.subject for row in self.rows} - {""}
+        return tuple(sorted(names, key=lambda s: (0, int(s), s) if s.isdecimal() else (1, 0, s)))
 
     def where(self, keep: Callable[[Row], bool]) -> "Recordings":
         """The recordings whose row is kept, in the same order."""

@@ -203,6 +203,8 @@ class Survey(BaseModel):
     name: str
     fingerprint: str
     recordings: int
+    unlabelled: int
+    """Recordings without a label, which only pre-train."""
     expected: int | None
     """Recordings in the whole data set, where that is known."""
     classes: tuple[str, ...]
@@ -236,6 +238,7 @@ def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
         name=description.name,
         fingerprint=recordings.fingerprint,
         recordings=len(recordings),
+        unlabelled=sum(not row.label for row in recordings.rows),
         expected=known.recordings if known else None,
         classes=description.classes,
         subjects=recordings.subjects,
@@ -250,7 +253,7 @@ def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
 
 def _missing(recordings: Recordings, never_recorded: frozenset[tuple[str, str, str]]) -> tuple[Missing, ...]:
     have: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for row in recordings.rows:
+    for row in (row for row in recordings.rows if row.label):
         have[row.label, row.trial].add(row.subject)
     return tuple(
         Missing(label=label, subject=subject, trial=trial)

@@ -11,7 +11,7 @@ from mmssl.errors import UserError, nearest
 from mmssl.experiments import paper_tables
 from mmssl.experiments.paper_tables import md, tex
 from mmssl.study.folder import Study
-from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.plan import TRANSDUCTIVE, Plan, PlannedTrial
 from mmssl.study.space import LABEL_DRAW, SYSTEM, VARIANT
 
 
@@ -165,7 +165,8 @@ def protocol(plan: Plan) -> str:
             f"training subjects held out in turn ({_listed(folds)}), the others of {_listed(dataset.train_subjects)} "
             "train; no test subject is looked at"
         )
-    return f"{dataset.name}, {scored}; {len(seeds)} seed{'s' * (len(seeds) > 1)} ({_listed(map(str, seeds))})"
+    admitted = f"; {TRANSDUCTIVE}" if plan.transductive else ""
+    return f"{dataset.name}, {scored}; {len(seeds)} seed{'s' * (len(seeds) > 1)} ({_listed(map(str, seeds))}){admitted}"
 
 
 def repeats(plan: Plan) -> str:

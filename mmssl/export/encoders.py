@@ -29,6 +29,7 @@ from mmssl.storage import is_foreign
 from mmssl.study.columns import SCORES
 from mmssl.study.folder import TESTS, Study
 from mmssl.study.plan import Key, Plan, PlannedTrial, fold_name, without_result
+from mmssl.study.planning import name_of
 from mmssl.study.results import Choice, Point, points, stand_beside
 from mmssl.training.model import FACTS, WEIGHTS, Model
 from mmssl.training.prepared import Prepared
@@ -180,7 +181,10 @@ def export(
             "untested": untested,
             "looks": len(study.looks()),
             # Where the data lie on this machine is nobody's business who is given the encoders.
-            "data": plan.dataset.model_dump(mode="json", exclude={"source", "folder", "skipped"}),
+            "data": {
+                **plan.dataset.model_dump(mode="json", exclude={"source", "folder", "skipped"}),
+                "pretrain_on": [name_of(word) for word in plan.dataset.pretrain_on],
+            },
             "environment": _made_with(record.facts if record else {**programs(), **machine(trained_on)}),
             "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -190,7 +194,7 @@ def export(
         pointer = {"library_name": LIBRARY, "model_type": "mmssl", "weights": WEIGHTS, "facts": FACTS}
         (beside / POINTER).write_text(json.dumps(pointer, indent=1))
         shown = (not refit and trial.held_out) or plan.dataset.train_subjects
-        some = recordings.where(lambda row: row.subject in shown)
+        some = recordings.where(lambda row: bool(row.label) and row.subject in shown)
         checked = _check_in_new_process(beside, trained, some, Path(scratch))
         _put_in_place(beside, folder, Path(scratch))
     return Exported(folder, checkpoint, metrics, checked)

@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ from mmssl.study.plan import Plan
 from mmssl.training.model import Model, Standardisation
 from mmssl.training.prepared import Prepared
 from mmssl.training.together import alike
-from mmssl.training.trial import run_trial
+from mmssl.training.trial import run_trial, shown_rows
 
 _CONTEXT = 500_000_000
 """Bytes that a process takes of a GPU beside its tensors."""
@@ -272,10 +272,13 @@ def _try(recipe: Recipe, prepared: Prepared, recordings: Recordings, share: Shar
     )
     sides = split(recordings, recipe.data)
     size = max(recipe.pretrain.batch_size, 2)
-    one_batch = Split(
-        sides.fold, sides.train[:size], sides.train[:2], sides.train[:2],
-        sides.train_subjects, sides.validation_subjects, sides.test_subjects,
-    )  # fmt: skip
+    one_batch = replace(
+        sides,
+        pretrain=shown_rows(recipe, prepared, sides)[:size],
+        train=sides.train[:size],
+        validation=sides.train[:2],
+        test=sides.train[:2],
+    )
     task: Any = ray.remote(_measure)
     reference = task.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0).remote(
         few.model_dump_json(by_alias=True),
@@ -295,9 +298,10 @@ def _try(recipe: Recipe, prepared: Prepared, recordings: Recordings, share: Shar
 
 def _seconds(recipe: Recipe, recordings: Recordings, tried: Tried) -> float:
     """How long a trial takes at the largest point's pace."""
-    count = len(split(recordings, recipe.data).train)
-    steps = recipe.pretrain.epochs * math.ceil(count / recipe.pretrain.batch_size)
-    return steps * (tried.pretrain or 0) + recipe.finetune.epochs * tried.finetune * count
+    sides = split(recordings, recipe.data)
+    batches = math.ceil(len(shown_rows(recipe, recordings, sides)) / recipe.pretrain.batch_size)
+    finetuning = recipe.finetune.epochs * tried.finetune * len(sides.train)
+    return recipe.pretrain.epochs * batches * (tried.pretrain or 0) + finetuning
 
 
 def _gpus_seen(node_id: str) -> str:

@@ -20,7 +20,7 @@ from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import pretrain
 from mmssl.training.snapshot import Epoch, Snapshot
 from mmssl.training.together import with_companions
-from mmssl.training.trial import Outcome, labelled_rows, pretraining_name, run_trial
+from mmssl.training.trial import Outcome, labelled_rows, pretraining_name, run_trial, shown_rows
 from mmssl.version import trial_code
 
 trial_code()  # Of the code that has just been loaded.
@@ -102,7 +102,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
         name, made = pretraining_name(recipe, data.fingerprint), list[str]()
         folder.keep_packages(facts["packages"], packages())
         facts |= {
-            "recordings.train": len(sides.train),
+            "recordings.train": len(shown_rows(recipe, data, sides)),
             "recordings.labelled": len(labelled_rows(recipe, data, sides)),
             "recordings.validation": len(sides.validation if setting.side == "val" else sides.test),
             "pretraining_id": name,

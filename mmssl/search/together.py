@@ -16,7 +16,7 @@ from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, pretrain
 from mmssl.training.snapshot import Epoch
 from mmssl.training.together import alike, pretrain_together
-from mmssl.training.trial import fresh, pretraining_name
+from mmssl.training.trial import fresh, pretraining_name, shown_rows
 
 
 def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int) -> list[StackedTrials]:
@@ -40,7 +40,7 @@ def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int)
         recipe = plan.recipe(trial)
         key = alike(recipe)
         if key and trial.trial_id not in ended:
-            of_its_kind = like.setdefault(f"{key} {len(splits[trial.held_out].train)}", {})
+            of_its_kind = like.setdefault(f"{key} {len(shown_rows(recipe, recordings, splits[trial.held_out]))}", {})
             of_its_kind.setdefault(pretraining_name(recipe, plan.dataset.fingerprint), []).append(trial)
     found: list[StackedTrials] = []
     for sharing in like.values():

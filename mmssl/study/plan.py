@@ -27,6 +27,10 @@ def without_result(statuses: Mapping[str, int]) -> str:
     return ", ".join(f"{statuses[status]} {status}" for status in NO_RESULT if statuses.get(status))
 
 
+TRANSDUCTIVE = (
+    "transductive: unlabelled recordings of people who are scored pre-train, so this is no score of new people"
+)
+"""What is said beside every score of a study whose recipe says so."""
 FORMAT = "mmssl.plan/2"
 
 Key = tuple[Any, ...]
@@ -101,6 +105,17 @@ class Dataset(_Part):
     test_subjects: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     """Faulty files that the user chose to go on without."""
+    pretrain_on: tuple[str, ...] = ()
+    """Further recordings that only pre-train, each as `--pretrain-on` takes it."""
+    unlabelled: int = 0
+    """Recordings without a label, those included."""
+
+    @property
+    def count(self) -> str:
+        """How many recordings, in words."""
+        return _counted(self.recordings, "recording") + (
+            f", {self.unlabelled:,} without a label" if self.unlabelled else ""
+        )
 
 
 class Plan(_Part):
@@ -156,6 +171,12 @@ class Plan(_Part):
                 like = str(self.space.compared(trial.point)) if self.space.draws_labels else point_id
                 self._candidate_of[point_id] = self._firsts.setdefault(like, point_id)
             self._candidates.setdefault(self._candidate_of[point_id], []).append(trial)
+
+    @property
+    def transductive(self) -> bool:
+        """Whether a point pre-trains on recordings of people who are scored."""
+        knob = "data.transductive"
+        return any(trial.point.get(knob, self.bases[self.base(trial)].data.transductive) for trial in self.trials)
 
     @property
     def open_points(self) -> int:

@@ -58,14 +58,24 @@ def plan_study(
     dataset: str,
     data: Path | None,
     skipped: list[str],
+    pretrain_on: Sequence[str] = (),
 ) -> "Plan":
-    """The study of a space on recordings; whatever cannot be, fails here, before anything is written."""
+    """The study of a space on recordings; whatever cannot be, fails here, before anything is written.
+
+    Args:
+        pretrain_on: what else is among the recordings, as `with_all` has it.
+    """
     from mmssl.data.protocols import class_indices, leave_one_subject_out, sides, split
     from mmssl.data.sources import default_folder, recordings_file
     from mmssl.study.plan import Dataset, make_plan
     from mmssl.study.refusals import refuse
     from mmssl.study.space import at_point
 
+    if not any(row.label for row in recordings.rows):
+        raise UserError(
+            f"{dataset}: no recording has a label, so nothing can be scored: give labelled recordings as the data set, "
+            "and these with --pretrain-on"
+        )
     bases = space.bases(name_of(dataset))
     points = space.points(bases)
     first = next(iter(bases.values()))
@@ -107,6 +117,8 @@ def plan_study(
             train_subjects=train,
             test_subjects=test,
             skipped=tuple(skipped),
+            pretrain_on=tuple(pretrain_on),
+            unlabelled=sum(not row.label for row in recordings.rows),
         ),
         folds,
         points,
@@ -171,6 +183,7 @@ def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
 
     folder = data or (Path(plan.dataset.folder) if plan.dataset.folder else None)
     recordings, _ = open_dataset(plan.dataset.source, folder, skip_bad=bool(plan.dataset.skipped))
+    recordings, _ = with_all(recordings, plan.dataset.pretrain_on)
     recordings = having_all(recordings, plan.space.systems)
     if recordings.fingerprint != plan.dataset.fingerprint:
         raise UserError(
@@ -179,6 +192,31 @@ def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
             "give the old ones with --data"
         )
     return recordings
+
+
+def with_all(
+    recordings: "Recordings", pretrain_on: Sequence[str], say: Callable[[str], None] = lambda line: None
+) -> "tuple[Recordings, list[str]]":
+    """The recordings, with others that only pre-train, and the words by which those are found again from anywhere.
+
+    Args:
+        pretrain_on: data sets and recordings files, as `--pretrain-on` takes them.
+
+    Raises:
+        UserError: one cannot be read, is given twice, or is of other joints or channels.
+    """
+    from mmssl.data.more import with_more
+    from mmssl.data.sources import open_dataset, recordings_file
+
+    words: list[str] = []
+    for word in pretrain_on:
+        file = recordings_file(word)
+        words.append(str(file.absolute()) if file else word)
+        if words.count(words[-1]) > 1:
+            raise UserError(f"--pretrain-on {word}: given twice")
+        more, _ = open_dataset(word)
+        recordings = with_more(recordings, more, file.stem if file else word, say)
+    return recordings, words
 
 
 def extend_plan(

@@ -88,7 +88,9 @@ def _too_little(plan: Plan, recipes: list[Recipe], recordings: Recordings) -> It
     """Folds without enough to train on."""
     from mmssl.training.trial import enough  # Torch takes seconds.
 
-    different = {(recipe.finetune.labels, recipe.pretrain.hidden_classes): recipe for recipe in recipes}
+    different = {
+        (recipe.finetune.labels, recipe.pretrain.hidden_classes, recipe.pretrain.share): recipe for recipe in recipes
+    }
     for held_out, sides in plan.splits(recordings).items():
         for recipe in different.values():
             try:

@@ -14,7 +14,7 @@ from mmssl.recipe import MODALITIES, Recipe
 from mmssl.study import scores
 from mmssl.study.columns import COSTS, SCORES
 from mmssl.study.folder import Study
-from mmssl.study.plan import NO_RESULT, Key, Plan
+from mmssl.study.plan import NO_RESULT, TRANSDUCTIVE, Key, Plan
 from mmssl.study.scores import Estimate, repeat
 
 RANKME = "rankme"
@@ -322,6 +322,8 @@ def best_of(study: Study, plan: Plan, by: str | None = None, cost: str | None = 
     all_points = points(plan, study.table("trials.parquet"), metric, cost)
     hits = (lambda: hits_of(study.table("predictions.parquet"))) if metric == "val.accuracy" else None
     choice = choose(all_points, hits)
+    if plan.transductive:
+        choice.caveats.insert(0, TRANSDUCTIVE)
     if metric == RANKME and len(plan.bases) > 1:
         choice.caveats.append("RankMe compares points of one system and variant, and these are of several")
     return Best(metric, choice, cost, pareto(all_points) if cost else [], len(all_points))

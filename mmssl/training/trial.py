@@ -247,7 +247,7 @@ def fresh(
 ) -> tuple[Model, dict[Modality, Tensor]]:
     """A new model and the inputs that it pre-trains on."""
     init, *_ = seeds(recipe)
-    shown = _shown(recipe, prepared, sides)
+    shown = shown_rows(recipe, prepared, sides)
     torch.manual_seed(init)
     model = Model.fresh(recipe, prepared.description, _standardisation(recipe, prepared, shown)).to(device)
     return model, prepared.chosen(model, shown)
@@ -314,7 +314,7 @@ def _guide(
         raise StoppedError(stopped.status, f"{phase}: {stopped}") from stopped
     if once and snapshots:  # It is kept; and whoever has the outcome does not know of the snapshot.
         snapshots(pretraining_name(recipe, prepared.fingerprint)).drop()
-    return model.encode(prepared.chosen(model, _shown(recipe, prepared, sides)))[modality]
+    return model.encode(prepared.chosen(model, shown_rows(recipe, prepared, sides)))[modality]
 
 
 def finetune(
@@ -540,7 +540,7 @@ def enough(recipe: Recipe, recordings: Prepared | Recordings, sides: Split) -> N
     Raises:
         UserError: fewer than two recordings or labels, or a hidden class that does not exist.
     """
-    shown, labelled = _shown(recipe, recordings, sides), labelled_rows(recipe, recordings, sides)
+    shown, labelled = shown_rows(recipe, recordings, sides), labelled_rows(recipe, recordings, sides)
     for count, what in ((len(shown), "recording"), (len(labelled), "label")):
         if count < 2:
             raise UserError(f"{count} {what}{'s' * (count != 1)} to train on: batch statistics need 2 at least")
@@ -559,11 +559,14 @@ def labelled_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split)
     return np.sort(np.concatenate(chosen)) if chosen else sides.train
 
 
-def _shown(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
-    """The training recordings that pre-training sees."""
+def shown_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
+    """The recordings that pre-training sees, labelled or not."""
     hidden = class_indices(prepared.description, recipe.pretrain.hidden_classes)
-    seen = np.isin(prepared.labels[sides.train], hidden, invert=True)
-    return sides.train[seen]
+    shown = sides.pretrain[np.isin(prepared.labels[sides.pretrain], hidden, invert=True)]
+    if recipe.pretrain.share == 1:
+        return shown
+    count = max(1, round(recipe.pretrain.share * len(shown)))
+    return np.sort(np.random.default_rng(recipe.seed).permutation(shown)[:count])
 
 
 def seeds(recipe: Recipe) -> tuple[int, int, int]:

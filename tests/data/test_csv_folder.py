@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from own_folder import BROKEN, CHANNELS, JOINTS, WITHOUT_IMU, WITHOUT_SKELETON, make, make_new
 
 from mmssl import Description, Protocol, Recordings, Row
-from mmssl.data.csv_folder import UNLABELLED, read
+from mmssl.data.csv_folder import read
 from mmssl.errors import UserError
 
 SKELETON = "pelvis_x,pelvis_y,neck_x,neck_y\n0,0,0,1\n0,0,0.5,1\n"
@@ -134,7 +134,7 @@ def test_recordings_to_come_are_read_like_earlier_ones(tmp_path: Path) -> None:
     lines = [line.split(",") for line in file.read_text().splitlines()]
     file.write_text("\n".join(",".join([*reversed(line[1:]), line[0]]) for line in lines) + "\n")
     found = read(tmp_path / "new", like=earlier).recordings
-    assert found.description == earlier.model_copy(update={"classes": (UNLABELLED,)})
+    assert found.description == earlier.model_copy(update={"classes": ()})
     assert found.lacking(["skeleton"]) == ("clip_4",)
     np.testing.assert_allclose(found.arrays("imu")[0][0], np.float32(lines[1][1:]))
 
@@ -200,13 +200,13 @@ HEADER = "recording_id,label,subject,skeleton,imu\n"
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("", "no column recording_id, subject in its header"),
+        ("", "no column recording_id in its header"),
         ("recording_id,label,subject\nr1,sit,anna\n", "no column skeleton or imu"),
         ("recording_id,lable,subject,imu\nr1,sit,anna,i.csv\n", "column 'lable': did you mean label"),
         ("recording_id,recording_id,subject,imu\n", "columns recording_id stand more than once"),
         (HEADER, "no recording is named in it"),
         (HEADER + "r1,sit,anna,s.csv,i.csv\nr1,sit,ben,s.csv,i.csv\n", "line 3: recording_id r1 stands in line 2 too"),
-        (HEADER + "r1,,anna,s.csv,i.csv\n", "line 2: label: empty"),
+        (HEADER + "r1,sit,,s.csv,i.csv\n", "line 2: subject is empty, and it has a label"),
         (HEADER + "r1,sit,anna,,\n", "line 2: skeleton and imu: empty"),
         (HEADER + "r1,sit,anna\n", "line 2: 3 cells, and the header has 5"),
         (HEADER + "r1,sit,anna,s.csv,none.csv\n", "line 2: imu 'none.csv': there is no such file"),

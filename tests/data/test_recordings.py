@@ -92,6 +92,7 @@ def test_every_fault_is_in_one_message() -> None:
         (row("odd", "jump"), skeleton(), imu(), "odd: label 'jump' is not among the classes"),
         (row("who", subject=""), skeleton(), imu(), "who: subject is empty"),
         (row("blank", subject=" "), skeleton(), imu(), "blank: subject is empty"),
+        (row("spaces", label="", subject=" "), skeleton(), imu(), "spaces: subject is a blank"),
         (row(" "), skeleton(), imu(), "recording_id is empty"),
         (row("half", subject="\ud800"), skeleton(), imu(), "'half' of '\\ud800': half a surrogate pair"),
         (row("deep"), np.zeros((3, 3, 3)), imu(), "deep: skeleton has shape (3, 3, 3), expected (any, 3, 2)"),
@@ -108,8 +109,8 @@ def test_every_fault_is_in_one_message() -> None:
     for *_, fault in cases:
         assert fault in message
     # "short" has two faults, one a modality.
-    assert message.startswith("small: 14 faults")
-    assert len(message.splitlines()) == 15
+    assert message.startswith("small: 15 faults")
+    assert len(message.splitlines()) == 16
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,6 @@ def test_what_is_no_recording_is_refused(rows: Any, skeletons: Any, imus: Any, m
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"classes": ()}, "classes is empty"),
         ({"joints": ("hip", "neck", "hip")}, "joints names hip more than once"),
         ({"root_joint": "pelvis"}, "joint 'pelvis' is not among joints: hip, neck, hand"),
         ({"bones": (("hip", "foot"),)}, "joint 'foot' is not among joints"),
@@ -379,7 +379,10 @@ def replaced(name: str, values: list[Any], type_: Any = None) -> Any:
         (lambda table: table.replace_schema_metadata(None), "not a recordings file"),
         (lambda table: table.replace_schema_metadata({"format": "mmssl.recordings/2"}), "not a recordings file"),
         (lambda table: table.replace_schema_metadata({"format": FORMAT}), "Description"),
-        (lambda table: table.replace_schema_metadata({"format": FORMAT, "description": '{"name": "x"}'}), "classes"),
+        (
+            lambda table: table.replace_schema_metadata({"format": FORMAT, "description": '{"name": "x"}'}),
+            "neither joints",
+        ),
         (lambda table: table.drop_columns(["imu", "label"]), "columns missing: imu, label"),
         (
             lambda table: table.append_column("subject", table["subject"]),

@@ -781,6 +781,8 @@ OTHER: dict[str, object] = {
     "pretrain.schedule": "cosine",
     "pretrain.precision": "bfloat16",
     "pretrain.hidden_classes": ["middle"],
+    "pretrain.share": 0.5,
+    "data.transductive": True,
     "finetune.encoders": "trained",
     "finetune.batch_norm": "renewed",
     "finetune.standardise": True,
