@@ -58,6 +58,10 @@ def data_import(
             metavar="NAME=SECONDS",
         ),
     ] = None,
+    confidence: Annotated[
+        float,
+        typer.Option(help="Joints of which a network that found poses was less sure are missing values.", min=0, max=1),
+    ] = 0.3,
 ) -> None:
     """Make one recordings file of a folder of CSV files; all that is wrong in them is said at once.
 
@@ -76,6 +80,7 @@ def data_import(
         skip_bad=skip_bad,
         fill_gaps=fill_gaps,
         offsets=_offsets(offset or []),
+        confidence=confidence,
     )
     found.recordings.save(out)
     for note in found.notes:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from mmssl.data.alignment import Cut, Track, cut, in_words, moved
 from mmssl.data.columns import named, no_signal
 from mmssl.data.csv_file import delimiter_of, text_of
+from mmssl.data.formats import CONFIDENCE
 from mmssl.data.recording_file import Opened, opened
 from mmssl.data.recordings import NO_SUBJECT, Array, Description, Recordings, Row, imu_faults, skeleton_faults
 from mmssl.data.sheet import Sheet, Values
@@ -59,6 +60,7 @@ def read(
     skip_bad: bool = False,
     fill_gaps: bool = False,
     offsets: Mapping[str, float | None] | None = None,
+    confidence: float = CONFIDENCE,
 ) -> Imported:
     """Read a folder as docs/own-data.md lays it out.
 
@@ -73,6 +75,7 @@ def read(
         skip_bad: leave faulty recordings out instead of refusing to read.
         fill_gaps: interpolate linearly over empty values, each column by itself; at the ends the nearest value stays.
         offsets: seconds to add to the stamps of a modality; None: it begins with the others, whatever its stamps.
+        confidence: joints of which a network that found them was less sure are missing values.
 
     Raises:
         UserError: there is no table, something in it or in the headers leaves open what the numbers mean, or (without
@@ -89,7 +92,7 @@ def read(
     headers: dict[str, Opened] = {}
     for place, path in paths.items():
         try:
-            headers[place] = opened(path)
+            headers[place] = opened(path, confidence=confidence)
         except (ValueError, OSError) as error:
             faults.append((place, str(error)))
     if lines and paths and not headers:
@@ -280,7 +283,7 @@ def _paths(folder: Path, lines: Sequence[_Line], faults: list[tuple[str, str]]) 
             try:
                 if not path.resolve().is_relative_to(inside):
                     fault = "leads out of the folder; put the file inside"
-                elif not path.is_file():
+                elif not path.exists():  # OpenPose writes a folder for a recording
                     fault = "there is no such file"
             except (OSError, ValueError, RuntimeError) as error:
                 fault = f"no name of a file ({error})"

@@ -18,12 +18,14 @@ class Opened(NamedTuple):
     units: tuple[str, ...]
     layout: Layout | None = None
     """None for a format of its own."""
+    confidence: float = formats.CONFIDENCE
+    """Joints of which a network was less sure are missing."""
 
     def read(self, columns: Sequence[str]) -> Sheet:
         """Raises ValueError: what is wrong with the file."""
         if self.layout:
             return sheet_of(self.path, self.layout, columns)
-        sheet = formats.read(self.path)
+        sheet = formats.read(self.path, self.confidence)
         if sheet is None:
             raise ValueError("has changed while it was read")
         at = [sheet.names.index(name) for name in columns]
@@ -35,18 +37,19 @@ class Opened(NamedTuple):
         return line_of(self.path, self.layout, row) if self.layout else row + 1
 
 
-def opened(path: Path, columns: Sequence[str] = ()) -> Opened:
+def opened(path: Path, columns: Sequence[str] = (), confidence: float = formats.CONFIDENCE) -> Opened:
     """Read what a file's columns are called.
 
     Args:
         columns: the names, for a table that begins with numbers.
+        confidence: joints of which a network was less sure are missing.
 
     Raises:
         ValueError: they cannot be told.
     """
-    sheet = formats.read(path)
+    sheet = formats.read(path, confidence)
     if sheet:
-        return Opened(path, sheet.names, sheet.units)
+        return Opened(path, sheet.names, sheet.units, confidence=confidence)
     layout = layout_of(path, columns)
     clocks = set(layout.clocks)
     kept = [(name, unit) for name, unit in zip(layout.names, layout.units, strict=True) if name not in clocks]

@@ -210,7 +210,7 @@ HEADER = "recording_id,label,subject,skeleton,imu\n"
         (HEADER + "r1,sit,anna,,\n", "line 2: skeleton and imu: empty"),
         (HEADER + "r1,sit,anna\n", "line 2: 3 cells, and the header has 5"),
         (HEADER + "r1,sit,anna,s.csv,none.csv\n", "line 2: imu 'none.csv': there is no such file"),
-        (HEADER + "r1,sit,anna,s.csv,.\n", "line 2: imu '.': there is no such file"),
+        (HEADER + "r1,sit,anna,s.csv,.\n", ".: is a folder without OpenPose's"),
         (HEADER + "r1,sit,anna,s.csv,../secret.csv\n", "line 2: imu '../secret.csv': leads out of the folder"),
         (HEADER + "r1,sit,anna,s.csv,/etc/hostname\n", "line 2: imu '/etc/hostname': leads out of the folder"),
         (HEADER + "r1,sit,anna,s.csv,link.csv\n", "line 2: imu 'link.csv': leads out of the folder"),

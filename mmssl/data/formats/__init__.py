@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from mmssl.data.formats import c3d, mvnx, ntu, phones, poses, trc, wearables, xsens
+from mmssl.data.formats import c3d, landmarks, mvnx, ntu, phones, poses, trc, unsure, wearables, xsens
 from mmssl.data.formats.refused import refusal
 from mmssl.data.formats.start import Start, start_of
 from mmssl.data.sheet import Sheet
@@ -27,8 +27,8 @@ def _sure(read: Callable[[Path], Sheet]) -> Callable[[Path, float], Sheet]:
     return lambda path, _: read(path)
 
 
-def _unsure(read: Callable[[Path], poses.Unsure]) -> Callable[[Path, float], Sheet]:
-    return lambda path, confidence: poses.sheet(read(path), confidence)
+def _unsure(read: Callable[[Path], unsure.Unsure]) -> Callable[[Path, float], Sheet]:
+    return lambda path, confidence: unsure.sheet(read(path), confidence)
 
 
 FORMATS = (
@@ -38,11 +38,12 @@ FORMATS = (
     Format("NTU RGB+D", ntu.known, _sure(ntu.read)),
     Format("OpenPose", poses.is_openpose, _unsure(poses.openpose)),
     Format("AlphaPose", poses.is_alphapose, _unsure(poses.alphapose)),
-    Format("MediaPipe", poses.is_mediapipe, _unsure(poses.mediapipe)),
-    Format("Joints with confidence", poses.is_table, _unsure(poses.table)),
+    Format("MediaPipe", landmarks.is_mediapipe, _unsure(landmarks.mediapipe)),
+    Format("Joints with confidence", landmarks.is_table, _unsure(landmarks.table)),
     Format("Sensor Logger", phones.is_sensor_logger, _sure(phones.sensor_logger)),
     Format("phyphox", phones.is_phyphox, _sure(phones.phyphox)),
     Format("SensorLog", phones.is_sensorlog, _sure(phones.sensorlog)),
+    Format("ActiGraph", wearables.is_actigraph, _sure(wearables.actigraph)),
     Format("Shimmer", wearables.is_shimmer, _sure(wearables.shimmer)),
     Format("Movella DOT", xsens.is_dot, _sure(xsens.dot)),
     Format("Xsens MTw", xsens.is_mtw, _sure(xsens.mtw)),

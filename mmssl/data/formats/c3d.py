@@ -1,5 +1,6 @@
 """C3D, the binary format of motion capture systems (c3d.org), by ezc3d."""
 
+import struct
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from mmssl.data.sheet import Sheet
 _COMPUTED = ("ANGLES", "FORCES", "MOMENTS", "POWERS", "SCALARS", "REACTIONS")
 """Groups of POINT that name what Plug-in Gait and others write among the points and is no place."""
 
+_BLOCK = 512
+_ORDERS = {84: "<", 85: "<", 86: ">"}
+"""Of bytes, by the kind of processor: PC, DEC, MIPS."""
+
 
 def known(start: Start) -> bool:
     """The second byte of every C3D file is 0x50."""
-    return start.suffix == ".c3d" or (
-        start.head[1:2] == b"\x50" and start.head[:1] != b"\x50" and b"POINT" in start.head
-    )
+    return start.suffix == ".c3d" or (start.head[1:2] == b"\x50" and b"POINT" in start.head)
 
 
 def read(path: Path) -> Sheet:
@@ -29,6 +32,7 @@ def read(path: Path) -> Sheet:
         raise ValueError(
             "C3D files are read by ezc3d, which is not installed: pip install 'mmssl-tune[c3d]'"
         ) from error
+    _check_length(path)
     try:
         file: Any = ezc3d.c3d(str(path))
         points: Any = file["data"]["points"]
@@ -52,6 +56,33 @@ def read(path: Path) -> Sheet:
         notes += ("angles, forces, moments and powers among the points are not read",)
     rate, unit = float(about["RATE"]["value"][0]), "".join(about.get("UNITS", {"value": [""]})["value"][:1]).strip()
     return sheet_of(joints, places, rate=rate or None, unit=unit, notes=notes)
+
+
+def _check_length(path: Path) -> None:
+    """ezc3d 1.7.2 reads a file that was cut off without end.
+
+    Raises:
+        ValueError: it is shorter than it says.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(_BLOCK)
+        file.seek((header[0] - 1) * _BLOCK if header else 0)
+        about = file.read(4)
+    if len(header) < _BLOCK or len(about) < 4 or about[3] not in _ORDERS:
+        raise ValueError(
+            f"no readable C3D file: it ends after {size} bytes, or its parameters do not begin where it says"
+        )
+    order = _ORDERS[about[3]]
+    points, analogue, first, last = struct.unpack(f"{order}4H", header[2:10])
+    (start,) = struct.unpack(f"{order}H", header[16:18])
+    # A scale below 0 says that numbers have four bytes; its sign is the first bit, whatever the kind of number.
+    sign = header[15] if order == "<" else header[12]
+    frames = max(0, last - first + 1)
+    data = frames * (4 * points + analogue) * (4 if sign & 0x80 else 2)
+    whole = max((start - 1) * _BLOCK + data, (header[0] - 1 + about[2]) * _BLOCK)
+    if size < whole:
+        raise ValueError(f"the file is cut off: it has {size} bytes, and {whole} by its header")
 
 
 def _is_list(key: str, name: str) -> bool:

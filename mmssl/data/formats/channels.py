@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _KINDS = (
-    ("linacc", r"(linear|user) acc"),
+    ("linear_acc", r"(linear|user) acc"),
     ("freeacc", r"free acc"),
     ("acc", r"\bacc"),
     ("grav", r"\bgrav"),
@@ -16,7 +16,7 @@ _KINDS = (
     ("dq", r"\bdq\b"),
     ("dv", r"\bdv\b"),
 )
-"""linacc: acceleration without gravity in the sensor's axes; freeacc: the same in the Earth's."""
+"""linear_acc: acceleration without gravity in the sensor's axes; freeacc: the same in the Earth's."""
 _AXES = {**{axis: axis for axis in "wxyz"}, "q0": "w", "q1": "x", "q2": "y", "q3": "z", "1": "x", "2": "y", "3": "z"}
 _NO_CHANNEL = r"\b(abs|absolute|accuracy|timestamp|time|heading|uncertainty|count|clip|status|range|battery)\b"
 _SIGNALS = r"\b(emg|ecg|exg|ppg|bvp|eda|skin conductance)\b"

@@ -44,7 +44,7 @@ def read(path: Path) -> Sheet:
 
 
 def _refuse(*_: object) -> None:
-    raise ValueError("a document type is declared in it, which no MVNX file has: not read")
+    raise ValueError("it declares a document type (<!DOCTYPE ...>), which could name other files: delete that line")
 
 
 class _Reader:
@@ -57,7 +57,7 @@ class _Reader:
         self._frames: list[np.ndarray] = []
         self._moments: list[tuple[float, float]] = []
         self._calibration = 0
-        self._in_frame = self._in_position = False
+        self._in_segments = self._in_frame = self._in_position = False
         self._pieces: list[str] = []
 
     def begin(self, tag: str, attributes: dict[str, str]) -> None:
@@ -65,7 +65,9 @@ class _Reader:
         if tag == "subject":
             self._subjects.append(attributes.get("label", ""))
             self._rate = float(attributes["frameRate"]) if "frameRate" in attributes else None
-        elif tag == "segment" and len(self._subjects) < 2:
+        elif tag == "segments":
+            self._in_segments = True
+        elif tag == "segment" and self._in_segments:
             self._segments.append(attributes.get("label", ""))
         elif tag == "frame":
             # The poses of the calibration come first: identity, tpose, tpose-isb, npose.
@@ -87,6 +89,8 @@ class _Reader:
             self._pieces, self._in_position = [], False
         elif tag == "frame":
             self._in_frame = False
+        elif tag == "segments":
+            self._in_segments = False
 
     def sheet(self) -> Sheet:
         if len(self._subjects) > 1:

@@ -11,7 +11,7 @@ from mmssl.data.formats.table import Table, cells
 from mmssl.data.sheet import Sheet, Values
 
 _OF_FILE = (
-    ("linacc", "m/s^2", r"(?<!total)accelerometer(?!uncalibrated)"),
+    ("linear_acc", "m/s^2", r"(?<!total)accelerometer(?!uncalibrated)"),
     ("acc", "m/s^2", r"totalacceleration"),
     ("acc", "", r"accelerometeruncalibrated"),
     ("grav", "m/s^2", r"gravity"),
@@ -37,7 +37,7 @@ def sensor_logger(path: Path) -> Sheet:
         found = [Channel(header.index(axis), f"{kind}_{axis}" if kind else axis, unit) for axis in "xyz"]
         if not kind:
             notes = ("its name does not say which sensor it is of, as Accelerometer.csv does: channels x, y, z",)
-        elif kind == "linacc":
+        elif kind == "linear_acc":
             notes = ("Accelerometer.csv of Sensor Logger is without gravity",)
     else:
         # Orientation has qw to qz; a watch's wrist motion has accelerationX without gravity.
@@ -63,7 +63,7 @@ def is_phyphox(start: Start) -> bool:
 def phyphox(path: Path) -> Sheet:
     """Raises ValueError: what is wrong with the file."""
     line = start_of(path).lines[0]
-    delimiter = next((mark for mark in "\t;" if mark in line), ",")
+    delimiter = max(",;\t", key=line.count)
     header = cells(line, delimiter)
     found, notes = channels([(i, *apart(name)) for i, name in enumerate(header)], (0,))
     values = Table(path, tuple(header), 1, delimiter).numbers([0, *(one.column for one in found)])
@@ -71,7 +71,7 @@ def phyphox(path: Path) -> Sheet:
 
 
 def is_sensorlog(start: Start) -> bool:
-    return bool(start.lines) and start.lines[0].lstrip().startswith("loggingTime(txt)")
+    return bool(start.lines) and start.lines[0].lstrip().startswith("loggingTime")
 
 
 def sensorlog(path: Path) -> Sheet:
@@ -81,7 +81,7 @@ def sensorlog(path: Path) -> Sheet:
     start. Both together are the sensors' moments since 1970.
     """
     line = start_of(path).lines[0]
-    delimiter = ";" if ";" in line else ","
+    delimiter = max(",;\t", key=line.count)
     header = cells(line, delimiter)
     split = [(i, *apart(name)) for i, name in enumerate(header)]
     found, notes = channels([one for one in split if not one[1].startswith("location")], [0])

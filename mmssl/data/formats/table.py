@@ -91,12 +91,14 @@ class Table(NamedTuple):
             return f"line {int(row) + self.skip}: {self.names[int(column)]} is no number: {value[:40]!r}"
         if match := re.search(r"Row #(\d+): Expected \d+ columns, got (\d+)", said):
             return f"line {int(match[1]) + self.skip}: {match[2]} cells, and the first line has {width}"
-        if "not found" in said:
+        if "include_columns" in said:
             return f"line {self.skip + 1}: {width} cells, and the header has {len(self.names)}"
         return f"not readable as a table ({said.splitlines()[0][:200]})"
 
 
 def cells(line: str, delimiter: str) -> list[str]:
     """Of a line of a file, without spaces around them; none for a line without any."""
-    line = line.rstrip("\r\n")
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise ValueError(f"not readable as a table ({error})") from error

@@ -1,6 +1,7 @@
-"""Wearables that record: Shimmer, MetaBase, Axivity, Empatica E4."""
+"""Wearables that record: ActiGraph, Shimmer, MetaBase, Axivity, Empatica E4."""
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def metabase(path: Path) -> Sheet:
     header = cells(start_of(path).lines[0], ",")
     split = [(i, *apart(name)) for i, name in enumerate(header)]
     stem = re.sub(r"[^a-z]", "", path.stem.lower())
-    named = "linacc" if "linear" in stem else "grav" if "gravity" in stem else ""
+    named = "linear_acc" if "linear" in stem else "grav" if "gravity" in stem else ""
     if any(words == "w" for _, words, _ in split):
         named = "quat"
     found: list[Channel] = []
@@ -113,6 +114,44 @@ def axivity(path: Path) -> Sheet:
     if not titled:
         notes += ("no header: taken for Axivity's, acceleration in g" + ", turning in deg/s" * (len(header) > 4),)
     return _sheet(found, values, seconds, True, None, notes)
+
+
+# ActiGraph: what ActiLife and CentrePoint export of raw data.
+
+_ACTI = re.compile(r"-+ *Data (?:File|Table File) Created By ActiGraph .*date format (?P<date>\S+) at (?P<rate>\d+) Hz")
+_ACTI_NAMES = ("Accelerometer X", "Accelerometer Y", "Accelerometer Z")
+_ACTI_UNITS = {"acc": "g", "gyro": "deg/s", "mag": "uT"}
+_DATES = {"M": "%m", "d": "%d", "y": "%Y"}
+
+
+def is_actigraph(start: Start) -> bool:
+    return bool(start.lines) and _ACTI.match(start.lines[0]) is not None
+
+
+def actigraph(path: Path) -> Sheet:
+    """Raises ValueError: what is wrong with the file."""
+    lines = start_of(path).lines
+    about = _ACTI.match(lines[0])
+    rule = next((i for i, line in enumerate(lines[1:20], 1) if line.startswith("-----")), None)
+    if about is None or rule is None or rule + 1 >= len(lines):
+        raise ValueError("no line of dashes below ActiGraph's preamble")
+    header = cells(lines[rule + 1], ",")
+    titled = any("Accelerometer" in name for name in header)
+    header = header if titled else list(_ACTI_NAMES)
+    # The date's order is that of the computer which exported it, and is said in the first line.
+    order = re.sub(r"M+|d+|y+", lambda match: _DATES[match[0][0]], about["date"])
+    said = dict(re.findall(r"^Start (Time|Date) (\S+)$", "\n".join(lines[:rule]), re.MULTILINE))
+    try:
+        began = datetime.strptime(f"{said['Date']} {said['Time']}+0000", f"{order} %H:%M:%S%z").timestamp()
+    except (KeyError, ValueError, re.error) as error:  # re.error: a date with two years
+        raise ValueError(f"no Start Time and Start Date as {about['date']} in its first lines") from error
+    found, notes = channels(
+        [(i, name, "") for i, name in enumerate(header)], [i for i, n in enumerate(header) if n == "Timestamp"]
+    )
+    values = Table(path, tuple(header), rule + 1 + titled).numbers([one.column for one in found])
+    rate = float(about["rate"])
+    found = [one._replace(unit=_ACTI_UNITS.get(one.name[:-2], "")) for one in found]
+    return _sheet(found, values, began + np.arange(len(values)) / rate, True, rate, notes)
 
 
 # Empatica E4: a file for each sensor; when it began, then its rate, then the numbers.

@@ -52,7 +52,7 @@ def dot(path: Path) -> Sheet:
     names = tuple(one.name for one in found)
     units = tuple(_DOT_GYRO if name.startswith("gyro") else _unit(name) for name in names)
     # Microseconds in 32 bits, which begin again after 71 minutes.
-    seconds = _onwards(values[:, 0], 2**32) * 1e-6
+    seconds = onwards(values[:, 0], 2**32) * 1e-6
     return Sheet(names, values[:, 1:], seconds, False, float(rate[1]) if rate else None, units, notes)
 
 
@@ -77,14 +77,14 @@ def mtw(path: Path) -> Sheet:
     fine = table.numbers([header.index("SampleTimeFine")])[:, 0] if "SampleTimeFine" in header else None
     seconds = None
     if counter is not None and np.isfinite(counter).all():
-        counter = _onwards(counter, _COUNTER)
+        counter = onwards(counter, _COUNTER)
         lost = int(counter[-1] + 1 - len(counter))
         if rate:
             seconds = counter / rate
         if lost:
             notes += ("packets were lost on the way, by the counter",)
     if seconds is None and fine is not None and np.isfinite(fine).all():
-        seconds = _onwards(fine, 2**32) * 1e-4  # ticks of a tenth of a millisecond
+        seconds = onwards(fine, 2**32) * 1e-4  # ticks of a tenth of a millisecond
     names = tuple(one.name for one in found)
     return Sheet(names, values, seconds, False, rate, tuple(map(_unit, names)), notes)
 
@@ -93,7 +93,7 @@ def _unit(name: str) -> str:
     return _UNITS.get(name.rpartition("_")[0] or name, "")
 
 
-def _onwards(counts: Values, size: int) -> Values:
+def onwards(counts: Values, size: int) -> Values:
     """From 0 on, where a counter begins again after `size`: a step back by more than half of it is one forward."""
     steps = np.diff(counts)
     return np.concatenate([[0.0], np.cumsum(np.where(steps < -size / 2, steps + size, steps))])

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mmssl.data.formats import FORMATS, read
+from mmssl.data.formats.xsens import onwards
 from mmssl.data.sheet import Sheet
 
 LINES = 40
@@ -37,7 +40,7 @@ def clock(sheet: Sheet, start: float, step: float = 0.01, *, epoch: bool) -> Non
 @pytest.mark.parametrize(
     ("name", "kind", "unit"),
     [
-        ("Accelerometer", "linacc_", "m/s^2"),
+        ("Accelerometer", "linear_acc_", "m/s^2"),
         ("TotalAcceleration", "acc_", "m/s^2"),
         ("AccelerometerUncalibrated", "acc_", ""),
         ("Gravity", "grav_", "m/s^2"),
@@ -71,7 +74,7 @@ def test_sensor_logger_orientation_and_wrist(tmp_path: Path):
     header = ",".join(["time", "seconds_elapsed", *columns, "quaternionW"])
     sheet = sheet_of(written(tmp_path / "WristMotion.csv", header + "\n", lines))
     assert sheet.names == (
-        *(f"{k}_{a}" for k in ("gyro", "grav", "linacc", "quat") for a in "xyz"),
+        *(f"{k}_{a}" for k in ("gyro", "grav", "linear_acc", "quat") for a in "xyz"),
         "quat_w",
     )
     np.testing.assert_array_equal(sheet.values, values)
@@ -97,7 +100,7 @@ def test_phyphox(tmp_path: Path, delimiter: str, decimal: str):
 
 def test_phyphox_kinds(tmp_path: Path):
     for words, kind, unit in (
-        ("Linear Acceleration", "linacc", "m/s^2"),
+        ("Linear Acceleration", "linear_acc", "m/s^2"),
         ("Gyroscope", "gyro", "rad/s"),
         ("Magnetic field", "mag", "µT"),
     ):
@@ -127,7 +130,7 @@ def test_sensorlog(tmp_path: Path):
         for i, v in enumerate(values)
     ]
     sheet = sheet_of(written(tmp_path / "a.csv", ",".join(header) + "\n", lines))
-    kinds = [f"{kind}_{axis}" for kind in ("acc", "linacc", "gyro") for axis in "xyz"]
+    kinds = [f"{kind}_{axis}" for kind in ("acc", "linear_acc", "gyro") for axis in "xyz"]
     assert sheet.names == (*kinds, "quat_x", "quat_y", "quat_z", "quat_w")
     assert sheet.units == ("g",) * 6 + ("rad/s",) * 3 + ("",) * 4
     np.testing.assert_array_equal(sheet.values, values[:, 3:16])
@@ -270,7 +273,7 @@ def test_xsens_mt_manager_of_2022(tmp_path: Path):
         ("anna_Accelerometer", "g", "acc", "epoch (ms),time (-13:00)"),
         ("anna_Gyroscope_100.000Hz", "deg/s", "gyro", "epoch (ms),time (01:00)"),
         ("anna_Magnetometer", "T", "mag", "epoch (ms),time (01:00)"),
-        ("anna_Linear Acceleration", "g", "linacc", "epoch (ms),time (01:00)"),
+        ("anna_Linear Acceleration", "g", "linear_acc", "epoch (ms),time (01:00)"),
     ],
 )
 def test_metabase(tmp_path: Path, name: str, unit: str, kind: str, epoch: str):
@@ -329,6 +332,47 @@ def test_empatica(tmp_path: Path):
         read(written(tmp_path / "IBI.csv", f"{EPOCH}.000000, IBI\n", [[1.5, 0.8], [2.3, 0.8]]))
 
 
+ACTI = (
+    "------------ Data File Created By ActiGraph GT3X+ ActiLife v6.13.3 Firmware v3.2.1 date format {date} at 30 Hz  "
+    "Filter Normal -----------\nSerial Number: NEO1F18120387\nStart Time 22:13:20\nStart Date {start}\n"
+    "Epoch Period (hh:mm:ss) 00:00:00\nDownload Time 10:31:05\nDownload Date 5/20/2014\nCurrent Memory Address: 0\n"
+    "Current Battery Voltage: 4.07     Mode = 12\n--------------------------------------------------\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("date", "start"), [("M/d/yyyy", "11/14/2023"), ("dd/MM/yyyy", "14/11/2023"), ("yyyy-MM-dd", "2023-11-14")]
+)
+def test_actigraph(tmp_path: Path, date: str, start: str):
+    """Raw data as ActiLife 6.13 exports it (MSSE-2021/README.md of github.com/ADALabUCSD/DeepPostures; the Link's has
+    gyroscope, magnetometer and temperature): the date's order is said in the first line."""
+    values = numbers(3)
+    above = ACTI.format(date=date, start=start)
+    header = "Accelerometer X,Accelerometer Y,Accelerometer Z\n"
+    for titled in (header, ""):
+        sheet = sheet_of(written(tmp_path / "a.csv", above + titled, values.tolist()))
+        assert sheet.names == ("acc_x", "acc_y", "acc_z") and sheet.units == ("g",) * 3 and sheet.rate == 30
+        np.testing.assert_array_equal(sheet.values, values)
+        clock(sheet, EPOCH, 1 / 30, epoch=True)
+    header = f"Timestamp,{header.strip()},Temperature,Gyroscope X,Gyroscope Y,Gyroscope Z\n"
+    lines: list[list[object]] = [[f"{start} 22:13:20.000", *v] for v in numbers(7)]
+    sheet = sheet_of(written(tmp_path / "a.csv", above + header, lines))
+    assert sheet.names[3:] == ("gyro_x", "gyro_y", "gyro_z") and sheet.units[3:] == ("deg/s",) * 3
+    np.testing.assert_array_equal(sheet.values, numbers(7)[:, [0, 1, 2, 4, 5, 6]])
+    with pytest.raises(ValueError, match="no Start Time and Start Date"):
+        read(written(tmp_path / "a.csv", above.replace("Start Date", "Date") + header, lines))
+
+
+STARTS = (
+    b"time,seconds_elapsed,z,y,x\n1,2,", b'"Time (s)","Gyroscope x (rad/s)"\n1,', b"loggingTime(txt),motionYaw(rad)\n",
+    b'"sep=,"\nS_Timestamp_Unix_CAL,S_Gyro_X_CAL\nms,deg/s\n', b"PacketCounter,SampleTimeFine,Acc_X\n1,2,",
+    b"// Update Rate: 100.0Hz\nPacketCounter\tAcc_X\n1\t", b"epoch (ms),time (1),elapsed (s),x-axis (g)\n1,",
+    b"Time,Accel-X (g)\n2023-11-14 22:13:20.000,", b"1700000000.0\n4.0\n", 
+    b"PathFileType\nFrame#\tTime\tA\n\t\tX1\tY1\tZ1\n",
+    b'<mvnx><subject frameRate="1"><segments/><frames><frame type="normal"><position>', b"1\n1\n",
+    b'[{"image_id": "1", "keypoints": [', b'[{"landmarks": [{"x": 1, "y": ', b"scorer,a\nbodyparts,a\ncoords,x\n",
+    b"a_x,a_y,a_score,b_x,b_y,b_score,c_x,c_y,c_score\n1,2,3,", ACTI.format(date="M/d/yyyy", start="1/2/2023").encode(),
+)  # fmt: skip
 REFUSED = {
     "a.mot": b"Coordinates\nversion=1\nnRows=2\nnColumns=3\ninDegrees=yes\nendheader\ntime\thip\n0\t1\n",
     "angles.txt": b"Coordinates\nversion=1\nnRows=2\nnColumns=3\ninDegrees=yes\nendheader\ntime\thip\n0\t1\n",
@@ -381,3 +425,28 @@ def test_a_plain_table_is_left_to_its_own_reader(tmp_path: Path, text: str):
 @pytest.mark.parametrize("name", [one.name for one in FORMATS])
 def test_every_format_is_in_the_documentation(name: str):
     assert f"| {name} |" in Path("docs/formats.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "name", ["a.c3d", "a.trc", "a.mvnx", "a.skeleton", "a.json", "a.jsonl", "a.csv", "a.txt", "ACC.csv"]
+)
+@given(
+    content=st.one_of(
+        st.binary(max_size=300), st.sampled_from(STARTS).flatmap(lambda s: st.binary(max_size=80).map(s.__add__))
+    )
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_read_left_or_refused_in_words(tmp_path: Path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    try:
+        sheet = read(tmp_path / name)
+    except ValueError as error:
+        assert str(error) and "Traceback" not in str(error)
+        return
+    assert sheet is None or sheet.values.shape[1] == len(sheet.names)
+
+
+@given(start=st.integers(0, 2**16 - 1), steps=st.lists(st.integers(1, 30_000), max_size=50))
+def test_a_counter_that_begins_again_goes_on(start: int, steps: list[int]):
+    counts = (start + np.cumsum([0, *steps])) % 2**16
+    np.testing.assert_array_equal(onwards(counts.astype(np.float64), 2**16), np.cumsum([0, *steps]))

@@ -93,6 +93,15 @@ def test_a_c3d_file_that_is_none(tmp_path: Path):
         read(tmp_path / "a.c3d")
 
 
+@pytest.mark.parametrize("kept", [0.1, 0.4, 0.7, 0.9])
+def test_a_c3d_file_that_is_cut_off(tmp_path: Path, kept: float):
+    path = c3d(tmp_path / "a.c3d", ["LASI", "RASI"], places(50, 2), [])
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ValueError, match=r"cut off|it ends after"):
+        read(path)
+
+
 def test_without_ezc3d_a_c3d_file_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def absent(_: str) -> object:
         raise ModuleNotFoundError
@@ -121,6 +130,27 @@ def trc(path: Path, labels: list[str], points: np.ndarray, *, blank: bool = True
         text += "\t".join([str(i + 1), f"{i / 100:.3f}", *cells]).rstrip("\t" * (end == "")) + end + "\n"
     path.write_text(text)
     return path
+
+
+def test_a_trc_file_of_opensim(tmp_path: Path):
+    """The first lines of opensim-core's Applications/IK/test/constraintTest.trc: spaces around numbers and in the
+    first line, a blank line below the axes."""
+    text = (
+        "PathFileType  4\t(X/Y/Z) C:\\Inversekin\\duathlon\\TRY3\\Run\\Files_W_HJCs\n"
+        "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames\n"
+        "  200.0\t  200.0\t   2\t     2\tmm\t  200.0\t      1\t   2\n"
+        "Frame#\tTime\tR.Shoulder\t\t\tL.HJC\n\t\tX1\tY1\tZ1\tX2\tY2\tZ2\n\n"
+        "1\t0.00000\t90.174\t1884.322\t-1717.028\t183.195\t1841.400\t-1857.356\n"
+        "2\t0.00500\t91.297\t1878.064\t-1715.637\t182.311\t1837.028\t-1857.639\n"
+    )
+    (tmp_path / "a.txt").write_text(text)
+    sheet = sheet_of(tmp_path / "a.txt")
+    assert sheet.names[::3] == ("R.Shoulder_x", "L.HJC_x") and sheet.rate == 200
+    assert sheet.values.tolist() == [
+        [90.174, 1884.322, -1717.028, 183.195, 1841.4, -1857.356],
+        [91.297, 1878.064, -1715.637, 182.311, 1837.028, -1857.639],
+    ]
+    assert sheet.seconds is not None and sheet.seconds.tolist() == [0, 0.005]
 
 
 @pytest.mark.parametrize("blank", [True, False])
@@ -152,26 +182,30 @@ def test_faults_of_a_trc_file(tmp_path: Path):
         read(path)
 
 
-def mvn(path: Path, points: np.ndarray, *, version: str = "4", segments: bool = True) -> Path:
-    """As MVN Analyze 2021 exports MVNX 4: the subject has the rate, frames of the calibration come first, ms is since
-    1970 (MVN User Manual, MVNX; its schema of https://www.xsens.com/mvn/mvnx)."""
+def mvn(path: Path, points: np.ndarray, *, segments: bool = True) -> Path:
+    """As a file of MVN 2019.0.0 in MVNX 4 (github.com/andres-fr/blender-mvnx-io, test_mocap.mvnx): a comment with a
+    document type, names with their points, frames of the calibration, ms since 1970 and time since the first frame."""
     names = mvnx.SEGMENTS[: points.shape[1]]
-    labels = "".join(f'<segment label="{name}" id="{i}"><points/></segment>' for i, name in enumerate(names, 1))
+    point = '<points><point label="pHipOrigin"><pos_b>0.5 0.5 0.5</pos_b></point></points>'
+    labels = "".join(f'<segment label="{name}" id="{i}">{point}</segment>' for i, name in enumerate(names, 1))
     numbers = " ".join(["1.000000"] * 3 * len(names))
     frames = "".join(
-        f'<frame time="0" ms="0" type="{kind}"><orientation>1 0 0 0</orientation><position>{numbers}</position></frame>'
+        f'<frame time="0" tc="00:00:00:00" ms="0" type="{kind}"><position>{numbers}</position></frame>'
         for kind in ("identity", "tpose", "tpose-isb")
     )
     for i, frame in enumerate(points):
         position = " ".join(f"{value:.6f}" for value in frame.flatten())
         frames += (
-            f'<frame time="{i * 25 // 6}" index="{i}" tc="" ms="{1600000000000 + i * 25 // 6}" type="normal">'
-            f"<orientation>1 0 0 0</orientation><position>{position}</position><velocity>9 9 9</velocity></frame>"
+            f'<frame time="{i * 25 // 6}" index="{i}" tc="04:17:11:50" ms="{1600000000000 + i * 25 // 6}" '
+            'type="normal">'
+            f"<orientation>1 0 0 0</orientation><position>{position}</position><velocity>9 9 9</velocity></frame>\n"
         )
     path.write_text(
-        f'<?xml version="1.0" encoding="UTF-8"?><mvnx version="{version}" xmlns="http://www.xsens.com/mvn/mvnx">'
-        '<mvn version="2021.2" build="1"/><comment/><subject label="anna" frameRate="240" segmentCount="23" '
-        'recDate="So Sep 13 2020"><segments>' + labels * segments + "</segments><sensors/><joints/>"
+        '<?xml version="1.0" encoding="UTF-8"?>\n<!-- Uncomment this part to use the DTD.\n'
+        '<!DOCTYPE mvnx SYSTEM "http://www.xsens.com/mvn/mvnx/schema.dtd">\n-->\n'
+        '<mvnx xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns="http://www.xsens.com/mvn/mvnx" version="4">'
+        '<mvn version="2019.0.0" build="1"/><comment></comment><subject label="anna" frameRate="240" segmentCount="23" '
+        'recDate="Tue Nov 13 05:17:11.827 2018"><segments>' + labels * segments + "</segments><sensors/><joints/>"
         f'<frames segmentCount="{len(names)}">{frames}</frames></subject><securityCode code="x"/></mvnx>'
     )
     return path
@@ -197,8 +231,8 @@ def test_an_mvnx_file_without_names_has_the_order_of_the_manual(tmp_path: Path):
 def test_an_mvnx_file_that_names_a_document_type_is_not_read(tmp_path: Path):
     """Entities that grow into gigabytes, or stand for another file, begin there."""
     path = mvn(tmp_path / "a.mvnx", places(3, 2))
-    text = path.read_text().replace("?><mvnx", '?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><mvnx')
-    path.write_text(text.replace("<comment/>", "<comment>&b;</comment>"))
+    text = path.read_text().replace("-->", '--><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>')
+    path.write_text(text.replace("<comment>", "<comment>&b;"))
     with pytest.raises(ValueError, match="document type"):
         read(path)
 

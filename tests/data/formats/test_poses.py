@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmssl.data.formats import poses, read
+from mmssl.data.formats import read
+from mmssl.data.formats.joints import BLAZE33
 from mmssl.data.sheet import Sheet
 
 
@@ -171,7 +172,7 @@ def blaze(points: np.ndarray, visibility: float = 0.9) -> list[list[dict[str, fl
     ]
 
 
-@pytest.mark.parametrize("shape", ["list", "dict", "people", "proto", "web", "frames", "lines"])
+@pytest.mark.parametrize("shape", ["list", "dict", "people", "proto", "web", "frames", "lines", "keyed", "numbers"])
 def test_mediapipe(tmp_path: Path, shape: str):
     """What programs write of MediaPipe 0.10's results: lists of landmarks with x, y, z and visibility; the message's
     own JSON (google.protobuf.json_format.MessageToDict); the Tasks API's list of people; camelCase on the web."""
@@ -186,6 +187,8 @@ def test_mediapipe(tmp_path: Path, shape: str):
         "proto": [{"pose_landmarks": {"landmark": frame} if frame else None} for frame in frames],
         "web": [{"poseLandmarks": frame} for frame in frames],
         "frames": {"fps": 30, "frames": [{"pose_landmarks": frame} for frame in frames]},
+        "keyed": {str(i): frame for i, frame in enumerate(frames)},
+        "numbers": {"landmarks": [[list(point.values()) for point in frame] for frame in frames]},
         "lines": None,
     }[shape]
     path = tmp_path / ("a.jsonl" if shape == "lines" else "a.json")
@@ -217,7 +220,7 @@ def test_a_table_of_joints_with_their_visibility(tmp_path: Path, names: str):
     short = "{axis}" in names.replace("_{axis}", "")
     header = [
         names.format(joint=joint, axis=axis, number=i + 1, index=i)
-        for i, joint in enumerate(poses.BLAZE33)
+        for i, joint in enumerate(BLAZE33)
         for axis in ("x", "y", "z", "v" if short else "visibility")
     ]
     text = ",".join(["frame", *header]) + "\n"
@@ -227,6 +230,29 @@ def test_a_table_of_joints_with_their_visibility(tmp_path: Path, names: str):
     points[1, 2] = np.nan
     np.testing.assert_array_equal(sheet.values, points.reshape(6, -1))
     assert sheet.names[-1].endswith("right_foot_index_z")
+
+
+def test_a_table_of_deeplabcut(tmp_path: Path):
+    """Three lines of names, as DeepLabCut 2 and 3 write with save_as_csv (docs, standardDeepLabCut_UserGuide.md)."""
+    points = walk(6, 3)
+    bodies = sure(points)
+    bodies[1, 2, 2] = 0.1
+    joints = [joint for joint in ("nose", "left_hip", "tail base") for _ in range(3)]
+    text = ",".join(["scorer", *["DLC_resnet50"] * 9]) + "\n" + ",".join(["bodyparts", *joints]) + "\n"
+    text += ",".join(["coords", *["x", "y", "likelihood"] * 3]) + "\n"
+    text += "".join(f"{i}," + ",".join(map(str, frame.flatten())) + "\n" for i, frame in enumerate(bodies))
+    (tmp_path / "a.csv").write_text(text)
+    sheet = sheet_of(tmp_path / "a.csv")
+    points[1, 2] = np.nan
+    np.testing.assert_array_equal(sheet.values, points.reshape(6, -1))
+    assert sheet.names == ("nose_x", "nose_y", "left_hip_x", "left_hip_y", "tail base_x", "tail base_y")
+
+
+def test_hands_without_a_body_are_nobody(tmp_path: Path):
+    """OpenPose lists them as a person without keypoints of the pose."""
+    points = walk(4, 25)
+    frames: list[list[np.ndarray]] = [[np.zeros((0, 3)), body] for body in sure(points)]
+    np.testing.assert_array_equal(sheet_of(openpose(tmp_path / "walk", frames)).values, points.reshape(4, -1))
 
 
 def test_faults_of_poses(tmp_path: Path):

@@ -1,0 +1,148 @@
+"""MediaPipe's landmarks, and tables of joints with their confidence."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from mmssl.data.formats.joints import BLAZE33
+from mmssl.data.formats.people import followed
+from mmssl.data.formats.start import Start, start_of
+from mmssl.data.formats.table import Table, cells
+from mmssl.data.formats.unsure import Unsure, document_of
+from mmssl.data.sheet import Values
+
+_OF_FRAME = (
+    "pose_world_landmarks", "poseWorldLandmarks", "world_landmarks", "worldLandmarks",
+    "pose_landmarks", "poseLandmarks", "landmarks", "landmark", "keypoints3D", "keypoints",
+)  # fmt: skip
+"""What MediaPipe's landmarks are called, by its interfaces for Python and the web; those in metres first."""
+_FRAMES = ("frames", "landmarks", "pose_landmarks", "poses", "results", "data")
+_CONFIDENCE = ("visibility", "score", "confidence", "presence")
+_COLUMN = re.compile(
+    r"(?P<joint>.+?)[_. ](?P<what>x|y|z|visibility|vis|confidence|conf|score|likelihood)", re.IGNORECASE
+)
+_NUMBERED = re.compile(r"(?:(?:landmark|lm|kp|pose)?_?)(?P<what>x|y|z|v)_?(?P<number>\d{1,2})", re.IGNORECASE)
+
+# MediaPipe: no file format of its own; what its results look like when they are written as they are.
+
+
+def is_mediapipe(start: Start) -> bool:
+    return start.suffix in (".json", ".jsonl") and (
+        b"andmark" in start.head or (b'"x"' in start.head and b'"y"' in start.head)
+    )
+
+
+def mediapipe(path: Path) -> Unsure:
+    """Raises ValueError: what is wrong in it."""
+    document = document_of(path)
+    if isinstance(document, dict):
+        by_name = cast(dict[str, Any], document)
+        if by_name and all(name.isdigit() for name in by_name):
+            document = [by_name[name] for name in sorted(by_name, key=int)]
+        else:
+            document = next((by_name[name] for name in _FRAMES if isinstance(by_name.get(name), list)), None)
+    if not isinstance(document, list):
+        raise ValueError("no list of frames with MediaPipe's landmarks")
+    world = False
+    frames: list[list[Values]] = []
+    for at, frame in enumerate(document):
+        kind = ""
+        if isinstance(frame, dict):
+            kind = next((name for name in _OF_FRAME if name in frame), "")
+            if not kind:
+                raise ValueError(f"frame {at}: none of {', '.join(_OF_FRAME)} in it")
+            frame = frame[kind]
+        frames.append([_landmarks(person, at) for person in _people(frame)])
+        world |= "orld" in kind or kind == "keypoints3D"
+    notes = (
+        ("MediaPipe's world landmarks are read: metres from the middle of the hips, so that walking does not show",)
+        if world
+        else ("MediaPipe's x and y are taken as they are; fractions of a picture are stretched unless it is square",)
+    )
+    if frames and not any(np.isfinite(body[:, -1]).any() for frame in frames for body in frame):
+        notes += ("no visibility is said in it: all joints count as seen",)
+    return Unsure(BLAZE33, followed(frames), notes, unit="m" if world else "")
+
+
+def _people(frame: Any) -> list[Any]:
+    """A frame holds a person's landmarks, or a list of people, or nothing."""
+    if isinstance(frame, dict) and "landmark" in frame:
+        frame = cast(dict[str, Any], frame)["landmark"]
+    if not frame:
+        return []
+    first = frame[0]
+    several = isinstance(first, list) and (not first or not isinstance(first[0], int | float))
+    return [person for person in frame if person] if several else [frame]
+
+
+def _landmarks(person: Sequence[Any], at: int) -> Values:
+    """Mappings with x, y, z and visibility, or these numbers alone."""
+    if len(person) != len(BLAZE33):
+        raise ValueError(f"frame {at}: {len(person)} landmarks, where MediaPipe's pose has {len(BLAZE33)}")
+    try:
+        if isinstance(person[0], Mapping):
+            points = cast(Sequence[Mapping[str, Any]], person)
+            sure = next((name for name in _CONFIDENCE if name in points[0]), "")
+            person = [[*(float(p[axis]) for axis in "xyz"), float(p[sure]) if sure else math.nan] for p in points]
+        array = np.array(person, dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"frame {at}: a landmark without x, y, z and visibility as the others have") from error
+    if array.ndim != 2 or array.shape[1] not in (3, 4):
+        raise ValueError(f"frame {at}: landmarks with x, y, z and visibility are expected")
+    return array if array.shape[1] == 4 else np.column_stack([array, np.full(len(array), np.nan)])
+
+
+# Tables: a line for each frame, a column for each joint's axes and its confidence.
+
+
+def is_table(start: Start) -> bool:
+    return len(_columns(_header(start)[0])) > 2
+
+
+def _header(start: Start) -> tuple[list[str], str, int]:
+    """Names, delimiter, and the lines that they take: DeepLabCut's are scorer, bodyparts and coords."""
+    if not start.lines:
+        return [], ",", 0
+    delimiter = max(",;\t", key=start.lines[0].count)
+    first, *others = (cells(line, delimiter) for line in start.lines[:3])
+    if len(others) == 2 and (first[:1], others[0][:1], others[1][:1]) == (["scorer"], ["bodyparts"], ["coords"]):
+        return [f"{joint}_{what}" for joint, what in zip(*others, strict=False)], delimiter, 3
+    return first, delimiter, 1
+
+
+def table(path: Path) -> Unsure:
+    """Raises ValueError: what is wrong in it."""
+    header, delimiter, above = _header(start_of(path))
+    columns = _columns(header)
+    axes = [axis for axis in "xyz" if all(axis in one for one in columns.values())]
+    wanted = [one[what] for one in columns.values() for what in (*axes, "sure")]
+    values = Table(path, tuple(header), above, delimiter).numbers(wanted).reshape(-1, len(columns), len(axes) + 1)
+    # A line without the confidence of a joint is one that the network did not see it in.
+    values[..., -1] = np.where(np.isfinite(values).all(axis=2), values[..., -1], 0)
+    used = {header[i] for i in wanted}
+    others = [name for name in header if name not in used]
+    notes = (f"columns that are not read: {', '.join(sorted(others))[:300]}",) if others else ()
+    return Unsure(tuple(columns), [{0: frame} for frame in values], notes)
+
+
+def _columns(header: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Of each joint that has x, y and a confidence, where these stand."""
+    found: dict[str, dict[str, int]] = {}
+    for i, name in enumerate(header):
+        match = _COLUMN.fullmatch(name) or _NUMBERED.fullmatch(name)
+        if not match:
+            continue
+        what = match["what"].lower()
+        joint = match["joint"] if "joint" in match.groupdict() else match["number"]
+        found.setdefault(joint, {})[what if what in ("x", "y", "z") else "sure"] = i
+    found = {joint: one for joint, one in found.items() if {"x", "y", "sure"} <= set(one)}
+    numbers = sorted(int(joint) for joint in found if joint.isdigit())
+    if numbers and (len(found) != len(BLAZE33) or numbers[-1] - numbers[0] != len(BLAZE33) - 1 or numbers[0] > 1):
+        return {}
+    if numbers:
+        return {BLAZE33[int(joint) - numbers[0]]: one for joint, one in found.items()}
+    return found
