@@ -859,6 +859,24 @@ def test_a_folder_of_csv_files_is_imported_checked_and_planned(
     assert answer["findings"][0]["where"] == ["dora_reach_1", "dora_reach_2"]
 
 
+def test_a_label_among_the_channels_is_refused_by_check_and_launch(
+    ask: Ask, tmp_path: Path, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    signals = [signal.copy() for signal in tiny.imu]
+    for label, signal in zip(tiny.labels, signals, strict=True):
+        signal[:, 0] = label
+    Recordings(tiny.description, tiny.rows, tiny.skeleton, signals).save("leak.parquet")
+    channel = tiny.description.imu_channels[0]
+    for words in (("data", "check", "leak.parquet"), ("launch", "--space", "vicreg_grid", "--dataset", "leak.parquet")):
+        refused = ask(*words)
+        assert refused.code == 2
+        assert f"channel {channel} is constant within every recording and differs between them: the label?" in (
+            refused.out + refused.err
+        )
+    assert not (tmp_path / "studies").exists()
+
+
 @pytest.mark.usefixtures("unrun")
 def test_a_study_of_a_pair_takes_the_recordings_with_both(
     ask: Ask, tmp_path: Path, tiny: Recordings, monkeypatch: pytest.MonkeyPatch

@@ -338,14 +338,6 @@ def _channels(recordings: Recordings) -> Iterator[Finding]:
             "they carry nothing; leave them out",
             tuple(f"{name} ({low[i]:g})" for i, name in enumerate(names) if constant[i]),
         )
-    rising = np.all([(np.diff(array, axis=0) > 0).all(axis=0) for _, _, array in signals if len(array) > 1], axis=0)
-    if np.any(rising):
-        yield Finding(
-            "warning",
-            "channels that only ever rise",
-            "a time or a counter is no signal; leave it out, or call it time",
-            tuple(name for name, one in zip(names, rising, strict=True) if one),
-        )
     dead = [
         f"{name}: {', '.join(names[i] for i in np.flatnonzero(still))}"
         for name, _, array in signals

@@ -15,6 +15,8 @@ from mmssl.data.alignment import Cut, Track, cut, in_words, moved
 from mmssl.data.columns import named, no_signal
 from mmssl.data.csv_file import delimiter_of, text_of
 from mmssl.data.formats import CONFIDENCE
+from mmssl.data.missing import missing_samples, unseen_joints
+from mmssl.data.not_signals import suspects_in
 from mmssl.data.recording_file import Opened, opened
 from mmssl.data.recordings import NO_SUBJECT, Array, Description, Recordings, Row, imu_faults, skeleton_faults
 from mmssl.data.sheet import Sheet, Values
@@ -160,9 +162,31 @@ def read(
             if rate and getattr(description, name) is None
         }
     )
-    return Imported(
-        Recordings(description, rows, arrays["skeleton"], arrays["imu"]), [*notes, *reader.notes()], _in_words(faults)
-    )
+    recordings = Recordings(description, rows, arrays["skeleton"], arrays["imu"])
+    recordings = _checked(recordings, folder, named_ones=like is not None or "imu_channels" in given, notes=notes)
+    return Imported(recordings, [*notes, *reader.notes()], _in_words(faults))
+
+
+def _checked(recordings: Recordings, folder: Path, *, named_ones: bool, notes: list[str]) -> Recordings:
+    """The recordings, whose channels are signals, or are meant because the description names them.
+
+    Raises:
+        UserError: channels that were found are none.
+    """
+    found = suspects_in(recordings)
+    if not found:
+        return recordings
+    said = [f"channel {one.channel} {one.why}" for one in found]
+    if not named_ones:
+        raise UserError(
+            "\n  ".join([f"{folder}: channels that are no signals would be learnt:", *said])
+            + f"\nname the channels to read as imu_channels in {DESCRIPTION}: these without them, or with them if they "
+            "are signals all the same"
+        )
+    notes += [f"{one}; {DESCRIPTION} names it, and so it stays" for one in said]
+    meant = {"meant_channels": (*recordings.description.meant_channels, *(one.channel for one in found))}
+    changed = recordings.description.model_copy(update=meant)
+    return Recordings(changed, recordings.rows, recordings.skeleton, recordings.imu)
 
 
 def _refusal(folder: Path, faults: Sequence[tuple[str, str]], advice: str) -> str:
@@ -449,7 +473,8 @@ class _Reader:
                 (self._no_signals if kind else self._ignored)[f"{name} ({kind})" if kind else name] += 1
         try:
             sheet = file.read(columns)
-            track = self._laid_out(modality, place, sheet, self._filled_in(place, columns, sheet.values))
+            values = self._without_codes(modality, place, columns, sheet.values)
+            track = self._laid_out(modality, place, sheet, self._filled_in(place, columns, values))
         except LineError as error:
             raise ValueError(f"line {file.line(error.line)}: {error}") from error
         faults = self._faults(modality, track.values[:1])
@@ -522,6 +547,26 @@ class _Reader:
             raise ValueError(f"no column {missing[0]}{others}" + (f"; {close}" if close.startswith("did") else ""))
         used = [by_key[key] for key in wanted]
         return used, [name for name in header.names if name not in used]
+
+    def _without_codes(self, modality: Modality, place: str, columns: Sequence[str], values: Values) -> Values:
+        """NaN in place of numbers that stand for what was not seen or not measured."""
+        described = self._description
+        if modality == "skeleton":
+            kept, found = unseen_joints(values, described.joints, described.root_joint)
+            what = "joints that were not seen are written"
+        else:
+            kept, found = missing_samples(values, columns)
+            what = "missing values are written"
+        for code in sorted({code for code, _ in found.values()}):
+            share = [f"{name} ({n / len(values):.0%})" for name, (own, n) in found.items() if own == code]
+            listed = ", ".join(share)
+            if not self._fill_gaps:
+                raise ValueError(
+                    f"{listed} of {len(values)} lines at {code:g}, as {what}: write nothing there, or fill them in "
+                    "with --fill-gaps"
+                )
+            self._done[f"taken for empty, as {what} as {code:g}"].append(f"{place}, {listed}")
+        return kept
 
     def _filled_in(self, place: str, columns: Sequence[str], values: Values) -> Values:
         bad = ~np.isfinite(values)

@@ -197,7 +197,9 @@ def read(
             signals.append(imu)
     if faults and not (skip_bad and rows):
         advice = "no recording is whole" if not rows else "mend them, or leave their recordings out with --skip-bad"
-        raise UserError(f"{folder}: {len(faults)} faults in the files; {advice}:\n  " + "\n  ".join(faults))
+        raise UserError(
+            f"{folder}: {len(faults)} fault{'s' * (len(faults) > 1)} in the files; {advice}:\n  " + "\n  ".join(faults)
+        )
     return Recordings(description, rows, skeletons, signals), faults
 
 

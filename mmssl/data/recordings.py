@@ -66,6 +66,9 @@ class Description(BaseModel):
     skeleton_hz: float | None = None
     imu_hz: float | None = None
     protocols: dict[str, Protocol] = {}
+    meant_channels: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """Channels that look like a label, a counter or a clock, and are signals all the same: others that do are refused.
+    Files without any, and fingerprints, go without it."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Description":
@@ -166,7 +169,10 @@ class Recordings:
         self.imu = _float32("imu", self.rows, imu)
         faults = self._faults()
         if faults:
-            raise UserError(f"{description.name}: {len(faults)} faults in the recordings:\n  " + "\n  ".join(faults))
+            raise UserError(
+                f"{description.name}: {len(faults)} fault{'s' * (len(faults) > 1)} in the recordings:\n  "
+                + "\n  ".join(faults)
+            )
 
     def _faults(self) -> list[str]:
         description = self.description

@@ -114,7 +114,9 @@ def read(folder: Path, *, skip_bad: bool = False) -> tuple[Recordings, list[str]
                 signals.append(arrays["inertial"])
     if faults and not (skip_bad and rows):
         advice = "no recording is whole" if not rows else "mend them, or leave their recordings out with --skip-bad"
-        raise UserError(f"{folder}: {len(faults)} faults in the files; {advice}:\n  " + "\n  ".join(faults))
+        raise UserError(
+            f"{folder}: {len(faults)} fault{'s' * (len(faults) > 1)} in the files; {advice}:\n  " + "\n  ".join(faults)
+        )
     return Recordings(DESCRIPTION, rows, skeletons, signals), faults
 
 

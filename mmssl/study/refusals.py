@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 
+from mmssl.data.not_signals import suspects_in
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, Value
@@ -21,6 +22,8 @@ def refuse(plan: Plan, recordings: Recordings) -> None:
     Raises:
         UserError: one message with every reason.
     """
+    if any("imu" in base.data.modalities for base in plan.bases.values()):
+        _refuse_suspects(recordings)
     points = list({trial.point_id: trial.point for trial in plan.trials}.values())
     recipes = [at_point(plan.bases, point) for point in points or itertools.islice(_ends(plan.space), _MOST_LOOKED_AT)]
     unread = [recipe.unread() for recipe in recipes]
@@ -29,6 +32,15 @@ def refuse(plan: Plan, recordings: Recordings) -> None:
         found = list(_equal(plan, points, recipes, unread))
     if found:
         raise UserError("\n  ".join([f"space {plan.space.name}:", *found]))
+
+
+def _refuse_suspects(recordings: Recordings) -> None:
+    suspects = [f"channel {one.channel} {one.why}" for one in suspects_in(recordings)]
+    if suspects:
+        raise UserError(
+            "\n  ".join([f"{recordings.description.name}: channels that are no signals would be learnt:", *suspects])
+            + "\nleave them out, or name those that are signals all the same: meant_channels in the description"
+        )
 
 
 def _ends(space: Space) -> Iterator[dict[str, Value]]:

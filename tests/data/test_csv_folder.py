@@ -10,6 +10,7 @@ from own_folder import BROKEN, CHANNELS, JOINTS, WITHOUT_IMU, WITHOUT_SKELETON, 
 
 from mmssl import Description, Protocol, Recordings, Row
 from mmssl.data.csv_folder import read
+from mmssl.data.not_signals import suspects_in
 from mmssl.errors import UserError
 
 SKELETON = "pelvis_x,pelvis_y,neck_x,neck_y\n0,0,0,1\n0,0,0.5,1\n"
@@ -54,9 +55,9 @@ def test_headers_say_what_the_numbers_mean(tmp_path: Path) -> None:
         st.tuples(
             st.none()
             | arrays(
-                np.float32, st.tuples(st.integers(1, 4), st.just(3), st.just(3)), elements=st.floats(-9, 9, width=32)
+                np.float32, st.tuples(st.integers(1, 4), st.just(3), st.just(3)), elements=st.floats(0.5, 9, width=32)
             ),
-            arrays(np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(-1e9, 1e9, width=32)),
+            arrays(np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(2, 900, width=32)),
             st.text(st.characters(categories=("L", "N", "P", "Zs")), min_size=1, max_size=6).filter(
                 lambda s: s == s.strip()
             ),
@@ -192,6 +193,52 @@ def test_joints_that_do_not_say_which_is_the_middle_are_asked_for(tmp_path: Path
         (made / "description.yaml").write_text(text)
         with pytest.raises(UserError, match=message):
             read(made)
+
+
+def test_joints_that_were_not_seen_are_named_with_their_share(tmp_path: Path) -> None:
+    lines = "".join(f"{i},0,0,1,{'-1,-1' if i % 2 else '3,4'}\n" for i in range(1, 11))
+    made = folder(tmp_path, s=f"pelvis_x,pelvis_y,neck_x,neck_y,hand_x,hand_y\n{lines}")
+    with pytest.raises(
+        UserError, match=r"s.csv: hand \(50%\) of 10 lines at -1, as joints that were not seen are written"
+    ):
+        read(made)
+    found = read(made, fill_gaps=True)
+    np.testing.assert_array_equal(found.recordings.arrays("skeleton")[0][:, 2], [[3, 4]] * 10)
+    assert "s.csv, hand (50%): taken for empty, as joints that were not seen are written as -1" in found.notes
+
+
+LABELS_INSIDE = [
+    ("activity_id", lambda i, line: i % 2, True),
+    ("code", lambda i, line: i % 2, False),
+    ("step", lambda i, line: line % 16, False),
+    ("ticks", lambda i, line: 7 * line, False),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "by_name"), LABELS_INSIDE)
+def test_a_label_or_a_counter_in_a_signal_is_no_channel(tmp_path: Path, name: str, value, by_name: bool) -> None:
+    draws = np.random.default_rng(0)
+    made = folder(tmp_path, recordings="recording_id,label,subject,imu\n")
+    for i in range(6):
+        walks = draws.normal(size=(60, 3)).cumsum(axis=0)
+        rows = [f"{','.join(f'{v:.4f}' for v in walk)},{value(i, line)}" for line, walk in enumerate(walks)]
+        (made / f"i{i}.csv").write_text("\n".join([f"acc_x,acc_y,acc_z,{name}", *rows]) + "\n")
+        with (made / "recordings.csv").open("a") as table:
+            table.write(f"r{i},{'ab'[i % 2]},anna,i{i}.csv\n")
+    if by_name:
+        found = read(made)
+        assert found.recordings.description.imu_channels == ("acc_x", "acc_y", "acc_z")
+        assert any(f"not read, as no signals by their names: {name} (label)" in note for note in found.notes)
+    else:
+        with pytest.raises(UserError, match=rf"no signals would be learnt:\n  channel {name} (is constant|only rises)"):
+            read(made)
+    (made / "description.yaml").write_text(f"imu_channels: [acc_x, acc_y, acc_z, {name}]\n")
+    meant = read(made).recordings
+    assert meant.description.meant_channels == (name,)
+    without = meant.description.model_copy(update={"meant_channels": ()})
+    leaking = Recordings(without, meant.rows, imu=meant.imu)
+    assert [one.channel for one in suspects_in(leaking)] == [name]
+    assert suspects_in(meant) == []
 
 
 HEADER = "recording_id,label,subject,skeleton,imu\n"

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmssl.data.missing import missing_samples, unseen_joints
+
+JOINTS = ("hips", "neck", "head")
+
+
+@given(st.sampled_from([-1.0, 0.0, 9999.0, -9999.0, -999.0]), st.integers(2, 3), st.integers(0, 10**6))
+def test_joints_at_a_code_in_all_coordinates_are_missing(code: float, axes: int, seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    values = draws.normal(0, 3, (20, 3, axes))
+    written = values.copy()
+    unseen = draws.random((20, 3)) < 0.3
+    unseen[:, 0] = False
+    unseen[0] = False
+    unseen[[1, 2], 1] = True
+    unseen[3, 1] = False
+    written[unseen] = code
+    written[5, 0, 0] = code  # one coordinate alone is a place
+    read, found = unseen_joints(written.reshape(20, -1), JOINTS, "hips")
+    expected = np.where(unseen[:, :, None], np.nan, written).reshape(20, -1)
+    np.testing.assert_array_equal(read, expected)
+    assert found == {JOINTS[j]: (code, int(unseen[:, j].sum())) for j in (1, 2) if unseen[:, j].any()}
+
+
+def test_zero_is_where_a_skeleton_is_centred() -> None:
+    values = np.random.default_rng(0).normal(size=(20, 3, 3))
+    values[:, 0] = 0  # the root
+    values[:, 1] = 0  # a joint that is there throughout
+    values[0, 2] = 0  # the first line
+    assert unseen_joints(values.reshape(20, -1), JOINTS, "hips")[1] == {}
+    values[:, 1] = -1
+    assert unseen_joints(values.reshape(20, -1), JOINTS, "hips")[1] == {"neck": (-1.0, 20)}
+
+
+@pytest.mark.parametrize("code", [9999.0, -9999.0, 999.0, 99999.0])
+def test_channels_at_a_code_beyond_all_else_are_missing(code: float) -> None:
+    values = np.random.default_rng(0).normal(size=(50, 3))
+    values[[4, 9], 1] = code
+    read, found = missing_samples(values, ["a", "b", "c"])
+    assert found == {"b": (code, 2)}
+    assert np.isnan(read).sum() == 2
+    assert np.isnan(read[[4, 9], 1]).all()
+
+
+def test_lines_that_are_minus_one_are_missing_and_large_signals_are_not() -> None:
+    values = np.random.default_rng(0).normal(size=(50, 3))
+    values[7] = -1
+    values[8, 0] = -1
+    assert missing_samples(values, ["a", "b", "c"])[1] == dict.fromkeys("abc", (-1.0, 1))
+    large = 700 * np.random.default_rng(0).normal(size=(50, 3))
+    large[3, 0] = 999
+    assert missing_samples(large, ["a", "b", "c"])[1] == {}
