@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 
+from mmssl.data.clock import Clock, clock_of
+from mmssl.data.columns import is_clock, named
 from mmssl.data.formats.joints import BLAZE33
 from mmssl.data.formats.people import followed
 from mmssl.data.formats.start import Start, start_of
@@ -65,7 +68,17 @@ def mediapipe(path: Path) -> Unsure:
     )
     if frames and not any(np.isfinite(body[:, -1]).any() for frame in frames for body in frame):
         notes += ("no visibility is said in it: all joints count as seen",)
-    return Unsure(BLAZE33, followed(frames), notes, unit="m" if world else "")
+    return Unsure(BLAZE33, followed(frames), notes, unit="m" if world else "", clock=_clock(document))
+
+
+def _clock(frames: Sequence[Any]) -> Clock:
+    """Of frames that each have a number under a name as timestamp_ms."""
+    first = cast(Mapping[str, Any], frames[0]) if frames and isinstance(frames[0], Mapping) else {}
+    for name in filter(is_clock, first):
+        moments = [frame.get(name) if isinstance(frame, Mapping) else None for frame in frames]
+        if all(isinstance(one, int | float) for one in moments):
+            return clock_of([(name, "", pa.chunked_array([pa.array(moments, pa.float64())]))])
+    return Clock(None)
 
 
 def _people(frame: Any) -> list[Any]:
@@ -120,13 +133,15 @@ def table(path: Path) -> Unsure:
     columns = _columns(header)
     axes = [axis for axis in "xyz" if all(axis in one for one in columns.values())]
     wanted = [one[what] for one in columns.values() for what in (*axes, "sure")]
-    values = Table(path, tuple(header), above, delimiter).numbers(wanted).reshape(-1, len(columns), len(axes) + 1)
+    whole = Table(path, tuple(header), above, delimiter)
+    values = whole.numbers(wanted).reshape(-1, len(columns), len(axes) + 1)
     # A line without the confidence of a joint is one that the network did not see it in.
     values[..., -1] = np.where(np.isfinite(values).all(axis=2), values[..., -1], 0)
     used = {header[i] for i in wanted}
-    others = [name for name in header if name not in used]
+    others = [name for name in header if name not in used and not is_clock(named(name)[0])]
     notes = (f"columns that are not read: {', '.join(sorted(others))[:300]}",) if others else ()
-    return Unsure(tuple(columns), [{0: frame} for frame in values], notes)
+    clock = whole.clock()
+    return Unsure(tuple(columns), [{0: frame} for frame in values], notes, clock=Clock(clock.seconds, clock.epoch))
 
 
 def _columns(header: Sequence[str]) -> dict[str, dict[str, int]]:

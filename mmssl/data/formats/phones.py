@@ -84,8 +84,8 @@ def sensorlog(path: Path) -> Sheet:
     delimiter = max(",;\t", key=line.count)
     header = cells(line, delimiter)
     split = [(i, *apart(name)) for i, name in enumerate(header)]
-    found, notes = channels([one for one in split if not one[1].startswith("location")], [0])
-    notes = tuple(re.sub(r"\w*(Timestamp|loggingSample)\w*(, )?", "", note) for note in notes)
+    clocks = [i for i, name, _ in split if "Timestamp" in name or name in ("loggingTime", "loggingSample")]
+    found, notes = channels(split, clocks)
     sensor = re.match(r"[a-z]+", header[found[0].column])
     clock = next((i for i, name, _ in split if sensor and name == f"{sensor[0]}Timestamp_sinceReboot"), None)
     table = Table(path, tuple(header), 1, delimiter)

@@ -1,21 +1,16 @@
-"""Lines of cells below the header of a text file."""
+"""Columns of a text file whose header a format knows, by their positions."""
 
 import csv
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-import pyarrow as pa
-from pyarrow import compute as _compute
-from pyarrow import csv as arrow_csv
+from mmssl.data.columns import is_clock, named
+from mmssl.data.csv_file import Layout, sheet_of
+from mmssl.data.sheet import Sheet, Values
 
-from mmssl.data.sheet import Values
-
-compute: Any = _compute
-_NULLS = ["", "nan", "NaN", "NAN", "NA", "null", "NULL", "None", "N/A", " "]
-_BLOCK = 2**23
+_SAMPLE = 20
 
 
 class Table(NamedTuple):
@@ -33,8 +28,9 @@ class Table(NamedTuple):
         Raises:
             ValueError: a cell is no number, or a line has too many cells or too few.
         """
-        table = self._read({str(i): pa.float64() for i in wanted})
-        return np.stack([table[str(i)].to_numpy() for i in wanted], axis=1).astype(np.float64)
+        # By position: a name may stand twice, or be that of a clock.
+        called = {i: f"{self.names[i]} (column {i + 1})" for i in wanted}
+        return sheet_of(self.path, self._layout(called), [called[i] for i in wanted]).values
 
     def moments(self, column: int) -> Values:
         """Dates with times as seconds since 1970; without a zone as if in UTC.
@@ -42,62 +38,38 @@ class Table(NamedTuple):
         Raises:
             ValueError: a cell is none.
         """
-        text = self._read({str(column): pa.string()})[str(column)]
-        text = compute.replace_substring(compute.utf8_trim_whitespace(text), "/", "-")
-        text = compute.replace_substring_regex(text, r"\s+([+-]\d\d:?\d\d)$", r"\1")
-        for zone in ("UTC", None):
-            try:
-                moments = text.cast(pa.timestamp("us", tz=zone))
-            except pa.ArrowInvalid:
-                continue
-            return moments.cast(pa.int64()).to_numpy().astype(np.float64) * 1e-6
-        raise ValueError(f"{self.names[column]}: no dates with times as 2024-05-01 12:00:00.000: {text[0]}")
+        sheet = sheet_of(self.path, self._layout({column: f"{self.names[column]} time"}), ())
+        if sheet.seconds is None or not sheet.epoch:
+            raise ValueError(f"{self.names[column]} holds no dates with times")
+        return sheet.seconds
 
-    def _read(self, types: dict[str, pa.DataType]) -> pa.Table:
-        with self.path.open("rb") as file:
-            for _ in range(self.skip):
-                file.readline()
-            first = file.readline()
-        if not first.strip():
+    def clock(self) -> Sheet:
+        """What the columns that are called a clock say, without values."""
+        split = {i: named(name) for i, name in enumerate(self.names)}
+        clocks = {i: name for i, (name, _) in split.items() if is_clock(name)}
+        return sheet_of(self.path, self._layout(clocks, {i: split[i][1] for i in clocks}), ())
+
+    def _layout(self, called: Mapping[int, str], units: Mapping[int, str] = {}) -> Layout:
+        with self.path.open(encoding="utf-8", errors="replace", newline="") as file:
+            lines = [cells(line, self.delimiter) for line in islice(file, self.skip, self.skip + _SAMPLE)]
+        if not lines or not any(lines[0]):
             raise ValueError("no lines below the header")
-        width = len(cells(first.decode("utf-8", errors="replace"), self.delimiter))
-        decimal = "," if self.delimiter != "," and b"," in first and b"." not in first else "."
-        with self.path.open("rb") as file:
-            for _ in range(self.skip):
-                file.readline()
-            try:
-                table = arrow_csv.read_csv(
-                    file,
-                    # Without threads, so that errors name the line. A last delimiter makes a cell without a name.
-                    arrow_csv.ReadOptions(
-                        column_names=[str(i) for i in range(width)], use_threads=False, block_size=_BLOCK
-                    ),
-                    arrow_csv.ParseOptions(delimiter=self.delimiter),
-                    arrow_csv.ConvertOptions(
-                        column_types=types,
-                        include_columns=list(types),
-                        null_values=_NULLS,
-                        decimal_point=decimal,
-                    ),
-                )
-            except (pa.ArrowException, KeyError) as error:
-                raise ValueError(self._plainly(str(error), width)) from error
-        return table
-
-    def _plainly(self, said: str, width: int) -> str:
-        """Arrow's complaint in our words."""
-        if match := re.search(r"CSV column #(\d+): Row #(\d+): .*invalid value '(.*)'", said, re.DOTALL):
-            column, row, value = match.groups()
-            return f"line {int(row) + self.skip}: {self.names[int(column)]} is no number: {value[:40]!r}"
-        if match := re.search(r"Row #(\d+): Expected \d+ columns, got (\d+)", said):
-            return f"line {int(match[1]) + self.skip}: {match[2]} cells, and the first line has {width}"
-        if "include_columns" in said:
-            return f"line {self.skip + 1}: {width} cells, and the header has {len(self.names)}"
-        return f"not readable as a table ({said.splitlines()[0][:200]})"
+        width = len(lines[0])
+        if max(called, default=0) >= width:
+            raise ValueError(f"line {self.skip + 1}: {width} cells, and the header has {len(self.names)}")
+        held = [line for line in lines if len(line) == width]
+        decimal = "," if self.delimiter != "," and any("," in c and "." not in c for one in held for c in one) else "."
+        text = frozenset(i for i in called if any(set(line[i]) - set("+-.,0123456789eE") for line in held))
+        names, own = (tuple(of.get(i, "") for i in range(width)) for of in (called, units))
+        return Layout(names, own, self.delimiter, decimal, self.skip, text)
 
 
 def cells(line: str, delimiter: str) -> list[str]:
-    """Of a line of a file, without spaces around them; none for a line without any."""
+    """Of a line of a file, without spaces around them; none for a line without any.
+
+    Raises:
+        ValueError: it is no line of a table.
+    """
     try:
         return [cell.strip() for cell in next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])]
     except csv.Error as error:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmssl.data.clock import Clock
 from mmssl.data.formats.markers import sheet_of
 from mmssl.data.formats.people import most_moving
 from mmssl.data.sheet import Sheet, Values
@@ -20,7 +21,7 @@ class Unsure(NamedTuple):
     """By person, (joints, coordinates + 1): the last is the confidence, NaN where it is not said."""
     notes: tuple[str, ...] = ()
     unit: str = ""
-    seconds: Values | None = None
+    clock: Clock = Clock(None)
 
 
 def sheet(unsure: Unsure, confidence: float) -> Sheet:
@@ -46,7 +47,8 @@ def sheet(unsure: Unsure, confidence: float) -> Sheet:
     if below:
         notes = (f"joints with a confidence below {confidence:g} are missing values", *notes)
     notes = (*unsure.notes, *notes)
-    return sheet_of(unsure.joints, places, unit=unsure.unit, seconds=unsure.seconds, notes=notes)
+    seconds, epoch, said = unsure.clock
+    return sheet_of(unsure.joints, places, unit=unsure.unit, seconds=seconds, epoch=epoch, notes=(*notes, *said))
 
 
 def document_of(path: Path) -> Any:

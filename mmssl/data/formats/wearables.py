@@ -183,7 +183,7 @@ def empatica(path: Path) -> Sheet:
     if kind is None or len(first) not in (1, 3):
         raise ValueError("a file of an Empatica E4 must be called as its sensor is: ACC, BVP, EDA, TEMP or HR")
     names = tuple(f"acc_{axis}" for axis in "xyz") if kind == "acc" else (kind,)
-    values = Table(path, tuple(first), 2).numbers(range(len(first)))
+    values = Table(path, names, 2).numbers(range(len(names)))
     began, rate = float(first[0]), float(cells(start.lines[1], ",")[0])
     seconds = began + np.arange(len(values)) / rate
     return Sheet(names, values / (_E4_STEP if kind == "acc" else 1), seconds, True, rate, (_E4[kind],) * len(names))

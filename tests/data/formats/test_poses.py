@@ -182,7 +182,7 @@ def test_mediapipe(tmp_path: Path, shape: str):
     frames[5] = []
     document: object = {
         "list": frames,
-        "dict": [{"frame": i, "landmarks": frame} for i, frame in enumerate(frames)],
+        "dict": [{"frame": i, "timestamp_ms": 40 * i, "landmarks": frame} for i, frame in enumerate(frames)],
         "people": [{"pose_landmarks": [frame] if frame else []} for frame in frames],
         "proto": [{"pose_landmarks": {"landmark": frame} if frame else None} for frame in frames],
         "web": [{"poseLandmarks": frame} for frame in frames],
@@ -199,6 +199,9 @@ def test_mediapipe(tmp_path: Path, shape: str):
     np.testing.assert_array_equal(sheet.values, points.reshape(8, -1))
     assert sheet.names[:3] == ("nose_x", "nose_y", "nose_z") and sheet.names[3 * 23] == "left_hip_x"
     assert "fractions of a picture" in sheet.notes[0]
+    assert (sheet.seconds is not None) == (shape == "dict")
+    if sheet.seconds is not None:
+        np.testing.assert_allclose(sheet.seconds, 0.04 * np.arange(8))
 
 
 def test_mediapipe_metres_before_fractions_of_a_picture(tmp_path: Path):
@@ -223,12 +226,14 @@ def test_a_table_of_joints_with_their_visibility(tmp_path: Path, names: str):
         for i, joint in enumerate(BLAZE33)
         for axis in ("x", "y", "z", "v" if short else "visibility")
     ]
-    text = ",".join(["frame", *header]) + "\n"
-    text += "".join(f"{i}," + ",".join(map(str, frame.flatten())) + "\n" for i, frame in enumerate(bodies))
+    text = ",".join(["frame", "Time (s)", *header]) + "\n"
+    text += "".join(f"{i},{i / 25}," + ",".join(map(str, frame.flatten())) + "\n" for i, frame in enumerate(bodies))
     (tmp_path / "a.csv").write_text(text)
     sheet = sheet_of(tmp_path / "a.csv")
     points[1, 2] = np.nan
     np.testing.assert_array_equal(sheet.values, points.reshape(6, -1))
+    assert sheet.seconds is not None and not sheet.epoch and sheet.notes[0] == "columns that are not read: frame"
+    np.testing.assert_allclose(sheet.seconds, np.arange(6) / 25)
     assert sheet.names[-1].endswith("right_foot_index_z")
 
 
