@@ -19,6 +19,7 @@ from mmssl.study.planning import having_all, name_of, plan_study, plan_warnings,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mmssl.data.alignment import Offset
     from mmssl.data.check import Finding
     from mmssl.data.recordings import Description, Recordings
     from mmssl.study.plan import Plan
@@ -53,9 +54,24 @@ def data_import(
     offset: Annotated[
         list[str] | None,
         typer.Option(
-            help="Seconds to add to the time stamps of a modality, as imu=+0.8s; or imu=start, to let it begin with "
-            "the others.",
+            help="Seconds to add to the time stamps of a modality, as imu=+0.8s; imu=start lets it begin with the "
+            "others, imu=start+0.3s so much later.",
             metavar="NAME=SECONDS",
+        ),
+    ] = None,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How the files are called, in place of recordings.csv: '{subject}_{label}_{trial}_{modality}.csv', or "
+            "imu='imu/{subject}_{label}_{trial}.csv'.",
+            metavar="[NAME=]PATTERN",
+        ),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Names of the columns in files that begin with numbers: imu=time,acc_x,acc_y,acc_z.",
+            metavar="[NAME=]COLUMNS",
         ),
     ] = None,
     confidence: Annotated[
@@ -80,6 +96,8 @@ def data_import(
         skip_bad=skip_bad,
         fill_gaps=fill_gaps,
         offsets=_offsets(offset or []),
+        patterns=pattern or [],
+        columns=_columns(columns or []),
         confidence=confidence,
     )
     found.recordings.save(out)
@@ -187,15 +205,23 @@ def _plan_notes(plan: "Plan", recordings: "Recordings") -> "Iterator[Finding]":
         )
 
 
-def _offsets(given: list[str]) -> dict[str, float | None]:
-    """Seconds for each modality; None where it begins with the others."""
-    found: dict[str, float | None] = {}
+def _offsets(given: list[str]) -> "dict[str, Offset]":
+    """The shift of each modality's stamps."""
+    from mmssl.data.alignment import Offset
+
+    found: dict[str, Offset] = {}
     for word in given:
-        match = re.fullmatch(r"(\w+)=(?:start|([-+]?(?:\d+\.?\d*|\.\d+))\s*(s|ms)?)", word.strip())
-        if not match:
-            raise UserError(f"--offset {word}: write a modality and seconds, as imu=+0.8s, or imu=start")
-        found[match[1]] = float(match[2]) * (1e-3 if match[3] == "ms" else 1.0) if match[2] else None
+        match = re.fullmatch(r"(\w+)=(start)?([-+]?(?:\d+\.?\d*|\.\d+))?\s*(s|ms)?", word.strip())
+        if not match or not (match[2] or match[3]):
+            raise UserError(f"--offset {word}: write a modality and seconds, as imu=+0.8s, imu=start or imu=start-0.3s")
+        found[match[1]] = Offset(float(match[3] or 0) * (1e-3 if match[4] == "ms" else 1.0), bool(match[2]))
     return found
+
+
+def _columns(given: list[str]) -> dict[str, list[str]]:
+    """Names of the columns of each modality's files; of "" for all."""
+    split = [word.rpartition("=") for word in given]
+    return {name.strip(): [column.strip() for column in names.split(",")] for name, _, names in split}
 
 
 def _description_of(like: Path) -> "Description":

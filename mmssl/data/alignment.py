@@ -45,11 +45,27 @@ class Apart(ValueError):
     """Files of one recording on one clock that have no moment in common."""
 
 
-def moved(track: Track, offset: float | None) -> Track:
-    """With its stamps shifted; None: it begins with the others, whatever its stamps say."""
-    if offset is None:
+class Offset(NamedTuple):
+    """How the stamps of a file are shifted."""
+
+    seconds: float
+    from_start: bool = False
+    """Whether the file begins so much later than the others, whatever its stamps say."""
+
+    @property
+    def needs_rates(self) -> bool:
+        """Without any seconds it begins and ends with the others."""
+        return bool(self.seconds) or not self.from_start
+
+
+def moved(track: Track, offset: Offset, others: Sequence[Track]) -> Track:
+    """With its stamps shifted."""
+    if not offset.from_start:
+        return track._replace(start=(track.start or 0.0) + offset.seconds)
+    if not offset.seconds:
         return track._replace(start=None)
-    return track._replace(start=(track.start or 0.0) + offset)
+    begin = min((one.start or 0.0 for one in others), default=0.0)
+    return track._replace(start=begin + offset.seconds, epoch=any(one.epoch for one in others))
 
 
 def cut(tracks: Mapping[_Name, Track], *, forced: bool = False) -> tuple[dict[_Name, Track], Cut]:

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from mmssl.data.mounting import turned, without_gravity
+from mmssl.data.offsets import shift_of
 from mmssl.data.recordings import Array, Recordings
 from mmssl.recipe import MODALITIES, Modality
 
@@ -43,7 +45,8 @@ def examine(recordings: Recordings, steps: int = 50) -> list[Finding]:
         steps: to which a study resamples.
     """
     checks: tuple[Callable[[Recordings], Iterable[Finding]], ...] = (
-        _spellings, _copies, _units, _counts, _pairs, _lengths, _still, _joints, _channels, _spans,
+        _spellings, _copies, _units, _counts, _pairs, _lengths, _still, _joints, _channels, _spans, _axes,
+        _gravity, _shifts,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(recordings)]
     found += _stretched(recordings, steps)
@@ -139,6 +142,66 @@ def _units(recordings: Recordings) -> Iterator[Finding]:
             odd = [subject for subject, value in means.items() if middle > 0 and not 0.05 < value / middle < 20]
             if odd:
                 yield _mixed(named, _apart([means[one] / middle for one in odd]), tuple(odd), len(means), "subjects")
+
+
+def _acceleration_triads(recordings: Recordings) -> Iterator[tuple[str, list[int]]]:
+    """The first channel and all three indices of each."""
+    description = recordings.description
+    for triad in (triad for sensor in description.imu_sensors for triad in sensor):
+        if _ACCELERATION.search(triad[0]):
+            yield triad[0], [description.imu_channels.index(name) for name in triad]
+
+
+def _axes(recordings: Recordings) -> Iterator[Finding]:
+    """Up is where gravity and the body's length point, for each person alike."""
+    pointing: list[tuple[str, Sequence[str], dict[str, list[npt.NDArray[np.float64]]]]] = []
+    description = recordings.description
+    if description.joints:
+        first, second = (description.joints.index(name) for name in description.scale_joints)
+        body: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
+        for _, subject, array in _each(recordings, "skeleton"):
+            body[subject].append(np.median(array[:, second] - array[:, first], axis=0).astype(np.float64))
+        pointing.append((f"skeleton: {' to '.join(description.scale_joints)}", description.coordinates, body))
+    for name, at in _acceleration_triads(recordings):
+        felt: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
+        for _, subject, array in _each(recordings, "imu"):
+            felt[subject].append(array[:, at].mean(axis=0, dtype=np.float64))
+        pointing.append((f"imu: gravity in {name} and its triad", "xyz", felt))
+    for what, axes, directions in pointing:
+        if odd := turned(directions, axes):
+            yield Finding(
+                "warning",
+                f"{what} points along {odd.usual} for most subjects and along {odd.theirs} for "
+                f"{_of(len(odd.people), len(directions), 'subjects')}",
+                "axes swapped, or a sensor worn another way round? Give all the same axes",
+                odd.people,
+            )
+
+
+def _gravity(recordings: Recordings) -> Iterator[Finding]:
+    for name, at in _acceleration_triads(recordings):
+        signals = {
+            one: signal[:, at].astype(np.float64) for one, _, signal in _each(recordings, "imu") if len(signal) >= SHORT
+        }
+        if odd := tuple(without_gravity(signals)):
+            yield Finding(
+                "warning",
+                f"imu {name} and its triad: {_of(len(odd), len(signals))} are without the gravity that the others have",
+                "a device that takes gravity out? Export all with it, or all without",
+                odd,
+            )
+
+
+def _shifts(recordings: Recordings) -> Iterator[Finding]:
+    if found := shift_of(recordings):
+        yield Finding(
+            "warning",
+            f"imu seems to begin {abs(found.seconds):.2f} s {'after' if found.seconds > 0 else 'before'} skeleton: so "
+            f"{found.joint} moves as the signal does (correlation {found.correlation:.2f}, {found.unshifted:.2f} "
+            f"unshifted; {_of(found.agree, found.recordings)} alike)",
+            "nothing is shifted; if there is no better clock, import again with --offset "
+            f"imu=start{found.seconds:+.2f}s",
+        )
 
 
 def _apart(ratios: Sequence[float]) -> float:

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from mmssl.data.alignment import Cut, Track, cut, in_words, moved
+from mmssl.data.alignment import Cut, Offset, Track, cut, in_words, merged, moved
 from mmssl.data.columns import named, no_signal
 from mmssl.data.csv_file import delimiter_of, text_of
+from mmssl.data.file_names import table_of
 from mmssl.data.formats import CONFIDENCE
 from mmssl.data.missing import missing_samples, unseen_joints
 from mmssl.data.not_signals import suspects_in
-from mmssl.data.recording_file import Opened, opened
+from mmssl.data.recording_file import Opened, before, opened, together
 from mmssl.data.recordings import NO_SUBJECT, Array, Description, Recordings, Row, imu_faults, skeleton_faults
 from mmssl.data.sheet import Sheet, Values
 from mmssl.data.timeline import LineError, laid_out
@@ -52,7 +53,8 @@ class _Line(NamedTuple):
 
     number: int
     row: Row
-    files: Mapping[Modality, str]
+    files: Mapping[str, str]
+    """Of each column that names files; later of each modality."""
 
 
 def read(
@@ -61,7 +63,9 @@ def read(
     like: Description | None = None,
     skip_bad: bool = False,
     fill_gaps: bool = False,
-    offsets: Mapping[str, float | None] | None = None,
+    offsets: Mapping[str, Offset] | None = None,
+    patterns: Sequence[str] = (),
+    columns: Mapping[str, Sequence[str]] | None = None,
     confidence: float = CONFIDENCE,
 ) -> Imported:
     """Read a folder as docs/own-data.md lays it out.
@@ -76,7 +80,9 @@ def read(
         like: an earlier description whose joints, channels, classes and all else hold here too.
         skip_bad: leave faulty recordings out instead of refusing to read.
         fill_gaps: interpolate linearly over empty values, each column by itself; at the ends the nearest value stays.
-        offsets: seconds to add to the stamps of a modality; None: it begins with the others, whatever its stamps.
+        patterns: how files are called, from which the table is made, as "{subject}_{label}_{trial}_{modality}.csv".
+        columns: of a column of the table, or of "" for all, the names in its files that begin with numbers.
+        offsets: how the stamps of modalities are shifted.
         confidence: joints of which a network that found them was less sure are missing values.
 
     Raises:
@@ -89,16 +95,21 @@ def read(
     faults: list[tuple[str, str]] = []
     notes: list[str] = []
     given = _given(folder)
-    lines = _table(folder / TABLE, faults, notes)
+    table = table_of(folder, patterns) if patterns else None
+    faults += table.faults if table else []
+    notes += table.notes if table else []
+    lines = _table(folder / TABLE, faults, notes, table.text if table else None)
     paths = {place: path for place, path in _paths(folder, lines, faults).items() if path}
+    named_in = _named_in(lines, columns or {})
     headers: dict[str, Opened] = {}
     for place, path in paths.items():
         try:
-            headers[place] = opened(path, confidence=confidence)
+            headers[place] = opened(path, named_in.get(place, ()), confidence)
         except (ValueError, OSError) as error:
             faults.append((place, str(error)))
     if lines and paths and not headers:
         raise UserError(_refusal(folder, faults, "no file can be read"))
+    lines = _joined(lines, headers, faults)
     try:
         description = _description(folder, lines, headers, given, like, notes)
     except UserError as error:
@@ -125,7 +136,10 @@ def read(
     for line in lines:
         read_well = True
         tracks: dict[Modality, Track] = {}
-        for modality, place in line.files.items():
+        for modality in MODALITIES:
+            place = line.files.get(modality)
+            if place is None:
+                continue
             if place not in headers:
                 read_well = False
                 continue
@@ -222,20 +236,63 @@ def _given(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _table(path: Path, faults: list[tuple[str, str]], notes: list[str]) -> list[_Line]:
+def _named_in(lines: Sequence[_Line], columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Of each file, the names that are given for its columns.
+
+    Raises:
+        UserError: names for files that are not in the table.
+    """
+    known = sorted({column for line in lines for column in line.files})
+    for column in columns:
+        if column and column not in known:
+            raise UserError(f"--columns {column}=...: the table has no files of that; {nearest(column, known)}")
+    return {place: columns.get(column, columns.get("", ())) for line in lines for column, place in line.files.items()}
+
+
+def _joined(lines: Sequence[_Line], headers: dict[str, Opened], faults: list[tuple[str, str]]) -> list[_Line]:
+    """The lines, with one file of each modality: columns imu_wrist and imu_ankle are parts of imu."""
+    result: list[_Line] = []
+    for line in lines:
+        parts: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for column, place in line.files.items():
+            modality, part = (column, "") if column in MODALITIES else _part(column)
+            parts[modality].append((part, place))
+        files = {modality: " + ".join(place for _, place in own) for modality, own in parts.items()}
+        for modality, place in files.items():
+            own = parts[modality]
+            if own[0][0] and place not in headers and all(one in headers for _, one in own):
+                try:
+                    headers[place] = together([(part, headers[one]) for part, one in own])
+                except ValueError as error:
+                    faults.append((place, str(error)))
+        result.append(line._replace(files=files))
+    return result
+
+
+def _part(column: str) -> tuple[str, str]:
+    """The modality that a column's files are parts of, and which; no modality for a column that names no files."""
+    modality, _, part = column.partition("_")
+    return (modality, part) if part and modality in MODALITIES and modality != "skeleton" else ("", "")
+
+
+def _table(path: Path, faults: list[tuple[str, str]], notes: list[str], made: str | None) -> list[_Line]:
     """The lines that can be read.
+
+    Args:
+        made: the table's text where there is no such file.
 
     Raises:
         UserError: there is no table, or its columns are not those expected.
     """
     optional = [name for name in Row.model_fields if name not in ("recording_id", "subject", "label")]
     shape = f"recording_id,label,subject,skeleton,imu (and, if you like, {', '.join(optional)})"
-    if not path.is_file():
+    if made is None and not path.is_file():
         raise UserError(
-            f"{path}: there is no such table; make one with a line for each recording and the header {shape}"
+            f"{path}: there is no such table; make one with a line for each recording and the header {shape}; or name "
+            "the parts of the files' names, as --pattern '{subject}_{label}_{trial}_{modality}.csv'"
         )
     try:
-        text = text_of(path)
+        text = text_of(path) if made is None else made
         delimiter = delimiter_of(text.partition("\n")[0])
         reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [name.strip().lower() for name in next(reader, [])]
@@ -243,11 +300,12 @@ def _table(path: Path, faults: list[tuple[str, str]], notes: list[str]) -> list[
         missing = [name for name in ("recording_id", *(["subject"] if "label" in header else [])) if name not in header]
         if twice:
             raise UserError(f"{path}: columns {', '.join(twice)} stand more than once")
-        if missing or not {"skeleton", "imu"} & set(header):
+        places = [name for name in header if name in MODALITIES or _part(name)[0]]
+        if missing or not places:
             what = ", ".join(missing) or "skeleton or imu"
             raise UserError(f"{path}: no column {what} in its header {','.join(header)[:200]!r}; expected {shape}")
         labelled = "label" in header
-        known = {*Row.model_fields, *MODALITIES}
+        known = {*Row.model_fields, *MODALITIES, *places}
         close = [name for name in header if name not in known and nearest(name, sorted(known)).startswith("did")]
         if not labelled and "label" in "".join(nearest(name, ["label"]) for name in close):
             raise UserError(f"{path}: column {close[0]!r}: {nearest(close[0], ['label'])}")
@@ -265,9 +323,7 @@ def _table(path: Path, faults: list[tuple[str, str]], notes: list[str]) -> list[
             if any(cell != cell.strip() for cell in cells):
                 spaced.append(number)
             lacking = [] if by_name["recording_id"] else ["recording_id"]
-            files: dict[Modality, str] = {
-                one: by_name[one].replace("\\", "/") for one in MODALITIES if by_name.get(one)
-            }
+            files = {one: by_name[one].replace("\\", "/") for one in sorted(places) if by_name.get(one)}
             if lacking or not files:
                 faults.append((place, f"{', '.join(lacking) or 'skeleton and imu'}: empty"))
                 continue
@@ -419,7 +475,7 @@ def _infer_imu(document: dict[str, Any], headers: Sequence[Opened], notes: list[
 class _Reader:
     """Reads recordings' files as a description has them, and counts what it does to them."""
 
-    def __init__(self, description: Description, fill_gaps: bool, offsets: Mapping[str, float | None]) -> None:
+    def __init__(self, description: Description, fill_gaps: bool, offsets: Mapping[str, Offset]) -> None:
         self._description, self._fill_gaps, self._offsets = description, fill_gaps, offsets
         self._rates: dict[Modality, dict[str, float]] = defaultdict(dict)
         self._done: dict[str, list[str]] = defaultdict(list)
@@ -471,17 +527,29 @@ class _Reader:
             kind = no_signal(name) if modality == "imu" else ""
             if kind not in ("clock", "counter"):
                 (self._no_signals if kind else self._ignored)[f"{name} ({kind})" if kind else name] += 1
-        try:
-            sheet = file.read(columns)
-            values = self._without_codes(modality, place, columns, sheet.values)
-            track = self._laid_out(modality, place, sheet, self._filled_in(place, columns, values))
-        except LineError as error:
-            raise ValueError(f"line {file.line(error.line)}: {error}") from error
+        if not file.parts:
+            track = self._one(modality, place, file, columns)
+        else:
+            parted = file.parted(columns)
+            track = merged([self._one(modality, part.path.name, part, own) for part, own in parted if own])
+            read = [
+                before(prefix, name) for (prefix, _), (_, own) in zip(file.parts, parted, strict=True) for name in own
+            ]
+            track = track._replace(values=track.values[:, [read.index(name) for name in columns]])
         faults = self._faults(modality, track.values[:1])
         if faults:
             raise ValueError("; ".join(faults))
         self._read[place, modality] = track
         return track
+
+    def _one(self, modality: Modality, place: str, file: Opened, columns: Sequence[str]) -> Track:
+        """The columns of one file."""
+        try:
+            sheet = file.read(columns)
+            values = self._without_codes(modality, place, columns, sheet.values)
+            return self._laid_out(modality, place, sheet, self._filled_in(place, columns, values))
+        except LineError as error:
+            raise ValueError(f"line {file.line(error.line)}: {error}") from error
 
     def side_by_side(self, recording: str, tracks: Mapping[Modality, Track]) -> dict[Modality, Array]:
         """The recording's arrays, over one span of time.
@@ -489,21 +557,23 @@ class _Reader:
         Raises:
             ValueError: they have none in common, or what is left is no recording.
         """
-        shifts = [name for name in tracks if self._offsets.get(name) is not None]
-        own = {name: self._shifted(name, track, bool(shifts)) for name, track in tracks.items()}
-        whole, self._cuts[recording] = cut(own, forced=bool(shifts))
+        forced = any(self._offsets[name].needs_rates for name in tracks if name in self._offsets)
+        own = {name: self._shifted(name, tracks, forced) for name in tracks}
+        whole, self._cuts[recording] = cut(own, forced=forced)
         faults = [fault for name in tracks for fault in self._faults(name, whole[name].values)]
         if faults:
             raise ValueError("; ".join(faults))
         return {name: self._shaped(name, whole[name].values) for name in tracks}
 
-    def _shifted(self, modality: Modality, track: Track, on_one_clock: bool) -> Track:
-        if on_one_clock and track.step is None:
+    def _shifted(self, modality: Modality, tracks: Mapping[Modality, Track], forced: bool) -> Track:
+        track, offset = tracks[modality], self._offsets.get(modality)
+        if forced and track.step is None:
             raise ValueError(
                 f"{modality} has no time stamps, and {DESCRIPTION} no rate of it ({modality}_hz): --offset needs either"
             )
-        begun = track._replace(start=track.start or 0.0) if on_one_clock else track
-        return moved(begun, self._offsets[modality]) if modality in self._offsets else begun
+        others = [one for name, one in tracks.items() if name not in self._offsets]
+        shifted = moved(track, offset, others) if offset else track
+        return shifted._replace(start=shifted.start or 0.0) if forced else shifted
 
     def _shaped(self, modality: Modality, values: Values) -> Array:
         """(frames, joints, coordinates) or (samples, channels)."""

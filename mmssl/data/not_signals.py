@@ -123,5 +123,5 @@ def _rises(column: Array) -> bool:
     first = np.flatnonzero(down & ~np.concatenate([[False], down[:-1]]))
     # Interpolation divides a step back into two: those that follow each other are one.
     back = np.add.reduceat(np.where(down, steps, 0.0), first) if len(first) else np.empty(0)
-    anew = bool((-back > span / 2).all()) and len(back) <= len(steps) / 4
+    anew = bool((-back > span / 2).all()) and len(back) <= len(steps) / 4 and down.sum() <= 2 * len(back)
     return span > 0 and anew and float(np.mean(~down & (steps > 0))) + float(np.mean(down)) >= _MOST

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl.data.alignment import Apart, Track, cut, merged
+from mmssl.data.alignment import Apart, Offset, Track, cut, merged
 from mmssl.data.csv_folder import read
 from mmssl.errors import UserError
 
 EPOCH = 1.7e9
+CHANNELS = "imu_channels: [acc_x, acc_y, acc_z]\n"  # that the moments rise is meant
 
 
 def track(start: float | None, rate: float, seconds: float, *, epoch: bool = False) -> Track:
@@ -89,6 +90,7 @@ def written(folder: Path, *, body: float | None, wrist: float | None, seconds: f
             (folder / f"{name}{i}.csv").write_text(text + "\n")
         lines.append(f"r{i},sit,anna,s{i}.csv,i{i}.csv")
     (folder / "recordings.csv").write_text("\n".join(lines) + "\n")
+    (folder / "description.yaml").write_text(CHANNELS)
     return folder
 
 
@@ -114,20 +116,23 @@ def test_no_common_span_is_an_error_and_an_offset_is_the_way_on(tmp_path: Path, 
     assert "r0 and 2 more: " in str(error.value)
     assert "nothing in common on one clock" in str(error.value)
     assert "--offset skeleton=+5s" in str(error.value)
-    shifted = read(made, offsets={"imu": -4.0}).recordings
+    shifted = read(made, offsets={"imu": Offset(-4.0)}).recordings
     body, wrist = (shifted.arrays(one)[0] for one in ("skeleton", "imu"))
     assert (body[0, 0, 0], wrist[0, 0]) == pytest.approx(((base + 1) % 1e6 + 7, (base + 5) % 1e6 + 7), abs=0.07)
-    begun = read(made, offsets={"imu": None}).recordings
+    begun = read(made, offsets={"imu": Offset(0.0, from_start=True)}).recordings
     assert [len(begun.arrays(one)[0]) for one in ("skeleton", "imu")] == [90, 300]
+    later = read(made, offsets={"imu": Offset(0.5, from_start=True)}).recordings
+    body, wrist = (later.arrays(one)[0] for one in ("skeleton", "imu"))
+    assert (body[0, 0, 0], wrist[0, 0]) == pytest.approx(((base + 0.5) % 1e6 + 7, (base + 5) % 1e6 + 7), abs=0.07)
 
 
 def test_an_offset_needs_rates_and_a_modality_that_is_there(tmp_path: Path) -> None:
     made = written(tmp_path / "a", body=None, wrist=0.0)
     assert len(read(made).recordings.arrays("skeleton")[0]) == 90
     with pytest.raises(UserError, match=r"skeleton has no time stamps, and .* no rate of it \(skeleton_hz\)"):
-        read(made, offsets={"imu": 0.5})
+        read(made, offsets={"imu": Offset(0.5)})
     with pytest.raises(UserError, match=r"--offset imi: .*did you mean imu"):
-        read(made, offsets={"imi": 0.5})
-    (made / "description.yaml").write_text("skeleton_hz: 30\n")
-    found = read(made, offsets={"imu": 0.5}).recordings
+        read(made, offsets={"imi": Offset(0.5)})
+    (made / "description.yaml").write_text(CHANNELS + "skeleton_hz: 30\n")
+    found = read(made, offsets={"imu": Offset(0.5)}).recordings
     assert [len(found.arrays(one)[0]) for one in ("skeleton", "imu")] == pytest.approx([75, 250], abs=4)

@@ -52,12 +52,13 @@ def test_labels_numbers_of_people_counters_and_clocks_are_told(make, why: str) -
     assert why.split(".*")[-1] in found.why
 
 
-@given(st.integers(0, 10**6), st.sampled_from(["noise", "walk", "sine", "switch", "same"]))
+@given(st.integers(0, 10**6), st.sampled_from(["noise", "walk", "sine", "slow", "switch", "same"]))
 def test_signals_are_left_alone(seed: int, kind: str) -> None:
     makes = {
         "noise": lambda label, subject, i, draws: draws.normal(size=60),
         "walk": lambda label, subject, i, draws: draws.normal(size=60).cumsum(),
         "sine": lambda label, subject, i, draws: np.sin(np.arange(60) / draws.uniform(1, 9) + draws.uniform(0, 6)),
+        "slow": lambda label, subject, i, draws: np.sin(0.4 + np.arange(60) / 11),
         "switch": lambda label, subject, i, draws: draws.integers(0, 2, 60),
         "same": lambda label, subject, i, draws: 1.0,
     }
