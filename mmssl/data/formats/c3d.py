@@ -38,8 +38,9 @@ def read(path: Path) -> Sheet:
         points: Any = file["data"]["points"]
         residuals: Any = file["data"]["meta_points"]["residuals"]
         about: Any = file["parameters"]["POINT"]
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise ValueError(f"no readable C3D file ({str(error).splitlines()[0][:200]})") from error
+        rate = float(about["RATE"]["value"][0])
+    except (OSError, RuntimeError, LookupError, ValueError) as error:
+        raise ValueError(f"no readable C3D file ({str(error)[:200]})") from error
     labels = [str(name) for key in about if _is_list(key, "LABELS") for name in about[key]["value"]]
     places = np.moveaxis(np.array(points[:3], dtype=np.float64), (0, 1, 2), (2, 1, 0))
     if not places.size:
@@ -54,7 +55,7 @@ def read(path: Path) -> Sheet:
     joints, places, notes = of_one_person([labels[i] for i in keep], places[:, keep])
     if computed:
         notes += ("angles, forces, moments and powers among the points are not read",)
-    rate, unit = float(about["RATE"]["value"][0]), "".join(about.get("UNITS", {"value": [""]})["value"][:1]).strip()
+    unit = "".join(about.get("UNITS", {"value": [""]})["value"][:1]).strip()
     return sheet_of(joints, places, rate=rate or None, unit=unit, notes=notes)
 
 
@@ -67,7 +68,7 @@ def _check_length(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         header = file.read(_BLOCK)
-        file.seek((header[0] - 1) * _BLOCK if header else 0)
+        file.seek(max(0, header[0] - 1) * _BLOCK if header else 0)
         about = file.read(4)
     if len(header) < _BLOCK or len(about) < 4 or about[3] not in _ORDERS:
         raise ValueError(

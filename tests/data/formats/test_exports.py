@@ -139,6 +139,25 @@ def test_sensorlog(tmp_path: Path):
     np.testing.assert_allclose(np.diff(sheet.seconds), 0.01, atol=1e-6)
 
 
+def test_sensorlog_with_raw_sensors(tmp_path: Path):
+    """The header that its iPhone's raw sensors have, each with a clock of its own; the first sensor's is that of the
+    lines."""
+    kinds = {"accelerometer": ("Acceleration", "G"), "gyro": ("Rotation", "rad/s"), "magnetometer": ("", "µT")}
+    header = ["loggingTime(txt)", "loggingSample(N)"]
+    for sensor, (word, unit) in kinds.items():
+        header += [f"{sensor}Timestamp_sinceReboot(s)", *(f"{sensor}{word}{axis}({unit})" for axis in "XYZ")]
+    values = numbers(9)
+    lines: list[list[object]] = [
+        [f"2023-11-14 23:13:20.{10 * i:03d} +0100", i + 1, 50 + i / 100, *v[:3], 51, *v[3:6], 52, *v[6:]]
+        for i, v in enumerate(values)
+    ]
+    sheet = sheet_of(written(tmp_path / "a.csv", ",".join(header) + "\n", lines))
+    assert sheet.names == tuple(f"{kind}_{axis}" for kind in ("acc", "gyro", "mag") for axis in "xyz")
+    assert sheet.units == ("g",) * 3 + ("rad/s",) * 3 + ("uT",) * 3 and sheet.notes == ()
+    np.testing.assert_array_equal(sheet.values, values)
+    clock(sheet, EPOCH, epoch=True)
+
+
 def shimmer(path: Path, mark: str, columns: dict[str, str], values: np.ndarray) -> Path:
     """As Consensys exports of a Shimmer3 are (a file of 2020 in github.com/hpi-dhc/devicely, tests/Shimmer_test_data):
     what separates, in quotes; names with the device before and CAL behind; units; a separator at the end of each."""
