@@ -17,7 +17,7 @@ from measure import in_turn, machine, ratio, restarted
 
 from mmssl.data.protocols import Split
 from mmssl.data.utd_mhad import read
-from mmssl.recipe import Modality, Recipe
+from mmssl.recipe import Recipe
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, adam, objective_of, pretrain
@@ -30,8 +30,10 @@ EPOCHS, ROUNDS = 4, 5
 def against_bare_steps(system: str) -> str:
     """Pre-training over the same number of bare steps of the same networks, each on a batch that is ready."""
     recipe, data, sides = prepared({"pretrain.epochs": EPOCHS}, system)
-    channels = len(data.description.imu_channels)
-    as_they_are = Standardisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
+    as_they_are = {
+        name: Standardisation(*(np.full(one.shape, value, np.float32) for value in (0, 1)))
+        for name, one in data.description.signals.items()
+    }
     model = Model.fresh(recipe, data.description, as_they_are)
     tensors = data.chosen(model, sides.train)
     seconds = in_turn(
@@ -44,7 +46,7 @@ def against_bare_steps(system: str) -> str:
     return ratio(seconds["pretrain"], seconds["bare"])
 
 
-def bare(model: Model, tensors: dict[Modality, torch.Tensor]) -> None:
+def bare(model: Model, tensors: dict[str, torch.Tensor]) -> None:
     recipe = model.recipe
     names = recipe.data.modalities if len(recipe.data.modalities) == 2 else recipe.data.modalities * 2
     count = len(tensors[names[0]])

@@ -14,7 +14,7 @@ from mmssl import cli
 from mmssl.data.sources import READERS
 from mmssl.knobs import MOST
 from mmssl.objectives import OBJECTIVES
-from mmssl.recipe import MODALITIES, Recipe
+from mmssl.recipe import USUAL, Recipe
 from mmssl.study.columns import TABLES, ColumnSpec
 from mmssl.study.json_schema import knob_schemas, space_schema
 from mmssl.study.presets import SYSTEMS, RecipeName, preset
@@ -234,7 +234,7 @@ def _value(value: Any) -> str:
 
 def _starts(heading: str, before: Callable[[str, str], Recipe], recipe: RecipeName) -> str:
     """The knobs that a named recipe changes, for a pair and for one modality; equal rows of a data set are one."""
-    kinds = {"both modalities": "vicreg", **{f"{one} alone": f"vicreg_{one}" for one in MODALITIES}}
+    kinds = {"both modalities": "vicreg", **{f"{one} alone": f"vicreg_{one}" for one in USUAL}}
     rows: list[list[str]] = []
     for dataset in READERS:
         by_words: dict[str, list[str]] = {}
@@ -278,7 +278,7 @@ def _columns(specs: Iterable[ColumnSpec]) -> str:
         ["column", "type", "unit", "what"],
         [
             [
-                f"`{one.name}`" if "KNOB" in one.name else ", ".join(f"`{field.name}`" for field in one.fields),
+                f"`{one.name}`" if "KNOB" in one.name else ", ".join(f"`{field.name}`" for field in one.fields()),
                 one.type,
                 one.unit,
                 one.meaning,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmssl.api.studies import OpenStudy, launch, open_study, reproduce
-    from mmssl.data.recordings import Description, Protocol, Recordings, Row
+    from mmssl.data.recordings import Description, Protocol, Recordings, Row, Signal, Skeleton
     from mmssl.errors import UserError
     from mmssl.export.encoders import load_encoders
     from mmssl.recipe import Recipe
@@ -19,6 +19,8 @@ __all__ = [
     "Recipe",
     "Recordings",
     "Row",
+    "Signal",
+    "Skeleton",
     "UserError",
     "launch",
     "load_encoders",
@@ -31,7 +33,7 @@ __all__ = [
 # Imported when first asked for: numpy, pyarrow and torch together take seconds, and `--help` needs none of them.
 _HOME = {
     **dict.fromkeys(("OpenStudy", "launch", "open_study", "reproduce"), "mmssl.api.studies"),
-    **dict.fromkeys(("Description", "Protocol", "Recordings", "Row"), "mmssl.data.recordings"),
+    **dict.fromkeys(("Description", "Protocol", "Recordings", "Row", "Signal", "Skeleton"), "mmssl.data.recordings"),
     "Recipe": "mmssl.recipe",
     "preset": "mmssl.study.presets",
     "UserError": "mmssl.errors",

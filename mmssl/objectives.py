@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field
@@ -234,6 +235,23 @@ def _contrast(
     }
 
 
+def over_pairs(
+    objective: Callable[..., dict[str, Tensor]], views: Sequence[Tensor], guides: Sequence[Tensor] = ()
+) -> dict[str, Tensor]:
+    """The mean over all pairs of views of an objective of two, each of its terms likewise.
+
+    Args:
+        objective: of the embeddings of two views, and of their guides where there are any.
+        views: each (batch, D).
+        guides: one a view, or none.
+    """
+    pairs = combinations(range(len(views)), 2)
+    first, *others = [objective(views[i], views[j], *((guides[i], guides[j]) if guides else ())) for i, j in pairs]
+    if not others:
+        return first
+    return {name: sum((terms[name] for terms in others), term) / (1 + len(others)) for name, term in first.items()}
+
+
 def _nearest(z: Tensor, count: int) -> Tensor:
     """Which others are the nearest of each by cosine: (batch, batch) of bool; at most batch - 2 of them."""
     import torch
@@ -281,11 +299,20 @@ class Loss(NamedTuple):
     source: str
     """The paper to cite."""
     modalities: tuple[int, ...] = (1, 2)
-    """How many it may be given: two views of one, or two modalities, each the other's view."""
+    """How many it may be given: 1, two views of one; 2, two or more, each the view of every other."""
     guided: bool = False
     """Whether frozen encoders of each modality, pre-trained by SimCLR, say which recordings are alike."""
     holds_scale: bool = False
     """Whether it keeps the standard deviation of embeddings near 1 itself."""
+
+    def takes(self, count: int) -> bool:
+        """Whether it may be given so many modalities."""
+        return min(count, 2) in self.modalities
+
+    @property
+    def taken(self) -> str:
+        """How many modalities it may be given, in words."""
+        return " or ".join("2 or more" if count == 2 else str(count) for count in self.modalities)
 
     @property
     def knobs(self) -> tuple[str, ...]:

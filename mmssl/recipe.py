@@ -7,8 +7,8 @@ action recognition", Front. Neurosci. 2023.
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -26,11 +26,15 @@ from mmssl.errors import UserError, nearest
 from mmssl.knobs import Count, Names, Positive, Probability, Section, Weight, Whole, number
 from mmssl.objectives import OBJECTIVES, Objective
 
-Modality = Literal["imu", "skeleton"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
+Kind = Literal["signal", "skeleton"]
+"""Of a modality: samples x channels, or frames x joints x coordinates."""
+USUAL: Mapping[str, Kind] = {"imu": "signal", "skeleton": "skeleton"}
+"""The modalities of the data sets that have names, and of all recordings before modalities had names of their own."""
+SECTIONS: Mapping[Kind, str] = {"signal": "imu", "skeleton": "skeleton"}
+"""Names of the knobs' sections that are of all modalities of a kind; older than the kinds."""
 
-IMU_FEATURES = 128
-"""Width of the IMU encoder's transformer."""
+SIGNAL_FEATURES = 128
+"""Width of the transformer in a signal's encoder."""
 # VICReg holds each dimension's standard deviation at 1; a hundredth of that is a constant for every purpose.
 COLLAPSED_BELOW = 0.01
 """Standard deviation of embeddings below which pre-training is stopped."""
@@ -38,27 +42,38 @@ COLLAPSED_BELOW = 0.01
 Value = str | int | float | bool | None | list["Value"]
 
 
-def _in_order(value: tuple[Modality, ...]) -> tuple[Modality, ...]:
+def _in_order(value: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(value)) != len(value):
         raise ValueError("a modality is listed twice")
-    return tuple(sorted(value, key=MODALITIES.index))
+    return tuple(sorted(value))
+
+
+def _subsets(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Each spelt in one way."""
+    subsets = ["+".join(_in_order(tuple(part.strip() for part in subset.split("+")))) for subset in value]
+    for subset in subsets:
+        if "+" not in subset or "" in subset.split("+"):
+            raise ValueError(f"{subset!r}: a subset is two modalities or more, joined by +, as wrist+ankle")
+    if len(set(subsets)) != len(subsets):
+        raise ValueError("a subset is listed twice")
+    return tuple(subsets)
 
 
 def _divides(value: int) -> int:
-    if IMU_FEATURES % value:
-        right = " or ".join(str(n) for n in range(1, IMU_FEATURES + 1) if IMU_FEATURES % n == 0)
-        raise ValueError(f"{value} does not divide the width {IMU_FEATURES}: choose {right}")
+    if SIGNAL_FEATURES % value:
+        right = " or ".join(str(n) for n in range(1, SIGNAL_FEATURES + 1) if SIGNAL_FEATURES % n == 0)
+        raise ValueError(f"{value} does not divide the width {SIGNAL_FEATURES}: choose {right}")
     return value
 
 
 class Data(Section):
     """Which recordings are used, and how they are prepared."""
 
-    modalities: Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(_in_order)] = MODALITIES
-    """One modality: two augmented views of it are pre-trained together. Two: the modalities are each other's view.
-    The system sets it."""
+    modalities: Annotated[Names, Field(min_length=1), AfterValidator(_in_order)] = tuple(USUAL)
+    """One modality: two augmented views of it are pre-trained together. Several: they are each other's views, and the
+    objective is the mean over their pairs. The system sets it."""
     steps: Annotated[Count, Field(ge=16)] = 50
-    """Time steps each recording is resampled to, skeleton and IMU alike."""
+    """Time steps each recording is resampled to, all its modalities alike."""
     protocol: str = "cross_subject"
     """Name of a protocol in the data set's description."""
     train_subjects: Names = ()
@@ -79,7 +94,7 @@ class Augmentation(Section):
 
 class Jitter(Augmentation):
     strength: Weight = 0.05
-    """Standard deviation of the noise, in units of the body length (skeleton) or of the channel's deviation (IMU)."""
+    """Standard deviation of the noise, in units of the body length (skeleton) or the channel's deviation (signal)."""
 
 
 class Crop(Augmentation):
@@ -113,6 +128,8 @@ class Shuffle(Augmentation):
 
 
 class SkeletonAugment(Section):
+    """Of every modality of the kind skeleton, whatever its name."""
+
     jitter: Jitter = Jitter()
     crop: Crop = Crop()
     scale: Scale = Scale()
@@ -120,7 +137,9 @@ class SkeletonAugment(Section):
     shear: Shear = Shear()
 
 
-class ImuAugment(Section):
+class SignalAugment(Section):
+    """Of every modality of the kind signal, whatever its name: the section is called imu after the first of them."""
+
     jitter: Jitter = Jitter()
     scale: Scale = Scale()
     rotate: Rotate = Rotate()
@@ -132,11 +151,14 @@ class Augment(Section):
     crop: Crop = Crop()
     """Of all modalities of a recording alike, so that they stay each other's view."""
     skeleton: SkeletonAugment = SkeletonAugment()
-    imu: ImuAugment = ImuAugment()
+    imu: SignalAugment = SignalAugment()
 
 
-class ImuEncoderKnobs(Section):
-    """Transformer part of the IMU encoder (paper, Fig. 1); the convolutions are the paper's."""
+class SignalEncoderKnobs(Section):
+    """Transformer part of a signal's encoder (paper, Fig. 1); the convolutions are the paper's.
+
+    Of every modality of the kind signal, whatever its name: the section is called imu after the first of them.
+    """
 
     layers: Count = 2
     """The paper does not give their number."""
@@ -159,7 +181,7 @@ class ProjectorKnobs(Section):
 
 
 class Encoder(Section):
-    imu: ImuEncoderKnobs = ImuEncoderKnobs()
+    imu: SignalEncoderKnobs = SignalEncoderKnobs()
     projector: ProjectorKnobs = ProjectorKnobs()
 
 
@@ -216,6 +238,8 @@ class Finetune(Section):
     """Whether a batch norm without weights comes before each modality's linear layer."""
     hidden: Count = 256
     """Width of each modality's linear layer before the classifier."""
+    subsets: Annotated[Names, AfterValidator(_subsets), Field(exclude_if=lambda subsets: not subsets)] = ()
+    """Modalities, as `wrist+ankle`, that get a head together, beside that of all together and that of each alone."""
 
 
 _ONE_KNOB = "one knob"
@@ -236,17 +260,19 @@ class Recipe(Section):
     def _views_fit(self, info: ValidationInfo) -> "Recipe":
         if info.context == _ONE_KNOB:
             return self
-        wanted = self.objective.loss.modalities
-        if len(self.data.modalities) not in wanted:
+        loss, count = self.objective.loss, len(self.data.modalities)
+        if not loss.takes(count):
             raise ValueError(
-                f"objective.name: {self.objective.name} takes {' or '.join(map(str, wanted))} of the modalities, "
-                f"data.modalities names {len(self.data.modalities)}"
+                f"objective.name: {self.objective.name} takes {loss.taken} of the modalities, "
+                f"data.modalities names {count}"
             )
         return self
 
     def knobs(self) -> dict[str, Value]:
         """Every knob with its value, by dotted name, in the order of this file."""
-        return dict(_flatten(self.model_dump(mode="json", by_alias=True)))
+        written = dict(_flatten(self.model_dump(mode="json", by_alias=True)))
+        # Knobs that are not written at their default have a list there.
+        return {knob: written[knob] if knob in written else list(_FIELDS[knob].default) for knob in _FIELDS}
 
     def fitted(self, knob: str, value: Any) -> Value:
         """A knob's value as a recipe holds it, judged by itself: whether it goes with the other knobs is not asked.
@@ -283,14 +309,20 @@ class Recipe(Section):
             raise UserError("\n".join(mistakes))
         return recipe
 
-    def unread(self) -> dict[str, str]:
-        """The knobs that a run of this recipe does not depend on, each with the reason."""
+    def unread(self, kinds: Mapping[str, Kind] = USUAL) -> dict[str, str]:
+        """The knobs that a run of this recipe does not depend on, each with the reason.
+
+        Args:
+            kinds: of the modalities, by name.
+        """
+        here = {kinds[modality] for modality in self.data.modalities}
         pretrains, trains = self.pretrain.epochs > 0, self.finetune.encoders == "trained"
         augments = pretrains or trains or self.finetune.views > 0
         knobs = self.knobs()
         ways = [name.removesuffix(".probability") for name in knobs if name.endswith(".probability")]
-        here = tuple(f"augment.{part}." for part in ("crop", *self.data.modalities))
-        changes = [way for way in ways if f"{way}.".startswith(here) and knobs[f"{way}.probability"]]
+        own = ("augment.crop.", *(f"augment.{section}." for kind, section in SECTIONS.items() if kind in here))
+        changes = [way for way in ways if f"{way}.".startswith(own) and knobs[f"{way}.probability"]]
+        together = f"data.modalities is {', '.join(self.data.modalities)}"
         untrained = "" if pretrains else "pretrain.epochs is 0"
         supervised = f"{untrained} and finetune.encoders is trained" if untrained and trains else ""
 
@@ -308,23 +340,24 @@ class Recipe(Section):
             # Of encoders that never train the embeddings are measured all the same.
             "objective.name": supervised,
             "encoder.projector.": supervised,
-            # An IMU's statistics are those of the recordings that pre-training would be shown.
+            # A signal's statistics are those of the recordings that pre-training would be shown.
             **dict.fromkeys(
                 ("pretrain.hidden_classes", "pretrain.share", "data.transductive"),
-                "" if "imu" in self.data.modalities else supervised,
+                "" if "signal" in here else supervised,
             ),
-            "encoder.imu.dropout": "" if trains else untrained,
+            f"encoder.{SECTIONS['signal']}.dropout": "" if trains else untrained,
             **{f"pretrain.{knob}": untrained for knob in ("batch_size", "lr", "schedule", "precision")},
             "finetune.batch_norm": "" if trains else untrained,
             "finetune.label_draw": "finetune.labels is 1" if self.finetune.labels == 1 else "",
             "finetune.views": "finetune.encoders is trained" if trains else "" if changes else "nothing is augmented",
             "augment.": "" if augments else "pretrain.epochs and finetune.views are 0",
             **{
-                f"{part}.{modality}.": f"data.modalities is {', '.join(self.data.modalities)}"
+                f"{part}.{section}.": together
                 for part in ("augment", "encoder")
-                for modality in MODALITIES
-                if modality not in self.data.modalities
+                for kind, section in SECTIONS.items()
+                if kind not in here
             },
+            "finetune.subsets": together if len(self.data.modalities) < 3 else "",
             **{f"{way}.strength": f"{way}.probability is 0" for way in ways if not knobs[f"{way}.probability"]},
         }
         found: dict[str, str] = {}
@@ -351,11 +384,11 @@ class Recipe(Section):
         without = {"finetune"} if self.objective.loss.guided else {"finetune", "guide"}
         return _content_id(self.model_dump(mode="json", by_alias=True, exclude=without), *also)
 
-    def guide_of(self, modality: Modality) -> "Recipe":
+    def guide_of(self, modality: str, kind: Kind) -> "Recipe":
         """What pre-trains the encoder of one modality that guides cmc_cmkm: SimCLR on the same recordings."""
         return Recipe(
             data=self.data.model_copy(update={"modalities": (modality,)}),
-            augment=every_augmentation(modality),
+            augment=every_augmentation(kind),
             encoder=self.encoder,
             objective=Objective(name="simclr", temperature=self.objective.temperature),
             pretrain=self.pretrain.model_copy(update=self.guide.model_dump()),
@@ -363,30 +396,32 @@ class Recipe(Section):
         )
 
 
-def readings(modalities: Sequence[Modality]) -> tuple[tuple[Modality, ...], ...]:
-    """What a model can classify from: all its modalities together first, then each alone."""
-    together = tuple(modalities)
-    return (together, *((modality,) for modality in together)) if len(together) > 1 else (together,)
+def readings(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
+    """What a recipe's model can classify from: all its modalities together first, then each alone, then the subsets
+    that the recipe names, of those that are a part of its modalities."""
+    together = recipe.data.modalities
+    if len(together) == 1:
+        return (together,)
+    subsets = [tuple(subset.split("+")) for subset in recipe.finetune.subsets]
+    return (together, *((one,) for one in together), *(one for one in subsets if set(one) < set(together)))
 
 
-def readings_of(side: str, modalities: Sequence[Modality]) -> list[tuple[tuple[Modality, ...], str]]:
+def readings_of(side: str, recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
     """What a system's heads classify from, each with what its scores' columns begin with."""
-    return [
-        (reading, ".".join([side, *(reading if len(reading) < len(modalities) else ())]))
-        for reading in readings(modalities)
-    ]
+    together, *parts = readings(recipe)
+    return [(together, side), *((part, f"{side}.{'+'.join(part)}") for part in parts)]
 
 
 def _content_id(document: dict[str, Any], *also: str) -> str:
     return hashlib.sha256(json.dumps([document, *also], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def every_augmentation(*modalities: Modality) -> Augment:
+def every_augmentation(*kinds: Kind) -> Augment:
     """Every augmentation that the paper names for a modality, of each modality by itself (equations 7 and 8).
 
     The paper gives neither probabilities nor strengths: docs/method.md says where those here come from.
     """
-    own = tuple(f"augment.{modality}." for modality in modalities)
+    own = tuple(f"augment.{SECTIONS[kind]}." for kind in kinds)
     knobs = [name for name in _FIELDS if name.startswith(own) and name.endswith("probability")]
     return Recipe().with_knobs(dict.fromkeys(knobs, 0.75)).augment
 

@@ -115,7 +115,7 @@ CHANGES = {
         Change("mmssl/training/encoders.py", "class SkeletonEncoder(", ENCODER),
         Change(
             "mmssl/training/encoders.py",
-            "ImuEncoder(channels, steps, recipe.encoder.imu),",
+            "SignalEncoder(channels, steps, recipe.encoder.imu),",
             "=MomentsEncoder(channels),",
         ),
     ],

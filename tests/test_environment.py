@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from mmssl.environment import digest_of, machine, packages, programs
-from mmssl.study.columns import TRIALS
+from mmssl.study.columns import schemas
 
 TOP = Path(__file__).resolve().parents[1]
 
 
 def test_all_of_it_has_columns_of_these_types() -> None:
     row = {**programs(), **machine("cpu")}
-    assert set(row) <= set(TRIALS.names)
-    assert pa.Table.from_pylist([row], schema=TRIALS).select(list(row)).to_pylist() == [row]
+    assert set(row) <= set(schemas()["trials"].names)
+    assert pa.Table.from_pylist([row], schema=schemas()["trials"]).select(list(row)).to_pylist() == [row]
 
 
 def test_the_flags_are_torchs_own_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def parts_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, bytes]
 
 
 def made_of(model: Model) -> object:
-    still = model.standardisation
+    still = model.standardisations["imu"]
     return model.recipe, model.description, still.mean.tobytes(), still.std.tobytes(), model.weights()
 
 

@@ -45,7 +45,9 @@ def sprung(tmp_path: Path) -> Path:
 
 def export_in(folder: Path, tiny: Recordings) -> Path:
     recipe = Recipe().with_knobs({"data.steps": 16, "encoder.imu.layers": 1})
-    model = Model.fresh(recipe, tiny.description, Standardisation(np.zeros(4, np.float32), np.ones(4, np.float32)))
+    model = Model.fresh(
+        recipe, tiny.description, {"imu": Standardisation(np.zeros(4, np.float32), np.ones(4, np.float32))}
+    )
     folder.mkdir()
     for name, content in model.files().items():
         (folder / name).write_bytes(content)
@@ -78,7 +80,8 @@ def test_weights_that_are_a_pickle(tmp_path: Path, tiny: Recordings, sprung: Pat
         {"recipe": {"data": {"steps": "__import__('os').mkdir('sprung')"}}},
         {"recipe": {"data": {"steps": 10**12}}},
         {"description": {"name": "!!python/object/apply:os.mkdir [sprung]"}},
-        {"imu_mean": ["__import__('os')"]},
+        {"standardisation": {"imu": {"mean": ["__import__('os')"], "std": [1] * 4}}},
+        {"standardisation": "__import__('os')"},
     ],
     ids=str,
 )

@@ -1,6 +1,7 @@
 """The rules of the tree, read from the source: who may import whom, who prints, what is never called."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,6 +110,56 @@ def unsafe(tree: ast.AST) -> list[str]:
             found.append(name)
     bases = [ast.unparse(base) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in node.bases]
     return found + [base for base in bases if base in ("yaml.Loader", "yaml.FullLoader", "yaml.UnsafeLoader")]
+
+
+MAY_NAME_MODALITIES = {
+    **dict.fromkeys(
+        ("mmssl.data.utd_mhad", "mmssl.data.mmact", "mmssl.data.synthetic", "mmssl.data.download"), "readers"
+    ),
+    "mmssl.data.sources": "what to know of a data set",
+    "mmssl.data.recordings": "descriptions and files of before modalities had names",
+    "mmssl.training.model": "exports of before then",
+    "mmssl.recipe": "the modalities of the data sets with names; and knobs' sections, which are of all of a kind",
+    "mmssl.study.presets": "settings, by the names of knobs",
+    "mmssl.experiments.published": "figures of the data sets with names",
+}
+"""Modules, with what they name them for."""
+
+
+def named_modalities(tree: ast.AST) -> list[str]:
+    """Strings that name a modality, docstrings apart; `skeleton` is the name of a kind too, where one is looked at."""
+    texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    of_kinds = {
+        id(part)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Compare) and "kind" in ast.unparse(node))
+        or (isinstance(node, ast.FunctionDef) and "kind" in node.name)
+        for part in ast.walk(node)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in texts | of_kinds
+        if node.value == "skeleton" or re.search(r"(?<![a-zA-Z])(imu|IMU)(?![a-zA-Z])", node.value)
+    ]
+
+
+@pytest.mark.parametrize("module", [name for name in TREES if name not in MAY_NAME_MODALITIES])
+def test_nothing_but_readers_and_presets_names_a_modality(module: str):
+    assert named_modalities(TREES[module]) == []
+
+
+def test_the_page_and_the_card_name_no_modality():
+    kept = (".js", ".html", ".md", ".css")
+    texts = [path.read_text("utf-8") for path in (TOP / "mmssl").rglob("*") if path.suffix in kept]
+    assert [found for text in texts for found in re.findall(r"(?i)\bimu\b|train\.skeleton|guide\.skeleton", text)] == []
+
+
+def test_the_eye_for_names_of_modalities():
+    named = "x = 'imu'", "d['skeleton']", "f'val.imu.{x}'", "f('train.imu.std')", "name == 'skeleton'"
+    assert all(len(named_modalities(ast.parse(code))) == 1 for code in named)
+    free = "'''Of imu.'''", "kind == 'skeleton'", "knobs.imu", "x = 'minimum'", "x = 'a skeleton'"
+    assert [named_modalities(ast.parse(code)) for code in free] == [[]] * len(free)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -69,7 +69,7 @@ class OpenStudy:
         trials without a result; `statuses`, how many have which, as a list of (status, count).
 
         Args:
-            metric: such as val.f1, val.imu.accuracy, rankme; the study's own by default.
+            metric: such as val.f1, val.wrist.accuracy, rankme; the study's own by default.
 
         Raises:
             UserError: there is no such metric.

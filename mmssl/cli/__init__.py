@@ -48,7 +48,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Search the loss weights of multimodal self-supervised learning (skeleton + IMU), and keep the best encoders."""
+    """Search the loss weights of multimodal self-supervised learning of movement, and keep the best encoders."""
 
 
 for command in (

@@ -19,7 +19,7 @@ def results(
     study: StudyArgument = None,
     storage: StorageOption = STORAGE,
     metric: Annotated[
-        str | None, typer.Option(help="Such as val.f1, val.imu.accuracy, rankme. Default: the study's own.")
+        str | None, typer.Option(help="Such as val.f1, val.wrist.accuracy, rankme. Default: the study's own.")
     ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,

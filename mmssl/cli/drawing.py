@@ -32,7 +32,7 @@ _ASIDE = "dim"
 _SIDES = {"val": "validation", "test": "test"}
 _SHORT = {
     "invariance": "inv", "variance": "var", "covariance": "cov", "on_diagonal": "on", "off_diagonal": "off",
-    "positive": "pos", "negative": "neg", "skeleton": "skel",
+    "positive": "pos", "negative": "neg",
 }  # fmt: skip
 
 
@@ -415,7 +415,13 @@ def _head(column: ScreenColumn, level: int) -> str:
 
 
 def _heads(*words: str) -> tuple[str, str]:
-    return " ".join(words), " ".join(_SHORT.get(word, word) for word in words)
+    return " ".join(words), " ".join(_SHORT.get(word) or _abbreviated(word) for word in words)
+
+
+def _abbreviated(word: str) -> str:
+    """Of a long name: l_wris of left_wrist, skel of skeleton."""
+    *before, last = word.split("_")
+    return "_".join([*(part[:1] for part in before), last[:4]]) if len(word) > 6 else word
 
 
 def _healthy(words: str, alarming: bool) -> Text:

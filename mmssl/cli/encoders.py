@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pyarrow import Table
 
     from mmssl.data.recordings import Recordings
-    from mmssl.recipe import Modality
     from mmssl.training.model import Model
 
     Features = dict[str, npt.NDArray[np.float32]]
@@ -43,7 +42,7 @@ GivenArgument = Annotated[
     typer.Argument(help="Recordings: files (.parquet), or data sets as --dataset names them.", metavar="NAME|FILE..."),
 ]
 ModalitiesOption = Annotated[
-    str | None, typer.Option(help="From these alone, as imu; the recordings may lack the others.")
+    str | None, typer.Option(help="From these alone, as wrist or wrist,body; the recordings may lack the others.")
 ]
 
 
@@ -68,10 +67,10 @@ def run(
     Example: mmssl-tune run --dataset utd_mhad --set objective.lambda=10 --set data.validation_subjects=[7]
     """
     recordings, _ = open_recordings(dataset, data, skip_bad, quiet=as_json)
-    from mmssl.study.presets import SYSTEMS, preset, recipe_named
+    from mmssl.study.presets import defined_by, preset, recipe_named
 
-    start = preset(name_of(dataset), system, recipe_named(recipe))
-    taken = dict.fromkeys(SYSTEMS[system].defining, f"system {system} sets it; choose another --system instead")
+    start = preset(name_of(dataset), system, recipe_named(recipe), recordings.kinds)
+    taken = dict.fromkeys(defined_by(system), f"system {system} sets it; choose another --system instead")
     chosen = start.with_knobs(settings_of(settings, taken))
     recordings = having(recordings, chosen.data.modalities, beside(as_json))
     from mmssl.data.protocols import sides, split
@@ -124,7 +123,7 @@ def evaluate(
 ) -> None:
     """Score exported encoders on recordings, with the head for all their modalities or for some.
 
-    Example: mmssl-tune evaluate encoders --dataset my_recordings.parquet --subjects 7 --modalities imu
+    Example: mmssl-tune evaluate encoders --dataset my_recordings.parquet --subjects 7 --modalities wrist
     """
     if features is not None and not features.parent.is_dir():
         raise UserError(f"--features {features}: there is no folder {features.parent}")
@@ -145,7 +144,7 @@ def evaluate(
             f"{dataset}: its classes are not those that the head was trained on "
             f"({'; '.join(differ) or 'the same in another order'})"
         )
-    chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
+    chosen = _modalities(model, modalities)
     recordings = having(recordings, chosen, beside(as_json))
     encoded = model.features(recordings, chosen)
     measured = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
@@ -177,7 +176,7 @@ def predict(
 ) -> None:
     """Say each recording's class, with its probability and those of all classes; labels are not looked at.
 
-    Example: mmssl-tune predict encoders my_recordings.parquet --modalities imu --out classes.csv
+    Example: mmssl-tune predict encoders my_recordings.parquet --modalities wrist --out classes.csv
     """
     _writable(out, ".csv", ".parquet")
 
@@ -230,12 +229,12 @@ def convert(
 ) -> None:
     """Write exported encoders with their head as one file that other programs run, and try it against them.
 
-    Example: mmssl-tune convert encoders --to onnx --modalities imu
+    Example: mmssl-tune convert encoders --to onnx --modalities wrist
     """
     from mmssl.export import conversion, load_encoders
 
     model = load_encoders(folder)
-    chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
+    chosen = _modalities(model, modalities)
     file = out or folder / f"model{conversion.SUFFIXES[to]}"
     _writable(file, conversion.SUFFIXES[to])
     with waiting(f"writing {file}"):
@@ -257,7 +256,7 @@ def _table(
     from mmssl.export.encoders import load_encoders
 
     model = load_encoders(folder)
-    chosen = _modalities(modalities) if modalities else list(model.recipe.data.modalities)
+    chosen = _modalities(model, modalities)
     tables: list[pa.Table] = []
     for word in given:
         recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
@@ -332,12 +331,18 @@ def _of_subjects(recordings: "Recordings", subjects: str | None) -> "Recordings"
     return recordings.where(lambda row: row.subject in wanted)
 
 
-def _modalities(words: str) -> "list[Modality]":
-    from mmssl.errors import nearest
-    from mmssl.recipe import MODALITIES
+def _modalities(model: "Model", words: str | None) -> list[str]:
+    """Those that are named, or all of the model's.
 
-    named = [word.strip() for word in words.split(",")]
+    Raises:
+        UserError: the model has no such modality, or no head for these together.
+    """
+    from mmssl.errors import nearest
+
+    there = model.recipe.data.modalities
+    named = [word.strip() for word in words.replace("+", ",").split(",")] if words else list(there)
     for word in named:
-        if word not in MODALITIES:
-            raise UserError(f"--modalities {word}: {nearest(word, list(MODALITIES))}")
-    return [modality for modality in MODALITIES if modality in named]
+        if word not in there:
+            raise UserError(f"--modalities {word}: {nearest(word, list(there))}")
+    model.head(named)
+    return [modality for modality in there if modality in named]

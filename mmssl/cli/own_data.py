@@ -54,8 +54,8 @@ def data_import(
     offset: Annotated[
         list[str] | None,
         typer.Option(
-            help="Seconds to add to the time stamps of a modality, as imu=+0.8s; imu=start lets it begin with the "
-            "others, imu=start+0.3s so much later.",
+            help="Seconds to add to the time stamps of a modality, as wrist=+0.8s; wrist=start lets it begin with the "
+            "others, wrist=start+0.3s so much later.",
             metavar="NAME=SECONDS",
         ),
     ] = None,
@@ -63,14 +63,14 @@ def data_import(
         list[str] | None,
         typer.Option(
             help="How the files are called, in place of recordings.csv: '{subject}_{label}_{trial}_{modality}.csv', or "
-            "imu='imu/{subject}_{label}_{trial}.csv'.",
+            "wrist='wrist/{subject}_{label}_{trial}.csv'.",
             metavar="[NAME=]PATTERN",
         ),
     ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option(
-            help="Names of the columns in files that begin with numbers: imu=time,acc_x,acc_y,acc_z.",
+            help="Names of the columns in files that begin with numbers: wrist=time,acc_x,acc_y,acc_z.",
             metavar="[NAME=]COLUMNS",
         ),
     ] = None,
@@ -169,7 +169,7 @@ def _examined(given: str, data: Path | None, space: "Space") -> "tuple[list[Find
     except UserError as error:
         return [Finding("error", str(error))], None
     found = [Finding("error", fault, "launch refuses, and goes on without it with --skip-bad") for fault in bad]
-    steps = next(iter(space.bases(name_of(given)).values())).data.steps
+    steps = next(iter(space.bases(name_of(given), recordings.kinds).values())).data.steps
     found += examine(recordings, steps)
     plan = None
     try:
@@ -213,7 +213,9 @@ def _offsets(given: list[str]) -> "dict[str, Offset]":
     for word in given:
         match = re.fullmatch(r"(\w+)=(start)?([-+]?(?:\d+\.?\d*|\.\d+))?\s*(s|ms)?", word.strip())
         if not match or not (match[2] or match[3]):
-            raise UserError(f"--offset {word}: write a modality and seconds, as imu=+0.8s, imu=start or imu=start-0.3s")
+            raise UserError(
+                f"--offset {word}: write a modality and seconds, as wrist=+0.8s, wrist=start or wrist=start-0.3s"
+            )
         found[match[1]] = Offset(float(match[3] or 0) * (1e-3 if match[4] == "ms" else 1.0), bool(match[2]))
     return found
 

@@ -24,7 +24,7 @@ def show_survey(found: "Survey") -> None:
     of = f" of {found.expected}" if found.expected else ""
     without = f", {found.unlabelled} without a label" if found.unlabelled else ""
     say(f"{found.name}: {found.recordings}{of} recordings{without}, fingerprint {found.fingerprint[:16]}")
-    say(f"frames {_lengths(found.frames)}; IMU samples {_lengths(found.samples)}")
+    say("; ".join(f"{name}: {_lengths(lengths)}" for name, lengths in found.lengths.items()))
     show_table(
         "recordings of each class by subject",
         ["class", *found.subjects],
@@ -41,7 +41,9 @@ def show_survey(found: "Survey") -> None:
 
 
 def _lengths(lengths: "Lengths | None") -> str:
-    return "none" if lengths is None else f"{lengths.shortest} to {lengths.longest}, median {lengths.median:g}"
+    if lengths is None:
+        return "none"
+    return f"{lengths.shortest} to {lengths.longest} {lengths.lines}, median {lengths.median:g}"
 
 
 def in_a_line(finding: "Finding") -> str:

@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import Literal
 
 import numpy as np
@@ -12,14 +13,12 @@ import numpy.typing as npt
 
 from mmssl.data.mounting import turned, without_gravity
 from mmssl.data.offsets import shift_of
-from mmssl.data.recordings import Array, Recordings
-from mmssl.recipe import MODALITIES, Modality
+from mmssl.data.recordings import Array, Recordings, Skeleton
 
 SHORT = 8
 """Frames or samples; fewer show no movement."""
 FEW = 8
 """Recordings of a subject; with fewer, one recording moves an accuracy by an eighth and more."""
-_UNITS: dict[Modality, str] = {"skeleton": "frames", "imu": "samples"}
 _ACCELERATION = re.compile(r"(^|[_. ])(a|acc|accel|accelerometer)[_. ]?x$", re.IGNORECASE)
 _NAMED_RATIOS = ((9.81, "g and m/s^2"), (57.3, "rad/s and deg/s"), (1000.0, "units a thousand apart, as g and mg"))
 
@@ -53,7 +52,7 @@ def examine(recordings: Recordings, steps: int = 50) -> list[Finding]:
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 
 
-def _each(recordings: Recordings, modality: Modality) -> Iterator[tuple[str, str, Array]]:
+def _each(recordings: Recordings, modality: str) -> Iterator[tuple[str, str, Array]]:
     """Id, subject and array of the recordings that have the modality."""
     for row, array in zip(recordings.rows, recordings.arrays(modality), strict=True):
         if array is not None:
@@ -81,7 +80,7 @@ def _spellings(recordings: Recordings) -> Iterator[Finding]:
 
 def _copies(recordings: Recordings) -> Iterator[Finding]:
     """The same numbers under two ids."""
-    for modality in MODALITIES:
+    for modality in recordings.kinds:
         alike: dict[bytes, list[int]] = defaultdict(list)
         for i, array in enumerate(recordings.arrays(modality)):
             # Signals that are constant are alike without being copies; of several cameras they are one.
@@ -114,59 +113,61 @@ def _copies(recordings: Recordings) -> Iterator[Finding]:
 
 def _units(recordings: Recordings) -> Iterator[Finding]:
     """Signals are standardised over all that train: a unit matters only where it is not the same throughout."""
-    description = recordings.description
-    index = {name: i for i, name in enumerate(description.imu_channels)}
-    for triad in (triad for sensor in description.imu_sensors for triad in sensor):
-        at = [index[name] for name in triad]
-        sizes: dict[str, float] = {}
-        subjects: dict[str, list[float]] = defaultdict(list)
-        for name, subject, signal in _each(recordings, "imu"):
-            size = np.linalg.norm(signal[:, at].astype(np.float64), axis=1)
-            # Gravity dominates an acceleration, so that each recording can be compared, though vigorous movement has
-            # several times as much; of other signals movement is all, and subjects are compared.
-            sizes[name] = float(np.median(size))
-            subjects[subject].append(float(np.sqrt(np.mean(size**2))))
-        if not sizes:
-            continue
-        named = ", ".join(triad)
-        if _ACCELERATION.search(triad[0]):
-            values = np.array(list(sizes.values()))
-            middle = float(np.median(values))
-            steady = middle > 0 and np.mean(np.abs(values / middle - 1) < 0.25) > 0.5
-            odd = [name for name, value in sizes.items() if steady and not 1 / 5 < value / middle < 5]
-            if odd:
-                yield _mixed(named, _apart([sizes[name] / middle for name in odd]), tuple(odd), len(sizes))
-        else:
-            means = {subject: float(np.median(values)) for subject, values in subjects.items()}
-            middle = float(np.median(list(means.values())))
-            odd = [subject for subject, value in means.items() if middle > 0 and not 0.05 < value / middle < 20]
-            if odd:
-                yield _mixed(named, _apart([means[one] / middle for one in odd]), tuple(odd), len(means), "subjects")
+    for modality, signal in recordings.description.signals.items():
+        for triad in (triad for sensor in signal.sensors for triad in sensor):
+            yield from _units_of(recordings, modality, triad, [signal.channels.index(name) for name in triad])
 
 
-def _acceleration_triads(recordings: Recordings) -> Iterator[tuple[str, list[int]]]:
-    """The first channel and all three indices of each."""
-    description = recordings.description
-    for triad in (triad for sensor in description.imu_sensors for triad in sensor):
-        if _ACCELERATION.search(triad[0]):
-            yield triad[0], [description.imu_channels.index(name) for name in triad]
+def _units_of(recordings: Recordings, modality: str, triad: Sequence[str], at: list[int]) -> Iterator[Finding]:
+    """Of one triad of channels."""
+    sizes: dict[str, float] = {}
+    subjects: dict[str, list[float]] = defaultdict(list)
+    for name, subject, signal in _each(recordings, modality):
+        size = np.linalg.norm(signal[:, at].astype(np.float64), axis=1)
+        # Gravity dominates an acceleration, so that each recording can be compared, though vigorous movement has
+        # several times as much; of other signals movement is all, and subjects are compared.
+        sizes[name] = float(np.median(size))
+        subjects[subject].append(float(np.sqrt(np.mean(size**2))))
+    if not sizes:
+        return
+    named = f"{modality} {', '.join(triad)}"
+    if _ACCELERATION.search(triad[0]):
+        values = np.array(list(sizes.values()))
+        middle = float(np.median(values))
+        steady = middle > 0 and np.mean(np.abs(values / middle - 1) < 0.25) > 0.5
+        odd = [name for name, value in sizes.items() if steady and not 1 / 5 < value / middle < 5]
+        if odd:
+            yield _mixed(named, _apart([sizes[name] / middle for name in odd]), tuple(odd), len(sizes))
+    else:
+        means = {subject: float(np.median(values)) for subject, values in subjects.items()}
+        middle = float(np.median(list(means.values())))
+        odd = [subject for subject, value in means.items() if middle > 0 and not 0.05 < value / middle < 20]
+        if odd:
+            yield _mixed(named, _apart([means[one] / middle for one in odd]), tuple(odd), len(means), "subjects")
+
+
+def _acceleration_triads(recordings: Recordings) -> Iterator[tuple[str, str, list[int]]]:
+    """The modality, the first channel and all three indices of each."""
+    for modality, signal in recordings.description.signals.items():
+        for triad in (triad for sensor in signal.sensors for triad in sensor):
+            if _ACCELERATION.search(triad[0]):
+                yield modality, triad[0], [signal.channels.index(name) for name in triad]
 
 
 def _axes(recordings: Recordings) -> Iterator[Finding]:
     """Up is where gravity and the body's length point, for each person alike."""
     pointing: list[tuple[str, Sequence[str], dict[str, list[npt.NDArray[np.float64]]]]] = []
-    description = recordings.description
-    if description.joints:
-        first, second = (description.joints.index(name) for name in description.scale_joints)
+    for modality, skeleton in recordings.description.skeletons.items():
+        first, second = skeleton.scale
         body: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
-        for _, subject, array in _each(recordings, "skeleton"):
+        for _, subject, array in _each(recordings, modality):
             body[subject].append(np.median(array[:, second] - array[:, first], axis=0).astype(np.float64))
-        pointing.append((f"skeleton: {' to '.join(description.scale_joints)}", description.coordinates, body))
-    for name, at in _acceleration_triads(recordings):
+        pointing.append((f"{modality}: {' to '.join(skeleton.scale_joints)}", skeleton.coordinates, body))
+    for modality, name, at in _acceleration_triads(recordings):
         felt: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
-        for _, subject, array in _each(recordings, "imu"):
+        for _, subject, array in _each(recordings, modality):
             felt[subject].append(array[:, at].mean(axis=0, dtype=np.float64))
-        pointing.append((f"imu: gravity in {name} and its triad", "xyz", felt))
+        pointing.append((f"{modality}: gravity in {name} and its triad", "xyz", felt))
     for what, axes, directions in pointing:
         if odd := turned(directions, axes):
             yield Finding(
@@ -179,29 +180,34 @@ def _axes(recordings: Recordings) -> Iterator[Finding]:
 
 
 def _gravity(recordings: Recordings) -> Iterator[Finding]:
-    for name, at in _acceleration_triads(recordings):
+    for modality, name, at in _acceleration_triads(recordings):
         signals = {
-            one: signal[:, at].astype(np.float64) for one, _, signal in _each(recordings, "imu") if len(signal) >= SHORT
+            one: signal[:, at].astype(np.float64)
+            for one, _, signal in _each(recordings, modality)
+            if len(signal) >= SHORT
         }
         if odd := tuple(without_gravity(signals)):
             yield Finding(
                 "warning",
-                f"imu {name} and its triad: {_of(len(odd), len(signals))} are without the gravity that the others have",
+                f"{modality} {name} and its triad: {_of(len(odd), len(signals))} are without the gravity that the "
+                "others have",
                 "a device that takes gravity out? Export all with it, or all without",
                 odd,
             )
 
 
 def _shifts(recordings: Recordings) -> Iterator[Finding]:
-    if found := shift_of(recordings):
-        yield Finding(
-            "warning",
-            f"imu seems to begin {abs(found.seconds):.2f} s {'after' if found.seconds > 0 else 'before'} skeleton: so "
-            f"{found.joint} moves as the signal does (correlation {found.correlation:.2f}, {found.unshifted:.2f} "
-            f"unshifted; {_of(found.agree, found.recordings)} alike)",
-            "nothing is shifted; if there is no better clock, import again with --offset "
-            f"imu=start{found.seconds:+.2f}s",
-        )
+    description = recordings.description
+    for body, signal in product(description.skeletons, description.signals):
+        if found := shift_of(recordings, body, signal):
+            yield Finding(
+                "warning",
+                f"{signal} seems to begin {abs(found.seconds):.2f} s {'after' if found.seconds > 0 else 'before'} "
+                f"{body}: so {found.joint} moves as the signal does (correlation {found.correlation:.2f}, "
+                f"{found.unshifted:.2f} unshifted; {_of(found.agree, found.recordings)} alike)",
+                "nothing is shifted; if there is no better clock, import again with --offset "
+                f"{signal}=start{found.seconds:+.2f}s",
+            )
 
 
 def _apart(ratios: Sequence[float]) -> float:
@@ -213,7 +219,7 @@ def _mixed(channels: str, ratio: float, where: tuple[str, ...], total: int, what
     size = f"{ratio:.3g} times" if np.isfinite(ratio) else "without end"
     return Finding(
         "warning",
-        f"imu {channels}: {_of(len(where), total, what)} {size} larger or smaller than the others{guess}",
+        f"{channels}: {_of(len(where), total, what)} {size} larger or smaller than the others{guess}",
         "all are standardised together, so that these would stand apart by their unit; give all the same",
         where,
     )
@@ -265,28 +271,31 @@ def _counts(recordings: Recordings) -> Iterator[Finding]:
 
 
 def _pairs(recordings: Recordings) -> Iterator[Finding]:
-    total = len(recordings)
-    lacking = {modality: recordings.lacking([modality]) for modality in MODALITIES}
-    whole = [modality for modality in MODALITIES if len(lacking[modality]) < total]
-    if len(whole) == 1:
+    total, names = len(recordings), list(recordings.kinds)
+    lacking = {modality: recordings.lacking([modality]) for modality in names}
+    if len(names) == 1:
         yield Finding(
-            "note", f"{whole[0]} alone", f"choose a system of it, as --system vicreg_{whole[0]}; pairs need both"
+            "note",
+            f"{names[0]} alone",
+            f"choose a system of it, as --system vicreg_{names[0]}; those across modalities need two or more",
         )
         return
-    both = total - len(recordings.lacking(MODALITIES))
-    for modality, other in (MODALITIES, MODALITIES[::-1]):
+    every = total - len(recordings.lacking(names))
+    for modality in names:
+        alone = [f"those of {one} alone use {total - len(lacking[one])}" for one in names if one != modality]
         if lacking[modality]:
             yield Finding(
                 "warning",
                 f"{_of(len(lacking[modality]), total)} have no {modality}",
-                f"systems of both modalities leave them out and use {both}; those of {other} alone use "
-                f"{total - len(lacking[other])}",
+                f"systems of {'both' if len(names) == 2 else 'all'} modalities leave them out and use {every}; "
+                f"{'; '.join(alone)}",
                 lacking[modality],
             )
 
 
 def _lengths(recordings: Recordings) -> Iterator[Finding]:
-    for modality, unit in _UNITS.items():
+    for modality in recordings.kinds:
+        unit = recordings.description.modalities[modality].lines
         short = tuple(f"{name} ({len(array)})" for name, _, array in _each(recordings, modality) if len(array) < SHORT)
         if short:
             yield Finding(
@@ -298,7 +307,8 @@ def _lengths(recordings: Recordings) -> Iterator[Finding]:
 
 
 def _stretched(recordings: Recordings, steps: int) -> Iterator[Finding]:
-    for modality, unit in _UNITS.items():
+    for modality in recordings.kinds:
+        unit = recordings.description.modalities[modality].lines
         lengths = [len(array) for _, _, array in _each(recordings, modality)]
         if lengths and np.median(lengths) < steps:
             yield Finding(
@@ -319,7 +329,7 @@ def _longest_run(array: Array) -> int:
 
 def _still(recordings: Recordings) -> Iterator[Finding]:
     """A sensor that stopped, or a tracker that lost the body, repeats its last numbers."""
-    for modality in MODALITIES:
+    for modality in recordings.kinds:
         stuck = tuple(
             f"{name} ({run} of {len(array)})"
             for name, _, array in _each(recordings, modality)
@@ -335,30 +345,37 @@ def _still(recordings: Recordings) -> Iterator[Finding]:
 
 
 def _joints(recordings: Recordings) -> Iterator[Finding]:
-    description = recordings.description
-    skeletons = list(_each(recordings, "skeleton"))
-    if not skeletons:
-        return
+    for modality in recordings.description.skeletons:
+        if skeletons := list(_each(recordings, modality)):
+            several = len(recordings.description.skeletons) > 1
+            yield from _joints_of(recordings.description.skeletons[modality], skeletons, modality if several else "")
+
+
+def _joints_of(skeleton: Skeleton, skeletons: list[tuple[str, str, Array]], called: str) -> Iterator[Finding]:
+    """Of one modality; `called` where there are several."""
+    of = f"{called}: " if called else ""
     zero: dict[str, int] = Counter()
-    never = np.ones(len(description.joints), dtype=bool)
+    never = np.ones(len(skeleton.joints), dtype=bool)
     for _, _, array in skeletons:
         at_zero = (array == 0).all(axis=2)
         never &= at_zero.all(axis=0)
         for joint in np.flatnonzero(at_zero.any(axis=0) & ~at_zero.all(axis=0)):
-            zero[description.joints[joint]] += int(at_zero[:, joint].sum())
-    absent = tuple(name for name, one in zip(description.joints, never, strict=True) if one)
-    absent = tuple(name for name in absent if name != description.root_joint)
+            zero[skeleton.joints[joint]] += int(at_zero[:, joint].sum())
+    absent = tuple(name for name, one in zip(skeleton.joints, never, strict=True) if one)
+    absent = tuple(name for name in absent if name != skeleton.root_joint)
     if absent:
-        yield Finding("warning", "joints that are at zero throughout", "they carry nothing; leave them out", absent)
+        yield Finding(
+            "warning", f"{of}joints that are at zero throughout", "they carry nothing; leave them out", absent
+        )
     if zero:
         yield Finding(
             "warning",
-            f"joints exactly at the origin in {sum(zero.values())} places",
+            f"{of}joints exactly at the origin in {sum(zero.values())} places",
             "joints that were not seen are often written so; they are used as places: write nothing there, and import "
             "with --fill-gaps",
             tuple(f"{name} ({count})" for name, count in zero.items()),
         )
-    first, second = (description.joints.index(name) for name in description.scale_joints)
+    first, second = skeleton.scale
     odd: list[str] = []
     for name, _, array in skeletons:
         lengths = np.linalg.norm((array[:, first] - array[:, second]).astype(np.float64), axis=1)
@@ -368,7 +385,7 @@ def _joints(recordings: Recordings) -> Iterator[Finding]:
     if odd:
         yield Finding(
             "warning",
-            f"{_of(len(odd), len(skeletons))} begin with {' to '.join(description.scale_joints)} less than half "
+            f"{of}{_of(len(odd), len(skeletons))} begin with {' to '.join(skeleton.scale_joints)} less than half "
             "or more than twice as long as later",
             "the first frame gives the unit of length, so that these come out too large or too small; begin them with "
             "a frame that shows the body upright",
@@ -381,35 +398,39 @@ def _joints(recordings: Recordings) -> Iterator[Finding]:
     if max(sizes) > 10 * min(sizes):
         yield Finding(
             "note",
-            f"skeletons of some subjects are {max(sizes) / min(sizes):.3g} times as large: metres and millimetres?",
+            f"{of}skeletons of some subjects are {max(sizes) / min(sizes):.3g} times as large: metres and millimetres?",
             "harmless: each is divided by its own body length",
         )
 
 
 def _channels(recordings: Recordings) -> Iterator[Finding]:
-    names = recordings.description.imu_channels
-    signals = list(_each(recordings, "imu"))
-    if not signals:
-        return
+    for modality, signal in recordings.description.signals.items():
+        if signals := list(_each(recordings, modality)):
+            several = len(recordings.description.signals) > 1
+            yield from _channels_of(signal.channels, signals, f"{modality}: " if several else "")
+
+
+def _channels_of(names: tuple[str, ...], signals: list[tuple[str, str, Array]], of: str) -> Iterator[Finding]:
+    """Of one modality; `of` says which where there are several."""
     low = np.min([array.min(axis=0) for _, _, array in signals], axis=0)
     high = np.max([array.max(axis=0) for _, _, array in signals], axis=0)
     constant = low == high
     if constant.any():
         yield Finding(
             "warning",
-            "channels that are the same throughout",
+            f"{of}channels that are the same throughout",
             "they carry nothing; leave them out",
             tuple(f"{name} ({low[i]:g})" for i, name in enumerate(names) if constant[i]),
         )
     dead = [
-        f"{name}: {', '.join(names[i] for i in np.flatnonzero(still))}"
+        f"{name}: {', '.join(names[int(i)] for i in np.flatnonzero(still))}"
         for name, _, array in signals
         if len(array) >= SHORT and (still := (array == array[0]).all(axis=0) & ~constant).any() and not still.all()
     ]
     if dead:
         yield Finding(
             "warning",
-            f"{_of(len(dead), len(signals))} have channels that do not change",
+            f"{of}{_of(len(dead), len(signals))} have channels that do not change",
             "a sensor that was off? They are used as they are",
             tuple(dead),
         )
@@ -418,7 +439,7 @@ def _channels(recordings: Recordings) -> Iterator[Finding]:
     if often.any():
         yield Finding(
             "note",
-            f"{_of(sum(bool(one.any()) for one in clipped), len(signals))} have a sensor at its limit",
+            f"{of}{_of(sum(bool(one.any()) for one in clipped), len(signals))} have a sensor at its limit",
             "peaks are cut off there; nothing is done about it, a sensor with a wider range would record them",
             tuple(f"{name} ({often[i]} at {low[i]:g} or {high[i]:g})" for i, name in enumerate(names) if often[i]),
         )
@@ -437,22 +458,20 @@ def _clipped(array: Array, low: Array, high: Array) -> npt.NDArray[np.bool_]:
 
 
 def _spans(recordings: Recordings) -> Iterator[Finding]:
-    """Both modalities of a recording are taken to span the same time."""
-    ratios = {
-        row.recording_id: len(imu) / len(skeleton)
-        for row, imu, skeleton in zip(
-            recordings.rows, recordings.arrays("imu"), recordings.arrays("skeleton"), strict=True
-        )
-        if imu is not None and skeleton is not None
-    }
-    if not ratios:
-        return
-    middle = float(np.median(list(ratios.values())))
-    odd = tuple(f"{name} ({ratio:.3g})" for name, ratio in ratios.items() if not 0.5 < ratio / middle < 2)
-    if odd:
-        yield Finding(
-            "warning",
-            f"{_of(len(odd), len(ratios), 'pairs')} have twice or half the usual {middle:.3g} IMU samples a frame",
-            "both modalities are taken to span the same time, and here they do not; cut them to the same moments",
-            odd,
-        )
+    """All modalities of a recording are taken to span the same time."""
+    for one, other in combinations(recordings.kinds, 2):
+        arrays = zip(recordings.rows, recordings.arrays(one), recordings.arrays(other), strict=True)
+        ratios = {row.recording_id: len(a) / len(b) for row, a, b in arrays if a is not None and b is not None}
+        if not ratios:
+            continue
+        middle = float(np.median(list(ratios.values())))
+        odd = tuple(f"{name} ({ratio:.3g})" for name, ratio in ratios.items() if not 0.5 < ratio / middle < 2)
+        lines = recordings.description.modalities[one].lines
+        if odd:
+            yield Finding(
+                "warning",
+                f"{_of(len(odd), len(ratios), 'pairs')} have twice or half the usual {middle:.3g} {lines} of {one} "
+                f"to one of {other}",
+                "both modalities are taken to span the same time, and here they do not; cut them to the same moments",
+                odd,
+            )

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +19,23 @@ from mmssl.data.formats import CONFIDENCE
 from mmssl.data.missing import missing_samples, unseen_joints
 from mmssl.data.not_signals import suspects_in
 from mmssl.data.recording_file import Opened, before, opened, together
-from mmssl.data.recordings import NO_SUBJECT, Array, Description, Recordings, Row, imu_faults, skeleton_faults
+from mmssl.data.recordings import (
+    FLAT_ENTRIES,
+    NO_SUBJECT,
+    Array,
+    Description,
+    Recordings,
+    Row,
+    Signal,
+    Skeleton,
+    array_faults,
+    check_name,
+    modalities_in,
+)
 from mmssl.data.sheet import Sheet, Values
 from mmssl.data.timeline import LineError, laid_out
 from mmssl.errors import UserError, nearest
-from mmssl.recipe import MODALITIES, Modality, explain
+from mmssl.recipe import USUAL, explain
 from mmssl.yaml_file import read as read_yaml
 
 TABLE, DESCRIPTION = "recordings.csv", "description.yaml"
@@ -36,6 +48,9 @@ _TRIAD = re.compile(
     r"gyro|gyroscope|m|mag|magnetometer)[_. ]?)?(?P<axis>[xyz])",
     re.IGNORECASE,
 )
+
+
+_FILE = re.compile(r".*\.(csv|tsv|txt|json|skeleton|c3d|trc|mvnx|parquet)(\.gz)?", re.IGNORECASE)
 
 
 class Imported(NamedTuple):
@@ -95,10 +110,11 @@ def read(
     faults: list[tuple[str, str]] = []
     notes: list[str] = []
     given = _given(folder)
+    described = set(given.get("modalities", {}))
     table = table_of(folder, patterns) if patterns else None
     faults += table.faults if table else []
     notes += table.notes if table else []
-    lines = _table(folder / TABLE, faults, notes, table.text if table else None)
+    lines = _table(folder / TABLE, described, faults, notes, table.text if table else None)
     paths = {place: path for place, path in _paths(folder, lines, faults).items() if path}
     named_in = _named_in(lines, columns or {})
     headers: dict[str, Opened] = {}
@@ -109,7 +125,7 @@ def read(
             faults.append((place, str(error)))
     if lines and paths and not headers:
         raise UserError(_refusal(folder, faults, "no file can be read"))
-    lines = _joined(lines, headers, faults)
+    lines = _joined(lines, described, headers, faults)
     try:
         description = _description(folder, lines, headers, given, like, notes)
     except UserError as error:
@@ -132,14 +148,11 @@ def read(
         raise UserError(f"--offset {unknown[0]}: the table has no files of that; {nearest(unknown[0], named)}")
     reader = _Reader(description, fill_gaps, offsets)
     rows: list[Row] = []
-    arrays: dict[Modality, list[Array | None]] = {modality: [] for modality in MODALITIES}
+    arrays: dict[str, list[Array | None]] = {name: [] for line in lines for name in line.files}
     for line in lines:
         read_well = True
-        tracks: dict[Modality, Track] = {}
-        for modality in MODALITIES:
-            place = line.files.get(modality)
-            if place is None:
-                continue
+        tracks: dict[str, Track] = {}
+        for modality, place in sorted(line.files.items()):
             if place not in headers:
                 read_well = False
                 continue
@@ -156,7 +169,7 @@ def read(
             faults.append((line.row.recording_id, str(error)))
             continue
         rows.append(line.row)
-        for modality in MODALITIES:
+        for modality in arrays:
             arrays[modality].append(own.get(modality))
     if faults and not (skip_bad and rows):
         advice = "mend them, or leave their recordings out with --skip-bad"
@@ -169,20 +182,24 @@ def read(
     unnamed = [place for place in unnamed if folder / place not in paths.values()]
     if unnamed:
         notes.append(f"{len(unnamed)} CSV files stand in no line of {TABLE}, the first is {unnamed[0]}")
-    description = description.model_copy(
-        update={
-            name: rate
-            for name, rate in (("imu_hz", reader.rate("imu")), ("skeleton_hz", reader.rate("skeleton")))
-            if rate and getattr(description, name) is None
-        }
-    )
-    recordings = Recordings(description, rows, arrays["skeleton"], arrays["imu"])
-    recordings = _checked(recordings, folder, named_ones=like is not None or "imu_channels" in given, notes=notes)
+    rated = {
+        name: modality.model_copy(update={"hz": modality.hz or reader.rate(name)})
+        for name, modality in description.modalities.items()
+    }
+    recordings = Recordings(description.model_copy(update={"modalities": rated}), rows, **arrays)
+    named = [
+        *(like.modalities if like else {}),
+        *(n for n, own in given.get("modalities", {}).items() if "channels" in own),
+    ]
+    recordings = _checked(recordings, folder, named=named, notes=notes)
     return Imported(recordings, [*notes, *reader.notes()], _in_words(faults))
 
 
-def _checked(recordings: Recordings, folder: Path, *, named_ones: bool, notes: list[str]) -> Recordings:
+def _checked(recordings: Recordings, folder: Path, *, named: Collection[str], notes: list[str]) -> Recordings:
     """The recordings, whose channels are signals, or are meant because the description names them.
+
+    Args:
+        named: modalities whose channels were named, not found.
 
     Raises:
         UserError: channels that were found are none.
@@ -190,17 +207,17 @@ def _checked(recordings: Recordings, folder: Path, *, named_ones: bool, notes: l
     found = suspects_in(recordings)
     if not found:
         return recordings
-    said = [f"channel {one.channel} {one.why}" for one in found]
-    if not named_ones:
+    said = [one.words for one in found]
+    if any(one.modality not in named for one in found):
         raise UserError(
             "\n  ".join([f"{folder}: channels that are no signals would be learnt:", *said])
-            + f"\nname the channels to read as imu_channels in {DESCRIPTION}: these without them, or with them if they "
+            + f"\nname the channels to read in {DESCRIPTION}: these without them, or with them if they "
             "are signals all the same"
         )
     notes += [f"{one}; {DESCRIPTION} names it, and so it stays" for one in said]
     meant = {"meant_channels": (*recordings.description.meant_channels, *(one.channel for one in found))}
     changed = recordings.description.model_copy(update=meant)
-    return Recordings(changed, recordings.rows, recordings.skeleton, recordings.imu)
+    return Recordings(changed, recordings.rows, **{name: recordings.arrays(name) for name in recordings.kinds})
 
 
 def _refusal(folder: Path, faults: Sequence[tuple[str, str]], advice: str) -> str:
@@ -229,11 +246,17 @@ def _given(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     document, mistakes = read_yaml(path, "a description is a mapping, as `root_joint: pelvis`")
-    names = list(Description.model_fields)
+    names = [*Description.model_fields, *FLAT_ENTRIES]
     mistakes += [f"{key}: no such entry; {nearest(str(key), names)}" for key in document if key not in names]
     if mistakes:
         raise UserError(f"{path}:\n  " + "\n  ".join(mistakes))
-    return document
+    try:
+        modalities = modalities_in(document)
+        for name in modalities:
+            check_name(name)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    return {key: value for key, value in document.items() if key not in FLAT_ENTRIES} | {"modalities": modalities}
 
 
 def _named_in(lines: Sequence[_Line], columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -249,13 +272,15 @@ def _named_in(lines: Sequence[_Line], columns: Mapping[str, Sequence[str]]) -> d
     return {place: columns.get(column, columns.get("", ())) for line in lines for column, place in line.files.items()}
 
 
-def _joined(lines: Sequence[_Line], headers: dict[str, Opened], faults: list[tuple[str, str]]) -> list[_Line]:
-    """The lines, with one file of each modality: columns imu_wrist and imu_ankle are parts of imu."""
+def _joined(
+    lines: Sequence[_Line], described: set[str], headers: dict[str, Opened], faults: list[tuple[str, str]]
+) -> list[_Line]:
+    """The lines, with one file of each modality, of which several columns may name parts."""
     result: list[_Line] = []
     for line in lines:
         parts: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for column, place in line.files.items():
-            modality, part = (column, "") if column in MODALITIES else _part(column)
+            modality, part = _part(column, described)
             parts[modality].append((part, place))
         files = {modality: " + ".join(place for _, place in own) for modality, own in parts.items()}
         for modality, place in files.items():
@@ -269,23 +294,31 @@ def _joined(lines: Sequence[_Line], headers: dict[str, Opened], faults: list[tup
     return result
 
 
-def _part(column: str) -> tuple[str, str]:
-    """The modality that a column's files are parts of, and which; no modality for a column that names no files."""
+def _part(column: str, described: set[str]) -> tuple[str, str]:
+    """The modality that a column's files are of, and which part of it: a column may be called MODALITY_PART, of a
+    signal of the usual name or one that is described."""
     modality, _, part = column.partition("_")
-    return (modality, part) if part and modality in MODALITIES and modality != "skeleton" else ("", "")
+    whole = described | {name for name, kind in USUAL.items() if kind == "signal"}
+    return (modality, part) if part and modality in whole and column not in described else (column, "")
 
 
-def _table(path: Path, faults: list[tuple[str, str]], notes: list[str], made: str | None) -> list[_Line]:
+def _table(
+    path: Path, described: set[str], faults: list[tuple[str, str]], notes: list[str], made: str | None
+) -> list[_Line]:
     """The lines that can be read.
 
     Args:
+        described: modalities whose columns are known by their names.
         made: the table's text where there is no such file.
 
     Raises:
         UserError: there is no table, or its columns are not those expected.
     """
     optional = [name for name in Row.model_fields if name not in ("recording_id", "subject", "label")]
-    shape = f"recording_id,label,subject,skeleton,imu (and, if you like, {', '.join(optional)})"
+    shape = (
+        f"recording_id,label,subject and a column of files for each modality, under its name, as "
+        f"{','.join(USUAL)} (and, if you like, {', '.join(optional)})"
+    )
     if made is None and not path.is_file():
         raise UserError(
             f"{path}: there is no such table; make one with a line for each recording and the header {shape}; or name "
@@ -296,16 +329,16 @@ def _table(path: Path, faults: list[tuple[str, str]], notes: list[str], made: st
         delimiter = delimiter_of(text.partition("\n")[0])
         reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [name.strip().lower() for name in next(reader, [])]
+        modalities = _modalities(path.parent, text, delimiter, header, described)
         twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
         missing = [name for name in ("recording_id", *(["subject"] if "label" in header else [])) if name not in header]
         if twice:
             raise UserError(f"{path}: columns {', '.join(twice)} stand more than once")
-        places = [name for name in header if name in MODALITIES or _part(name)[0]]
-        if missing or not places:
-            what = ", ".join(missing) or "skeleton or imu"
+        if missing or not modalities:
+            what = ", ".join(missing) or "that names files"
             raise UserError(f"{path}: no column {what} in its header {','.join(header)[:200]!r}; expected {shape}")
         labelled = "label" in header
-        known = {*Row.model_fields, *MODALITIES, *places}
+        known = {*Row.model_fields, *modalities, *USUAL}
         close = [name for name in header if name not in known and nearest(name, sorted(known)).startswith("did")]
         if not labelled and "label" in "".join(nearest(name, ["label"]) for name in close):
             raise UserError(f"{path}: column {close[0]!r}: {nearest(close[0], ['label'])}")
@@ -323,9 +356,9 @@ def _table(path: Path, faults: list[tuple[str, str]], notes: list[str], made: st
             if any(cell != cell.strip() for cell in cells):
                 spaced.append(number)
             lacking = [] if by_name["recording_id"] else ["recording_id"]
-            files = {one: by_name[one].replace("\\", "/") for one in sorted(places) if by_name.get(one)}
+            files = {one: by_name[one].replace("\\", "/") for one in modalities if by_name.get(one)}
             if lacking or not files:
-                faults.append((place, f"{', '.join(lacking) or 'skeleton and imu'}: empty"))
+                faults.append((place, f"{', '.join(lacking) or ' and '.join(modalities)}: empty"))
                 continue
             row = Row(**{k: v for k, v in by_name.items() if k in Row.model_fields})
             if row.label and not row.subject:
@@ -349,6 +382,35 @@ def _table(path: Path, faults: list[tuple[str, str]], notes: list[str], made: st
     if not lines:
         raise UserError("\n  ".join([f"{path}: no recording is named in it", *_in_words(faults)]))
     return lines
+
+
+def _modalities(folder: Path, text: str, delimiter: str, header: Sequence[str], described: set[str]) -> list[str]:
+    """The columns whose cells name files.
+
+    Raises:
+        UserError: no modality can be called as one of them is.
+    """
+    lines = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True))[1:]
+    found: list[str] = []
+    for i, name in enumerate(header):
+        cells = [line[i].strip() for line in lines if len(line) == len(header) and line[i].strip()]
+        if name and name not in Row.model_fields and (name in {*described, *USUAL} or _are_files(folder, cells)):
+            found.append(name)
+    try:
+        for name in found:
+            check_name(name)
+    except ValueError as error:
+        raise UserError(f"{folder / TABLE}: {error}") from error
+    return sorted(found)
+
+
+def _are_files(folder: Path, cells: Sequence[str]) -> bool:
+    if cells and all(_FILE.fullmatch(cell) for cell in cells):
+        return True
+    try:
+        return any((folder / cell.replace("\\", "/")).exists() for cell in cells)
+    except (OSError, ValueError):
+        return False
 
 
 def _paths(folder: Path, lines: Sequence[_Line], faults: list[tuple[str, str]]) -> dict[str, Path | None]:
@@ -386,20 +448,29 @@ def _description(
     Raises:
         UserError: something is left open, or does not fit together.
     """
-    start = dict(like.model_dump(exclude_unset=True)) if like else {}
+    document: dict[str, Any] = {"name": folder.resolve().name}
+    earlier: dict[str, dict[str, Any]] = {}
     if like:
-        start["name"] = like.name
-    document: dict[str, Any] = {"name": folder.resolve().name, **start, **given}
+        document |= {"name": like.name, "classes": like.classes, "protocols": like.protocols}
+        earlier = {
+            name: {"kind": modality.kind, **modality.model_dump(exclude_unset=True)}
+            for name, modality in like.modalities.items()
+        }
+    here = given.get("modalities", {})
+    modalities = {name: {**earlier.get(name, {}), **here.get(name, {})} for name in {**earlier, **here}}
+    document |= given
     labels = {line.row.label for line in lines} - {""}
     document = {**document, "classes": document.get("classes", sorted(labels)) if labels else []}
-    headers_of = {
-        one: [headers[place] for line in lines if (place := line.files.get(one)) and place in headers]
-        for one in MODALITIES
-    }
-    if headers_of["skeleton"]:
-        _infer_skeleton(folder, document, headers_of["skeleton"], notes)
-    if headers_of["imu"]:
-        _infer_imu(document, headers_of["imu"], notes)
+    for name in dict.fromkeys(name for line in lines for name in sorted(line.files, reverse=True)):
+        own = modalities.setdefault(name, {})
+        there = [headers[place] for line in lines if (place := line.files.get(name)) and place in headers]
+        if not there:
+            continue
+        if own.setdefault("kind", USUAL.get(name) or _kind(_most(there))) == "skeleton":
+            _infer_skeleton(folder, name, own, there, notes)
+        else:
+            _infer_signal(name, own, there, notes)
+    document["modalities"] = {name: own for name, own in modalities.items() if own}
     try:
         return Description.model_validate(document)
     except ValidationError as error:
@@ -411,47 +482,69 @@ def _most(headers: Sequence[Opened]) -> tuple[str, ...]:
     return Counter(header.names for header in headers).most_common(1)[0][0]
 
 
-def _infer_skeleton(folder: Path, document: dict[str, Any], headers: Sequence[Opened], notes: list[str]) -> None:
+def _axes(columns: Sequence[str]) -> dict[str, list[str]]:
+    """Of each joint, those that have columns."""
+    axes: dict[str, list[str]] = defaultdict(list)
+    for name in columns:
+        if match := _JOINT_AXIS.fullmatch(name):
+            axes[match[1]].append((match[2] or match[3]).lower())
+    return axes
+
+
+def _kind(columns: Sequence[str]) -> str:
+    """A skeleton is most of a file's columns as places of joints; acc_x is none."""
+    joints = [
+        axes for axes in _axes([name for name in columns if not _TRIAD.fullmatch(name)]).values() if len(axes) > 1
+    ]
+    return "skeleton" if len(joints) > 2 and 2 * sum(map(len, joints)) > len(columns) else "signal"
+
+
+def _infer_skeleton(
+    folder: Path, modality: str, document: dict[str, Any], headers: Sequence[Opened], notes: list[str]
+) -> None:
     if "joints" not in document or "coordinates" not in document:
         columns = _most(headers)
-        axes: dict[str, list[str]] = defaultdict(list)
-        for name in columns:
-            if match := _JOINT_AXIS.fullmatch(name):
-                axes[match[1]].append((match[2] or match[3]).lower())
+        axes = _axes(columns)
         if not axes:
             raise UserError(
-                f"{folder}: skeletons need columns as pelvis_x,pelvis_y; theirs begin {','.join(columns)[:100]!r}"
+                f"{folder}: {modality}: skeletons need columns as pelvis_x,pelvis_y; theirs begin "
+                f"{','.join(columns)[:100]!r}"
             )
         found = Counter(tuple(sorted(one)) for one in axes.values()).most_common(1)[0][0]
         document.setdefault("coordinates", list(found))
         document.setdefault("joints", [joint for joint, one in axes.items() if tuple(sorted(one)) == found])
     joints = [str(joint) for joint in document["joints"]]
-    notes.append(f"{len(joints)} joints in {len(document['coordinates'])}-D: {', '.join(joints)}")
+    notes.append(f"{modality}: {len(joints)} joints in {len(document['coordinates'])}-D: {', '.join(joints)}")
     by_plain = {re.sub(r"[^a-z]+", "", joint.lower()): joint for joint in joints}
     if "root_joint" not in document:
         root = next((by_plain[name.replace("_", "")] for name in _ROOTS if name.replace("_", "") in by_plain), None)
         top = next((by_plain[name.replace("_", "")] for name in _TOPS if name.replace("_", "") in by_plain), None)
         if root is None or (top is None and "scale_joints" not in document):
+            indent, above = ("  ", "") if modality in USUAL else ("      ", f"  modalities:\n    {modality}:\n")
             raise UserError(
                 f"{folder}: its joints' names do not say which is the body's middle, and which two are a fixed length "
-                f"apart; write into {folder / DESCRIPTION}, with two of {', '.join(joints)}:\n"
-                "  root_joint: NAME             # becomes the origin\n"
-                "  scale_joints: [NAME, NAME]   # their distance becomes the unit of length, as from hip to shoulder"
+                f"apart; write into {folder / DESCRIPTION}, with two of {', '.join(joints)}:\n{above}"
+                + "\n".join(
+                    f"{indent}{line}"
+                    for line in (
+                        "root_joint: NAME             # becomes the origin",
+                        "scale_joints: [NAME, NAME]   # their distance is the unit of length, as from hip to shoulder",
+                    )
+                )
             )
         document["root_joint"] = root
         document.setdefault("scale_joints", [root, top])
         first, second = document["scale_joints"]
         notes.append(
-            f"origin {root}, unit of length {first} to {second}, by their names; {DESCRIPTION} can say otherwise"
+            f"{modality}: origin {root}, unit of length {first} to {second}, by their names; {DESCRIPTION} can say "
+            "otherwise"
         )
 
 
-def _infer_imu(document: dict[str, Any], headers: Sequence[Opened], notes: list[str]) -> None:
-    inferred = "imu_channels" not in document
-    if inferred:
-        document["imu_channels"] = [name for name in _most(headers) if not no_signal(name)]
-    channels = [str(channel) for channel in document["imu_channels"]]
-    if "imu_sensors" not in document:
+def _infer_signal(modality: str, document: dict[str, Any], headers: Sequence[Opened], notes: list[str]) -> None:
+    document.setdefault("channels", [name for name in _most(headers) if not no_signal(name)])
+    channels = [str(channel) for channel in document["channels"]]
+    if "sensors" not in document:
         sensors: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
         for channel in channels:
             if match := _TRIAD.fullmatch(channel):
@@ -460,7 +553,7 @@ def _infer_imu(document: dict[str, Any], headers: Sequence[Opened], notes: list[
             place: [[axes["x"], axes["y"], axes["z"]] for axes in kinds.values() if len(axes) == 3]
             for place, kinds in sensors.items()
         }
-        document["imu_sensors"] = [triads for triads in whole.values() if triads]
+        document["sensors"] = [triads for triads in whole.values() if triads]
         titles = [
             f"{place or 'one sensor'} ({', '.join(k or 'x, y, z' for k, axes in kinds.items() if len(axes) == 3)})"
             for place, kinds in sensors.items()
@@ -468,8 +561,8 @@ def _infer_imu(document: dict[str, Any], headers: Sequence[Opened], notes: list[
         ]
         turned = f"sensors: {'; '.join(titles)}" if titles else "no triads like acc_x,acc_y,acc_z: no sensor is turned"
     else:
-        turned = f"{len(document['imu_sensors'])} sensors, as described"
-    notes.append(f"{len(channels)} IMU channels: {', '.join(channels)}; {turned}")
+        turned = f"{len(document['sensors'])} sensors, as described"
+    notes.append(f"{modality}: {len(channels)} channels: {', '.join(channels)}; {turned}")
 
 
 class _Reader:
@@ -477,23 +570,23 @@ class _Reader:
 
     def __init__(self, description: Description, fill_gaps: bool, offsets: Mapping[str, Offset]) -> None:
         self._description, self._fill_gaps, self._offsets = description, fill_gaps, offsets
-        self._rates: dict[Modality, dict[str, float]] = defaultdict(dict)
+        self._rates: dict[str, dict[str, float]] = defaultdict(dict)
         self._done: dict[str, list[str]] = defaultdict(list)
         """What was done, and the files it was done to."""
         self._filled: dict[str, int] = {}
         self._ignored: Counter[str] = Counter()
         self._no_signals: Counter[str] = Counter()
-        self._read: dict[tuple[str, Modality], Track] = {}
+        self._read: dict[tuple[str, str], Track] = {}
         self._cuts: dict[str, Cut] = {}
 
-    def rate(self, modality: Modality) -> float | None:
+    def rate(self, modality: str) -> float | None:
         """Lines a second, the median of the files with time stamps."""
         rates = self._rates[modality]
         return float(f"{np.median([*rates.values()]):.4g}") if rates else None
 
     def notes(self) -> list[str]:
         said: list[str] = []
-        for one in MODALITIES:
+        for one in self._description.modalities:
             if (rate := self.rate(one)) is None:
                 continue
             said.append(f"{one}: {rate:g} a second by its time stamps")
@@ -507,24 +600,23 @@ class _Reader:
             said.append(f"{total} empty values filled in {len(self._filled)} files, as {next(iter(self._filled))}")
         if self._no_signals:
             listed = ", ".join(sorted(self._no_signals))[:300]
-            said.append(
-                f"not read, as no signals by their names: {listed}; imu_channels in {DESCRIPTION} can name them"
-            )
+            said.append(f"not read, as no signals by their names: {listed}; channels in {DESCRIPTION} can name them")
         if self._ignored:
             said.append(f"columns that are not read: {', '.join(sorted(self._ignored))[:300]}")
         return said
 
-    def track(self, modality: Modality, place: str, file: Opened) -> Track:
+    def track(self, modality: str, place: str, file: Opened) -> Track:
         """The columns that are wanted, at even moments.
 
         Raises:
             ValueError: what is wrong with the file.
         """
-        if (place, modality) in self._read:  # Several cameras may share one IMU signal.
+        if (place, modality) in self._read:  # Several cameras may share one signal.
             return self._read[place, modality]
+        own = self._description.modalities[modality]
         columns, extra = self._columns(modality, file)
         for name in extra:
-            kind = no_signal(name) if modality == "imu" else ""
+            kind = no_signal(name) if isinstance(own, Signal) else ""
             if kind not in ("clock", "counter"):
                 (self._no_signals if kind else self._ignored)[f"{name} ({kind})" if kind else name] += 1
         if not file.parts:
@@ -542,7 +634,7 @@ class _Reader:
         self._read[place, modality] = track
         return track
 
-    def _one(self, modality: Modality, place: str, file: Opened, columns: Sequence[str]) -> Track:
+    def _one(self, modality: str, place: str, file: Opened, columns: Sequence[str]) -> Track:
         """The columns of one file."""
         try:
             sheet = file.read(columns)
@@ -551,7 +643,7 @@ class _Reader:
         except LineError as error:
             raise ValueError(f"line {file.line(error.line)}: {error}") from error
 
-    def side_by_side(self, recording: str, tracks: Mapping[Modality, Track]) -> dict[Modality, Array]:
+    def side_by_side(self, recording: str, tracks: Mapping[str, Track]) -> dict[str, Array]:
         """The recording's arrays, over one span of time.
 
         Raises:
@@ -565,51 +657,43 @@ class _Reader:
             raise ValueError("; ".join(faults))
         return {name: self._shaped(name, whole[name].values) for name in tracks}
 
-    def _shifted(self, modality: Modality, tracks: Mapping[Modality, Track], forced: bool) -> Track:
+    def _shifted(self, modality: str, tracks: Mapping[str, Track], forced: bool) -> Track:
         track, offset = tracks[modality], self._offsets.get(modality)
         if forced and track.step is None:
             raise ValueError(
-                f"{modality} has no time stamps, and {DESCRIPTION} no rate of it ({modality}_hz): --offset needs either"
+                f"{modality} has no time stamps, and {DESCRIPTION} no rate of it (hz): --offset needs either"
             )
         others = [one for name, one in tracks.items() if name not in self._offsets]
         shifted = moved(track, offset, others) if offset else track
         return shifted._replace(start=shifted.start or 0.0) if forced else shifted
 
-    def _shaped(self, modality: Modality, values: Values) -> Array:
+    def _shaped(self, modality: str, values: Values) -> Array:
         """(frames, joints, coordinates) or (samples, channels)."""
         with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
             array = values.astype(np.float32)
-        rest = (len(self._description.joints), len(self._description.coordinates))
-        return array.reshape(len(array), *rest) if modality == "skeleton" else array
+        return array.reshape(len(array), *self._description.modalities[modality].shape)
 
-    def _faults(self, modality: Modality, values: Values) -> list[str]:
-        faults = skeleton_faults if modality == "skeleton" else imu_faults
-        return faults(self._description, self._shaped(modality, values))
+    def _faults(self, modality: str, values: Values) -> list[str]:
+        return array_faults(self._description, modality, self._shaped(modality, values))
 
-    def _columns(self, modality: Modality, header: Opened) -> tuple[list[str], list[str]]:
+    def _columns(self, modality: str, header: Opened) -> tuple[list[str], list[str]]:
         """The file's columns in the description's order, and those of no use here.
 
         Raises:
             ValueError: some are missing.
         """
-        if modality == "imu":
+        own = self._description.modalities[modality]
+        if isinstance(own, Signal):
             by_key = {name: name for name in header.names}
             # Earlier descriptions have names with their units.
-            wanted = {
-                channel if channel in by_key else named(channel)[0]: channel
-                for channel in self._description.imu_channels
-            }
+            wanted = {channel if channel in by_key else named(channel)[0]: channel for channel in own.channels}
         else:
             by_key = {
                 f"{match[1]}\0{(match[2] or match[3]).lower()}": name
                 for name in header.names
                 if (match := _JOINT_AXIS.fullmatch(name))
             }
-            wanted = {
-                f"{joint}\0{axis.lower()}": f"{joint}_{axis}"
-                for joint in self._description.joints
-                for axis in self._description.coordinates
-            }
+            wanted = {f"{joint}\0{axis.lower()}": f"{joint}_{axis}" for joint in own.joints for axis in own.coordinates}
         missing = [shown for key, shown in wanted.items() if key not in by_key]
         if missing:
             close = nearest(missing[0], [name for name in header.names if name not in wanted] or ["none"])
@@ -618,10 +702,10 @@ class _Reader:
         used = [by_key[key] for key in wanted]
         return used, [name for name in header.names if name not in used]
 
-    def _without_codes(self, modality: Modality, place: str, columns: Sequence[str], values: Values) -> Values:
+    def _without_codes(self, modality: str, place: str, columns: Sequence[str], values: Values) -> Values:
         """NaN in place of numbers that stand for what was not seen or not measured."""
-        described = self._description
-        if modality == "skeleton":
+        described = self._description.modalities[modality]
+        if isinstance(described, Skeleton):
             kept, found = unseen_joints(values, described.joints, described.root_joint)
             what = "joints that were not seen are written"
         else:
@@ -655,14 +739,14 @@ class _Reader:
         self._filled[place] = int(bad.sum())
         return np.stack([np.interp(at, at[~b], v[~b]) for b, v in zip(bad.T, values.T, strict=True)], axis=1)
 
-    def _laid_out(self, modality: Modality, place: str, sheet: Sheet, values: Values) -> Track:
+    def _laid_out(self, modality: str, place: str, sheet: Sheet, values: Values) -> Track:
         """The values at even moments."""
         for note in sheet.notes:
             self._done[note].append(place)
         if sheet.seconds is None or len(values) < 2:
             if sheet.rate:
                 self._rates[modality][place] = sheet.rate
-            rate = sheet.rate or getattr(self._description, f"{modality}_hz")
+            rate = sheet.rate or self._description.modalities[modality].hz
             return Track(values, 1 / rate if rate else None)
         same = np.concatenate([[False], (values[1:] == values[:-1]).all(axis=1)])
         line = laid_out(sheet.seconds, same)

@@ -108,7 +108,7 @@ def _compiled(given: str) -> _Pattern:
     if (_MODALITY in fields) == bool(modality):
         raise UserError(
             f"--pattern {given}: {{modality}} says which part of a name tells the modality; or name it in front, as "
-            "imu={subject}_{label}_{trial}.csv"
+            "wrist={subject}_{label}_{trial}.csv"
         )
     stars = [match[1] for match in _FIELD.finditer(text) if match[2]]
     if len(stars) > 1:

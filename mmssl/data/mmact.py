@@ -19,7 +19,7 @@ import pyarrow as pa
 from pyarrow import csv
 from pydantic import Field, TypeAdapter, ValidationError
 
-from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, imu_faults, skeleton_faults
+from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, Signal, Skeleton, array_faults
 from mmssl.errors import UserError, nearest
 
 _ACTIONS = (
@@ -118,21 +118,27 @@ def describe(classes: int = 35, *, across_views: bool = False) -> Description:
     return Description(
         name=f"mmact_{classes}",
         classes=(*_ACTIONS, *map(_at_desk, _APART_AT_DESK[: classes - 35])),
-        joints=(
-            *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
-            *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
-            *("left_knee", "right_knee", "left_ankle", "right_ankle"),
-        ),
-        root_joint="left_hip",
-        scale_joints=("left_shoulder", "left_hip"),
-        bones=tuple(bone for limb in _LIMBS for bone in pairwise(limb)),
-        coordinates=("x", "y"),
-        imu_channels=tuple(channel for channels in _CHANNELS.values() for channel in channels),
-        # Angles are no vector, which a rotation could turn.
-        imu_sensors=((_CHANNELS["acc_phone"], _CHANNELS["gyro"]), (_CHANNELS["acc_watch"],)),
-        skeleton_unit="px",
-        imu_units=tuple(_UNITS[sensor] for sensor, channels in _CHANNELS.items() for _ in channels),
-        imu_hz=_IMU_HZ,
+        modalities={
+            "skeleton": Skeleton(
+                joints=(
+                    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+                    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
+                    *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+                ),
+                root_joint="left_hip",
+                scale_joints=("left_shoulder", "left_hip"),
+                bones=tuple(bone for limb in _LIMBS for bone in pairwise(limb)),
+                coordinates=("x", "y"),
+                unit="px",
+            ),
+            "imu": Signal(
+                channels=tuple(channel for channels in _CHANNELS.values() for channel in channels),
+                # Angles are no vector, which a rotation could turn.
+                sensors=((_CHANNELS["acc_phone"], _CHANNELS["gyro"]), (_CHANNELS["acc_watch"],)),
+                units=tuple(_UNITS[sensor] for sensor, channels in _CHANNELS.items() for _ in channels),
+                hz=_IMU_HZ,
+            ),
+        },
         protocols=protocols,
     )
 
@@ -356,7 +362,7 @@ def _align(description: Description, tracks: dict[str, _Track]) -> Array:
         samples = np.stack([np.interp(grid, stamps, axis) for axis in values.T], axis=1)
         channels.append(samples - 360 * np.round(samples[0] / 360) if turns else samples)
     imu = _single(np.concatenate(channels, axis=1))
-    if faults := imu_faults(description, imu):
+    if faults := array_faults(description, "imu", imu):
         raise ValueError("; ".join(faults))
     return imu
 
@@ -378,7 +384,7 @@ def _pose(description: Description, path: Path) -> Array:
         raise ValueError("no frames" if not frames else "nobody is in any frame")
     if numbers[-1] - numbers[0] >= _LONGEST:
         raise ValueError(f"frames {numbers[0]} to {numbers[-1]} are too many for a clip")
-    width = 3 * len(description.joints)
+    width = 3 * len(description.skeletons["skeleton"].joints)
     people = np.zeros((len(names), len(numbers), width))
     for i, number in enumerate(numbers):
         for name, keypoints in frames[number].items():
@@ -392,7 +398,7 @@ def _pose(description: Description, path: Path) -> Array:
     people = people.reshape(len(names), len(numbers), -1, 3)
     person = people[np.argmax(people[..., 2].sum(axis=(1, 2)))]
     skeleton = _single(_fill(description, numbers, person))
-    if faults := skeleton_faults(description, skeleton):
+    if faults := array_faults(description, "skeleton", skeleton):
         raise ValueError("; ".join(faults))
     return skeleton
 
@@ -401,16 +407,16 @@ def _fill(
     description: Description, numbers: npt.NDArray[np.int64], person: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """(frames in the file, joints, x y confidence) -> (frames without gaps, joints, x y)."""
+    own = description.skeletons["skeleton"]
     seen = person[..., 2] > 0
-    unseen = [joint for j, joint in enumerate(description.joints) if not seen[:, j].any()]
-    needed = dict.fromkeys(joint for joint in (description.root_joint, *description.scale_joints) if joint in unseen)
+    unseen = [joint for j, joint in enumerate(own.joints) if not seen[:, j].any()]
+    needed = dict.fromkeys(joint for joint in (own.root_joint, *own.scale_joints) if joint in unseen)
     if needed:
         raise ValueError(f"{', '.join(needed)} never seen: no place or no unit of length")
-    root = description.joints.index(description.root_joint)
     every = np.arange(numbers[0], numbers[-1] + 1)
-    skeleton = np.empty((len(every), len(description.joints), 2))
-    for j, joint in enumerate(description.joints):
-        source = root if joint in unseen else j
+    skeleton = np.empty((len(every), len(own.joints), 2))
+    for j, joint in enumerate(own.joints):
+        source = own.root if joint in unseen else j
         shown = seen[:, source]
         for axis in range(2):
             skeleton[:, j, axis] = np.interp(every, numbers[shown], person[shown, source, axis])

@@ -3,11 +3,8 @@
 import hashlib
 from collections.abc import Callable
 
-from mmssl.data.recordings import Array, Recordings
+from mmssl.data.recordings import Array, Recordings, Skeleton
 from mmssl.errors import UserError, few
-from mmssl.recipe import MODALITIES, Modality
-
-_SAME: dict[Modality, tuple[str, ...]] = {"skeleton": ("joints", "coordinates"), "imu": ("imu_channels",)}
 
 
 def with_more(
@@ -26,10 +23,8 @@ def with_more(
     Raises:
         UserError: joints, axes or channels differ.
     """
-    for modality, facts in _SAME.items():
-        if any(array is not None for array in more.arrays(modality)):
-            for fact in facts:
-                _compare(recordings, more, name, fact)
+    for modality in more.kinds:
+        _compare(recordings, more, name, modality)
     here = _digests(recordings)
     kept = [i for i, digests in enumerate(_digests(more)) if not digests & set().union(*here)]
     if len(kept) < len(more):
@@ -42,25 +37,36 @@ def with_more(
     return Recordings(
         recordings.description,
         [*recordings.rows, *rows],
-        *([*recordings.arrays(one), *(more.arrays(one)[i] for i in kept)] for one in ("skeleton", "imu")),
+        **{
+            one: [*recordings.arrays(one), *(more.arrays(one)[i] for i in kept)]
+            for one in recordings.description.modalities
+        },
     )
 
 
-def _compare(recordings: Recordings, more: Recordings, name: str, fact: str) -> None:
-    ours, theirs = getattr(recordings.description, fact), getattr(more.description, fact)
-    if ours == theirs:
-        return
-    differ = [one for one in theirs if one not in ours] + [one for one in ours if one not in theirs]
-    what = f"{few(differ)} in one of them alone" if differ else "the same in another order"
-    raise UserError(
-        f"--pretrain-on {name}: its {fact} are not those of {recordings.description.name} ({what}); "
-        f"import it with --like a file of {recordings.description.name}"
-    )
+def _compare(recordings: Recordings, more: Recordings, name: str, modality: str) -> None:
+    ours, theirs = (one.description.modalities.get(modality) for one in (recordings, more))
+    called = recordings.description.name
+    if ours is None:
+        raise UserError(
+            f"--pretrain-on {name}: it has {modality}, and {called} has "
+            f"{', '.join(recordings.description.modalities)}; call alike what is alike"
+        )
+    for fact in ("joints", "coordinates") if isinstance(ours, Skeleton) else ("channels",):
+        mine, others = getattr(ours, fact), getattr(theirs, fact, ())
+        if mine == others:
+            continue
+        differ = [one for one in others if one not in mine] + [one for one in mine if one not in others]
+        what = f"{few(differ)} in one of them alone" if differ else "the same in another order"
+        raise UserError(
+            f"--pretrain-on {name}: {fact} of its {modality} are not those of {called} ({what}); "
+            f"import it with --like a file of {called}"
+        )
 
 
 def _digests(recordings: Recordings) -> list[set[bytes]]:
     """Of each recording those of its modalities that change at all."""
-    each = zip(*(recordings.arrays(modality) for modality in MODALITIES), strict=True)
+    each = zip(*(recordings.arrays(modality) for modality in recordings.kinds), strict=True)
     return [{_digest(array) for array in own if array is not None and (array != array[0]).any()} for own in each]
 
 

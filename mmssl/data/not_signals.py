@@ -1,7 +1,7 @@
 """Channels that are no signals by what they hold: labels, numbers of people, counters, clocks."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,17 +27,30 @@ class Suspect(NamedTuple):
 
     channel: str
     why: str
+    modality: str = ""
+    """Whose it is."""
+
+    @property
+    def words(self) -> str:
+        return f"{self.modality}: channel {self.channel} {self.why}"
 
 
-def suspects_in(recordings: Recordings) -> list[Suspect]:
-    """Those of the signals that the description does not say are meant."""
-    held = [
-        Held(row.label, row.subject, array)
-        for row, array in zip(recordings.rows, recordings.arrays("imu"), strict=True)
-        if array is not None
-    ]
-    meant = recordings.description.meant_channels
-    return [one for one in suspects(recordings.description.imu_channels, held) if one.channel not in meant]
+def suspects_in(recordings: Recordings, modalities: Collection[str] | None = None) -> list[Suspect]:
+    """Those of the signals that the description does not say are meant.
+
+    Args:
+        modalities: of these alone.
+    """
+    description, found = recordings.description, list[Suspect]()
+    for name, signal in description.signals.items():
+        if modalities is None or name in modalities:
+            held = [
+                Held(row.label, row.subject, array)
+                for row, array in zip(recordings.rows, recordings.arrays(name), strict=True)
+                if array is not None
+            ]
+            found += [one._replace(modality=name) for one in suspects(signal.channels, held)]
+    return [one for one in found if one.channel not in description.meant_channels]
 
 
 def suspects(channels: Sequence[str], recordings: Sequence[Held]) -> list[Suspect]:

@@ -36,18 +36,18 @@ class Shift(NamedTuple):
     recordings: int
 
 
-def shift_of(recordings: Recordings) -> Shift | None:
-    """The shift of the signals against the skeletons, where it is clear."""
-    description = recordings.description
-    frames, samples = description.skeleton_hz, description.imu_hz
+def shift_of(recordings: Recordings, body: str, felt: str) -> Shift | None:
+    """The shift of a signal against a skeleton, by their names, where it is clear."""
+    seen_by, felt_by = recordings.description.skeletons[body], recordings.description.signals[felt]
+    frames, samples = seen_by.hz, felt_by.hz
     if not frames or not samples:
         return None
     rate = min(frames, samples)
     most = round(_FARTHEST * rate)
-    joints = _joints(description.joints, description.imu_channels)
+    joints = _joints(seen_by.joints, (felt, *felt_by.channels))
     pairs = [
         (skeleton[:, joints], signal)
-        for skeleton, signal in zip(recordings.arrays("skeleton"), recordings.arrays("imu"), strict=True)
+        for skeleton, signal in zip(recordings.arrays(body), recordings.arrays(felt), strict=True)
         if skeleton is not None and signal is not None and len(skeleton) / frames * rate > 16
     ]
     if len(pairs) < _ENOUGH:
@@ -64,7 +64,7 @@ def shift_of(recordings: Recordings) -> Shift | None:
     clear = best >= _CLEAR and best - still >= _BETTER and agree >= _AGREE * len(pairs) and abs(steps) >= 2
     if not clear:
         return None
-    return Shift(steps / rate, description.joints[joints[int(joint) % len(joints)]], best, still, agree, len(pairs))
+    return Shift(steps / rate, seen_by.joints[joints[int(joint) % len(joints)]], best, still, agree, len(pairs))
 
 
 def _joints(names: Sequence[str], channels: Sequence[str]) -> list[int]:

@@ -41,7 +41,7 @@ def sides(recordings: Recordings, data: Data) -> tuple[tuple[str, ...], tuple[st
     here.
 
     Raises:
-        UserError: no such protocol, a protocol by view for a recipe with IMU signals, a subject on both sides of a
+        UserError: no such protocol, a protocol by view for a recipe with signals, a subject on both sides of a
             protocol by subject, a training subject without recordings to train on, nobody to train.
     """
     name = recordings.description.name
@@ -141,10 +141,13 @@ def _protocol(recordings: Recordings, data: Data) -> Protocol:
     if data.protocol not in protocols:
         raise UserError(f"data.protocol: {name} has no {data.protocol!r}; {nearest(data.protocol, list(protocols))}")
     protocol = protocols[data.protocol]
-    if protocol.by == "view" and "imu" in data.modalities:
+    kinds = recordings.description.kinds
+    shared = [one for one in data.modalities if kinds.get(one) == "signal"]
+    if protocol.by == "view" and shared:
+        alone = next((f", as system vicreg_{one} does" for one, kind in kinds.items() if kind == "skeleton"), "")
         raise UserError(
-            f"data.protocol: {data.protocol} of {name} would test on IMU signals that it has trained on: "
-            "the signals are the same for every camera; take skeletons alone, as system vicreg_skeleton does"
+            f"data.protocol: {data.protocol} of {name} would test on {' and '.join(shared)} signals that it has "
+            f"trained on: the signals are the same for every camera; take skeletons alone{alone}"
         )
     return protocol
 

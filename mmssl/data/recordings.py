@@ -1,27 +1,30 @@
 """Recordings of people moving, wherever they came from: ragged arrays, a table, and what the numbers mean."""
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 from pydantic_core import PydanticSerializationError
 
 from mmssl import parquet
 from mmssl.errors import UserError
-from mmssl.recipe import MODALITIES, Modality
+from mmssl.recipe import USUAL, Kind
 from mmssl.storage import written_beside
 
 Array = npt.NDArray[np.float32]
 
-FORMAT = "mmssl.recordings/1"
+FORMAT = "mmssl.recordings/2"
+_OLDER = "mmssl.recordings/1"
+"""Of recordings whose modalities are those that older versions know: these read such a file too."""
 UNLABELLED = -1
 """Class index of a recording without a label."""
 NO_SUBJECT = "subject is empty, and it has a label: whoever it is might train and validate; name somebody"
@@ -39,76 +42,235 @@ class Protocol(BaseModel):
     test: tuple[str, ...] = ()
 
 
-class Description(BaseModel):
-    """What the numbers of a data set mean. Sizes and names are read from here and stand nowhere else in the code."""
+class Skeleton(BaseModel):
+    """A modality of frames x joints x coordinates."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    lines: ClassVar[str] = "frames"
 
-    name: str
-    classes: tuple[str, ...] = ()
-    """Class names; a recording's label is one of them. Left out where no recording has a label."""
+    kind: Literal["skeleton"] = "skeleton"
     joints: tuple[str, ...] = ()
-    """This and the next two are left out of data sets without skeletons, as are `coordinates`."""
+    coordinates: tuple[str, ...] = ()
+    """Axis names, ("x", "y", "z") or ("x", "y")."""
     root_joint: str = ""
     """The joint that becomes the origin."""
     scale_joints: tuple[str, str] = ("", "")
     """Two joints whose distance in the first frame is the unit of length."""
     bones: tuple[tuple[str, str], ...] = ()
     """Pairs of joints to draw; not used in training."""
-    coordinates: tuple[str, ...] = ()
-    """Axis names, ("x", "y", "z") or ("x", "y")."""
-    imu_channels: tuple[str, ...] = ()
-    """Left out of data sets without IMU signals."""
-    imu_sensors: tuple[tuple[tuple[str, str, str], ...], ...] = ()
+    unit: str = ""
+    hz: float | None = None
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Skeleton":
+        _some_once("joints", self.joints)
+        _some_once("coordinates", self.coordinates)
+        for joint in (self.root_joint, *self.scale_joints, *(joint for bone in self.bones for joint in bone)):
+            if joint not in self.joints:
+                raise ValueError(f"joint {joint!r} is not among joints: {', '.join(self.joints)}")
+        if self.scale_joints[0] == self.scale_joints[1]:
+            raise ValueError("scale_joints must be two different joints: their distance is the unit of length")
+        if len(self.coordinates) not in (2, 3):
+            raise ValueError(f"coordinates must be 2 or 3 axes, not {len(self.coordinates)}")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a frame."""
+        return len(self.joints), len(self.coordinates)
+
+    @property
+    def root(self) -> int:
+        """Index of the root joint."""
+        return self.joints.index(self.root_joint)
+
+    @property
+    def scale(self) -> tuple[int, int]:
+        """Indices of the scale joints."""
+        first, second = self.scale_joints
+        return self.joints.index(first), self.joints.index(second)
+
+
+class Signal(BaseModel):
+    """A modality of samples x channels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    lines: ClassVar[str] = "samples"
+
+    kind: Literal["signal"] = "signal"
+    channels: tuple[str, ...] = ()
+    sensors: tuple[tuple[tuple[str, str, str], ...], ...] = ()
     """One entry a rigid sensor: its triads of channels, which turn together when the sensor is rotated."""
-    skeleton_unit: str = ""
-    imu_units: tuple[str, ...] = ()
-    skeleton_hz: float | None = None
-    imu_hz: float | None = None
+    units: tuple[str, ...] = ()
+    """One a channel, or none."""
+    hz: float | None = None
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Signal":
+        _some_once("channels", self.channels)
+        turned = [channel for sensor in self.sensors for triad in sensor for channel in triad]
+        for channel in turned:
+            if channel not in self.channels:
+                raise ValueError(f"sensor channel {channel!r} is not among channels: {', '.join(self.channels)}")
+        if len(set(turned)) != len(turned):
+            raise ValueError("sensors uses a channel twice")
+        if self.units and len(self.units) != len(self.channels):
+            raise ValueError(f"units has {len(self.units)} entries for {len(self.channels)} channels")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a sample."""
+        return (len(self.channels),)
+
+    @property
+    def triads(self) -> list[list[tuple[int, int, int]]]:
+        """Indices of each sensor's triads of channels."""
+        index = {channel: i for i, channel in enumerate(self.channels)}
+        return [[(index[x], index[y], index[z]) for x, y, z in sensor] for sensor in self.sensors]
+
+
+def _some_once(what: str, names: tuple[str, ...]) -> None:
+    if not names:
+        raise ValueError(f"{what} is empty")
+    _once(what, names)
+
+
+def _once(what: str, names: tuple[str, ...]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{what} names {', '.join(twice)} more than once")
+
+
+Modality = Annotated[Skeleton | Signal, Field(discriminator="kind")]
+
+
+def _in_order(modalities: dict[str, Modality]) -> dict[str, Modality]:
+    return dict(sorted(modalities.items()))
+
+
+# Before modalities had names there were one skeleton and one IMU, whose entries stood among the description's own.
+_FLAT = {
+    **{name: ("skeleton", name) for name in ("joints", "root_joint", "scale_joints", "bones", "coordinates")},
+    "imu_channels": ("imu", "channels"),
+    "imu_sensors": ("imu", "sensors"),
+    "skeleton_unit": ("skeleton", "unit"),
+    "imu_units": ("imu", "units"),
+    "skeleton_hz": ("skeleton", "hz"),
+    "imu_hz": ("imu", "hz"),
+}
+FLAT_ENTRIES = tuple(_FLAT)
+"""Of a description of the older form, which is read too."""
+
+
+class Description(BaseModel):
+    """What the numbers of a data set mean. Sizes and names are read from here and stand nowhere else in the code.
+
+    One whose only modalities are `skeleton` and `imu`, of the kinds skeleton and signal, is written in the older form:
+    fingerprints are of that, and older versions read it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    classes: tuple[str, ...] = ()
+    """Class names; a recording's label is one of them. Left out where no recording has a label."""
+    modalities: Annotated[dict[str, Modality], AfterValidator(_in_order)] = {}
+    """By name, in alphabetical order."""
     protocols: dict[str, Protocol] = {}
     meant_channels: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     """Channels that look like a label, a counter or a clock, and are signals all the same: others that do are refused.
     Files without any, and fingerprints, go without it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_form(cls, document: Any) -> Any:
+        if not isinstance(document, Mapping) or not set(FLAT_ENTRIES) & set(document):
+            return document
+        named = document.get("modalities") or {}
+        modalities = {
+            name: own
+            for name, own in modalities_in(document).items()
+            if name in named or set(own) - {"kind", "unit", "hz"}
+        }
+        return {key: value for key, value in document.items() if key not in _FLAT} | {"modalities": modalities}
+
     @model_validator(mode="after")
     def _names_exist(self) -> "Description":
-        has_skeleton = bool(self.joints or self.coordinates or self.root_joint or any(self.scale_joints))
-        if not has_skeleton and not self.imu_channels:
-            raise ValueError("neither joints nor imu_channels are named: recordings have one modality at least")
-        for what, names, needed in (
-            ("classes", self.classes, False),
-            ("joints", self.joints, has_skeleton),
-            ("coordinates", self.coordinates, has_skeleton),
-            ("imu_channels", self.imu_channels, False),
-        ):
-            if needed and not names:
-                raise ValueError(f"{what} is empty")
-            twice = [name for name, count in Counter(names).items() if count > 1]
-            if twice:
-                raise ValueError(f"{what} names {', '.join(twice)} more than once")
-        used = (self.root_joint, *self.scale_joints) if has_skeleton else ()
-        for joint in (*used, *(joint for bone in self.bones for joint in bone)):
-            if joint not in self.joints:
-                raise ValueError(f"joint {joint!r} is not among joints: {', '.join(self.joints)}")
-        if has_skeleton and self.scale_joints[0] == self.scale_joints[1]:
-            raise ValueError("scale_joints must be two different joints: their distance is the unit of length")
-        if has_skeleton and len(self.coordinates) not in (2, 3):
-            raise ValueError(f"coordinates must be 2 or 3 axes, not {len(self.coordinates)}")
-        triad_channels = [channel for sensor in self.imu_sensors for triad in sensor for channel in triad]
-        for channel in triad_channels:
-            if channel not in self.imu_channels:
-                raise ValueError(
-                    f"sensor channel {channel!r} is not among imu_channels: {', '.join(self.imu_channels)}"
-                )
-        if len(set(triad_channels)) != len(triad_channels):
-            raise ValueError("imu_sensors uses a channel twice")
-        if self.imu_units and len(self.imu_units) != len(self.imu_channels):
-            raise ValueError(f"imu_units has {len(self.imu_units)} entries for {len(self.imu_channels)} imu_channels")
+        _once("classes", self.classes)
+        if not self.modalities:
+            raise ValueError("no modality is described: recordings have one at least")
+        for name in self.modalities:
+            check_name(name)
         for name, protocol in self.protocols.items():
             both = set(protocol.train) & set(protocol.test)
             if both:
                 raise ValueError(f"protocol {name}: {protocol.by}s {', '.join(sorted(both))} both train and test")
         return self
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Of each modality."""
+        return {name: modality.kind for name, modality in self.modalities.items()}
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether older versions know its modalities."""
+        return self.kinds.items() <= USUAL.items()
+
+    @property
+    def signals(self) -> dict[str, Signal]:
+        return {name: one for name, one in self.modalities.items() if isinstance(one, Signal)}
+
+    @property
+    def skeletons(self) -> dict[str, Skeleton]:
+        return {name: one for name, one in self.modalities.items() if isinstance(one, Skeleton)}
+
+    @model_serializer
+    def _document(self) -> dict[str, Any]:
+        usual = {entry: self._flat(entry) for entry in _FLAT} if self.is_usual else {"modalities": self.modalities}
+        meant = {"meant_channels": self.meant_channels} if self.meant_channels else {}
+        return {"name": self.name, "classes": self.classes, **usual, "protocols": self.protocols, **meant}
+
+    def _flat(self, entry: str) -> Any:
+        """An entry of the older form."""
+        name, new = _FLAT[entry]
+        kind = {"skeleton": Skeleton, "imu": Signal}[name]
+        return getattr(self.modalities[name], new) if name in self.modalities else kind.model_fields[new].default
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """For scripts of before: `joints`, `imu_channels` and so on, of the modalities that had them."""
+            return self._flat(name) if name in _FLAT else super().__getattr__(name)
+
+        def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Description":
+            if update and set(update) & set(_FLAT):
+                return Description.model_validate({**self.model_dump(), **update})
+            return super().model_copy(update=update, deep=deep)
+
+
+def modalities_in(document: Mapping[str, Any]) -> dict[str, Any]:
+    """By name, the entries that a description's document has of each modality, in whichever form.
+
+    Raises:
+        ValueError: one has them in both, or what stands there is no modality.
+    """
+    named = document.get("modalities") or {}
+    if not isinstance(named, Mapping) or not all(isinstance(one, Mapping | BaseModel) for one in named.values()):
+        raise ValueError("modalities: a mapping is expected, by name what each has, as `wrist: {channels: [acc_x]}`")
+    found: dict[str, Any] = dict(named)
+    for name, kind in USUAL.items():
+        own = {new: document[old] for old, (of, new) in _FLAT.items() if of == name and _is_given(document.get(old))}
+        if own and name in found:
+            raise ValueError(f"{name} is described under modalities, and by {', '.join(own)} beside it")
+        if own:
+            found[name] = {"kind": kind, **own}
+    return found
+
+
+def _is_given(value: Any) -> bool:
+    return value not in (None, "") and (isinstance(value, str | int | float) or any(value))
 
 
 class Row(BaseModel):
@@ -129,29 +291,53 @@ class Row(BaseModel):
     data sets without views, and fingerprints, go without it."""
 
 
-_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in Row.model_fields),
-        ("frames", pa.int32()),
-        ("skeleton", pa.large_list(pa.float32())),
-        ("samples", pa.int32()),
-        ("imu", pa.large_list(pa.float32())),
-    ]
-)
+# What holds a network's modules has attributes of its own, and they are attributes beside those.
+_RESERVED = {
+    "add_module", "apply", "bfloat16", "buffers", "call_super_init", "children", "clear", "compile", "cpu",
+    "cuda", "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer", "get_extra_state",
+    "get_parameter", "get_submodule", "half", "ipu", "items", "keys", "load_state_dict", "modules", "mtia",
+    "named_buffers", "named_children", "named_modules", "named_parameters", "parameters", "pop", "requires_grad_",
+    "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "train", "training",
+    "type", "update", "values", "xpu", "zero_grad", "finetune", "frames", "samples",
+}  # fmt: skip
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError: no modality can be called so."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"modality {name!r}: a name is lower-case letters, digits and _, as left_wrist")
+    if name in _RESERVED or name in Row.model_fields or name.startswith("register_"):
+        raise ValueError(f"modality {name!r}: the name is taken by something else; call it otherwise, as {name}_sensor")
+
+
+def _length_columns(description: Description) -> dict[str, str]:
+    """By modality, the column of a file that says how long its arrays are."""
+    if description.is_usual:
+        return {"skeleton": "frames", "imu": "samples"}
+    return {name: f"{name}.length" for name in description.modalities}
+
+
+def _schema(description: Description) -> pa.Schema:
+    columns: list[tuple[str, pa.DataType]] = [(name, pa.string()) for name in Row.model_fields]
+    for name, length in _length_columns(description).items():
+        columns += [(length, pa.int32()), (name, pa.large_list(pa.float32()))]
+    return pa.schema(columns)
 
 
 class Recordings:
-    """Recordings with their table and description; `skeleton` or `imu` is None where no recording has any.
+    """Recordings with their table and description.
 
     Args:
         description: what the numbers mean, those of a modality that is not there included.
         rows: one per recording.
-        skeleton: one array per recording, (frames, joints, coordinates); frame counts differ. None in the place of one
-            that was not recorded.
-        imu: one array per recording, (samples, channels); sample counts differ. None likewise.
+        skeleton: of the modality of that name, one array per recording; None in the place of one that was not recorded.
+        imu: likewise.
+        arrays: likewise, by the names of other modalities. Of a skeleton (frames, joints, coordinates), of a signal
+            (samples, channels); the numbers of frames and samples differ.
 
     Raises:
-        UserError: lists everything that does not fit, by recording; or neither modality is given.
+        UserError: lists everything that does not fit, by recording; or no modality is given.
     """
 
     def __init__(
@@ -160,13 +346,20 @@ class Recordings:
         rows: Sequence[Row],
         skeleton: Sequence[npt.ArrayLike | None] | None = None,
         imu: Sequence[npt.ArrayLike | None] | None = None,
+        **arrays: Sequence[npt.ArrayLike | None] | None,
     ) -> None:
         self.description = description
         self.rows = tuple(rows)
-        if skeleton is None and imu is None:
-            raise UserError(f"{description.name}: neither skeleton nor imu is given: recordings need one at least")
-        self.skeleton = _float32("skeleton", self.rows, skeleton)
-        self.imu = _float32("imu", self.rows, imu)
+        every = {"skeleton": skeleton, "imu": imu, **arrays}
+        given = {name: own for name, own in every.items() if own is not None}
+        described = ", ".join(description.modalities)
+        for name in given:
+            if name not in description.modalities:
+                raise UserError(f"{description.name}: {name} is given, and the description has {described} alone")
+        if not given:
+            raise UserError(f"{description.name}: no modality is given: recordings need one at least, of {described}")
+        converted = {name: _float32(name, self.rows, given[name]) for name in sorted(given)}
+        self._arrays = {name: own for name, own in converted.items() if own is not None}
         faults = self._faults()
         if faults:
             raise UserError(
@@ -195,32 +388,51 @@ class Recordings:
                 faults.append(f"{row.recording_id}: {NO_SUBJECT}")
             elif row.subject and not row.subject.strip():
                 faults.append(f"{row.recording_id}: subject is a blank")
-            skeleton, imu = self.arrays("skeleton")[i], self.arrays("imu")[i]
-            array_faults = [] if skeleton is None else skeleton_faults(description, skeleton)
-            array_faults += [] if imu is None else imu_faults(description, imu)
-            if skeleton is None and imu is None:
-                array_faults.append("neither skeleton nor imu is there")
-            faults += [f"{row.recording_id}: {fault}" for fault in array_faults]
+            own = {name: arrays[i] for name, arrays in self._arrays.items()}
+            found = [
+                fault
+                for name, array in own.items()
+                if array is not None
+                for fault in array_faults(description, name, array)
+            ]
+            if all(array is None for array in own.values()):
+                found.append(f"has none of {', '.join(description.modalities)}")
+            faults += [f"{row.recording_id}: {fault}" for fault in found]
         return faults
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def modalities(self) -> tuple[Modality, ...]:
-        """What there is of every recording."""
-        return tuple(modality for modality in MODALITIES if not self.lacking([modality]))
+    def modalities(self) -> tuple[str, ...]:
+        """What there is of every recording, in alphabetical order."""
+        return tuple(name for name in self._arrays if not self.lacking([name]))
 
-    def arrays(self, modality: Modality) -> "tuple[Array | None, ...]":
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Of each modality that some recording has, in alphabetical order."""
+        return {name: self.description.modalities[name].kind for name in self._arrays}
+
+    def arrays(self, modality: str) -> "tuple[Array | None, ...]":
         """One per recording, None where that has none."""
-        return (self.imu if modality == "imu" else self.skeleton) or (None,) * len(self)
+        return self._arrays.get(modality) or (None,) * len(self)
 
-    def lacking(self, modalities: Sequence[Modality]) -> tuple[str, ...]:
+    @property
+    def skeleton(self) -> "tuple[Array | None, ...] | None":
+        """Those of the modality of this name, None where no recording has it; `arrays` gives those of any."""
+        return self._arrays.get("skeleton")
+
+    @property
+    def imu(self) -> "tuple[Array | None, ...] | None":
+        """Likewise."""
+        return self._arrays.get("imu")
+
+    def lacking(self, modalities: Sequence[str]) -> tuple[str, ...]:
         """Ids of the recordings without one of the modalities."""
         have = zip(self.rows, *map(self.arrays, modalities), strict=True)
         return tuple(row.recording_id for row, *own in have if any(array is None for array in own))
 
-    def having(self, modalities: Sequence[Modality]) -> "Recordings":
+    def having(self, modalities: Sequence[str]) -> "Recordings":
         """The recordings with all of the modalities, in the same order.
 
         Raises:
@@ -256,45 +468,44 @@ class Recordings:
     def where(self, keep: Callable[[Row], bool]) -> "Recordings":
         """The recordings whose row is kept, in the same order."""
         chosen = [i for i, row in enumerate(self.rows) if keep(row)]
-        return Recordings(
-            self.description,
-            [self.rows[i] for i in chosen],
-            self.skeleton and [self.skeleton[i] for i in chosen],
-            self.imu and [self.imu[i] for i in chosen],
-        )
+        arrays = {name: [own[i] for i in chosen] for name, own in self._arrays.items()}
+        return Recordings(self.description, [self.rows[i] for i in chosen], **arrays)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over description, table and every number; the same data give the same fingerprint on any machine."""
-        digest = hashlib.sha256(self.description.model_dump_json().encode())
-        for row, *both in zip(self.rows, self.arrays("skeleton"), self.arrays("imu"), strict=True):
+        description = self.description
+        digest = hashlib.sha256(description.model_dump_json().encode())
+        for i, row in enumerate(self.rows):
             digest.update(row.model_dump_json().encode())
-            for array in (array for array in both if array is not None):
-                digest.update(str(array.shape).encode())
-                digest.update(array.astype("<f4", copy=False).tobytes())
+            # The older form's order; there the shape alone says which of the two an array is.
+            for name in sorted(description.modalities, reverse=True):
+                array = self.arrays(name)[i]
+                if array is not None:
+                    digest.update(("" if description.is_usual else name).encode())
+                    digest.update(str(array.shape).encode())
+                    digest.update(array.astype("<f4", copy=False).tobytes())
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write one Parquet file: a row per recording, the description as JSON in the schema's metadata.
 
-        Arrays are stored flat and row-major with their first length (`frames`, `samples`); the other sizes follow from
-        the description. Both are null where a recording lacks the modality.
+        Arrays are stored flat and row-major under their modality's name, with their first length beside them
+        (`NAME.length`; of a usual pair `frames` and `samples`); the other sizes follow from the description. Both are
+        null where a recording lacks the modality.
         """
-        skeletons, signals = self.arrays("skeleton"), self.arrays("imu")
-        has_views = any(row.view for row in self.rows)
-        schema = _SCHEMA if has_views else _SCHEMA.remove(_SCHEMA.get_field_index("view"))
-        table = pa.table(
-            {
-                **{
-                    name: [getattr(row, name) for row in self.rows] for name in Row.model_fields if name in schema.names
-                },
-                "frames": [None if a is None else len(a) for a in skeletons],
-                "skeleton": [None if a is None else a.ravel() for a in skeletons],
-                "samples": [None if a is None else len(a) for a in signals],
-                "imu": [None if a is None else a.ravel() for a in signals],
-            },
-            schema=schema.with_metadata({"format": FORMAT, "description": self.description.model_dump_json()}),
-        )
+        description = self.description
+        schema = _schema(description)
+        if not any(row.view for row in self.rows):
+            schema = schema.remove(schema.get_field_index("view"))
+        columns: dict[str, list[Any]] = {
+            name: [getattr(row, name) for row in self.rows] for name in Row.model_fields if name in schema.names
+        }
+        for name, length in _length_columns(description).items():
+            columns[length] = [None if a is None else len(a) for a in self.arrays(name)]
+            columns[name] = [None if a is None else a.ravel() for a in self.arrays(name)]
+        written = {"format": _OLDER if description.is_usual else FORMAT, "description": description.model_dump_json()}
+        table = pa.table(columns, schema=schema.with_metadata(written))
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_beside(path) as beside, beside.open("w+b") as file:
@@ -319,63 +530,54 @@ class Recordings:
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{path}: not a readable Parquet file ({error})") from error
         metadata = table.schema.metadata or {}
-        if metadata.get(b"format") != FORMAT.encode():
+        if metadata.get(b"format") not in (FORMAT.encode(), _OLDER.encode()):
             raise UserError(
                 f"{path}: not a recordings file (no {FORMAT!r} in its metadata): write one with Recordings.save()"
             )
-        schema = pa.schema([column for column in _SCHEMA if column.name in table.column_names])
-        missing = set(_SCHEMA.names) - set(schema.names) - {"view"}
-        if missing:
-            raise UserError(f"{path}: columns missing: {', '.join(sorted(missing))}")
-        twice = [name for name in schema.names if table.column_names.count(name) > 1]
-        if twice:
-            raise UserError(f"{path}: columns that stand more than once: {', '.join(twice)}; keep one of each")
         try:
-            table = table.select(schema.names).cast(schema)
             description = Description.model_validate_json(metadata.get(b"description", b""))
+            whole = _schema(description)
+            schema = pa.schema([column for column in whole if column.name in table.column_names])
+            missing = set(whole.names) - set(schema.names) - {"view"}
+            if missing:
+                raise UserError(f"{path}: columns missing: {', '.join(sorted(missing))}")
+            twice = [name for name in schema.names if table.column_names.count(name) > 1]
+            if twice:
+                raise UserError(f"{path}: columns that stand more than once: {', '.join(twice)}; keep one of each")
+            table = table.select(schema.names).cast(schema)
             names = [name for name in Row.model_fields if name in schema.names]
             rows = [Row.model_validate(row) for row in table.select(names).to_pylist()]
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: holds text that is not in UTF-8 ({error.reason})") from error
         except (pa.ArrowException, ValidationError) as error:
             raise UserError(f"{path}: {error}") from error
-        return cls(
-            description,
-            rows,
-            _ragged(path, rows, table, "frames", "skeleton", (len(description.joints), len(description.coordinates))),
-            _ragged(path, rows, table, "samples", "imu", (len(description.imu_channels),)),
-        )
+        lengths = _length_columns(description)
+        arrays = {
+            name: _ragged(path, rows, table, lengths[name], name, modality.shape)
+            for name, modality in description.modalities.items()
+        }
+        for name in set(lengths) - set(arrays):
+            if table[name].null_count < len(table):
+                raise UserError(f"{path}: {name} is there, and the description has {', '.join(arrays)} alone")
+        return cls(description, rows, **arrays)
 
 
-def skeleton_faults(description: Description, array: npt.NDArray[np.generic]) -> list[str]:
-    """What is wrong with one recording's skeleton, in words; empty when nothing is."""
-    if not description.joints:
-        return ["a skeleton is there, and the description names no joints"]
-    rest = (len(description.joints), len(description.coordinates))
-    faults = _array_faults("skeleton", "frames", array, rest)
-    if not faults:
-        first, second = (array[0, description.joints.index(joint)] for joint in description.scale_joints)
-        if not np.linalg.norm((first - second).astype(np.float64)) > 0:
-            faults.append(
-                f"joints {' and '.join(description.scale_joints)} coincide in the first frame: no unit of length"
-            )
-    return faults
-
-
-def imu_faults(description: Description, array: npt.NDArray[np.generic]) -> list[str]:
-    """What is wrong with one recording's IMU signal, in words; empty when nothing is."""
-    if not description.imu_channels:
-        return ["an imu signal is there, and the description names no imu_channels"]
-    return _array_faults("imu", "samples", array, (len(description.imu_channels),))
-
-
-def _array_faults(name: str, unit: str, array: npt.NDArray[np.generic], rest: tuple[int, ...]) -> list[str]:
-    if array.shape[1:] != rest:
-        return [f"{name} has shape {array.shape}, expected (any, {', '.join(map(str, rest))})"]
+def array_faults(description: Description, name: str, array: npt.NDArray[np.generic]) -> list[str]:
+    """What is wrong with one recording's array of a modality, in words; empty when nothing is."""
+    modality = description.modalities[name]
+    if array.shape[1:] != modality.shape:
+        return [f"{name} has shape {array.shape}, expected (any, {', '.join(map(str, modality.shape))})"]
     if len(array) == 0:
-        return [f"{name} has no {unit}"]
+        return [f"{name} has no {modality.lines}"]
     bad = int((~np.isfinite(array)).sum())
-    return [f"{name} has {bad} values that are not finite"] if bad else []
+    if bad:
+        return [f"{name} has {bad} values that are not finite"]
+    if isinstance(modality, Skeleton):
+        first, second = array[0, list(modality.scale)].astype(np.float64)
+        if not np.linalg.norm(first - second) > 0:
+            coinciding = " and ".join(modality.scale_joints)
+            return [f"{name}: joints {coinciding} coincide in the first frame: no unit of length"]
+    return []
 
 
 def _is_text(encode: Callable[[], object], error: type[Exception]) -> bool:
@@ -386,11 +588,8 @@ def _is_text(encode: Callable[[], object], error: type[Exception]) -> bool:
     return True
 
 
-def _float32(
-    name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike | None] | None
-) -> tuple[Array | None, ...] | None:
-    if arrays is None:
-        return None
+def _float32(name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike | None]) -> tuple[Array | None, ...] | None:
+    """Nothing where no recording has one."""
     if len(arrays) != len(rows):
         raise UserError(f"{len(rows)} rows and {len(arrays)} {name} arrays: give one each")
     converted: list[Array | None] = []

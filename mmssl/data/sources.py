@@ -183,6 +183,8 @@ class Lengths(BaseModel):
     shortest: int
     median: float
     longest: int
+    lines: str
+    """What is counted: frames or samples."""
 
 
 class Missing(BaseModel):
@@ -214,10 +216,8 @@ class Survey(BaseModel):
     counts: tuple[tuple[int, ...], ...]
     """Recordings of each subject (outer) and class (inner)."""
     missing: tuple[Missing, ...]
-    frames: Lengths | None
-    """None where there are no skeletons."""
-    samples: Lengths | None
-    """None where there are no IMU signals."""
+    lengths: dict[str, Lengths | None]
+    """By modality; None where no recording has it."""
     problems: tuple[str, ...]
     """What was left out while reading, by file name with the reason."""
 
@@ -245,8 +245,7 @@ def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
         absent_subjects=tuple(sorted(named - set(recordings.subjects), key=lambda s: (len(s), s))),
         counts=tuple(tuple(counts[subject, label] for label in description.classes) for subject in recordings.subjects),
         missing=_missing(recordings, known.never_recorded if known else frozenset()),
-        frames=_lengths(recordings.arrays("skeleton")),
-        samples=_lengths(recordings.arrays("imu")),
+        lengths={name: _lengths(recordings.arrays(name), one.lines) for name, one in description.modalities.items()},
         problems=tuple(problems),
     )
 
@@ -266,8 +265,8 @@ def _missing(recordings: Recordings, never_recorded: frozenset[tuple[str, str, s
     )
 
 
-def _lengths(arrays: Sequence[Array | None]) -> Lengths | None:
+def _lengths(arrays: Sequence[Array | None], lines: str) -> Lengths | None:
     counts = [len(array) for array in arrays if array is not None]
     if not counts:
         return None
-    return Lengths(shortest=min(counts), median=statistics.median(counts), longest=max(counts))
+    return Lengths(shortest=min(counts), median=statistics.median(counts), longest=max(counts), lines=lines)

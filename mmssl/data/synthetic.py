@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Description, Protocol, Recordings, Row
+from mmssl.data.recordings import Description, Protocol, Recordings, Row, Signal, Skeleton
 from mmssl.errors import UserError
 
 Floats = npt.NDArray[np.float64]
@@ -269,16 +269,22 @@ def _description(subjects: int) -> Description:
     return Description(
         name="synthetic",
         classes=tuple(_ACTIONS),
-        joints=tuple(_NAMES),
-        root_joint="hip_center",
-        scale_joints=("neck", "hip_center"),
-        bones=tuple((joint.parent, joint.name) for joint in _JOINTS if joint.parent),
-        coordinates=("x", "y", "z"),
-        imu_channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"),
-        imu_sensors=((("acc_x", "acc_y", "acc_z"), ("gyro_x", "gyro_y", "gyro_z")),),
-        skeleton_unit="m",
-        imu_units=("g", "g", "g", "deg/s", "deg/s", "deg/s"),
-        skeleton_hz=_HZ / _SKELETON_EVERY,
-        imu_hz=_HZ / _IMU_EVERY,
+        modalities={
+            "skeleton": Skeleton(
+                joints=tuple(_NAMES),
+                root_joint="hip_center",
+                scale_joints=("neck", "hip_center"),
+                bones=tuple((joint.parent, joint.name) for joint in _JOINTS if joint.parent),
+                coordinates=("x", "y", "z"),
+                unit="m",
+                hz=_HZ / _SKELETON_EVERY,
+            ),
+            "imu": Signal(
+                channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"),
+                sensors=((("acc_x", "acc_y", "acc_z"), ("gyro_x", "gyro_y", "gyro_z")),),
+                units=("g", "g", "g", "deg/s", "deg/s", "deg/s"),
+                hz=_HZ / _IMU_EVERY,
+            ),
+        },
         protocols={"cross_subject": Protocol(train=tuple(names[::2]), test=tuple(names[1::2]))},
     )

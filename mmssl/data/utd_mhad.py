@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, imu_faults, skeleton_faults
+from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, Signal, Skeleton, array_faults
 from mmssl.errors import UserError
 
 RECORDINGS = 861
@@ -41,31 +41,38 @@ DESCRIPTION = Description(
         *("arm_curl", "tennis_serve", "push", "knock", "catch", "pickup_throw", "jog", "walk"),
         *("sit2stand", "stand2sit", "lunge", "squat"),
     ),
-    joints=(
-        *("head", "shoulder_center", "spine", "hip_center"),
-        *("left_shoulder", "left_elbow", "left_wrist", "left_hand"),
-        *("right_shoulder", "right_elbow", "right_wrist", "right_hand"),
-        *("left_hip", "left_knee", "left_ankle", "left_foot"),
-        *("right_hip", "right_knee", "right_ankle", "right_foot"),
-    ),
-    root_joint="hip_center",
-    # Within a subject this length varies by 2 % between first frames; shoulder_center to hip_center by 4 %.
-    scale_joints=("head", "hip_center"),
-    bones=tuple(bone for limb in _LIMBS for bone in pairwise(limb)),
-    coordinates=("x", "y", "z"),
-    imu_channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"),
-    imu_sensors=((("acc_x", "acc_y", "acc_z"), ("gyro_x", "gyro_y", "gyro_z")),),
-    skeleton_unit="m",
-    imu_units=("g", "g", "g", "deg/s", "deg/s", "deg/s"),
-    # Nominally 30, which does not fit the counts: 2.5 to 2.6 IMU samples a frame.
-    skeleton_hz=20.0,
-    imu_hz=50.0,
+    modalities={
+        "skeleton": Skeleton(
+            joints=(
+                *("head", "shoulder_center", "spine", "hip_center"),
+                *("left_shoulder", "left_elbow", "left_wrist", "left_hand"),
+                *("right_shoulder", "right_elbow", "right_wrist", "right_hand"),
+                *("left_hip", "left_knee", "left_ankle", "left_foot"),
+                *("right_hip", "right_knee", "right_ankle", "right_foot"),
+            ),
+            root_joint="hip_center",
+            # Within a subject this length varies by 2 % between first frames; shoulder_center to hip_center by 4 %.
+            scale_joints=("head", "hip_center"),
+            bones=tuple(bone for limb in _LIMBS for bone in pairwise(limb)),
+            coordinates=("x", "y", "z"),
+            unit="m",
+            # Nominally 30, which does not fit the counts: 2.5 to 2.6 IMU samples a frame.
+            hz=20.0,
+        ),
+        "imu": Signal(
+            channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"),
+            sensors=((("acc_x", "acc_y", "acc_z"), ("gyro_x", "gyro_y", "gyro_z")),),
+            units=("g", "g", "g", "deg/s", "deg/s", "deg/s"),
+            hz=50.0,
+        ),
+    },
     protocols={"cross_subject": Protocol(train=("1", "3", "5", "7"), test=("2", "4", "6", "8"))},
 )
 
 _HOW_TO_GET = "get them with `mmssl-tune data download utd_mhad`, or say where they are with --data FOLDER"
 _NAME = re.compile(r"a([0-9]{1,6})_s([0-9]{1,6})_t([0-9]{1,6})_(skeleton|inertial)\.mat", re.IGNORECASE)
 _VARIABLES = {"skeleton": "d_skel", "inertial": "d_iner"}
+_MODALITIES = {"skeleton": "skeleton", "inertial": "imu"}
 # The whole data set is 18 MB: a zip entry that claims more than this is no recording.
 _LARGEST_ENTRY = 2**24
 
@@ -225,9 +232,6 @@ def _load(file: _File) -> Array:
     if file.modality == "skeleton":
         # joints x coordinates x frames
         array = np.moveaxis(array, -1, 0)
-        faults = skeleton_faults(DESCRIPTION, array)
-    else:
-        faults = imu_faults(DESCRIPTION, array)
-    if faults:
+    if faults := array_faults(DESCRIPTION, _MODALITIES[file.modality], array):
         raise ValueError("; ".join(faults))
     return array

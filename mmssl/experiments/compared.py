@@ -63,8 +63,7 @@ class Entrant:
     @property
     def prefixes(self) -> dict[str, str]:
         """By what is read, what its scores' columns begin with."""
-        modalities = self.recipe.data.modalities
-        return {"+".join(reading): prefix for reading, prefix in readings_of(self.plan.space.side, modalities)}
+        return {"+".join(reading): prefix for reading, prefix in readings_of(self.plan.space.side, self.recipe)}
 
     def scores(self, read_from: str) -> dict[str, dict[Key, float]]:
         """Accuracy and F1 by seed and fold; empty where nothing is read from that."""

@@ -19,7 +19,7 @@ from mmssl.recipe import Recipe, readings_of
 from mmssl.study.folder import Study
 from mmssl.study.paired import change, columns, complete, ends, mean_ends, scored, scores_of, summary
 from mmssl.study.plan import Key, Plan
-from mmssl.study.presets import SYSTEMS
+from mmssl.study.presets import parsed
 from mmssl.study.results import stand_beside
 from mmssl.study.scores import Scores, estimate, mean, paired, recordings_of
 from mmssl.study.space import SYSTEM
@@ -28,7 +28,8 @@ from mmssl.study.space import SYSTEM
 def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
     """Each system's scores on the side that its study scored, and what pre-training adds to untrained encoders.
 
-    A pair of encoders has three rows: from both modalities, and from each alone by a head of its own. The mean is over
+    Encoders of several modalities have a row for all together, and one for each alone and for each subset that has a
+    head of its own. The mean is over
     seeds and folds, with its 95 % interval (`estimate`) over folds, or over seeds where there is one fold; the
     standard deviation is that of the seeds' means over the folds. The gain is the mean difference from untrained
     encoders with the same networks and heads at the same seeds and folds, with an interval like it. In a study of
@@ -45,13 +46,13 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     planned = Counter(trial.point_id for trial in plan.trials)
     called, trial_of = names(plan), {trial.point_id: trial for trial in plan.trials}
     recipes = {point_id: plan.recipe(trial) for point_id, trial in trial_of.items()}
-    never_trained = [name for name, trial in trial_of.items() if SYSTEMS[plan.system(trial)].method == "untrained"]
+    never_trained = [name for name, trial in trial_of.items() if parsed(plan.system(trial))[0] == "untrained"]
     table: list[dict[str, Any]] = []
     notes: list[str] = []
     leads: dict[tuple[str | None, ...], str] = {}
     for point_id, trial in trial_of.items():
         system = plan.system(trial)
-        method, modalities = SYSTEMS[system]
+        method, modalities = parsed(system)[0], recipes[point_id].data.modalities
         baselines = [name for name in never_trained if stand_beside(recipes[name], recipes[point_id])]
         untrained = [row for name in baselines for row in by_point[name]]
         first, of_recipe = (
@@ -61,7 +62,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         lead = first if of_recipe == point_id else of_recipe
         compared = by_point[lead] if lead != point_id else []
         count = scored(by_point[point_id])
-        for reading, prefix in readings_of(side, modalities):
+        for reading, prefix in readings_of(side, recipes[point_id]):
             accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
             from_lead = partial(_from_lead, prefix, by_point[point_id], compared)
             gain = paired(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
@@ -133,21 +134,21 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     """
     _searches_only(plan, "finetune.labels", "finetune.label_draw")
     side, _, what = plan.space.scored.partition(".")
-    published = _published(plan)
+    published, recipes = _published(plan), {plan.system(trial): plan.recipe(trial) for trial in plan.trials}
     gathered: dict[tuple[str, str, float], dict[Key, float]] = defaultdict(dict)
     rows: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
     for row in complete(study):
         system, share = row["system"], row["param.finetune.labels"]
         rows[system, share].append(row)
-        for reading, prefix in readings_of(side, SYSTEMS[system].modalities):
+        for reading, prefix in readings_of(side, recipes[system]):
             if (score := row[f"{prefix}.{what}"]) is not None:
                 key = row["seed"], row["fold"], row["param.finetune.label_draw"]
                 gathered[system, "+".join(reading), share][key] = score
     labelled = {at: statistics.fmean(row["recordings.labelled"] for row in found) for at, found in rows.items()}
     table: list[dict[str, Any]] = []
     for system in plan.space.systems:
-        method, modalities = SYSTEMS[system]
-        for reading, _ in readings_of(side, modalities):
+        method, modalities = parsed(system)[0], recipes[system].data.modalities
+        for reading, _ in readings_of(side, recipes[system]):
             read_from = "+".join(reading)
             for share in sorted(share for name, read, share in gathered if (name, read) == (system, read_from)):
                 scores = gathered[system, read_from, share]
@@ -155,7 +156,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                     other: gathered.get((name, read_from, share), {})
                     for other in ("supervised", "untrained")
                     for name in plan.space.systems
-                    if SYSTEMS[name] == (other, modalities) and other != method
+                    if (parsed(name)[0], recipes[name].data.modalities) == (other, modalities) and other != method
                 }
                 table.append(
                     {

@@ -96,7 +96,7 @@ def _folds(given: str | None, chooses: bool, space: Space, dataset: str, recordi
         if given == "test":
             raise UserError("--folds test: this experiment compares points, by which the test subjects may not be used")
         return given or space.folds
-    first = next(iter(space.bases(dataset).values()))
+    first = next(iter(space.bases(dataset, recordings.kinds).values()))
     return given or ("test" if len(split(recordings, first.data).test) else "leave_one_subject_out")
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from mmssl.data.recordings import Signal, Skeleton
 from mmssl.data.sources import READERS, Reader, data_set_of
 from mmssl.recipe import readings_of
 from mmssl.training.model import FACTS, WEIGHTS, Model
@@ -111,7 +112,6 @@ def _words(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
         *(name for name in knobs if name.startswith("finetune.") or name == "seed"),
     ]
     reader = READERS.get(data_set_of(facts["data"]["name"]) or "")
-    units = description.imu_units or ("any unit",) * len(description.imu_channels)
     return {
         **facts,
         "recipe": recipe,
@@ -122,7 +122,7 @@ def _words(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
         "all_tested": any(name.startswith("test.") for name in selection["scores"]),
         "untested": facts.get("untested"),
         "caveats": [line[:1].upper() + line[1:].rstrip(".") for line in _caveats(facts, reader)],
-        "channels": [f"{name} ({unit})" for name, unit in zip(description.imu_channels, units, strict=True)],
+        "takes": [f"{name}, {_taken(description.modalities[name])}" for name in recipe.data.modalities],
         "environment": {
             **dict.fromkeys(("version.mmssl", "git.commit", "git.clean", "device", "hardware.cpu")),
             **made,
@@ -141,12 +141,23 @@ def _words(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _taken(modality: Skeleton | Signal) -> str:
+    """What a modality of recordings must be, in words."""
+    if isinstance(modality, Skeleton):
+        return (
+            f"skeletons of {len(modality.joints)} joints x {len(modality.coordinates)} ({modality.unit or 'any unit'})"
+        )
+    units = modality.units or ("any unit",) * len(modality.channels)
+    channels = [f"{name} ({unit})" for name, unit in zip(modality.channels, units, strict=True)]
+    return f"channels {', '.join(channels)}"
+
+
 def _scored(model: Model, facts: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], str, Any, float | None]]:
     """Rows of scores: side, by which modalities, measure, of the point, of these weights."""
     scores, tested = facts["selection"]["scores"], facts["tested"]
     also = (tested and tested["metrics"]) or any(name.startswith("test.") for name in scores)
     for side in ("val", "test") if also else ("val",):
-        for reading, prefix in readings_of(side, model.recipe.data.modalities):
+        for reading, prefix in readings_of(side, model.recipe):
             for measure, title in _MEASURES.items():
                 name = f"{prefix}.{measure}"
                 yield _SIDES[side], reading, title, scores.get(name), facts["metrics"].get(name)
@@ -170,9 +181,9 @@ def _caveats(facts: Mapping[str, Any], reader: Reader | None) -> Iterator[str]:
 
 
 def _label(column: str) -> str:
-    """A column of scores in words: `val.imu.f1` is validation F1 by imu alone."""
+    """A column of scores in words: `val.wrist.f1` is validation F1 by wrist alone."""
     side, *reading, measure = column.split(".")
-    alone = f" by {reading[0]} alone" if reading else ""
+    alone = f" by {' + '.join(reading[0].split('+'))} alone" if reading else ""
     return f"{_SIDES[side]} {_MEASURES[measure]}{alone}"
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.errors import UserError
-from mmssl.recipe import Modality
 from mmssl.training.model import Model
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
@@ -24,26 +23,30 @@ TOLERANCE = 1e-4
 class _Classifier(nn.Module):
     """(batch, steps, ...) of each modality -> its features, then the class probabilities."""
 
-    def __init__(self, model: Model, modalities: Sequence[Modality]) -> None:
+    def __init__(self, model: Model, modalities: Sequence[str]) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict({name: model.encoders[name] for name in modalities})
         self.head = model.head(modalities)
-        self.register_buffer("mean", torch.from_numpy(model.standardisation.mean))
-        self.register_buffer("std", torch.from_numpy(model.standardisation.std))
+        self.standardised = [name for name in modalities if name in model.standardisations]
+        for name in self.standardised:
+            own = model.standardisations[name]
+            self.register_buffer(f"mean_{name}", torch.from_numpy(own.mean))
+            self.register_buffer(f"std_{name}", torch.from_numpy(own.std))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         features: dict[str, Tensor] = {}
         for (name, encoder), values in zip(self.encoders.items(), inputs, strict=True):
-            given = (values - self.get_buffer("mean")) / self.get_buffer("std") if name == "imu" else values
-            features[name] = encoder(given)
+            if name in self.standardised:
+                values = (values - self.get_buffer(f"mean_{name}")) / self.get_buffer(f"std_{name}")
+            features[name] = encoder(values)
         return (*features.values(), torch.softmax(self.head(features), dim=1))
 
 
-def convert(model: Model, form: str, modalities: Sequence[Modality], file: Path) -> float:
+def convert(model: Model, form: str, modalities: Sequence[str], file: Path) -> float:
     """Write encoders and head for some modalities, for any number of recordings at once, and try the file.
 
     Its inputs, by modality, are what `mmssl.training.model.prepare` gives: recordings at equal length, skeletons
-    centred and scaled; the IMU's standardisation is in the file. Its outputs are `features.MODALITY` and
+    centred and scaled; the signals' standardisation is in the file. Its outputs are `features.MODALITY` and
     `probabilities`. It holds `modalities`, `steps` and `classes` as JSON: in ONNX's metadata, or as extra files of
     torch.export.
 
@@ -74,24 +77,21 @@ def convert(model: Model, form: str, modalities: Sequence[Modality], file: Path)
     return difference
 
 
-def _made_up(model: Model, modalities: Sequence[Modality], count: int) -> tuple[Tensor, ...]:
-    description, steps = model.description, model.recipe.data.steps
-    shapes = {
-        "imu": (len(description.imu_channels),),
-        "skeleton": (len(description.joints), len(description.coordinates)),
-    }
+def _made_up(model: Model, modalities: Sequence[str], count: int) -> tuple[Tensor, ...]:
+    steps = model.recipe.data.steps
+    shapes = {name: one.shape for name, one in model.description.modalities.items()}
     draws = torch.Generator().manual_seed(0)
     return tuple(torch.randn(count, steps, *shapes[name], generator=draws) for name in modalities)
 
 
-def _notes(model: Model, modalities: Sequence[Modality]) -> dict[str, str]:
+def _notes(model: Model, modalities: Sequence[str]) -> dict[str, str]:
     """What a reader of the file must know, each as JSON: what goes in, and what the probabilities are of."""
     about = {"modalities": modalities, "steps": model.recipe.data.steps, "classes": model.description.classes}
     return {name: json.dumps(value) for name, value in about.items()}
 
 
 def _write_onnx(
-    program: torch.export.ExportedProgram, modalities: Sequence[Modality], file: Path, notes: Mapping[str, str]
+    program: torch.export.ExportedProgram, modalities: Sequence[str], file: Path, notes: Mapping[str, str]
 ) -> None:
     try:
         import onnxruntime  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -121,7 +121,7 @@ def _run_torch(file: Path, inputs: Sequence[Tensor]) -> list[np.ndarray]:
     return [output.numpy() for output in torch.export.load(file).module()(*inputs)]
 
 
-def _run_onnx(file: Path, modalities: Sequence[Modality], inputs: Sequence[Tensor]) -> list[np.ndarray]:
+def _run_onnx(file: Path, modalities: Sequence[str], inputs: Sequence[Tensor]) -> list[np.ndarray]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])

@@ -26,7 +26,7 @@ from mmssl.errors import UserError
 from mmssl.export.card import LIBRARY, card
 from mmssl.export.conversion import SUFFIXES
 from mmssl.storage import is_foreign
-from mmssl.study.columns import SCORES
+from mmssl.study.columns import is_score
 from mmssl.study.folder import TESTS, Study
 from mmssl.study.plan import Key, Plan, PlannedTrial, fold_name, without_result
 from mmssl.study.planning import name_of
@@ -156,7 +156,7 @@ def export(
     record = None if refit else study.record(trial.trial_id)
     if record:
         metrics[metric] = point.scores[_key(plan, trial)]
-        metrics |= {name: value for name, value in record.facts.items() if name in SCORES}
+        metrics |= {name: value for name, value in record.facts.items() if is_score(name)}
     trained_on = next(trained.encoders.parameters()).device.type
     # Compared on the processor, whose arithmetic the new process shares.
     trained.to("cpu")
@@ -207,7 +207,7 @@ def _selection(study: Study, plan: Plan, choice: Choice, metric: str) -> dict[st
     chosen_by = points(plan, table, metric)
     firsts = {point.point_id: plan.trials_of(point.point_id)[0] for point in chosen_by}
     ours = firsts[best.point_id]
-    by_score = {name: points(plan, table, name) for name in SCORES if name in table.column_names}
+    by_score = {name: points(plan, table, name) for name in plan.scores if name in table.column_names}
 
     def scores(point_id: str) -> dict[str, dict[str, Any]]:
         found = {name: next(p for p in those if p.point_id == point_id) for name, those in by_score.items()}

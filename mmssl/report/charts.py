@@ -320,16 +320,22 @@ def importance(content: Content) -> dict[str, Any]:
     )
 
 
-def curve() -> dict[str, Any]:
+def colours(modalities: Sequence[str]) -> dict[str, str]:
+    """By modality, that of its curves."""
+    own = (SERIES[3], SERIES[2], SERIES[1], SERIES[4], SERIES[6], SERIES[5], SERIES[7])
+    return {name: own[i % len(own)] for i, name in enumerate(modalities)}
+
+
+def curve(modalities: Sequence[str]) -> dict[str, Any]:
     """One panel of a trial's curves; the page puts its rows in: epoch, value, series, trial."""
-    chart = _curve(alt.Chart(alt.NamedData(name="rows")), None)
+    chart = _curve(alt.Chart(alt.NamedData(name="rows")), modalities, None)
     return as_spec(chart.properties(width="container", height=130), "Curve of one trial over its epochs.")
 
 
-def curves(panels: Sequence[str]) -> dict[str, Any]:
+def curves(panels: Sequence[str], modalities: Sequence[str]) -> dict[str, Any]:
     """All panels of one trial's curves, for a paper: rows of epoch, value, series, panel."""
-    legend = alt.Legend(title=None, values=["imu", "skeleton"], orient="top")
-    chart = _curve(alt.Chart(), legend).properties(width=200, height=110)
+    legend = alt.Legend(title=None, values=list(modalities), orient="top")
+    chart = _curve(alt.Chart(), modalities, legend).properties(width=200, height=110)
     facet = alt.Facet("panel:N", sort=list(panels), header=alt.Header(title=None, labelAnchor="start"))
     grid = chart.facet(facet, data=alt.NamedData(name="rows"), columns=3).resolve_scale(
         x="independent", y="independent"
@@ -337,13 +343,14 @@ def curves(panels: Sequence[str]) -> dict[str, Any]:
     return as_spec(grid, "Curves of one trial over its epochs.")
 
 
-def _curve(data: Any, legend: Any) -> Any:
+def _curve(data: Any, modalities: Sequence[str], legend: Any) -> Any:
+    own = colours(modalities)
     return data.mark_line(point=alt.OverlayMarkDef(size=14), strokeWidth=1.8).encode(
         x=alt.X("epoch:Q", title="epoch", axis=_epochs()),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format="~g")),
         color=alt.Color(
             "series:N",
-            scale=alt.Scale(domain=["", "imu", "skeleton"], range=[SERIES[0], SERIES[3], SERIES[2]]),
+            scale=alt.Scale(domain=["", *own], range=[SERIES[0], *own.values()]),
             legend=legend,
         ),
         strokeDash=alt.StrokeDash(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Description, Recordings
+from mmssl.data.recordings import Description, Recordings, Skeleton
 from mmssl.errors import UserError
 from mmssl.evaluation import tsne
 from mmssl.experiments.embeddings import joined, vectors
@@ -45,6 +45,8 @@ class Exhibit:
     maps: list[Map]
     notes: list[str]
     description: Description
+    drawn: Skeleton | None
+    """The skeleton that is drawn."""
     bones: tuple[tuple[str, str], ...]
     """Pairs of joints to draw."""
     axes: tuple[int, int, int | None]
@@ -91,25 +93,32 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings) -> E
     played = _spread([one["label"] for one in shown])
     if len(played) < len(shown):
         notes.append(f"{len(played)} of the {len(shown)} recordings can be played, each class as often as can be")
+    skeletons = [name for name, kind in recordings.kinds.items() if kind == "skeleton"]
+    drawn = skeletons[0] if skeletons else ""
+    if len(skeletons) > 1:
+        notes.append(f"of the skeletons {', '.join(skeletons)} the first is drawn")
     for i in played:
-        shown[i]["motion"] = _motion(recordings, int(rows[i]))
-    axes, signs = _view(recordings)
+        shown[i]["motion"] = _motion(recordings, int(rows[i]), drawn)
+    skeleton, bodies = recordings.description.skeletons.get(drawn), _bodies(recordings, drawn)
     maps = _maps(features, embeddings, trial.seed, notes)
-    return Exhibit(trial, shown, maps, notes, recordings.description, _bones(recordings), axes, signs)
+    return Exhibit(
+        trial, shown, maps, notes, recordings.description, skeleton, _bones(skeleton, bodies), *_view(skeleton, bodies)
+    )
 
 
 def _maps(features: dict[str, Any], embeddings: dict[str, Any], seed: int, notes: list[str]) -> list[Map]:
     count = len(next(iter(features.values())))
     every = tuple(range(count))
     wanted: list[tuple[str, Floats, tuple[str, ...], tuple[int, ...]]] = []
+    every_one = "both" if len(features) == 2 else "all"
     if len(features) > 1:
-        wanted.append(("features of both modalities joined", joined(features), ("",) * count, every))
+        wanted.append((f"features of {every_one} modalities joined", joined(features), ("",) * count, every))
     wanted += [(f"features of {name} alone", one, (name,) * count, every) for name, one in features.items()]
     if len(embeddings) > 1 and len({one.shape[1] for one in embeddings.values()}) == 1:
         # Of unit length: what is near in the embedding is near by cosine.
         both = np.concatenate([joined({name: one}) for name, one in embeddings.items()])
         modalities = tuple(name for name in embeddings for _ in range(count))
-        wanted.append(("embeddings of both modalities in one map", both, modalities, every * len(embeddings)))
+        wanted.append((f"embeddings of {every_one} modalities in one map", both, modalities, every * len(embeddings)))
     maps: list[Map] = []
     for name, array, modalities, indices in wanted:
         try:
@@ -128,23 +137,26 @@ def _spread(labels: list[str]) -> list[int]:
     return sorted(i for _, i in sorted(turns)[:MOST_PLAYED])
 
 
-def _motion(recordings: Recordings, row: int) -> dict[str, Any]:
+def _motion(recordings: Recordings, row: int, drawn: str) -> dict[str, Any]:
     """A recording as the page plays it: whole numbers of 16 bits, little-endian, in base64, with what they stand for.
 
-    `skeleton`: (frames, joints, coordinates); `imu`: (samples, channels). A number is `low` + `step` * its value.
+    `body`: the skeleton that is drawn, (frames, joints, coordinates); `signals`: by name, (samples, channels). A number
+    is `low` + `step` * its value.
     """
     description = recordings.description
-    motion: dict[str, Any] = {"seconds": None}
-    skeleton, imu = recordings.arrays("skeleton")[row], recordings.arrays("imu")[row]
-    if skeleton is not None:
-        if description.skeleton_hz:
-            motion["seconds"] = round(len(skeleton) / description.skeleton_hz, 3)
-        frames = _thinned(skeleton, MOST_FRAMES)
-        motion["skeleton"] = _packed(frames.reshape(len(frames), -1), False)
-    if imu is not None:
-        if motion["seconds"] is None and description.imu_hz:
-            motion["seconds"] = round(len(imu) / description.imu_hz, 3)
-        motion["imu"] = _packed(_thinned(imu, MOST_SAMPLES), True)
+    motion: dict[str, Any] = {"seconds": None, "signals": {}}
+    for name in (drawn, *description.signals):
+        array = recordings.arrays(name)[row]
+        if array is None:
+            continue
+        hz = description.modalities[name].hz
+        if motion["seconds"] is None and hz:
+            motion["seconds"] = round(len(array) / hz, 3)
+        if name == drawn:
+            frames = _thinned(array, MOST_FRAMES)
+            motion["body"] = _packed(frames.reshape(len(frames), -1), False)
+        else:
+            motion["signals"][name] = _packed(_thinned(array, MOST_SAMPLES), True)
     return motion
 
 
@@ -173,20 +185,17 @@ def _packed(array: Floats, by_column: bool) -> dict[str, Any]:
     }
 
 
-def _view(recordings: Recordings) -> tuple[tuple[int, int, int | None], tuple[int, int]]:
+def _view(skeleton: Skeleton | None, bodies: list[Floats]) -> tuple[tuple[int, int, int | None], tuple[int, int]]:
     """From where people are seen standing upright, their shoulders across.
 
     Up is along the coordinate in which the data set's unit of length (two joints of the trunk, or trunk and head) is
     longest, away from the root; across is the other along which the joints lie wider apart.
     """
-    description = recordings.description
-    there = _skeletons(recordings)
-    if not there:
+    if skeleton is None:
         return (0, 1, None), (1, 1)
-    first = np.stack([one[0] for one in there]).astype(np.float64)  # (recordings, joints, coordinates)
-    a, b = (description.joints.index(joint) for joint in description.scale_joints)
-    root = description.joints.index(description.root_joint)
-    top, bottom = (b, a) if a == root else (a, b)
+    first = np.stack([one[0] for one in bodies]).astype(np.float64)  # (recordings, joints, coordinates)
+    a, b = skeleton.scale
+    top, bottom = (b, a) if a == skeleton.root else (a, b)
     trunk = (first[:, top] - first[:, bottom]).mean(axis=0)
     up = int(np.abs(trunk).argmax())
     others = [i for i in range(first.shape[2]) if i != up]
@@ -195,19 +204,17 @@ def _view(recordings: Recordings) -> tuple[tuple[int, int, int | None], tuple[in
     return (others[0], up, depth), (1, 1 if trunk[up] >= 0 else -1)
 
 
-def _bones(recordings: Recordings) -> tuple[tuple[str, str], ...]:
-    """Those of the description; where it has none, what joins all joints by the shortest lines in the mean posture."""
-    description = recordings.description
-    there = _skeletons(recordings)
-    if description.bones or not there:
-        return description.bones
+def _bones(skeleton: Skeleton | None, bodies: list[Floats]) -> tuple[tuple[str, str], ...]:
+    """Those described; where there are none, what joins all joints by the shortest lines in the mean posture."""
+    if skeleton is None or skeleton.bones:
+        return skeleton.bones if skeleton else ()
     from scipy.sparse.csgraph import minimum_spanning_tree
     from scipy.spatial.distance import pdist, squareform
 
-    apart = np.mean([pdist(one[0]) for one in there], axis=0)
+    apart = np.mean([pdist(one[0]) for one in bodies], axis=0)
     tree = minimum_spanning_tree(squareform(apart + 1e-9)).tocoo()
-    return tuple((description.joints[a], description.joints[b]) for a, b in zip(tree.row, tree.col, strict=True))
+    return tuple((skeleton.joints[a], skeleton.joints[b]) for a, b in zip(tree.row, tree.col, strict=True))
 
 
-def _skeletons(recordings: Recordings) -> list[Floats]:
-    return [one for one in recordings.arrays("skeleton") if one is not None]
+def _bodies(recordings: Recordings, drawn: str) -> list[Floats]:
+    return [one for one in recordings.arrays(drawn) if one is not None]

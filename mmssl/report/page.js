@@ -70,6 +70,8 @@
     }
   }
 
+  const MODALITIES = data.trials ? data.trials.modalities : [];
+  const each = (measure) => MODALITIES.map((name) => [`train.${name}.${measure}`, name]);
   const PANELS = [
     ["loss", [["train.loss", ""]]],
     ["invariance term", [["train.invariance", ""]]],
@@ -79,14 +81,15 @@
     ["off the diagonal", [["train.off_diagonal", ""]]],
     ["similarity of positives", [["train.positive", ""]]],
     ["similarity of negatives", [["train.negative", ""]]],
-    ["embeddings: standard deviation", [["train.imu.std", "imu"], ["train.skeleton.std", "skeleton"]]],
-    ["embeddings: effective rank", [["train.imu.effective_rank", "imu"], ["train.skeleton.effective_rank", "skeleton"]]],
-    ["embeddings: covariance", [["train.imu.covariance", "imu"], ["train.skeleton.covariance", "skeleton"]]],
+    ["embeddings: standard deviation", each("std")],
+    ["embeddings: effective rank", each("effective_rank")],
+    ["embeddings: covariance", each("covariance")],
     ["accuracy of a probe", [["probe.accuracy", ""]]],
     ["loss", [["train.finetune.loss", ""]]],
     ["accuracy on its training recordings", [["train.finetune.accuracy", ""]]],
   ];
-  const PHASES = { pretrain: "pre-training", finetune: "fine-tuning", "guide.imu": "guide of imu", "guide.skeleton": "guide of skeleton" };
+  const GUIDES = MODALITIES.map((name) => [`guide.${name}`, `guide of ${name}`]);
+  const PHASES = { ...Object.fromEntries(GUIDES), pretrain: "pre-training", finetune: "fine-tuning" };
 
   function trials() {
     const select = at("trial");
@@ -112,7 +115,7 @@
       const facts = data.trials.facts[first];
       at("trial-words").textContent = `${facts.point}; ${facts.words}`;
       const wanted = [], rows = [];
-      for (const phase of ["guide.imu", "guide.skeleton", "pretrain", "finetune"]) {
+      for (const phase of Object.keys(PHASES)) {
         for (const [title, columns] of PANELS) {
           const points = [];
           for (const [id, which] of [[first, "first"], [second, "second"]]) {
@@ -259,7 +262,7 @@
     const svg = at("body"), play = at("play"), time = at("time"), turn = at("turn"), traces = at("traces");
     const [across, up, depth] = player.axes, [right, top] = player.signs;
     if (depth === null) turn.closest(".turn").hidden = true;
-    let skeleton = null, imu = null, seconds = 3, moment = 0, last = null, lines = [], dots = [], cursors = [], frame = null;
+    let skeleton = null, seconds = 3, moment = 0, last = null, lines = [], dots = [], cursors = [], frame = null;
     const J = player.joints, D = player.coordinates;
 
     function value(row, joint, axis) {
@@ -295,12 +298,12 @@
       time.value = Math.round(1000 * moment);
       time.setAttribute("aria-valuetext", `${(moment * seconds).toFixed(2)} of ${seconds.toFixed(2)} seconds`);
     }
-    function trace(group) {
+    function trace(group, signal) {
       const holder = make("div", { class: "trace" });
       holder.appendChild(make("h3", {}, group.title));
       let low = Infinity, high = -Infinity;
-      for (let row = 0; row < imu.rows; row += 1) {
-        for (const c of group.channels) { const v = imu.values[row * imu.columns + c]; if (v < low) low = v; if (v > high) high = v; }
+      for (let row = 0; row < signal.rows; row += 1) {
+        for (const c of group.channels) { const v = signal.values[row * signal.columns + c]; if (v < low) low = v; if (v > high) high = v; }
       }
       const pad = 0.06 * (high - low || 1);
       const y = (v) => (100 * (high + pad - v)) / (high - low + 2 * pad);
@@ -310,8 +313,8 @@
       const legend = make("p");
       group.channels.forEach((c, i) => {
         let path = "";
-        for (let row = 0; row < imu.rows; row += 1) {
-          path += `${row ? "L" : "M"}${((1000 * row) / Math.max(1, imu.rows - 1)).toFixed(1)} ${y(imu.values[row * imu.columns + c]).toFixed(1)}`;
+        for (let row = 0; row < signal.rows; row += 1) {
+          path += `${row ? "L" : "M"}${((1000 * row) / Math.max(1, signal.rows - 1)).toFixed(1)} ${y(signal.values[row * signal.columns + c]).toFixed(1)}`;
         }
         const colour = ["var(--c1)", "var(--c4)", "var(--c3)"][i % 3], dash = ["", "7 3", "2 3"][i % 3];
         draw("path", { d: path, style: `stroke:${colour};stroke-dasharray:${dash || "none"}` }, chart);
@@ -358,8 +361,7 @@
       svg.firstChild.textContent = `Skeleton of recording ${item.id}, ${item.label}`;
       traces.replaceChildren();
       cursors = [];
-      skeleton = item.motion.skeleton ? unpack(item.motion.skeleton) : null;
-      imu = item.motion.imu ? unpack(item.motion.imu) : null;
+      skeleton = item.motion.body ? unpack(item.motion.body) : null;
       svg.style.display = skeleton ? "" : "none";
       if (skeleton) {
         measure();
@@ -367,7 +369,10 @@
         lines = player.bones.map(() => draw("line", {}, svg));
         dots = Array.from({ length: J }, () => draw("circle", { r: 5 }, svg));
       }
-      if (imu) player.groups.forEach(trace);
+      for (const [name, packed] of Object.entries(item.motion.signals)) {
+        const signal = unpack(packed);
+        for (const group of player.groups[name]) trace(group, signal);
+      }
       paint();
     };
   }

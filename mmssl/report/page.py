@@ -4,7 +4,6 @@ import base64
 import hashlib
 import shlex
 from collections import Counter
-from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import vl_convert
 from jinja2 import Environment
 from markupsafe import Markup
 
+from mmssl.data.recordings import Signal
 from mmssl.evaluation import whole_percent
 from mmssl.experiments.charts import SERIES, SHAPES, confusion, few_labels, one_line, scatter
 from mmssl.export.encoders import representative
@@ -20,7 +20,7 @@ from mmssl.report import charts
 from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 from mmssl.study.plan import without_result
-from mmssl.study.presets import SYSTEMS, preset
+from mmssl.study.presets import defined_by, preset
 from mmssl.study.scores import repeat
 from mmssl.study.space import SET_BY_STUDY, SYSTEM, is_shipped, text_of
 
@@ -68,6 +68,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         without_result=without_result,
         complete_points=sum(one.point.complete for one in content.ranked),
         has_curves=bool(content.curves),
+        series=charts.colours(list(plan.dataset.modalities)),
         bad_trials=[row for row in content.trials if ended_badly(row)],
         trials=content.trials if len(content.trials) <= 1000 else [],
         names=content.names,
@@ -186,15 +187,15 @@ def baseline_command(content: Content) -> str:
     trials = plan.candidates[content.choice.best.point_id] if content.choice else plan.trials
     recipe = plan.recipe(trials[0]) if trials else next(iter(plan.bases.values()))
     name = plan.recipe_name(trials[0]) if trials else plan.space.recipe
-    modalities = list(recipe.data.modalities)
-    system = "untrained" if len(modalities) > 1 else f"untrained_{modalities[0]}"
-    start = preset(plan.dataset.name, system, name).knobs()
+    kinds, modalities = plan.dataset.modalities, recipe.data.modalities
+    system = "untrained" if len(modalities) == len(kinds) > 1 else f"untrained_{'+'.join(modalities)}"
+    start = preset(plan.dataset.name, system, name, kinds).knobs()
     settings = "".join(
         f" --set {shlex.quote(f'{knob}={_setting(value)}')}"
         for knob, value in recipe.knobs().items()
         if knob.startswith(("data.", "augment.", "encoder.", "finetune."))
         and value != start[knob]
-        and knob not in (*SYSTEMS[system].defining, *SET_BY_STUDY, "finetune.encoders")
+        and knob not in (*defined_by(system), *SET_BY_STUDY, "finetune.encoders")
     )
     return (
         f"mmssl-tune launch --space table2 --system {system} --recipe {name} "
@@ -494,7 +495,8 @@ def _trials(content: Content) -> dict[str, Any]:
         nearest = representative(content.plan, content.shown.point).trial_id
         first = nearest if nearest in by_id else first
     return {
-        "spec": charts.curve(),
+        "spec": charts.curve(list(content.plan.dataset.modalities)),
+        "modalities": list(content.plan.dataset.modalities),
         "points": grouped,
         "first": first,
         "facts": {
@@ -521,8 +523,8 @@ def _trial_words(content: Content, row: dict[str, Any]) -> str:
 
 
 def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:
-    description = exhibit.description
-    joints = {name: i for i, name in enumerate(description.joints)}
+    drawn, signals = exhibit.drawn, exhibit.description.signals
+    joints = {name: i for i, name in enumerate(drawn.joints if drawn else ())}
     specs = {"classes": scatter(content.classes, ())}
     several = tuple(
         dict.fromkeys(name for one in exhibit.maps for name in one.modalities if len(set(one.modalities)) > 1)
@@ -544,28 +546,26 @@ def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:
         "specs": specs,
         "player": {
             "joints": len(joints),
-            "coordinates": len(description.coordinates),
+            "coordinates": len(drawn.coordinates) if drawn else 0,
             "bones": [[joints[a], joints[b]] for a, b in exhibit.bones],
             "axes": exhibit.axes,
             "signs": exhibit.signs,
-            "groups": _groups(description.imu_channels, description.imu_units, description.imu_sensors),
+            "groups": {name: _groups(one, name if len(signals) > 1 else "") for name, one in signals.items()},
             "colours": SERIES,
             "shapes": SHAPES,
         },
     }
 
 
-def _groups(
-    channels: Sequence[str], units: Sequence[str], sensors: Sequence[Sequence[Sequence[str]]]
-) -> list[dict[str, Any]]:
+def _groups(signal: Signal, called: str) -> list[dict[str, Any]]:
     """Channels drawn in one panel: the triads of each sensor, and what is left one by one."""
-    triads: list[tuple[str, ...]] = [tuple(triad) for sensor in sensors for triad in sensor]
+    triads: list[tuple[str, ...]] = [tuple(triad) for sensor in signal.sensors for triad in sensor]
     inside = {channel for triad in triads for channel in triad}
-    triads += [(channel,) for channel in channels if channel not in inside]
+    triads += [(channel,) for channel in signal.channels if channel not in inside]
     groups: list[dict[str, Any]] = []
     for triad in triads:
-        indices = [channels.index(channel) for channel in triad]
-        unit = units[indices[0]] if units else ""
-        title = ", ".join(triad) + (f" ({unit})" if unit else "")
+        indices = [signal.channels.index(channel) for channel in triad]
+        unit = signal.units[indices[0]] if signal.units else ""
+        title = (f"{called}: " if called else "") + ", ".join(triad) + (f" ({unit})" if unit else "")
         groups.append({"title": title, "unit": unit, "channels": indices, "names": list(triad)})
     return groups

@@ -1,5 +1,6 @@
 """A study's figures as files for a paper, and its points as a LaTeX and a Markdown table."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,10 +53,12 @@ def _figures(content: Content, exhibit: Exhibit | None) -> dict[str, Figure]:
     shown = content.shown
     if shown is not None:
         trial = representative(plan, shown.point)
-        rows = _curves(content, trial.trial_id)
+        modalities = list(plan.dataset.modalities)
+        panels = _panels(modalities)
+        rows = _curves(content, trial.trial_id, panels)
         if rows:
             called = f"{title}, {shown.label}: trial {trial.trial_id[:8]}"
-            found["curves"] = Figure(curves(list(_PANELS)), called, rows)
+            found["curves"] = Figure(curves(list(panels), modalities), called, rows)
         counts = content.confusions.get(shown.point.point_id)
         if counts is not None and len(counts):
             cells = charts.confusion_rows(shares_of(counts), content.classes)
@@ -83,18 +86,25 @@ _PANELS = {
     "off diagonal": {"": "train.off_diagonal"},
     "similarity of positives": {"": "train.positive"},
     "similarity of negatives": {"": "train.negative"},
-    "std of embeddings": {"imu": "train.imu.std", "skeleton": "train.skeleton.std"},
-    "effective rank": {"imu": "train.imu.effective_rank", "skeleton": "train.skeleton.effective_rank"},
+}
+_OF_EACH = {"std of embeddings": "std", "effective rank": "effective_rank"}
+_OF_HEADS = {
     "fine-tuning: loss": {"": "train.finetune.loss"},
     "fine-tuning: training accuracy": {"": "train.finetune.accuracy"},
 }
 
 
-def _curves(content: Content, trial_id: str) -> list[dict[str, Any]]:
+def _panels(modalities: Sequence[str]) -> dict[str, dict[str, str]]:
+    """By title, the columns by what their curves are called."""
+    own = {title: {name: f"train.{name}.{what}" for name in modalities} for title, what in _OF_EACH.items()}
+    return {**_PANELS, **own, **_OF_HEADS}
+
+
+def _curves(content: Content, trial_id: str, panels: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     return [
         {"epoch": epoch, "value": value, "series": which, "panel": name}
         for own in content.curves.get(trial_id, {}).values()
-        for name, lines in _PANELS.items()
+        for name, lines in panels.items()
         for which, column in lines.items()
         for epoch, value in zip(own.epochs, own.values.get(column, ()), strict=False)
     ]

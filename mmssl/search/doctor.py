@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import ray
 import torch
 from ray.exceptions import GetTimeoutError, RayError
@@ -31,7 +30,7 @@ from mmssl.search.share import Resources, Share, fit
 from mmssl.search.together import rates
 from mmssl.study.folder import Study, most_pretrained
 from mmssl.study.plan import Plan
-from mmssl.training.model import Model, Standardisation
+from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
 from mmssl.training.together import alike
 from mmssl.training.trial import run_trial, shown_rows
@@ -253,9 +252,7 @@ def _largest(plan: Plan, recordings: Recordings) -> tuple[Any, Model]:
         recipe = plan.recipe(trial)
         like = recipe.encoder.model_dump_json() + str(recipe.data.modalities) + str(recipe.finetune.hidden)
         if like not in models:
-            channels = len(recordings.description.imu_channels)
-            still = Standardisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
-            models[like] = Model.fresh(recipe, recordings.description, still)
+            models[like] = Model.fresh(recipe, recordings.description, {})
         weights = sum(one.numel() for part in models[like].parts.values() for one in part.parameters())
         costs[weights * recipe.data.steps * recipe.pretrain.batch_size] = (trial, models[like])
     return costs[max(costs)]

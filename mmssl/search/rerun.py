@@ -11,7 +11,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.environment import machine, packages, programs
 from mmssl.errors import UserError, nearest
 from mmssl.search.one_trial import threads
-from mmssl.study.columns import SCORES
+from mmssl.study.columns import is_score
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.training.prepared import Prepared
@@ -58,7 +58,7 @@ class Rerun:
             return self.then == self.now and not self.guesses
         if self.then["status"] != self.now["status"]:
             return False
-        scores = [name for name in SCORES if self.then.get(name) is not None]
+        scores = [name for name, value in self.then.items() if is_score(name) and value is not None]
         return all(abs(self.then[name] - self.now.get(name, -1)) <= tolerance for name in scores)
 
 
@@ -141,7 +141,7 @@ def rerun(
         )
     now = {"status": outcome.status, "cause": outcome.cause, **outcome.metrics}
     # What is a score of the record must come again, whether or not it came.
-    names = [*outcome.metrics, *(name for name in SCORES if record.facts.get(name) is not None)]
+    names = [*outcome.metrics, *(name for name, value in record.facts.items() if is_score(name) and value is not None)]
     then = {
         "status": record.status,
         "cause": record.cause,

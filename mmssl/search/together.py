@@ -68,7 +68,8 @@ def needs(plan: Plan, probed: Callable[[PlannedTrial], bool]) -> Callable[[Plann
         if not recipe.pretrain.epochs:
             return ()
         guided = recipe.objective.loss.guided
-        recipes = [recipe.guide_of(modality) for modality in recipe.data.modalities] if guided else []
+        kinds = plan.dataset.modalities
+        recipes = [recipe.guide_of(one, kinds[one]) for one in recipe.data.modalities] if guided else []
         recipes = [one for one in recipes if one.pretrain.epochs] + ([] if probed(trial) else [recipe])
         return [pretraining_name(one, plan.dataset.fingerprint) for one in recipes]
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mmssl.data.recordings import Recordings
-from mmssl.recipe import MODALITIES, Modality
 from mmssl.search.one_trial import Setting
 from mmssl.search.pruning import Pruning
 from mmssl.search.queue import TrialQueue
@@ -42,9 +41,7 @@ class Work:
     def setting(self, *, at_once: int, threads: int, device: str) -> Setting:
         """What the trials have in common."""
         plan, bases = self.plan, list(self.plan.bases.values())
-        modalities: list[Modality] = [
-            name for name in MODALITIES if any(name in base.data.modalities for base in bases)
-        ]
+        modalities = sorted({name for base in bases for name in base.data.modalities})
         steps = set(plan.space.grid.get("data.steps", [base.data.steps for base in bases]))
         return Setting(
             root=self.study.root,

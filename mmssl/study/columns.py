@@ -1,7 +1,8 @@
 """The columns of a study's tables: each is a row of columns.csv, with its tables, name, type, unit and meaning."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from itertools import groupby
 from typing import NamedTuple, get_args
@@ -9,7 +10,7 @@ from typing import NamedTuple, get_args
 import pyarrow as pa
 
 from mmssl.objectives import OBJECTIVES
-from mmssl.recipe import MODALITIES, Recipe
+from mmssl.recipe import USUAL, Recipe
 from mmssl.study.space import Cost
 
 COSTS = get_args(Cost)
@@ -38,13 +39,18 @@ class ColumnSpec(NamedTuple):
     meaning: str
     """A line of Markdown."""
 
-    @property
-    def fields(self) -> list[pa.Field]:
-        """What it is in a table, or what they are."""
+    def fields(self, modalities: Sequence[str] = tuple(USUAL), subsets: Sequence[str] = ()) -> list[pa.Field]:
+        """What it is in a table, or what they are.
+
+        Args:
+            modalities: of the study's recordings.
+            subsets: of them, which have scores of their own.
+        """
         if "KNOB" in self.name:
             types = {knob: _KNOB_TYPES[type(value)] for knob, value in Recipe().knobs().items()}
             return [pa.field(self.name.replace("KNOB", knob), _TYPES[kind]) for knob, kind in types.items()]
-        for word, names in (("MODALITY", MODALITIES), ("PROGRAM", _PROGRAMS)):
+        scored = subsets if is_score(self.name) else ()
+        for word, names in (("MODALITY", (*modalities, *scored)), ("PROGRAM", _PROGRAMS)):
             if word in self.name:
                 return [pa.field(self.name.replace(word, name), _TYPES[self.type]) for name in names]
         return [pa.field(self.name, _TYPES[self.type])]
@@ -67,17 +73,31 @@ def _terms(spec: ColumnSpec) -> Iterator[ColumnSpec]:
         yield spec._replace(name=spec.name.replace("TERM", term), meaning=spec.meaning.replace("OBJECTIVES", meant))
 
 
-def _schema(specs: Iterable[ColumnSpec]) -> pa.Schema:
+def _schema(specs: Iterable[ColumnSpec], modalities: Sequence[str], subsets: Sequence[str]) -> pa.Schema:
     """Of columns for each modality, those of one modality stand together."""
     fields: list[pa.Field] = []
     for _, group in groupby(specs, key=lambda one: (one.name.partition(".")[0], "MODALITY" in one.name)):
-        fields += [field for alike in zip(*(one.fields for one in group), strict=True) for field in alike]
+        fields += [
+            field for alike in zip(*(one.fields(modalities, subsets) for one in group), strict=True) for field in alike
+        ]
     return pa.schema(fields)
 
 
 TABLES = {name: list(_specs(name)) for name in ("trials", "epochs", "predictions")}
-SCHEMAS = {name: _schema(specs) for name, specs in TABLES.items()}
-TRIALS, EPOCHS, PREDICTIONS = SCHEMAS.values()
 KEYS = ("trial_id", "point_id", "seed", "fold")
-SCORES = [name for name in TRIALS.names if name.startswith(("val.", "test."))]
-"""Columns of what a side scored, by all modalities together and, of a pair, by each alone."""
+
+
+@cache
+def schemas(modalities: Sequence[str] = tuple(USUAL), subsets: Sequence[str] = ()) -> Mapping[str, pa.Schema]:
+    """Of the tables by name, in studies of such modalities.
+
+    Args:
+        modalities: a tuple of their names.
+        subsets: a tuple of those that get a head together.
+    """
+    return {name: _schema(specs, modalities, subsets) for name, specs in TABLES.items()}
+
+
+def is_score(column: str) -> bool:
+    """Whether a column is of what a side scored: by all modalities together, by each alone, or by a subset."""
+    return column.startswith(("val.", "test."))

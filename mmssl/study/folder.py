@@ -25,7 +25,7 @@ from mmssl.errors import UserError, nearest
 from mmssl.private_folder import own_folder
 from mmssl.sealed import DamagedError, opened, read, sealed
 from mmssl.storage import HeldError, Still, storage_at, written_beside
-from mmssl.study.columns import EPOCHS, KEYS, PREDICTIONS, PROBE, SCHEMAS, TRIALS
+from mmssl.study.columns import KEYS, PROBE
 from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, SampledPoint, Status
 
 
@@ -131,7 +131,7 @@ class Study:
         """Take back what `create` wrote, if none of its trials has ended: a study that was refused is none."""
         if self.ended(plan):
             return
-        for name in (PLAN, *(f"{table}.parquet" for table in SCHEMAS), LOG, "optuna.db", _LOCK):
+        for name in (PLAN, *(f"{table}.parquet" for table in plan.schemas), LOG, "optuna.db", _LOCK):
             self.files.remove(name)
         if not self.files.names(""):
             self.drop()
@@ -642,7 +642,7 @@ class Tables:
             or self._rows(self._open.get(trial.trial_id) or Record(trial_id=trial.trial_id, status="PLANNED"))
             for trial in self._plan.trials
         ]
-        for i, (name, schema) in enumerate(SCHEMAS.items()):
+        for i, (name, schema) in enumerate(self._plan.schemas.items()):
             rows = pa.concat_tables([schema.empty_table(), *(part[i] for part in parts)])
             self._study.put_table(f"{name}.parquet", rows)
         self._study.put_scratch()
@@ -666,7 +666,8 @@ class Tables:
             self._constant[record.trial_id] = _planned_columns(self._plan, self._plan.trial(record.trial_id))
         planned = self._constant[record.trial_id]
         keys = {name: planned[name] for name in KEYS}
-        unknown = set(record.facts) - set(TRIALS.names)
+        trials, epochs, predictions = self._plan.schemas.values()
+        unknown = set(record.facts) - set(trials.names)
         if unknown:
             raise ValueError(f"no column for {', '.join(sorted(unknown))}")
         row = {
@@ -675,9 +676,9 @@ class Tables:
             **record.model_dump(include={"status", "cause", "traceback", "started", "finished"}),
         }
         return (
-            pa.Table.from_pylist([row], schema=TRIALS),
-            pa.Table.from_pylist([{**keys, **epoch} for epoch in record.epochs], schema=EPOCHS),
-            pa.Table.from_pylist([{**keys, **prediction} for prediction in record.predictions], schema=PREDICTIONS),
+            pa.Table.from_pylist([row], schema=trials),
+            pa.Table.from_pylist([{**keys, **epoch} for epoch in record.epochs], schema=epochs),
+            pa.Table.from_pylist([{**keys, **prediction} for prediction in record.predictions], schema=predictions),
         )
 
 

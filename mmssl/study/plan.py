@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
-from mmssl.recipe import Recipe, Value, knob_names
+from mmssl.recipe import USUAL, Kind, Recipe, Value, knob_names
+from mmssl.study.columns import is_score, schemas
 from mmssl.study.presets import RecipeName
 from mmssl.study.space import LABEL_DRAW, SYSTEM, VARIANT, Space, at_point, base_of
 
@@ -105,6 +107,8 @@ class Dataset(_Part):
     test_subjects: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     """Faulty files that the user chose to go on without."""
+    modalities: Mapping[str, Kind] = Field(default=USUAL, exclude_if=lambda modalities: modalities == USUAL)
+    """Kinds by name, of all that a recording has."""
     pretrain_on: tuple[str, ...] = ()
     """Further recordings that only pre-train, each as `--pretrain-on` takes it."""
     unlabelled: int = 0
@@ -171,6 +175,23 @@ class Plan(_Part):
                 like = str(self.space.compared(trial.point)) if self.space.draws_labels else point_id
                 self._candidate_of[point_id] = self._firsts.setdefault(like, point_id)
             self._candidates.setdefault(self._candidate_of[point_id], []).append(trial)
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """Modalities that get a head together in some of its trials."""
+        searched = self.space.grid.get("finetune.subsets", [])
+        every = [*(base.finetune.subsets for base in self.bases.values()), *searched]
+        return tuple(dict.fromkeys(subset for subsets in every for subset in subsets))
+
+    @property
+    def schemas(self) -> Mapping[str, pa.Schema]:
+        """Of its tables, by name."""
+        return schemas(tuple(self.dataset.modalities), self.subsets)
+
+    @property
+    def scores(self) -> list[str]:
+        """Columns of what a side scored, by all modalities together, by each alone and by the subsets."""
+        return [name for name in self.schemas["trials"].names if is_score(name)]
 
     @property
     def transductive(self) -> bool:

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmssl.errors import UserError, few
-from mmssl.recipe import MODALITIES, Modality
-from mmssl.study.presets import SYSTEMS
+from mmssl.errors import UserError, few, nearest
+from mmssl.recipe import USUAL
+from mmssl.study.presets import defined_by, system_named
 
 STORAGE = "studies"
 """Where studies lie unless told otherwise."""
@@ -43,8 +43,8 @@ def space_with(
         **{
             knob: f"system {name} sets it; choose another with --system"
             for name in names
-            if name in SYSTEMS and len(names) == 1
-            for knob in SYSTEMS[name].defining
+            if len(names) == 1
+            for knob in defined_by(name)
         },
     }
     fixed = {**space.fixed, **settings_of(settings, taken)}
@@ -76,16 +76,10 @@ def plan_study(
             f"{dataset}: no recording has a label, so nothing can be scored: give labelled recordings as the data set, "
             "and these with --pretrain-on"
         )
-    bases = space.bases(name_of(dataset))
+    kinds = recordings.kinds
+    bases = space.bases(name_of(dataset), kinds)
     points = space.points(bases)
     first = next(iter(bases.values()))
-    for system in space.systems:
-        absent = [modality for modality in SYSTEMS[system].modalities if modality not in recordings.modalities]
-        if absent:
-            raise UserError(
-                f"{dataset}: the recordings have no {absent[0]}, which system {system} takes: "
-                "choose another with --system"
-            )
     for point in points:
         hidden = class_indices(recordings.description, at_point(bases, point).pretrain.hidden_classes)
         if len(set(hidden)) == len(recordings.description.classes):
@@ -119,12 +113,27 @@ def plan_study(
             skipped=tuple(skipped),
             pretrain_on=tuple(pretrain_on),
             unlabelled=sum(not row.label for row in recordings.rows),
+            modalities=USUAL if kinds.items() <= USUAL.items() else kinds,
         ),
         folds,
         points,
     )
+    _check_subsets(plan)
     refuse(plan, recordings)
     return plan
+
+
+def _check_subsets(plan: "Plan") -> None:
+    """Raises UserError: a subset is of modalities that no system has beside others."""
+    there = list(plan.dataset.modalities)
+    for subset in plan.subsets:
+        names = subset.split("+")
+        if absent := [name for name in names if name not in there]:
+            raise UserError(
+                f"finetune.subsets: {subset}: the recordings have no {absent[0]}; {nearest(absent[0], there)}"
+            )
+        if not any(set(names) < set(base.data.modalities) for base in plan.bases.values()):
+            raise UserError(f"finetune.subsets: {subset}: no system has these and others; take it out")
 
 
 def settings_of(settings: Sequence[str] | Mapping[str, Any] | None, taken: Mapping[str, str]) -> dict[str, Any]:
@@ -149,7 +158,7 @@ def settings_of(settings: Sequence[str] | Mapping[str, Any] | None, taken: Mappi
 
 def having(
     recordings: "Recordings",
-    modalities: Iterable[Modality],
+    modalities: Iterable[str],
     say: Callable[[str], None] = lambda line: None,
     hint: str = "",
 ) -> "Recordings":
@@ -160,9 +169,8 @@ def having(
     Raises:
         UserError: each modality is there, but never all of them in one recording.
     """
-    there = [one for one in MODALITIES if any(array is not None for array in recordings.arrays(one))]
     asked = set(modalities)
-    wanted: list[Modality] = [one for one in there if one in asked]
+    wanted = [one for one in recordings.kinds if one in asked]
     kept, without = recordings.having(wanted), recordings.lacking(wanted)
     if without:
         said = f"{len(without)} of {len(recordings)} recordings have no {' or no '.join(wanted)} and are left out"
@@ -174,7 +182,8 @@ def having_all(
     recordings: "Recordings", systems: Iterable[str], say: Callable[[str], None] = lambda line: None
 ) -> "Recordings":
     """The recordings that every one of the systems takes, so that what is compared has seen the same."""
-    return having(recordings, (one for system in systems for one in SYSTEMS[system].modalities), say)
+    there = recordings.kinds
+    return having(recordings, (one for system in systems for one in system_named(system, there).modalities), say)
 
 
 def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
@@ -314,9 +323,13 @@ def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
             notes.append(
                 f"fold {fold_name(held_out)} {what} on classes that no training recording shows: {few(classes)}"
             )
-    if any(row.view for row in recordings.rows) and any("imu" in base.data.modalities for base in plan.bases.values()):
+    signals = {
+        one for one in recordings.description.signals if any(one in b.data.modalities for b in plan.bases.values())
+    }
+    if any(row.view for row in recordings.rows) and signals:
         notes.append(
-            "several cameras share one IMU signal, which objectives and retrieval take for that of different recordings"
+            f"several cameras share one signal of {' and '.join(sorted(signals))}, which objectives and retrieval take "
+            "for that of different recordings"
         )
     return [Finding("warning", note) for note in notes]
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmssl.study.columns import EPOCHS
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, Status
 
@@ -65,7 +64,7 @@ class TablePoller:
         """The last row of each phase of these trials, in the order of the phases."""
         if not running:
             return {}
-        table = self._study.table(_EPOCHS, EPOCHS.names, running)
+        table = self._study.table(_EPOCHS, self._plan.schemas["epochs"].names, running)
         keys = zip(table["trial_id"].to_pylist(), table["phase"].to_pylist(), strict=True)
         last = {key: row for row, key in enumerate(keys)}
         found: dict[str, list[dict[str, Any]]] = {}

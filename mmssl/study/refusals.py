@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from mmssl.data.not_signals import suspects_in
 from mmssl.data.recordings import Recordings
@@ -22,11 +22,10 @@ def refuse(plan: Plan, recordings: Recordings) -> None:
     Raises:
         UserError: one message with every reason.
     """
-    if any("imu" in base.data.modalities for base in plan.bases.values()):
-        _refuse_suspects(recordings)
+    _refuse_suspects(recordings, {name for base in plan.bases.values() for name in base.data.modalities})
     points = list({trial.point_id: trial.point for trial in plan.trials}.values())
     recipes = [at_point(plan.bases, point) for point in points or itertools.islice(_ends(plan.space), _MOST_LOOKED_AT)]
-    unread = [recipe.unread() for recipe in recipes]
+    unread = [recipe.unread(plan.dataset.modalities) for recipe in recipes]
     found = [*_unread(plan.space, unread), *_pruning(plan, recipes), *_too_little(plan, recipes, recordings)]
     if not found:  # Where a knob does nothing, all its values are the same.
         found = list(_equal(plan, points, recipes, unread))
@@ -34,8 +33,8 @@ def refuse(plan: Plan, recordings: Recordings) -> None:
         raise UserError("\n  ".join([f"space {plan.space.name}:", *found]))
 
 
-def _refuse_suspects(recordings: Recordings) -> None:
-    suspects = [f"channel {one.channel} {one.why}" for one in suspects_in(recordings)]
+def _refuse_suspects(recordings: Recordings, modalities: Collection[str]) -> None:
+    suspects = [one.words for one in suspects_in(recordings, modalities)]
     if suspects:
         raise UserError(
             "\n  ".join([f"{recordings.description.name}: channels that are no signals would be learnt:", *suspects])

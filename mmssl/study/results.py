@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mmssl.errors import UserError, nearest
-from mmssl.recipe import MODALITIES, Recipe
+from mmssl.recipe import Recipe
 from mmssl.study import scores
-from mmssl.study.columns import COSTS, SCORES
+from mmssl.study.columns import COSTS
 from mmssl.study.folder import Study
 from mmssl.study.plan import NO_RESULT, TRANSDUCTIVE, Key, Plan
 from mmssl.study.scores import Estimate, repeat
@@ -143,7 +143,9 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
     """
     metric = metric or plan.space.scored
     columns = (
-        [f"embedding.{modality}.{LABEL_FREE[metric]}" for modality in MODALITIES] if metric in LABEL_FREE else [metric]
+        [f"embedding.{modality}.{LABEL_FREE[metric]}" for modality in plan.dataset.modalities]
+        if metric in LABEL_FREE
+        else [metric]
     )
     gathered: dict[str, Point] = {}
     for place, (point_id, trials_of) in enumerate(plan.candidates.items()):
@@ -276,9 +278,9 @@ def metric_of(name: str | None, plan: "Plan", option: str = "--metric") -> str:
     """A column of scores that the study has, or a measure without labels."""
     if name is None:
         return plan.space.scored
-    modalities = {one for trial in plan.trials for one in plan.recipe(trial).data.modalities}
-    valid = [score for score in SCORES if score.startswith(plan.space.side)]
-    if len(modalities) == 1:
+    several = any(len(base.data.modalities) > 1 for base in plan.bases.values())
+    valid = [score for score in plan.scores if score.startswith(f"{plan.space.side}.")]
+    if not several:
         valid = [score for score in valid if score.count(".") == 1]
     if name not in (*valid, *LABEL_FREE):
         raise UserError(f"{option} {name}: {nearest(name, [*valid, *LABEL_FREE])}")

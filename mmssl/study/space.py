@@ -24,8 +24,8 @@ from pydantic import (
 )
 
 from mmssl.errors import UserError, nearest
-from mmssl.recipe import Recipe, Value, explain
-from mmssl.study.presets import SYSTEMS, RecipeName, preset, recipe_named
+from mmssl.recipe import Kind, Recipe, Value, explain
+from mmssl.study.presets import RecipeName, defined_by, kinds_for, parsed, preset, recipe_named
 from mmssl.study.where import Point, condition
 from mmssl.yaml_file import read
 
@@ -78,10 +78,18 @@ def _plainly_named(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _is_system(name: str) -> bool:
+    with suppress(UserError):
+        return bool(parsed(name))
+    return False
+
+
 def _known(value: list[str]) -> list[str]:
     for name in value:
-        if name not in SYSTEMS:
-            raise ValueError(f"no system {name!r}; {nearest(name, list(SYSTEMS), most=len(SYSTEMS))}")
+        try:
+            parsed(name)
+        except UserError as error:
+            raise ValueError(str(error)) from error
     return value
 
 
@@ -278,16 +286,17 @@ class Space(BaseModel):
         left_out = LABEL_DRAW if self.draws_labels else None
         return {name: value for name, value in by_name.items() if name != left_out}
 
-    def bases(self, dataset: str) -> dict[str, Recipe]:
+    def bases(self, dataset: str, kinds: Mapping[str, Kind] | None = None) -> dict[str, Recipe]:
         """By system, and by variant where there are any, the recipe that a point's knobs are put in.
 
         Args:
             dataset: its name, for the presets.
+            kinds: of its modalities, by name; the usual ones, and those that systems name, where none are given.
 
         Raises:
-            UserError: a fixed knob, or one of a variant, does not fit.
+            UserError: no such system on these modalities, a fixed knob, or one of a variant, does not fit.
         """
-        return _bases(dataset, self.recipe, self.systems, self.fixed, self.variants)
+        return _bases(dataset, self.recipe, self.systems, self.fixed, self.variants, kinds)
 
     def recipe_of(self, variant: str | None) -> RecipeName:
         """Where the knobs of a variant start from, or those of all points where there is none."""
@@ -359,7 +368,7 @@ def load(name_or_path: str) -> Space:
         mistakes.append(f"{name}: no such entry; {why}")
         del document[name]
     # What is sound beside a faulty part is checked all the same, so that one message names every mistake.
-    named = [name for name in _listed(document.get("systems", "vicreg")) if isinstance(name, str) and name in SYSTEMS]
+    named = [name for name in _listed(document.get("systems", "vicreg")) if isinstance(name, str) and _is_system(name)]
     systems = named or ["vicreg"]
     checked = _check(
         systems,
@@ -519,7 +528,7 @@ def _check(
 ) -> _Checked:
     """Whether each entry fits by itself, and with the others: on UTD-MHAD, where no `bases` are given."""
     checked = _Checked({}, {}, {}, {}, [], mistakes := [])
-    defining = {knob: name for name in systems for knob in SYSTEMS[name].defining}
+    defining = {knob: name for name in systems for knob in defined_by(name)}
 
     def fitting(part: str, knob: str, value: Any) -> Value:
         if knob in SET_BY_STUDY:
@@ -550,7 +559,7 @@ def _check(
 
     for knob, value in fixed.items():
         checked.fixed[knob] = fitting("fixed", knob, value)
-        if all(knob in SYSTEMS[name].defining for name in systems):
+        if all(knob in defined_by(name) for name in systems):
             mistakes.append(f"fixed.{knob}: {_defines(knob, defining[knob])}")
     for name, knobs in variants.items():
         part = f"variants.{name}"
@@ -613,14 +622,12 @@ def _bases(
     systems: Sequence[str],
     fixed: Mapping[str, Any],
     variants: Mapping[str, Mapping[str, Any]],
+    kinds: Mapping[str, Kind] | None = None,
 ) -> dict[str, Recipe]:
+    kinds = kinds_for(systems) if kinds is None else kinds
     return {
-        _base(system, variant): preset(dataset, system, knobs.get(_RECIPE, recipe)).with_knobs(
-            {
-                knob: value
-                for knob, value in {**fixed, **knobs}.items()
-                if knob not in (_RECIPE, *SYSTEMS[system].defining)
-            }
+        _base(system, variant): preset(dataset, system, knobs.get(_RECIPE, recipe), kinds).with_knobs(
+            {knob: value for knob, value in {**fixed, **knobs}.items() if knob not in (_RECIPE, *defined_by(system))}
         )
         for system in systems
         for variant, knobs in (variants or {"": {}}).items()
@@ -643,5 +650,5 @@ def at_point(bases: Mapping[str, Recipe], point: Point, **also: Any) -> Recipe:
 
 
 def _defines(knob: str, system: str) -> str:
-    modalities = " (as vicreg_imu, for one modality)" if knob == "data.modalities" else ""
+    modalities = " (METHOD_NAME is of one modality)" if knob == "data.modalities" else ""
     return f"system {system} sets it; choose another system instead{modalities}"

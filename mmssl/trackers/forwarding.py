@@ -15,8 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from mmssl.recipe import MODALITIES
-from mmssl.study.columns import SCORES
+from mmssl.study.columns import is_score
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
 
@@ -179,8 +178,8 @@ def _without_rows(record: Record) -> Record:
 
 def scores(facts: Mapping[str, Any]) -> dict[str, float]:
     """What came out of a trial, in finite numbers, by its facts or row."""
-    found = {name: facts.get(name) for name in (*SCORES, "seconds.total")}
-    ranks = [facts.get(f"embedding.{modality}.effective_rank") for modality in MODALITIES]
+    found = {name: value for name, value in facts.items() if is_score(name) or name == "seconds.total"}
+    ranks = [value for name, value in facts.items() if re.fullmatch(r"embedding\..+\.effective_rank", name)]
     known = [rank for rank in ranks if rank is not None]
     if known:
         found["rankme"] = statistics.fmean(known)

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from mmssl.recipe import MODALITIES, Value
+from mmssl.recipe import Value
 from mmssl.study.columns import PROBE
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
@@ -112,7 +112,7 @@ def measured(plan: Plan) -> str:
 
 def _curves(plan: Plan, epochs: pa.Table) -> dict[str, dict[int, float]]:
     """By trial, intermediate values by epoch of pre-training; of long curves a part."""
-    ranks = [f"train.{modality}.effective_rank" for modality in MODALITIES]
+    ranks = [f"train.{modality}.effective_rank" for modality in plan.dataset.modalities]
     columns = [PROBE] if measured(plan) == PROBE else ranks
     epoch = epochs["epoch"].to_numpy()
     shown = epochs["phase"].to_numpy() == "pretrain"

@@ -67,7 +67,7 @@ class Wandb(WandbLoggerCallback):
 
     def _start_logging_actor(self, trial: Any, exclude_results: list[str], **init: Any) -> None:
         run = self._runs[trial.trial_id] = wandb.init(**init)
-        for phase in ("guide.imu", "guide.skeleton", "pretrain", "finetune"):
+        for phase in (*(f"guide.{modality}" for modality in self._plan.dataset.modalities), "pretrain", "finetune"):
             run.define_metric(f"{phase}/*", step_metric=f"{phase}/epoch")
 
     def __del__(self) -> None:

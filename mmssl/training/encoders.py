@@ -4,49 +4,50 @@ Constructors run no data through the network: widths are arithmetic, and batch-n
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from mmssl.recipe import IMU_FEATURES, Finetune, ImuEncoderKnobs, ProjectorKnobs, Recipe
+from mmssl.recipe import SIGNAL_FEATURES, Finetune, ProjectorKnobs, Recipe, SignalEncoderKnobs
 from mmssl.training.stack import masked, stacked
 
 
-class ImuEncoder(nn.Module):
+class SignalEncoder(nn.Module):
     """Three 1-D convolutions over time, then a transformer (Yang et al. 2023, Fig. 1).
 
     Args:
-        channels: IMU channels.
+        channels: of the signal.
         steps: time steps; every input has exactly these.
         knobs: the transformer's.
     """
 
     positions: Tensor
 
-    def __init__(self, channels: int, steps: int, knobs: ImuEncoderKnobs) -> None:
+    def __init__(self, channels: int, steps: int, knobs: SignalEncoderKnobs) -> None:
         super().__init__()
         self.pooling = knobs.pooling
-        self.width = (steps if knobs.pooling == "none" else 3) * IMU_FEATURES
+        self.width = (steps if knobs.pooling == "none" else 3) * SIGNAL_FEATURES
         self.convolutions = nn.Sequential(
             *_convolution_over_time(channels, 32),
             *_convolution_over_time(32, 64),
-            *_convolution_over_time(64, IMU_FEATURES),
+            *_convolution_over_time(64, SIGNAL_FEATURES),
         )
-        self.register_buffer("positions", _sinusoids(steps, IMU_FEATURES), persistent=False)
+        self.register_buffer("positions", _sinusoids(steps, SIGNAL_FEATURES), persistent=False)
         self.dropout = nn.Dropout(knobs.dropout)
         # Not nn.TransformerEncoder: it copies one layer, so that all layers would start from the same weights.
         self.transformer = nn.Sequential(
             *(
-                _TransformerLayer(IMU_FEATURES, knobs.heads, knobs.feedforward, knobs.dropout, batch_first=True)
+                _TransformerLayer(SIGNAL_FEATURES, knobs.heads, knobs.feedforward, knobs.dropout, batch_first=True)
                 for _ in range(knobs.layers)
             )
         )
 
-    def forward(self, imu: Tensor) -> Tensor:
+    def forward(self, signal: Tensor) -> Tensor:
         """(batch, steps, channels) -> (batch, width): the features of every step, one step after the other, or what
         `pooling` makes of them."""
-        features: Tensor = self.convolutions(imu.transpose(1, 2)).transpose(1, 2)
+        features: Tensor = self.convolutions(signal.transpose(1, 2)).transpose(1, 2)
         features = self.transformer(_dropout(features + self.positions, self.dropout))
         if self.pooling == "none":
             return features.flatten(1)
@@ -286,11 +287,18 @@ def _linear_block(width_in: int, width_out: int) -> tuple[nn.Module, ...]:
     return _Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out), nn.ReLU()
 
 
-def build_encoders(recipe: Recipe, joints: int, coordinates: int, channels: int) -> nn.ModuleDict:
-    """The recipe's encoders by modality, in the recipe's order; each has a `width`."""
+def build_encoders(recipe: Recipe, shapes: Mapping[str, tuple[int, ...]]) -> nn.ModuleDict:
+    """The recipe's encoders by modality, in the recipe's order; each has a `width`.
+
+    Args:
+        shapes: by modality that of a sample, (channels,), or of a frame, (joints, coordinates).
+    """
     steps = recipe.data.steps
-    build = {
-        "imu": lambda: ImuEncoder(channels, steps, recipe.encoder.imu),
-        "skeleton": lambda: SkeletonEncoder(joints, coordinates, steps),
-    }
-    return nn.ModuleDict({modality: build[modality]() for modality in recipe.data.modalities})
+    encoders = nn.ModuleDict()
+    for modality in recipe.data.modalities:
+        size, *coordinates = shapes[modality]
+        if coordinates:
+            encoders[modality] = SkeletonEncoder(size, coordinates[0], steps)
+        else:
+            encoders[modality] = SignalEncoder(size, steps, recipe.encoder.imu)
+    return encoders

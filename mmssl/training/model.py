@@ -14,23 +14,25 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from mmssl.data.recordings import Description, Recordings
+from mmssl.data.recordings import Description, Recordings, Signal, Skeleton
 from mmssl.errors import UserError
-from mmssl.recipe import MODALITIES, Modality, Recipe, readings
+from mmssl.recipe import Recipe, readings
 from mmssl.sealed import DamagedError, opened, sealed
 from mmssl.training.encoders import Head, Projector, build_encoders
-from mmssl.training.transforms import Standardisation, prepare_imu, prepare_skeleton
+from mmssl.training.transforms import Standardisation, prepare_signal, prepare_skeleton
 
-FORMAT = "mmssl.model/2"
+FORMAT = "mmssl.model/3"
+_OLDER = "mmssl.model/2"
+"""With the statistics of one IMU."""
 WEIGHTS, FACTS = "model.safetensors", "model.json"
 _DIGEST = "weights_sha256"
 AT_ONCE = 1024
 """Recordings that networks run on without training."""
 
-Inputs = dict[Modality, npt.NDArray[np.float32]]
+Inputs = dict[str, npt.NDArray[np.float32]]
 
 
-def prepare(recordings: Recordings, steps: int, modalities: Sequence[Modality]) -> Inputs:
+def prepare(recordings: Recordings, steps: int, modalities: Sequence[str]) -> Inputs:
     """Each modality's recordings at equal length, before standardisation: (recordings, steps, ...).
 
     Raises:
@@ -51,12 +53,11 @@ def prepare(recordings: Recordings, steps: int, modalities: Sequence[Modality]) 
                 f"{description.name}: {len(without)} of {len(recordings)} recordings have no {modality}, the first is "
                 f"{without[0]}; Recordings.having() leaves them out"
             )
-        if modality == "imu":
-            inputs[modality] = prepare_imu(arrays, steps)
+        own = description.modalities[modality]
+        if isinstance(own, Skeleton):
+            inputs[modality] = prepare_skeleton(arrays, steps, own.root, own.scale)
         else:
-            first, second = (description.joints.index(joint) for joint in description.scale_joints)
-            root = description.joints.index(description.root_joint)
-            inputs[modality] = prepare_skeleton(arrays, steps, root, (first, second))
+            inputs[modality] = prepare_signal(arrays, steps)
     return inputs
 
 
@@ -67,14 +68,14 @@ class Model:
     Attributes:
         recipe: the run that made it, seed and fold included.
         description: the data it was trained on; recordings given to it must agree with its joints, axes and channels.
-        standardisation: IMU statistics of the recordings that pre-trained.
+        standardisations: statistics of the recordings that pre-trained, by signal.
         encoders, projectors: by modality.
         heads: one for each of `readings`, by its modalities joined with "+".
     """
 
     recipe: Recipe
     description: Description
-    standardisation: Standardisation
+    standardisations: Mapping[str, Standardisation]
     encoders: nn.ModuleDict
     projectors: nn.ModuleDict
     heads: nn.ModuleDict
@@ -84,19 +85,19 @@ class Model:
             part.eval()
 
     @classmethod
-    def fresh(cls, recipe: Recipe, description: Description, standardisation: Standardisation) -> "Model":
+    def fresh(
+        cls, recipe: Recipe, description: Description, standardisations: Mapping[str, Standardisation]
+    ) -> "Model":
         """Initialised from torch's global generator, which the caller seeds; the heads last, so that nothing about them
         changes the encoders."""
-        encoders = build_encoders(
-            recipe, len(description.joints), len(description.coordinates), len(description.imu_channels)
-        )
+        encoders = build_encoders(recipe, {name: one.shape for name, one in description.modalities.items()})
         widths = _widths(encoders)
         projectors = {name: Projector(width, recipe.encoder.projector) for name, width in widths.items()}
         heads = {
             "+".join(reading): Head({name: widths[name] for name in reading}, recipe.finetune, len(description.classes))
-            for reading in readings(recipe.data.modalities)
+            for reading in readings(recipe)
         }
-        return cls(recipe, description, standardisation, encoders, nn.ModuleDict(projectors), nn.ModuleDict(heads))
+        return cls(recipe, description, standardisations, encoders, nn.ModuleDict(projectors), nn.ModuleDict(heads))
 
     @property
     def parts(self) -> dict[str, nn.ModuleDict]:
@@ -113,7 +114,7 @@ class Model:
         Raises:
             UserError: there is none: the model has other modalities.
         """
-        name = "+".join(sorted(modalities, key=MODALITIES.index)) if set(modalities) <= set(MODALITIES) else ""
+        name = "+".join(sorted(modalities))
         if name not in self.heads:
             raise UserError(
                 f"these encoders cannot classify from {', '.join(modalities)}: choose {' or '.join(self.heads)}"
@@ -125,16 +126,18 @@ class Model:
             part.to(device)
         return self
 
-    def tensors(self, inputs: Inputs) -> dict[Modality, Tensor]:
+    def tensors(self, inputs: Inputs) -> dict[str, Tensor]:
         """Prepared inputs, standardised, on the encoders' device."""
         device = next(self.encoders.parameters()).device
         return {
-            modality: torch.from_numpy(self.standardisation.apply(array) if modality == "imu" else array).to(device)
-            for modality, array in inputs.items()
+            name: torch.from_numpy(
+                self.standardisations[name].apply(array) if name in self.standardisations else array
+            ).to(device)
+            for name, array in inputs.items()
         }
 
     @torch.no_grad()
-    def encode(self, tensors: Mapping[Modality, Tensor], batch_size: int = AT_ONCE) -> dict[str, Tensor]:
+    def encode(self, tensors: Mapping[str, Tensor], batch_size: int = AT_ONCE) -> dict[str, Tensor]:
         """Features of each modality, (recordings, width of its encoder), by frozen encoders in evaluation mode."""
         self.encoders.eval()
         return {
@@ -149,7 +152,7 @@ class Model:
         return {name: self.projectors[name](tensor) for name, tensor in features.items()}
 
     def features(
-        self, recordings: Recordings, modalities: Sequence[Modality] | None = None
+        self, recordings: Recordings, modalities: Sequence[str] | None = None
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Features of raw recordings by modality, (recordings, width).
 
@@ -157,24 +160,38 @@ class Model:
             modalities: only these; the recordings may lack the others.
 
         Raises:
-            UserError: the recordings' joints, axes or IMU channels are not those the encoders were trained on.
+            UserError: the recordings' joints, axes or channels are not those the encoders were trained on.
         """
         wanted = self.recipe.data.modalities if modalities is None else modalities
         self.head(wanted)
-        theirs, ours = recordings.description, self.description
-        compared = {"skeleton": ("joints", "coordinates"), "imu": ("imu_channels",)}
-        for what in (name for modality in wanted for name in compared[modality]):
-            if getattr(theirs, what) != getattr(ours, what):
-                raise UserError(
-                    f"{theirs.name}: {what} are {', '.join(getattr(theirs, what))}; these encoders take "
-                    f"{', '.join(getattr(ours, what))} (trained on {ours.name})"
-                )
-        if "skeleton" in wanted:
-            # Root and unit of length are part of the encoders, whatever the new recordings would use.
-            theirs = theirs.model_copy(update={"root_joint": ours.root_joint, "scale_joints": ours.scale_joints})
-            recordings = Recordings(theirs, recordings.rows, recordings.skeleton, recordings.imu)
+        # Root and unit of length are part of the encoders, whatever the new recordings would use.
+        ours = {name: self._fitting(recordings.description, name) for name in wanted}
+        theirs = recordings.description
+        theirs = theirs.model_copy(update={"modalities": {**theirs.modalities, **ours}})
+        recordings = Recordings(theirs, recordings.rows, **{name: recordings.arrays(name) for name in recordings.kinds})
         encoded = self.encode(self.tensors(prepare(recordings, self.recipe.data.steps, wanted)))
         return {modality: tensor.cpu().numpy() for modality, tensor in encoded.items()}
+
+    def _fitting(self, description: Description, name: str) -> Skeleton | Signal:
+        """What the encoders take as a modality.
+
+        Raises:
+            UserError: that of other recordings differs in joints, axes or channels.
+        """
+        ours, theirs = self.description.modalities[name], description.modalities.get(name)
+        if theirs is None:
+            raise UserError(
+                f"{description.name}: has no {name}, which these encoders take; it has "
+                f"{', '.join(description.modalities)}"
+            )
+        for what in ("joints", "coordinates") if isinstance(ours, Skeleton) else ("channels",):
+            those = getattr(theirs, what, ())
+            if those != getattr(ours, what):
+                raise UserError(
+                    f"{description.name}: {what} of {name} are {', '.join(those) or 'none'}; these encoders take "
+                    f"{', '.join(getattr(ours, what))} (trained on {self.description.name})"
+                )
+        return ours
 
     @torch.no_grad()
     def probabilities(self, features: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
@@ -184,7 +201,7 @@ class Model:
         logits = head({name: torch.from_numpy(array).to(device) for name, array in features.items()})
         return torch.softmax(logits.float(), dim=1).cpu().numpy()
 
-    def predict(self, recordings: Recordings, modalities: Sequence[Modality] | None = None) -> list[str]:
+    def predict(self, recordings: Recordings, modalities: Sequence[str] | None = None) -> list[str]:
         """The likeliest class name of each recording, from all modalities or from some."""
         best = self.probabilities(self.features(recordings, modalities)).argmax(axis=1)
         return [self.description.classes[i] for i in best]
@@ -222,8 +239,10 @@ class Model:
             "format": FORMAT,
             "recipe": self.recipe.model_dump(mode="json", by_alias=True),
             "description": self.description.model_dump(mode="json"),
-            "imu_mean": self.standardisation.mean.tolist(),
-            "imu_std": self.standardisation.std.tolist(),
+            "standardisation": {
+                name: {"mean": own.mean.tolist(), "std": own.std.tolist()}
+                for name, own in self.standardisations.items()
+            },
             _DIGEST: hashlib.sha256(weights).hexdigest(),
             **facts,
         }
@@ -242,21 +261,17 @@ class Model:
         """
         try:
             document = _document(files[FACTS])
-            if document.get("format") != FORMAT:
+            if document.get("format") not in (FORMAT, _OLDER):
                 raise UserError(f"{where}: {FACTS} has format {document.get('format')!r}, expected {FORMAT!r}")
             digest = document.get(_DIGEST)  # Older versions wrote none.
             if digest is not None and digest != hashlib.sha256(files[WEIGHTS]).hexdigest():
                 raise ValueError(f"{WEIGHTS} is not the file that {FACTS} was written with")
             recipe = Recipe.model_validate(document["recipe"])
             description = Description.model_validate(document["description"])
-            channels = len(description.imu_channels)
-            standardisation = Standardisation(
-                _numbers(document, "imu_mean", channels, above=-np.inf),
-                _numbers(document, "imu_std", channels, above=0),
-            )
+            standardisations = _standardisations(document, recipe, description)
             _compare(recipe, description, tensors_from_bytes(files[WEIGHTS]))
             with torch.random.fork_rng(devices=[]):  # Weights are drawn to be replaced: the caller's draws stay.
-                model = cls.fresh(recipe, description, standardisation)
+                model = cls.fresh(recipe, description, standardisations)
             model.put_weights(files[WEIGHTS])
         except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise UserError(f"{where}: not a whole model: {error}") from error
@@ -270,8 +285,27 @@ def _document(content: bytes) -> dict[str, Any]:
         raise ValueError(f"{FACTS}: {error}") from error
 
 
-def _numbers(document: Mapping[str, Any], name: str, channels: int, *, above: float) -> npt.NDArray[np.float32]:
-    """One of the IMU's statistics as a model's document has it.
+def _standardisations(
+    document: Mapping[str, Any], recipe: Recipe, description: Description
+) -> dict[str, Standardisation]:
+    """Of each signal that the recipe takes, as a model's document has them."""
+    given = document.get("standardisation")
+    if given is None:  # Of the one signal that there was.
+        given = {"imu": {"mean": document["imu_mean"], "std": document["imu_std"]}}
+    return {
+        name: Standardisation(
+            _numbers(given[name], name, "mean", len(signal.channels), above=-np.inf),
+            _numbers(given[name], name, "std", len(signal.channels), above=0),
+        )
+        for name, signal in description.signals.items()
+        if name in recipe.data.modalities
+    }
+
+
+def _numbers(
+    document: Mapping[str, Any], signal: str, name: str, channels: int, *, above: float
+) -> npt.NDArray[np.float32]:
+    """One of a signal's statistics as a model's document has it.
 
     Raises:
         ValueError: it is none for so many channels.
@@ -283,7 +317,7 @@ def _numbers(document: Mapping[str, Any], name: str, channels: int, *, above: fl
         numbers = np.array(given, np.float32)
     if numbers.shape != (channels,) or not (np.isfinite(numbers) & (numbers > above)).all():
         kind = "finite" if above < 0 else "positive"
-        raise ValueError(f"{name}: expected {channels} {kind} numbers, one for each channel")
+        raise ValueError(f"{name} of {signal}: expected {channels} {kind} numbers, one for each channel")
     return numbers
 
 
@@ -293,10 +327,10 @@ def _compare(recipe: Recipe, description: Description, tensors: Mapping[str, Ten
     Raises:
         ValueError: one is missing, of another size or kind, or not of such a model.
     """
-    if "imu" in recipe.data.modalities and recipe.encoder.imu.layers > len(tensors):
+    if set(description.signals) & set(recipe.data.modalities) and recipe.encoder.imu.layers > len(tensors):
         raise ValueError(f"{recipe.encoder.imu.layers} layers by the recipe, {len(tensors)} weights in {WEIGHTS}")
     with torch.device("meta"):  # Has shapes, and no memory.
-        model = Model.fresh(recipe, description, Standardisation(np.empty(0, np.float32), np.empty(0, np.float32)))
+        model = Model.fresh(recipe, description, {})
     wanted = {f"{part}.{k}": v for part, module in model.parts.items() for k, v in module.state_dict().items()}
     for name in (name for name in (*wanted, *tensors) if name not in wanted or name not in tensors):
         raise ValueError(f"{name} is {'missing' if name in wanted else 'of no such model'}")

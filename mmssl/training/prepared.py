@@ -8,7 +8,6 @@ import numpy.typing as npt
 from torch import Tensor
 
 from mmssl.data.recordings import Description, Recordings, Row
-from mmssl.recipe import Modality
 from mmssl.training.model import Inputs, Model, prepare
 
 
@@ -26,10 +25,10 @@ class Prepared:
     """By modality, (recordings, steps, ...)."""
 
     @classmethod
-    def of(cls, recordings: Recordings, steps: int, modalities: Sequence[Modality]) -> "Prepared":
+    def of(cls, recordings: Recordings, steps: int, modalities: Sequence[str]) -> "Prepared":
         inputs = prepare(recordings, steps, modalities)
         return cls(recordings.description, recordings.fingerprint, recordings.rows, recordings.labels, inputs)
 
-    def chosen(self, model: Model, rows: npt.NDArray[np.int64]) -> dict[Modality, Tensor]:
+    def chosen(self, model: Model, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
         """Some recordings as the model's encoders take them."""
         return model.tensors({name: self.inputs[name][rows] for name in model.recipe.data.modalities})

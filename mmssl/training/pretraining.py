@@ -11,12 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mmssl.recipe import COLLAPSED_BELOW, Modality, Pretrain, Recipe
+from mmssl.objectives import over_pairs
+from mmssl.recipe import COLLAPSED_BELOW, Pretrain, Recipe
 from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Loop, Snapshot
-from mmssl.training.transforms import augment_imu, augment_skeleton, crop_together
+from mmssl.training.transforms import augment_signal, augment_skeleton, crop_together
 
 # Enough embeddings to judge their health; a singular value decomposition of more would cost as much as training.
 HEALTH_SAMPLE = 1024
@@ -48,7 +49,7 @@ class Pretraining:
     def __init__(
         self,
         model: Model,
-        tensors: Mapping[Modality, Tensor],
+        tensors: Mapping[str, Tensor],
         *,
         seed: int,
         on_epoch: OnEpoch = lambda epoch: None,
@@ -60,8 +61,8 @@ class Pretraining:
         self.epochs: list[Epoch] = []
         self.tensors, self._on_epoch = tensors, on_epoch
         modalities = model.recipe.data.modalities
-        self.branches: tuple[Modality, ...] = modalities if len(modalities) == 2 else modalities * 2
-        first = tensors[modalities[0]]
+        self.branches: tuple[str, ...] = modalities if len(modalities) > 1 else modalities * 2
+        first = next(iter(tensors.values()))
         self.recordings, self.device = len(first), first.device
         ordering, augmenting = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
         self._order = torch.Generator().manual_seed(ordering)
@@ -70,7 +71,7 @@ class Pretraining:
         self._objective = model.recipe.objective.loss.with_knobs(model.recipe.objective)
         self._guides = guides
         self._sums: dict[str, Tensor] = {}
-        self._pair: Sequence[Tensor] = ()
+        self._views: Sequence[Tensor] = ()
 
     @property
     def generators(self) -> list[torch.Generator]:
@@ -85,16 +86,16 @@ class Pretraining:
         )
 
     def views(self, batch: Tensor) -> list[Tensor]:
-        """Two augmented views of a batch: of two modalities, or of one."""
-        shown: dict[Modality, Tensor] = {name: tensor[batch] for name, tensor in self.tensors.items()}
+        """Augmented views of a batch: one of each modality, or two of a single one."""
+        shown: dict[str, Tensor] = {name: tensor[batch] for name, tensor in self.tensors.items()}
         if len(shown) == len(self.branches):
             return list(self._augment(shown, self._draws).values())
         return [view for _ in self.branches for view in self._augment(shown, self._draws).values()]
 
-    def loss(self, pair: Sequence[Tensor], batch: Tensor) -> Tensor:
+    def loss(self, views: Sequence[Tensor], batch: Tensor) -> Tensor:
         """The objective of the views' embeddings, each (batch, D); its terms are added to the epoch's."""
-        self._pair = [embeddings.float() for embeddings in pair]
-        terms = self._objective(*self._pair, *(guide[batch] for guide in self._guides))
+        self._views = [embeddings.float() for embeddings in views]
+        terms = over_pairs(self._objective, self._views, [guide[batch] for guide in self._guides])
         for name, term in terms.items():
             self._sums[name] = self._sums.get(name, 0) + term.detach() * (len(batch) / self.recordings)
         return terms["loss"]
@@ -105,7 +106,7 @@ class Pretraining:
         sums, self._sums = self._sums, dict[str, Tensor]()
         latest: Numbers = {f"train.{name}": float(term) for name, term in sums.items()}
         # Of the last batch: embeddings of several would come from as many different weights.
-        for name, embeddings in zip(self.branches, self._pair, strict=True):
+        for name, embeddings in zip(self.branches, self._views, strict=True):
             health = embedding_health(at_scale(recipe.objective, embeddings.detach()[:HEALTH_SAMPLE]))
             latest |= {f"train.{name}.{measure}": value for measure, value in health.items()}
         # After the last epoch the head itself will say more.
@@ -124,8 +125,8 @@ class Pretraining:
 def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
     """Train the encoders by the recipe's objective, without labels (for VICReg the paper's Algorithm 1).
 
-    With two modalities their embeddings are drawn to each other; with one, those of two augmented views. Dropout draws
-    from torch's global generator, which is seeded.
+    With several modalities their embeddings are drawn to each other, pair by pair; with one, those of two augmented
+    views. Dropout draws from torch's global generator, which is seeded.
 
     Args:
         snapshot: where it keeps how far it is; the epochs it finds there are told as if they had just been trained.
@@ -150,11 +151,11 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
             set_rate(optimizer, recipe.pretrain, number, len(steps))
             views = training.views(batch)
             with precision(recipe, training.device):
-                pair = [
+                embeddings = [
                     model.projectors[name](model.encoders[name](view))
                     for name, view in zip(training.branches, views, strict=True)
                 ]
-            loss = training.loss(pair, batch)
+            loss = training.loss(embeddings, batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -255,23 +256,21 @@ def learning_rate(knobs: Pretrain, step: int, steps: int) -> float:
 
 def augmentation(
     model: Model, device: torch.device
-) -> Callable[[Mapping[Modality, Tensor], torch.Generator], dict[Modality, Tensor]]:
+) -> Callable[[Mapping[str, Tensor], torch.Generator], dict[str, Tensor]]:
     """A function that changes the modalities of the same recordings, cut in time alike, as the recipe says."""
-    description, knobs = model.description, model.recipe.augment
-    index = {channel: i for i, channel in enumerate(description.imu_channels)}
-    triads = [[(index[x], index[y], index[z]) for x, y, z in sensor] for sensor in description.imu_sensors]
-    raw = (
-        torch.from_numpy(model.standardisation.mean).to(device),
-        torch.from_numpy(model.standardisation.std).to(device),
-    )
+    knobs, signals = model.recipe.augment, model.description.signals
+    raw = {
+        name: (torch.from_numpy(own.mean).to(device), torch.from_numpy(own.std).to(device))
+        for name, own in model.standardisations.items()
+    }
 
-    def augment(batch: Mapping[Modality, Tensor], draws: torch.Generator) -> dict[Modality, Tensor]:
+    def augment(batch: Mapping[str, Tensor], draws: torch.Generator) -> dict[str, Tensor]:
         cropped = crop_together(list(batch.values()), knobs.crop, draws)
         return {
-            modality: augment_imu(x, knobs.imu, draws, triads, raw)
-            if modality == "imu"
+            name: augment_signal(x, knobs.imu, draws, signals[name].triads, raw[name])
+            if name in signals
             else augment_skeleton(x, knobs.skeleton, draws)
-            for modality, x in zip(batch, cropped, strict=True)
+            for name, x in zip(batch, cropped, strict=True)
         }
 
     return augment
@@ -286,7 +285,7 @@ def batches(count: int, most: int, generator: torch.Generator) -> tuple[Tensor, 
     return torch.randperm(count, generator=generator).tensor_split(max(1, min(math.ceil(count / most), count // 2)))
 
 
-def _fault(epoch: Epoch, branches: Sequence[Modality]) -> StoppedError | None:
+def _fault(epoch: Epoch, branches: Sequence[str]) -> StoppedError | None:
     """A loss that is not finite, or collapsed embeddings; it names epoch and term."""
     numbers = last_numbers([epoch])
     terms = [name for name in numbers if name.count(".") == 1]

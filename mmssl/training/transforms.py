@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmssl.recipe import Crop, ImuAugment, SkeletonAugment
+from mmssl.recipe import Crop, SignalAugment, SkeletonAugment
 
 Array = NDArray[np.float32]
 
@@ -39,8 +39,8 @@ def prepare_skeleton(skeleton: Sequence[Array], steps: int, root: int, scale: tu
     return np.stack(prepared, dtype=np.float32)
 
 
-def prepare_imu(imu: Sequence[Array], steps: int) -> Array:
-    """Resample IMU signals; the units stay.
+def prepare_signal(signal: Sequence[Array], steps: int) -> Array:
+    """Resample signals; the units stay.
 
     Recordings of more samples than steps, the usual case, are averaged over `steps` windows of equal length.
     Interpolating between the two nearest samples would ignore all others, and show movement too fast for the steps as
@@ -48,13 +48,13 @@ def prepare_imu(imu: Sequence[Array], steps: int) -> Array:
     a single sample is repeated.
 
     Args:
-        imu: one array a recording, (samples, channels).
+        signal: one array a recording, (samples, channels).
         steps: time steps of the result.
 
     Returns:
         (recordings, steps, channels).
     """
-    return np.stack([_average(recording.astype(np.float64), steps) for recording in imu], dtype=np.float32)
+    return np.stack([_average(recording.astype(np.float64), steps) for recording in signal], dtype=np.float32)
 
 
 def _interpolate(x: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
@@ -80,17 +80,18 @@ class Standardisation:
     std: Array
 
     @classmethod
-    def fit(cls, imu: Array) -> "Standardisation":
+    def fit(cls, signal: Array) -> "Standardisation":
         """Over recordings and time of (recordings, steps, channels); a constant channel has std 1."""
-        constant = imu.min(axis=(0, 1)) == imu.max(axis=(0, 1))
-        std = imu.std(axis=(0, 1), dtype=np.float64)
+        constant = signal.min(axis=(0, 1)) == signal.max(axis=(0, 1))
+        std = signal.std(axis=(0, 1), dtype=np.float64)
         return cls(
-            imu.mean(axis=(0, 1), dtype=np.float64).astype(np.float32), np.where(constant, 1, std).astype(np.float32)
+            signal.mean(axis=(0, 1), dtype=np.float64).astype(np.float32),
+            np.where(constant, 1, std).astype(np.float32),
         )
 
-    def apply(self, imu: Array) -> Array:
+    def apply(self, signal: Array) -> Array:
         """(recordings, steps, channels) with mean 0 and standard deviation 1 in each channel, where it was fitted."""
-        return (imu - self.mean) / self.std
+        return (signal - self.mean) / self.std
 
 
 def crop_together(views: Sequence[Tensor], knobs: Crop, generator: torch.Generator) -> list[Tensor]:
@@ -142,9 +143,9 @@ def augment_skeleton(x: Tensor, knobs: SkeletonAugment, generator: torch.Generat
     )
 
 
-def augment_imu(
+def augment_signal(
     x: Tensor,
-    knobs: ImuAugment,
+    knobs: SignalAugment,
     generator: torch.Generator,
     triads: Sequence[Sequence[tuple[int, int, int]]],
     standardisation: tuple[Tensor, Tensor] | None = None,

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from mmssl.data.protocols import Split, class_indices, split
 from mmssl.data.recordings import Recordings
-from mmssl.errors import UserError
+from mmssl.errors import UserError, nearest
 from mmssl.evaluation import scores
-from mmssl.recipe import Modality, Recipe, readings
+from mmssl.recipe import Recipe, readings, readings_of
 from mmssl.training.batch_norm import renew
 from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.model import AT_ONCE, Model
@@ -90,9 +90,9 @@ def run_trial(
 ) -> Outcome:
     """Pre-train, freeze, fine-tune and score one recipe.
 
-    The training side alone gives the IMU statistics, the pre-training batches and the labels of the heads; the scored
-    side is looked at once, at the end. Two runs of one recipe give the same bits on the same machine and number of
-    threads (CPU): every draw comes from `recipe.seed`, and the choice of labels from `finetune.label_draw`.
+    The training side alone gives the signals' statistics, the pre-training batches and the labels of the heads; the
+    scored side is looked at once, at the end. Two runs of one recipe give the same bits on the same machine and number
+    of threads (CPU): every draw comes from `recipe.seed`, and the choice of labels from `finetune.label_draw`.
 
     Args:
         side: which side to score.
@@ -200,8 +200,9 @@ def pretrained(
             on_epoch(epoch)
 
         def make() -> Files:
+            kinds = prepared.description.kinds
             guides = [
-                _guide(recipe.guide_of(modality), prepared, sides, tell, device, once, snapshots)
+                _guide(recipe.guide_of(modality, kinds[modality]), prepared, sides, tell, device, once, snapshots)
                 for modality in (recipe.data.modalities if recipe.objective.loss.guided else ())
             ]
             _, seed, _ = seeds(recipe)
@@ -233,7 +234,7 @@ def pretrained(
     return model, latest
 
 
-def _sample(tensors: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
+def _sample(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`HEALTH_SAMPLE` recordings at most, the same for all that train on these; files are often sorted by person."""
     count = len(next(iter(tensors.values())))
     if count <= HEALTH_SAMPLE:
@@ -242,14 +243,12 @@ def _sample(tensors: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
     return {name: tensor[torch.from_numpy(rows).to(tensor.device)] for name, tensor in tensors.items()}
 
 
-def fresh(
-    recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device
-) -> tuple[Model, dict[Modality, Tensor]]:
+def fresh(recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device) -> tuple[Model, dict[str, Tensor]]:
     """A new model and the inputs that it pre-trains on."""
     init, *_ = seeds(recipe)
     shown = shown_rows(recipe, prepared, sides)
     torch.manual_seed(init)
-    model = Model.fresh(recipe, prepared.description, _standardisation(recipe, prepared, shown)).to(device)
+    model = Model.fresh(recipe, prepared.description, _standardisations(recipe, prepared, shown)).to(device)
     return model, prepared.chosen(model, shown)
 
 
@@ -319,14 +318,14 @@ def _guide(
 
 def finetune(
     model: Model,
-    tensors: Mapping[Modality, Tensor],
+    tensors: Mapping[str, Tensor],
     labels: Tensor,
     *,
     seed: int,
     on_epoch: OnEpoch,
     snapshot: Snapshot | None = None,
 ) -> Numbers:
-    """Train the heads: that of all modalities together, then one for each alone.
+    """Train the heads: that of all modalities together, then one for each alone and for each subset.
 
     They train on the features of frozen encoders, which are computed once; where the recipe trains the encoders too,
     they are trained with the first head and frozen for the others.
@@ -345,21 +344,21 @@ def finetune(
         StoppedError: the features or the loss are not finite.
     """
     torch.manual_seed(seed)
-    together, *alone = readings(model.recipe.data.modalities)
+    together, *parts = readings(model.recipe)
     if model.recipe.finetune.encoders == "trained":
         latest = _train_with_encoders(model, tensors, labels, seed, on_epoch, snapshot)
         features = _finite_features(model, [tensors], "fine-tuning")
     else:
         features = _finite_features(model, _versions(model, tensors, labels.device, seed), "pre-training")
         latest = _train_head(model, together, features, labels, seed, on_epoch)
-    for reading in alone:
+    for reading in parts:
         _train_head(model, reading, features, labels, seed, lambda epoch: None)
     return latest
 
 
 def _versions(
-    model: Model, tensors: Mapping[Modality, Tensor], device: torch.device, seed: int
-) -> Iterator[Mapping[Modality, Tensor]]:
+    model: Model, tensors: Mapping[str, Tensor], device: torch.device, seed: int
+) -> Iterator[Mapping[str, Tensor]]:
     """The recordings as they are, then augmented, as often as the recipe says."""
     yield tensors
     augment = augmentation(model, device)
@@ -368,7 +367,7 @@ def _versions(
         yield augment(tensors, draws)
 
 
-def _finite_features(model: Model, versions: Iterable[Mapping[Modality, Tensor]], after: str) -> dict[str, Tensor]:
+def _finite_features(model: Model, versions: Iterable[Mapping[str, Tensor]], after: str) -> dict[str, Tensor]:
     """Features by modality, (versions, recordings, width).
 
     The last step of training may have broken what its loss, taken before, did not show.
@@ -383,7 +382,7 @@ def _finite_features(model: Model, versions: Iterable[Mapping[Modality, Tensor]]
 
 def _train_head(
     model: Model,
-    reading: Sequence[Modality],
+    reading: Sequence[str],
     features: Mapping[str, Tensor],
     labels: Tensor,
     seed: int,
@@ -403,7 +402,7 @@ def _train_head(
 
 def _train_with_encoders(
     model: Model,
-    tensors: Mapping[Modality, Tensor],
+    tensors: Mapping[str, Tensor],
     labels: Tensor,
     seed: int,
     on_epoch: OnEpoch,
@@ -426,7 +425,7 @@ def _train_with_encoders(
 
 
 def _renew(
-    model: Model, above: nn.Module, run: Callable[[dict[str, Tensor]], object], tensors: Mapping[Modality, Tensor]
+    model: Model, above: nn.Module, run: Callable[[dict[str, Tensor]], object], tensors: Mapping[str, Tensor]
 ) -> None:
     """New statistics for the encoders, and for what `run` feeds their features to, from all recordings given."""
     first = next(iter(tensors.values()))
@@ -488,8 +487,8 @@ def score(
 ) -> tuple[list[dict[str, str | float]], Numbers]:
     """Predictions for some recordings, a row each, and their metrics under the name of the side they are on.
 
-    The predictions and `SIDE.METRIC` are those of all modalities together; of a pair `SIDE.MODALITY.METRIC` are those
-    of one alone.
+    The predictions and `SIDE.METRIC` are those of all modalities together; of several `SIDE.MODALITY.METRIC` are those
+    of one alone, and `SIDE.ONE+OTHER.METRIC` those of a subset with a head of its own.
     """
     features = {name: tensor.cpu().numpy() for name, tensor in model.encode(prepared.chosen(model, chosen)).items()}
     labels, classes = prepared.labels[chosen], prepared.description.classes
@@ -498,9 +497,9 @@ def score(
     predicted = probabilities.argmax(axis=1)
     for name, value in scores(labels, predicted).items():
         metrics[f"{side}.{name}"] = value
-    for [modality] in readings(model.recipe.data.modalities)[1:]:
-        guesses = model.probabilities({modality: features[modality]}).argmax(axis=1)
-        metrics |= {f"{side}.{modality}.{name}": value for name, value in scores(labels, guesses).items()}
+    for reading, prefix in readings_of(side, model.recipe)[1:]:
+        guesses = model.probabilities({one: features[one] for one in reading}).argmax(axis=1)
+        metrics |= {f"{prefix}.{name}": value for name, value in scores(labels, guesses).items()}
     rows: list[dict[str, str | float]] = [
         {
             "split": side,
@@ -538,8 +537,12 @@ def enough(recipe: Recipe, recordings: Prepared | Recordings, sides: Split) -> N
     """Whether there is enough to train on.
 
     Raises:
-        UserError: fewer than two recordings or labels, or a hidden class that does not exist.
+        UserError: fewer than two recordings or labels, a hidden class that does not exist, or a subset of modalities
+            that are not there.
     """
+    there = list(recordings.description.modalities)
+    for name in (name for subset in recipe.finetune.subsets for name in subset.split("+") if name not in there):
+        raise UserError(f"finetune.subsets: the recordings have no {name}; {nearest(name, there)}")
     shown, labelled = shown_rows(recipe, recordings, sides), labelled_rows(recipe, recordings, sides)
     for count, what in ((len(shown), "recording"), (len(labelled), "label")):
         if count < 2:
@@ -575,8 +578,7 @@ def seeds(recipe: Recipe) -> tuple[int, int, int]:
     return init, pretraining, finetuning
 
 
-def _standardisation(recipe: Recipe, prepared: Prepared, rows: npt.NDArray[np.int64]) -> Standardisation:
-    if "imu" not in recipe.data.modalities:
-        channels = len(prepared.description.imu_channels)
-        return Standardisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
-    return Standardisation.fit(prepared.inputs["imu"][rows])
+def _standardisations(recipe: Recipe, prepared: Prepared, rows: npt.NDArray[np.int64]) -> dict[str, Standardisation]:
+    """Of each signal that the recipe takes, over some recordings."""
+    signals = [one for one in recipe.data.modalities if one in prepared.description.signals]
+    return {name: Standardisation.fit(prepared.inputs[name][rows]) for name in signals}

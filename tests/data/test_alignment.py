@@ -129,7 +129,7 @@ def test_no_common_span_is_an_error_and_an_offset_is_the_way_on(tmp_path: Path, 
 def test_an_offset_needs_rates_and_a_modality_that_is_there(tmp_path: Path) -> None:
     made = written(tmp_path / "a", body=None, wrist=0.0)
     assert len(read(made).recordings.arrays("skeleton")[0]) == 90
-    with pytest.raises(UserError, match=r"skeleton has no time stamps, and .* no rate of it \(skeleton_hz\)"):
+    with pytest.raises(UserError, match=r"skeleton has no time stamps, and .* no rate of it \(hz\)"):
         read(made, offsets={"imu": Offset(0.5)})
     with pytest.raises(UserError, match=r"--offset imi: .*did you mean imu"):
         read(made, offsets={"imi": Offset(0.5)})

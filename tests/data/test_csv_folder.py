@@ -230,7 +230,7 @@ def test_a_label_or_a_counter_in_a_signal_is_no_channel(tmp_path: Path, name: st
         assert found.recordings.description.imu_channels == ("acc_x", "acc_y", "acc_z")
         assert any(f"not read, as no signals by their names: {name} (label)" in note for note in found.notes)
     else:
-        with pytest.raises(UserError, match=rf"no signals would be learnt:\n  channel {name} (is constant|only rises)"):
+        with pytest.raises(UserError, match=rf"would be learnt:\n  imu: channel {name} (is constant|only rises)"):
             read(made)
     (made / "description.yaml").write_text(f"imu_channels: [acc_x, acc_y, acc_z, {name}]\n")
     meant = read(made).recordings
@@ -248,13 +248,13 @@ HEADER = "recording_id,label,subject,skeleton,imu\n"
     ("table", "message"),
     [
         ("", "no column recording_id in its header"),
-        ("recording_id,label,subject\nr1,sit,anna\n", "no column skeleton or imu"),
+        ("recording_id,label,subject\nr1,sit,anna\n", "no column that names files"),
         ("recording_id,lable,subject,imu\nr1,sit,anna,i.csv\n", "column 'lable': did you mean label"),
         ("recording_id,recording_id,subject,imu\n", "columns recording_id stand more than once"),
         (HEADER, "no recording is named in it"),
         (HEADER + "r1,sit,anna,s.csv,i.csv\nr1,sit,ben,s.csv,i.csv\n", "line 3: recording_id r1 stands in line 2 too"),
         (HEADER + "r1,sit,,s.csv,i.csv\n", "line 2: subject is empty, and it has a label"),
-        (HEADER + "r1,sit,anna,,\n", "line 2: skeleton and imu: empty"),
+        (HEADER + "r1,sit,anna,,\n", "line 2: imu and skeleton: empty"),
         (HEADER + "r1,sit,anna\n", "line 2: 3 cells, and the header has 5"),
         (HEADER + "r1,sit,anna,s.csv,none.csv\n", "line 2: imu 'none.csv': there is no such file"),
         (HEADER + "r1,sit,anna,s.csv,.\n", ".: is a folder without OpenPose's"),

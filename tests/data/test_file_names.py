@@ -72,7 +72,7 @@ def test_patterns_of_one_modality_each(tmp_path: Path) -> None:
         ("{person}_{modality}.csv", r"\{person\} is no field; valid names"),
         ("{subject}_{subject}_{modality}.csv", "stands twice"),
         ("{modality}.csv", "no field tells the recordings apart"),
-        ("{subject}.csv", "or name it in front, as imu="),
+        ("{subject}.csv", "or name it in front, as wrist="),
         ("{subject*}_{label*}_{modality}.csv", "one star is enough"),
         ("{subject}-{modality}.txt", "no file is called as --pattern"),
     ],

@@ -29,7 +29,13 @@ from mmssl.errors import UserError
 from mmssl.recipe import Data, Recipe, knob_names
 from mmssl.study.presets import preset
 from mmssl.training.encoders import build_encoders
-from mmssl.training.transforms import Standardisation, augment_imu, augment_skeleton, prepare_imu, prepare_skeleton
+from mmssl.training.transforms import (
+    Standardisation,
+    augment_signal,
+    augment_skeleton,
+    prepare_signal,
+    prepare_skeleton,
+)
 from mmssl.training.trial import train
 
 # Seconds of each sensor's samples: other starts, ends and rates; all four cover 0.03 to 1.99.
@@ -563,7 +569,7 @@ def test_recordings_are_prepared_augmented_and_encoded(tmp_path: Path) -> None:
     skeleton = prepare_skeleton(recordings.skeleton, 20, root, (one, other))
     np.testing.assert_array_equal(skeleton[:, 0, root], 0)
     np.testing.assert_allclose(np.linalg.norm(skeleton[:, 0, one] - skeleton[:, 0, other], axis=-1), 1, rtol=1e-6)
-    imu = prepare_imu(recordings.imu, 20)
+    imu = prepare_signal(recordings.imu, 20)
     imu = Standardisation.fit(imu).apply(imu)
 
     knobs = {
@@ -575,9 +581,9 @@ def test_recordings_are_prepared_augmented_and_encoded(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     batch = {
         "skeleton": augment_skeleton(torch.from_numpy(skeleton), recipe.augment.skeleton, generator),
-        "imu": augment_imu(torch.from_numpy(imu), recipe.augment.imu, generator, triads),
+        "imu": augment_signal(torch.from_numpy(imu), recipe.augment.imu, generator, triads),
     }
-    encoders = build_encoders(recipe, len(description.joints), len(description.coordinates), len(index))
+    encoders = build_encoders(recipe, {"skeleton": (17, 2), "imu": (len(index),)})
     for modality, encoder in encoders.items():
         features = encoder(batch[modality])
         assert features.shape == (len(KEYS), encoder.width)

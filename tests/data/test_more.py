@@ -88,7 +88,7 @@ def test_others_come_behind_without_their_labels_and_without_what_is_here_alread
 @pytest.mark.parametrize(
     ("channels", "message"),
     [
-        (("y", "x"), "its imu_channels are not those of made .the same in another order."),
+        (("y", "x"), "channels of its imu are not those of made .the same in another order."),
         (("x", "z"), "z, y in one of them alone"),
     ],
 )

@@ -41,7 +41,7 @@ def moving(late: float, recordings: int = 16) -> Recordings:
 
 @pytest.mark.parametrize("late", [-1.0, -0.5, -0.1, 0.2, 0.8])
 def test_a_shift_is_found_within_a_step(late: float) -> None:
-    found = shift_of(moving(late))
+    found = shift_of(moving(late), "skeleton", "imu")
     assert found is not None
     assert found.joint == "right_hand"
     assert found.seconds == pytest.approx(late, abs=1.01 / FRAMES)
@@ -49,16 +49,16 @@ def test_a_shift_is_found_within_a_step(late: float) -> None:
 
 def test_no_shift_is_found_where_there_is_none_or_in_noise() -> None:
     together = moving(0.0)
-    assert shift_of(together) is None
+    assert shift_of(together, "skeleton", "imu") is None
     draws = np.random.default_rng(0)
     shifted = moving(0.5)
     noise = [draws.normal(size=one.shape) for one in shifted.arrays("imu")]
-    assert shift_of(Recordings(shifted.description, shifted.rows, shifted.skeleton, noise)) is None
+    assert shift_of(Recordings(shifted.description, shifted.rows, shifted.skeleton, noise), "skeleton", "imu") is None
     others = [*shifted.imu[1:], shifted.imu[0]]
-    assert shift_of(Recordings(shifted.description, shifted.rows, shifted.skeleton, others)) is None
+    assert shift_of(Recordings(shifted.description, shifted.rows, shifted.skeleton, others), "skeleton", "imu") is None
     without = shifted.description.model_copy(update={"imu_hz": None})
-    assert shift_of(Recordings(without, shifted.rows, shifted.skeleton, shifted.imu)) is None
-    assert shift_of(generate(subjects=4, trials=2)) is None
+    assert shift_of(Recordings(without, shifted.rows, shifted.skeleton, shifted.imu), "skeleton", "imu") is None
+    assert shift_of(generate(subjects=4, trials=2), "skeleton", "imu") is None
 
 
 @pytest.mark.parametrize("late", [-0.3, 0.4])
@@ -69,7 +69,7 @@ def test_a_shift_of_synthetic_recordings(late: float) -> None:
     assert samples is not None
     skeletons = [one[round(max(0, -late) * frames) :] for one in made.arrays("skeleton")]
     signals = [one[round(max(0, late) * samples) :] for one in made.arrays("imu")]
-    found = shift_of(Recordings(made.description, made.rows, skeletons, signals))
+    found = shift_of(Recordings(made.description, made.rows, skeletons, signals), "skeleton", "imu")
     assert found is not None
     assert found.seconds == pytest.approx(late, abs=1.01 / frames)
 
@@ -78,8 +78,8 @@ def test_a_shift_of_real_recordings(utd_mhad: Path) -> None:
     """Their rates are not exact, and so is what is found."""
     real, _ = open_dataset("utd_mhad", utd_mhad)
     real = real.where(lambda row: row.subject in ("1", "3"))
-    assert shift_of(real) is None
+    assert shift_of(real, "skeleton", "imu") is None
     cut = [signal[20:] for signal in real.arrays("imu")]  # 0.4 s
-    found = shift_of(Recordings(real.description, real.rows, real.skeleton, cut))
+    found = shift_of(Recordings(real.description, real.rows, real.skeleton, cut), "skeleton", "imu")
     assert found is not None
     assert found.seconds == pytest.approx(0.4, abs=0.06)

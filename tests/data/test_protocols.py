@@ -190,7 +190,7 @@ def test_a_protocol_by_view_is_for_skeletons_alone() -> None:
     recordings = Recordings(recordings.description, rows, recordings.skeleton, recordings.imu)
     parts = split(recordings, knobs(protocol="cross_view", modalities=["skeleton"], validation_subjects=["ben"]))
     assert (parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()) == ([0], [3], [1, 2])
-    with pytest.raises(UserError, match=r"cross_view of made would test on IMU signals .* take skeletons alone"):
+    with pytest.raises(UserError, match=r"cross_view of made would test on imu signals .* take skeletons alone"):
         split(recordings, knobs(protocol="cross_view"))
 
 

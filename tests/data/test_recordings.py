@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from mmssl.data.recordings import FORMAT, Description, Protocol, Recordings, Row
 from mmssl.data.sources import survey
 from mmssl.errors import UserError
-from mmssl.recipe import MODALITIES
+from mmssl.recipe import USUAL
 from mmssl.study.presets import preset
 from mmssl.training.model import prepare
 from mmssl.training.trial import train
@@ -101,7 +101,12 @@ def test_every_fault_is_in_one_message() -> None:
         (row("none"), skeleton(), imu(0), "none: imu has no samples"),
         (row("holes"), skeleton(), bad_imu, "holes: imu has 2 values that are not finite"),
         (row("large"), skeleton() * 1e300, imu(), "large: skeleton has 18 values that are not finite"),
-        (row("point"), same_place, imu(), "point: joints hip and neck coincide in the first frame: no unit of length"),
+        (
+            row("point"),
+            same_place,
+            imu(),
+            "point: skeleton: joints hip and neck coincide in the first frame: no unit of length",
+        ),
     ]
     with pytest.raises(UserError) as error:
         Recordings(describe(), [c[0] for c in cases], [c[1] for c in cases], [c[2] for c in cases])
@@ -119,7 +124,7 @@ def test_every_fault_is_in_one_message() -> None:
         ([], [], [], "there is no recording"),
         ([row()], [], [imu()], "1 rows and 0 skeleton arrays: give one each"),
         ([row()], [skeleton()], [imu(), imu()], "1 rows and 2 imu arrays: give one each"),
-        ([row()], None, None, "small: neither skeleton nor imu is given"),
+        ([row()], None, None, "small: no modality is given: recordings need one at least, of imu, skeleton"),
         ([], None, [], "there is no recording"),
         ([row()], None, [imu(0)], "r1: imu has no samples"),
         ([row()], [skeleton(0)], None, "r1: skeleton has no frames"),
@@ -143,9 +148,9 @@ def test_what_is_no_recording_is_refused(rows: Any, skeletons: Any, imus: Any, m
         ({"bones": (("hip", "foot"),)}, "joint 'foot' is not among joints"),
         ({"scale_joints": ("hip", "hip")}, "two different joints"),
         ({"coordinates": ("x",)}, "2 or 3 axes, not 1"),
-        ({"imu_sensors": ((("ax", "ay", "gz"),),)}, "'gz' is not among imu_channels"),
+        ({"imu_sensors": ((("ax", "ay", "gz"),),)}, "'gz' is not among channels"),
         ({"imu_sensors": ((("ax", "ay", "az"), ("ax", "ay", "az")),)}, "uses a channel twice"),
-        ({"imu_units": ("g",)}, "imu_units has 1 entries for 4"),
+        ({"imu_units": ("g",)}, "units has 1 entries for 4 channels"),
         ({"protocols": {"p": Protocol(train=("1", "2"), test=("2",))}}, "protocol p: subjects 2 both train and test"),
         (
             {"protocols": {"p": Protocol(by="scene", train=("hall",), test=("hall",))}},
@@ -274,9 +279,7 @@ def test_a_modality_may_be_missing_throughout(tmp_path: Path, lacking: str) -> N
         np.testing.assert_array_equal(mine, theirs)
 
     found = survey(part)
-    lengths = {"skeleton": found.frames, "imu": found.samples}
-    assert lengths[lacking] is None
-    assert lengths[kept] == {"skeleton": survey(whole).frames, "imu": survey(whole).samples}[kept]
+    assert found.lengths == {lacking: None, kept: survey(whole).lengths[kept]}
 
 
 def test_the_fingerprint_of_one_modality_is_over_what_there_is() -> None:
@@ -296,10 +299,10 @@ def test_recipes_for_a_modality_that_is_not_there_are_refused() -> None:
         Recordings(describe(), whole.rows, imu=whole.imu),
         Recordings(describe(), whole.rows, whole.skeleton),
     )
-    np.testing.assert_array_equal(prepare(signals, 16, ["imu"])["imu"], prepare(whole, 16, MODALITIES)["imu"])
+    np.testing.assert_array_equal(prepare(signals, 16, ["imu"])["imu"], prepare(whole, 16, tuple(USUAL))["imu"])
     with pytest.raises(UserError, match=r"small: the recordings have no skeleton: .* imu alone"):
-        prepare(signals, 16, MODALITIES)
-    for modalities in (MODALITIES, ("imu",)):
+        prepare(signals, 16, tuple(USUAL))
+    for modalities in (tuple(USUAL), ("imu",)):
         with pytest.raises(UserError, match=r"small: the recordings have no imu: .* skeleton alone"):
             prepare(skeletons, 16, modalities)
 
@@ -377,11 +380,11 @@ def replaced(name: str, values: list[Any], type_: Any = None) -> Any:
     ("change", "message"),
     [
         (lambda table: table.replace_schema_metadata(None), "not a recordings file"),
-        (lambda table: table.replace_schema_metadata({"format": "mmssl.recordings/2"}), "not a recordings file"),
+        (lambda table: table.replace_schema_metadata({"format": "mmssl.recordings/3"}), "not a recordings file"),
         (lambda table: table.replace_schema_metadata({"format": FORMAT}), "Description"),
         (
             lambda table: table.replace_schema_metadata({"format": FORMAT, "description": '{"name": "x"}'}),
-            "neither joints",
+            "no modality is described",
         ),
         (lambda table: table.drop_columns(["imu", "label"]), "columns missing: imu, label"),
         (
@@ -441,9 +444,9 @@ def test_single_recordings_may_lack_a_modality(tmp_path: Path) -> None:
     assert gaps.lacking(["imu", "skeleton"]) == ("r2", "r3")
     assert [row.recording_id for row in gaps.having(["imu"]).rows] == ["r1", "r3"]
     assert gaps.having(["imu"]).modalities == ("imu",)
-    pair = gaps.having(MODALITIES)
+    pair = gaps.having(tuple(USUAL))
     assert pair.fingerprint == whole.where(lambda row: row.recording_id == "r1").fingerprint
-    assert whole.having(MODALITIES) is whole
+    assert whole.having(tuple(USUAL)) is whole
 
     gaps.save(tmp_path / "gaps.parquet")
     table = pq.read_table(tmp_path / "gaps.parquet")
@@ -454,7 +457,7 @@ def test_single_recordings_may_lack_a_modality(tmp_path: Path) -> None:
     loaded = Recordings.load(tmp_path / "gaps.parquet")
     assert (loaded.fingerprint, loaded.lacking(["skeleton"])) == (gaps.fingerprint, ("r3",))
     assert gaps.fingerprint != whole.fingerprint
-    assert (survey(gaps).frames.longest, survey(gaps).samples.longest) == (4, 7)
+    assert {name: one.longest for name, one in survey(gaps).lengths.items() if one} == {"skeleton": 4, "imu": 7}
 
 
 def test_none_for_all_is_none(tmp_path: Path) -> None:
@@ -462,8 +465,8 @@ def test_none_for_all_is_none(tmp_path: Path) -> None:
     assert signals.skeleton is None
     assert signals.fingerprint == Recordings(describe(), small().rows, imu=small().imu).fingerprint
     with pytest.raises(UserError, match="small: no recording has imu and skeleton"):
-        signals.having(MODALITIES)
-    with pytest.raises(UserError, match="r2: neither skeleton nor imu is there"):
+        signals.having(tuple(USUAL))
+    with pytest.raises(UserError, match="r2: has none of imu, skeleton"):
         Recordings(describe(), small().rows, [small().skeleton[0], None, None], [None, None, small().imu[2]])
 
 
@@ -479,14 +482,14 @@ def test_a_description_of_one_modality_names_nothing_of_the_other() -> None:
     signals = Description(name="s", classes=("sit", "stand"), imu_channels=("a", "b", "c", "d"))
     recordings = Recordings(signals, small().rows, imu=small().imu)
     np.testing.assert_array_equal(prepare(recordings, 16, ["imu"])["imu"], prepare(small(), 16, ["imu"])["imu"])
-    with pytest.raises(UserError, match="r1: a skeleton is there, and the description names no joints"):
+    with pytest.raises(UserError, match="s: skeleton is given, and the description has imu alone"):
         Recordings(signals, small().rows, small().skeleton, small().imu)
-    with pytest.raises(ValidationError, match="neither joints nor imu_channels"):
+    with pytest.raises(ValidationError, match="no modality is described"):
         Description(name="s", classes=("sit",))
     with pytest.raises(ValidationError, match="coordinates is empty"):
         Description(name="s", classes=("sit",), joints=("a", "b"), root_joint="a", scale_joints=("a", "b"))
     skeletons = describe(imu_channels=(), imu_sensors=(), imu_units=())
-    with pytest.raises(UserError, match="r1: an imu signal is there, and the description names no imu_channels"):
+    with pytest.raises(UserError, match="small: imu is given, and the description has skeleton alone"):
         Recordings(skeletons, small().rows, small().skeleton, small().imu)
 
 

@@ -193,9 +193,10 @@ def test_a_survey_counts_and_measures(small: Recordings) -> None:
     assert (found.missing, found.absent_subjects, found.problems) == ((), (), ("a.mat: torn",))
     assert (found.expected, found.whole) == (None, None)
     frames = sorted(len(skeleton) for skeleton in small.skeleton)
-    assert (found.frames.shortest, found.frames.longest) == (frames[0], frames[-1])
-    assert found.frames.median == np.median(frames)
-    assert found.samples.median == np.median([len(imu) for imu in small.imu])
+    shown, measured = found.lengths["skeleton"], found.lengths["imu"]
+    assert (shown.shortest, shown.longest, shown.lines) == (frames[0], frames[-1], "frames")
+    assert shown.median == np.median(frames)
+    assert (measured.median, measured.lines) == (np.median([len(imu) for imu in small.imu]), "samples")
     assert type(found).model_validate_json(found.model_dump_json()) == found
 
 

@@ -12,7 +12,7 @@ import torch
 from mmssl import Recordings
 from mmssl.errors import UserError
 from mmssl.export.conversion import convert
-from mmssl.recipe import MODALITIES, Modality, Recipe
+from mmssl.recipe import USUAL, Recipe
 from mmssl.training.model import Model, prepare
 from mmssl.training.trial import train
 
@@ -30,7 +30,7 @@ def model(tiny: Recordings) -> Model:
 @pytest.mark.parametrize("modalities", [["imu"], ["skeleton"], ["imu", "skeleton"]], ids=str)
 @pytest.mark.parametrize("form", ["onnx", "torch"])
 def test_a_file_gives_features_and_probabilities_of_any_number_of_recordings(
-    model: Model, tiny: Recordings, tmp_path: Path, form: str, modalities: list[Modality]
+    model: Model, tiny: Recordings, tmp_path: Path, form: str, modalities: list[str]
 ) -> None:
     file = tmp_path / f"model.{form}"
     assert convert(model, form, modalities, file) <= 1e-4
@@ -58,7 +58,7 @@ def test_without_the_packages_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UserError, match=r"pip install 'mmssl-tune\[onnx\]'"):
-        convert(model, "onnx", MODALITIES, tmp_path / "model.onnx")
+        convert(model, "onnx", tuple(USUAL), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -70,5 +70,5 @@ def test_a_file_that_gives_something_else_is_not_kept(
     monkeypatch.setattr(conversion, "_run_torch", lambda file, inputs: [torch.ones(5, 3).numpy()] * 3)
     monkeypatch.setattr(conversion._Classifier, "forward", lambda self, *inputs: (torch.zeros(5, 3),) * 3)
     with pytest.raises(UserError, match="differ from the encoders' by 1; it is not kept"):
-        convert(model, "torch", MODALITIES, tmp_path / "model.pt2")
+        convert(model, "torch", tuple(USUAL), tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())

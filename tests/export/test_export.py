@@ -26,7 +26,6 @@ from mmssl.data.protocols import split
 from mmssl.export.card import card
 from mmssl.export.conversion import convert
 from mmssl.export.encoders import Exported, export, representative
-from mmssl.recipe import Modality
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import Choice, choose, points
@@ -108,7 +107,7 @@ def test_an_export_without_one_of_its_parts_is_refused(exported: Exported, tmp_p
 
 @pytest.mark.parametrize("modality", ["imu", "skeleton"])
 def test_an_export_classifies_from_one_modality_as_its_trial_did(
-    exported: Exported, finished: Study, tiny: Recordings, modality: Modality
+    exported: Exported, finished: Study, tiny: Recordings, modality: str
 ) -> None:
     plan, choice = chosen(finished)
     trial = representative(plan, choice.best)
@@ -323,7 +322,7 @@ def test_refit_trains_on_every_training_subject_and_says_so(finished: Study, tin
     assert "val.accuracy" not in done.metrics, "no subject was held out from these encoders"
     assert done.metrics["val.accuracy.mean"] == choice.best.mean
     raw = np.concatenate(Prepared.of(tiny, encoders.recipe.data.steps, ["imu"]).inputs["imu"][:27])
-    assert encoders.standardisation.mean == pytest.approx(raw.mean(axis=0), rel=1e-3, abs=1e-4)
+    assert encoders.standardisations["imu"].mean == pytest.approx(raw.mean(axis=0), rel=1e-3, abs=1e-4)
 
 
 def test_an_export_does_not_overwrite_what_is_none(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
@@ -414,29 +413,60 @@ def test_to_compare_shapes_loads_nothing_that_takes_seconds(exported: Exported) 
     assert done.stdout.strip() == "False"
 
 
+STILL = {"mean": [0.0] * 4, "std": [1.0] * 4}
+
+
+@pytest.mark.parametrize(
+    "statistics", [None, [], "imu", {}, {"wrist": STILL}, {"imu": [0.0]}, {"imu": {"mean": [0.0] * 4}}]
+)
+def test_statistics_that_are_none_are_refused(exported: Exported, tmp_path: Path, statistics: object) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    put_document(copy, {"standardisation": statistics})
+    with pytest.raises(UserError, match="not a whole model"):
+        mmssl.load_encoders(copy)
+
+
+def test_an_export_of_before_modalities_had_names_gives_the_same(
+    exported: Exported, tiny: Recordings, tmp_path: Path
+) -> None:
+    copy = tmp_path / "export"
+    shutil.copytree(exported.folder, copy)
+    now = mmssl.load_encoders(copy)
+    statistics = {
+        "imu_mean": now.standardisations["imu"].mean.tolist(),
+        "imu_std": now.standardisations["imu"].std.tolist(),
+    }
+    put_document(copy, {"format": "mmssl.model/2", "standardisation": None, **statistics})
+    older = mmssl.load_encoders(copy)
+    assert older.files()["model.safetensors"] == now.files()["model.safetensors"]
+    for name, features in now.features(tiny).items():
+        np.testing.assert_array_equal(older.features(tiny)[name], features)
+
+
 @pytest.mark.parametrize("digests", [True, False])
-@pytest.mark.parametrize("name", ["imu_mean", "imu_std"])
+@pytest.mark.parametrize("name", ["mean", "std"])
 @pytest.mark.parametrize("numbers", [[1, 1, 1], [1] * 5, [[1, 1, 1, 1]], [[1]] * 4, 1, [], None, "1111", {}])
 def test_statistics_of_another_shape_are_refused(
     exported: Exported, tmp_path: Path, name: str, numbers: object, digests: bool
 ) -> None:
     copy = tmp_path / "export"
     shutil.copytree(exported.folder, copy)
-    put_document(copy, {name: numbers}, digests=digests)
-    with pytest.raises(UserError, match=f"not a whole model: .*{name}"):
+    put_document(copy, {"standardisation": {"imu": {**STILL, name: numbers}}}, digests=digests)
+    with pytest.raises(UserError, match=f"not a whole model: {name} of imu: expected 4"):
         mmssl.load_encoders(copy)
 
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [(name, number) for name in ("imu_mean", "imu_std") for number in (math.nan, math.inf, 1e39, None, [])]
-    + [("imu_std", number) for number in (0, -1, 1e-50)],
+    [(name, number) for name in ("mean", "std") for number in (math.nan, math.inf, 1e39, None, [])]
+    + [("std", number) for number in (0, -1, 1e-50)],
 )
 def test_statistics_that_cannot_be_are_refused(exported: Exported, tmp_path: Path, name: str, number: float) -> None:
     copy = tmp_path / "export"
     shutil.copytree(exported.folder, copy)
-    put_document(copy, {name: [1, number, 1, 1]})
-    with pytest.raises(UserError, match=f"not a whole model: .*{name}"):
+    put_document(copy, {"standardisation": {"imu": {**STILL, name: [1, number, 1, 1]}}})
+    with pytest.raises(UserError, match=f"not a whole model: {name} of imu: expected 4"):
         mmssl.load_encoders(copy)
 
 
@@ -470,7 +500,7 @@ def test_recordings_of_another_body_are_refused(exported: Exported, tiny: Record
         tiny.skeleton,
         tiny.imu,
     )
-    with pytest.raises(UserError, match="imu_channels are ax, ay, az, spin; these encoders take ax, ay, az, turn"):
+    with pytest.raises(UserError, match="channels of imu are ax, ay, az, spin; these encoders take ax, ay, az, turn"):
         mmssl.load_encoders(exported.folder).features(other)
 
 

@@ -136,8 +136,8 @@ def test_recordings_are_played_as_they_are(lost: tuple[Study, Plan], page: Path,
     assert recordings.imu is not None
     for item in items:
         i = by_id[item["id"]]
-        for array, name in ((recordings.skeleton[i], "skeleton"), (recordings.imu[i], "imu")):
-            packed = item["motion"][name]
+        motion = item["motion"]
+        for array, packed in ((recordings.skeleton[i], motion["body"]), (recordings.imu[i], motion["signals"]["imu"])):
             whole = np.frombuffer(base64.b64decode(packed["data"]), "<u2").reshape(packed["rows"], -1)
             shown = np.array(packed["low"]) + np.array(packed["step"]) * whole
             flat = array.reshape(len(array), -1)

@@ -249,7 +249,7 @@ def test_a_budget_is_no_more_than_the_ranges_hold(write, ranges: str, most: int 
         ("grid: {data.train_subjects: [[1], [3]]}", "grid.data.train_subjects: all points share their subjects"),
         (
             "grid: {data.modalities: [[imu], [skeleton]]}",
-            "system vicreg sets it; choose another system instead (as vicreg_imu, for one modality)",
+            "system vicreg sets it; choose another system instead (METHOD_NAME is of one modality)",
         ),
         ("grid: {objective.name: [vicreg, cmc]}", "grid.objective.name: system vicreg sets it; choose another system"),
         ("grid: {encoder.imu.heads: [2, 3]}", "grid.encoder.imu.heads: 3 does not divide the width 128"),

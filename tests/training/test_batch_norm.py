@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mmssl import Recipe, Recordings
 from mmssl.data.protocols import split
-from mmssl.recipe import ImuEncoderKnobs
+from mmssl.recipe import SignalEncoderKnobs
 from mmssl.training.batch_norm import renew
-from mmssl.training.encoders import ImuEncoder, SkeletonEncoder
+from mmssl.training.encoders import SignalEncoder, SkeletonEncoder
 from mmssl.training.prepared import Prepared
 from mmssl.training.trial import train
 
@@ -52,7 +52,7 @@ def test_of_several_parts_they_are_the_mean() -> None:
 @pytest.mark.parametrize(
     ("encoder", "shape"),
     [
-        (ImuEncoder(6, 16, ImuEncoderKnobs(dropout=0.5)), (16, 6)),
+        (SignalEncoder(6, 16, SignalEncoderKnobs(dropout=0.5)), (16, 6)),
         (SkeletonEncoder(20, 3, 16), (16, 20, 3)),
     ],
 )

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmssl.recipe import Finetune, ImuEncoderKnobs, ProjectorKnobs, Recipe
-from mmssl.training.encoders import Head, ImuEncoder, Projector, SkeletonEncoder, build_encoders, linear
+from mmssl.recipe import Finetune, ProjectorKnobs, Recipe, SignalEncoderKnobs
+from mmssl.training.encoders import Head, Projector, SignalEncoder, SkeletonEncoder, build_encoders, linear
 
-KNOBS = ImuEncoderKnobs(feedforward=32)
+KNOBS = SignalEncoderKnobs(feedforward=32)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -35,7 +35,7 @@ def test_skeleton_width_is_the_width_of_the_output(steps: int, joints: int, coor
 @pytest.mark.parametrize("steps", [16, 33, 50])
 @pytest.mark.parametrize("channels", [1, 6, 12])
 def test_imu_width_is_the_width_of_the_output(steps: int, channels: int) -> None:
-    encoder = ImuEncoder(channels, steps, KNOBS).eval()
+    encoder = SignalEncoder(channels, steps, KNOBS).eval()
     assert encoder.width == 128 * steps
     with torch.no_grad():
         assert encoder(normal(1, steps, channels)).shape == (1, encoder.width)
@@ -147,7 +147,7 @@ def test_the_difference_stream_does_not_see_where_the_skeleton_stands() -> None:
 
 
 def test_convolutions_and_positions_of_the_imu_encoder() -> None:
-    encoder = at_random(ImuEncoder(5, 16, KNOBS.model_copy(update={"dropout": 0.0})))
+    encoder = at_random(SignalEncoder(5, 16, KNOBS.model_copy(update={"dropout": 0.0})))
     encoder.transformer = nn.Identity()
     w = dict(encoder.named_parameters())
     imu = normal(3, 16, 5).double()
@@ -166,8 +166,8 @@ def test_convolutions_and_positions_of_the_imu_encoder() -> None:
 
 
 def test_pooled_imu_features_are_moments_over_the_steps() -> None:
-    encoder = ImuEncoder(6, 20, KNOBS).double().eval()
-    pooled = ImuEncoder(6, 20, KNOBS.model_copy(update={"pooling": "moments"})).double().eval()
+    encoder = SignalEncoder(6, 20, KNOBS).double().eval()
+    pooled = SignalEncoder(6, 20, KNOBS.model_copy(update={"pooling": "moments"})).double().eval()
     pooled.load_state_dict(encoder.state_dict())
     imu = normal(4, 20, 6).double()
     steps = encoder(imu).detach().numpy().reshape(4, 20, 128)
@@ -177,7 +177,7 @@ def test_pooled_imu_features_are_moments_over_the_steps() -> None:
 
 
 def test_pooling_steps_that_are_all_alike_has_a_finite_slope() -> None:
-    pooled = ImuEncoder(2, 16, KNOBS.model_copy(update={"pooling": "moments"}))
+    pooled = SignalEncoder(2, 16, KNOBS.model_copy(update={"pooling": "moments"}))
     with torch.no_grad():
         pooled.positions.zero_()
         for weight in pooled.convolutions.parameters():
@@ -187,7 +187,7 @@ def test_pooling_steps_that_are_all_alike_has_a_finite_slope() -> None:
 
 
 def test_the_transformer_looks_at_the_whole_recording_and_at_no_other() -> None:
-    encoder = ImuEncoder(6, 20, KNOBS).eval()
+    encoder = SignalEncoder(6, 20, KNOBS).eval()
     imu = normal(2, 20, 6).requires_grad_()
     encoder(imu)[0, :128].square().sum().backward()
     assert imu.grad is not None
@@ -198,7 +198,7 @@ def test_the_transformer_looks_at_the_whole_recording_and_at_no_other() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_a_transformer_layer_is_torchs(training: bool) -> None:
     torch.manual_seed(0)
-    ours = ImuEncoder(6, 16, KNOBS.model_copy(update={"dropout": 0.0})).train(training).transformer[0]
+    ours = SignalEncoder(6, 16, KNOBS.model_copy(update={"dropout": 0.0})).train(training).transformer[0]
     assert isinstance(ours, nn.TransformerEncoderLayer)
     theirs = nn.TransformerEncoderLayer(128, KNOBS.heads, KNOBS.feedforward, 0.0, batch_first=True).train(training)
     theirs.load_state_dict(ours.state_dict())
@@ -226,17 +226,17 @@ def test_a_linear_map_by_onednn_is_torchs(shape: tuple[int, ...], biased: bool) 
 
 
 def test_transformer_layers_start_from_different_weights() -> None:
-    first, second = ImuEncoder(6, 16, KNOBS).transformer
+    first, second = SignalEncoder(6, 16, KNOBS).transformer
     assert not torch.equal(first.linear1.weight, second.linear1.weight)
 
 
 @pytest.mark.parametrize("heads", [1, 8, 128])
 def test_heads_that_divide_the_width(heads: int) -> None:
-    assert ImuEncoder(6, 16, ImuEncoderKnobs(heads=heads, layers=1)).eval()(normal(1, 16, 6)).isfinite().all()
+    assert SignalEncoder(6, 16, SignalEncoderKnobs(heads=heads, layers=1)).eval()(normal(1, 16, 6)).isfinite().all()
 
 
 def encoders() -> nn.ModuleDict:
-    return build_encoders(Recipe().with_knobs({"data.steps": 17}), joints=5, coordinates=2, channels=4)
+    return build_encoders(Recipe().with_knobs({"data.steps": 17}), {"skeleton": (5, 2), "imu": (4,)})
 
 
 INPUT = {"imu": normal(8, 17, 4), "skeleton": normal(8, 17, 5, 2)}
@@ -273,7 +273,7 @@ def test_a_recording_alone_has_the_features_it_has_in_a_batch(modality: str) -> 
 
 
 def test_dropout_follows_the_global_seed() -> None:
-    encoder = ImuEncoder(4, 17, KNOBS)
+    encoder = SignalEncoder(4, 17, KNOBS)
     outputs: list[Tensor] = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -287,7 +287,7 @@ def test_encoders_are_those_of_the_recipe() -> None:
     assert list(both) == ["imu", "skeleton"]
     assert [both[name].width for name in both] == [17 * 128, 512]
     for modality in ("imu", "skeleton"):
-        one = build_encoders(Recipe().with_knobs({"data.modalities": [modality]}), 5, 2, 4)
+        one = build_encoders(Recipe().with_knobs({"data.modalities": [modality]}), {"skeleton": (5, 2), "imu": (4,)})
         assert list(one) == [modality]
 
 

@@ -41,7 +41,7 @@ def trainings(tiny: Recordings, trials: list[dict[str, Any]]) -> list[Pretrainin
         imu = Prepared.of(tiny, recipe.data.steps, ["imu"]).inputs["imu"]
         rows = split(tiny, recipe.data).train
         torch.manual_seed(recipe.seed)
-        model = Model.fresh(recipe, prepared.description, Standardisation.fit(imu[rows]))
+        model = Model.fresh(recipe, prepared.description, {"imu": Standardisation.fit(imu[rows])})
         # In float32 Adam makes steps of full length of rounding errors, how large depending on the processor.
         model.encoders.double(), model.projectors.double()
         tensors = {name: tensor.double() for name, tensor in prepared.chosen(model, rows).items()}

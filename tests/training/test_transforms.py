@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from mmssl.recipe import Crop, ImuAugment, Jitter, Permute, Rotate, Scale, Shear, Shuffle, SkeletonAugment
+from mmssl.recipe import Crop, Jitter, Permute, Rotate, Scale, Shear, Shuffle, SignalAugment, SkeletonAugment
 from mmssl.training.transforms import (
     Standardisation,
-    augment_imu,
+    augment_signal,
     augment_skeleton,
     crop_together,
-    prepare_imu,
+    prepare_signal,
     prepare_skeleton,
 )
 
@@ -72,7 +72,7 @@ def test_where_a_person_stands_and_how_tall_they_are_does_not_matter(
 def test_imu_steps_are_means_of_equal_windows() -> None:
     draw = np.random.default_rng(0)
     ragged = [draw.normal(size=(samples, 2)).astype(np.float32) for samples in (17, 32, 50, 181)]
-    prepared = prepare_imu(ragged, steps=16)
+    prepared = prepare_signal(ragged, steps=16)
     assert prepared.shape == (4, 16, 2)
     assert prepared.dtype == np.float32
     for recording, result in zip(ragged, prepared, strict=True):
@@ -87,7 +87,7 @@ def test_imu_steps_are_means_of_equal_windows() -> None:
 @pytest.mark.parametrize("samples", [1, 2, 9, 16])
 def test_short_imu_recordings_are_interpolated(samples: int) -> None:
     recording = np.random.default_rng(0).normal(size=(samples, 3)).astype(np.float32)
-    result = prepare_imu([recording], steps=16)[0]
+    result = prepare_signal([recording], steps=16)[0]
     for channel in range(3):
         expected = np.interp(np.linspace(0, 1, 16), np.linspace(0, 1, samples), recording[:, channel])
         np.testing.assert_allclose(result[:, channel], expected, rtol=1e-5, atol=1e-6)
@@ -102,7 +102,7 @@ def test_vibration_too_fast_for_the_steps_does_not_turn_into_slow_movement() -> 
     time = np.arange(200) / 200
     vibration = np.sin(2 * np.pi * 55 * time)[:, None].astype(np.float32)  # 50 steps can show 25 cycles at most.
     assert np.std(interpolated(vibration, 50)) > 0.5
-    assert np.std(prepare_imu([vibration], 50)) < 0.12
+    assert np.std(prepare_signal([vibration], 50)) < 0.12
 
 
 def test_real_imu_recordings_depend_less_on_the_sample_they_start_with(utd_mhad: Path) -> None:
@@ -113,7 +113,7 @@ def test_real_imu_recordings_depend_less_on_the_sample_they_start_with(utd_mhad:
     def shift(resample: Callable[[np.ndarray], np.ndarray]) -> float:
         return float(np.mean([np.square((resample(x[1:]) - resample(x[:-1])) / scale).mean() for x in signals])) ** 0.5
 
-    averaged = shift(lambda x: prepare_imu([x], 50)[0])
+    averaged = shift(lambda x: prepare_signal([x], 50)[0])
     assert averaged < 0.75 * shift(partial(interpolated, steps=50))
 
 
@@ -150,27 +150,27 @@ ALL_IMU = [
 ]
 
 
-def all_on(probability: float) -> tuple[SkeletonAugment, ImuAugment]:
+def all_on(probability: float) -> tuple[SkeletonAugment, SignalAugment]:
     skeleton, imu = ({name: k for one in group for name, k in one.items()} for group in (ALL_SKELETON, ALL_IMU))
     return (
         SkeletonAugment(**{name: k.model_copy(update={"probability": probability}) for name, k in skeleton.items()}),
-        ImuAugment(**{name: k.model_copy(update={"probability": probability}) for name, k in imu.items()}),
+        SignalAugment(**{name: k.model_copy(update={"probability": probability}) for name, k in imu.items()}),
     )
 
 
 CASES = [
     *(pytest.param(SkeletonAugment(**one), 3, id=f"skeleton-{next(iter(one))}") for one in ALL_SKELETON),
     *(pytest.param(SkeletonAugment(**one), 2, id=f"2-D-{next(iter(one))}") for one in ALL_SKELETON),
-    *(pytest.param(ImuAugment(**one), 0, id=f"imu-{next(iter(one))}") for one in ALL_IMU),
+    *(pytest.param(SignalAugment(**one), 0, id=f"imu-{next(iter(one))}") for one in ALL_IMU),
     pytest.param(all_on(1.0)[0], 3, id="skeleton-all"),
     pytest.param(all_on(1.0)[1], 0, id="imu-all"),
 ]
 
 
-def augment(knobs: SkeletonAugment | ImuAugment, x: Tensor, seed: int = 0) -> Tensor:
+def augment(knobs: SkeletonAugment | SignalAugment, x: Tensor, seed: int = 0) -> Tensor:
     if isinstance(knobs, SkeletonAugment):
         return augment_skeleton(x, knobs, seeded(seed))
-    return augment_imu(x, knobs, seeded(seed), TRIADS)
+    return augment_signal(x, knobs, seeded(seed), TRIADS)
 
 
 def batch(coordinates: int, size: int) -> Tensor:
@@ -180,7 +180,7 @@ def batch(coordinates: int, size: int) -> Tensor:
 @pytest.mark.parametrize(("knobs", "coordinates"), CASES)
 @pytest.mark.parametrize("size", [1, 6])
 def test_every_recording_changes_and_the_input_does_not(
-    knobs: SkeletonAugment | ImuAugment, coordinates: int, size: int
+    knobs: SkeletonAugment | SignalAugment, coordinates: int, size: int
 ) -> None:
     x = batch(coordinates, size).float()
     before = x.clone()
@@ -195,14 +195,14 @@ def test_every_recording_changes_and_the_input_does_not(
 
 
 @pytest.mark.parametrize(("knobs", "coordinates"), CASES)
-def test_recordings_are_changed_differently(knobs: SkeletonAugment | ImuAugment, coordinates: int) -> None:
+def test_recordings_are_changed_differently(knobs: SkeletonAugment | SignalAugment, coordinates: int) -> None:
     same = batch(coordinates, 1).expand(50, *[-1] * (3 if coordinates else 2))
     assert len({tuple(recording.flatten().tolist()) for recording in augment(knobs, same)}) > 3
 
 
 @pytest.mark.parametrize(("knobs", "coordinates"), CASES[:15])
 def test_half_the_recordings_change_and_the_others_stay_bit_for_bit(
-    knobs: SkeletonAugment | ImuAugment, coordinates: int
+    knobs: SkeletonAugment | SignalAugment, coordinates: int
 ) -> None:
     name, one = next((name, one) for name, one in knobs if one.probability == 1)
     x = batch(coordinates, 2000)
@@ -226,7 +226,7 @@ def test_probability_zero_draws_nothing() -> None:
     state = generator.get_state()
     skeleton, imu = normal(3, 16, 4, 3), normal(3, 16, 9)
     assert augment_skeleton(skeleton, all_on(0)[0], generator) is skeleton
-    assert augment_imu(imu, all_on(0)[1], generator, TRIADS) is imu
+    assert augment_signal(imu, all_on(0)[1], generator, TRIADS) is imu
     assert torch.equal(generator.get_state(), state)
 
 
@@ -245,7 +245,7 @@ def test_on_a_gpu_with_a_generator_there_or_here(where: str) -> None:
     scale = (torch.zeros(10).cuda(), torch.ones(10).cuda())
     on_gpu = (
         augment_skeleton(skeleton, knobs[0], torch.Generator(where).manual_seed(0)),
-        augment_imu(imu, knobs[1], torch.Generator(where).manual_seed(0), TRIADS, scale),
+        augment_signal(imu, knobs[1], torch.Generator(where).manual_seed(0), TRIADS, scale),
     )
     assert all(x.is_cuda and x.isfinite().all() for x in on_gpu)
     if where == "cpu":
@@ -384,7 +384,7 @@ def test_skeleton_scale_is_one_factor_for_each_recording_and_axis() -> None:
 def test_jitter_is_independent_noise_of_the_given_deviation(kind: str) -> None:
     x = normal(200, 16, 4, 3) if kind == "skeleton" else normal(200, 16, 12)
     jitter = Jitter(probability=1, strength=0.3)
-    knobs = SkeletonAugment(jitter=jitter) if kind == "skeleton" else ImuAugment(jitter=jitter)
+    knobs = SkeletonAugment(jitter=jitter) if kind == "skeleton" else SignalAugment(jitter=jitter)
     noise = (augment(knobs, x) - x).reshape(200 * 16, 12).numpy()
     assert np.mean(noise) == pytest.approx(0, abs=4 * 0.3 / noise.size**0.5)
     np.testing.assert_allclose(noise.std(axis=0), 0.3, rtol=0.05)
@@ -401,7 +401,7 @@ def clocked(batch_size: int, steps: int, channels: int = 4) -> Tensor:
 @pytest.mark.parametrize("strength", [2, 3, 5])
 def test_permutation_moves_whole_segments_of_time(strength: int) -> None:
     x = clocked(600, 24)
-    permuted = augment_imu(x, ImuAugment(permute=Permute(probability=1, strength=strength)), seeded(), ())
+    permuted = augment_signal(x, SignalAugment(permute=Permute(probability=1, strength=strength)), seeded(), ())
     order = permuted[:, :, 0].long()
     assert (order.sort(dim=1).values == torch.arange(24)).all()
     for recording in range(600):
@@ -414,7 +414,7 @@ def test_permutation_moves_whole_segments_of_time(strength: int) -> None:
 
 
 def test_permutation_of_three_segments_takes_every_order() -> None:
-    order = augment_imu(clocked(2000, 24), ImuAugment(permute=Permute(probability=1, strength=3)), seeded(), ())
+    order = augment_signal(clocked(2000, 24), SignalAugment(permute=Permute(probability=1, strength=3)), seeded(), ())
     orders: dict[tuple[int, ...], int] = {}
     for recording in order[:, :, 0].long().tolist():
         pieces = [step for step, previous in zip(recording, [None, *recording], strict=False) if step - 1 != previous]
@@ -426,14 +426,14 @@ def test_permutation_of_three_segments_takes_every_order() -> None:
 
 
 def test_permutation_of_more_segments_than_steps() -> None:
-    permuted = augment_imu(clocked(50, 5), ImuAugment(permute=Permute(probability=1, strength=30)), seeded(), ())
+    permuted = augment_signal(clocked(50, 5), SignalAugment(permute=Permute(probability=1, strength=30)), seeded(), ())
     assert (permuted[:, :, 0].sort(dim=1).values == torch.arange(5)).all()
     assert (permuted[:, :, 0] != torch.arange(5)).any(dim=1).all()
 
 
 def test_a_sensor_turns_as_one_and_sensors_turn_on_their_own() -> None:
     x = normal(100, 20, 10)
-    rotated = augment_imu(x, ImuAugment(rotate=Rotate(probability=1, strength=40)), seeded(), TRIADS)
+    rotated = augment_signal(x, SignalAugment(rotate=Rotate(probability=1, strength=40)), seeded(), TRIADS)
     first, second, other = (linear_maps(x[..., t], rotated[..., t]) for t in ([0, 1, 2], [3, 4, 5], [6, 7, 8]))
     np.testing.assert_allclose(first, second, atol=1e-9)
     assert np.abs(first - other).max(axis=(1, 2)).min() > 1e-3
@@ -447,7 +447,7 @@ def test_a_sensor_turns_as_one_and_sensors_turn_on_their_own() -> None:
 
 def test_channels_of_a_triad_may_stand_anywhere() -> None:
     x = normal(10, 20, 6)
-    rotated = augment_imu(x, ImuAugment(rotate=Rotate(probability=1, strength=90)), seeded(), [[(5, 0, 3)]])
+    rotated = augment_signal(x, SignalAugment(rotate=Rotate(probability=1, strength=90)), seeded(), [[(5, 0, 3)]])
     torch.testing.assert_close(rotated[..., [5, 0, 3]].norm(dim=-1), x[..., [5, 0, 3]].norm(dim=-1))
     assert torch.equal(rotated[..., [1, 2, 4]], x[..., [1, 2, 4]])
 
@@ -456,19 +456,19 @@ def test_a_standardised_sensor_turns_in_its_raw_units() -> None:
     mean = torch.tensor([0.1, -0.9, 0.3, 10, -200, 30, 0, 0, 0, 5], dtype=torch.float64)
     std = torch.tensor([0.4, 0.9, 0.2, 100, 50, 300, 1, 2, 3, 4], dtype=torch.float64)
     raw = normal(20, 16, 10) * std + mean
-    knobs = ImuAugment(rotate=Rotate(probability=0.7, strength=60))
-    turned = augment_imu((raw - mean) / std, knobs, seeded(), TRIADS, (mean, std))
-    torch.testing.assert_close(turned * std + mean, augment_imu(raw, knobs, seeded(), TRIADS))
+    knobs = SignalAugment(rotate=Rotate(probability=0.7, strength=60))
+    turned = augment_signal((raw - mean) / std, knobs, seeded(), TRIADS, (mean, std))
+    torch.testing.assert_close(turned * std + mean, augment_signal(raw, knobs, seeded(), TRIADS))
 
 
 def test_without_sensors_nothing_is_rotated() -> None:
     x = normal(5, 16, 6)
-    assert torch.equal(augment_imu(x, ImuAugment(rotate=Rotate(probability=1)), seeded(), ()), x)
+    assert torch.equal(augment_signal(x, SignalAugment(rotate=Rotate(probability=1)), seeded(), ()), x)
 
 
 def test_imu_scale_is_one_factor_for_each_recording_and_channel() -> None:
     x = normal(300, 16, 6)
-    ratio = (augment_imu(x, ImuAugment(scale=Scale(probability=1, strength=0.3)), seeded(), ()) / x).numpy()
+    ratio = (augment_signal(x, SignalAugment(scale=Scale(probability=1, strength=0.3)), seeded(), ()) / x).numpy()
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:, :1], ratio.shape), rtol=1e-9)
     factor = ratio[:, 0]
     assert factor.min() >= 0.7
@@ -480,7 +480,7 @@ def test_imu_scale_is_one_factor_for_each_recording_and_channel() -> None:
 @pytest.mark.parametrize(("strength", "moved"), [(0.0, 0), (0.1, 2), (0.5, 3), (0.8, 5), (1.0, 6)])
 def test_shuffle_exchanges_the_given_share_of_channels_for_the_whole_time(strength: float, moved: int) -> None:
     x = normal(400, 16, 6)
-    shuffled = augment_imu(x, ImuAugment(shuffle=Shuffle(probability=1, strength=strength)), seeded(), ())
+    shuffled = augment_signal(x, SignalAugment(shuffle=Shuffle(probability=1, strength=strength)), seeded(), ())
     sources: list[list[int]] = []
     for before, after in zip(x, shuffled, strict=True):
         source = [next(c for c in range(6) if torch.equal(before[:, c], after[:, k])) for k in range(6)]
@@ -495,5 +495,5 @@ def test_shuffle_exchanges_the_given_share_of_channels_for_the_whole_time(streng
 @pytest.mark.parametrize("channels", [1, 2])
 def test_shuffle_of_few_channels(channels: int) -> None:
     x = normal(5, 16, channels)
-    shuffled = augment_imu(x, ImuAugment(shuffle=Shuffle(probability=1)), seeded(), ())
+    shuffled = augment_signal(x, SignalAugment(shuffle=Shuffle(probability=1)), seeded(), ())
     assert torch.equal(shuffled, x.flip(-1))

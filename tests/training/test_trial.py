@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mmssl import Protocol, Recipe, Recordings, Row, UserError, preset, version
 from mmssl.data.protocols import Split, split
-from mmssl.recipe import IMU_FEATURES, MODALITIES, Modality
+from mmssl.recipe import SIGNAL_FEATURES, USUAL
 from mmssl.storage import Folder
 from mmssl.study.presets import SYSTEMS, RecipeName
 from mmssl.training import trial as training
@@ -260,12 +260,10 @@ def of_system(name: str, start: RecipeName = "default", **knobs: object) -> Reci
 
 
 def both_sides(recipe: Recipe, recordings: Recordings) -> tuple[Prepared, Split]:
-    return Prepared.of(recordings, recipe.data.steps, MODALITIES), split(recordings, recipe.data)
+    return Prepared.of(recordings, recipe.data.steps, tuple(USUAL)), split(recordings, recipe.data)
 
 
-def with_other_data(
-    recordings: Recordings, rows: set[int], modalities: tuple[Modality, ...] = MODALITIES
-) -> Recordings:
+def with_other_data(recordings: Recordings, rows: set[int], modalities: tuple[str, ...] = tuple(USUAL)) -> Recordings:
     """The same table, but other numbers in some rows."""
     assert recordings.skeleton is not None
     assert recordings.imu is not None
@@ -361,7 +359,7 @@ def run(recipe: Recipe, recordings: Recordings, kept: Kept | None = None) -> tup
 def test_guides_are_trained_once_for_a_seed_and_give_the_same_as_if_trained_each_time(tiny: Recordings) -> None:
     kept = Kept()
     recipe = of_system("cmc_cmkm")
-    guides = [pretraining_name(recipe.guide_of(modality), tiny.fingerprint) for modality in MODALITIES]
+    guides = [pretraining_name(recipe.guide_of(modality, kind), tiny.fingerprint) for modality, kind in USUAL.items()]
     own = pretraining_name(recipe, tiny.fingerprint)
     alone, told_alone = run(recipe, tiny)
     first, told_first = run(recipe, tiny, kept)
@@ -538,7 +536,7 @@ def test_each_modality_alone_is_scored_by_a_head_of_its_own(tiny: Recordings, na
     assert model is not None
     features = model.encode(prepared.chosen(model, sides.validation))
     truth = torch.from_numpy(prepared.labels[sides.validation])
-    for modality in MODALITIES:
+    for modality in tuple(USUAL):
         head = model.heads[modality].eval()
         with torch.no_grad():
             hidden = torch.relu(head.hidden[modality][1](features[modality] @ head.hidden[modality][0].weight.T))
@@ -627,7 +625,7 @@ def test_pre_training_is_not_shown_the_hidden_classes_and_fine_tuning_is(tiny: R
     assert same(weights(plain, "projectors"), weights(other, "projectors"))
     assert plain.model is not None
     assert other.model is not None
-    assert np.array_equal(plain.model.standardisation.mean, other.model.standardisation.mean)
+    assert np.array_equal(plain.model.standardisations["imu"].mean, other.model.standardisations["imu"].mean)
     for key, value in plain.metrics.items():
         if key.startswith(("train.", "embedding.")) and "finetune" not in key:
             assert other.metrics[key] == value, key
@@ -734,7 +732,7 @@ def test_embeddings_that_no_pre_training_made_have_no_health(tiny: Recordings) -
 
 
 def test_a_probe_changes_nothing_that_is_trained(tiny: Recordings, recipe: Recipe) -> None:
-    prepared, sides = Prepared.of(tiny, 16, MODALITIES), split(tiny, recipe.data)
+    prepared, sides = Prepared.of(tiny, 16, tuple(USUAL)), split(tiny, recipe.data)
     told: list[Epoch] = []
     plain = run_trial(recipe, prepared, sides)
     probed = run_trial(recipe, prepared, sides, probe_every=1, on_epoch=told.append)
@@ -744,7 +742,7 @@ def test_a_probe_changes_nothing_that_is_trained(tiny: Recordings, recipe: Recip
 
 
 def test_a_probe_is_a_linear_evaluation_of_the_encoders_at_that_epoch(tiny: Recordings, recipe: Recipe) -> None:
-    prepared, sides = Prepared.of(tiny, 16, MODALITIES), split(tiny, recipe.data)
+    prepared, sides = Prepared.of(tiny, 16, tuple(USUAL)), split(tiny, recipe.data)
     told: list[Epoch] = []
     run_trial(recipe.with_knobs({"pretrain.epochs": 5}), prepared, sides, probe_every=2, on_epoch=told.append)
     probes = {epoch["epoch"]: epoch["probe.accuracy"] for epoch in told if "probe.accuracy" in epoch}
@@ -761,7 +759,7 @@ def test_a_probe_is_a_linear_evaluation_of_the_encoders_at_that_epoch(tiny: Reco
 
 
 def test_what_encoders_cost_is_counted_by_hand(tiny: Recordings, recipe: Recipe) -> None:
-    steps, channels, width, feedforward = 16, 4, IMU_FEATURES, 32
+    steps, channels, width, feedforward = 16, 4, SIGNAL_FEATURES, 32
     convolutions = [(channels, 32), (32, 64), (64, width)]
     weights = sum(3 * a * b + 2 * b for a, b in convolutions)  # a kernel of 3, and batch norm's two
     weights += 4 * width * width + 4 * width + 2 * width * feedforward + feedforward + width + 4 * width
@@ -771,7 +769,7 @@ def test_what_encoders_cost_is_counted_by_hand(tiny: Recordings, recipe: Recipe)
     metrics = run_trial(imu, Prepared.of(tiny, 16, ["imu"]), split(tiny, imu.data)).metrics
     assert metrics["encoders.parameters"] == weights
     assert metrics["encoders.flops"] == 2 * products, "a multiplication and an addition each"
-    both = run_trial(recipe, Prepared.of(tiny, 16, MODALITIES), split(tiny, recipe.data)).metrics
+    both = run_trial(recipe, Prepared.of(tiny, 16, tuple(USUAL)), split(tiny, recipe.data)).metrics
     assert both["encoders.flops"] > metrics["encoders.flops"]
 
 
@@ -786,6 +784,7 @@ OTHER: dict[str, object] = {
     "finetune.encoders": "trained",
     "finetune.batch_norm": "renewed",
     "finetune.standardise": True,
+    "finetune.subsets": ["wrist+ankle"],
     "finetune.labels": 0.5,
     "finetune.lr": 3e-3,
     "finetune.batch_size": 4,
