@@ -72,12 +72,8 @@ def is_unit(word: str) -> bool:
     return plain.replace("s^2", "s2") in _UNITS or plain in _UNITS
 
 
-def same_unit(first: str, second: str) -> bool:
-    """Whether two spellings mean one unit."""
-    return _spelt(first) == _spelt(second)
-
-
-def _spelt(unit: str) -> str:
+def spelt(unit: str) -> str:
+    """A unit in one spelling: m/s², m/s^2 and (m/s/s) are one."""
     plain = unit.strip().strip("()[]").lower().replace("²", "2").replace("μ", "u").replace("µ", "u").replace("°", "deg")
     plain = re.sub(r"[\s^*().]", "", plain).replace("degrees", "deg").replace("degree", "deg").replace("sec", "s")
     return {"dps": "deg/s", "m/s/s": "m/s2", "ms-2": "m/s2", "m/ss": "m/s2", "rads": "rad/s"}.get(plain, plain)

@@ -12,12 +12,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from mmssl.data.alignment import Cut, Offset, Track, cut, in_words, merged, moved
-from mmssl.data.columns import named, no_signal
+from mmssl.data.columns import named, no_signal, spelt
 from mmssl.data.csv_file import delimiter_of, text_of
 from mmssl.data.file_names import table_of
 from mmssl.data.formats import CONFIDENCE
 from mmssl.data.missing import missing_samples, unseen_joints
 from mmssl.data.not_signals import suspects_in
+from mmssl.data.quaternions import continuous, quaternions_in
 from mmssl.data.recording_file import Opened, before, opened, together
 from mmssl.data.recordings import (
     FLAT_ENTRIES,
@@ -34,7 +35,7 @@ from mmssl.data.recordings import (
 )
 from mmssl.data.sheet import Sheet, Values
 from mmssl.data.timeline import LineError, laid_out
-from mmssl.errors import UserError, nearest
+from mmssl.errors import UserError, few, nearest
 from mmssl.recipe import USUAL, explain
 from mmssl.yaml_file import read as read_yaml
 
@@ -141,11 +142,14 @@ def read(
         for line in strange
     ]
     lines = [line for line in lines if line not in strange]
+    odd = _mixed_units(lines, headers, description)
+    faults += odd
+    headers = {place: header for place, header in headers.items() if place not in dict(odd)}
     offsets = offsets or {}
     unknown = [name for name in offsets if not any(name in line.files for line in lines)]
     if unknown:
-        named = sorted({name for line in lines for name in line.files})
-        raise UserError(f"--offset {unknown[0]}: the table has no files of that; {nearest(unknown[0], named)}")
+        known = sorted({name for line in lines for name in line.files})
+        raise UserError(f"--offset {unknown[0]}: the table has no files of that; {nearest(unknown[0], known)}")
     reader = _Reader(description, fill_gaps, offsets)
     rows: list[Row] = []
     arrays: dict[str, list[Array | None]] = {name: [] for line in lines for name in line.files}
@@ -292,6 +296,33 @@ def _joined(
                     faults.append((place, str(error)))
         result.append(line._replace(files=files))
     return result
+
+
+def _mixed_units(
+    lines: Sequence[_Line], headers: Mapping[str, Opened], description: Description
+) -> list[tuple[str, str]]:
+    """Files that give a channel another unit than most do; skeletons are divided by their own length."""
+    channels = {
+        (modality, named(channel)[0])
+        for modality, own in description.modalities.items()
+        if isinstance(own, Signal)
+        for channel in own.channels
+    }
+    units: dict[tuple[str, str], dict[str, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    for modality, place in dict.fromkeys(item for line in lines for item in line.files.items()):
+        for name, unit in zip(headers[place].names, headers[place].units, strict=False) if place in headers else ():
+            if unit and (modality, name) in channels:
+                units[modality, name][spelt(unit)].append((place, unit))
+    odd: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for (_, name), places in units.items():
+        usual = max(places.values(), key=len)
+        for own in places.values():
+            for place, unit in own if own is not usual else ():
+                odd[place, unit, usual[0][1]].append(name)
+    return [
+        (place, f"{few(names, 1)} in {unit}, which other files have in {usual}: give all the same unit")
+        for (place, unit, usual), names in sorted(odd.items())
+    ]
 
 
 def _part(column: str, described: set[str]) -> tuple[str, str]:
@@ -639,9 +670,18 @@ class _Reader:
         try:
             sheet = file.read(columns)
             values = self._without_codes(modality, place, columns, sheet.values)
-            return self._laid_out(modality, place, sheet, self._filled_in(place, columns, values))
+            values = self._filled_in(place, columns, values)
+            turns = quaternions_in(columns)
+            values, none = continuous(values, turns)
+            track = self._laid_out(modality, place, sheet, values)
         except LineError as error:
             raise ValueError(f"line {file.line(error.line)}: {error}") from error
+        for i in none:
+            self._done["called a quaternion and not of unit length: read as it is"].append(
+                f"{place}, {columns[turns[i][0]]}"
+            )
+        # What is interpolated is not of unit length.
+        return track._replace(values=continuous(track.values, turns)[0]) if turns else track
 
     def side_by_side(self, recording: str, tracks: Mapping[str, Track]) -> dict[str, Array]:
         """The recording's arrays, over one span of time.

@@ -45,18 +45,24 @@ def missing_samples(values: Values, channels: Sequence[str]) -> tuple[Values, di
     Args:
         values: (lines, channels).
     """
-    missing = np.zeros(values.shape, dtype=bool)
+    missing: dict[int, npt.NDArray[np.bool_]] = {}
     found: dict[str, tuple[float, int]] = {}
-    finite = np.where(np.isfinite(values), np.abs(values), 0.0)
-    if values.shape[1] >= 3:
-        missing |= (values == -1).all(axis=1)[:, None]
-        found = {name: (-1.0, int(missing[:, 0].sum())) for name in channels if missing.any()}
-    for j in np.flatnonzero(finite.max(axis=0) >= _FAR[0]).tolist():
-        top = float(finite[:, j].max())
-        at = finite[:, j] == top
-        if top in _FAR and not at.all() and finite[~at, j].max() < top / 2:
-            missing[:, j] |= at
-            found[channels[j]] = (float(values[at, j][0]), int(at.sum()))
+    whole = values.shape[1] >= 3
+    lines = np.asarray((values == -1).all(axis=1), dtype=bool) if whole else np.zeros(len(values), dtype=bool)
+    if lines.any():
+        missing.update((j, lines) for j in range(len(channels)))
+        found = dict.fromkeys(channels, (-1.0, int(lines.sum())))
+    for j, name in enumerate(channels):
+        # Column by column, as ten hours of a signal are large.
+        size = np.abs(np.nan_to_num(values[:, j], nan=0.0, posinf=0.0, neginf=0.0))
+        top = float(size.max())
+        at = size == top
+        if top in _FAR and not at.all() and size[~at].max() < top / 2:
+            missing[j] = missing[j] | at if j in missing else at
+            found[name] = (float(values[at, j][0]), int(at.sum()))
     if not found:
         return values, {}
-    return np.where(missing, np.nan, values), found
+    result = values.copy()
+    for j, at in missing.items():
+        result[at, j] = np.nan
+    return result, found

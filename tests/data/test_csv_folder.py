@@ -241,6 +241,35 @@ def test_a_label_or_a_counter_in_a_signal_is_no_channel(tmp_path: Path, name: st
     assert suspects_in(meant) == []
 
 
+def test_a_file_in_another_unit_than_the_others_is_named(tmp_path: Path) -> None:
+    lines = "".join(f"r{i},sit,anna,i{i}.csv\n" for i in range(4))
+    made = folder(tmp_path, recordings="recording_id,label,subject,imu\n" + lines)
+    for i, unit in enumerate(("m/s^2", "m/s²", "g", "m/s2")):
+        (made / f"i{i}.csv").write_text(f"acc_x [{unit}],acc_y [{unit}],acc_z [{unit}]\n1,2,3\n4,5,{i}\n")
+    with pytest.raises(UserError) as error:
+        read(made)
+    assert str(error.value).splitlines()[1:] == [
+        "  i2.csv: acc_x and 2 more in g, which other files have in m/s^2: give all the same unit"
+    ]
+    kept = read(made, skip_bad=True).recordings
+    assert [row.recording_id for row in kept.rows] == ["r0", "r1", "r3"]
+
+
+def test_quaternions_are_interpolated_on_one_side_and_keep_their_length(tmp_path: Path) -> None:
+    moments = np.delete(np.arange(60) / 50, slice(20, 22))
+    angle = 3 * np.sin(6 * moments)
+    signs = np.where(np.arange(len(moments)) % 7 < 3, -1, 1)
+    rows = [f"{m},{s * np.cos(a / 2)},0,{s * np.sin(a / 2)},0" for m, a, s in zip(moments, angle, signs, strict=True)]
+    made = folder(tmp_path, recordings="recording_id,label,subject,imu\nr1,sit,anna,i.csv\n")
+    (made / "i.csv").write_text("\n".join(["time,quat_w,quat_x,quat_y,quat_z", *rows]) + "\n")
+    signal = read(made).recordings.arrays("imu")[0]
+    assert signal is not None
+    angle = 3 * np.sin(6 * np.arange(60) / 50)
+    expected = np.stack([np.cos(angle / 2), 0 * angle, np.sin(angle / 2), 0 * angle], axis=1)
+    np.testing.assert_allclose(signal, expected * np.sign(signal[0, 0]), atol=2e-2)
+    np.testing.assert_allclose(np.linalg.norm(signal, axis=1), 1, atol=1e-6)
+
+
 HEADER = "recording_id,label,subject,skeleton,imu\n"
 
 
