@@ -115,8 +115,8 @@ CHANGES = {
         Change("mmssl/training/encoders.py", "class SkeletonEncoder(", ENCODER),
         Change(
             "mmssl/training/encoders.py",
-            "SignalEncoder(channels, steps, recipe.encoder.imu),",
-            "=MomentsEncoder(channels),",
+            "SignalEncoder(size, steps, recipe.encoder.imu)",
+            "=MomentsEncoder(size)",
         ),
     ],
     "A data set": [
