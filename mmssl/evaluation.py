@@ -39,6 +39,28 @@ def scores(labels: Labels, predicted: Labels) -> dict[str, float]:
     return {"accuracy": float(hit.mean()), "f1": float(np.mean(f1))}
 
 
+def by_majority(units: Sequence[str], labels: Labels, probabilities: Floats) -> tuple[Labels, Labels]:
+    """What several windows of one recording say together: the class that most of them have.
+
+    Args:
+        units: (n,), the same word for windows that belong together, which then have the same label.
+        labels: (n,).
+        probabilities: (n, classes); of classes with as many windows, the one with more probability in all wins.
+
+    Returns:
+        Label and predicted class of each unit, in the units' order of appearance.
+    """
+    place = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
+    at = np.array([place[unit] for unit in units], dtype=np.int64)
+    votes = np.zeros((len(place), probabilities.shape[1]))
+    np.add.at(votes, (at, probabilities.argmax(axis=1)), 1.0)
+    # All probabilities of a unit add up to at most its windows: together they are less than one vote.
+    np.add.at(votes, at, probabilities / (len(units) + 1))
+    own = np.empty(len(place), dtype=np.int64)
+    own[at] = labels
+    return own, votes.argmax(axis=1)
+
+
 def confusion(labels: Labels, predicted: Labels, classes: int) -> npt.NDArray[np.float64]:
     """How the recordings of each true class (rows) were predicted (columns), as shares of the row.
 

@@ -23,7 +23,7 @@ from mmssl.errors import UserError, few
 from mmssl.study.planning import having, name_of, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -173,22 +173,55 @@ def predict(
         Path | None,
         typer.Option(help="A .csv or .parquet file. Default: CSV on standard output.", metavar="FILE", parser=path_of),
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of windows: draw their classes over the time of their streams, as .png, .svg or .pdf.",
+            metavar="FILE",
+            parser=path_of,
+        ),
+    ] = None,
 ) -> None:
     """Say each recording's class, with its probability and those of all classes; labels are not looked at.
 
     Example: mmssl-tune predict encoders my_recordings.parquet --modalities wrist --out classes.csv
     """
     _writable(out, ".csv", ".parquet")
+    _writable(picture, ".png", ".svg", ".pdf", option="--picture")
+    if picture and len(given) > 1:
+        raise UserError(f"--picture {picture}: draws the streams of one file, and {len(given)} are given")
 
     def columns(model: "Model", recordings: "Recordings", features: "Features") -> dict[str, Any]:
         probabilities, classes = model.probabilities(features), model.description.classes
+        predicted = [classes[i] for i in probabilities.argmax(axis=1)]
+        if picture:
+            _draw(picture, recordings, predicted, probabilities.max(axis=1).tolist(), classes)
         return {
-            "predicted": [classes[i] for i in probabilities.argmax(axis=1)],
+            "predicted": predicted,
             "probability": probabilities.max(axis=1),
             **{f"p.{name}": probabilities[:, i] for i, name in enumerate(classes)},
         }
 
     _write(_table(folder, given, data, skip_bad, modalities, columns), out)
+
+
+def _draw(
+    picture: Path, recordings: "Recordings", predicted: list[str], probabilities: list[float], classes: "Sequence[str]"
+) -> None:
+    from mmssl.experiments.charts import write
+    from mmssl.report.timeline import Said, timelines
+
+    said = {
+        row.recording_id: Said(guess, probability)
+        for row, guess, probability in zip(recordings.rows, predicted, probabilities, strict=True)
+    }
+    spec = timelines(recordings, said, classes)
+    if spec is None:
+        raise UserError(f"--picture {picture}: these recordings are no windows of streams: import them with --window")
+    try:
+        write(picture, spec, f"{recordings.description.name}: predicted classes over time")
+    except OSError as error:
+        raise UserError(f"--picture {picture}: cannot be written ({error})") from error
 
 
 def embed(
@@ -266,16 +299,22 @@ def _table(
             lacking = " and ".join(modality for modality in chosen if modality not in there)
             hint = f"; --modalities {there[0]} does without" if there else ""
             raise UserError(f"{word}: its recordings have no {lacking}{hint}")
-        known = {
+        known: dict[str, Any] = {
             "source": [word] * len(recordings),
             "recording_id": [row.recording_id for row in recordings.rows],
             "subject": [row.subject for row in recordings.rows],
         }
+        if any(row.source for row in recordings.rows):
+            known |= {
+                "stream": [row.source for row in recordings.rows],
+                "start": [row.start for row in recordings.rows],
+                "end": [row.end for row in recordings.rows],
+            }
         tables.append(pa.table({**known, **columns(model, recordings, model.features(recordings, chosen))}))
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables, promote_options="default")
 
 
-def _writable(out: Path | None, *kinds: str) -> None:
+def _writable(out: Path | None, *kinds: str, option: str = "--out") -> None:
     """Find out before the work whether its result can be written.
 
     Raises:
@@ -284,9 +323,9 @@ def _writable(out: Path | None, *kinds: str) -> None:
     if out is None:
         return
     if out.suffix not in kinds:
-        raise UserError(f"--out {out}: give a file that ends in {' or '.join(kinds)}")
+        raise UserError(f"{option} {out}: give a file that ends in {' or '.join(kinds)}")
     if not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}")
+        raise UserError(f"{option} {out}: there is no folder {out.parent}")
 
 
 def _write(table: "Table", out: Path | None) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mmssl.data.alignment import Offset
     from mmssl.data.check import Finding
-    from mmssl.data.recordings import Description, Recordings
+    from mmssl.data.recordings import Description, Recordings, Window
     from mmssl.study.plan import Plan
     from mmssl.study.space import Space
 
@@ -78,6 +78,18 @@ def data_import(
         float,
         typer.Option(help="Joints of which a network that found poses was less sure are missing values.", min=0, max=1),
     ] = 0.3,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="Cut long recordings into windows, as 3s or 500ms. Default: as those that they are --like, or by the "
+            "table's column intervals.",
+            metavar="TIME",
+        ),
+    ] = None,
+    stride: Annotated[
+        str | None,
+        typer.Option(help="From one window's beginning to the next one's. Default: a window's length.", metavar="TIME"),
+    ] = None,
 ) -> None:
     """Make one recordings file of a folder of CSV files; all that is wrong in them is said at once.
 
@@ -99,6 +111,7 @@ def data_import(
         patterns=pattern or [],
         columns=_columns(columns or []),
         confidence=confidence,
+        window=_window(window, stride),
     )
     found.recordings.save(out)
     for note in found.notes:
@@ -117,6 +130,29 @@ def data_import(
             f"{out}: {count}, without labels; next: mmssl-tune predict EXPORT {file}, or pre-train on them too, with "
             f"mmssl-tune launch --pretrain-on {file}"
         )
+
+
+def _window(window: str | None, stride: str | None) -> "Window | None":
+    from mmssl.data.recordings import Window
+
+    if window is None:
+        if stride is not None:
+            raise UserError(f"--stride {stride}: is from one window to the next; say how long they are, with --window")
+        return None
+    seconds = _duration("--window", window)
+    return Window(seconds=seconds, stride=seconds if stride is None else _duration("--stride", stride))
+
+
+def _duration(option: str, word: str) -> float:
+    """Seconds."""
+    number, unit = word.removesuffix("ms").removesuffix("s"), 1e-3 if word.endswith("ms") else 1.0
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UserError(f"{option} {word}: give a time above 0, as 3s or 500ms")
+    return seconds
 
 
 def data_check(

@@ -29,16 +29,21 @@ from mmssl.data.recordings import (
     Row,
     Signal,
     Skeleton,
+    Window,
     array_faults,
     check_name,
     modalities_in,
 )
 from mmssl.data.sheet import Sheet, Values
 from mmssl.data.timeline import LineError, laid_out
+from mmssl.data.windows import Interval, Timing, intervals_in
+from mmssl.data.windows import cut as cut_streams
 from mmssl.errors import UserError, few, nearest
 from mmssl.recipe import USUAL, explain
 from mmssl.yaml_file import read as read_yaml
 
+_INTERVALS = "intervals"
+"""The column of files that say what was done when."""
 TABLE, DESCRIPTION = "recordings.csv", "description.yaml"
 
 _JOINT_AXIS = re.compile(r"(.+?)(?:[_. ]([xyzXYZ])|(?<=[a-z0-9])([XYZ]))")
@@ -71,6 +76,8 @@ class _Line(NamedTuple):
     row: Row
     files: Mapping[str, str]
     """Of each column that names files; later of each modality."""
+    intervals: str = ""
+    """The file that says what was done when."""
 
 
 def read(
@@ -83,6 +90,7 @@ def read(
     patterns: Sequence[str] = (),
     columns: Mapping[str, Sequence[str]] | None = None,
     confidence: float = CONFIDENCE,
+    window: Window | None = None,
 ) -> Imported:
     """Read a folder as docs/own-data.md lays it out.
 
@@ -100,6 +108,7 @@ def read(
         columns: of a column of the table, or of "" for all, the names in its files that begin with numbers.
         offsets: how the stamps of modalities are shifted.
         confidence: joints of which a network that found them was less sure are missing values.
+        window: how recordings are cut; by default as those that they are `like`, else by the intervals of the table.
 
     Raises:
         UserError: there is no table, something in it or in the headers leaves open what the numbers mean, or (without
@@ -118,8 +127,11 @@ def read(
     lines = _table(folder / TABLE, described, faults, notes, table.text if table else None)
     paths = {place: path for place, path in _paths(folder, lines, faults).items() if path}
     named_in = _named_in(lines, columns or {})
+    intervals = _intervals(lines, paths, faults)
     headers: dict[str, Opened] = {}
     for place, path in paths.items():
+        if place in intervals:
+            continue
         try:
             headers[place] = opened(path, named_in.get(place, ()), confidence)
         except (ValueError, OSError) as error:
@@ -196,7 +208,13 @@ def read(
         *(n for n, own in given.get("modalities", {}).items() if "channels" in own),
     ]
     recordings = _checked(recordings, folder, named=named, notes=notes)
-    return Imported(recordings, [*notes, *reader.notes()], _in_words(faults))
+    notes += reader.notes()
+    window = window or (like.window if like else None)
+    if window or intervals:
+        seen = {line.row.recording_id: intervals[line.intervals] for line in lines if line.intervals in intervals}
+        recordings, said = cut_streams(recordings, window, seen, reader.timings)
+        notes += said
+    return Imported(recordings, notes, _in_words(faults))
 
 
 def _checked(recordings: Recordings, folder: Path, *, named: Collection[str], notes: list[str]) -> Recordings:
@@ -261,6 +279,20 @@ def _given(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     return {key: value for key, value in document.items() if key not in FLAT_ENTRIES} | {"modalities": modalities}
+
+
+def _intervals(
+    lines: Sequence[_Line], paths: Mapping[str, Path], faults: list[tuple[str, str]]
+) -> dict[str, list[Interval]]:
+    """By file, what was done when."""
+    found: dict[str, list[Interval]] = {}
+    for place in dict.fromkeys(line.intervals for line in lines if line.intervals in paths):
+        found[place] = []
+        try:
+            found[place] = intervals_in(text_of(paths[place]))
+        except (ValueError, OSError) as error:
+            faults.append((place, str(error)))
+    return found
 
 
 def _named_in(lines: Sequence[_Line], columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -369,7 +401,7 @@ def _table(
             what = ", ".join(missing) or "that names files"
             raise UserError(f"{path}: no column {what} in its header {','.join(header)[:200]!r}; expected {shape}")
         labelled = "label" in header
-        known = {*Row.model_fields, *modalities, *USUAL}
+        known = {*Row.model_fields, *modalities, *USUAL, _INTERVALS}
         close = [name for name in header if name not in known and nearest(name, sorted(known)).startswith("did")]
         if not labelled and "label" in "".join(nearest(name, ["label"]) for name in close):
             raise UserError(f"{path}: column {close[0]!r}: {nearest(close[0], ['label'])}")
@@ -388,10 +420,15 @@ def _table(
                 spaced.append(number)
             lacking = [] if by_name["recording_id"] else ["recording_id"]
             files = {one: by_name[one].replace("\\", "/") for one in modalities if by_name.get(one)}
+            seen = by_name.get(_INTERVALS, "").replace("\\", "/")
             if lacking or not files:
                 faults.append((place, f"{', '.join(lacking) or ' and '.join(modalities)}: empty"))
                 continue
-            row = Row(**{k: v for k, v in by_name.items() if k in Row.model_fields})
+            try:
+                row = Row.model_validate({k: v for k, v in by_name.items() if k in Row.model_fields and v})
+            except ValidationError as error:
+                faults.append((place, "; ".join(explain(error))))
+                continue
             if row.label and not row.subject:
                 faults.append((place, NO_SUBJECT))
                 continue
@@ -399,16 +436,16 @@ def _table(
                 faults.append((place, f"recording_id {row.recording_id} stands in line {first[row.recording_id]} too"))
                 continue
             first[row.recording_id] = number
-            lines.append(_Line(number, row, files))
+            lines.append(_Line(number, row, files, seen))
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path}: not a CSV table ({error})") from error
     if close:
         notes.append(f"{path.name}: columns that are not read: {', '.join(close)} ({nearest(close[0], sorted(known))})")
     if spaced:
         notes.append(f"{path.name}: spaces around names are not read, as in line {spaced[0]}")
-    if not labelled:
+    if not labelled and _INTERVALS not in header:
         notes.append(f"{path.name} has no column label: these recordings are to be classified, or to pre-train on")
-    elif blank := sum(not line.row.label for line in lines):
+    elif labelled and (blank := sum(not line.row.label for line in lines)):
         notes.append(f"{path.name}: {blank} of {len(lines)} recordings have no label: they only pre-train")
     if not lines:
         raise UserError("\n  ".join([f"{path}: no recording is named in it", *_in_words(faults)]))
@@ -425,7 +462,11 @@ def _modalities(folder: Path, text: str, delimiter: str, header: Sequence[str], 
     found: list[str] = []
     for i, name in enumerate(header):
         cells = [line[i].strip() for line in lines if len(line) == len(header) and line[i].strip()]
-        if name and name not in Row.model_fields and (name in {*described, *USUAL} or _are_files(folder, cells)):
+        if (
+            name
+            and name not in (*Row.model_fields, _INTERVALS)
+            and (name in {*described, *USUAL} or _are_files(folder, cells))
+        ):
             found.append(name)
     try:
         for name in found:
@@ -449,7 +490,7 @@ def _paths(folder: Path, lines: Sequence[_Line], faults: list[tuple[str, str]]) 
     inside = folder.resolve()
     found: dict[str, Path | None] = {}
     for line in lines:
-        for modality, place in line.files.items():
+        for modality, place in (*line.files.items(), *([(_INTERVALS, line.intervals)] if line.intervals else [])):
             if place in found:
                 continue
             path, fault = folder / place, ""
@@ -609,6 +650,8 @@ class _Reader:
         self._no_signals: Counter[str] = Counter()
         self._read: dict[tuple[str, str], Track] = {}
         self._cuts: dict[str, Cut] = {}
+        self.timings: dict[str, Timing] = {}
+        """Of each recording."""
 
     def rate(self, modality: str) -> float | None:
         """Lines a second, the median of the files with time stamps."""
@@ -692,6 +735,9 @@ class _Reader:
         forced = any(self._offsets[name].needs_rates for name in tracks if name in self._offsets)
         own = {name: self._shifted(name, tracks, forced) for name in tracks}
         whole, self._cuts[recording] = cut(own, forced=forced)
+        starts = [track.start for track in whole.values() if track.start is not None]
+        rates = {name: 1 / track.step for name, track in whole.items() if track.step}
+        self.timings[recording] = Timing(max(starts, default=0.0), rates)
         faults = [fault for name in tracks for fault in self._faults(name, whole[name].values)]
         if faults:
             raise ValueError("; ".join(faults))

@@ -163,6 +163,19 @@ FLAT_ENTRIES = tuple(_FLAT)
 """Of a description of the older form, which is read too."""
 
 
+class Window(BaseModel):
+    """How streams were cut."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float = Field(gt=0)
+    stride: float = Field(gt=0)
+    """Seconds from the beginning of a window to that of the next."""
+
+    def __str__(self) -> str:
+        return f"{self.seconds:g} s every {self.stride:g} s"
+
+
 class Description(BaseModel):
     """What the numbers of a data set mean. Sizes and names are read from here and stand nowhere else in the code.
 
@@ -181,6 +194,8 @@ class Description(BaseModel):
     meant_channels: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     """Channels that look like a label, a counter or a clock, and are signals all the same: others that do are refused.
     Files without any, and fingerprints, go without it."""
+    window: Window | None = None
+    """Of windows cut from streams: encoders trained on them take such windows."""
 
     @model_validator(mode="before")
     @classmethod
@@ -229,8 +244,9 @@ class Description(BaseModel):
     @model_serializer
     def _document(self) -> dict[str, Any]:
         usual = {entry: self._flat(entry) for entry in _FLAT} if self.is_usual else {"modalities": self.modalities}
-        meant = {"meant_channels": self.meant_channels} if self.meant_channels else {}
-        return {"name": self.name, "classes": self.classes, **usual, "protocols": self.protocols, **meant}
+        seldom = {"meant_channels": self.meant_channels, "window": self.window}
+        written = {name: value for name, value in seldom.items() if value}
+        return {"name": self.name, "classes": self.classes, **usual, "protocols": self.protocols, **written}
 
     def _flat(self, entry: str) -> Any:
         """An entry of the older form."""
@@ -289,6 +305,18 @@ class Row(BaseModel):
     view: str = Field(default="", exclude_if=lambda view: not view)
     """The camera, where each of several gives a recording of the same moments: these share one IMU signal. Files of
     data sets without views, and fingerprints, go without it."""
+    source: str = Field(default="", exclude_if=lambda source: not source)
+    """The stream that a window was cut from; this and the next three are of windows alone."""
+    start: float | None = Field(default=None, exclude_if=lambda start: start is None)
+    """Seconds from the stream's beginning; likewise `end`."""
+    end: float | None = Field(default=None, exclude_if=lambda end: end is None)
+    interval: str = Field(default="", exclude_if=lambda interval: not interval)
+    """Which of the stream's annotated intervals its label is of, counted from 1."""
+
+    @property
+    def unit(self) -> str:
+        """What counts as one recording in intervals of confidence: windows of one interval are no separate answers."""
+        return f"{self.source}#{self.interval}" if self.source else self.recording_id
 
 
 # What holds a network's modules has attributes of its own, and they are attributes beside those.
@@ -318,8 +346,15 @@ def _length_columns(description: Description) -> dict[str, str]:
     return {name: f"{name}.length" for name in description.modalities}
 
 
+_MOMENTS = ("start", "end")
+_LEFT_OUT = ("view", "source", *_MOMENTS, "interval")
+"""Columns that a file goes without where no recording has any."""
+
+
 def _schema(description: Description) -> pa.Schema:
-    columns: list[tuple[str, pa.DataType]] = [(name, pa.string()) for name in Row.model_fields]
+    columns: list[tuple[str, pa.DataType]] = [
+        (name, pa.float64() if name in _MOMENTS else pa.string()) for name in Row.model_fields
+    ]
     for name, length in _length_columns(description).items():
         columns += [(length, pa.int32()), (name, pa.large_list(pa.float32()))]
     return pa.schema(columns)
@@ -378,7 +413,7 @@ class Recordings:
             faults.append("the description holds half a surrogate pair, which is no text")
         known = set(description.classes)
         for i, row in enumerate(self.rows):
-            if not _is_text("".join(vars(row).values()).encode, UnicodeEncodeError):
+            if not _is_text("".join(map(str, vars(row).values())).encode, UnicodeEncodeError):
                 faults.append(f"{row.recording_id!r} of {row.subject!r}: half a surrogate pair, which is no text")
             if row.label and row.label not in known:
                 faults.append(f"{row.recording_id}: label {row.label!r} is not among the classes")
@@ -496,8 +531,9 @@ class Recordings:
         """
         description = self.description
         schema = _schema(description)
-        if not any(row.view for row in self.rows):
-            schema = schema.remove(schema.get_field_index("view"))
+        for name in _LEFT_OUT:
+            if all(getattr(row, name) in ("", None) for row in self.rows):
+                schema = schema.remove(schema.get_field_index(name))
         columns: dict[str, list[Any]] = {
             name: [getattr(row, name) for row in self.rows] for name in Row.model_fields if name in schema.names
         }
@@ -538,7 +574,7 @@ class Recordings:
             description = Description.model_validate_json(metadata.get(b"description", b""))
             whole = _schema(description)
             schema = pa.schema([column for column in whole if column.name in table.column_names])
-            missing = set(whole.names) - set(schema.names) - {"view"}
+            missing = set(whole.names) - set(schema.names) - set(_LEFT_OUT)
             if missing:
                 raise UserError(f"{path}: columns missing: {', '.join(sorted(missing))}")
             twice = [name for name in schema.names if table.column_names.count(name) > 1]

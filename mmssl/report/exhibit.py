@@ -13,6 +13,7 @@ from mmssl.errors import UserError
 from mmssl.evaluation import tsne
 from mmssl.experiments.embeddings import joined, vectors
 from mmssl.export.encoders import representative
+from mmssl.report.timeline import Said, timelines
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import Point
@@ -53,6 +54,8 @@ class Exhibit:
     """Which coordinate points right, up, and to the viewer; None where there are two."""
     signs: tuple[int, int]
     """Whether these coordinates grow that way."""
+    timeline: dict[str, Any] | None = None
+    """Of windows, their predictions over the time of their streams, as a chart."""
 
 
 def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings) -> Exhibit:
@@ -101,9 +104,11 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings) -> E
         shown[i]["motion"] = _motion(recordings, int(rows[i]), drawn)
     skeleton, bodies = recordings.description.skeletons.get(drawn), _bodies(recordings, drawn)
     maps = _maps(features, embeddings, trial.seed, notes)
+    guesses = {name: Said(str(one["predicted"]), float(one["confidence"])) for name, one in said.items()}
     return Exhibit(
-        trial, shown, maps, notes, recordings.description, skeleton, _bones(skeleton, bodies), *_view(skeleton, bodies)
-    )
+        trial, shown, maps, notes, recordings.description, skeleton, _bones(skeleton, bodies), *_view(skeleton, bodies),
+        timeline=timelines(recordings, guesses, recordings.description.classes),
+    )  # fmt: skip
 
 
 def _maps(features: dict[str, Any], embeddings: dict[str, Any], seed: int, notes: list[str]) -> list[Map]:

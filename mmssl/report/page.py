@@ -463,6 +463,8 @@ def _data(content: Content, landscape: charts.Landscape | None, exhibit: Exhibit
         still["labels-chart"] = few_labels(
             [row for row in content.few_labels if row["read_from"] == row["trained_on"]], content.measure
         )
+    if exhibit and exhibit.timeline:
+        still["timeline-chart"] = exhibit.timeline
     return {
         "map": landscape and {"spec": landscape.spec, "rows": landscape.rows},
         "still": still,

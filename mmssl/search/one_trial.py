@@ -104,7 +104,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
         facts |= {
             "recordings.train": len(shown_rows(recipe, data, sides)),
             "recordings.labelled": len(labelled_rows(recipe, data, sides)),
-            "recordings.validation": len(sides.validation if setting.side == "val" else sides.test),
+            "recordings.validation": data.units(sides.validation if setting.side == "val" else sides.test),
             "pretraining_id": name,
         }
 

@@ -105,6 +105,8 @@ class Dataset(_Part):
     recordings: int
     train_subjects: tuple[str, ...]
     test_subjects: tuple[str, ...]
+    windows: bool = False
+    """Whether they are windows, cut from streams."""
     skipped: tuple[str, ...] = ()
     """Faulty files that the user chose to go on without."""
     modalities: Mapping[str, Kind] = Field(default=USUAL, exclude_if=lambda modalities: modalities == USUAL)

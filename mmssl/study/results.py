@@ -22,7 +22,7 @@ RANKME = "rankme"
 the modalities: a measure that needs no labels, and compares points of one system alone."""
 LABEL_FREE = {RANKME: "effective_rank", "std": "std", "covariance": "covariance"}
 """By name, what of `embedding.MODALITY.*` is averaged over the modalities."""
-Hits = Mapping[str, Mapping[tuple[str, str], bool]]
+Hits = Mapping[str, Mapping[tuple[str, str], float]]
 """By point, fold and recording, whether it was classified right."""
 
 
@@ -262,16 +262,17 @@ def _difference(best: Point, other: Point, right: Hits) -> Estimate:
 
 
 def hits_of(predictions: pa.Table) -> Hits:
-    """Which held-out recordings were classified right, of points of one trial each.
+    """Which held-out recordings were classified right, of points of one trial each; of windows the share in each unit.
 
     Args:
         predictions: `predictions.parquet`.
     """
-    right: dict[str, dict[tuple[str, str], bool]] = defaultdict(dict)
-    columns = [predictions[name].to_pylist() for name in ("point_id", "fold", "recording_id", "label", "predicted")]
+    hits: dict[str, dict[tuple[str, str], list[bool]]] = defaultdict(lambda: defaultdict(list))
+    unit = "unit" if "unit" in predictions.column_names else "recording_id"  # Older tables know no windows.
+    columns = [predictions[name].to_pylist() for name in ("point_id", "fold", unit, "label", "predicted")]
     for point_id, fold, recording, label, predicted in zip(*columns, strict=True):
-        right[point_id][fold, recording] = label == predicted
-    return right
+        hits[point_id][fold, recording].append(label == predicted)
+    return {point: {at: statistics.fmean(own) for at, own in found.items()} for point, found in hits.items()}
 
 
 def metric_of(name: str | None, plan: "Plan", option: str = "--metric") -> str:
@@ -280,8 +281,11 @@ def metric_of(name: str | None, plan: "Plan", option: str = "--metric") -> str:
         return plan.space.scored
     several = any(len(base.data.modalities) > 1 for base in plan.bases.values())
     valid = [score for score in plan.scores if score.startswith(f"{plan.space.side}.")]
+    windows = f"{plan.space.side}.interval."
     if not several:
-        valid = [score for score in valid if score.count(".") == 1]
+        valid = [score for score in valid if score.count(".") == 1 or score.startswith(windows)]
+    if not plan.dataset.windows:
+        valid = [score for score in valid if not score.startswith(windows)]
     if name not in (*valid, *LABEL_FREE):
         raise UserError(f"{option} {name}: {nearest(name, [*valid, *LABEL_FREE])}")
     return name

@@ -54,11 +54,39 @@ def prepare(recordings: Recordings, steps: int, modalities: Sequence[str]) -> In
                 f"{without[0]}; Recordings.having() leaves them out"
             )
         own = description.modalities[modality]
+        _refuse_squeezed(recordings, modality, own.hz, steps)
         if isinstance(own, Skeleton):
             inputs[modality] = prepare_skeleton(arrays, steps, own.root, own.scale)
         else:
             inputs[modality] = prepare_signal(arrays, steps)
     return inputs
+
+
+_LONGEST_STEP = 1.0
+"""Seconds: a step that is longer shows nothing of a movement, of which most are over by then."""
+_MOST_LINES = 1000
+"""In a step, where no rate is known."""
+
+
+def _refuse_squeezed(recordings: Recordings, modality: str, hz: float | None, steps: int) -> None:
+    """Refuse streams that nobody has cut.
+
+    Raises:
+        UserError: a recording is so long that its steps show no movement.
+    """
+    most = (_LONGEST_STEP * hz if hz else _MOST_LINES) * steps
+    long = [
+        (row.recording_id, len(array))
+        for row, array in zip(recordings.rows, recordings.arrays(modality), strict=True)
+        if array is not None and len(array) > most
+    ]
+    if long:
+        name, lines = long[0]
+        lasts = f"lasts {lines / hz:.4g} s" if hz else f"has {lines} lines of {modality}"
+        raise UserError(
+            f"{name} and {len(long) - 1} more of {len(recordings)} recordings are too long for {steps} steps: the "
+            f"first {lasts}; import them cut into windows, as data import FOLDER --window 3s --stride 1.5s"
+        )
 
 
 @dataclass

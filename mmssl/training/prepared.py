@@ -29,6 +29,10 @@ class Prepared:
         inputs = prepare(recordings, steps, modalities)
         return cls(recordings.description, recordings.fingerprint, recordings.rows, recordings.labels, inputs)
 
+    def units(self, rows: npt.NDArray[np.int64]) -> int:
+        """How many independent recordings some are: windows of one annotated interval count once."""
+        return len({self.rows[i].unit for i in rows})
+
     def chosen(self, model: Model, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
         """Some recordings as the model's encoders take them."""
         return model.tensors({name: self.inputs[name][rows] for name in model.recipe.data.modalities})

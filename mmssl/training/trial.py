@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmssl.data.protocols import Split, class_indices, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError, nearest
-from mmssl.evaluation import scores
+from mmssl.evaluation import by_majority, scores
 from mmssl.recipe import Recipe, readings, readings_of
 from mmssl.training.batch_norm import renew
 from mmssl.training.health import at_scale, embedding_health
@@ -497,6 +497,10 @@ def score(
     predicted = probabilities.argmax(axis=1)
     for name, value in scores(labels, predicted).items():
         metrics[f"{side}.{name}"] = value
+    units = [prepared.rows[i].unit for i in chosen]
+    if any(prepared.rows[i].source for i in chosen):
+        whole = scores(*by_majority(units, labels, probabilities))
+        metrics |= {f"{side}.interval.{name}": value for name, value in whole.items()}
     for reading, prefix in readings_of(side, model.recipe)[1:]:
         guesses = model.probabilities({one: features[one] for one in reading}).argmax(axis=1)
         metrics |= {f"{prefix}.{name}": value for name, value in scores(labels, guesses).items()}
@@ -504,6 +508,7 @@ def score(
         {
             "split": side,
             "recording_id": prepared.rows[i].recording_id,
+            "unit": prepared.rows[i].unit,
             "subject": prepared.rows[i].subject,
             "label": classes[label],
             "predicted": classes[guess],
