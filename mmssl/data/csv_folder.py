@@ -698,6 +698,10 @@ class _Reader:
         else:
             parted = file.parted(columns)
             track = merged([self._one(modality, part.path.name, part, own) for part, own in parted if own])
+            for part, _ in parted:  # What counts is the rate of the signal that they make.
+                self._rates[modality].pop(part.path.name, None)
+            if track.step and track.start is not None:
+                self._rates[modality][place] = 1 / track.step
             read = [
                 before(prefix, name) for (prefix, _), (_, own) in zip(file.parts, parted, strict=True) for name in own
             ]

@@ -111,6 +111,21 @@ def test_phones_and_poses(tmp_path: Path):
     assert any("without gravity" in note for note in found.notes)
 
 
+def test_a_phones_sensors_make_one_signal_at_the_faster_rate(tmp_path: Path):
+    files: dict[str, list[Path]] = {}
+    for column, name, hz in (("imu_acc", "TotalAcceleration", 100), ("imu_gyro", "Gyroscope", 50)):
+        seconds = np.arange(LINES * hz // 100) / hz
+        lines = [[round((EPOCH + s) * 1e3) * 10**6, s, 3 * s, 2 * s, s] for s in seconds]
+        files[column] = [written(tmp_path / f"{name}.csv", "time,seconds_elapsed,z,y,x\n", lines)]
+    recordings = read(lab(tmp_path, **files)).recordings
+    assert recordings.description.imu_hz == pytest.approx(100)
+    assert len(recordings.description.imu_sensors) == 1 and len(recordings.description.imu_sensors[0]) == 2
+    (imu,) = recordings.arrays("imu")
+    assert imu is not None
+    seconds = np.arange(len(imu)) / 100  # Lines rise by time, so that interpolation leaves them what they are.
+    np.testing.assert_allclose(imu, np.outer(seconds, [1, 2, 3, 1, 2, 3]), atol=1e-5)
+
+
 def test_a_refused_file_is_named_with_the_way_on(tmp_path: Path):
     (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     (tmp_path / "folder").mkdir()
