@@ -633,7 +633,8 @@ def _infer_signal(modality: str, document: dict[str, Any], headers: Sequence[Ope
         ]
         turned = f"sensors: {'; '.join(titles)}" if titles else "no triads like acc_x,acc_y,acc_z: no sensor is turned"
     else:
-        turned = f"{len(document['sensors'])} sensors, as described"
+        count = len(document["sensors"])
+        turned = f"{count} sensor{'s' * (count != 1)}, as described"
     notes.append(f"{modality}: {len(channels)} channels: {', '.join(channels)}; {turned}")
 
 

@@ -60,7 +60,7 @@ def read(path: Path) -> Sheet:
 
 
 def _check_length(path: Path) -> None:
-    """ezc3d 1.7.2 reads a file that was cut off without end.
+    """Ends of files are ours to find: ezc3d 1.7.2 has not refused them all.
 
     Raises:
         ValueError: it is shorter than it says.
