@@ -9,7 +9,7 @@ import pytest
 import small
 from typer.testing import CliRunner
 
-from mmssl import Description, Recordings, Row, UserError, launch
+from mmssl import Description, Recipe, Recordings, Row, UserError, launch, train
 from mmssl.cli import app
 from mmssl.data.recordings import Window
 from mmssl.data.windows import Interval, cut
@@ -77,6 +77,20 @@ def test_streams_are_searched_by_window_and_by_interval_exported_and_predicted_o
     assert [(one["stream"], one["start"], one["end"]) for one in said[:2]] == [("anna", 0, 2), ("anna", 1, 3)]
     assert len(said) == SECONDS - 1
     assert "still" in (tmp_path / "said.svg").read_text()
+
+
+def test_encoders_of_windows_take_windows_of_their_length_alone(tmp_path: Path) -> None:
+    made = windows()
+    model = train(Recipe().with_knobs({**SPACE["fixed"], "data.modalities": ["wrist"]}), made).model
+    assert model is not None
+    assert len(model.predict(made)) == len(made)
+    whole, intervals = streams()
+    for other, given in (
+        (cut(whole, Window(seconds=3, stride=1), intervals, {}).recordings, "windows of 3 s"),
+        (cut(whole, None, intervals, {}).recordings, "no such windows"),
+    ):
+        with pytest.raises(UserError, match=f"trained on windows of 2 s, and these are {given}: import them --like"):
+            model.predict(other)
 
 
 def test_windows_of_one_person_never_stand_on_two_sides() -> None:

@@ -188,10 +188,11 @@ class Model:
             modalities: only these; the recordings may lack the others.
 
         Raises:
-            UserError: the recordings' joints, axes or channels are not those the encoders were trained on.
+            UserError: the recordings' joints, axes, channels or windows are not those the encoders were trained on.
         """
         wanted = self.recipe.data.modalities if modalities is None else modalities
         self.head(wanted)
+        self._check_windows(recordings)
         # Root and unit of length are part of the encoders, whatever the new recordings would use.
         ours = {name: self._fitting(recordings.description, name) for name in wanted}
         theirs = recordings.description
@@ -199,6 +200,16 @@ class Model:
         recordings = Recordings(theirs, recordings.rows, **{name: recordings.arrays(name) for name in recordings.kinds})
         encoded = self.encode(self.tensors(prepare(recordings, self.recipe.data.steps, wanted)))
         return {modality: tensor.cpu().numpy() for modality, tensor in encoded.items()}
+
+    def _check_windows(self, recordings: Recordings) -> None:
+        """Raises UserError: the encoders were trained on windows of another length than these."""
+        ours, theirs = self.description.window, recordings.description.window
+        if ours and (theirs is None or theirs.seconds != ours.seconds):
+            given = f"windows of {theirs.seconds:g} s" if theirs else "no such windows"
+            raise UserError(
+                f"{recordings.description.name}: these encoders were trained on windows of {ours.seconds:g} s, and "
+                f"these are {given}: import them --like the encoders"
+            )
 
     def _fitting(self, description: Description, name: str) -> Skeleton | Signal:
         """What the encoders take as a modality.
@@ -219,7 +230,7 @@ class Model:
                     f"{description.name}: {what} of {name} are {', '.join(those) or 'none'}; these encoders take "
                     f"{', '.join(getattr(ours, what))} (trained on {self.description.name})"
                 )
-        return ours
+        return ours.model_copy(update={"hz": theirs.hz})
 
     @torch.no_grad()
     def probabilities(self, features: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
