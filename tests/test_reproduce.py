@@ -471,7 +471,7 @@ def test_the_written_table_carries_its_caption_for_every_reader(held_out: Made) 
 @pytest.mark.ray
 def test_the_guides_were_pre_trained_once_for_each_fold(held_out: Made, tiny: Recordings) -> None:
     expected = {
-        pretraining_name(held_out.plan.recipe(trial).guide_of(modality), tiny.fingerprint)
+        pretraining_name(held_out.plan.recipe(trial).guide_of(modality, tiny.kinds[modality]), tiny.fingerprint)
         for trial in held_out.plan.trials
         if held_out.plan.system(trial) == "cmc_cmkm"
         for modality in ("imu", "skeleton")

@@ -25,9 +25,11 @@ def test_every_column_of_a_table_is_of_one_row(table: str) -> None:
 def test_rows_for_several() -> None:
     assert [field.name for field in SPECS["val.MODALITY.f1"].fields()] == ["val.imu.f1", "val.skeleton.f1"]
     assert [field.name for field in SPECS["param.KNOB"].fields()] == [f"param.{name}" for name in knob_names()]
-    assert list(filter(is_score, schemas()["trials"].names))[:4] == [
+    assert list(filter(is_score, schemas()["trials"].names))[:6] == [
         "val.accuracy",
         "val.f1",
+        "val.interval.accuracy",
+        "val.interval.f1",
         "val.imu.accuracy",
         "val.imu.f1",
     ]

@@ -784,7 +784,7 @@ OTHER: dict[str, object] = {
     "finetune.encoders": "trained",
     "finetune.batch_norm": "renewed",
     "finetune.standardise": True,
-    "finetune.subsets": ["wrist+ankle"],
+    "finetune.subsets": ["imu+skeleton"],
     "finetune.labels": 0.5,
     "finetune.lr": 3e-3,
     "finetune.batch_size": 4,
