@@ -88,8 +88,8 @@ def test_it_is_gone_though_another_thread_writes_into_it_meanwhile(place: Path) 
 
         def write() -> None:
             while time.monotonic() < until:
-                (folder / "tune" / "run").mkdir(parents=True, exist_ok=True)
                 with suppress(OSError):
+                    (folder / "tune" / "run").mkdir(parents=True, exist_ok=True)
                     (folder / "tune" / "run" / str(time.monotonic_ns())).touch()
 
         with ThreadPoolExecutor(1) as pool:
