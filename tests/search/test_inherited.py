@@ -1,5 +1,6 @@
 """What a study's Ray and its workers take over from the shell that started it, and what ends them."""
 
+import io
 import os
 import shutil
 import signal
@@ -79,7 +80,9 @@ class Driver:
 
     def statuses(self) -> list[str]:
         with suppress(FileNotFoundError):
-            return pd.read_parquet(self.study.folder / "trials.parquet")["status"].to_list()
+            # Read at once: pandas opens it more than once, and another may have its place meanwhile.
+            content = io.BytesIO((self.study.folder / "trials.parquet").read_bytes())
+            return pd.read_parquet(content)["status"].to_list()
         return []
 
     def family(self) -> dict[str, psutil.Process]:
