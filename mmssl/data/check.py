@@ -1,6 +1,5 @@
 """What is odd about recordings that can be read, what a study would make of it, and what would be right."""
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from mmssl.data.mounting import turned, without_gravity
 from mmssl.data.offsets import shift_of
-from mmssl.data.recordings import Array, Recordings, Skeleton
+from mmssl.data.recordings import Array, Recordings, Skeleton, content_of
 
 SHORT = 8
 """Frames or samples; fewer show no movement."""
@@ -83,14 +82,13 @@ def _copies(recordings: Recordings) -> Iterator[Finding]:
     for modality in recordings.kinds:
         alike: dict[bytes, list[int]] = defaultdict(list)
         for i, array in enumerate(recordings.arrays(modality)):
-            # Signals that are constant are alike without being copies; of several cameras they are one.
-            if array is None or not (array != array[0]).any():
-                continue
-            alike[hashlib.sha256(repr(array.shape).encode() + array.tobytes()).digest()].append(i)
+            if array is not None and (content := content_of(array)):
+                alike[content].append(i)
         copies: list[tuple[str, ...]] = []
         between = 0
         for group in alike.values():
             rows = [recordings.rows[i] for i in group]
+            # Those of several cameras are one.
             if len({row.view for row in rows}) == len(rows):
                 rows = rows[:1]
             if len(rows) > 1:

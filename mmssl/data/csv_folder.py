@@ -239,7 +239,7 @@ def _checked(recordings: Recordings, folder: Path, *, named: Collection[str], no
     notes += [f"{one}; {DESCRIPTION} names it, and so it stays" for one in said]
     meant = {"meant_channels": (*recordings.description.meant_channels, *(one.channel for one in found))}
     changed = recordings.description.model_copy(update=meant)
-    return Recordings(changed, recordings.rows, **{name: recordings.arrays(name) for name in recordings.kinds})
+    return recordings.described(changed)
 
 
 def _refusal(folder: Path, faults: Sequence[tuple[str, str]], advice: str) -> str:

@@ -1,9 +1,8 @@
 """Further recordings that pre-train beside a study's own: of other people, from other places, labelled or not."""
 
-import hashlib
 from collections.abc import Callable
 
-from mmssl.data.recordings import Array, Recordings, Skeleton
+from mmssl.data.recordings import Recordings, content_of
 from mmssl.errors import UserError, few
 
 
@@ -25,8 +24,8 @@ def with_more(
     """
     for modality in more.kinds:
         _compare(recordings, more, name, modality)
-    here = _digests(recordings)
-    kept = [i for i, digests in enumerate(_digests(more)) if not digests & set().union(*here)]
+    here = set[bytes]().union(*_contents(recordings))
+    kept = [i for i, contents in enumerate(_contents(more)) if not contents & here]
     if len(kept) < len(more):
         say(f"{name}: {len(more) - len(kept)} of {len(more)} recordings are here already, and are left out")
     shared = [subject for subject in more.subjects if subject in recordings.subjects]
@@ -52,7 +51,7 @@ def _compare(recordings: Recordings, more: Recordings, name: str, modality: str)
             f"--pretrain-on {name}: it has {modality}, and {called} has "
             f"{', '.join(recordings.description.modalities)}; call alike what is alike"
         )
-    for fact in ("joints", "coordinates") if isinstance(ours, Skeleton) else ("channels",):
+    for fact in ours.layout:
         mine, others = getattr(ours, fact), getattr(theirs, fact, ())
         if mine == others:
             continue
@@ -64,11 +63,7 @@ def _compare(recordings: Recordings, more: Recordings, name: str, modality: str)
         )
 
 
-def _digests(recordings: Recordings) -> list[set[bytes]]:
+def _contents(recordings: Recordings) -> list[set[bytes]]:
     """Of each recording those of its modalities that change at all."""
     each = zip(*(recordings.arrays(modality) for modality in recordings.kinds), strict=True)
-    return [{_digest(array) for array in own if array is not None and (array != array[0]).any()} for own in each]
-
-
-def _digest(array: Array) -> bytes:
-    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).digest()
+    return [{content for array in own if array is not None and (content := content_of(array))} for own in each]

@@ -47,6 +47,8 @@ class Skeleton(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     lines: ClassVar[str] = "frames"
+    layout: ClassVar[tuple[str, ...]] = ("joints", "coordinates")
+    """What two modalities have alike whose arrays mean the same."""
 
     kind: Literal["skeleton"] = "skeleton"
     joints: tuple[str, ...] = ()
@@ -96,6 +98,7 @@ class Signal(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     lines: ClassVar[str] = "samples"
+    layout: ClassVar[tuple[str, ...]] = ("channels",)
 
     kind: Literal["signal"] = "signal"
     channels: tuple[str, ...] = ()
@@ -500,6 +503,10 @@ class Recordings:
         names = {row.subject for row in self.rows} - {""}
         return tuple(sorted(names, key=lambda s: (0, int(s), s) if s.isdecimal() else (1, 0, s)))
 
+    def described(self, description: Description) -> "Recordings":
+        """The same under another description."""
+        return Recordings(description, self.rows, **self._arrays)
+
     def where(self, keep: Callable[[Row], bool]) -> "Recordings":
         """The recordings whose row is kept, in the same order."""
         chosen = [i for i, row in enumerate(self.rows) if keep(row)]
@@ -596,6 +603,13 @@ class Recordings:
             if table[name].null_count < len(table):
                 raise UserError(f"{path}: {name} is there, and the description has {', '.join(arrays)} alone")
         return cls(description, rows, **arrays)
+
+
+def content_of(array: Array) -> bytes | None:
+    """A digest, the same of the same numbers; None of an array that does not change, as those are alike by chance."""
+    if not (array != array[0]).any():
+        return None
+    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).digest()
 
 
 def array_faults(description: Description, name: str, array: npt.NDArray[np.generic]) -> list[str]:

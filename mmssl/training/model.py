@@ -197,8 +197,8 @@ class Model:
         ours = {name: self._fitting(recordings.description, name) for name in wanted}
         theirs = recordings.description
         theirs = theirs.model_copy(update={"modalities": {**theirs.modalities, **ours}})
-        recordings = Recordings(theirs, recordings.rows, **{name: recordings.arrays(name) for name in recordings.kinds})
-        encoded = self.encode(self.tensors(prepare(recordings, self.recipe.data.steps, wanted)))
+        inputs = prepare(recordings.described(theirs), self.recipe.data.steps, wanted)
+        encoded = self.encode(self.tensors(inputs))
         return {modality: tensor.cpu().numpy() for modality, tensor in encoded.items()}
 
     def _check_windows(self, recordings: Recordings) -> None:
@@ -223,7 +223,7 @@ class Model:
                 f"{description.name}: has no {name}, which these encoders take; it has "
                 f"{', '.join(description.modalities)}"
             )
-        for what in ("joints", "coordinates") if isinstance(ours, Skeleton) else ("channels",):
+        for what in ours.layout:
             those = getattr(theirs, what, ())
             if those != getattr(ours, what):
                 raise UserError(
