@@ -128,14 +128,8 @@ def read(
     paths = {place: path for place, path in _paths(folder, lines, faults).items() if path}
     named_in = _named_in(lines, columns or {})
     intervals = _intervals(lines, paths, faults)
-    headers: dict[str, Opened] = {}
-    for place, path in paths.items():
-        if place in intervals:
-            continue
-        try:
-            headers[place] = opened(path, named_in.get(place, ()), confidence)
-        except (ValueError, OSError) as error:
-            faults.append((place, str(error)))
+    of_recordings = {place: path for place, path in paths.items() if place not in intervals}
+    headers = _opened(of_recordings, named_in, confidence, faults)
     if lines and paths and not headers:
         raise UserError(_refusal(folder, faults, "no file can be read"))
     lines = _joined(lines, described, headers, faults)
@@ -145,59 +139,17 @@ def read(
         if faults:
             raise UserError(f"{_refusal(folder, faults, 'besides')}\n{error}") from error
         raise
-    strange = [line for line in lines if line.row.label not in ("", *description.classes)]
-    faults += [
-        (
-            f"{TABLE} line {line.number}",
-            f"no class is called {line.row.label}; {nearest(line.row.label, [*description.classes])}",
-        )
-        for line in strange
-    ]
-    lines = [line for line in lines if line not in strange]
+    lines = _of_classes(lines, description.classes, faults)
     odd = _mixed_units(lines, headers, description)
     faults += odd
     headers = {place: header for place, header in headers.items() if place not in dict(odd)}
-    offsets = offsets or {}
-    unknown = [name for name in offsets if not any(name in line.files for line in lines)]
-    if unknown:
-        known = sorted({name for line in lines for name in line.files})
-        raise UserError(f"--offset {unknown[0]}: the table has no files of that; {nearest(unknown[0], known)}")
-    reader = _Reader(description, fill_gaps, offsets)
-    rows: list[Row] = []
-    arrays: dict[str, list[Array | None]] = {name: [] for line in lines for name in line.files}
-    for line in lines:
-        read_well = True
-        tracks: dict[str, Track] = {}
-        for modality, place in sorted(line.files.items()):
-            if place not in headers:
-                read_well = False
-                continue
-            try:
-                tracks[modality] = reader.track(modality, place, headers[place])
-            except (ValueError, OSError) as error:
-                faults.append((place, str(error)))
-                read_well = False
-        if not read_well:
-            continue
-        try:
-            own = reader.side_by_side(line.row.recording_id, tracks)
-        except ValueError as error:
-            faults.append((line.row.recording_id, str(error)))
-            continue
-        rows.append(line.row)
-        for modality in arrays:
-            arrays[modality].append(own.get(modality))
+    _check_offsets(offsets or {}, lines)
+    reader = _Reader(description, fill_gaps, offsets or {})
+    rows, arrays = _arrays(reader, lines, headers, faults)
     if faults and not (skip_bad and rows):
         advice = "mend them, or leave their recordings out with --skip-bad"
         raise UserError(_refusal(folder, faults, advice if rows else "no recording is whole"))
-    unnamed = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*.csv")
-        if path.name != TABLE and path.name[0] != "." and path.is_file()
-    )
-    unnamed = [place for place in unnamed if folder / place not in paths.values()]
-    if unnamed:
-        notes.append(f"{len(unnamed)} CSV files stand in no line of {TABLE}, the first is {unnamed[0]}")
+    notes += _unnamed(folder, paths)
     rated = {
         name: modality.model_copy(update={"hz": modality.hz or reader.rate(name)})
         for name, modality in description.modalities.items()
@@ -215,6 +167,82 @@ def read(
         recordings, said = cut_streams(recordings, window, seen, reader.timings)
         notes += said
     return Imported(recordings, notes, _in_words(faults))
+
+
+def _opened(
+    paths: Mapping[str, Path],
+    named_in: Mapping[str, Sequence[str]],
+    confidence: float,
+    faults: list[tuple[str, str]],
+) -> dict[str, Opened]:
+    """The files whose columns can be told."""
+    found: dict[str, Opened] = {}
+    for place, path in paths.items():
+        try:
+            found[place] = opened(path, named_in.get(place, ()), confidence)
+        except (ValueError, OSError) as error:
+            faults.append((place, str(error)))
+    return found
+
+
+def _of_classes(lines: Sequence[_Line], classes: Sequence[str], faults: list[tuple[str, str]]) -> list[_Line]:
+    """The lines without a label, or with that of a class."""
+    strange = [line for line in lines if line.row.label not in ("", *classes)]
+    faults += [
+        (
+            f"{TABLE} line {line.number}",
+            f"no class is called {line.row.label}; {nearest(line.row.label, [*classes])}",
+        )
+        for line in strange
+    ]
+    return [line for line in lines if line not in strange]
+
+
+def _check_offsets(offsets: Mapping[str, Offset], lines: Sequence[_Line]) -> None:
+    """Raises UserError: an offset is of files that the table does not have."""
+    known = sorted({name for line in lines for name in line.files})
+    for name in offsets:
+        if name not in known:
+            raise UserError(f"--offset {name}: the table has no files of that; {nearest(name, known)}")
+
+
+def _arrays(
+    reader: "_Reader", lines: Sequence[_Line], headers: Mapping[str, Opened], faults: list[tuple[str, str]]
+) -> tuple[list[Row], dict[str, list[Array | None]]]:
+    """The rows of the recordings all of whose files can be read, and their arrays by modality."""
+    rows: list[Row] = []
+    arrays: dict[str, list[Array | None]] = {name: [] for line in lines for name in line.files}
+    for line in lines:
+        tracks: dict[str, Track] = {}
+        for modality, place in sorted(line.files.items()):
+            if place not in headers:
+                continue
+            try:
+                tracks[modality] = reader.track(modality, place, headers[place])
+            except (ValueError, OSError) as error:
+                faults.append((place, str(error)))
+        if len(tracks) < len(line.files):
+            continue
+        try:
+            own = reader.side_by_side(line.row.recording_id, tracks)
+        except ValueError as error:
+            faults.append((line.row.recording_id, str(error)))
+            continue
+        rows.append(line.row)
+        for modality in arrays:
+            arrays[modality].append(own.get(modality))
+    return rows, arrays
+
+
+def _unnamed(folder: Path, paths: Mapping[str, Path]) -> list[str]:
+    """A note on files that look like recordings and are none of the table's."""
+    unnamed = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.csv")
+        if path.name != TABLE and path.name[0] != "." and path.is_file()
+    )
+    unnamed = [place for place in unnamed if folder / place not in paths.values()]
+    return [f"{len(unnamed)} CSV files stand in no line of {TABLE}, the first is {unnamed[0]}"] if unnamed else []
 
 
 def _checked(recordings: Recordings, folder: Path, *, named: Collection[str], notes: list[str]) -> Recordings:
