@@ -5,7 +5,9 @@ each worker more than a short trial, and a trial needs `scores` alone.
 """
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -213,10 +215,8 @@ def interval(values: Sequence[float] | Floats, level: float = 0.95) -> tuple[flo
     n = len(repeats)
     if n < 2 or not np.isfinite(repeats).all():
         return math.nan, math.nan
-    from scipy.special import stdtrit
-
     mean = float(repeats.mean())
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * float(repeats.std(ddof=1)) / math.sqrt(n)
+    half = _student(n - 1, level) * float(repeats.std(ddof=1)) / math.sqrt(n)
     return mean - half, mean + half
 
 
@@ -242,23 +242,62 @@ def score_interval(
         ValueError: the level, or a score, is not between 0 and 1.
     """
     _check_level(level)
-    values = np.asarray(groups, dtype=np.float64)
+    values = [float(value) for value in groups]
     n = len(values)
-    if n == 0 or not np.isfinite(values).all():
+    if n == 0 or not all(math.isfinite(value) for value in values):
         return math.nan, math.nan
-    if values.min() < 0 or values.max() > 1:
-        raise ValueError(f"scores lie between 0 and 1, not from {values.min()} to {values.max()}")
-    from scipy.special import expit, logit, ndtri, stdtrit
-
-    mean = low = high = float(values.mean())
-    if n > 1 and values.std() > TIE:
-        half = float(stdtrit(n - 1, (1 + level) / 2)) * float(values.std(ddof=1)) / math.sqrt(n) / (mean * (1 - mean))
-        low, high = (float(expit(logit(mean) + side * half)) for side in (-1, 1))
+    if min(values) < 0 or max(values) > 1:
+        raise ValueError(f"scores lie between 0 and 1, not from {min(values)} to {max(values)}")
+    mean = low = high = statistics.fmean(values)
+    if n > 1 and (spread := deviation(values)) > TIE:
+        half = _student(n - 1, level) * spread / math.sqrt(n) / (mean * (1 - mean))
+        odds = math.log(mean / (1 - mean))
+        low, high = (1 / (1 + math.exp(-max(odds + side * half, _LEAST_LOGIT))) for side in (-1, 1))
     if recordings:
-        z = float(ndtri((1 + level) / 2)) ** 2 / recordings
+        z = statistics.NormalDist().inv_cdf((1 + level) / 2) ** 2 / recordings
         centre, half = mean + z / 2, math.sqrt(z * (mean * (1 - mean) + z / 4))
         low, high = min(low, (centre - half) / (1 + z)), max(high, (centre + half) / (1 + z))
     return (max(low, 0.0), min(high, 1.0)) if low < high else (math.nan, math.nan)
+
+
+_LEAST_LOGIT = -700.0
+"""That of a score so near 0 that it makes no difference; of less, the exponential is no float any more."""
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation of two values or more."""
+    mean = statistics.fmean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+_FEW = 200
+
+
+@cache
+def _student(freedom: int, level: float) -> float:
+    """How far from 0 Student's t lies with the probability `level`, either way.
+
+    For few degrees of freedom by bisection: importing scipy takes longer than all else that a table of results needs.
+    """
+    if freedom > _FEW:
+        from scipy.special import stdtrit
+
+        return float(stdtrit(freedom, (1 + level) / 2))
+    low, high = 0.0, math.pi / 2
+    while low < (angle := (low + high) / 2) < high:
+        low, high = (angle, high) if _between(angle, freedom) < level else (low, angle)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def _between(angle: float, freedom: int) -> float:
+    """Probability of a Student's t within sqrt(freedom) * tan(angle) of 0 (Abramowitz, Stegun: 26.7.3 and 26.7.4)."""
+    odd = freedom % 2
+    term = math.sin(angle) * (math.cos(angle) if odd else 1)
+    total = term if freedom > 1 else 0.0
+    for k in range(2 + odd, freedom - 1, 2):
+        term *= math.cos(angle) ** 2 * (k - 1) / k
+        total += term
+    return 2 / math.pi * (angle + total) if odd else total
 
 
 def known(value: float) -> float | None:

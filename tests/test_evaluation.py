@@ -427,3 +427,12 @@ def test_infinite_measures_have_a_rank():
     assert found == pytest.approx({"spearman": 1, "p": 2 / 24, "n": 4})
     with pytest.raises(ValueError, match="3 measures for 2"):
         rank_agreement([1, 2, 3], [1, 2])
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
+def test_intervals_take_students_quantiles(level: float) -> None:
+    for count in (2, 3, 4, 5, 13, 200, 201, 202, 900):
+        values = np.linspace(-1, 2, count)
+        low, high = interval(values, level)
+        expected = scipy.stats.t.interval(level, count - 1, values.mean(), scipy.stats.sem(values))
+        assert (low, high) == pytest.approx(expected, rel=1e-9)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mmssl.errors import UserError, nearest
+from mmssl.evaluation import deviation
 from mmssl.recipe import Recipe
 from mmssl.study import scores
 from mmssl.study.columns import COSTS
@@ -86,7 +87,7 @@ class Point:
     @property
     def std(self) -> float | None:
         """Sample standard deviation over seeds and folds; None for fewer than two."""
-        return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else None
+        return deviation([*self.scores.values()]) if len(self.scores) > 1 else None
 
     def row(self) -> dict[str, Any]:
         estimate = self.estimate
