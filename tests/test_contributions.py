@@ -105,10 +105,12 @@ class Change(NamedTuple):
 
 CHANGES = {
     "An objective": [
-        Change("mmssl/objectives.py", "class Loss(NamedTuple)", OBJECTIVE),
-        Change("mmssl/objectives.py", '    "simclr": Loss(\n', ENTRY),
+        Change("mmssl/objectives/__init__.py", "class Loss(NamedTuple)", OBJECTIVE),
+        Change("mmssl/objectives/__init__.py", '    "simclr": Loss(\n', ENTRY),
         Change(
-            "mmssl/objectives.py", "    beta: Weight = ", '    spread: Weight = 0.5\n    """Of the embeddings."""\n'
+            "mmssl/objectives/__init__.py",
+            "    beta: Weight = ",
+            '    spread: Weight = 0.5\n    """Of the embeddings."""\n',
         ),
     ],
     "An encoder": [

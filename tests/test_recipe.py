@@ -59,18 +59,19 @@ def test_what_stands_in_one_table_has_the_same_data_networks_and_heads(recipe: R
                 assert start.augment == starts[0].augment, "heads see augmented recordings"
 
 
-SELF_SUPERVISED = ("simclr", "barlow_twins", "vicreg", "cmc", "cmc_cmkm")
+EITHER_WAY = ("barlow_twins", "vicreg", "clip", "siglip", "wmse", "lejepa", "visreg")
+ACROSS = ("cmc", "cmc_cmkm", "levljepa", "vicreg_within_across")
+SELF_SUPERVISED = ("simclr", *EITHER_WAY, *ACROSS)
 
 
 def test_the_systems_are_the_methods_on_the_modalities_they_are_made_for() -> None:
     expected = {
         f"{method}{'_' * bool(suffix)}{suffix}": (method, modalities)
-        for method in ("untrained", "supervised", "barlow_twins", "vicreg")
+        for method in ("untrained", "supervised", *EITHER_WAY)
         for suffix, modalities in (("imu", ("imu",)), ("skeleton", ("skeleton",)), ("", ("imu", "skeleton")))
     }
     expected |= {"simclr_imu": ("simclr", ("imu",)), "simclr_skeleton": ("simclr", ("skeleton",))}
-    expected |= {"cmc": ("cmc", ("imu", "skeleton")), "cmc_cmkm": ("cmc_cmkm", ("imu", "skeleton"))}
-    assert len(expected) == 16
+    expected |= {method: (method, ("imu", "skeleton")) for method in ACROSS}
     assert {name: tuple(system) for name, system in SYSTEMS.items()} == expected
 
 

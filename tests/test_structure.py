@@ -22,6 +22,8 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items(
 
 ORDER = ("data", "training", "study", "trackers", "search", "export", "experiments", "report", "api", "cli")
 """The package's folders: each imports from those before it, and from the modules beside them."""
+GROUND = "objectives"
+"""A folder that stands with those modules."""
 LAYERS = ("mmssl.data", "mmssl.training.transforms", "mmssl.training.encoders", "mmssl.objectives")
 LIGHT = ("mmssl.recipe", "mmssl.storage", "mmssl.study", "mmssl.cli")
 """With what they hold."""
@@ -180,7 +182,7 @@ def folder(name: str) -> str:
 
 def test_every_folder_has_its_place():
     held = {(path.parent.relative_to(TOP / "mmssl").parts or (".",))[0] for path in PATHS.values()}
-    assert held == {".", *ORDER}
+    assert held == {".", GROUND, *ORDER}
 
 
 @pytest.mark.parametrize("module", [name for name in TREES if name != "mmssl"])

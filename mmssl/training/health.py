@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mmssl.objectives import Objective, covariance
+from mmssl.objectives import Objective
+from mmssl.objectives.terms import covariance
 
 
 def embedding_health(z: Tensor) -> dict[str, float]:

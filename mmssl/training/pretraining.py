@@ -60,15 +60,16 @@ class Pretraining:
         self.stopped: StoppedError | None = None
         self.epochs: list[Epoch] = []
         self.tensors, self._on_epoch = tensors, on_epoch
-        modalities = model.recipe.data.modalities
-        self.branches: tuple[str, ...] = modalities if len(modalities) > 1 else modalities * 2
+        modalities, loss = model.recipe.data.modalities, model.recipe.objective.loss
+        self.branches: tuple[str, ...] = modalities if len(modalities) > 1 and not loss.doubled else modalities * 2
         first = next(iter(tensors.values()))
         self.recordings, self.device = len(first), first.device
         ordering, augmenting = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
         self._order = torch.Generator().manual_seed(ordering)
         self._draws = torch.Generator(device=self.device).manual_seed(augmenting)
         self._augment = augmentation(model, self.device)
-        self._objective = model.recipe.objective.loss.with_knobs(model.recipe.objective)
+        self._objective = loss.with_knobs(model.recipe.objective, self._draws)
+        self.learned = _learned(model, len(self.branches), seed).to(self.device)
         self._guides = guides
         self._sums: dict[str, Tensor] = {}
         self._views: Sequence[Tensor] = ()
@@ -86,16 +87,18 @@ class Pretraining:
         )
 
     def views(self, batch: Tensor) -> list[Tensor]:
-        """Augmented views of a batch: one of each modality, or two of a single one."""
+        """Augmented views of a batch, one for each of the branches."""
         shown: dict[str, Tensor] = {name: tensor[batch] for name, tensor in self.tensors.items()}
-        if len(shown) == len(self.branches):
-            return list(self._augment(shown, self._draws).values())
-        return [view for _ in self.branches for view in self._augment(shown, self._draws).values()]
+        copies = len(self.branches) // len(shown)
+        return [view for _ in range(copies) for view in self._augment(shown, self._draws).values()]
 
     def loss(self, views: Sequence[Tensor], batch: Tensor) -> Tensor:
         """The objective of the views' embeddings, each (batch, D); its terms are added to the epoch's."""
         self._views = [embeddings.float() for embeddings in views]
-        terms = over_pairs(self._objective, self._views, [guide[batch] for guide in self._guides])
+        if self.model.recipe.objective.loss.doubled:
+            terms = self._objective(self._views)
+        else:
+            terms = over_pairs(self._objective, self._views, [guide[batch] for guide in self._guides], [*self.learned])
         for name, term in terms.items():
             self._sums[name] = self._sums.get(name, 0) + term.detach() * (len(batch) / self.recordings)
         return terms["loss"]
@@ -139,8 +142,9 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
     """
     model, recipe = training.model, training.model.recipe
     torch.manual_seed(training.seed)
-    optimizer = adam([model.encoders, model.projectors], recipe.pretrain.lr)
-    loop = Loop({"encoders": model.encoders, "projectors": model.projectors}, optimizer, training.generators)
+    trained = {"encoders": model.encoders, "projectors": model.projectors, "learned": training.learned}
+    optimizer = adam(trained.values(), recipe.pretrain.lr)
+    loop = Loop(trained, optimizer, training.generators)
     for epoch in snapshot.restore(loop) if snapshot else []:
         training.tell(epoch)
     model.projectors.train()
@@ -167,6 +171,16 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
     model.encoders.eval()
     model.projectors.eval()
     return 1
+
+
+def _learned(model: Model, branches: int, seed: int) -> nn.ModuleList:
+    """What the objective trains beside the encoders: a module for each pair of branches, or none."""
+    learns = model.recipe.objective.loss.learns
+    if learns is None:
+        return nn.ModuleList()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.ModuleList([learns(model.recipe.encoder.projector.width) for _ in range(math.comb(branches, 2))])
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.autocast:

@@ -78,9 +78,11 @@ POINTS = [
         {"data.modalities": ("imu",), "encoder.imu.dropout": 0.0, "pretrain.schedule": "cosine"},
         {"objective.name": "simclr", "data.modalities": ("skeleton",)},
         {"objective.name": "cmc"},
+        {"objective.name": "visreg"},
+        {"objective.name": "vicreg_within_across"},
         {"encoder.imu.pooling": "moments", "augment.crop.probability": 0.5, "augment.imu.rotate.probability": 0.5},
     ],
-    ids=["pair", "skeleton", "imu", "simclr", "cmc", "moments"],
+    ids=["pair", "skeleton", "imu", "simclr", "cmc", "visreg", "within_across", "moments"],
 )
 def test_trials_that_differ_in_weights_of_the_loss_seed_and_fold(tiny: Recordings, common: dict[str, Any]) -> None:
     apart, together = (trainings(tiny, [{**point, **common} for point in POINTS]) for _ in range(2))
