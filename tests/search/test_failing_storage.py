@@ -121,7 +121,7 @@ def test_files_cut_short_are_made_anew_and_a_lost_result_is_said_and_mended(undi
     assert code == 1, out
     assert "study study: 4 COMPLETE, 2 missing; 2 to run" in out
     assert re.search(re.escape(f"{record}: damaged (") + r".*\); kept as record\.json\.damaged, and its trial", out)
-    assert "1 of 6 trials failed, the first with: IsADirectoryError" in out
+    assert "of 6 trials without a result: 1 FAILED; IsADirectoryError" in out, out
     assert record.with_name("record.json.damaged").read_bytes() == half
     rows = study.table("trials.parquet").to_pandas().set_index("trial_id")
     assert rows["status"].value_counts().to_dict() == {"COMPLETE": 5, "FAILED": 1}
