@@ -75,7 +75,9 @@ def weights(outcome: Outcome) -> dict[str, torch.Tensor]:
     return {f"{part}.{k}": v for part, m in outcome.model.parts.items() for k, v in m.state_dict().items()}
 
 
-@pytest.mark.parametrize("system", ["vicreg", "simclr_imu", "cmc_cmkm", "levljepa", "vicreg_within_across", "supervised"])
+@pytest.mark.parametrize(
+    "system", ["vicreg", "simclr_imu", "cmc_cmkm", "levljepa", "vicreg_within_across", "supervised"]
+)
 def test_killed_at_every_epoch_it_ends_with_the_same_bits_and_the_same_curve(
     tiny: Recordings, tmp_path: Path, system: str
 ) -> None:
