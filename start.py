@@ -82,7 +82,7 @@ def demo(arguments: list[str]) -> list[list[str]]:
     name = chosen.name or next(free)
     where = ["--storage", chosen.storage, *(["--data", chosen.data] if chosen.data else [])]
     return [
-        ["mmssl-tune", "launch", "--space", chosen.space, "--name", name, *where, *others],
+        ["mmssl-tune", "launch", chosen.space, "--name", name, *where, *others],
         ["mmssl-tune", "best", name, "--export", *where],
     ]
 

@@ -29,7 +29,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         space = Path(folder) / "small.yaml"
         space.write_text(yaml.safe_dump(SPACE))
-        words = [sys.executable, "-m", "mmssl.cli", "launch", "--space", str(space), "--storage", folder, "--name", "s"]
+        words = [sys.executable, "-m", "mmssl.cli", "launch", str(space), "--storage", folder, "--name", "s"]
         subprocess.run(words, check=True, capture_output=True)
         rows = pd.read_parquet(Path(folder) / "s" / "trials.parquet").sort_values("started")
     at_once = cpus()

@@ -53,7 +53,7 @@ def spent(folder: Path, every: int) -> float:
         "prune": {"probe": "median", "every": every},
     }
     (folder / f"{every}.yaml").write_text(yaml.safe_dump(space))
-    words = ["launch", "--space", folder / f"{every}.yaml", "--dataset", folder / "few.parquet", "--storage", folder]
+    words = ["launch", folder / f"{every}.yaml", "--dataset", folder / "few.parquet", "--storage", folder]
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, *map(str, words), "--name", f"every{every}"],
         check=True,

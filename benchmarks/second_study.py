@@ -38,7 +38,7 @@ def launched(folder: Path, name: str, grid: dict[str, list[float]], epochs: int)
     )
     subprocess.run(
         [
-            *(sys.executable, "-m", "mmssl.cli", "launch", "--space", str(space), "--name", name),
+            *(sys.executable, "-m", "mmssl.cli", "launch", str(space), "--name", name),
             *("--dataset", str(folder / "made_up.parquet"), "--storage", str(folder)),
         ],
         check=True,

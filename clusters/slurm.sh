@@ -1,7 +1,7 @@
 #!/bin/bash
 # A study on a Slurm cluster: Ray on the nodes of one job, and mmssl-tune on the first of them.
 #
-#   sbatch clusters/slurm.sh --space vicreg_grid --dataset utd_mhad --data /shared/UTD-MHAD
+#   sbatch clusters/slurm.sh vicreg_grid --dataset utd_mhad --data /shared/UTD-MHAD
 #
 # The arguments are those of `mmssl-tune launch`; the study is called slurm-JOBID. Shortly before the job's time is up
 # the study is put in order and the job queued again, and then it resumes; as it does when a node failed or was taken

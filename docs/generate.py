@@ -74,11 +74,11 @@ def _commands(group: Any, before: str) -> Iterator[tuple[str, Any]]:
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
-    text, _, example = command.help.partition("\n\nExample: ")
+    text, *examples = command.help.split("\n\nExample: ")
     yield f"## `{name}`"
     yield " ".join(text.split())
     context = typer.Context(command)
-    yield f"```sh\n{name} {' '.join(command.collect_usage_pieces(context))}\n{example}\n```"
+    yield f"```sh\n{name} {' '.join(command.collect_usage_pieces(context))}\n{chr(10).join(examples)}\n```"
     if command.params:
         yield _options(command, command.params)
 

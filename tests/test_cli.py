@@ -186,15 +186,26 @@ def test_a_study_that_is_refused_leaves_nothing(ask: Ask, tmp_path: Path, monkey
 def test_results_as_a_table_json_and_csv(ask: Ask, study: Study, tmp_path: Path) -> None:
     table = ask("results", "--storage", tmp_path)
     assert table.code == 0
-    assert "0.6250" in table.out
+    assert "62.5" in table.out
     assert "1 FAILED" in table.out
-    answer = json.loads(ask("results", "one", "--storage", tmp_path, "--metric", "val.f1", "--json").out)
+    answer = json.loads(ask("results", "one", "--storage", tmp_path, "--by", "val.f1", "--json").out)
     assert answer["metric"] == "val.f1"
     first, second = answer["points"]
     assert (first["objective.lambda"], first["mean"], first["n"], first["failures"]) == (1.0, 0.3125, 2, 0)
     assert (second["mean"], second["n"], second["failures"]) == (0.45, 1, 1)
     rows = list(csv.DictReader(io.StringIO(ask("results", "one", "--storage", tmp_path, "--csv").out)))
     assert [row["mean"] for row in rows] == ["0.625", "0.9"]
+
+
+def test_the_list_has_the_best_score_and_puts_equal_failures_together(ask: Ask, study: Study, tmp_path: Path) -> None:
+    listed = ask("list", "--storage", tmp_path).out.splitlines()
+    row = next(line for line in listed if line.startswith(" one "))
+    assert row.split()[:6] == ["one", "tiny", "complete", "4/4", "62.5", "0"]
+    assert listed[-1] == "one: 1 FAILED"
+    (study.folder / "trials.parquet").write_bytes(b"PAR1")
+    (row,) = json.loads(ask("list", "--storage", tmp_path, "--json").out)["studies"]
+    assert row["state"] == "damaged" and row["best"] is None
+    assert ask("list", "--storage", tmp_path).out.splitlines()[-1].startswith("one: ")
 
 
 def test_best_leaves_out_what_is_not_complete(ask: Ask, study: Study, tmp_path: Path) -> None:
@@ -205,7 +216,7 @@ def test_best_leaves_out_what_is_not_complete(ask: Ask, study: Study, tmp_path: 
 
 
 BAD = [
-    (["launch"], "Missing option '--space'"),
+    (["launch"], "Missing argument 'SPACE'"),
     (["launch", "--space", "vicreg_gird"], "did you mean vicreg_grid"),
     (["launch", "--space", "vicreg_grid", "--dataset", "utd_mahd"], "did you mean utd_mhad"),
     (["launch", "--space", "vicreg_grid", "--dataset", "nowhere.parquet"], "nowhere.parquet: there is no such"),
@@ -238,7 +249,7 @@ BAD = [
     (["run", "--set", "pretrain.hidden_classes=[wvae]"], "has no class 'wvae'"),
     (["run", "--set", "5=5"], "5: no such knob; valid names: "),
     (["run", "--out", __file__], "no folder to write to"),
-    (["run", "--out", f"{__file__}/inside"], "no folder to write to"),
+    (["run", "--out", f"{__file__}/inside"], "there is no folder"),
     (["run", "--out", str(Path(__file__).parent)], "not empty"),
     (["run", "--set", "data.validation_subjects=[2]"], "not among the training subjects"),
     (["run", "--set", "encoder.imu.heads=3"], "does not divide"),
@@ -275,7 +286,7 @@ def test_bad_input_is_answered_in_words_with_2(
 
 
 def test_a_metric_that_is_none(ask: Ask, study: Study, tmp_path: Path) -> None:
-    answer = ask("results", "--storage", tmp_path, "--metric", "val.acuracy")
+    answer = ask("results", "--storage", tmp_path, "--by", "val.acuracy")
     assert answer.code == 2
     assert "did you mean val.accuracy" in answer.err
 
@@ -396,7 +407,7 @@ def test_evaluate_scores_one_modality_by_its_own_head(ask: Ask, tmp_path: Path, 
         assert sorted(load_file(saved)) == modalities
     assert json.loads(ask("evaluate", tmp_path / "pair", *words, "--json").out)["accuracy"] == by_hand["skeleton, imu"]
     assert (
-        f"36 recordings by imu: accuracy {by_hand['imu']:.4f}"
+        f"36 recordings by imu: accuracy {100 * by_hand['imu']:.1f} %"
         in ask("evaluate", tmp_path / "pair", *words, "--modalities", "imu").out
     )
 
@@ -442,7 +453,7 @@ def test_best_by_rankme_has_the_highest_mean_over_the_modalities(
     assert (answer["metric"], answer["best"]["system"]) == ("rankme", "untrained")
     assert answer["best"]["mean"] == pytest.approx(((10 + 4) / 2 + (6 + 2) / 2) / 2)
     assert any("RankMe compares points of one system" in caveat for caveat in answer["caveats"])
-    ranked = json.loads(ask("results", "one", "--storage", tmp_path, "--metric", "rankme", "--json").out)["points"]
+    ranked = json.loads(ask("results", "one", "--storage", tmp_path, "--by", "rankme", "--json").out)["points"]
     assert [(point["system"], point["mean"]) for point in ranked] == [("untrained", 5.5), ("vicreg", 5.0), ("cmc", 2.5)]
     compared("alone", ["vicreg"], TWO_FOLDS)
     alone = json.loads(ask("best", "alone", "--storage", tmp_path, "--by", "rankme", "--json").out)
@@ -452,7 +463,7 @@ def test_best_by_rankme_has_the_highest_mean_over_the_modalities(
 
 def test_results_of_one_modality_of_a_pair(ask: Ask, compared: Callable[..., Study], tmp_path: Path) -> None:
     compared("one", ["vicreg", "cmc"], TWO_FOLDS)
-    answer = json.loads(ask("results", "--storage", tmp_path, "--metric", "val.imu.accuracy", "--json").out)
+    answer = json.loads(ask("results", "--storage", tmp_path, "--by", "val.imu.accuracy", "--json").out)
     assert answer["metric"] == "val.imu.accuracy"
     assert [(point["system"], point["mean"]) for point in answer["points"]] == [("vicreg", 0.375), ("cmc", 0.375)]
     rows = list(csv.DictReader(io.StringIO(ask("results", "--storage", tmp_path, "--csv").out)))
@@ -463,8 +474,8 @@ def test_results_of_one_modality_of_a_pair(ask: Ask, compared: Callable[..., Stu
 @pytest.mark.parametrize(
     ("command", "option", "metric", "said"),
     [
-        ("results", "--metric", "test.accuracy", "--metric test.accuracy: did you mean"),
-        ("results", "--metric", "val.imu.acuracy", "did you mean val.imu.accuracy"),
+        ("results", "--by", "test.accuracy", "--by test.accuracy: did you mean"),
+        ("results", "--by", "val.imu.acuracy", "did you mean val.imu.accuracy"),
         ("best", "--by", "rank_me", "--by rank_me: did you mean rankme"),
         ("best", "--by", "std", "more of it is not better; without labels choose by rankme"),
         ("best", "--by", "covariance", "more of it is not better; without labels choose by rankme"),
@@ -662,18 +673,6 @@ def test_each_stream_is_asked_whether_it_is_a_terminal(monkeypatch: pytest.Monke
     assert not terminal.console_on(stderr=True).soft_wrap
 
 
-def test_tables_keep_their_words_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("COLUMNS", "20")
-    name, score = "a-system-of-a-long-name", "97.0 [92.8, 101.2]"
-    terminal.show_table("", ["system", "accuracy"], [[name, score]])
-    assert f" {name}  {score} " in capsys.readouterr().out, "in a file, on one line"
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    terminal.show_table("", ["system", "accuracy"], [[name, score]])
-    lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
-    assert max(map(len, lines)) <= 20
-    assert name in "".join(line[:10].strip() for line in lines), "on a terminal, over several lines"
-
-
 def test_info_names_what_is_there(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
     tiny.where(lambda row: row.recording_id != "ben-fast-1").save(tmp_path / "tiny.parquet")
     answer = ask("data", "info", "--dataset", tmp_path / "tiny.parquet")
@@ -720,7 +719,8 @@ def test_predict_gives_class_and_probability_of_each_recording(
     model = load_encoders(encoders)
     for out in ("classes.csv", "classes.parquet"):
         answer = ask("predict", encoders, *both, "--modalities", "imu", "--out", tmp_path / out)
-        assert (answer.code, answer.out) == (0, ""), answer.err
+        assert (answer.code, answer.out.count("\n")) == (0, 1), answer.err
+        assert answer.out.startswith(f"written: {tmp_path / out} (18 recordings, ")
         table = pd.read_csv(tmp_path / out) if out.endswith("csv") else pd.read_parquet(tmp_path / out)
         assert list(table["recording_id"]) == [row.recording_id for row in (*first.rows, *second.rows)]
         assert list(table["source"]) == [str(tmp_path / "anna.parquet")] * 9 + [str(tmp_path / "dora.parquet")] * 9
@@ -764,7 +764,7 @@ def test_embed_writes_the_features_of_each_recording(
 ) -> None:
     tiny.save(tmp_path / "tiny.parquet")
     answer = ask("embed", encoders, tmp_path / "tiny.parquet", "--out", tmp_path / "features.parquet")
-    assert (answer.code, answer.out) == (0, ""), answer.err
+    assert answer.out == f"written: {tmp_path / 'features.parquet'} (36 recordings, 6 columns)\n", answer.err
     table = pd.read_parquet(tmp_path / "features.parquet")
     assert list(table["label"]) == [row.label for row in tiny.rows]
     for name, features in load_encoders(encoders).features(tiny).items():
@@ -959,12 +959,91 @@ def test_launch_says_the_warnings_of_a_check(ask: Ask, tmp_path: Path, tiny: Rec
 
 
 def test_the_old_form_of_running_a_trial_again_names_the_new_one(ask: Ask, tmp_path: Path) -> None:
-    answer = ask("reproduce", "85af8e07", "--study", "one", "--storage", tmp_path)
+    answer = ask("reproduce", "85af8e07", "one", "--storage", tmp_path)
     assert (answer.code, answer.err) == (
         2,
         "mmssl-tune: reproduce 85af8e07: makes tables; to run a trial again: "
         f"mmssl-tune rerun one:85af8e07 --storage {tmp_path}\n",
     )
+
+
+@pytest.mark.usefixtures("unrun")
+def test_values_on_the_command_line_are_searched_instead(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    space = tmp_path / "mine.yaml"
+    space.write_text("fixed: {objective.nu: 2}\ngrid: {objective.lambda: [1, 2, 3], objective.mu: [1, 2]}\n")
+    words = ["launch", space, "--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path, "--name", "one"]
+    ask(*words, "--values", "objective.lambda=[5,25]", "--values", "objective.nu=1")
+    plan = Study(tmp_path, "one").plan()
+    assert plan.space.grid == {"objective.lambda": [5.0, 25.0], "objective.mu": [1.0, 2.0], "objective.nu": [1.0]}
+    assert len(plan.trials) == 2 * 2 * 3 and plan.space.fixed == {}
+    for given, said in (
+        (["--values", "objective.lamda=[5]"], "did you mean objective.lambda"),
+        (["--values", "objective.lambda"], "--values objective.lambda: write KNOB=VALUE"),
+        (["--values", "objective.mu=1", "--values", "objective.mu=2"], "objective.mu is given twice"),
+        (["--values", "objective.nu=1", "--set", "objective.nu=1"], "the space searches it"),
+    ):
+        refused = ask(*words[:-1], "two", *given)
+        assert refused.code == 2 and said in refused.err
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_dry_run_says_the_plan_and_leaves_nothing(ask: Ask, tmp_path: Path, tiny: Recordings, study: Study) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    before = sorted(tmp_path.iterdir())
+    words = ["launch", "vicreg_diagonal", "--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path, "--dry-run"]
+    said = ask(*words)
+    assert said.code == 0
+    assert "7 points x 1 seed x 3 folds = 21 trials on tiny (36 recordings)" in said.out
+    assert "only where mu == lambda" in said.out or "only where lambda == mu" in said.out
+    assert "how long a trial takes is not known" in said.out
+    document = json.loads(ask(*words, "--json").out)
+    assert (document["trials"], document["folds"], document["forecast"]) == (21, [["anna"], ["ben"], ["chris"]], None)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_dry_run_knows_what_such_trials_took(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    space = Space(name="s", systems=["vicreg"], grid={"objective.lambda": [1.0]})
+    bases = {"vicreg": preset("tiny", "vicreg")}
+    plan = make_plan("one", space, bases, dataset_of(tiny), [("anna",), ("ben",)], space.points(bases))
+    seconds = dict(zip((trial.trial_id for trial in plan.trials), (10.0, 20.0), strict=True))
+
+    def ended(_: Study, trial: PlannedTrial) -> Record:
+        facts = {"val.accuracy": 0.5, "seconds.total": seconds[trial.trial_id]}
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
+
+    study_of(tmp_path, plan, ended)
+    words = ["launch", "vicreg_diagonal", "--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path, "--dry-run"]
+    known = json.loads(ask(*words, "--json").out)["forecast"]
+    assert known == {"study": "one", "trials": 2, "seconds": 15.0, "total": 15.0 * 21}
+    assert "trials like these took 15 s each (2 of study one): ~5 min for all" in ask(*words).out
+    assert json.loads(ask(*words, "--set", "pretrain.epochs=3", "--json").out)["forecast"] is None
+
+
+def test_old_names_are_taken_with_a_note(ask: Ask, compared: Callable[..., Study], tmp_path: Path) -> None:
+    compared("one", ["vicreg", "cmc"], TWO_FOLDS)
+    now, before = (
+        ask("results", "one", "--storage", tmp_path, "--json", *words)
+        for words in (["--by", "val.f1"], ["--metric=val.f1"])
+    )
+    assert (now.err, now.out) == ("", before.out)
+    assert before.err == "note: --metric is now --by; the next version knows it no more\n"
+    dry = ask("launch", "--space", "vicreg_grid", "--storage", tmp_path, "--dry-run", "--json")
+    assert dry.code == 0 and dry.err.startswith("note: --space is now an argument: leave the option out")
+    assert "--space" not in ask("launch", "--help").out, "hidden"
+
+
+def test_a_missing_folder_is_not_made_in_silence(ask: Ask, study: Study, encoders: Path, tmp_path: Path) -> None:
+    beyond = tmp_path / "no" / "such"
+    for words in (
+        ["report", "--storage", tmp_path, "--out", beyond / "page.html"],
+        ["report", "--storage", tmp_path, "--figures", beyond],
+        ["run", "--out", beyond],
+    ):
+        answer = ask(*words)
+        assert (answer.code, f"there is no folder {tmp_path / 'no'}" in answer.err) == (2, True), words
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_version_is_that_of_the_package(ask: Ask) -> None:

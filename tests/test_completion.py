@@ -42,9 +42,13 @@ def test_bash_completes_commands_options_and_names(offered, tmp_path: Path) -> N
         (tmp_path / "studies" / name / "plan.json").touch()
     assert set(offered("re")) == {"resume", "retry", "results", "report", "reproduce", "rerun"}
     assert "--storage" in offered("launch", "--st")
-    assert "vicreg_grid" in offered("launch", "--space", "vicreg_")
+    assert "vicreg_grid" in offered("launch", "vicreg_")
     assert offered("launch", "--system", "simclr") == [name for name in SYSTEMS if name.startswith("simclr")]
-    assert offered("run", "--set", "objective.lam") == ["objective.lambda="]
+    assert offered("run", "--set", "objective.la") == ["objective.lambda=", "objective.lambda=25.0"], "no blank after ="
+    assert {"pretrain.epochs=", "pretrain.lr="} < set(offered("run", "--set", "pretrain.")), "no values of several"
+    assert offered("run", "--set", "pretrain.prec")[1:] == [
+        f"pretrain.precision={one}" for one in ("float32", "tfloat32", "bfloat16")
+    ]
     assert offered("launch", "--dataset", "utd") == ["utd_mhad"]
     assert set(offered("results", "")) >= {"first", "second"}
     assert offered("resume", "--storage", str(tmp_path / "studies"), "s") == ["second"]

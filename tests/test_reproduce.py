@@ -154,15 +154,15 @@ BAD = [
     (["hidden_classes", "--hide", "slow,middle,fast"], "hides every class"),
     (["hidden_classes", "--set", "pretrain.hidden_classes=[slow]"], "the space searches it"),
     (["few_labels", "--set", "finetune.labels=0.1"], "the space searches it"),
-    (["table2", "--figures", "gif"], "--figures gif: valid names: png, svg, pdf, none"),
-    (["table2", "--figures", "png,svgz"], "--figures svgz: did you mean svg"),
-    (["table2", "--figures", ""], "--figures"),
-    (["table2", "--study", "old", "--seeds", "1"], "--study old: was planned already; leave out --seeds"),
+    (["table2", "--formats", "gif"], "--formats gif: valid names: png, svg, pdf, none"),
+    (["table2", "--formats", "png,svgz"], "--formats svgz: did you mean svg"),
+    (["table2", "--formats", ""], "--formats"),
+    (["table2", "old", "--seeds", "1"], "study old was planned already; leave out --seeds"),
     (
-        ["table2", "--study", "old", "--folds", "test", "--set", "data.steps=16", "--name", "new"],
+        ["table2", "old", "--folds", "test", "--set", "data.steps=16", "--name", "new"],
         "leave out --name, --folds, --set",
     ),
-    (["table2", "--study", "old"], "no study old"),
+    (["table2", "old"], "no study old"),
     (["health", "--folds", "test"], "--folds test: this experiment compares points"),
     (
         ["table2", "--folds", "test", "--dataset", "untested.parquet"],
@@ -189,7 +189,7 @@ def test_bad_input_is_answered_in_words_with_2_and_nothing_is_written(
     ask: Ask, scorer: Scorer, here: Path, words: list[str], said: str
 ) -> None:
     before = files(here)
-    where = [] if "--dataset" in words or "--study" in words else ["--dataset", "tiny.parquet"]
+    where = [] if "--dataset" in words or "old" in words else ["--dataset", "tiny.parquet"]
     answer = ask("reproduce", *words, *where)
     assert answer.code == 2
     assert answer.err.startswith("mmssl-tune: ")
@@ -214,8 +214,8 @@ def planned(name: str) -> Plan:
 
 
 def test_the_test_subjects_are_scored_where_they_are_here(ask: Ask, scorer: Scorer, here: Path) -> None:
-    assert ask("reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--figures", "none").code == 0
-    assert ask("reproduce", "table2", "--dataset", "untested.parquet", *FEW, "--figures", "none").code == 0
+    assert ask("reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--formats", "none").code == 0
+    assert ask("reproduce", "table2", "--dataset", "untested.parquet", *FEW, "--formats", "none").code == 0
     tested, untested = planned("table2-tiny"), planned("table2-untested")
     assert {trial.fold for trial in tested.trials} == {"test"}
     assert {trial.fold for trial in untested.trials} == {"anna", "ben", "chris"}
@@ -223,19 +223,19 @@ def test_the_test_subjects_are_scored_where_they_are_here(ask: Ask, scorer: Scor
 
 
 def test_an_experiment_that_chooses_never_scores_the_test_subjects(ask: Ask, scorer: Scorer, here: Path) -> None:
-    words = ["--dataset", "tiny.parquet", "--seeds", "1", "--figures", "none"]
+    words = ["--dataset", "tiny.parquet", "--seeds", "1", "--formats", "none"]
     assert ask("reproduce", "health", *words).code == 0
     assert {trial.fold for trial in planned("vicreg_grid-tiny").trials} == {"anna", "ben", "chris"}
     assert ask("reproduce", "table2", *words, "--system", "vicreg", "--system", "cmc").code == 0
     before = files(here)
-    answer = ask("reproduce", "health", "--study", "table2-tiny")
+    answer = ask("reproduce", "health", "table2-tiny")
     assert answer.code == 2
     assert "scored the test subjects" in answer.err
     assert files(here) == before
 
 
 def test_whom_the_command_line_makes_test_counts_for_the_default(ask: Ask, scorer: Scorer, here: Path) -> None:
-    words = ["--dataset", "untested.parquet", *FEW, "--set", "data.test_subjects=[chris]", "--figures", "none"]
+    words = ["--dataset", "untested.parquet", *FEW, "--set", "data.test_subjects=[chris]", "--formats", "none"]
     answer = ask("reproduce", "table2", *words, "--set", "data.train_subjects=[anna, ben]")
     assert answer.code == 0, answer.err
     plan = planned("table2-untested")
@@ -252,7 +252,7 @@ def test_the_protocol_of_the_command_line_counts_for_the_default(
         update={"protocols": {"by_room": Protocol(by="scene", train=("kitchen",), test=("garden",))}}
     )
     Recordings(described, rows, tiny.skeleton, tiny.imu).save(here / "rooms.parquet")
-    words = ["--dataset", "rooms.parquet", *FEW, "--set", "data.protocol=by_room", "--figures", "none"]
+    words = ["--dataset", "rooms.parquet", *FEW, "--set", "data.protocol=by_room", "--formats", "none"]
     answer = ask("reproduce", "table2", *words)
     assert answer.code == 0, answer.err
     assert {trial.fold for trial in planned("table2-rooms").trials} == {"test"}
@@ -260,14 +260,14 @@ def test_the_protocol_of_the_command_line_counts_for_the_default(
 
 
 def test_the_papers_classes_are_hidden_by_default(ask: Ask, scorer: Scorer, here: Path) -> None:
-    words = ["--dataset", "tiny.parquet", "--system", "vicreg", "--system", "cmc", "--seeds", "1", "--figures", "none"]
+    words = ["--dataset", "tiny.parquet", "--system", "vicreg", "--system", "cmc", "--seeds", "1", "--formats", "none"]
     assert ask("reproduce", "hidden_classes", *words).code == 0
     hidden = [trial.point["pretrain.hidden_classes"] for trial in planned("hidden_classes-tiny").trials]
     assert hidden == [[], ["slow"], ["middle"], ["slow", "middle"]] * 2, "of three classes: 1, 2, and the first two"
 
 
 def test_classes_are_hidden_in_the_groups_that_are_given(ask: Ask, scorer: Scorer, here: Path) -> None:
-    words = ["--dataset", "tiny.parquet", "--system", "vicreg", "--seeds", "1", "--figures", "none"]
+    words = ["--dataset", "tiny.parquet", "--system", "vicreg", "--seeds", "1", "--formats", "none"]
     assert ask("reproduce", "hidden_classes", *words, "--hide", "slow, fast", "--hide", "middle").code == 0
     hidden = [trial.point["pretrain.hidden_classes"] for trial in planned("hidden_classes-tiny").trials]
     assert hidden == [[], ["slow", "fast"], ["middle"]]
@@ -275,7 +275,7 @@ def test_classes_are_hidden_in_the_groups_that_are_given(ask: Ask, scorer: Score
 
 def test_a_file_of_any_name_gives_a_study_a_name(ask: Ask, scorer: Scorer, here: Path) -> None:
     (here / "tiny.parquet").rename(here / "my réc.parquet")
-    answer = ask("reproduce", "table2", "--dataset", "my réc.parquet", *FEW, "--figures", "none")
+    answer = ask("reproduce", "table2", "--dataset", "my réc.parquet", *FEW, "--formats", "none")
     assert answer.code == 0, answer.err
     assert planned("table2-my_r_c").dataset.source == str(here / "my réc.parquet")
 
@@ -284,7 +284,7 @@ def test_a_file_of_any_name_gives_a_study_a_name(ask: Ask, scorer: Scorer, here:
 
 
 def test_the_same_command_again_trains_nothing_and_makes_the_same(ask: Ask, scorer: Scorer, here: Path) -> None:
-    words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--figures", "none", "--json"]
+    words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--formats", "none", "--json"]
     first = ask(*words)
     assert len(scorer.ran) == 4
     second = ask(*words)
@@ -294,36 +294,36 @@ def test_the_same_command_again_trains_nothing_and_makes_the_same(ask: Ask, scor
 
 
 def test_the_same_study_with_other_settings_is_refused_with_what_to_do(ask: Ask, scorer: Scorer, here: Path) -> None:
-    words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--figures", "none"]
+    words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--formats", "none"]
     assert ask(*words).code == 0
     before = files(here)
     for more in (["--set", "data.steps=16"], ["--folds", "leave_one_subject_out"], ["--system", "cmc"]):
         answer = ask(*words, *more)
         assert answer.code == 2
         assert "study table2-tiny exists with other settings" in answer.err
-        assert "--study table2-tiny" in answer.err
+        assert "table2 table2-tiny" in answer.err
         assert "--name" in answer.err
     assert files(here) == before
-    assert ask("reproduce", "table2", "--study", "table2-tiny", "--figures", "none").code == 0
+    assert ask("reproduce", "table2", "table2-tiny", "--formats", "none").code == 0
     assert ask(*words, "--set", "data.steps=16", "--name", "steps16").code == 0
     assert len(scorer.ran) == 4 + 4
 
 
 def test_an_interrupted_experiment_makes_no_table_and_goes_on(ask: Ask, scorer: Scorer, here: Path) -> None:
     scorer.most = 3
-    words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--figures", "none"]
+    words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--formats", "none"]
     answer = ask(*words)
     assert answer.code == 130
-    assert "mmssl-tune reproduce table2 --study table2-tiny" in answer.err
+    assert "mmssl-tune reproduce table2 table2-tiny" in answer.err
     assert not list(here.rglob("table2.parquet"))
-    assert ask("reproduce", "table2", "--study", "table2-tiny", "--figures", "none").code == 0
+    assert ask("reproduce", "table2", "table2-tiny", "--formats", "none").code == 0
     assert len(scorer.ran) == len(set(scorer.ran)) == 4
     assert list(here.rglob("table2.parquet"))
 
 
 def test_a_failed_trial_ends_with_1_and_is_noted_in_the_table(ask: Ask, scorer: Scorer, here: Path) -> None:
     scorer.fails = lambda plan, trial: plan.system(trial) == "vicreg" and trial.seed == 2
-    words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--figures", "none"]
+    words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--formats", "none"]
     answer = ask(*words)
     assert answer.code == 1
     assert "note: vicreg, read from imu+skeleton: 1 of 2 trials are not complete" in answer.out
@@ -342,7 +342,7 @@ EXPERIMENTS = {
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_json_is_what_the_table_holds(ask: Ask, scorer: Scorer, here: Path, experiment: str) -> None:
     space, more = EXPERIMENTS[experiment]
-    answer = ask("reproduce", experiment, "--dataset", "tiny.parquet", *more, "--json", "--figures", "svg")
+    answer = ask("reproduce", experiment, "--dataset", "tiny.parquet", *more, "--json", "--formats", "svg")
     assert answer.code == 0, answer.err
     document = strict(answer.out)
     assert document["study"] == f"{space}-tiny"
@@ -359,7 +359,7 @@ def test_json_is_what_the_table_holds(ask: Ask, scorer: Scorer, here: Path, expe
 
 
 def test_the_table_is_printed_in_per_cent_with_spread_and_interval(ask: Ask, scorer: Scorer, here: Path) -> None:
-    words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--figures", "none"]
+    words = ["reproduce", "table2", "--dataset", "tiny.parquet", *FEW, "--formats", "none"]
     answer = ask(*words)
     (row,) = [
         row
@@ -499,7 +499,7 @@ def test_once_made_it_is_made_again_without_training(held_out: Made, ask: Ask) -
 
 @pytest.mark.ray
 def test_another_experiment_is_made_from_the_same_study(held_out: Made, ask: Ask, root: Path) -> None:
-    words = ["--study", "held_out", "--storage", root / "studies", "--json", "--figures", "none"]
+    words = ["held_out", "--storage", root / "studies", "--json", "--formats", "none"]
     answer = ask("reproduce", "retrieval", *words)
     assert answer.code == 0, answer.err
     document = strict(answer.out)
@@ -541,7 +541,7 @@ def test_by_the_test_subjects_nothing_is_chosen(tested: Made, ask: Ask, root: Pa
         refused = ask("best", "tested", "--storage", root / "studies", *more)
         assert refused.code == 2
         assert "scored the test subjects, by which nothing may be chosen" in refused.err
-    assert ask("reproduce", "health", "--study", "tested", "--storage", root / "studies").code == 2
+    assert ask("reproduce", "health", "tested", "--storage", root / "studies").code == 2
     answer = ask("best", "tested", "--storage", root / "studies", "--by", "rankme", "--json")
     assert answer.code == 0, answer.err
     trials = pd.read_parquet(tested.study.folder / "trials.parquet")

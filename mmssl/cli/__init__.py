@@ -2,10 +2,12 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from mmssl.cli import (
     answers,
@@ -22,7 +24,8 @@ from mmssl.cli import (
     studies,
     watching,
 )
-from mmssl.cli.terminal import complain, say
+from mmssl.cli.options import as_now
+from mmssl.cli.terminal import beside, complain, say
 from mmssl.errors import UserError
 
 app = typer.Typer(
@@ -51,39 +54,58 @@ def _options(
     """Search the loss weights of multimodal self-supervised learning of movement, and keep the best encoders."""
 
 
-for command in (
-    studies.launch,
-    studies.resume,
-    studies.retry,
-    studies.extend,
-    cluster.status,
-    cluster.logs,
-    watching.watch,
-    cluster.stop,
-    dashboard.dashboard,
-    doctor.doctor,
-    answers.results,
-    answers.best,
-    answers.compare,
-    report.report,
-    paper.reproduce,
-    rerunning.rerun,
-    encoders.run,
-    encoders.evaluate,
-    encoders.predict,
-    encoders.embed,
-    encoders.convert,
-    spaces.spaces,
-    spaces.systems,
-):
-    app.command()(command)
-app.command("list")(cluster.list_studies)
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Run": {
+        "launch": studies.launch,
+        "resume": studies.resume,
+        "retry": studies.retry,
+        "extend": studies.extend,
+        "reproduce": paper.reproduce,
+        "rerun": rerunning.rerun,
+        "run": encoders.run,
+    },
+    "Look": {
+        "list": cluster.list_studies,
+        "status": cluster.status,
+        "watch": watching.watch,
+        "results": answers.results,
+        "best": answers.best,
+        "compare": answers.compare,
+        "report": report.report,
+        "dashboard": dashboard.dashboard,
+    },
+    "Use encoders": {
+        "evaluate": encoders.evaluate,
+        "predict": encoders.predict,
+        "embed": encoders.embed,
+        "convert": encoders.convert,
+    },
+    "Data and spaces": {"spaces": spaces.spaces, "systems": spaces.systems},
+    "Cluster": {"doctor": doctor.doctor, "logs": cluster.logs, "stop": cluster.stop},
+}
+
+
+class _Command(TyperCommand):
+    """A command that knows what its options were called before."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        quiet = ctx.resilient_parsing  # While a shell completes a word.
+        return super().parse_args(ctx, as_now(ctx.info_name, args, beside(quiet)))
+
+
 data_app = typer.Typer(help="Look at recordings, take in your own, or fetch some.", no_args_is_help=True)
-data_app.command("import")(own_data.data_import)
-data_app.command("check")(own_data.data_check)
-data_app.command("info")(recordings.data_info)
-data_app.command("download")(recordings.data_download)
-app.add_typer(data_app, name="data")
+for name, command in (
+    ("import", own_data.data_import),
+    ("check", own_data.data_check),
+    ("info", recordings.data_info),
+    ("download", recordings.data_download),
+):
+    data_app.command(name, cls=_Command)(command)
+for panel, commands in COMMANDS.items():
+    if panel == "Data and spaces":
+        app.add_typer(data_app, name="data", rich_help_panel=panel)
+    for name, command in commands.items():
+        app.command(name, cls=_Command, rich_help_panel=panel)(command)
 
 
 def main() -> None:

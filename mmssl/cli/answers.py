@@ -2,41 +2,64 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of, studies_there
-from mmssl.cli.terminal import as_cell, epoch_progress, print_json, say, show_points, show_result
+from mmssl.cli.options import (
+    STORAGE,
+    DataOption,
+    JsonOption,
+    StorageOption,
+    StudyArgument,
+    costs_there,
+    path_of,
+    points_there,
+    scores_there,
+)
+from mmssl.cli.tables import measured, show_conclusion, show_points, show_result
+from mmssl.cli.terminal import as_cell, epoch_progress, print_json, say
 from mmssl.errors import UserError
 from mmssl.study.planning import recordings_of
 
-if TYPE_CHECKING:
-    pass
+_EXPORT = "Export"
+ByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        autocompletion=scores_there,
+        help="Another score, as val.f1 or val.wrist.accuracy; rankme needs no labels.",
+        metavar="SCORE",
+    ),
+]
 
 
 def results(
     study: StudyArgument = None,
     storage: StorageOption = STORAGE,
-    metric: Annotated[
-        str | None, typer.Option(help="Such as val.f1, val.wrist.accuracy, rankme. Default: the study's own.")
-    ] = None,
+    by: ByOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Show a study's points with mean, standard deviation and failures over seeds and folds.
+    """Show a study's points with mean, spread and failures.
+
+    Over seeds and folds, beside chance and untrained encoders.
+
+    Example: mmssl-tune results vicreg_grid-synthetic-1 --by val.f1
 
     Example: mmssl-tune results --json
     """
     from mmssl.study.folder import find
     from mmssl.study.plan import TRANSDUCTIVE
     from mmssl.study.results import metric_of, points, ranked
+    from mmssl.study.verdict import beside, beside_words
 
     if as_json and as_csv:
         raise UserError("--json and --csv: choose one of them")
     found = find(storage, study)
     plan = found.plan()
-    metric = metric_of(metric, plan)
+    metric = metric_of(by, plan)
+    guessing, untrained = beside(found, plan, metric)
     rows = ranked(points(plan, found.table("trials.parquet"), metric))
     if as_json:
         print_json(
@@ -44,6 +67,8 @@ def results(
                 "study": found.name,
                 "metric": metric,
                 "transductive": plan.transductive,
+                "chance": guessing,
+                "untrained": untrained.mean if untrained else None,
                 "points": [point.row() for point in rows],
             }
         )
@@ -58,6 +83,8 @@ def results(
         writer.writerows(flat)
     else:
         show_points(f"{found.name}: {metric} over {plan.size()}", rows)
+        if words := beside_words(guessing, untrained):
+            say("; ".join(words))
         if plan.transductive:
             say(TRANSDUCTIVE)
 
@@ -65,47 +92,65 @@ def results(
 def best(
     study: StudyArgument = None,
     storage: StorageOption = STORAGE,
-    export: Annotated[bool, typer.Option("--export", help="Write the best point's encoders to a folder.")] = False,
-    by: Annotated[
-        str | None, typer.Option(help="Choose by rankme, without labels, or by another score than the study's own.")
-    ] = None,
+    export: Annotated[
+        bool,
+        typer.Option("--export", help="Write its encoders to a folder.", metavar=" ", rich_help_panel=_EXPORT),
+    ] = False,
+    by: ByOption = None,
     cost: Annotated[
         str | None,
         typer.Option(
-            help="Show the points of which none is better and cheaper; encoders.parameters or encoders.flops. "
-            "Default: the space's own."
+            help="Points of which none is better and cheaper, by encoders.parameters or encoders.flops.",
+            metavar="COST",
+            autocompletion=costs_there,
         ),
     ] = None,
-    refit: Annotated[bool, typer.Option("--refit", help="Export encoders retrained on all training subjects.")] = False,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Retrain on all training subjects.", metavar=" ", rich_help_panel=_EXPORT),
+    ] = False,
+    no_test: Annotated[
+        bool,
+        typer.Option("--no-test", help="Do not score the test subjects.", metavar=" ", rich_help_panel=_EXPORT),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where to export. Default: inside the study, or exports/STUDY where that lies in a bucket.",
+            help="Where to. Default: inside the study, or exports/STUDY of one in a bucket.",
             metavar="DIR",
             parser=path_of,
+            rich_help_panel=_EXPORT,
         ),
     ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Name the best point by validation, those tied with it, and export its encoders.
+    """Name the best point and those tied with it; export its encoders.
+
+    It is chosen by validation. An export scores the test subjects, once for each checkpoint, and counts it.
+
+    Example: mmssl-tune best --by rankme
 
     Example: mmssl-tune best --export --refit --out encoders
     """
     from mmssl.study.folder import find
     from mmssl.study.results import best_of
+    from mmssl.study.verdict import conclude
 
-    if (refit or out) and not export:
-        raise UserError("--refit and --out say how to export: add --export")
+    if (refit or out or no_test) and not export:
+        raise UserError("--refit, --out and --no-test say how to export: add --export")
     found = find(storage, study)
     plan = found.plan()
     answered = best_of(found, plan, by, cost)
     metric, cost, choice, front = answered.metric, answered.cost, answered.choice, answered.front
-    estimate = choice.best.estimate
+    said = conclude(found, plan, answered)
     answer: dict[str, Any] = {
         "study": found.name,
         "metric": metric,
-        "interval": estimate.interval,
+        "verdict": said.words,
+        "interval": choice.best.estimate.interval,
+        "chance": said.chance,
+        "untrained": said.untrained.mean if said.untrained else None,
         "test": choice.test,
         "noise": choice.noise,
         "best": choice.best.row(),
@@ -120,12 +165,9 @@ def best(
             show_points(f"tied with it ({choice.test}){more}", choice.tied[:5])
         if cost:
             show_points(f"no point is better and has fewer {cost}: {len(front)} of {answered.points}", front, cost=cost)
-        if estimate.over:
-            say(f"95 % interval {estimate.low:.4f} to {estimate.high:.4f}, over {estimate.over}")
         if choice.threshold:
             say(choice.threshold)
-        for caveat in choice.caveats:
-            say(f"note: {caveat}")
+        show_conclusion(said, next_step=not export)
     if export:
         recordings = recordings_of(plan, data)
         from mmssl.export.encoders import export as write
@@ -140,13 +182,14 @@ def best(
                 metric,
                 out,
                 refit=refit,
+                test=not no_test,
                 on_epoch=on_epoch,
                 say=(lambda line: None) if as_json else say,
             )
         answer["export"] = {"folder": str(done.folder), "checkpoint": done.checkpoint, "metrics": done.metrics}
         if not as_json:
             for metric, value in done.metrics.items():
-                say(f"  {metric:<32}{value:.4f}")
+                say(measured(metric, value))
             say(f"exported to {done.folder}")
             say(f"loaded in a new process: the same features and score on {done.checked} recordings")
     if as_json:
@@ -157,7 +200,7 @@ def compare(
     points: Annotated[
         list[str],
         typer.Argument(
-            autocompletion=studies_there,
+            autocompletion=points_there,
             help="STUDY where it has one point, else STUDY:POINT, by the beginning of its id or its name in tables. "
             "The others are compared with the first.",
             metavar="POINT...",
@@ -166,7 +209,9 @@ def compare(
     storage: StorageOption = STORAGE,
     as_json: JsonOption = False,
 ) -> None:
-    """Set points of any studies on the same recordings beside each other, paired by seed and held-out subjects.
+    """Set points of any studies beside each other, paired.
+
+    By seed and held-out subjects; the studies are of the same recordings.
 
     Example: mmssl-tune compare changes:paper changes:pooled longer
     """

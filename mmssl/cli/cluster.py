@@ -1,22 +1,26 @@
 """Commands on studies that run elsewhere, or in another shell: what there are, where they stand, what they say."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
 from mmssl.cli.running import is_job_server
-from mmssl.cli.terminal import pass_on, print_json, say, show_table
-from mmssl.errors import UserError
+from mmssl.cli.tables import show_conclusion, show_table
+from mmssl.cli.terminal import ago, pass_on, print_json, say
+from mmssl.errors import UserError, few
+from mmssl.study.plan import without_result
 from mmssl.study.planning import at_storage
+from mmssl.study.results import percent
 
 if TYPE_CHECKING:
     from mmssl.search.jobs import Job, Jobs
     from mmssl.study.folder import Study
+    from mmssl.study.listing import Listed
     from mmssl.study.status import Standing
 
 AddressOption = Annotated[
@@ -35,14 +39,18 @@ def status(
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how far a study is, whether it runs and where, and how long it may still take.
+    """Say how far a study is, what came out, and how long it takes.
 
     Example: mmssl-tune status vicreg_grid-utd_mhad-1
     """
     from mmssl.study.status import standing
+    from mmssl.study.verdict import conclude
 
     found = ReachedStudy(study, storage, address)
     stands = standing(found.study) if found.study else None
+    said = None
+    if found.study and stands and stands.ended:
+        said = conclude(found.study, found.study.plan(), running=stands.state == "running")
     job, trouble = found.job_or_trouble()
     if as_json:
         print_json(
@@ -53,14 +61,20 @@ def status(
                     name: getattr(stands, name, None)
                     for name in ("state", "planned", "trials", "seconds_left", "driver")
                 },
+                "verdict": said.words if said else None,
                 "job": asdict(job) if job else None,
                 "trouble": trouble,
             }
         )
         return
     if found.study and stands:
-        for line in _lines(found.study, stands):
+        for line in _lines(stands):
             say(line)
+        if said:
+            show_conclusion(said, next_step=stands.state != "stopped")
+        if stands.state == "stopped":
+            cluster = f" --address {stands.job['address']}" if stands.job else ""
+            say(f"to go on: mmssl-tune resume {found.name}{at_storage(found.study)}{cluster}")
     if job:
         say(f"job {job.submission_id}: {job.status} at {job.address}" + (f": {job.said}" if job.said else ""))
         if not found.study:
@@ -77,7 +91,9 @@ def logs(
     address: AddressOption = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the study ends or stops.")] = False,
 ) -> None:
-    """Print what the process that runs a study has said: of a job what it printed, else the study's own log.
+    """Print what the process that runs a study has said.
+
+    Of a job what it printed, else the study's own log.
 
     Example: mmssl-tune logs vicreg_grid-utd_mhad-1 -f
     """
@@ -99,7 +115,9 @@ def stop(
     storage: StorageOption = STORAGE,
     address: AddressOption = None,
 ) -> None:
-    """Stop a study as Ctrl-C does: what has ended is kept, what runs goes on from its snapshot when it is resumed.
+    """Stop a study as Ctrl-C does; `resume` goes on from snapshots.
+
+    What has ended is kept.
 
     Example: mmssl-tune stop vicreg_grid-utd_mhad-1
     """
@@ -128,52 +146,57 @@ def list_studies(
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the studies in a storage with how far they are, and the jobs of a cluster.
+    """List studies with their age, data set, best score and size.
+
+    And the jobs of a cluster.
 
     Example: mmssl-tune list --address http://127.0.0.1:8265
     """
-    from mmssl.study.folder import Study, names
-    from mmssl.study.plan import without_result
-    from mmssl.study.status import standing
+    from mmssl.study.listing import listed
 
-    rows: list[dict[str, Any]] = []
-    for name in names(storage):
-        study = Study(storage, name)
-        try:
-            stands = standing(study)
-            trials, running = stands.trials, stands.driver
-            rows.append({"study": name, "state": stands.state, "ended": stands.ended, "planned": stands.planned})
-            rows[-1] |= {"trials": trials, "host": running and running["host"], "problem": ""}
-        except UserError as error:
-            rows.append({"study": name, "state": "damaged", "problem": str(error)})
+    rows = listed(storage)
     submitted: list[Job] = []
     if is_job_server(address):
         from mmssl.search.jobs import Jobs
 
         submitted = Jobs(address or "").all()
     if as_json:
-        print_json({"studies": rows, "jobs": [asdict(job) for job in submitted]})
+        print_json({"studies": [asdict(row) for row in rows], "jobs": [asdict(job) for job in submitted]})
         return
     show_table(
-        f"studies in {storage}",
-        ["study", "state", "ended", "no result", "where"],
+        f"studies in {storage}; best: highest mean of a point, in %",
+        ["study", "data set", "state", "ended", "best", "age", "size"],
         [
             [
-                row["study"],
-                row["state"],
-                row["problem"] or f"{row['ended']}/{row['planned']}",
-                without_result(row["trials"]) if "trials" in row else "",
-                row.get("host") or "",
+                row.study,
+                row.dataset,
+                f"{row.state} on {row.host}" if row.host else row.state,
+                f"{row.ended}/{row.planned}",
+                percent(row.best),
+                ago(row.made),
+                f"{row.bytes / 1e6:.1f} MB",
             ]
             for row in rows
+            if not row.problem
         ],
     )
+    for words, studies in _alike(rows):
+        say(f"{few(studies)}: {words}")
     if is_job_server(address):
         show_table(
             f"jobs at {address}",
             ["job", "study", "status", "storage"],
             [[job.submission_id, job.study, job.status, job.storage] for job in submitted],
         )
+
+
+def _alike(rows: "Sequence[Listed]") -> list[tuple[str, list[str]]]:
+    """What is wrong, with the studies that have it: one problem may be of many."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if words := row.problem.replace(row.study, "...") or without_result(row.trials):
+            found.setdefault(words, []).append(row.study)
+    return list(found.items())
 
 
 class ReachedStudy:
@@ -225,7 +248,7 @@ class ReachedStudy:
             return None, str(error)
 
 
-def _lines(study: "Study", stands: "Standing") -> list[str]:
+def _lines(stands: "Standing") -> list[str]:
     counts = ", ".join(f"{count} {status}" for status, count in stands.trials.items())
     lines = [
         f"study {stands.study}: {stands.words}",
@@ -236,9 +259,6 @@ def _lines(study: "Study", stands: "Standing") -> list[str]:
         lines.append(f"about {minutes // 60} h {minutes % 60} min left at this pace" if minutes else "a minute left")
     if stands.death:
         lines.append(stands.death)
-    if stands.state == "stopped":
-        cluster = f" --address {stands.job['address']}" if stands.job else ""
-        lines.append(f"to go on: mmssl-tune resume {study.name}{at_storage(study)}{cluster}")
     return lines
 
 

@@ -24,7 +24,9 @@ def dashboard(
         bool | None, typer.Option("--open/--no-open", help="Open a browser. Default: where there is a screen.")
     ] = None,
 ) -> None:
-    """Show a study in optuna-dashboard, as it goes on; nothing can be changed there. Needs the extra `dashboard`.
+    """Show a study in optuna-dashboard as it goes on.
+
+    Nothing can be changed there. Needs the extra `dashboard`.
 
     Example: mmssl-tune dashboard vicreg_grid-utd_mhad-1
     """

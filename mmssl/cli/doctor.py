@@ -26,9 +26,10 @@ from mmssl.study.planning import having_all, plan_study, space_with
 def doctor(
     space: Annotated[
         str | None,
-        typer.Option(
+        typer.Argument(
             autocompletion=spaces_there,
             help="Name or file of the space to be searched. Default: one point, the preset.",
+            metavar="SPACE",
         ),
     ] = None,
     dataset: DatasetOption = "synthetic",
@@ -40,9 +41,9 @@ def doctor(
     *,
     running: RunOptions,
 ) -> None:
-    """Check nodes, storage, data, disk and one batch of training, and say what to mend.
+    """Check nodes, storage, data, disk and one batch of training.
 
-    Example: mmssl-tune doctor --space vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
+    Example: mmssl-tune doctor vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
     """
     from mmssl.study import space as spaces
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from mmssl.cli.terminal import plain, short_names
-from mmssl.study.plan import value_of
+from mmssl.cli.terminal import plain, roughly
+from mmssl.study.plan import short_names, value_of
+from mmssl.study.results import percent
 
 if TYPE_CHECKING:
     from mmssl.study.overview import Axes, Cell, View
@@ -70,19 +71,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def roughly(seconds: float | None) -> str:
-    """How long something may take, no more exact than is known."""
-    if seconds is None:
-        return "-"
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "<1 min"
-    if minutes < 100:
-        return f"~{minutes} min"
-    hours = round(minutes / 60)
-    return f"~{hours} h" if hours < 48 else f"~{round(hours / 24)} days"
 
 
 @dataclass
@@ -237,16 +225,16 @@ class _Drawing:
         if not cell.n:
             return self._marked(cell, self._count(cell))
         spread = self._spread(cell).ljust(len("±13.2") + (not self.fancy))
-        return self._marked(cell, f"{_percent(cell.mean)} {spread} {self._count(cell)}")
+        return self._marked(cell, f"{percent(cell.mean)} {spread} {self._count(cell)}")
 
     def _spread_or_count(self, cell: "Cell") -> Text:
         if cell.state == "complete":
-            return self._marked(cell, f"{_percent(cell.mean)} {self._spread(cell)}".rstrip())
-        return self._marked(cell, f"{_percent(cell.mean)} {self._count(cell)}" if cell.n else self._count(cell))
+            return self._marked(cell, f"{percent(cell.mean)} {self._spread(cell)}".rstrip())
+        return self._marked(cell, f"{percent(cell.mean)} {self._count(cell)}" if cell.n else self._count(cell))
 
     def _mean_or_count(self, cell: "Cell") -> Text:
         # A mean of some of the trials is not shown where there is no room to say of how many.
-        return self._marked(cell, _percent(cell.mean) if cell.state == "complete" else self._count(cell))
+        return self._marked(cell, percent(cell.mean) if cell.state == "complete" else self._count(cell))
 
     def _rounded(self, cell: "Cell") -> Text:
         if cell.state == "complete":
@@ -284,7 +272,10 @@ class _Drawing:
         columns += [
             ScreenColumn(
                 ("mean",),
-                [Text(_percent(cell.mean), "" if cell.state == "complete" else "italic") for cell in cells],
+                [
+                    Text(percent(cell.mean) if cell.n else "", "" if cell.state == "complete" else "italic")
+                    for cell in cells
+                ],
                 8,
             ),
             ScreenColumn(("spread",), [Text(self._spread(cell)) for cell in cells], 3),
@@ -347,7 +338,7 @@ class _Drawing:
             columns.append(
                 ScreenColumn(
                     ("probe %", "probe"),
-                    [Text("" if trial.probe is None else _percent(trial.probe)) for trial in running],
+                    [Text("" if trial.probe is None else percent(trial.probe)) for trial in running],
                     5,
                 )
             )
@@ -441,10 +432,6 @@ def _corners(axes: "Axes") -> tuple[str, ...]:
 
 def _last(knob: str) -> str:
     return knob.rpartition(".")[2]
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"
 
 
 def _number(value: Any) -> str:

@@ -10,6 +10,7 @@ import typer
 from mmssl.cli.options import (
     WHERE_KNOBS_START,
     DataOption,
+    DatasetArgument,
     DatasetOption,
     JsonOption,
     SetOption,
@@ -18,6 +19,7 @@ from mmssl.cli.options import (
     recipes,
 )
 from mmssl.cli.recordings import open_recordings
+from mmssl.cli.tables import measured
 from mmssl.cli.terminal import as_cell, beside, epoch_progress, print_json, say, sides_line, waiting
 from mmssl.errors import UserError, few
 from mmssl.study.planning import having, name_of, settings_of
@@ -80,8 +82,10 @@ def run(
         chosen = chosen.with_knobs({"data.validation_subjects": [trained[-1]]})
     parts = split(recordings, chosen.data)
     if out is not None:
+        if not out.absolute().parent.is_dir():
+            raise UserError(f"--out {out}: there is no folder {out.absolute().parent}")
         try:
-            out.mkdir(parents=True, exist_ok=True)
+            out.mkdir(exist_ok=True)
             empty = not any(out.iterdir())
         except OSError as error:
             raise UserError(f"{out}: no folder to write to ({error.strerror}); choose another with --out") from error
@@ -102,7 +106,7 @@ def run(
         say(sides_line(parts.train_subjects, parts.validation_subjects, parts.test_subjects))
         say(f"{outcome.status} {outcome.cause}".rstrip())
         for metric, value in outcome.metrics.items():
-            say(f"  {metric:<32}{value:.4f}")
+            say(measured(metric, value))
         if out is not None and outcome.model is not None:
             say(f"encoders in {out}")
     if outcome.status != "COMPLETE":
@@ -111,7 +115,7 @@ def run(
 
 def evaluate(
     folder: ExportArgument,
-    dataset: DatasetOption,
+    dataset: DatasetArgument,
     data: DataOption = None,
     skip_bad: SkipOption = False,
     subjects: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
@@ -121,9 +125,11 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score exported encoders on recordings, with the head for all their modalities or for some.
+    """Score exported encoders on recordings.
 
-    Example: mmssl-tune evaluate encoders --dataset my_recordings.parquet --subjects 7 --modalities wrist
+    With the head for all their modalities, or for some.
+
+    Example: mmssl-tune evaluate encoders my_recordings.parquet --subjects 7 --modalities wrist
     """
     if features is not None and not features.parent.is_dir():
         raise UserError(f"--features {features}: there is no folder {features.parent}")
@@ -133,6 +139,7 @@ def evaluate(
         recordings = recordings.labelled()
     from mmssl.evaluation import scores
     from mmssl.export.encoders import load_encoders
+    from mmssl.study.results import percent
 
     model = load_encoders(folder)
     ours, theirs = model.description.classes, recordings.description.classes
@@ -147,7 +154,7 @@ def evaluate(
     chosen = _modalities(model, modalities)
     recordings = having(recordings, chosen, beside(as_json))
     encoded = model.features(recordings, chosen)
-    measured = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
+    found = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
     if features is not None:
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
@@ -157,10 +164,11 @@ def evaluate(
         except (OSError, SafetensorError) as error:
             raise UserError(f"--features {features}: cannot be written ({error})") from error
     if as_json:
-        print_json({"recordings": len(recordings), "modalities": list(encoded), **measured})
+        print_json({"recordings": len(recordings), "modalities": list(encoded), **found})
     else:
         by = " + ".join(encoded)
-        say(f"{len(recordings)} recordings by {by}: accuracy {measured['accuracy']:.4f}, macro F1 {measured['f1']:.4f}")
+        accuracy, f1 = percent(found["accuracy"]), percent(found["f1"])
+        say(f"{len(recordings)} recordings by {by}: accuracy {accuracy} %, macro F1 {f1} %")
 
 
 def predict(
@@ -182,7 +190,11 @@ def predict(
         ),
     ] = None,
 ) -> None:
-    """Say each recording's class, with its probability and those of all classes; labels are not looked at.
+    """Say each recording's class, with its probability.
+
+    And the probabilities of all classes; labels are not looked at.
+
+    Example: mmssl-tune predict encoders new.parquet
 
     Example: mmssl-tune predict encoders my_recordings.parquet --modalities wrist --out classes.csv
     """
@@ -232,7 +244,9 @@ def embed(
     skip_bad: SkipOption = False,
     modalities: ModalitiesOption = None,
 ) -> None:
-    """Write the frozen encoders' features of each recording, a list for each modality, to train a classifier on.
+    """Write the encoders' features of each recording.
+
+    To train a classifier on: a list for each modality.
 
     Example: mmssl-tune embed encoders my_recordings.parquet --out features.parquet
     """
@@ -260,7 +274,9 @@ def convert(
         typer.Option(help="Default: model.onnx or model.pt2 in the folder.", metavar="FILE", parser=path_of),
     ] = None,
 ) -> None:
-    """Write exported encoders with their head as one file that other programs run, and try it against them.
+    """Write encoders with their head as ONNX or for torch.export.
+
+    One file that other programs run; it is tried against the encoders.
 
     Example: mmssl-tune convert encoders --to onnx --modalities wrist
     """
@@ -347,6 +363,8 @@ def _write(table: "Table", out: Path | None) -> None:
                 write_table(table, file)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error})") from error
+    if out is not None:
+        say(f"written: {out} ({len(table)} recordings, {table.num_columns} columns)")
 
 
 def _in_cells(table: "Table") -> "Table":

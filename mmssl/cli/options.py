@@ -1,15 +1,19 @@
 """The options that several commands have."""
 
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmssl.data import sources
 from mmssl.errors import UserError
 from mmssl.study.planning import STORAGE
+
+if TYPE_CHECKING:
+    from mmssl.study.folder import Study
 
 
 def path_of(word: str | Path) -> Path:
@@ -50,12 +54,51 @@ def studies_there(context: typer.Context, incomplete: str) -> list[str]:
     """Names of studies in the storage, for a shell that completes a word."""
     from mmssl.study.folder import names
 
+    with suppress(UserError, OSError):
+        return [name for name in reversed(names(path_of(_root(context)))) if name.startswith(incomplete)]
+    return []
+
+
+def points_there(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of studies, and of a study that is named STUDY:POINT for each of its points."""
+    name, colon, beginning = incomplete.partition(":")
+    if not colon:
+        return studies_there(context, incomplete)
+    with suppress(UserError, OSError):
+        points = dict.fromkeys(point[:8] for point in _study(context, name).plan().candidates)
+        return [f"{name}:{point}" for point in points if point.startswith(beginning)]
+    return []
+
+
+def scores_there(context: typer.Context, incomplete: str) -> list[str]:
+    """Scores of the study that is named, for a shell that completes a word."""
+    from mmssl.study.results import RANKME
+
+    with suppress(UserError, OSError):
+        plan = _study(context, context.params.get("study")).plan()
+        scores = [RANKME, *(name for name in plan.scores if name.startswith(f"{plan.space.side}."))]
+        return [name for name in scores if name.startswith(incomplete)]
+    return []
+
+
+def costs_there(incomplete: str) -> list[str]:
+    """Costs of encoders, for a shell that completes a word."""
+    from mmssl.study.columns import COSTS
+
+    return [name for name in COSTS if name.startswith(incomplete)]
+
+
+def _study(context: typer.Context, name: str | None) -> "Study":
+    from mmssl.study.folder import find
+
+    return find(_root(context), name)
+
+
+def _root(context: typer.Context) -> str:
     root = str(context.params.get("storage") or os.environ.get("MMSSL_STORAGE") or STORAGE)
     if "://" in root:
-        return []  # A bucket may take seconds to answer.
-    with suppress(UserError, OSError):
-        return [name for name in reversed(names(path_of(root))) if name.startswith(incomplete)]
-    return []
+        raise UserError("a bucket may take seconds to answer")
+    return root
 
 
 def recipes(incomplete: str) -> list[str]:
@@ -66,15 +109,43 @@ def recipes(incomplete: str) -> list[str]:
 
 
 def _settings(incomplete: str) -> list[str]:
-    from mmssl.recipe import knob_names
+    """Knobs with their `=`; of one that is alone, its values too, so that a shell puts no blank after it."""
+    from mmssl.recipe import Recipe
+    from mmssl.study.json_schema import knob_schemas
 
-    return [f"{name}=" for name in knob_names() if name.startswith(incomplete)]
+    knobs, (name, equals, beginning) = Recipe().knobs(), incomplete.partition("=")
+    found = [name] if equals and name in knobs else [knob for knob in knobs if knob.startswith(name) and not equals]
+    if len(found) != 1:
+        return [f"{knob}=" for knob in found]
+    [knob] = found
+    schema = knob_schemas()[knob]
+    kinds = {"boolean": ["true", "false"]}
+    values = [str(value) for value in schema.get("enum", kinds.get(schema.get("type", ""), [knobs[knob]]))]
+    return [f"{knob}={value}" for value in ([] if equals else [""]) + values if value.startswith(beginning)]
 
 
+# The panels of --help.
+RECORDINGS, SEARCHED, RUNS, TOLD = "Recordings", "What is searched", "Where it runs", "Who is told"
+
+SpaceArgument = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=spaces_there, help="Name of a space (`mmssl-tune spaces`), or its file.", metavar="SPACE"
+    ),
+]
 DatasetOption = Annotated[
     str,
     typer.Option(
         "--dataset",
+        autocompletion=_data_sets,
+        help=f"{', '.join(sources.READERS)}, or a file (.parquet).",
+        metavar="NAME|FILE",
+        rich_help_panel=RECORDINGS,
+    ),
+]
+DatasetArgument = Annotated[
+    str,
+    typer.Argument(
         autocompletion=_data_sets,
         help=f"{sources.choices()}, or a recordings file (.parquet).",
         metavar="NAME|FILE",
@@ -84,9 +155,10 @@ DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="Folder of the data set. Default: $MMSSL_DATA, else a folder of the user's.",
+        help="The data set's folder. Default: $MMSSL_DATA.",
         metavar="DIR",
         parser=path_of,
+        rich_help_panel=RECORDINGS,
     ),
 ]
 PretrainOnOption = Annotated[
@@ -94,20 +166,25 @@ PretrainOnOption = Annotated[
     typer.Option(
         "--pretrain-on",
         autocompletion=_data_sets,
-        help="Further recordings that only pre-train, with labels or without: a recordings file, or a data set; "
-        "repeatable.",
+        help="Recordings that only pre-train; repeatable.",
         metavar="FILE|NAME",
+        rich_help_panel=RECORDINGS,
     ),
 ]
-SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Go on without faulty recordings.")]
+SkipOption = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Go on without faulty recordings.", metavar=" ", rich_help_panel=RECORDINGS),
+]
 StorageOption = Annotated[
     str,
     typer.Option(
         "--storage",
         envvar="MMSSL_STORAGE",
-        help="Where studies lie: a folder, or s3://BUCKET/PREFIX.",
+        help="Where studies lie: a folder, or s3://BUCKET/...",
         metavar="ROOT",
         parser=storage_of,
+        show_envvar=False,
+        show_default=False,
     ),
 ]
 SystemsOption = Annotated[
@@ -115,27 +192,74 @@ SystemsOption = Annotated[
     typer.Option(
         "--system",
         autocompletion=_systems,
-        help="Instead of the space's systems; repeatable. `mmssl-tune systems` lists them.",
+        help="A method on its modalities; repeatable.",
         metavar="NAME",
+        rich_help_panel=SEARCHED,
     ),
 ]
-WHERE_KNOBS_START = "Where the knobs start from: default, or paper (its settings, nothing added)"
+WHERE_KNOBS_START = "Where knobs start: default, or paper"
 RecipeOption = Annotated[
     str | None,
     typer.Option(
         "--recipe",
         autocompletion=recipes,
-        help=f"{WHERE_KNOBS_START}. Default: as the space says.",
+        help=f"{WHERE_KNOBS_START}.",
         metavar="NAME",
+        rich_help_panel=SEARCHED,
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", autocompletion=_settings, help="Change a knob of the recipe; repeatable.", metavar="KNOB=VALUE"
+        "--set",
+        autocompletion=_settings,
+        help="Change a knob of the recipe; repeatable.",
+        metavar="KNOB=VALUE",
+        rich_help_panel=SEARCHED,
+    ),
+]
+ValuesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--values",
+        autocompletion=_settings,
+        help="Values of a knob to search; repeatable.",
+        metavar="KNOB=[VALUE,...]",
+        rich_help_panel=SEARCHED,
     ),
 ]
 StudyArgument = Annotated[
-    str | None, typer.Argument(autocompletion=studies_there, help="Name of the study; the newest by default.")
+    str | None,
+    typer.Argument(autocompletion=studies_there, help="Name of the study; the newest by default.", metavar="STUDY"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.", metavar=" ")]
+
+OLD_NAMES: dict[str, dict[str, str]] = {
+    "launch": {"--space": ""},
+    "doctor": {"--space": ""},
+    "results": {"--metric": "--by"},
+    "reproduce": {"--study": "", "--figures": "--formats"},
+    "info": {"--dataset": ""},
+    "evaluate": {"--dataset": ""},
+}
+"""By command, what its options were called in the last version; the empty name is that of an argument."""
+
+
+def as_now(command: str, words: Sequence[str], note: Callable[[str], None]) -> list[str]:
+    """A command's words with the names that options have now; old ones are taken for one version."""
+    old, rest = OLD_NAMES.get(command, {}), list(words)
+    kept, arguments = list[str](), list[str]()
+    while rest and rest[0] != "--":
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if name not in old or not (equals or rest):
+            kept.append(word)
+            continue
+        value = value if equals else rest.pop(0)
+        now = old[name]
+        note(f"note: {name} is now {now or 'an argument: leave the option out'}; the next version knows it no more")
+        if now:
+            kept += [now, value]
+        else:
+            arguments.append(value)
+    return [*kept, *rest, *arguments]

@@ -190,7 +190,7 @@ def data_check(
         for finding in findings:
             say(f"{finding.severity:<8} {in_a_line(finding)}")
         if plan:
-            say(f"launch --space {searched.name} would use {plan.dataset.recordings} recordings: {plan.size()}")
+            say(f"launch {searched.name} would use {plan.dataset.recordings} recordings: {plan.size()}")
         left = f"; {_counted(warnings, 'warning')} to read first" if warnings else ""
         say(f"{errors} to be mended: launch refuses" if errors else f"no errors{left}")
     end(2 if errors else 0)

@@ -1,11 +1,12 @@
 """The command that makes the paper's tables and figures."""
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mmssl.cli.options import (
+    SEARCHED,
     STORAGE,
     DataOption,
     DatasetOption,
@@ -14,16 +15,15 @@ from mmssl.cli.options import (
     SkipOption,
     StorageOption,
     SystemsOption,
+    studies_there,
 )
 from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import RunOptions, end, runs_trials
 from mmssl.cli.studies import run_new, run_study
-from mmssl.cli.terminal import beside, print_json, say, show_result, waiting
+from mmssl.cli.tables import show_result
+from mmssl.cli.terminal import beside, print_json, say, waiting
 from mmssl.errors import UserError
 from mmssl.study.planning import at_storage
-
-if TYPE_CHECKING:
-    pass
 
 
 @runs_trials
@@ -35,14 +35,19 @@ def reproduce(
             metavar="EXPERIMENT",
         ),
     ],
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            autocompletion=studies_there,
+            help="An existing study to make it from, finished first if need be.",
+            metavar="STUDY",
+        ),
+    ] = None,
     dataset: DatasetOption = "synthetic",
     data: DataOption = None,
     skip_bad: SkipOption = False,
-    study: Annotated[
-        str | None, typer.Option(help="An existing study to make it from, finished first if need be.")
-    ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the new study. Default: from the experiment's space and data set.")
+        str | None, typer.Option(help="Name of the new study. Default: of space and data.", metavar="NAME")
     ] = None,
     storage: StorageOption = STORAGE,
     folds: Annotated[
@@ -50,9 +55,13 @@ def reproduce(
         typer.Option(
             help="leave_one_subject_out, or test: train on all training subjects and score the test subjects. "
             "Default: test where their recordings are here.",
+            metavar="FOLDS",
+            rich_help_panel=SEARCHED,
         ),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Separated by commas. Default: the space's.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="As 28,29. Default: the space's.", metavar="SEEDS", rich_help_panel=SEARCHED)
+    ] = None,
     settings: SetOption = None,
     systems: SystemsOption = None,
     recipe: RecipeOption = None,
@@ -61,15 +70,17 @@ def reproduce(
         typer.Option(
             help="hidden_classes: classes to hide together, separated by commas; repeatable. "
             "Default: the groups of the paper's Tables 3 and 4, in both readings.",
+            metavar="CLASSES",
+            rich_help_panel=SEARCHED,
         ),
     ] = None,
-    figures: Annotated[
-        str, typer.Option(help="Kinds of pictures, of png, svg and pdf, separated by commas; none for no pictures.")
+    formats: Annotated[
+        str, typer.Option(help="Of pictures: png, svg and pdf, as png,svg; or none.", metavar="FORMATS")
     ] = "png",
     *,
     running: RunOptions,
 ) -> None:
-    """Make a table or figure of the paper on a data set; run again, it goes on where it stopped.
+    """Make a table or figure of the paper; run again, it goes on.
 
     Example: mmssl-tune reproduce table2 --dataset utd_mhad --data ~/UTD-MHAD
     """
@@ -83,7 +94,7 @@ def reproduce(
     from mmssl.yaml_file import parse_value
 
     chosen = experiments.find(experiment)
-    pictures = _pictures(figures)
+    pictures = _pictures(formats)
     running.check()
     if study is not None:
         given = [
@@ -95,7 +106,7 @@ def reproduce(
             if value is not None
         ]  # fmt: skip
         if given:
-            raise UserError(f"--study {study}: was planned already; leave out {', '.join(given)}, or leave out --study")
+            raise UserError(f"study {study} was planned already; leave out {', '.join(given)}, or leave out the study")
         made_from = planned.existing(chosen, storage, study, data)
     else:
         recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
@@ -115,7 +126,7 @@ def reproduce(
             plan = found.plan()
             status = run_study(found, plan, recordings, running, summarise=False)
     if status == 130:
-        how = f"`mmssl-tune reproduce {experiment} --study {found.name}{at_storage(found)}`"
+        how = f"`mmssl-tune reproduce {experiment} {found.name}{at_storage(found)}`"
         say(f"stopped; {how} goes on", stderr=True)
         end(status)
     with waiting(f"computing {chosen.name}"):
@@ -148,5 +159,5 @@ def _pictures(words: str) -> tuple[str, ...]:
         return ()
     for kind in kinds:
         if kind not in ("png", "svg", "pdf"):
-            raise UserError(f"--figures {kind}: {nearest(kind, ['png', 'svg', 'pdf', 'none'])}")
+            raise UserError(f"--formats {kind}: {nearest(kind, ['png', 'svg', 'pdf', 'none'])}")
     return tuple(dict.fromkeys(kinds))

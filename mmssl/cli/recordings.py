@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmssl.cli.options import DataOption, DatasetOption, JsonOption
-from mmssl.cli.terminal import console_on, print_json, say, show_survey
+from mmssl.cli.options import DataOption, DatasetArgument, JsonOption
+from mmssl.cli.tables import show_survey
+from mmssl.cli.terminal import console_on, print_json, say
 from mmssl.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def data_info(
-    dataset: DatasetOption = "synthetic",
+    dataset: DatasetArgument = "synthetic",
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what recordings are there, and whether they are whole.
 
-    Example: mmssl-tune data info --dataset utd_mhad --data ~/UTD-MHAD
+    Example: mmssl-tune data info utd_mhad --data ~/UTD-MHAD
     """
     from mmssl.data.sources import survey as survey_of
 
@@ -68,7 +69,7 @@ def data_download(
             bar.update(tasks[file], completed=done, total=total)
 
         download_utd_mhad(folder, progress=progress)
-    say(f"utd_mhad is in {folder}: mmssl-tune data info --dataset utd_mhad --data {shlex.quote(str(folder))}")
+    say(f"utd_mhad is in {folder}: mmssl-tune data info utd_mhad --data {shlex.quote(str(folder))}")
 
 
 def open_recordings(dataset: str, data: Path | None, skip_bad: bool, *, quiet: bool) -> "tuple[Recordings, list[str]]":

@@ -1,5 +1,6 @@
 """The command that writes a study's page."""
 
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,11 +34,13 @@ def report(
         ),
     ] = None,
     data: DataOption = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Show it in a browser.", metavar=" ")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write one HTML file that shows a study: the map of what was searched, ranking, curves, recordings.
+    """Write one HTML file that shows a study.
 
-    It needs no server and no network, and can be made while the study runs.
+    The map of what was searched, ranking, curves, recordings. It needs no server and no network, and can be made while
+    the study runs.
 
     Example: mmssl-tune report --figures figures
     """
@@ -48,6 +51,9 @@ def report(
         raise UserError(f"--out {out}: is a folder; give a file, as {out / PAGE}")
     if figures is not None and figures.exists() and not figures.is_dir():
         raise UserError(f"--figures {figures}: is a file; give a folder")
+    for option, path in (("--out", out), ("--figures", figures)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UserError(f"{option} {path}: there is no folder {path.absolute().parent}")
     found = find(storage, study)
     plan = found.plan()
     with waiting(f"reading {found.name}"):
@@ -77,7 +83,6 @@ def report(
                 unwritable, out = f"{found.place} cannot be written ({error.strerror})", Path(f"{found.name}.html")
         place = found.files.place(PAGE)
         if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
             out.write_bytes(html)
             place = str(out)
         written: list[str] = []
@@ -107,6 +112,8 @@ def report(
     say(f"written: {place}")
     if written and figures is not None:
         say(f"written: {len(written)} files in {figures}")
+    if open_page:
+        webbrowser.open(Path(place).absolute().as_uri() if "://" not in place else place)
 
 
 def _recordings(plan: "Plan", data: Path | None) -> "tuple[Recordings | None, str]":

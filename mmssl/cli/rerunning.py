@@ -31,7 +31,7 @@ def rerun(
     ] = 0.02,
     as_json: JsonOption = False,
 ) -> None:
-    """Run trials again, in this process, and say whether they come to the same.
+    """Run trials again here, and say whether they come to the same.
 
     Example: mmssl-tune rerun vicreg_grid-synthetic-1:3f2a91
     """

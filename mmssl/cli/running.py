@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from mmssl.cli.options import JsonOption
+from mmssl.cli.options import RUNS, TOLD, JsonOption
 from mmssl.cli.terminal import pass_on, print_json, say
 from mmssl.errors import UserError
 from mmssl.process import cpus, interrupt_when_ended
@@ -26,39 +26,60 @@ class RunOptions:
 
     cpus_per_trial: Annotated[
         float | None,
-        typer.Option(
-            help="CPUs of one trial; a whole number is also its threads. Default: 1, or more where trials are few.",
-            min=0.01,
-        ),
+        typer.Option(help="CPUs, and threads, of a trial.", min=0.01, metavar="N", rich_help_panel=RUNS),
     ] = None
     gpus_per_trial: Annotated[
         float | None,
-        typer.Option(help="GPUs of one trial, a fraction to share one. Default: 0.25 where there are GPUs.", min=0),
+        typer.Option(
+            help="GPUs of a trial, as 0.25 of one.",
+            min=0,
+            metavar="N",
+            rich_help_panel=RUNS,
+        ),
     ] = None
-    max_concurrent: Annotated[int | None, typer.Option(help="Trials at once. Default: as many as fit.", min=1)] = None
+    max_concurrent: Annotated[
+        int | None,
+        typer.Option(help="Trials at once, if not all that fit.", min=1, metavar="N", rich_help_panel=RUNS),
+    ] = None
     together: Annotated[
         int,
-        typer.Option(help="Trials that pre-train as one model; for GPUs: `doctor` says how many are fastest.", min=1),
+        typer.Option(
+            help="Trials pre-trained as one model.",
+            min=1,
+            metavar="N",
+            rich_help_panel=RUNS,
+            show_default=False,
+        ),
     ] = 1
     address: Annotated[
         str | None,
         typer.Option(
             envvar="RAY_ADDRESS",
-            help="The cluster to run on: auto or HOST:PORT from one of its nodes, http://HOST:8265 to submit a job "
-            "from anywhere. Default: a Ray of this process alone, as with `local`.",
+            help="auto or HOST:PORT of a cluster; http:// for a job.",
+            metavar="URL",
+            rich_help_panel=RUNS,
+            show_envvar=False,
         ),
     ] = None
     local: Annotated[
-        bool, typer.Option("--local", help="Without Ray: one trial after the other, in this process. The same results.")
+        bool,
+        typer.Option("--local", help="Here, without Ray, one after the other.", metavar=" ", rich_help_panel=RUNS),
     ] = False
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write event files for TensorBoard, into the study.")
+        bool,
+        typer.Option(
+            "--tensorboard", help="Write TensorBoard's files into the study.", metavar=" ", rich_help_panel=TOLD
+        ),
     ] = False
     mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Also log to MLflow: $MLFLOW_TRACKING_URI, else mlflow.db in the storage.")
+        bool,
+        typer.Option(
+            "--mlflow", help="Log to MLflow, as $MLFLOW_TRACKING_URI says.", metavar=" ", rich_help_panel=TOLD
+        ),
     ] = False
     wandb: Annotated[
-        bool, typer.Option("--wandb", help="Also log to Weights & Biases, as its own $WANDB_... variables say.")
+        bool,
+        typer.Option("--wandb", help="Log to Weights & Biases, as $WANDB_... say.", metavar=" ", rich_help_panel=TOLD),
     ] = False
     as_json: JsonOption = False
 
@@ -128,6 +149,8 @@ def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
         source = context.get_parameter_source("address")
         if running.local and source and source.name == "COMMANDLINE":
             raise UserError("--local runs in this process, --address on a cluster: leave one of them out")
+        if running.submits and given.get("dry_run"):
+            raise UserError("--dry-run is answered here, and starts no job: leave out --address")
         if running.submits:
             submit(context, given, running)
         else:
@@ -182,7 +205,7 @@ def submit(context: typer.Context, given: dict[str, Any], running: RunOptions) -
     elif context.info_name == "reproduce":
         raise UserError(
             "reproduce makes its tables where it runs: `launch` the experiment's space as a job, and reproduce from it "
-            "with --study on a machine that sees the storage"
+            "as `mmssl-tune reproduce EXPERIMENT STUDY` on a machine that sees the storage"
         )
     else:
         study = given["study"] or _newest(given["storage"])
@@ -243,7 +266,7 @@ def _space(given: dict[str, Any]) -> tuple[Path, str]:
 
     word = given["space"]
     # Its mistakes are told here and now.
-    searched = space_with(spaces.load(word), given["settings"], given["systems"], given["recipe"])
+    searched = space_with(spaces.load(word), given["settings"], given["systems"], given["recipe"], given.get("values"))
     found = {space.name: space.path for space in spaces.available()}
     return found.get(word, Path(word).expanduser()), f"{searched.name}-{name_of(given['dataset'])}"
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mmssl.cli.terminal import say
 from mmssl.study.overview import Board
-from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, value_of
+from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, point_words
+from mmssl.study.results import percent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,11 +77,10 @@ class LiveScreen:
         self.state = ""
         self.board.put(planned, record)
         if not self._live and record.status in TERMINAL:
-            knobs = " ".join(f"{knob.rpartition('.')[2]}={value_of(value)}" for knob, value in planned.point.items())
             metric = self._plan.space.scored
             score = record.facts.get(metric)
-            said = f"{metric} {score:.4f}" if score is not None else record.cause
-            where = f"{knobs} seed={planned.seed} fold={planned.fold}"
+            said = f"{metric} {percent(score)} %" if score is not None else record.cause
+            where = f"{point_words(planned.point)} seed={planned.seed} fold={planned.fold}"
             self._print(f"{self.board.ended}/{self._plan.total} {where}: {record.status} {said}")
 
     def note(self, line: str) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from mmssl.cli.options import JsonOption, spaces_there
-from mmssl.cli.terminal import print_json, say, show_table
+from mmssl.cli.tables import show_table
+from mmssl.cli.terminal import print_json, say
 from mmssl.errors import UserError
 
 
@@ -39,7 +40,9 @@ def spaces(
                 "ranges": ranges,
             }
             print_json({"name": searched.name, **({"points": shown} if searched.sampler == "grid" else sampled)})
-        elif searched.sampler != "grid":
+            return
+        say(f"{searched.name}: {searched.description}")
+        if searched.sampler != "grid":
             say(f"{searched.budget} points, chosen by {searched.sampler} from")
             for knob, values in searched.searched.items():
                 say(f"  {knob} in {values}")
@@ -66,13 +69,14 @@ def spaces(
         print_json(rows)
     else:
         show_table(
-            "spaces",
-            ["name", "points", "what", "file"],
-            [
-                [row["name"], str(row["points"] or "-"), row["problem"] or row["description"], row["path"]]
-                for row in rows
-            ],
+            "spaces; `mmssl-tune spaces NAME` shows one",
+            ["name", "points", "what"],
+            [[row["name"], str(row["points"]), row["description"]] for row in rows if not row["problem"]],
+            cut="what",
         )
+        for row in rows:
+            if row["problem"]:
+                say(f"{row['name']} ({row['path']}): {row['problem']}")
     if any(row["problem"] for row in rows):
         raise typer.Exit(2)
 

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import typer
 
 from mmssl.cli.last_words import LastWords
 from mmssl.cli.options import (
+    SEARCHED,
     STORAGE,
     DataOption,
     DatasetOption,
@@ -19,24 +21,27 @@ from mmssl.cli.options import (
     RecipeOption,
     SetOption,
     SkipOption,
+    SpaceArgument,
     StorageOption,
     StudyArgument,
     SystemsOption,
-    spaces_there,
+    ValuesOption,
 )
 from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import RunOptions, end, runs_trials
+from mmssl.cli.tables import show_conclusion, show_points
 from mmssl.cli.terminal import (
     beside,
     console_beside,
     in_a_line,
     plain,
     print_json,
+    roughly,
     say,
-    show_points,
     sides_line,
 )
 from mmssl.process import ASKED_TO_END
+from mmssl.study.plan import value_of
 from mmssl.study.planning import (
     at_storage,
     created,
@@ -59,32 +64,42 @@ if TYPE_CHECKING:
     from mmssl.study.plan import Plan
 
 
+_MOST_CAUSES = 3
+"""Causes of failures that are printed at a study's end."""
+
+
 @runs_trials
 def launch(
-    space: Annotated[
-        str, typer.Option(autocompletion=spaces_there, help="Name or file of the space; see `mmssl-tune spaces`.")
-    ],
+    space: SpaceArgument,
     dataset: DatasetOption = "synthetic",
     data: DataOption = None,
     skip_bad: SkipOption = False,
     pretrain_on: PretrainOnOption = None,
-    name: Annotated[str | None, typer.Option(help="Name of the study. Default: from space and data set.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the study. Default: of space and data.", metavar="NAME")
+    ] = None,
     storage: StorageOption = STORAGE,
+    values: ValuesOption = None,
     settings: SetOption = None,
     systems: SystemsOption = None,
     recipe: RecipeOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, and start nothing.", metavar=" ")
+    ] = False,
     *,
     running: RunOptions,
 ) -> None:
     """Plan a study and run it to its end.
 
-    Example: mmssl-tune launch --space vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
+    Example: mmssl-tune launch vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
+
+    Example: mmssl-tune launch vicreg_grid --values objective.lambda=[5,25] --dry-run
     """
     from mmssl.study import space as spaces
     from mmssl.study.folder import Study, free_name
 
     running.check()
-    searched = space_with(spaces.load(space), settings, systems, recipe)
+    searched = space_with(spaces.load(space), settings, systems, recipe, values)
     recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
     recordings, more = with_all(recordings, pretrain_on or (), beside(running.as_json))
     recordings = having_all(recordings, searched.systems, beside(running.as_json))
@@ -97,7 +112,59 @@ def launch(
         skipped,
         more,
     )
+    if dry_run:
+        _say_plan(plan, recordings, storage, as_json=running.as_json)
+        return
     end(run_new(Study(storage, plan.name), plan, recordings, running))
+
+
+def _say_plan(plan: "Plan", recordings: "Recordings", storage: str, *, as_json: bool) -> None:
+    """What would run, and how long such trials took before."""
+    from mmssl.study.forecast import forecast
+
+    taken = forecast(storage, plan)
+    if as_json:
+        points = {trial.point_id: plan.space.compared(trial.point) for trial in plan.trials}
+        print_json(
+            {
+                "study": plan.name,
+                "trials": plan.total,
+                "points": [{"point_id": point_id, **point} for point_id, point in points.items()],
+                "systems": plan.space.systems,
+                "seeds": plan.space.seeds,
+                "folds": [list(group) for group in plan.folds],
+                "forecast": asdict(taken) if taken else None,
+            }
+        )
+        return
+    _say_size(plan, recordings)
+    say(f"systems: {', '.join(plan.space.systems)}")
+    for knob, found in plan.space.searched.items():
+        say(f"{knob}: {', '.join(map(value_of, found))}")
+    for knob, one in plan.space.ranges.items():
+        say(f"{knob}: {one.low:g} to {one.high:g}")
+    for condition in plan.space.where:
+        say(f"only where {condition}")
+    if taken:
+        say(
+            f"trials like these took {taken.seconds:.0f} s each ({taken.trials} of study {taken.study}): "
+            f"{roughly(taken.total)} for all, one after the other"
+        )
+    else:
+        say("how long a trial takes is not known: no study here has trials like these")
+    say("nothing was started; without --dry-run it is")
+
+
+def _say_size(plan: "Plan", recordings: "Recordings") -> None:
+    """How large a plan is, who trains, and what is odd."""
+    from mmssl.data.check import examine
+
+    say(f"study {plan.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.count})")
+    held_out = ["+".join(group) for group in plan.folds if group]
+    say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
+    for finding in [*plan_warnings(plan, recordings), *examine(recordings)]:
+        if finding.severity != "note":
+            say(f"note: {in_a_line(finding)}")
 
 
 @runs_trials
@@ -108,7 +175,7 @@ def resume(
     *,
     running: RunOptions,
 ) -> None:
-    """Say where a study stands, and run what it still lacks.
+    """Run what a study still lacks, and say where it stands.
 
     Example: mmssl-tune resume vicreg_grid-synthetic-1
     """
@@ -123,9 +190,9 @@ def retry(
     *,
     running: RunOptions,
 ) -> None:
-    """Run a study's trials that FAILED once more, or whose record is damaged, and what it still lacks.
+    """Run a study's FAILED trials once more, and what it still lacks.
 
-    Those that diverged would do so again.
+    Also those whose record is damaged. Those that DIVERGED would do so again.
 
     Example: mmssl-tune retry vicreg_grid-synthetic-1
     """
@@ -135,23 +202,32 @@ def retry(
 @runs_trials
 def extend(
     study: StudyArgument = None,
-    seeds: Annotated[str | None, typer.Option(help="Further seeds, separated by commas.")] = None,
-    values: Annotated[
-        list[str] | None,
-        typer.Option("--values", help="Further values of a searched knob; repeatable.", metavar="KNOB=[VALUE,...]"),
+    seeds: Annotated[
+        str | None, typer.Option(help="Further seeds, as 29,30.", metavar="SEEDS", rich_help_panel=SEARCHED)
     ] = None,
+    values: ValuesOption = None,
     folds: Annotated[
-        str | None, typer.Option(help="Further groups of training subjects to hold out, as [[1,3],[5,7]].")
+        str | None,
+        typer.Option(
+            help="Further training subjects to hold out, as [[1,3],[5,7]].",
+            metavar="GROUPS",
+            rich_help_panel=SEARCHED,
+        ),
     ] = None,
     budget: Annotated[
-        int | None, typer.Option(help="How many points a sampler may choose in all, more than before.", min=1)
+        int | None,
+        typer.Option(
+            help="Points of a sampler in all, more than before.", min=1, metavar="N", rich_help_panel=SEARCHED
+        ),
     ] = None,
     data: DataOption = None,
     storage: StorageOption = STORAGE,
     *,
     running: RunOptions,
 ) -> None:
-    """Add seeds, values, folds or points to a study, and run what they add; nothing that has ended is run again.
+    """Add seeds, values, folds or points to a study, and run them.
+
+    Nothing that has ended is run again.
 
     Example: mmssl-tune extend vicreg_grid-synthetic-1 --seeds 29,30 --values objective.mu=[75,100]
     """
@@ -215,16 +291,10 @@ def run_study(
         plan: the study's, read under the lock that this process holds; another process could have planned more since.
     """
     from mmssl.cli.screen import LiveScreen
-    from mmssl.data.check import examine
     from mmssl.study.results import points, ranked
 
     if not running.as_json:
-        say(f"study {study.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.count})")
-        held_out = ["+".join(group) for group in plan.folds if group]
-        say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
-        for finding in [*plan_warnings(plan, recordings), *examine(recordings)]:
-            if finding.severity != "note":
-                say(f"note: {in_a_line(finding)}")
+        _say_size(plan, recordings)
     out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
     kept = f"what has ended is kept: {resuming(study)}" + (
         f" --address {running.cluster}, once it is there again" if running.cluster else ""
@@ -286,18 +356,23 @@ def show_outcome(
         ended: of trials that have ended status and cause.
         left: how many have not ended.
     """
-    from mmssl.study.plan import NO_RESULT, without_result
+    from mmssl.study.overview import alike
+    from mmssl.study.plan import NO_RESULT
     from mmssl.study.results import points, ranked
+    from mmssl.study.verdict import conclude
 
     summary = ranked(points(plan, study.table("trials.parquet")))
     show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
-    if words := without_result(statuses):
-        causes = (f"; {cause}" for status, cause in ended if status in NO_RESULT and status != "PRUNED" and cause)
-        say(f"of {plan.total} trials without a result: {words}{next(causes, '')}")
+    failures = alike((status, cause) for status, cause in ended if status in NO_RESULT and status != "PRUNED")
+    for count, status, cause in failures[:_MOST_CAUSES]:
+        say(f"{count} of {plan.total} trials {status}: {cause or 'no cause was recorded'}")
+    if len(failures) > _MOST_CAUSES:
+        say(f"and others: mmssl-tune logs {study.name}{at_storage(study)}")
+    show_conclusion(conclude(study, plan), next_step=not left)
     if left:
         say(f"stopped with {left} of {plan.total} trials to go: {resuming(study)}")
-    elif plan.space.side == "val":
-        say(f"kept in {study.place}; next: mmssl-tune best {study.name}{at_storage(study)} --export")
+    else:
+        say(f"kept in {study.place}")
 
 
 def resuming(study: "Study") -> str:

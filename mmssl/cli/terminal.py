@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.cells import cell_len
 
 from mmssl.errors import few
 
@@ -14,36 +18,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from mmssl.data.check import Finding
-    from mmssl.data.sources import Lengths, Survey
-    from mmssl.experiments import Result
     from mmssl.recipe import Recipe
-    from mmssl.study.results import Point
-
-
-def show_survey(found: "Survey") -> None:
-    of = f" of {found.expected}" if found.expected else ""
-    without = f", {found.unlabelled} without a label" if found.unlabelled else ""
-    say(f"{found.name}: {found.recordings}{of} recordings{without}, fingerprint {found.fingerprint[:16]}")
-    say("; ".join(f"{name}: {_lengths(lengths)}" for name, lengths in found.lengths.items()))
-    show_table(
-        "recordings of each class by subject",
-        ["class", *found.subjects],
-        [[name, *(str(counts[i]) for counts in found.counts)] for i, name in enumerate(found.classes)],
-    )
-    if found.absent_subjects:
-        say(f"no recordings of subjects {', '.join(found.absent_subjects)}, whom a protocol names")
-    for missing in found.missing:
-        say(f"missing: {missing.label}, subject {missing.subject}, trial {missing.trial}")
-    for problem in found.problems:
-        say(f"faulty: {problem}")
-    if found.whole and not found.problems:
-        say("whole")
-
-
-def _lengths(lengths: "Lengths | None") -> str:
-    if lengths is None:
-        return "none"
-    return f"{lengths.shortest} to {lengths.longest} {lengths.lines}, median {lengths.median:g}"
 
 
 def in_a_line(finding: "Finding") -> str:
@@ -85,8 +60,48 @@ _FILE_WIDTH = 1000
 
 
 def say(line: str, *, stderr: bool = False, console: "Console | None" = None) -> None:
-    """Print a line, with names as they came from files, archives and other machines: nothing in it moves the cursor."""
-    (console or console_on(stderr=stderr)).print(plain(line), markup=False)
+    """Print a line, with names as they came from files, archives and other machines: nothing in it moves the cursor.
+
+    On a terminal it is broken between words, and within no command: what is copied from it is whole.
+    """
+    console = console or console_on(stderr=stderr)
+    console.print("\n".join(_broken(plain(line), console.width)), markup=False, soft_wrap=True)
+
+
+def _broken(line: str, width: int) -> list[str]:
+    if cell_len(line) <= width:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    lines = [indent]
+    for piece in re.findall(r"`[^`]+`[.,;:)]*|mmssl-tune .*|\S+", line):
+        if lines[-1].strip() and cell_len(f"{lines[-1]} {piece}") > width:
+            lines.append(indent)
+        lines[-1] += (" " if lines[-1].strip() else "") + piece
+    return lines
+
+
+def ago(moment: datetime | None) -> str:
+    """How long it is since, in the largest unit that fits."""
+    if moment is None:
+        return ""
+    seconds = max(0.0, (datetime.now(UTC) - moment).total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def roughly(seconds: float | None) -> str:
+    """How long something may take, no more exact than is known."""
+    if seconds is None:
+        return "-"
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "<1 min"
+    if minutes < 100:
+        return f"~{minutes} min"
+    hours = round(minutes / 60)
+    return f"~{hours} h" if hours < 48 else f"~{round(hours / 24)} days"
 
 
 def beside(quiet: bool = False) -> Callable[[str], None]:
@@ -116,30 +131,6 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=1, default=str))
 
 
-def show_table(title: str, header: list[str], rows: list[list[str]], console: "Console | None" = None) -> None:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    def cell(words: str) -> str:
-        return escape(plain(words))
-
-    table = Table(title=cell(title) or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in header:
-        table.add_column(cell(column), overflow="fold")
-    for row in rows:
-        table.add_row(*map(cell, row))
-    (console or console_on()).print(table)
-
-
-def show_result(result: "Result") -> None:
-    """An experiment's table with its caption and notes."""
-    say(result.caption)
-    show_table("", result.heads, result.cells)
-    for note in result.notes:
-        say(f"note: {note}")
-
-
 def plain(words: str, keep: str = "") -> str:
     """Text from elsewhere without what would move the cursor or change colours.
 
@@ -163,35 +154,6 @@ def _is_number(words: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def short_names(knobs: Sequence[str]) -> list[str]:
-    """Knobs by their last parts, where those tell them apart."""
-    last = [knob.rpartition(".")[2] for knob in knobs]
-    return [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
-
-
-def show_points(title: str, rows: "list[Point]", console: "Console | None" = None, *, cost: str | None = None) -> None:
-    from mmssl.study.plan import value_of, without_result
-
-    knobs = list(rows[0].values) if rows else []
-    show_table(
-        title,
-        ["point", *short_names(knobs), "mean", "std", *([cost] if cost else []), "n", "no result"],
-        [
-            [
-                point.point_id[:8],
-                *(value_of(point.values[knob]) for knob in knobs),
-                "-" if point.mean is None else f"{point.mean:.4f}",
-                "-" if point.std is None else f"{point.std:.4f}",
-                *([f"{point.cost:,.0f}" if point.cost is not None else "-"] if cost else []),
-                f"{len(point.scores)}/{point.planned}",
-                without_result(point.statuses) or "none",
-            ]
-            for point in rows
-        ],
-        console,
-    )
 
 
 @contextmanager

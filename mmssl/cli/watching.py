@@ -34,7 +34,9 @@ def watch(
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a study that another process runs: its points, what runs, what failed, time left; Ctrl-C leaves it running.
+    """Show a study that another process runs; Ctrl-C leaves it running.
+
+    Its points, what runs, what failed, time left.
 
     Example: mmssl-tune watch vicreg_grid-utd_mhad-1
     """

@@ -242,7 +242,7 @@ def _counts(recordings: Recordings) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"classes are uneven: {many} of {most}, {few} of {least}",
-            f"whoever always says {most} is right in {many / len(labelled):.0%}: read F1 (--metric val.f1)",
+            f"whoever always says {most} is right in {many / len(labelled):.0%}: read F1 (--by val.f1)",
         )
     subjects = Counter(row.subject for row in labelled)
     small = tuple(f"{name} ({count})" for name, count in subjects.items() if count < FEW)

@@ -34,7 +34,7 @@ def existing(chosen: Experiment, storage: str, study: str, data: Path | None = N
     plan = found.plan()
     if chosen.chooses and plan.space.side == "test":
         raise UserError(
-            f"--study {study}: scored the test subjects, by which points may not be compared; "
+            f"study {study}: scored the test subjects, by which points may not be compared; "
             "name one that holds training subjects out"
         )
     return PlannedStudy(found, plan, recordings_of(plan, data), planned=True)
@@ -83,7 +83,7 @@ def planned(
     if not theirs.alike(plan):
         raise UserError(
             f"study {found.name} exists with other settings: make the experiment from it with "
-            f"--study {found.name}{at_storage(found)}, or give this one another --name"
+            f"`mmssl-tune reproduce {chosen.name} {found.name}{at_storage(found)}`, or give this one another --name"
         )
     return PlannedStudy(found, theirs, recordings, planned=True)
 

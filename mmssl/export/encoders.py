@@ -111,6 +111,7 @@ def export(
     folder: Path | None,
     *,
     refit: bool,
+    test: bool = True,
     on_epoch: OnEpoch = lambda epoch: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Exported:
@@ -127,12 +128,16 @@ def export(
         metric: what the points' scores are.
         folder: where to write; inside the study by default, or in exports/STUDY where the study lies in a bucket.
         refit: train anew on all training subjects, with the study's first seed, instead of taking a checkpoint.
+        test: score the test subjects; else they are not looked at.
+        say: gets notes meanwhile, also that the test subjects are about to be looked at.
 
     Raises:
         UserError: the folder holds something else, or the exported encoders do not give the same in a new process.
     """
     point = choice.best
     exports = Path("exports") / study.name if study.files.local is None else study.files.local / "exports"
+    if folder and not folder.expanduser().absolute().parent.is_dir():
+        raise UserError(f"--out {folder}: there is no folder {folder.expanduser().absolute().parent}")
     folder = (folder or exports / f"{point.point_id}{'-refit' if refit else ''}").expanduser().absolute()
     _may_replace(folder)
     trial = representative(plan, point) if refit else representative(plan, point, study.has_model)
@@ -160,7 +165,7 @@ def export(
     trained_on = next(trained.encoders.parameters()).device.type
     # Compared on the processor, whose arithmetic the new process shares.
     trained.to("cpu")
-    tested, untested = _test(study, trained, recordings, checkpoint)
+    tested, untested = _test(study, trained, recordings, checkpoint, say) if test else (None, "they were left out")
     if tested:
         metrics |= tested["metrics"]
     elif untested:
@@ -277,12 +282,13 @@ def _refitted(plan: Plan, trial: PlannedTrial, recordings: Recordings, on_epoch:
 
 
 def _test(
-    study: Study, model: Model, recordings: Recordings, checkpoint: str
+    study: Study, model: Model, recordings: Recordings, checkpoint: str, say: Callable[[str], None]
 ) -> tuple[dict[str, Any] | None, str | None]:
     """The weights' test score, computed the first time it is asked for; None, and why if that is not plain, where no
     test subject is present or the look could not be recorded."""
     key = hashlib.sha256(model.files()[WEIGHTS]).hexdigest()[:16]
     if look := study.looks().get(key):
+        say(f"the test score is that of look {look['look']} at the test subjects, on {look['when'][:10]}")
         return look, None
     sides = split(recordings, model.recipe.data)
     if len(sides.test) == 0:
@@ -296,6 +302,10 @@ def _test(
             return None, f"the look cannot be recorded in {study.place} ({error.strerror or error})"
         if key in looks:
             return looks[key], None
+        say(
+            f"looking at the test subjects ({', '.join(sides.test_subjects)}): look {len(looks) + 1} of this study; "
+            "--no-test leaves them"
+        )
         data = model.recipe.data
         _, metrics = score(model, Prepared.of(recordings, data.steps, data.modalities), sides.test, "test")
         looks[key] = {
@@ -346,7 +356,6 @@ def _check_in_new_process(folder: Path, model: Model, recordings: Recordings, sc
         "mmssl.cli",
         "evaluate",
         str(folder),
-        "--dataset",
         str(scratch / "recordings.parquet"),
     ]
     done = subprocess.run(

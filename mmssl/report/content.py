@@ -2,7 +2,6 @@
 
 import json
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +15,12 @@ import pyarrow as pa
 from mmssl.errors import UserError
 from mmssl.evaluation import confusion
 from mmssl.experiments import protocol, repeats
-from mmssl.recipe import Recipe
-from mmssl.study.folder import Study, names
+from mmssl.study.baseline import Baseline, baselines
+from mmssl.study.folder import Study
 from mmssl.study.importance import importance
-from mmssl.study.plan import TERMINAL, Key, Plan, value_of
-from mmssl.study.results import Choice, Point, choose, hits_of, points, ranked, stand_beside
-from mmssl.study.scores import Estimate, Scores, difference, mean, paired
+from mmssl.study.plan import TERMINAL, Plan, value_of
+from mmssl.study.results import Choice, Point, choose, hits_of, points, ranked
+from mmssl.study.scores import Estimate, mean
 from mmssl.study.space import SYSTEM
 from mmssl.study.status import Standing, standing
 
@@ -69,21 +68,6 @@ class Ranked:
     @property
     def high(self) -> float | None:
         return self.estimate.high
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """Untrained encoders with the same head, data and folds."""
-
-    system: str
-    study: str
-    mean: float
-    std: float | None
-    n: int
-    paired: bool
-    """Whether it has seeds of the best point; mean, spread and gain are then over the trials that pair with its own."""
-    gain: Estimate
-    """How far the best point is above; without a mean where there is no best."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +178,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         choice=choice,
         undecided=undecided,
         caveats=_caveats(plan, choice, found),
-        baselines=_baselines(study, plan, trials, choice),
+        baselines=baselines(study, plan, trials, choice),
         shares=shares,
         no_shares=no_shares,
         trials=trials.to_pylist(),
@@ -280,58 +264,6 @@ def _caveats(plan: Plan, choice: Choice | None, found: Sequence[Point]) -> list[
         "will keep; the score on test subjects, which an export computes, does not"
     ]
     return choice.caveats + (chosen if complete > 1 else [])
-
-
-def _baselines(study: Study, plan: Plan, trials: pa.Table, choice: Choice | None) -> list[Baseline]:
-    """Untrained encoders scored in this study; where there are none, in that beside it, on the same folds, which has
-    most of the best point's seeds."""
-    recipes = [plan.recipe(plan.candidates[choice.best.point_id][0])] if choice else list(plan.bases.values())
-    own = _baselines_in(study.name, plan, trials, recipes, choice)
-    if own or choice is None:
-        return own
-    try:
-        others = [name for name in names(study.root) if name != study.name]
-    except UserError:
-        return []
-    found: list[Baseline] = []
-    for name in reversed(others):
-        other = Study(study.root, name)
-        try:
-            theirs = other.plan()
-            same = theirs.dataset.fingerprint == plan.dataset.fingerprint and theirs.space.side == plan.space.side
-            if same and set(theirs.folds) == set(plan.folds):
-                beside = _baselines_in(name, theirs, other.table("trials.parquet"), recipes, choice)
-                found = max(found, beside, key=lambda ones: [(one.paired, one.n) for one in ones[:1]])
-        except UserError:
-            continue
-        if found and found[0].paired and found[0].n == len(choice.best.scores):
-            break
-    return found
-
-
-def _baselines_in(
-    name: str, plan: Plan, trials: pa.Table, recipes: Sequence[Recipe], choice: Choice | None
-) -> list[Baseline]:
-    baselines: list[Baseline] = []
-    for point in points(plan, trials, plan.space.scored):
-        trial = plan.candidates[point.point_id][0]
-        recipe = plan.recipe(trial)
-        if not any(stand_beside(recipe, other) for other in recipes) or not point.complete or point.mean is None:
-            continue
-        best = choice.best.scores if choice else {}
-        pairs = point.scores.keys() & best.keys()
-        theirs = {key: point.scores[key] for key in pairs} or point.scores
-        std = statistics.stdev(theirs.values()) if len(theirs) > 1 else None
-        gain = difference(paired(best, theirs) if pairs else paired(_by_fold(best), _by_fold(theirs)))
-        baselines.append(Baseline(plan.system(trial), name, mean(theirs) or 0.0, std, len(theirs), bool(pairs), gain))
-    return baselines
-
-
-def _by_fold(scores: Scores) -> dict[Key, float]:
-    """Means over seeds."""
-    return {
-        (None, fold): mean({key: one for key, one in scores.items() if key[1] == fold}) or 0.0 for _, fold, *_ in scores
-    }
 
 
 def _shares(plan: Plan, axes: Sequence[Axis], found: Sequence[Point]) -> tuple[list[KnobShare], str]:

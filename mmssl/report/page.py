@@ -19,10 +19,10 @@ from mmssl.export.encoders import representative
 from mmssl.report import charts
 from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
+from mmssl.study.baseline import baseline_command, data_words, set_word
 from mmssl.study.plan import without_result
-from mmssl.study.presets import defined_by, preset
 from mmssl.study.scores import repeat
-from mmssl.study.space import SET_BY_STUDY, SYSTEM, is_shipped, text_of
+from mmssl.study.space import SYSTEM, is_shipped, text_of
 
 
 class Verdict(NamedTuple):
@@ -170,41 +170,9 @@ def _baseline_words(content: Content) -> str:
     )
 
 
-def _data_words(content: Content) -> str:
-    dataset = content.plan.dataset
-    folder = f" --data {shlex.quote(dataset.folder)}" if dataset.folder else ""
-    return f"--dataset {shlex.quote(dataset.source)}{folder}"
-
-
 def _storage_words(content: Content) -> str:
     root = content.where.rstrip("/").removesuffix(content.plan.name).rstrip("/")
     return f" --storage {shlex.quote(root)}" if root else ""
-
-
-def baseline_command(content: Content) -> str:
-    """How to score untrained encoders with the best point's networks and heads."""
-    plan = content.plan
-    trials = plan.candidates[content.choice.best.point_id] if content.choice else plan.trials
-    recipe = plan.recipe(trials[0]) if trials else next(iter(plan.bases.values()))
-    name = plan.recipe_name(trials[0]) if trials else plan.space.recipe
-    kinds, modalities = plan.dataset.modalities, recipe.data.modalities
-    system = "untrained" if len(modalities) == len(kinds) > 1 else f"untrained_{'+'.join(modalities)}"
-    start = preset(plan.dataset.name, system, name, kinds).knobs()
-    settings = "".join(
-        f" --set {shlex.quote(f'{knob}={_setting(value)}')}"
-        for knob, value in recipe.knobs().items()
-        if knob.startswith(("data.", "augment.", "encoder.", "finetune."))
-        and value != start[knob]
-        and knob not in (*defined_by(system), *SET_BY_STUDY, "finetune.encoders")
-    )
-    return (
-        f"mmssl-tune launch --space table2 --system {system} --recipe {name} "
-        f"{_data_words(content)}{settings}{_storage_words(content)}"
-    )
-
-
-def _setting(value: Any) -> str:
-    return str(value).replace("'", "") if isinstance(value, list) else str(value)
 
 
 def _tiles(content: Content) -> list[tuple[str, str, str]]:
@@ -373,7 +341,7 @@ def _commands(content: Content) -> list[tuple[str, str]]:
             (
                 "Untrained encoders with the same head on the same folds; a page written after that has them beside "
                 "the best point.",
-                baseline_command(content),
+                baseline_command(plan, content.choice, where),
             )
         )
     if content.best:
@@ -390,13 +358,13 @@ def _commands(content: Content) -> list[tuple[str, str]]:
 def _launch(content: Content) -> str:
     """The command that launches the study's space; where that was somebody's own file, with lines that write it."""
     space = content.plan.space
-    again = f"{_data_words(content)} --name {shlex.quote(content.plan.name + '-again')}"
+    again = f"{data_words(content.plan)} --name {shlex.quote(content.plan.name + '-again')}"
     if is_shipped(space):
         systems = "".join(f" --system {name}" for name in space.systems) if space.systems != ["vicreg"] else ""
-        settings = "".join(f" --set {shlex.quote(f'{knob}={_setting(value)}')}" for knob, value in space.fixed.items())
-        return f"mmssl-tune launch --space {space.name} --recipe {space.recipe}{systems}{settings} {again}"
+        settings = "".join(f" --set {shlex.quote(f'{knob}={set_word(value)}')}" for knob, value in space.fixed.items())
+        return f"mmssl-tune launch {space.name} --recipe {space.recipe}{systems}{settings} {again}"
     file = shlex.quote(f"{space.name}.yaml")
-    return f"cat > {file} <<'END'\n{text_of(space)}END\nmmssl-tune launch --space {file} {again}"
+    return f"cat > {file} <<'END'\n{text_of(space)}END\nmmssl-tune launch {file} {again}"
 
 
 def _environment(content: Content) -> list[tuple[str, str]]:

@@ -580,7 +580,7 @@ def _anew(study: str, table: str) -> str:
     """What makes a table again, in words."""
     folder, _, experiment = table.removesuffix(".parquet").rpartition("/")
     if folder:
-        return f"`mmssl-tune reproduce {experiment} --study {study}` makes it again"
+        return f"`mmssl-tune reproduce {experiment} {study}` makes it again"
     return f"`mmssl-tune resume {study}` writes it anew"
 
 

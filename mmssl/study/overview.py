@@ -1,12 +1,13 @@
 """A study while it runs, as plain data for a screen or a script: its points, what runs, what failed, how long to go."""
 
 import heapq
+import re
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mmssl.recipe import COLLAPSED_BELOW, Recipe
 from mmssl.study.columns import PROBE
@@ -100,6 +101,23 @@ class Failure:
     fold: str
     status: str
     cause: str
+
+
+class AlikeFailures(NamedTuple):
+    """Failures that differ in numbers alone, as by the epoch."""
+
+    number: int
+    status: str
+    cause: str
+    """Of the first."""
+
+
+def alike(failures: Iterable[tuple[str, str]]) -> list[AlikeFailures]:
+    """Failures by status and cause, the most frequent first."""
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for status, cause in failures:
+        groups.setdefault((status, re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "#", cause)), []).append((status, cause))
+    return [AlikeFailures(len(group), *group[0]) for group in sorted(groups.values(), key=lambda group: -len(group))]
 
 
 @dataclass(frozen=True)

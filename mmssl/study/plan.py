@@ -78,6 +78,21 @@ def value_of(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) and value != round(value, 6) else str(value)
 
 
+def short_names(knobs: Sequence[str]) -> list[str]:
+    """Knobs by their last parts, where those tell them apart."""
+    last = [knob.rpartition(".")[2] for knob in knobs]
+    return [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
+
+
+def point_words(values: Mapping[str, Any]) -> str:
+    """What a point is called in a line: its searched knobs."""
+    named = zip(values, short_names(list(values)), strict=True)
+    return " ".join(
+        value_of(values[knob]) if knob in (SYSTEM, VARIANT) else f"{name}={value_of(values[knob])}"
+        for knob, name in named
+    )
+
+
 def fold_name(held_out: Sequence[str]) -> str:
     """What a fold is called in tables and messages."""
     return "+".join(held_out) or "test"
@@ -115,6 +130,8 @@ class Dataset(_Part):
     """Further recordings that only pre-train, each as `--pretrain-on` takes it."""
     unlabelled: int = 0
     """Recordings without a label, those included."""
+    classes: int | None = Field(default=None, exclude_if=lambda classes: classes is None)
+    """How many there are; older plans do not say."""
 
     @property
     def count(self) -> str:
@@ -273,6 +290,10 @@ class Plan(_Part):
 
     def trial(self, trial_id: str) -> PlannedTrial:
         return self._by_id[trial_id]
+
+    def has_trial(self, trial_id: str) -> bool:
+        """Whether a trial is planned."""
+        return trial_id in self._by_id
 
     def trials_of(self, point_id: str) -> list[PlannedTrial]:
         """A point's trials, in the order in which they run."""

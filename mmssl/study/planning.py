@@ -26,16 +26,26 @@ def space_with(
     settings: Sequence[str] | Mapping[str, Any] | None,
     systems: list[str] | None,
     recipe: str | None = None,
+    values: Sequence[str] | Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> "Space":
     """The space with what a launch changes of it.
 
     Args:
         settings: knobs as `KNOB=VALUE` words, or by name.
+        values: what is searched of a knob instead of what the space has of it: `KNOB=[VALUE,...]` words, or by name.
     """
     from mmssl.study.space import SET_BY_STUDY, changed
 
     names = systems or space.systems
+    if values:
+        found = settings_of(values, {}, "--values")
+        lists = {knob: list(some) if isinstance(some, list | tuple) else [some] for knob, some in found.items()}
+        rest = {
+            part: {knob: value for knob, value in getattr(space, part).items() if knob not in lists}
+            for part in ("fixed", "ranges")
+        }
+        space = changed(space, **rest, grid={**space.grid, **lists})
     taken = {
         **dict.fromkeys(space.grid, "the space searches it; take it out of its grid"),
         **{knob: f"variant {name} of the space sets it" for name, one in space.variants.items() for knob in one},
@@ -114,6 +124,7 @@ def plan_study(
             skipped=tuple(skipped),
             pretrain_on=tuple(pretrain_on),
             unlabelled=sum(not row.label for row in recordings.rows),
+            classes=len(recordings.description.classes),
             modalities=USUAL if kinds.items() <= USUAL.items() else kinds,
         ),
         folds,
@@ -137,7 +148,9 @@ def _check_subsets(plan: "Plan") -> None:
             raise UserError(f"finetune.subsets: {subset}: no system has these and others; take it out")
 
 
-def settings_of(settings: Sequence[str] | Mapping[str, Any] | None, taken: Mapping[str, str]) -> dict[str, Any]:
+def settings_of(
+    settings: Sequence[str] | Mapping[str, Any] | None, taken: Mapping[str, str], option: str = "--set"
+) -> dict[str, Any]:
     """`knob=value` words as knobs, values as in a space file; `taken` says why some knobs cannot be set."""
     from mmssl.yaml_file import parse_value
 
@@ -150,9 +163,12 @@ def settings_of(settings: Sequence[str] | Mapping[str, Any] | None, taken: Mappi
     for word in settings or []:
         knob, equals, value = word.partition("=")
         if not equals:
-            raise UserError(f"--set {word}: write KNOB=VALUE, as in --set pretrain.epochs=50")
+            example = "[5,25]" if option == "--values" else "50"
+            raise UserError(f"{option} {word}: write KNOB=VALUE, as in {option} pretrain.epochs={example}")
         if knob in taken:
-            raise UserError(f"--set {word}: {taken[knob]}")
+            raise UserError(f"{option} {word}: {taken[knob]}")
+        if option == "--values" and knob in knobs:
+            raise UserError(f"{option} {word}: {knob} is given twice")
         knobs[knob] = parse_value(value)
     return knobs
 
@@ -293,7 +309,7 @@ def _larger(
                 f"--values: sampler {space.sampler} learns on one space, which stays as it is; see --budget"
             )
         grid = {knob: list(present) for knob, present in space.grid.items()}
-        for knob, added in settings_of(values, {}).items():
+        for knob, added in settings_of(values, {}, "--values").items():
             if knob not in grid:
                 raise UserError(f"--values {knob}: not searched by this study; it searches {', '.join(grid)}")
             grid[knob] += added if isinstance(added, list) else [added]

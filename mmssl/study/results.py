@@ -128,7 +128,8 @@ class Choice:
         if self.noise is None:
             return None
         about, median = ("about ", "; median over the other points") if self.compared > 1 else ("", "")
-        return f"a difference from the best below {about}{self.noise:.3f} is within the noise ({self.test}{median})"
+        points = f"{percent(self.noise)} percentage points" if self.best.bounded else f"{self.noise:.3g}"
+        return f"a difference from the best below {about}{points} is within the noise ({self.test}{median})"
 
 
 def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | None = None) -> list[Point]:
@@ -276,7 +277,21 @@ def hits_of(predictions: pa.Table) -> Hits:
     return {point: {at: statistics.fmean(own) for at, own in found.items()} for point, found in hits.items()}
 
 
-def metric_of(name: str | None, plan: "Plan", option: str = "--metric") -> str:
+def percent(value: float | None) -> str:
+    """A score as every view shows it; of a difference, percentage points."""
+    return "-" if value is None else f"{100 * value:z.1f}"
+
+
+def metric_words(metric: str) -> str:
+    """A score's column in words, as validation accuracy from wrist."""
+    if metric in LABEL_FREE:
+        return "RankMe" if metric == RANKME else metric
+    side, *by, what = metric.split(".")
+    words = f"{'validation' if side == 'val' else side} {'F1' if what == 'f1' else what}"
+    return words + (f" by {by[0]}" if by == ["interval"] else f" from {'.'.join(by)}" if by else "")
+
+
+def metric_of(name: str | None, plan: "Plan") -> str:
     """A column of scores that the study has, or a measure without labels."""
     if name is None:
         return plan.space.scored
@@ -288,7 +303,7 @@ def metric_of(name: str | None, plan: "Plan", option: str = "--metric") -> str:
     if not plan.dataset.windows:
         valid = [score for score in valid if not score.startswith(windows)]
     if name not in (*valid, *LABEL_FREE):
-        raise UserError(f"{option} {name}: {nearest(name, [*valid, *LABEL_FREE])}")
+        raise UserError(f"--by {name}: {nearest(name, [*valid, *LABEL_FREE])}")
     return name
 
 
@@ -317,7 +332,7 @@ def best_of(study: Study, plan: Plan, by: str | None = None, cost: str | None = 
     """
     if cost is not None and cost not in COSTS:
         raise UserError(f"--cost {cost}: {nearest(cost, list(COSTS))}")
-    metric = metric_of(by, plan, "--by")
+    metric = metric_of(by, plan)
     if plan.space.side == "test" and metric not in LABEL_FREE:
         raise UserError(
             f"study {study.name} scored the test subjects, by which nothing may be chosen: "

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from mmssl.cli.drawing import draw, roughly
+from mmssl.cli.drawing import draw
+from mmssl.cli.terminal import roughly
 from mmssl.study.folder import Record
 from mmssl.study.overview import Axes, Board, Cell, Failure, Health, RunningTrial, View
 from mmssl.study.plan import Plan, PlannedTrial

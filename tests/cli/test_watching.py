@@ -141,12 +141,12 @@ def test_piped_it_prints_a_line_for_each_trial_that_ends(driver: Driver) -> None
         driver.put(1, "COMPLETE", 0.75)
         driver.put(2, "FAILED", cause="ValueError: no")
         driver.tables.write()
-        assert watching.stdout.readline() == "2/12 lambda=1.0 mu=1.0 seed=28 fold=3: COMPLETE val.accuracy 0.7500\n"
+        assert watching.stdout.readline() == "2/12 lambda=1.0 mu=1.0 seed=28 fold=3: COMPLETE val.accuracy 75.0 %\n"
         assert watching.stdout.readline() == "3/12 lambda=1.0 mu=1.0 seed=28 fold=5: FAILED ValueError: no\n"
         driver.end()
         rest = watching.stdout.read()
     assert watching.returncode == 130, "nine trials are to go"
-    assert "of 12 trials without a result: 1 FAILED; ValueError: no" in rest
+    assert "1 of 12 trials FAILED: ValueError: no" in rest
     assert "stopped with 9 of 12 trials to go: mmssl-tune resume study" in rest
     assert "\x1b" not in rest
 
@@ -159,7 +159,7 @@ def test_in_continuous_integration_a_terminal_gets_lines_too(driver: Driver) -> 
         driver.put(0, "COMPLETE", 0.5)
         driver.end()
         assert shown.end() == 130
-        assert "1/12 lambda=1.0 mu=1.0 seed=28 fold=1: COMPLETE val.accuracy 0.5000" in shown.text
+        assert "1/12 lambda=1.0 mu=1.0 seed=28 fold=1: COMPLETE val.accuracy 50.0 %" in shown.text
         assert "●" not in shown.text and "━" not in shown.text
 
 

@@ -130,9 +130,24 @@ def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finish
     _, metrics = score(mmssl.load_encoders(exported.folder), prepared, sides.test, "test")
     assert look["metrics"] == metrics
     assert look["look"] == 1
-    again = export(finished, plan, tiny, choice, "val.accuracy", None, refit=False)
+    said: list[str] = []
+    again = export(finished, plan, tiny, choice, "val.accuracy", None, refit=False, say=said.append)
     assert finished.looks() == looks, "a second export must not be a second look"
     assert again.metrics == exported.metrics
+    assert said[-1] == f"the test score is that of look 1 at the test subjects, on {look['when'][:10]}"
+
+
+def test_the_test_subjects_can_be_left(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
+    plan, choice = chosen(finished)
+    looks, said = finished.looks(), list[str]()
+    done = export(
+        finished, plan, tiny, choice, "val.accuracy", tmp_path / "left", refit=False, test=False, say=said.append
+    )
+    assert finished.looks() == looks
+    assert not [name for name in done.metrics if name.startswith("test.")]
+    assert said[-1] == "note: the test subjects are not scored: they were left out"
+    with pytest.raises(UserError, match="there is no folder"):
+        export(finished, plan, tiny, choice, "val.accuracy", tmp_path / "no" / "such", refit=False)
 
 
 def test_the_card_states_the_point_not_just_the_checkpoint(exported: Exported, finished: Study) -> None:

@@ -18,7 +18,8 @@ from pages import CLASSES, HOSTILE, command
 
 from mmssl import Recordings
 from mmssl.report.content import Content, gather
-from mmssl.report.page import baseline_command, render, verdict
+from mmssl.report.page import render, verdict
+from mmssl.study.baseline import baseline_command
 from mmssl.study.folder import Record, Study
 from mmssl.study.overview import Board
 from mmssl.study.plan import Plan, PlannedTrial
@@ -224,10 +225,10 @@ def test_the_command_for_a_baseline_gives_the_best_points_networks_and_heads(stu
     )  # fmt: skip
     content = gather(study, plan, None)
     assert content.best is not None
-    words = shlex.split(baseline_command(content))
-    options = dict(zip(words[2::2], words[3::2], strict=True))
+    words = shlex.split(baseline_command(plan, content.choice, ""))
+    options = dict(zip(words[3::2], words[4::2], strict=True))
     assert (options["--system"], options["--recipe"]) == ("untrained", "default")
-    knobs = dict(word.split("=", 1) for option, word in zip(words[2::2], words[3::2], strict=True) if option == "--set")
+    knobs = dict(word.split("=", 1) for option, word in zip(words[3::2], words[4::2], strict=True) if option == "--set")
     start = preset(plan.dataset.name, "untrained", recipe_named(options["--recipe"]))
     untrained = start.with_knobs({knob: yaml.safe_load(value) for knob, value in knobs.items()})
     trial = plan.trials_of(content.best.point.point_id)[0]
@@ -247,8 +248,8 @@ def test_the_command_for_the_same_study_brings_its_space_along(
     *writing, launching = lines.splitlines()
     subprocess.run(["sh", "-c", "\n".join(writing)], check=True)
     words = shlex.split(launching)
-    assert words[:4] == ["mmssl-tune", "launch", "--space", "made.yaml"]
-    assert load(words[3]).model_dump() == plan.space.model_dump()
+    assert words[:3] == ["mmssl-tune", "launch", "made.yaml"]
+    assert load(words[2]).model_dump() == plan.space.model_dump()
     assert not {"--set", "--recipe", "--system"} & set(words), "the file has them"
 
 

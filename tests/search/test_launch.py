@@ -104,11 +104,9 @@ def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> No
     assert (
         "train anna, ben, chris; held out in turn: anna, ben, chris; test, not looked at: dora" in launched.done.stdout
     )
-    (line,) = (line for line in launched.done.stdout.splitlines() if "without a result" in line)
-    assert (
-        line.startswith("of 12 trials without a result: 3 FAILED, 3 DIVERGED; RuntimeError: ")
-        and "you tried to allocate" in line
-    ), line
+    (failed,) = (line for line in launched.done.stdout.splitlines() if "3 of 12 trials FAILED" in line)
+    assert failed.startswith("3 of 12 trials FAILED: RuntimeError: ") and "you tried to allocate" in failed, failed
+    assert "3 of 12 trials DIVERGED: " in launched.done.stdout
     first, *lines = launched.done.stderr.splitlines()
     assert first.endswith(" trials at once, 1 CPU each")
     assert len(lines) == 12, "a line a trial, and no warning of any library"

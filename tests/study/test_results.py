@@ -156,7 +156,8 @@ def test_seeds_of_one_fold_are_one_answer() -> None:
     low, high = stats.ttest_1samp(list(gaps.values()), 0).confidence_interval(0.95)
     assert choice.noise == pytest.approx((high - low) / 2)
     assert choice.threshold == (
-        f"a difference from the best below {choice.noise:.3f} is within the noise (paired t-test over 3 folds, 95 %)"
+        f"a difference from the best below {100 * choice.noise:.1f} percentage points is within the noise "
+        "(paired t-test over 3 folds, 95 %)"
     )
 
 
@@ -174,8 +175,8 @@ def test_the_threshold_is_the_median_over_the_other_points() -> None:
     ends = [stats.ttest_rel([0.95, 0.9, 0.85], scores).confidence_interval(0.95) for scores in others]
     middle = sorted((high - low) / 2 for low, high in ends)[1]
     assert choice.threshold == (
-        f"a difference from the best below about {middle:.3f} is within the noise (paired t-test over 3 folds, 95 %; "
-        "median over the other points)"
+        f"a difference from the best below about {100 * middle:.1f} percentage points is within the noise "
+        "(paired t-test over 3 folds, 95 %; median over the other points)"
     )
 
 

@@ -1,0 +1,204 @@
+"""Tables on a terminal of any width: no word or number is broken, and scores are in per cent."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from mmssl.cli.terminal import console_on, plain, say
+from mmssl.study.plan import short_names, value_of, without_result
+from mmssl.study.results import percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mmssl.data.sources import Lengths, Survey
+    from mmssl.experiments import Result
+    from mmssl.study.results import Point
+    from mmssl.study.verdict import Conclusion
+
+_NUMBER = re.compile(
+    r"[<~]?[-+]?\d[\d.,]*(e[-+]?\d+)?([/:]\d[\d.,:]*)?( ?(%|s|min|h|d|MB))?( (±|\+-) [\d.]+| \[[-+\d., ]+\])?"
+)
+"""A count, a share of one, a time, or a score with its spread or interval."""
+_NARROWEST_WORDS = 12
+_EDGES, _GAP = 1, 2
+"""Cells of a table's width beside its columns, and beside each of them."""
+
+
+@dataclass
+class _Column:
+    head: str
+    cells: list[str]
+    cut: bool
+
+    @property
+    def numbers(self) -> bool:
+        told = [cell for cell in self.cells if cell not in ("", "-")]
+        return bool(told) and all(map(_NUMBER.fullmatch, told))
+
+    @property
+    def most(self) -> int:
+        """How wide it is with each cell on one line."""
+        return max(cell_len(words) for words in (self.head, *self.cells))
+
+    def least(self, width: int) -> int:
+        """How narrow it may be on a terminal so wide."""
+        words = [word for text in (self.head, *([] if self.numbers else self.cells)) for word in text.split()]
+        numbers = self.cells if self.numbers else []
+        least = max((cell_len(word) for word in (*words, *numbers)), default=0)
+        # A path or an id that fills the line is broken after all.
+        return min(least, self.most, max(_NARROWEST_WORDS, width // 2))
+
+
+def show_table(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    console: "Console | None" = None,
+    *,
+    cut: str | None = None,
+) -> None:
+    """Print a table. Columns that find no room stand below, beside the first ones once more.
+
+    Args:
+        cut: the head of a column whose text ends where its line does.
+    """
+    console = console or console_on()
+    if title:
+        say(title, console=console)
+    columns = [_Column(plain(head), [plain(row[i]) for row in rows], head == cut) for i, head in enumerate(header)]
+    for block in _blocks(columns, console.width):
+        console.print(_drawn(block, console.width))
+
+
+def _blocks(columns: list[_Column], width: int) -> list[list[_Column]]:
+    def needed(some: list[_Column]) -> int:
+        return _EDGES + sum(one.least(width) + _GAP for one in some)
+
+    names = 0  # Columns that say what a row is, and may stand in every block.
+    while names < len(columns) - 1 and not columns[names].numbers and needed(columns[: names + 1]) <= 2 * width // 3:
+        names += 1
+    first = columns[: max(1, names)]
+    blocks = [list(first)]
+    for column in columns[len(first) :]:
+        if needed([*blocks[-1], column]) > width and len(blocks[-1]) > len(first):
+            blocks.append(list(first))
+        blocks[-1].append(column)
+    if needed(blocks[0]) > width and len(first) > 1:  # Even one beside the names has no room.
+        return _blocks([first[0], *columns[len(first) :]], width)
+    return blocks
+
+
+def _drawn(columns: list[_Column], width: int) -> Table:
+    widths = [column.most for column in columns]
+    while sum(widths) + _EDGES + _GAP * len(columns) > width:
+        room = [0 if one.numbers else now - one.least(width) for one, now in zip(columns, widths, strict=True)]
+        room = room if any(room) else [now - one.least(width) for one, now in zip(columns, widths, strict=True)]
+        if not any(room):
+            break
+        widths[room.index(max(room))] -= 1
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column, size in zip(columns, widths, strict=True):
+        table.add_column(
+            Text(column.head),
+            justify="right" if column.numbers else "left",
+            width=max(1, size),
+            overflow="ellipsis" if column.cut else "fold",
+            no_wrap=column.cut,
+        )
+    for row in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*map(Text, row))
+    return table
+
+
+def show_result(result: "Result") -> None:
+    """An experiment's table with its caption and notes."""
+    say(result.caption)
+    show_table("", result.heads, result.cells)
+    for note in result.notes:
+        say(f"note: {note}")
+
+
+def show_conclusion(said: "Conclusion", *, next_step: bool = True, console: "Console | None" = None) -> None:
+    """A study's outcome in a sentence, and what to do next."""
+    say(said.words, console=console)
+    for note in said.notes:
+        say(f"note: {note}", console=console)
+    if said.baseline_command:
+        say("what pre-training adds is not known: untrained encoders were not scored. To score them:", console=console)
+        say(f"  {said.baseline_command}", console=console)
+    if next_step:
+        say(f"next: {said.next_command}", console=console)
+
+
+def show_points(title: str, rows: "list[Point]", console: "Console | None" = None, *, cost: str | None = None) -> None:
+    knobs = list(rows[0].values) if rows else []
+    scores = all(point.bounded for point in rows)
+    failed = ["no result"] if any(point.failures for point in rows) else []
+
+    def number(value: float | None) -> str:
+        return percent(value) if scores else "-" if value is None else f"{value:.4g}"
+
+    show_table(
+        f"{title}, in %" if scores else title,
+        [
+            "point",
+            *short_names(knobs),
+            "mean",
+            "std",
+            *([cost] if cost else []),
+            "n",
+            *(["no result"] if failed else []),
+        ],
+        [
+            [
+                point.point_id[:8],
+                *(value_of(point.values[knob]) for knob in knobs),
+                number(point.mean),
+                number(point.std),
+                *([f"{point.cost:,.0f}" if point.cost is not None else "-"] if cost else []),
+                f"{len(point.scores)}/{point.planned}",
+                *([without_result(point.statuses)] if failed else []),
+            ]
+            for point in rows
+        ],
+        console,
+    )
+
+
+def show_survey(found: "Survey") -> None:
+    of = f" of {found.expected}" if found.expected else ""
+    without = f", {found.unlabelled} without a label" if found.unlabelled else ""
+    say(f"{found.name}: {found.recordings}{of} recordings{without}, fingerprint {found.fingerprint[:16]}")
+    say("; ".join(f"{name}: {_lengths(lengths)}" for name, lengths in found.lengths.items()))
+    show_table(
+        "recordings of each class by subject",
+        ["class", *found.subjects],
+        [[name, *(str(counts[i]) for counts in found.counts)] for i, name in enumerate(found.classes)],
+    )
+    if found.absent_subjects:
+        say(f"no recordings of subjects {', '.join(found.absent_subjects)}, whom a protocol names")
+    for missing in found.missing:
+        say(f"missing: {missing.label}, subject {missing.subject}, trial {missing.trial}")
+    for problem in found.problems:
+        say(f"faulty: {problem}")
+    if found.whole and not found.problems:
+        say("whole")
+
+
+def _lengths(lengths: "Lengths | None") -> str:
+    if lengths is None:
+        return "none"
+    return f"{lengths.shortest} to {lengths.longest} {lengths.lines}, median {lengths.median:g}"
+
+
+def measured(name: str, value: float) -> str:
+    """A line of a score or another number by its column."""
+    shown = f"{percent(value)} %" if name.endswith((".accuracy", ".f1")) else f"{value:.4g}"
+    return f"  {name:<32}{shown}"

@@ -1,0 +1,139 @@
+"""What a study's scores stand beside: chance, and encoders that were never trained."""
+
+import shlex
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from mmssl.errors import UserError
+from mmssl.recipe import Recipe
+from mmssl.study.folder import Study, names
+from mmssl.study.plan import Key, Plan
+from mmssl.study.presets import defined_by, preset
+from mmssl.study.results import Choice, points, stand_beside
+from mmssl.study.scores import Estimate, Scores, difference, mean, paired
+from mmssl.study.space import SET_BY_STUDY
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Untrained encoders with the same head, data and folds."""
+
+    system: str
+    study: str
+    mean: float
+    std: float | None
+    n: int
+    paired: bool
+    """Whether it has seeds of the best point; mean, spread and gain are then over the trials that pair with its own."""
+    gain: Estimate
+    """How far the best point is above; without a mean where there is no best."""
+
+
+def chance(study: Study, plan: Plan, metric: str) -> float | None:
+    """The accuracy of guessing; None of other metrics, and where nothing says how many classes there are."""
+    if not metric.endswith("accuracy"):
+        return None
+    classes = plan.dataset.classes or _classes_of(study)  # Older plans do not say.
+    return 1 / classes if classes else None
+
+
+def _classes_of(study: Study) -> int:
+    found = study.table("predictions.parquet", ["label", "predicted"])
+    return len({*found["label"].unique().to_pylist(), *found["predicted"].unique().to_pylist()} - {None})
+
+
+def baselines(
+    study: Study, plan: Plan, trials: pa.Table, choice: Choice | None, metric: str | None = None
+) -> list[Baseline]:
+    """Untrained encoders scored in this study; where there are none, in that beside it, on the same folds, which has
+    most of the best point's seeds.
+
+    Args:
+        trials: the study's `trials.parquet`.
+        metric: by which the choice was made; the study's own by default.
+    """
+    metric = metric or plan.space.scored
+    recipes = [plan.recipe(plan.candidates[choice.best.point_id][0])] if choice else list(plan.bases.values())
+    own = _baselines_in(study.name, plan, trials, recipes, choice, metric)
+    if own:
+        return own
+    try:
+        others = [name for name in names(study.root) if name != study.name]
+    except UserError:
+        return []
+    found: list[Baseline] = []
+    for name in reversed(others):
+        other = Study(study.root, name)
+        try:
+            theirs = other.plan()
+            same = theirs.dataset.fingerprint == plan.dataset.fingerprint and theirs.space.side == plan.space.side
+            if same and set(theirs.folds) == set(plan.folds) and metric in theirs.scores:
+                beside = _baselines_in(name, theirs, other.table("trials.parquet"), recipes, choice, metric)
+                found = max(found, beside, key=lambda ones: [(one.paired, one.n) for one in ones[:1]])
+        except UserError:
+            continue
+        if found and (choice is None or (found[0].paired and found[0].n == len(choice.best.scores))):
+            break
+    return found
+
+
+def _baselines_in(
+    name: str, plan: Plan, trials: pa.Table, recipes: Sequence[Recipe], choice: Choice | None, metric: str
+) -> list[Baseline]:
+    baselines: list[Baseline] = []
+    for point in points(plan, trials, metric):
+        trial = plan.candidates[point.point_id][0]
+        recipe = plan.recipe(trial)
+        if not any(stand_beside(recipe, other) for other in recipes) or not point.complete or point.mean is None:
+            continue
+        best = choice.best.scores if choice else {}
+        pairs = point.scores.keys() & best.keys()
+        theirs = {key: point.scores[key] for key in pairs} or point.scores
+        std = statistics.stdev(theirs.values()) if len(theirs) > 1 else None
+        gain = difference(paired(best, theirs) if pairs else paired(_by_fold(best), _by_fold(theirs)))
+        baselines.append(Baseline(plan.system(trial), name, mean(theirs) or 0.0, std, len(theirs), bool(pairs), gain))
+    return baselines
+
+
+def _by_fold(scores: Scores) -> dict[Key, float]:
+    """Means over seeds."""
+    return {
+        (None, fold): mean({key: one for key, one in scores.items() if key[1] == fold}) or 0.0 for _, fold, *_ in scores
+    }
+
+
+def baseline_command(plan: Plan, choice: Choice | None, storage: str) -> str:
+    """How to score untrained encoders with the best point's networks and heads.
+
+    Args:
+        storage: the option by which a command finds the study's storage.
+    """
+    trials = plan.candidates[choice.best.point_id] if choice else plan.trials
+    recipe = plan.recipe(trials[0]) if trials else next(iter(plan.bases.values()))
+    name = plan.recipe_name(trials[0]) if trials else plan.space.recipe
+    kinds, modalities = plan.dataset.modalities, recipe.data.modalities
+    system = "untrained" if len(modalities) == len(kinds) > 1 else f"untrained_{'+'.join(modalities)}"
+    start = preset(plan.dataset.name, system, name, kinds).knobs()
+    settings = "".join(
+        f" --set {shlex.quote(f'{knob}={set_word(value)}')}"
+        for knob, value in recipe.knobs().items()
+        if knob.startswith(("data.", "augment.", "encoder.", "finetune."))
+        and value != start[knob]
+        and knob not in (*defined_by(system), *SET_BY_STUDY, "finetune.encoders")
+    )
+    return f"mmssl-tune launch table2 --system {system} --recipe {name} {data_words(plan)}{settings}{storage}"
+
+
+def data_words(plan: Plan) -> str:
+    """The options by which a command finds the study's recordings."""
+    folder = f" --data {shlex.quote(plan.dataset.folder)}" if plan.dataset.folder else ""
+    return f"--dataset {shlex.quote(plan.dataset.source)}{folder}"
+
+
+def set_word(value: Any) -> str:
+    """A knob's value as `--set` takes it."""
+    return str(value).replace("'", "") if isinstance(value, list) else str(value)

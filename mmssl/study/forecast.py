@@ -1,0 +1,56 @@
+"""What a study that is planned would take, by what the storage's other studies took."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mmssl.errors import UserError
+from mmssl.recipe import Recipe
+from mmssl.study.folder import Study, names
+from mmssl.study.plan import Plan
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How long trials like those of a plan took."""
+
+    study: str
+    """Whose trials they were."""
+    trials: int
+    seconds: float
+    """One trial's, in the mean."""
+    total: float
+    """All trials', one after the other."""
+
+
+def forecast(root: str, plan: Plan) -> Forecast | None:
+    """By the newest study under `root` whose trials trained as long on as many recordings; None where there is none."""
+    wanted = {_size(recipe) for recipe in plan.bases.values()}
+    try:
+        others = [Study(root, name) for name in reversed(names(root))]
+    except UserError:
+        return None
+    for study in others:
+        try:
+            theirs = study.plan()
+            alike = theirs.dataset.fingerprint == plan.dataset.fingerprint
+            if not alike or not wanted & {_size(recipe) for recipe in theirs.bases.values()}:
+                continue
+            rows: list[dict[str, Any]] = study.table("trials.parquet", ["trial_id", "seconds.total"]).to_pylist()
+            taken = [
+                row["seconds.total"]
+                for row in rows
+                if row["seconds.total"] is not None
+                and theirs.has_trial(row["trial_id"])
+                and _size(theirs.recipe(theirs.trial(row["trial_id"]))) in wanted
+            ]
+        except UserError:
+            continue
+        if taken:
+            seconds = sum(taken) / len(taken)
+            return Forecast(study.name, len(taken), seconds, seconds * plan.total)
+    return None
+
+
+def _size(recipe: Recipe) -> tuple[object, ...]:
+    """What most of a trial's time depends on."""
+    return recipe.data.modalities, recipe.data.steps, recipe.encoder, recipe.pretrain.epochs, recipe.finetune.epochs

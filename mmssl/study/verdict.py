@@ -1,0 +1,126 @@
+"""What came out of a study, in one sentence, and what to do next."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from mmssl.study.baseline import Baseline, baseline_command, baselines, chance
+from mmssl.study.folder import Study
+from mmssl.study.plan import TERMINAL, Plan, point_words
+from mmssl.study.planning import at_storage
+from mmssl.study.results import LABEL_FREE, Best, Choice, best_of, metric_words, percent, points
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """A study's verdict."""
+
+    words: str
+    """One sentence."""
+    notes: tuple[str, ...]
+    """What to know before trusting it, two at most."""
+    chance: float | None
+    """The accuracy of guessing."""
+    untrained: Baseline | None
+    """Encoders that were never trained, with the same head."""
+    baseline_command: str
+    """The command that scores those; empty where they are scored, or where nothing stands beside them."""
+    next_command: str
+    """What to do next."""
+
+
+def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: bool = False) -> Conclusion:
+    """What came out of a study so far.
+
+    Args:
+        best: where it has been chosen already, perhaps by another score than the study's own.
+        running: whether a process runs it.
+    """
+    trials, undecided = study.table("trials.parquet"), ""
+    if best is None and plan.space.side == "test":
+        undecided = "scored the test subjects, by which nothing may be chosen"
+    elif best is None and not any(point.complete for point in points(plan, trials)):
+        undecided = "no point has all its trials complete"
+    else:
+        best = best or best_of(study, plan)
+    choice, metric = (best.choice, best.metric) if best else (None, plan.space.scored)
+    guessing, untrained = beside(study, plan, metric, choice)
+    itself = choice is not None and _is_untrained(plan, choice)
+    statuses = Counter(trials["status"].to_pylist())
+    whole = sum(statuses[status] for status in TERMINAL) == plan.total
+    said = _best_words(choice, metric, whole=whole) if choice else undecided
+    lacking = choice is not None and metric not in LABEL_FREE and untrained is None and not itself
+    first, *others = (choice.caveats if choice else []) or [""]
+    return Conclusion(
+        "; ".join([said, *beside_words(guessing, None if itself else untrained, itself=itself)]),
+        tuple(note for note in (first, "; ".join(others)) if note),
+        guessing,
+        untrained,
+        baseline_command(plan, choice, at_storage(study)) if lacking else "",
+        _next(study, plan, choice, whole=whole, failed=bool(statuses["FAILED"]), running=running),
+    )
+
+
+def _best_words(choice: Choice, metric: str, *, whole: bool) -> str:
+    best, others, tied = choice.best, choice.compared, len(choice.tied)
+    mean = f"{percent(best.mean)} %" if best.bounded else f"{best.mean:.4g}"
+    estimate = best.estimate
+    sure = f" (95 % interval {percent(estimate.low)} to {percent(estimate.high)}, over {estimate.over})"
+    called = point_words(best.values) or "the only point"
+    words = f"best{'' if whole else ' so far'}: {called}, {metric_words(metric)} {mean}"
+    points = "point" if others == 1 else "points"
+    if not others:
+        ties = "no other point is complete to compare it with"
+    elif choice.noise is None:
+        ties = f"one trial each does not tell whether the {others} other {points} are worse"
+    elif not tied:
+        ties = f"the {others} other {points} {'is' if others == 1 else 'are'} worse beyond the noise"
+    else:
+        ties = f"{tied} of the {others} other {points} {'is' if tied == 1 else 'are'} statistically tied with it"
+    return f"{words}{sure if estimate.over else ''}; {ties}"
+
+
+def beside(study: Study, plan: Plan, metric: str, choice: Choice | None = None) -> tuple[float | None, Baseline | None]:
+    """What a score stands beside: chance, and untrained encoders, as far as they are known.
+
+    Args:
+        choice: the gain is that of its best point.
+    """
+    if metric in LABEL_FREE:
+        return None, None
+    # Of points of several systems or variants, each has untrained encoders of its own.
+    one = choice is not None or len(plan.bases) == 1
+    found = baselines(study, plan, study.table("trials.parquet"), choice, metric) if one else []
+    return chance(study, plan, metric), found[0] if found else None
+
+
+def beside_words(guessing: float | None, untrained: Baseline | None, *, itself: bool = False) -> list[str]:
+    """The same in words."""
+    words = [f"chance is {percent(guessing)} %"] if guessing is not None else []
+    if itself:
+        words.append("the best encoders are untrained ones")
+    elif untrained:
+        gain, told = untrained.gain, ""
+        if gain.mean is not None:
+            apart = f"{percent(abs(gain.mean))} points {'less' if gain.mean >= 0 else 'MORE'}"
+            sure = f", {'within' if gain.within_noise else 'beyond'} the noise" if gain.over else ""
+            told = f" ({apart}{sure})"
+        words.append(f"untrained encoders have {percent(untrained.mean)} %{told}")
+    return words
+
+
+def _is_untrained(plan: Plan, choice: Choice) -> bool:
+    recipe = plan.recipe(plan.candidates[choice.best.point_id][0])
+    return not recipe.pretrain.epochs and recipe.finetune.encoders != "trained"
+
+
+def _next(study: Study, plan: Plan, choice: Choice | None, *, whole: bool, failed: bool, running: bool) -> str:
+    where = f"{study.name}{at_storage(study)}"
+    if running:
+        return f"mmssl-tune watch {where}"
+    if not whole:
+        return f"mmssl-tune resume {where}"
+    if choice is not None:
+        return f"mmssl-tune best {where} --export"
+    if plan.space.side == "test":
+        return f"mmssl-tune report {where}"
+    return f"mmssl-tune {'retry' if failed else 'logs'} {where}"

@@ -1,0 +1,77 @@
+"""Tables at every width: nothing is broken or lost, and numbers stand below numbers."""
+
+import io
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from mmssl.cli.tables import show_table
+from mmssl.cli.terminal import say
+
+COMPARED = ["point", "read from", "accuracy (%)", "seeds ± (%)", "F1 (%)", "n", "pairs", "difference (%)"]
+ROWS = [
+    ["changes:paper", "imu+skeleton", "55.6 [45.6, 65.1]", "1.0", "53.6 [43.7, 63.2]", "12", "-", "-"],
+    ["changes:pooled", "skeleton", "5.7 [4.7, 165.2]", "10.5", "53.7 [43.8, 63.3]", "9", "12", "-0.1 [-3.6, 3.8]"],
+]
+
+
+def shown(header: list[str], rows: list[list[str]], width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, highlight=False)
+    show_table("", header, rows, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_table_of_intervals_is_whole(width: int) -> None:
+    lines = shown(COMPARED, ROWS, width)
+    assert max(map(cell_len, lines)) <= width
+    text = "\n".join(lines)
+    for row in ROWS:
+        assert all(cell in text for cell in row)
+    for word in {word for head in COMPARED for word in head.split()}:
+        assert word in text.split()
+    firsts = [line for line in lines if line.startswith(" changes:p")]
+    assert len(firsts) == len(ROWS) * text.count(" point "), "each part names its rows"
+    one, other = (next(line for line in lines if cell in line) for cell in ("1.0 ", "10.5 "))
+    assert one.index("1.0 ") + 3 == other.index("10.5 ") + 4, "the right ends of numbers are below each other"
+
+
+WORDS = st.text("abcdefgh /.", max_size=40)
+NUMBERS = st.one_of(st.floats(0, 100).map("{:.1f}".format), st.just("-"), st.just("62.0 [1.5, 99.9]"))
+
+
+@example(["name"], [["x" * 200]], 20)
+@given(
+    st.lists(st.text("abc ", min_size=1, max_size=12).map(str.strip), min_size=1, max_size=9),
+    st.lists(st.lists(st.one_of(WORDS, NUMBERS), min_size=9, max_size=9), min_size=1, max_size=4),
+    st.integers(20, 220),
+)
+def test_a_table_fits_and_loses_nothing(header: list[str], rows: list[list[str]], width: int) -> None:
+    cells = [row[: len(header)] for row in rows]
+    lines = shown(header, cells, width)
+    assert max(map(cell_len, lines)) <= width
+    letters = re.sub(r"\s", "", "".join(lines))
+    for row in cells:
+        assert all(set(re.sub(r"\s", "", cell)) <= set(letters) for cell in row)
+
+
+def said(line: str, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, highlight=False)
+    say(line, console=console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_no_command_and_no_path_is_broken() -> None:
+    command = "mmssl-tune best vicreg_grid-utd_mhad-1 --storage '/a folder/of studies' --export"
+    assert f"\n{command}\n" in said(f"kept in a place; next: {command}", 60)
+    ticked = "`mmssl-tune resume vicreg_grid-utd_mhad-1 --storage /x`"
+    lines = said(f"this has been stopped, {ticked} runs what it still lacks of all its trials", 60).splitlines()
+    assert any(ticked in line for line in lines) and max(map(len, lines)) <= 60
+    path = "/somewhere/" + "deep/" * 20
+    assert path in said(f"kept in {path}", 60)
