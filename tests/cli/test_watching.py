@@ -106,7 +106,7 @@ def test_a_running_study_is_shown_until_it_ends(driver: Driver) -> None:
         assert shown.end() == 0, shown.text
         assert not shown.cursor_hidden
         assert "12/12" in shown.text and "the first of 4 points by val.accuracy" in shown.text
-        assert "next: mmssl-tune best study" in shown.text
+        assert "next: mmssl-tune best study" in " ".join(shown.text.split()), "on a line of its own"
 
 
 def _titles(text: str) -> int:
@@ -209,7 +209,7 @@ def test_one_in_a_bucket_is_followed(s3: Store, plan: Plan) -> None:
     driver.begin()
     driver.put(0, "RUNNING", epochs=[{"phase": "pretrain", "epoch": 7, "train.loss": 2.0, **HEALTH}])
     driver.tables.write()
-    with terminal(watch(driver), 80, 24) as shown:
+    with terminal(watch(driver), 80, 50) as shown:
         shown.until("7/200")
         for number in range(12):
             driver.put(number, "COMPLETE", 0.5)
