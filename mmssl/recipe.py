@@ -202,6 +202,10 @@ class Pretrain(Section):
     """Classes whose recordings pre-training is not shown; fine-tuning is."""
     share: Annotated[Positive, Field(le=1)] = 1.0
     """Share of the recordings that pre-training is shown, drawn whatever their labels; fine-tuning has all."""
+    incomplete: Literal["left_out", "two_views"] = "left_out"
+    """Across modalities, the recordings that have but one of them. left_out: they do not pre-train; two_views: two
+    views of what they have do, by the same objective, augmented as where a modality is alone. With three modalities or
+    more, a recording that has two pre-trains their pair in either case, unless the objective takes all at once."""
 
 
 class Guide(Section):
@@ -266,6 +270,8 @@ class Recipe(Section):
                 f"objective.name: {self.objective.name} takes {loss.taken} of the modalities, "
                 f"data.modalities names {count}"
             )
+        if self.pretrain.incomplete == "two_views" and (not loss.takes(1) or loss.learns or loss.doubled):
+            raise ValueError(f"pretrain.incomplete: {self.objective.name} has no views of one modality; leave them out")
         return self
 
     def knobs(self) -> dict[str, Value]:
@@ -357,6 +363,7 @@ class Recipe(Section):
                 for kind, section in SECTIONS.items()
                 if kind not in here
             },
+            "pretrain.incomplete": untrained or (together if len(self.data.modalities) == 1 else ""),
             "finetune.subsets": together if len(self.data.modalities) < 3 else "",
             **{f"{way}.strength": f"{way}.probability is 0" for way in ways if not knobs[f"{way}.probability"]},
         }

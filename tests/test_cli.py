@@ -883,7 +883,7 @@ def test_a_label_among_the_channels_is_refused_by_check_and_launch(
 
 
 @pytest.mark.usefixtures("unrun")
-def test_a_study_of_a_pair_takes_the_recordings_with_both(
+def test_a_study_takes_each_recording_for_what_it_has(
     ask: Ask, tmp_path: Path, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skeleton = [None, *tiny.skeleton[1:]]
@@ -892,30 +892,35 @@ def test_a_study_of_a_pair_takes_the_recordings_with_both(
     Recordings(tiny.description, tiny.rows, skeleton, imu).save("gaps.parquet")
     launched = ask("launch", "--space", "vicreg_grid", "--dataset", "gaps.parquet", "--name", "pair")
     assert (
-        "3 of 36 recordings have no imu or no skeleton and are left out: anna-slow-0, dora-fast-1, dora-"
-        in launched.err
+        "of 36 recordings 2 have no imu (dora-fast-1, dora-fast-2) and 1 have no skeleton (anna-slow-0): each is used "
+        "for what it has; a head of all modalities trains on, and is scored by, the 33 that have all" in launched.err
     )
     pair = Study("studies", "pair").plan().dataset
-    whole = tiny.where(lambda row: row.recording_id not in ("anna-slow-0", "dora-fast-1", "dora-fast-2"))
-    assert (pair.recordings, pair.fingerprint) == (33, whole.fingerprint)
+    assert (pair.recordings, pair.having) == (36, {"imu": 34, "skeleton": 35, "all modalities": 33})
+    assert pair.count == "36 recordings, 34 with imu, 35 with skeleton, 33 with all modalities"
     assert ask("resume", "pair").code == 130, "the same recordings are found again"
+    shown = ask("data", "info", "--dataset", "gaps.parquet").out
+    assert "imu: 34 recordings of 60" in shown and "33 recordings have all modalities" in shown
     ask(
         "launch", "--space", "vicreg_one_modality", "--dataset", "gaps.parquet", "--name", "i", "--system", "vicreg_imu"
     )
     assert Study("studies", "i").plan().dataset.recordings == 34
 
 
-def test_what_reads_encoders_says_which_recordings_it_leaves_out(
+def test_what_reads_encoders_leaves_no_recording_out_unasked(
     ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings
 ) -> None:
     gaps = tmp_path / "gaps.parquet"
     Recordings(tiny.description, tiny.rows, [None, *tiny.skeleton[1:]], tiny.imu).save(gaps)
-    from_both = ask("predict", encoders, gaps)
+    said = "1 of 36 recordings have no skeleton, the first is anna-slow-0: classify from what they have with"
+    for words in (["predict", encoders, gaps], ["evaluate", encoders, "--dataset", gaps]):
+        refused = ask(*words)
+        assert (refused.code, refused.out) == (2, "") and f"{said} --modalities imu" in refused.err
+    from_both = ask("predict", encoders, gaps, "--skip-bad")
     assert len(from_both.out.splitlines()) == 1 + 35
     assert "1 of 36 recordings have no imu or no skeleton and are left out: anna-slow-0" in from_both.err
-    assert "--modalities" in from_both.err
     assert len(ask("predict", encoders, gaps, "--modalities", "imu").out.splitlines()) == 1 + 36
-    assert json.loads(ask("evaluate", encoders, "--dataset", gaps, "--json").out)["recordings"] == 35
+    assert json.loads(ask("evaluate", encoders, "--dataset", gaps, "--skip-bad", "--json").out)["recordings"] == 35
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from mmssl.study.planning import (
     STORAGE,
     created,
     extend_plan,
-    having_all,
     name_of,
     plan_study,
     recordings_of,
     space_with,
+    usable,
     with_all,
 )
 from mmssl.study.results import Best, best_of, metric_of, points, ranked
@@ -225,7 +225,7 @@ def launch(
     searched = space_with(_space(space), settings, list(systems) if systems else None, recipe)
     found, source, skipped = _recordings(recordings, _path(data), skip_bad, str(storage))
     found, more = with_all(found, [_recordings(one, None, False, str(storage))[1] for one in pretrain_on], told)
-    found = having_all(found, searched.systems, told)
+    found = usable(found, searched.systems, told)
     called = found.description.name if isinstance(recordings, Recordings) else name_of(source)
     plan = plan_study(
         name or free_name(storage, f"{searched.name}-{called}"), searched, found, source, _path(data), skipped, more

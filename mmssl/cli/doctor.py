@@ -19,7 +19,7 @@ from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import RunOptions, runs_trials
 from mmssl.cli.terminal import beside, print_json, say
 from mmssl.errors import UserError
-from mmssl.study.planning import having_all, plan_study, space_with
+from mmssl.study.planning import plan_study, space_with, usable
 
 
 @runs_trials
@@ -58,7 +58,7 @@ def doctor(
 
     try:
         recordings, skipped = open_recordings(dataset, data, skip_bad=True, quiet=True)
-        recordings = having_all(recordings, searched.systems, beside(running.as_json))
+        recordings = usable(recordings, searched.systems, beside(running.as_json))
         plan = plan_study("doctor", searched, recordings, dataset, data, skipped)
     except UserError as error:
         tell({"check": "data", "verdict": "fault", "said": str(error)})

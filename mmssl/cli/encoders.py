@@ -22,7 +22,7 @@ from mmssl.cli.recordings import open_recordings
 from mmssl.cli.tables import measured
 from mmssl.cli.terminal import as_cell, beside, epoch_progress, print_json, say, sides_line, waiting
 from mmssl.errors import UserError, few
-from mmssl.study.planning import having, name_of, settings_of
+from mmssl.study.planning import having, having_some, name_of, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ def run(
     start = preset(name_of(dataset), system, recipe_named(recipe), recordings.kinds)
     taken = dict.fromkeys(defined_by(system), f"system {system} sets it; choose another --system instead")
     chosen = start.with_knobs(settings_of(settings, taken))
-    recordings = having(recordings, chosen.data.modalities, beside(as_json))
+    recordings = having_some(recordings, chosen.data.modalities, beside(as_json))
     from mmssl.data.protocols import sides, split
 
     if not chosen.data.validation_subjects:
@@ -152,7 +152,7 @@ def evaluate(
             f"({'; '.join(differ) or 'the same in another order'})"
         )
     chosen = _modalities(model, modalities)
-    recordings = having(recordings, chosen, beside(as_json))
+    recordings = _whole(recordings, dataset, chosen, skip_bad, beside(as_json))
     encoded = model.features(recordings, chosen)
     found = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
     if features is not None:
@@ -309,12 +309,7 @@ def _table(
     tables: list[pa.Table] = []
     for word in given:
         recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
-        recordings = having(recordings, chosen, beside(), hint="; name what they have with --modalities")
-        there = [modality for modality in chosen if modality in recordings.modalities]
-        if len(there) < len(chosen):
-            lacking = " and ".join(modality for modality in chosen if modality not in there)
-            hint = f"; --modalities {there[0]} does without" if there else ""
-            raise UserError(f"{word}: its recordings have no {lacking}{hint}")
+        recordings = _whole(recordings, word, chosen, skip_bad, beside())
         known: dict[str, Any] = {
             "source": [word] * len(recordings),
             "recording_id": [row.recording_id for row in recordings.rows],
@@ -328,6 +323,32 @@ def _table(
             }
         tables.append(pa.table({**known, **columns(model, recordings, model.features(recordings, chosen))}))
     return pa.concat_tables(tables, promote_options="default")
+
+
+def _whole(
+    recordings: "Recordings", word: str, chosen: list[str], skip_bad: bool, say: "Callable[[str], None]"
+) -> "Recordings":
+    """Those that have all that the head reads, which are all, unless others may be left out.
+
+    Raises:
+        UserError: they may not, or the recordings have no such modality at all.
+    """
+    there = [one for one in chosen if one in recordings.kinds]
+    if len(there) < len(chosen):
+        lacking = " and ".join(one for one in chosen if one not in there)
+        hint = f"; --modalities {there[0]} does without" if there else ""
+        raise UserError(f"{word}: its recordings have no {lacking}{hint}")
+    if skip_bad:
+        return having(recordings, chosen, say)
+    for one in chosen:
+        if without := recordings.lacking([one]):
+            others = [other for other in chosen if other != one]
+            ways = f"classify from what they have with --modalities {others[0]}, or " if others else ""
+            raise UserError(
+                f"{word}: {len(without)} of {len(recordings)} recordings have no {one}, the first is {without[0]}: "
+                f"{ways}leave out who lacks something with --skip-bad"
+            )
+    return recordings
 
 
 def _writable(out: Path | None, *kinds: str, option: str = "--out") -> None:

@@ -14,7 +14,7 @@ from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import end
 from mmssl.cli.terminal import in_a_line, print_json, say
 from mmssl.errors import UserError
-from mmssl.study.planning import having_all, name_of, plan_study, plan_warnings, space_with
+from mmssl.study.planning import name_of, plan_study, plan_warnings, space_with, usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +209,7 @@ def _examined(given: str, data: Path | None, space: "Space") -> "tuple[list[Find
     found += examine(recordings, steps)
     plan = None
     try:
-        used = having_all(recordings, space.systems)
+        used = usable(recordings, space.systems)
         plan = plan_study("check", space, used, given, data, bad)
         found += [*plan_warnings(plan, used), *_plan_notes(plan, used)]
     except UserError as error:

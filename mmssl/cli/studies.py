@@ -46,12 +46,12 @@ from mmssl.study.planning import (
     at_storage,
     created,
     extend_plan,
-    having_all,
     name_of,
     plan_study,
     plan_warnings,
     recordings_of,
     space_with,
+    usable,
     with_all,
 )
 
@@ -102,7 +102,7 @@ def launch(
     searched = space_with(spaces.load(space), settings, systems, recipe, values)
     recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
     recordings, more = with_all(recordings, pretrain_on or (), beside(running.as_json))
-    recordings = having_all(recordings, searched.systems, beside(running.as_json))
+    recordings = usable(recordings, searched.systems, beside(running.as_json))
     plan = plan_study(
         name or free_name(storage, f"{searched.name}-{name_of(dataset)}"),
         searched,

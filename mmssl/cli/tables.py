@@ -176,7 +176,10 @@ def show_survey(found: "Survey") -> None:
     of = f" of {found.expected}" if found.expected else ""
     without = f", {found.unlabelled} without a label" if found.unlabelled else ""
     say(f"{found.name}: {found.recordings}{of} recordings{without}, fingerprint {found.fingerprint[:16]}")
-    say("; ".join(f"{name}: {_lengths(lengths)}" for name, lengths in found.lengths.items()))
+    few = {name: f"{n} recordings of " for name, n in found.having.items() if 0 < n < found.recordings}
+    say("; ".join(f"{name}: {few.get(name, '')}{_lengths(lengths)}" for name, lengths in found.lengths.items()))
+    if few:
+        say(f"{found.having_all} recordings have all modalities")
     show_table(
         "recordings of each class by subject",
         ["class", *found.subjects],

@@ -280,13 +280,13 @@ def _pairs(recordings: Recordings) -> Iterator[Finding]:
         return
     every = total - len(recordings.lacking(names))
     for modality in names:
-        alone = [f"those of {one} alone use {total - len(lacking[one])}" for one in names if one != modality]
+        alone = [f"heads of {one} alone {total - len(lacking[one])}" for one in names]
         if lacking[modality]:
             yield Finding(
                 "warning",
                 f"{_of(len(lacking[modality]), total)} have no {modality}",
-                f"systems of {'both' if len(names) == 2 else 'all'} modalities leave them out and use {every}; "
-                f"{'; '.join(alone)}",
+                f"a head of {'both' if len(names) == 2 else 'all'} modalities uses the {every} that have all, and is "
+                f"scored by them; {', '.join(alone)}",
                 lacking[modality],
             )
 

@@ -470,6 +470,27 @@ class Recordings:
         have = zip(self.rows, *map(self.arrays, modalities), strict=True)
         return tuple(row.recording_id for row, *own in have if any(array is None for array in own))
 
+    @cached_property
+    def has(self) -> Mapping[str, npt.NDArray[np.bool_]]:
+        """By modality whether each recording has it, (recordings,)."""
+        return {
+            name: np.array([array is not None for array in self.arrays(name)], dtype=bool)
+            for name in self.description.modalities
+        }
+
+    def having_any(self, modalities: Sequence[str]) -> "Recordings":
+        """The recordings with one of the modalities at least, in the same order.
+
+        Raises:
+            UserError: there is none.
+        """
+        without = {
+            row.recording_id for i, row in enumerate(self.rows) if not any(self.has[name][i] for name in modalities)
+        }
+        if len(without) == len(self):
+            raise UserError(f"{self.description.name}: no recording has {' or '.join(modalities)}")
+        return self.where(lambda row: row.recording_id not in without) if without else self
+
     def having(self, modalities: Sequence[str]) -> "Recordings":
         """The recordings with all of the modalities, in the same order.
 

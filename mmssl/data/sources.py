@@ -218,6 +218,10 @@ class Survey(BaseModel):
     missing: tuple[Missing, ...]
     lengths: dict[str, Lengths | None]
     """By modality; None where no recording has it."""
+    having: dict[str, int]
+    """By modality, how many recordings have it."""
+    having_all: int
+    """How many recordings have all modalities that any has."""
     problems: tuple[str, ...]
     """What was left out while reading, by file name with the reason."""
 
@@ -246,6 +250,8 @@ def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
         counts=tuple(tuple(counts[subject, label] for label in description.classes) for subject in recordings.subjects),
         missing=_missing(recordings, known.never_recorded if known else frozenset()),
         lengths={name: _lengths(recordings.arrays(name), one.lines) for name, one in description.modalities.items()},
+        having={name: int(has.sum()) for name, has in recordings.has.items()},
+        having_all=len(recordings) - len(recordings.lacking(list(recordings.kinds))),
         problems=tuple(problems),
     )
 

@@ -23,7 +23,7 @@ from mmssl.study.paired import spread
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import LABEL_FREE, points
 from mmssl.study.scores import mean
-from mmssl.training.prepared import Prepared
+from mmssl.training.prepared import Prepared, having
 
 Vectors = npt.NDArray[np.float32]
 
@@ -244,7 +244,8 @@ def _scored(
 def vectors(
     study: Study, plan: Plan, trial: PlannedTrial, recordings: Recordings, prepared: dict[int, Prepared]
 ) -> tuple[npt.NDArray[np.int64], dict[str, Vectors], dict[str, Vectors]]:
-    """The rows that a trial was scored on, and their features and embeddings by modality, (rows, width).
+    """The rows that a trial was scored on by all its modalities; their features and embeddings by modality, (rows,
+    width).
 
     Embeddings are empty where labels trained the encoders: their projectors are as they were initialised.
 
@@ -260,7 +261,8 @@ def vectors(
     sides = split(recordings, recipe.data)
     rows = sides.validation if plan.space.side == "val" else sides.test
     if recipe.data.steps not in prepared:
-        prepared[recipe.data.steps] = Prepared.of(recordings, recipe.data.steps, recordings.modalities)
+        prepared[recipe.data.steps] = Prepared.of(recordings, recipe.data.steps, tuple(recordings.kinds))
+    rows = having(prepared[recipe.data.steps], rows, recipe.data.modalities)
     encoded = model.encode(prepared[recipe.data.steps].chosen(model, rows))
     embedded = model.embed(encoded) if recipe.finetune.encoders == "frozen" else {}
     return (

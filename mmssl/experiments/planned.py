@@ -10,7 +10,7 @@ from mmssl.experiments import Experiment
 from mmssl.study import space as spaces
 from mmssl.study.folder import Study, find, plain_name
 from mmssl.study.plan import Plan
-from mmssl.study.planning import at_storage, having_all, name_of, plan_study, recordings_of, space_with
+from mmssl.study.planning import at_storage, name_of, plan_study, recordings_of, space_with, usable
 from mmssl.study.space import Space
 
 
@@ -72,7 +72,7 @@ def planned(
     if chosen.name == "hidden_classes":
         changes["grid"] = {"pretrain.hidden_classes": [[], *_hidden(hide, recordings.description.classes)]}
     space = space_with(spaces.load(chosen.space), settings, systems, recipe, **changes)
-    recordings = having_all(recordings, space.systems, say)
+    recordings = usable(recordings, space.systems, say)
     space = spaces.changed(space, folds=_folds(folds, chosen.chooses, space, name_of(dataset), recordings))
     name = name or plain_name(f"{chosen.space}-{name_of(dataset)}")
     plan = plan_study(name, space, recordings, dataset, data, list(skipped))

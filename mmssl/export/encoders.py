@@ -32,7 +32,7 @@ from mmssl.study.plan import Key, Plan, PlannedTrial, fold_name, without_result
 from mmssl.study.planning import name_of
 from mmssl.study.results import Choice, Point, points, stand_beside
 from mmssl.training.model import FACTS, WEIGHTS, Model
-from mmssl.training.prepared import Prepared
+from mmssl.training.prepared import Prepared, having
 from mmssl.training.pretraining import OnEpoch
 from mmssl.training.trial import score, train
 
@@ -200,6 +200,7 @@ def export(
         (beside / POINTER).write_text(json.dumps(pointer, indent=1))
         shown = (not refit and trial.held_out) or plan.dataset.train_subjects
         some = recordings.where(lambda row: bool(row.label) and row.subject in shown)
+        some = some.having(trained.recipe.data.modalities)
         checked = _check_in_new_process(beside, trained, some, Path(scratch))
         _put_in_place(beside, folder, Path(scratch))
     return Exported(folder, checkpoint, metrics, checked)
@@ -307,13 +308,14 @@ def _test(
             "--no-test leaves them"
         )
         data = model.recipe.data
-        _, metrics = score(model, Prepared.of(recordings, data.steps, data.modalities), sides.test, "test")
+        prepared = Prepared.of(recordings, data.steps, data.modalities)
+        _, metrics = score(model, prepared, sides.test, "test")
         looks[key] = {
             "look": len(looks) + 1,
             "checkpoint": checkpoint,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "metrics": metrics,
-            "recordings": len(sides.test),
+            "recordings": prepared.units(having(prepared, sides.test, data.modalities)),
             "subjects": list(sides.test_subjects),
         }
         study.put_looks(looks)

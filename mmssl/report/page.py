@@ -221,7 +221,7 @@ def _searched(content: Content) -> list[tuple[str, str]]:
     rows += [
         ("modalities", " + ".join(base.data.modalities)),
         ("pre-training", f"{base.pretrain.epochs} epochs, batches of {base.pretrain.batch_size}"),
-        ("data", f"{dataset.name}: {dataset.recordings} recordings, {len(content.classes)} classes"),
+        ("data", f"{dataset.name}: {dataset.count}, {len(content.classes)} classes"),
     ]
     if dataset.skipped:
         rows.append(("left out as faulty", ", ".join(dataset.skipped)))

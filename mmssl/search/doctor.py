@@ -31,7 +31,7 @@ from mmssl.search.together import rates
 from mmssl.study.folder import Study, most_pretrained
 from mmssl.study.plan import Plan
 from mmssl.training.model import Model
-from mmssl.training.prepared import Prepared
+from mmssl.training.prepared import Prepared, having
 from mmssl.training.together import alike
 from mmssl.training.trial import run_trial, shown_rows
 
@@ -269,12 +269,13 @@ def _try(recipe: Recipe, prepared: Prepared, recordings: Recordings, share: Shar
     )
     sides = split(recordings, recipe.data)
     size = max(recipe.pretrain.batch_size, 2)
+    whole = having(prepared, sides.train, recipe.data.modalities)
     one_batch = replace(
         sides,
         pretrain=shown_rows(recipe, prepared, sides)[:size],
-        train=sides.train[:size],
-        validation=sides.train[:2],
-        test=sides.train[:2],
+        train=whole[:size],
+        validation=whole[:2],
+        test=whole[:2],
     )
     task: Any = ray.remote(_measure)
     reference = task.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0).remote(

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from mmssl.data.protocols import Split
 from mmssl.environment import machine, packages
-from mmssl.recipe import Recipe
-from mmssl.study.columns import PROBE
+from mmssl.recipe import Recipe, readings
+from mmssl.study.columns import PROBE, SCORED
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.training.prepared import Prepared
+from mmssl.training.prepared import Prepared, having
 from mmssl.training.pretraining import pretrain
 from mmssl.training.snapshot import Epoch, Snapshot
 from mmssl.training.together import with_companions
@@ -104,7 +105,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
         facts |= {
             "recordings.train": len(shown_rows(recipe, data, sides)),
             "recordings.labelled": len(labelled_rows(recipe, data, sides)),
-            "recordings.validation": data.units(sides.validation if setting.side == "val" else sides.test),
+            **_scored(recipe, data, sides.validation if setting.side == "val" else sides.test),
             "pretraining_id": name,
         }
 
@@ -148,6 +149,15 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
             "end": {**end, "finished": finished, "facts": {**facts, "seconds.total": finished - started}},
         }
     )
+
+
+def _scored(recipe: Recipe, data: Prepared, rows: npt.NDArray[np.int64]) -> dict[str, int]:
+    """How many recordings are scored, and by what each part of the modalities where some lack one."""
+    together, *parts = readings(recipe)
+    counts = {SCORED: data.units(having(data, rows, together))}
+    if len(having(data, rows, together)) < len(rows):
+        counts |= {f"{SCORED}.{'+'.join(part)}": data.units(having(data, rows, part)) for part in parts}
+    return counts
 
 
 def _plain(outcome: Outcome) -> list[dict[str, str | float]]:

@@ -17,6 +17,8 @@ COSTS = get_args(Cost)
 """Columns of what encoders cost."""
 PROBE = "probe.accuracy"
 """Name of the score of a linear classifier in the midst of pre-training."""
+SCORED = "recordings.validation"
+"""Column of how many recordings were scored; SCORED.MODALITY by one alone, where that is another number."""
 
 _TYPES: dict[str, pa.DataType] = {
     "text": pa.string(),
@@ -49,7 +51,7 @@ class ColumnSpec(NamedTuple):
         if "KNOB" in self.name:
             types = {knob: _KNOB_TYPES[type(value)] for knob, value in Recipe().knobs().items()}
             return [pa.field(self.name.replace("KNOB", knob), _TYPES[kind]) for knob, kind in types.items()]
-        scored = subsets if is_score(self.name) else ()
+        scored = subsets if is_score(self.name) or self.name.startswith(f"{SCORED}.") else ()
         for word, names in (("MODALITY", (*modalities, *scored)), ("PROGRAM", _PROGRAMS)):
             if word in self.name:
                 return [pa.field(self.name.replace(word, name), _TYPES[self.type]) for name in names]

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmssl.study.columns import SCORED
 from mmssl.study.folder import Study
 from mmssl.study.plan import Key
 from mmssl.study.scores import Estimate, Scores, difference, estimate, recordings_of
@@ -20,7 +21,7 @@ def scores_of(rows: Sequence[Mapping[str, Any]], column: str) -> dict[Key, float
 
 def scored(rows: Sequence[Mapping[str, Any]]) -> int | None:
     """How many recordings a point's trials were scored on."""
-    return recordings_of((row["fold"], row["recordings.validation"]) for row in rows)
+    return recordings_of((row["fold"], row[SCORED]) for row in rows)
 
 
 def summary(name: str, scores: Scores, recordings: int | None) -> dict[str, float | None]:

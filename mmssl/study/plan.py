@@ -65,6 +65,10 @@ class PlannedTrial(_Part):
         return fold_name(self.held_out)
 
 
+ALL = "all modalities"
+"""In `Dataset.having`: no modality is called so."""
+
+
 @dataclass(frozen=True)
 class StackedTrials:
     """Trials that pre-train as one model: the first of them does it."""
@@ -132,12 +136,19 @@ class Dataset(_Part):
     """Recordings without a label, those included."""
     classes: int | None = Field(default=None, exclude_if=lambda classes: classes is None)
     """How many there are; older plans do not say."""
+    having: Mapping[str, int] = {}
+    """How many recordings have each modality that a system takes, and how many `ALL`; empty where all have all. Studies
+    of older versions left out who lacks one."""
 
     @property
     def count(self) -> str:
         """How many recordings, in words."""
-        return _counted(self.recordings, "recording") + (
-            f", {self.unlabelled:,} without a label" if self.unlabelled else ""
+        return ", ".join(
+            [
+                _counted(self.recordings, "recording"),
+                *([f"{self.unlabelled:,} without a label"] if self.unlabelled else []),
+                *(f"{count:,} with {name}" for name, count in self.having.items()),
+            ]
         )
 
 

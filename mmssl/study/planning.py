@@ -126,6 +126,7 @@ def plan_study(
             unlabelled=sum(not row.label for row in recordings.rows),
             classes=len(recordings.description.classes),
             modalities=USUAL if kinds.items() <= USUAL.items() else kinds,
+            having=_having_each(recordings, space.systems),
         ),
         folds,
         points,
@@ -177,7 +178,6 @@ def having(
     recordings: "Recordings",
     modalities: Iterable[str],
     say: Callable[[str], None] = lambda line: None,
-    hint: str = "",
 ) -> "Recordings":
     """The recordings with all of the modalities that there are; `say` is told how many lack one.
 
@@ -191,16 +191,58 @@ def having(
     kept, without = recordings.having(wanted), recordings.lacking(wanted)
     if without:
         said = f"{len(without)} of {len(recordings)} recordings have no {' or no '.join(wanted)} and are left out"
-        say(f"{said}: {few(without)}{hint}")
+        say(f"{said}: {few(without)}")
     return kept
 
 
-def having_all(
+def having_some(
+    recordings: "Recordings", modalities: Iterable[str], say: Callable[[str], None] = lambda line: None
+) -> "Recordings":
+    """The recordings that have one of the modalities at least; `say` is told how many lack which.
+
+    Whoever needs a modality that no recording has says so, and what else to take.
+    """
+    asked = set(modalities)
+    wanted = [one for one in recordings.kinds if one in asked]
+    if not wanted:
+        return recordings
+    kept, total = recordings.having_any(wanted), len(recordings)
+    here = {row.recording_id for row in kept.rows}
+    absent = [row.recording_id for row in recordings.rows if row.recording_id not in here]
+    if absent:
+        say(f"{len(absent)} of {total} recordings have no {' and no '.join(wanted)} and are left out: {few(absent)}")
+    lacking = {one: ids for one in wanted if (ids := kept.lacking([one]))}
+    if lacking:
+        which = " and ".join(f"{len(ids)} have no {one} ({few(ids)})" for one, ids in lacking.items())
+        say(
+            f"of {len(kept)} recordings {which}: each is used for what it has; a head of all modalities trains on, and "
+            f"is scored by, the {len(kept) - len(kept.lacking(wanted))} that have all"
+        )
+    return kept
+
+
+def usable(
     recordings: "Recordings", systems: Iterable[str], say: Callable[[str], None] = lambda line: None
 ) -> "Recordings":
-    """The recordings that every one of the systems takes, so that what is compared has seen the same."""
+    """The recordings that have something for one of the systems."""
+    return having_some(recordings, _taken(recordings, systems), say)
+
+
+def _taken(recordings: "Recordings", systems: Iterable[str]) -> list[str]:
+    """The modalities that the systems take."""
     there = recordings.kinds
-    return having(recordings, (one for system in systems for one in system_named(system, there).modalities), say)
+    asked = {one for system in systems for one in system_named(system, there).modalities}
+    return [one for one in there if one in asked]
+
+
+def _having_each(recordings: "Recordings", systems: Iterable[str]) -> dict[str, int]:
+    """How many have each modality that the systems take, and all; empty where all have all."""
+    from mmssl.study.plan import ALL
+
+    wanted, total = _taken(recordings, systems), len(recordings)
+    if not recordings.lacking(wanted):
+        return {}
+    return {**{one: int(recordings.has[one].sum()) for one in wanted}, ALL: total - len(recordings.lacking(wanted))}
 
 
 def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
@@ -210,7 +252,10 @@ def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
     folder = data or (Path(plan.dataset.folder) if plan.dataset.folder else None)
     recordings, _ = open_dataset(plan.dataset.source, folder, skip_bad=bool(plan.dataset.skipped))
     recordings, _ = with_all(recordings, plan.dataset.pretrain_on)
-    recordings = having_all(recordings, plan.space.systems)
+    if plan.dataset.having:
+        recordings = usable(recordings, plan.space.systems)
+    else:  # Older versions left out who lacks a modality.
+        recordings = having(recordings, _taken(recordings, plan.space.systems))
     if recordings.fingerprint != plan.dataset.fingerprint:
         raise UserError(
             f"study {plan.name} was planned for other recordings than those in {folder or plan.dataset.source}: "

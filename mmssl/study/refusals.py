@@ -4,6 +4,8 @@ import itertools
 import json
 from collections.abc import Collection, Iterator, Mapping
 
+import numpy as np
+
 from mmssl.data.not_signals import suspects_in
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
@@ -25,12 +27,17 @@ def refuse(plan: Plan, recordings: Recordings) -> None:
     _refuse_suspects(recordings, {name for base in plan.bases.values() for name in base.data.modalities})
     points = list({trial.point_id: trial.point for trial in plan.trials}.values())
     recipes = [at_point(plan.bases, point) for point in points or itertools.islice(_ends(plan.space), _MOST_LOOKED_AT)]
-    unread = [recipe.unread(plan.dataset.modalities) for recipe in recipes]
+    unread = [_unread_by(recipe, plan) for recipe in recipes]
     found = [*_unread(plan.space, unread), *_pruning(plan, recipes), *_too_little(plan, recipes, recordings)]
     if not found:  # Where a knob does nothing, all its values are the same.
         found = list(_equal(plan, points, recipes, unread))
     if found:
         raise UserError("\n  ".join([f"space {plan.space.name}:", *found]))
+
+
+def _unread_by(recipe: Recipe, plan: Plan) -> dict[str, str]:
+    whole = {} if plan.dataset.having else {"pretrain.incomplete": "every recording has all modalities"}
+    return {**whole, **recipe.unread(plan.dataset.modalities)}
 
 
 def _refuse_suspects(recordings: Recordings, modalities: Collection[str]) -> None:
@@ -100,14 +107,28 @@ def _too_little(plan: Plan, recipes: list[Recipe], recordings: Recordings) -> It
     from mmssl.training.trial import enough  # Torch takes seconds.
 
     different = {
-        (recipe.finetune.labels, recipe.pretrain.hidden_classes, recipe.pretrain.share): recipe for recipe in recipes
+        (
+            recipe.finetune.labels,
+            recipe.finetune.subsets,
+            recipe.pretrain.hidden_classes,
+            recipe.pretrain.share,
+            recipe.pretrain.incomplete,
+            recipe.data.modalities,
+        ): recipe
+        for recipe in recipes
     }
     for held_out, sides in plan.splits(recordings).items():
+        rows = sides.validation if plan.space.side == "val" else sides.test
         for recipe in different.values():
             try:
                 enough(recipe, recordings, sides)
             except UserError as error:
                 yield f"fold {fold_name(held_out)}: {error}"
+                break
+            taken = recipe.data.modalities
+            if not np.all([recordings.has[name][rows] for name in taken], axis=0).any():
+                who = f"fold {fold_name(held_out)}: none of its {len(rows)} recordings has {' and '.join(taken)}"
+                yield f"{who}, so nothing can be scored by them: hold out others with folds, or take another system"
                 break
 
 

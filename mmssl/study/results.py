@@ -13,7 +13,7 @@ from mmssl.errors import UserError, nearest
 from mmssl.evaluation import deviation
 from mmssl.recipe import Recipe
 from mmssl.study import scores
-from mmssl.study.columns import COSTS
+from mmssl.study.columns import COSTS, SCORED
 from mmssl.study.folder import Study
 from mmssl.study.plan import NO_RESULT, TRANSDUCTIVE, Key, Plan
 from mmssl.study.scores import Estimate, repeat
@@ -105,9 +105,6 @@ class Point:
         }
 
 
-_SCORED = "recordings.validation"
-
-
 @dataclass(frozen=True)
 class Choice:
     best: Point
@@ -155,7 +152,8 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
         gathered[point_id] = Point(
             point_id, values, planned=len(trials_of), place=place, bounded=metric not in LABEL_FREE
         )
-    wanted = ["point_id", "seed", "fold", "status", _SCORED, *columns, *([cost] if cost else [])]
+    counts = [*(f"{SCORED}.{reading}" for reading in metric.split(".")[1:-1]), SCORED]
+    wanted = ["point_id", "seed", "fold", "status", *counts, *columns, *([cost] if cost else [])]
     for row in trials.select([name for name in wanted if name in trials.column_names]).to_pylist():
         if not plan.has_point(row["point_id"]):
             if plan.open_points:
@@ -169,7 +167,7 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
         values = [row[column] for column in columns if row[column] is not None]
         if row["status"] == "COMPLETE" and values:
             point.scores[plan.key(row["point_id"], row["seed"], row["fold"])] = statistics.fmean(values)
-            point.recordings[row["fold"]] = row.get(_SCORED)
+            point.recordings[row["fold"]] = next((row[one] for one in counts if row.get(one) is not None), None)
             point.cost = row[cost] if cost else None
     return list(gathered.values())
 

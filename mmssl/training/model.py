@@ -41,25 +41,33 @@ def prepare(recordings: Recordings, steps: int, modalities: Sequence[str]) -> In
     description = recordings.description
     inputs: Inputs = {}
     for modality in modalities:
-        arrays = [array for array in recordings.arrays(modality) if array is not None]
-        if not arrays:
-            raise UserError(
-                f"{description.name}: the recordings have no {modality}: give some that have, "
-                f"or do with {' and '.join(recordings.modalities)} alone"
-            )
-        if len(arrays) < len(recordings):
+        inputs[modality] = prepare_present(recordings, steps, modality)
+        if len(inputs[modality]) < len(recordings):
             without = recordings.lacking([modality])
             raise UserError(
                 f"{description.name}: {len(without)} of {len(recordings)} recordings have no {modality}, the first is "
                 f"{without[0]}; Recordings.having() leaves them out"
             )
-        own = description.modalities[modality]
-        _refuse_squeezed(recordings, modality, own.hz, steps)
-        if isinstance(own, Skeleton):
-            inputs[modality] = prepare_skeleton(arrays, steps, own.root, own.scale)
-        else:
-            inputs[modality] = prepare_signal(arrays, steps)
     return inputs
+
+
+def prepare_present(recordings: Recordings, steps: int, modality: str) -> npt.NDArray[np.float32]:
+    """Likewise, of the recordings that have a modality.
+
+    Raises:
+        UserError: none has.
+    """
+    arrays = [array for array in recordings.arrays(modality) if array is not None]
+    if not arrays:
+        raise UserError(
+            f"{recordings.description.name}: the recordings have no {modality}: give some that have, "
+            f"or do with {' and '.join(recordings.modalities)} alone"
+        )
+    own = recordings.description.modalities[modality]
+    _refuse_squeezed(recordings, modality, own.hz, steps)
+    if isinstance(own, Skeleton):
+        return prepare_skeleton(arrays, steps, own.root, own.scale)
+    return prepare_signal(arrays, steps)
 
 
 _LONGEST_STEP = 1.0

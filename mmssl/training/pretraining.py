@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.objectives import over_pairs
-from mmssl.recipe import COLLAPSED_BELOW, Pretrain, Recipe
+from mmssl.recipe import COLLAPSED_BELOW, Augment, Kind, Pretrain, Recipe, every_augmentation
 from mmssl.training.health import at_scale, embedding_health
+from mmssl.training.incomplete import Incomplete
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Loop, Snapshot
@@ -44,6 +46,7 @@ class Pretraining:
         on_epoch: told each epoch's loss terms and embedding health, named `train...`.
         guides: for a guided objective, features of the same recordings for each modality, (recordings, any width).
         probe: adds its score to the epochs in which it is due.
+        has: by modality which of the recordings have it, (recordings,) of bool; all of them by default.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Pretraining:
         on_epoch: OnEpoch = lambda epoch: None,
         guides: Sequence[Tensor] = (),
         probe: "Probe | None" = None,
+        has: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.model, self.seed, self.probe = model, seed, probe
         self.stopped: StoppedError | None = None
@@ -71,8 +75,13 @@ class Pretraining:
         self._objective = loss.with_knobs(model.recipe.objective, self._draws)
         self.learned = _learned(model, len(self.branches), seed).to(self.device)
         self._guides = guides
+        lacks = has is not None and not all(own.all() for own in has.values())
+        kinds: set[Kind] = {model.description.kinds[name] for name in modalities}
+        self._augment_apart = augmentation(model, self.device, every_augmentation(*kinds))
+        self._incomplete = Incomplete(has, model.recipe) if has is not None and lacks else None
         self._sums: dict[str, Tensor] = {}
-        self._views: Sequence[Tensor] = ()
+        self._counted = 0
+        self._embedded: dict[int, Tensor] = {}
 
     @property
     def generators(self) -> list[torch.Generator]:
@@ -87,18 +96,30 @@ class Pretraining:
         )
 
     def views(self, batch: Tensor) -> list[Tensor]:
-        """Augmented views of a batch, one for each of the branches."""
+        """Augmented views of a batch, one for each of the branches.
+
+        Where recordings lack a modality, the views are of those that have it; a branch without a use has an empty one.
+        """
         shown: dict[str, Tensor] = {name: tensor[batch] for name, tensor in self.tensors.items()}
+        if self._incomplete:
+            ways = [partial(augment, shown, self._draws) for augment in (self._augment, self._augment_apart)]
+            return self._incomplete.views(batch, *(lambda way=way: [*way().values()] for way in ways))
         copies = len(self.branches) // len(shown)
         return [view for _ in range(copies) for view in self._augment(shown, self._draws).values()]
 
     def loss(self, views: Sequence[Tensor], batch: Tensor) -> Tensor:
         """The objective of the views' embeddings, each (batch, D); its terms are added to the epoch's."""
-        self._views = [embeddings.float() for embeddings in views]
-        if self.model.recipe.objective.loss.doubled:
-            terms = self._objective(self._views)
+        embedded = [embeddings.float() for embeddings in views]
+        guides = [guide[batch] for guide in self._guides]
+        if self._incomplete:
+            terms = self._incomplete.terms(self._objective, embedded, guides, [*self.learned], batch)
+        elif self.model.recipe.objective.loss.doubled:
+            terms = self._objective(embedded)
         else:
-            terms = over_pairs(self._objective, self._views, [guide[batch] for guide in self._guides], [*self.learned])
+            terms = over_pairs(self._objective, embedded, guides, [*self.learned])
+        # Of one that has no recordings in this batch the embeddings before stay.
+        self._embedded |= {i: own.detach() for i, own in enumerate(embedded) if len(own)}
+        self._counted += len(batch)
         for name, term in terms.items():
             self._sums[name] = self._sums.get(name, 0) + term.detach() * (len(batch) / self.recordings)
         return terms["loss"]
@@ -107,10 +128,14 @@ class Pretraining:
         """Tell the epoch's numbers; probe where that is due."""
         recipe, number = self.model.recipe, len(self.epochs) + 1
         sums, self._sums = self._sums, dict[str, Tensor]()
-        latest: Numbers = {f"train.{name}": float(term) for name, term in sums.items()}
+        # Batches in which no two recordings could be compared have no terms.
+        counted, self._counted = self._counted / self.recordings, 0
+        latest: Numbers = {f"train.{name}": float(term) / (counted or 1.0) for name, term in sums.items()}
         # Of the last batch: embeddings of several would come from as many different weights.
-        for name, embeddings in zip(self.branches, self._views, strict=True):
-            health = embedding_health(at_scale(recipe.objective, embeddings.detach()[:HEALTH_SAMPLE]))
+        for i, name in enumerate(self.branches):
+            if i not in self._embedded:
+                continue
+            health = embedding_health(at_scale(recipe.objective, self._embedded[i][:HEALTH_SAMPLE]))
             latest |= {f"train.{name}.{measure}": value for measure, value in health.items()}
         # After the last epoch the head itself will say more.
         if self.probe and number % self.probe.every == 0 and number < recipe.pretrain.epochs:
@@ -154,9 +179,11 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
         for number, batch in enumerate(steps, start=len(training.epochs) * len(steps)):
             set_rate(optimizer, recipe.pretrain, number, len(steps))
             views = training.views(batch)
+            if not any(map(len, views)):
+                continue
             with precision(recipe, training.device):
                 embeddings = [
-                    model.projectors[name](model.encoders[name](view))
+                    model.projectors[name](model.encoders[name](view)) if len(view) else view
                     for name, view in zip(training.branches, views, strict=True)
                 ]
             loss = training.loss(embeddings, batch)
@@ -269,10 +296,14 @@ def learning_rate(knobs: Pretrain, step: int, steps: int) -> float:
 
 
 def augmentation(
-    model: Model, device: torch.device
+    model: Model, device: torch.device, knobs: Augment | None = None
 ) -> Callable[[Mapping[str, Tensor], torch.Generator], dict[str, Tensor]]:
-    """A function that changes the modalities of the same recordings, cut in time alike, as the recipe says."""
-    knobs, signals = model.recipe.augment, model.description.signals
+    """A function that changes the modalities of the same recordings, cut in time alike, as the recipe says.
+
+    Args:
+        knobs: instead of the recipe's.
+    """
+    knobs, signals = knobs or model.recipe.augment, model.description.signals
     raw = {
         name: (torch.from_numpy(own.mean).to(device), torch.from_numpy(own.std).to(device))
         for name, own in model.standardisations.items()
@@ -281,7 +312,7 @@ def augmentation(
     def augment(batch: Mapping[str, Tensor], draws: torch.Generator) -> dict[str, Tensor]:
         cropped = crop_together(list(batch.values()), knobs.crop, draws)
         return {
-            name: augment_signal(x, knobs.imu, draws, signals[name].triads, raw[name])
+            name: augment_signal(x, knobs.imu, draws, signals[name].turning, raw[name])
             if name in signals
             else augment_skeleton(x, knobs.skeleton, draws)
             for name, x in zip(batch, cropped, strict=True)
@@ -307,7 +338,7 @@ def _fault(epoch: Epoch, branches: Sequence[str]) -> StoppedError | None:
         if not math.isfinite(numbers[name]):
             return StoppedError("DIVERGED", f"epoch {epoch['epoch']}: {name.removeprefix('train.')} is {numbers[name]}")
     for name in branches:
-        spread = numbers[f"train.{name}.std"]
+        spread = numbers.get(f"train.{name}.std", math.inf)
         if spread < COLLAPSED_BELOW:
             return StoppedError(
                 "COLLAPSED",

@@ -21,7 +21,7 @@ from mmssl.recipe import Recipe, readings, readings_of
 from mmssl.training.batch_norm import renew
 from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.model import AT_ONCE, Model
-from mmssl.training.prepared import Prepared
+from mmssl.training.prepared import Prepared, having
 from mmssl.training.pretraining import (
     HEALTH_SAMPLE,
     Numbers,
@@ -115,7 +115,8 @@ def run_trial(
     rows = sides.validation if side == "val" else sides.test
     labelled = labelled_rows(recipe, prepared, sides)
     enough(recipe, prepared, sides)
-    probe = Probe(prepared, labelled, rows, probe_every) if probe_every else None
+    whole, scored_whole = (having(prepared, some, recipe.data.modalities) for some in (labelled, rows))
+    probe = Probe(prepared, whole, scored_whole, probe_every) if probe_every else None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), gpu_products(tfloat32=False):
         started = time.perf_counter()
         try:
@@ -134,8 +135,9 @@ def run_trial(
             labels = torch.from_numpy(prepared.labels[labelled]).to(device)
             metrics |= finetune(
                 model,
-                prepared.chosen(model, labelled),
+                prepared.padded(model, labelled),
                 labels,
+                has=_has(prepared, labelled, recipe.data.modalities),
                 seed=finetuning,
                 on_epoch=on_epoch,
                 snapshot=snapshots(trial_name(recipe, prepared.fingerprint)) if snapshots else None,
@@ -144,7 +146,7 @@ def run_trial(
             return Outcome(stopped.status, str(stopped), seconds={"total": time.perf_counter() - started})
         finetuned = time.perf_counter()
         outcome = Outcome("COMPLETE", metrics=metrics | _costs(model, prepared), model=model)
-        if len(rows):
+        if len(having(prepared, rows, recipe.data.modalities, least=1)):
             outcome.predictions, scored = score(model, prepared, rows, side)
             outcome.metrics |= scored
         outcome.seconds = {
@@ -188,6 +190,8 @@ def pretrained(
         UserError: a hidden class does not exist.
     """
     model, tensors = fresh(recipe, prepared, sides, device)
+    shown, modalities = shown_rows(recipe, prepared, sides), recipe.data.modalities
+    has = _has(prepared, shown, modalities)
     latest: Numbers = {}
     if recipe.pretrain.epochs:
         told: list[Epoch] = []
@@ -202,11 +206,13 @@ def pretrained(
         def make() -> Files:
             kinds = prepared.description.kinds
             guides = [
-                _guide(recipe.guide_of(modality, kinds[modality]), prepared, sides, tell, device, once, snapshots)
-                for modality in (recipe.data.modalities if recipe.objective.loss.guided else ())
+                _guide(
+                    recipe.guide_of(modality, kinds[modality]), prepared, sides, shown, tell, device, once, snapshots
+                )
+                for modality in (modalities if recipe.objective.loss.guided else ())
             ]
             _, seed, _ = seeds(recipe)
-            training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe)
+            training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe, has=has)
             with gpu_products(tfloat32=recipe.pretrain.precision == "tfloat32"):
                 count = pretrain(training, snapshot) if probe else by(training, snapshot)
             return pretrained_files(training, told, count)
@@ -224,32 +230,57 @@ def pretrained(
             beside = {}
         latest = last_numbers(told) | beside
     frozen = recipe.finetune.encoders == "frozen"
+    own = {name: _of(tensor, has[name]) for name, tensor in tensors.items()}
     # Encoders that never trained have no averages: without statistics of their own they would be a baseline too low.
     if frozen and (recipe.finetune.batch_norm == "renewed" or not recipe.pretrain.epochs):
-        projectors = model.projectors
-        _renew(model, projectors, lambda features: [projectors[name](x) for name, x in features.items()], tensors)
-    for name, embeddings in (model.embed(model.encode(_sample(tensors))) if frozen else {}).items():
+        for name, tensor in own.items():
+            projector = model.projectors[name]
+            _renew(model, projector, lambda features, up=projector: [up(x) for x in features.values()], {name: tensor})
+    sample = {name: _sample(tensor) for name, tensor in own.items()}
+    for name, embeddings in (model.embed(model.encode(sample)) if frozen else {}).items():
         health = embedding_health(at_scale(recipe.objective, embeddings))
         latest |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
     return model, latest
 
 
-def _sample(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _sample(tensor: Tensor) -> Tensor:
     """`HEALTH_SAMPLE` recordings at most, the same for all that train on these; files are often sorted by person."""
-    count = len(next(iter(tensors.values())))
-    if count <= HEALTH_SAMPLE:
-        return dict(tensors)
-    rows = np.sort(np.random.default_rng(0).choice(count, HEALTH_SAMPLE, replace=False))
-    return {name: tensor[torch.from_numpy(rows).to(tensor.device)] for name, tensor in tensors.items()}
+    if len(tensor) <= HEALTH_SAMPLE:
+        return tensor
+    rows = np.sort(np.random.default_rng(0).choice(len(tensor), HEALTH_SAMPLE, replace=False))
+    return tensor[torch.from_numpy(rows).to(tensor.device)]
+
+
+Has = Mapping[str, Tensor]
+"""By modality, which of some recordings have it: (recordings,) of bool."""
+
+
+def _has(prepared: Prepared, rows: npt.NDArray[np.int64], modalities: Sequence[str]) -> Has:
+    return {name: torch.from_numpy(prepared.has[name][rows]) for name in modalities}
+
+
+def _of(tensor: Tensor, has: Tensor) -> Tensor:
+    """Of the recordings that have it."""
+    return tensor if has.all() else tensor[has.to(tensor.device)]
+
+
+def _among(features: Tensor, has: Tensor) -> Tensor:
+    """Likewise, of each version."""
+    return features if has.all() else features[:, has.to(features.device)]
+
+
+def _all_of(has: Has, reading: Sequence[str]) -> Tensor:
+    """Which recordings have all that a head reads."""
+    return torch.stack([has[name] for name in reading]).all(dim=0)
 
 
 def fresh(recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device) -> tuple[Model, dict[str, Tensor]]:
-    """A new model and the inputs that it pre-trains on."""
+    """A new model and the inputs that it pre-trains on, NaN where a recording lacks a modality."""
     init, *_ = seeds(recipe)
-    shown = shown_rows(recipe, prepared, sides)
     torch.manual_seed(init)
-    model = Model.fresh(recipe, prepared.description, _standardisations(recipe, prepared, shown)).to(device)
-    return model, prepared.chosen(model, shown)
+    seen = _seen_rows(recipe, prepared, sides)
+    model = Model.fresh(recipe, prepared.description, _standardisations(recipe, prepared, seen)).to(device)
+    return model, prepared.padded(model, shown_rows(recipe, prepared, sides))
 
 
 def pretrained_files(training: Pretraining, told: Sequence[Epoch], together: int) -> Files:
@@ -291,12 +322,14 @@ def _guide(
     recipe: Recipe,
     prepared: Prepared,
     sides: Split,
+    rows: npt.NDArray[np.int64],
     on_epoch: OnEpoch,
     device: torch.device,
     once: Once | None,
     snapshots: Snapshots | None,
 ) -> Tensor:
-    """Features of the recordings that pre-train, (recordings, width), by the encoder that guides one modality."""
+    """Features of the recordings that pre-train, (recordings, width), by the encoder that guides one modality; NaN
+    where one lacks it."""
     [modality] = recipe.data.modalities
     phase = f"guide.{modality}"
     try:
@@ -313,7 +346,19 @@ def _guide(
         raise StoppedError(stopped.status, f"{phase}: {stopped}") from stopped
     if once and snapshots:  # It is kept; and whoever has the outcome does not know of the snapshot.
         snapshots(pretraining_name(recipe, prepared.fingerprint)).drop()
-    return model.encode(prepared.chosen(model, shown_rows(recipe, prepared, sides)))[modality]
+    return _encoded(model, prepared.padded(model, rows), _has(prepared, rows, [modality]))[modality]
+
+
+def _encoded(model: Model, tensors: Mapping[str, Tensor], has: Has) -> dict[str, Tensor]:
+    """Features, (recordings, width) by modality; NaN where a recording lacks it."""
+    found: dict[str, Tensor] = {}
+    for name, features in model.encode({one: _of(tensor, has[one]) for one, tensor in tensors.items()}).items():
+        if len(features) == len(has[name]):
+            found[name] = features
+        else:
+            found[name] = features.new_full((len(has[name]), features.shape[1]), math.nan)
+            found[name][has[name].to(features.device)] = features
+    return found
 
 
 def finetune(
@@ -324,8 +369,10 @@ def finetune(
     seed: int,
     on_epoch: OnEpoch,
     snapshot: Snapshot | None = None,
+    has: Has | None = None,
 ) -> Numbers:
-    """Train the heads: that of all modalities together, then one for each alone and for each subset.
+    """Train the heads: that of all modalities together, then one for each alone and for each subset; each on the
+    recordings that have what it reads.
 
     They train on the features of frozen encoders, which are computed once; where the recipe trains the encoders too,
     they are trained with the first head and frozen for the others.
@@ -336,6 +383,7 @@ def finetune(
         labels: class index of each, (recordings,).
         on_epoch: called for the first head alone.
         snapshot: where training of encoders keeps how far it is; a head alone takes seconds, and is trained anew.
+        has: which of the recordings have each modality; all of them by default.
 
     Returns:
         The last epoch's `train.finetune.loss` and `train.finetune.accuracy` of the first head.
@@ -345,14 +393,23 @@ def finetune(
     """
     torch.manual_seed(seed)
     together, *parts = readings(model.recipe)
+    has = has or {name: torch.ones(len(labels), dtype=torch.bool) for name in tensors}
     if model.recipe.finetune.encoders == "trained":
-        latest = _train_with_encoders(model, tensors, labels, seed, on_epoch, snapshot)
-        features = _finite_features(model, [tensors], "fine-tuning")
+        whole = _all_of(has, together)
+        latest = _train_with_encoders(
+            model,
+            {name: _of(one, whole) for name, one in tensors.items()},
+            _of(labels, whole),
+            seed,
+            on_epoch,
+            snapshot,
+        )
+        features = _finite_features(model, [tensors], has, "fine-tuning")
     else:
-        features = _finite_features(model, _versions(model, tensors, labels.device, seed), "pre-training")
-        latest = _train_head(model, together, features, labels, seed, on_epoch)
+        features = _finite_features(model, _versions(model, tensors, labels.device, seed), has, "pre-training")
+        latest = _train_head(model, together, features, has, labels, seed, on_epoch)
     for reading in parts:
-        _train_head(model, reading, features, labels, seed, lambda epoch: None)
+        _train_head(model, reading, features, has, labels, seed, lambda epoch: None)
     return latest
 
 
@@ -367,14 +424,14 @@ def _versions(
         yield augment(tensors, draws)
 
 
-def _finite_features(model: Model, versions: Iterable[Mapping[str, Tensor]], after: str) -> dict[str, Tensor]:
-    """Features by modality, (versions, recordings, width).
+def _finite_features(model: Model, versions: Iterable[Mapping[str, Tensor]], has: Has, after: str) -> dict[str, Tensor]:
+    """Features by modality, (versions, recordings, width); NaN where a recording lacks it.
 
     The last step of training may have broken what its loss, taken before, did not show.
     """
-    encoded = [model.encode(tensors) for tensors in versions]
+    encoded = [_encoded(model, tensors, has) for tensors in versions]
     features = {name: torch.stack([version[name] for version in encoded]) for name in encoded[0]}
-    broken = [name for name, feature in features.items() if not feature.isfinite().all()]
+    broken = [name for name, one in features.items() if not _among(one, has[name]).isfinite().all()]
     if broken:
         raise StoppedError("DIVERGED", f"after {after}: {' and '.join(broken)} features are not finite")
     return features
@@ -384,12 +441,14 @@ def _train_head(
     model: Model,
     reading: Sequence[str],
     features: Mapping[str, Tensor],
+    has: Has,
     labels: Tensor,
     seed: int,
     on_epoch: OnEpoch,
 ) -> Numbers:
     """On one version of each recording at a time, drawn anew in every batch."""
-    head = model.head(reading)
+    head, usable = model.head(reading), _all_of(has, reading)
+    features, labels = {name: _among(features[name], usable) for name in reading}, _of(labels, usable)
     versions = len(features[reading[0]])
     draws = torch.Generator().manual_seed(seed)
 
@@ -488,22 +547,32 @@ def score(
     """Predictions for some recordings, a row each, and their metrics under the name of the side they are on.
 
     The predictions and `SIDE.METRIC` are those of all modalities together; of several `SIDE.MODALITY.METRIC` are those
-    of one alone, and `SIDE.ONE+OTHER.METRIC` those of a subset with a head of its own.
+    of one alone, and `SIDE.ONE+OTHER.METRIC` those of a subset with a head of its own. Each is of the recordings that
+    have what it is by; of none there is no metric.
     """
-    features = {name: tensor.cpu().numpy() for name, tensor in model.encode(prepared.chosen(model, chosen)).items()}
-    labels, classes = prepared.labels[chosen], prepared.description.classes
+    has = _has(prepared, chosen, model.recipe.data.modalities)
+    encoded = _encoded(model, prepared.padded(model, chosen), has)
+    features, classes = {name: tensor.cpu().numpy() for name, tensor in encoded.items()}, prepared.description.classes
     metrics: Numbers = {}
-    probabilities = model.probabilities(features)
+    (together, _), *parts = readings_of(side, model.recipe)
+    for reading, prefix in parts:
+        usable = _all_of(has, reading).numpy()
+        if usable.any():
+            guesses = model.probabilities({one: features[one][usable] for one in reading}).argmax(axis=1)
+            measured = scores(prepared.labels[chosen[usable]], guesses)
+            metrics |= {f"{prefix}.{name}": value for name, value in measured.items()}
+    whole = _all_of(has, together).numpy()
+    chosen, labels = chosen[whole], prepared.labels[chosen[whole]]
+    if not len(chosen):
+        return [], metrics
+    probabilities = model.probabilities({name: own[whole] for name, own in features.items()})
     predicted = probabilities.argmax(axis=1)
-    for name, value in scores(labels, predicted).items():
-        metrics[f"{side}.{name}"] = value
+    own = {f"{side}.{name}": value for name, value in scores(labels, predicted).items()}
     units = [prepared.rows[i].unit for i in chosen]
     if any(prepared.rows[i].source for i in chosen):
-        whole = scores(*by_majority(units, labels, probabilities))
-        metrics |= {f"{side}.interval.{name}": value for name, value in whole.items()}
-    for reading, prefix in readings_of(side, model.recipe)[1:]:
-        guesses = model.probabilities({one: features[one] for one in reading}).argmax(axis=1)
-        metrics |= {f"{prefix}.{name}": value for name, value in scores(labels, guesses).items()}
+        voted = scores(*by_majority(units, labels, probabilities))
+        own |= {f"{side}.interval.{name}": value for name, value in voted.items()}
+    metrics = own | metrics
     rows: list[dict[str, str | float]] = [
         {
             "split": side,
@@ -523,7 +592,7 @@ def _costs(model: Model, prepared: Prepared) -> Numbers:
     """What the encoders cost: their parameters, and floating-point operations for one recording."""
     return {
         "encoders.parameters": sum(weight.numel() for weight in model.encoders.parameters()),
-        "encoders.flops": operations(lambda: model.encode(prepared.chosen(model, np.arange(1)))),
+        "encoders.flops": operations(lambda: model.encode(prepared.padded(model, np.arange(1)))),
     }
 
 
@@ -549,13 +618,29 @@ def enough(recipe: Recipe, recordings: Prepared | Recordings, sides: Split) -> N
     for name in (name for subset in recipe.finetune.subsets for name in subset.split("+") if name not in there):
         raise UserError(f"finetune.subsets: the recordings have no {name}; {nearest(name, there)}")
     shown, labelled = shown_rows(recipe, recordings, sides), labelled_rows(recipe, recordings, sides)
-    for count, what in ((len(shown), "recording"), (len(labelled), "label")):
+    together, *parts = readings(recipe)
+    counts = [(len(shown), "recording", ""), (len(having(recordings, labelled, together)), "label", "")]
+    if len(having(recordings, labelled, together)) < len(labelled):
+        counts[1] = (*counts[1][:2], f" of recordings with {' and '.join(together)}")
+    counts += [(len(having(recordings, shown, [one])), "recording", f" with {one}") for one in together]
+    counts += [
+        (len(having(recordings, labelled, one)), "label", f" of recordings with {'+'.join(one)}") for one in parts
+    ]
+    for count, what, of in counts:
         if count < 2:
-            raise UserError(f"{count} {what}{'s' * (count != 1)} to train on: batch statistics need 2 at least")
+            raise UserError(f"{count} {what}{'s' * (count != 1)}{of} to train on: batch statistics need 2 at least")
 
 
 def labelled_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
-    """The training recordings whose labels fine-tuning uses: of each class the recipe's share, one at least."""
+    """The training recordings whose labels fine-tuning uses: of each class the recipe's share, one at least.
+
+    Labels are drawn whatever modalities their recordings have, so that every recipe draws the same; those without any
+    that the recipe takes are of no use to it.
+    """
+    return having(prepared, _drawn_labels(recipe, prepared, sides), recipe.data.modalities, least=1)
+
+
+def _drawn_labels(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
     if recipe.finetune.labels == 1:
         return sides.train
     draws = np.random.default_rng(recipe.finetune.label_draw)
@@ -568,9 +653,20 @@ def labelled_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split)
 
 
 def shown_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
-    """The recordings that pre-training sees, labelled or not."""
+    """The recordings that pre-training sees, labelled or not: across modalities those that have two of them at least
+    (all, where the objective takes all at once), or one where the recipe makes two views of it. Encoders that never
+    train have the statistics of all."""
+    alone = len(recipe.data.modalities) == 1 or recipe.pretrain.incomplete == "two_views"
+    several = len(recipe.data.modalities) if recipe.objective.loss.doubled else 2
+    least = 1 if alone or not recipe.pretrain.epochs else several
+    return having(prepared, _seen_rows(recipe, prepared, sides), recipe.data.modalities, least)
+
+
+def _seen_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
+    """The recordings that the signals' statistics are of: all that may pre-train and have a modality of the recipe."""
     hidden = class_indices(prepared.description, recipe.pretrain.hidden_classes)
     shown = sides.pretrain[np.isin(prepared.labels[sides.pretrain], hidden, invert=True)]
+    shown = having(prepared, shown, recipe.data.modalities, least=1)
     if recipe.pretrain.share == 1:
         return shown
     count = max(1, round(recipe.pretrain.share * len(shown)))
@@ -586,4 +682,4 @@ def seeds(recipe: Recipe) -> tuple[int, int, int]:
 def _standardisations(recipe: Recipe, prepared: Prepared, rows: npt.NDArray[np.int64]) -> dict[str, Standardisation]:
     """Of each signal that the recipe takes, over some recordings."""
     signals = [one for one in recipe.data.modalities if one in prepared.description.signals]
-    return {name: Standardisation.fit(prepared.inputs[name][rows]) for name in signals}
+    return {name: Standardisation.fit(prepared.inputs[name][having(prepared, rows, [name])]) for name in signals}

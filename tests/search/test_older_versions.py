@@ -46,7 +46,7 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finetune = "    finetune: Finetune = Finetune()\n"
     for name, old, new in (
         (
-            "objectives",
+            "objectives/__init__",
             "    nu: Weight = 1.0\n",
             '    sharpness: Weight = 2.0\n    """A knob."""\n    nu: Weight = 4.0\n',
         ),

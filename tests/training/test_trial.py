@@ -774,6 +774,7 @@ def test_what_encoders_cost_is_counted_by_hand(tiny: Recordings, recipe: Recipe)
 
 
 OTHER: dict[str, object] = {
+    "pretrain.incomplete": "two_views",
     "objective.name": "barlow_twins",
     "encoder.imu.pooling": "none",
     "pretrain.schedule": "cosine",
