@@ -5,7 +5,7 @@ import re
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from mmssl.data.recordings import Description, Recordings, Window
     from mmssl.study.plan import Plan
     from mmssl.study.space import Space
+
+
+Unseen = Literal["masked", "neighbours", "left_out"]
 
 
 def data_import(
@@ -74,6 +77,13 @@ def data_import(
             metavar="[NAME=]COLUMNS",
         ),
     ] = None,
+    unseen: Annotated[
+        Unseen | None,
+        typer.Option(
+            help="What becomes of a joint that a recording never shows: it stands at the root (masked), amid the "
+            "joints that bones join it to (neighbours), or is left out of all recordings. Default: it is a fault.",
+        ),
+    ] = None,
     confidence: Annotated[
         float,
         typer.Option(help="Joints of which a network that found poses was less sure are missing values.", min=0, max=1),
@@ -112,6 +122,7 @@ def data_import(
         columns=_columns(columns or []),
         confidence=confidence,
         window=_window(window, stride),
+        unseen=unseen,
     )
     found.recordings.save(out)
     for note in found.notes:

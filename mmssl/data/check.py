@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mmssl.data.mounting import turned, without_gravity
 from mmssl.data.offsets import shift_of
-from mmssl.data.recordings import Array, Recordings, Skeleton, content_of
+from mmssl.data.recordings import Array, Recordings, Skeleton, content_of, joints_of
 
 SHORT = 8
 """Frames or samples; fewer show no movement."""
@@ -112,7 +112,7 @@ def _copies(recordings: Recordings) -> Iterator[Finding]:
 def _units(recordings: Recordings) -> Iterator[Finding]:
     """Signals are standardised over all that train: a unit matters only where it is not the same throughout."""
     for modality, signal in recordings.description.signals.items():
-        for triad in (triad for sensor in signal.sensors for triad in sensor):
+        for triad in signal.triads:
             yield from _units_of(recordings, modality, triad, [signal.channels.index(name) for name in triad])
 
 
@@ -147,7 +147,7 @@ def _units_of(recordings: Recordings, modality: str, triad: Sequence[str], at: l
 def _acceleration_triads(recordings: Recordings) -> Iterator[tuple[str, str, list[int]]]:
     """The modality, the first channel and all three indices of each."""
     for modality, signal in recordings.description.signals.items():
-        for triad in (triad for sensor in signal.sensors for triad in sensor):
+        for triad in signal.triads:
             if _ACCELERATION.search(triad[0]):
                 yield modality, triad[0], [signal.channels.index(name) for name in triad]
 
@@ -156,11 +156,10 @@ def _axes(recordings: Recordings) -> Iterator[Finding]:
     """Up is where gravity and the body's length point, for each person alike."""
     pointing: list[tuple[str, Sequence[str], dict[str, list[npt.NDArray[np.float64]]]]] = []
     for modality, skeleton in recordings.description.skeletons.items():
-        first, second = skeleton.scale
         body: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
         for _, subject, array in _each(recordings, modality):
-            body[subject].append(np.median(array[:, second] - array[:, first], axis=0).astype(np.float64))
-        pointing.append((f"{modality}: {' to '.join(skeleton.scale_joints)}", skeleton.coordinates, body))
+            body[subject].append(np.median(skeleton.trunk(array), axis=0).astype(np.float64))
+        pointing.append((f"{modality}: {skeleton.length}", skeleton.coordinates, body))
     for modality, name, at in _acceleration_triads(recordings):
         felt: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
         for _, subject, array in _each(recordings, modality):
@@ -360,7 +359,7 @@ def _joints_of(skeleton: Skeleton, skeletons: list[tuple[str, str, Array]], call
         for joint in np.flatnonzero(at_zero.any(axis=0) & ~at_zero.all(axis=0)):
             zero[skeleton.joints[joint]] += int(at_zero[:, joint].sum())
     absent = tuple(name for name, one in zip(skeleton.joints, never, strict=True) if one)
-    absent = tuple(name for name in absent if name != skeleton.root_joint)
+    absent = tuple(name for name in absent if name not in joints_of(skeleton.root_joint))
     if absent:
         yield Finding(
             "warning", f"{of}joints that are at zero throughout", "they carry nothing; leave them out", absent
@@ -373,17 +372,16 @@ def _joints_of(skeleton: Skeleton, skeletons: list[tuple[str, str, Array]], call
             "with --fill-gaps",
             tuple(f"{name} ({count})" for name, count in zero.items()),
         )
-    first, second = skeleton.scale
     odd: list[str] = []
     for name, _, array in skeletons:
-        lengths = np.linalg.norm((array[:, first] - array[:, second]).astype(np.float64), axis=1)
+        lengths = np.linalg.norm(skeleton.trunk(array).astype(np.float64), axis=1)
         ratio = lengths[0] / np.median(lengths) if np.median(lengths) > 0 else np.inf
         if not 0.5 < ratio < 2:
             odd.append(f"{name} ({ratio:.2g})")
     if odd:
         yield Finding(
             "warning",
-            f"{of}{_of(len(odd), len(skeletons))} begin with {' to '.join(skeleton.scale_joints)} less than half "
+            f"{of}{_of(len(odd), len(skeletons))} begin with {skeleton.length} less than half "
             "or more than twice as long as later",
             "the first frame gives the unit of length, so that these come out too large or too small; begin them with "
             "a frame that shows the body upright",
@@ -391,7 +389,7 @@ def _joints_of(skeleton: Skeleton, skeletons: list[tuple[str, str, Array]], call
         )
     medians: dict[str, list[float]] = defaultdict(list)
     for _, subject, array in skeletons:
-        medians[subject].append(float(np.median(np.linalg.norm(array[:, first] - array[:, second], axis=1))))
+        medians[subject].append(float(np.median(np.linalg.norm(skeleton.trunk(array), axis=1))))
     sizes = [float(np.median(values)) for values in medians.values()]
     if max(sizes) > 10 * min(sizes):
         yield Finding(

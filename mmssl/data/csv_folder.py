@@ -16,7 +16,7 @@ from mmssl.data.columns import named, no_signal, spelt
 from mmssl.data.csv_file import delimiter_of, text_of
 from mmssl.data.file_names import table_of
 from mmssl.data.formats import CONFIDENCE
-from mmssl.data.missing import missing_samples, unseen_joints
+from mmssl.data.missing import Unseen, missing_samples, never_seen, put_in, unseen_joints
 from mmssl.data.not_signals import suspects_in
 from mmssl.data.quaternions import continuous, quaternions_in
 from mmssl.data.recording_file import Opened, before, opened, together
@@ -91,6 +91,7 @@ def read(
     columns: Mapping[str, Sequence[str]] | None = None,
     confidence: float = CONFIDENCE,
     window: Window | None = None,
+    unseen: Unseen | None = None,
 ) -> Imported:
     """Read a folder as docs/own-data.md lays it out.
 
@@ -109,6 +110,7 @@ def read(
         offsets: how the stamps of modalities are shifted.
         confidence: joints of which a network that found them was less sure are missing values.
         window: how recordings are cut; by default as those that they are `like`, else by the intervals of the table.
+        unseen: what becomes of joints that a recording never shows; by default they are faults.
 
     Raises:
         UserError: there is no table, something in it or in the headers leaves open what the numbers mean, or (without
@@ -117,6 +119,8 @@ def read(
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
+    if unseen == "left_out" and like:
+        raise UserError("--unseen left_out: the joints are those of --like; choose masked or neighbours")
     faults: list[tuple[str, str]] = []
     notes: list[str] = []
     given = _given(folder)
@@ -144,12 +148,18 @@ def read(
     faults += odd
     headers = {place: header for place, header in headers.items() if place not in dict(odd)}
     _check_offsets(offsets or {}, lines)
-    reader = _Reader(description, fill_gaps, offsets or {})
+    if unseen == "neighbours" and not any(one.bones for one in description.skeletons.values()):
+        raise UserError(
+            f"{folder}: --unseen neighbours: which joints are neighbours is not known; write bones into {DESCRIPTION}"
+        )
+    reader = _Reader(description, fill_gaps, offsets or {}, unseen)
     rows, arrays = _arrays(reader, lines, headers, faults)
     if faults and not (skip_bad and rows):
         advice = "mend them, or leave their recordings out with --skip-bad"
         raise UserError(_refusal(folder, faults, advice if rows else "no recording is whole"))
     notes += _unnamed(folder, paths)
+    if unseen == "left_out":
+        description = _without_unseen(description, arrays, reader.never_seen)
     rated = {
         name: modality.model_copy(update={"hz": modality.hz or reader.rate(name)})
         for name, modality in description.modalities.items()
@@ -232,6 +242,20 @@ def _arrays(
         for modality in arrays:
             arrays[modality].append(own.get(modality))
     return rows, arrays
+
+
+def _without_unseen(
+    description: Description, arrays: dict[str, list[Array | None]], unseen: Mapping[str, set[str]]
+) -> Description:
+    """The description without joints, which are taken out of the arrays."""
+    modalities = dict(description.modalities)
+    for name, joints in unseen.items():
+        own = description.skeletons[name]
+        kept = [i for i, joint in enumerate(own.joints) if joint not in joints]
+        arrays[name] = [None if array is None else array[:, kept] for array in arrays[name]]
+        bones = tuple(bone for bone in own.bones if not joints & set(bone))
+        modalities[name] = own.model_copy(update={"joints": tuple(own.joints[i] for i in kept), "bones": bones})
+    return description.model_copy(update={"modalities": modalities})
 
 
 def _unnamed(folder: Path, paths: Mapping[str, Path]) -> list[str]:
@@ -627,14 +651,14 @@ def _infer_skeleton(
                 + "\n".join(
                     f"{indent}{line}"
                     for line in (
-                        "root_joint: NAME             # becomes the origin",
+                        "root_joint: NAME             # becomes the origin; the middle of several: [NAME, NAME]",
                         "scale_joints: [NAME, NAME]   # their distance is the unit of length, as from hip to shoulder",
                     )
                 )
             )
         document["root_joint"] = root
         document.setdefault("scale_joints", [root, top])
-        first, second = document["scale_joints"]
+        first, second = (place if isinstance(place, str) else " and ".join(place) for place in document["scale_joints"])
         notes.append(
             f"{modality}: origin {root}, unit of length {first} to {second}, by their names; {DESCRIPTION} can say "
             "otherwise"
@@ -669,8 +693,17 @@ def _infer_signal(modality: str, document: dict[str, Any], headers: Sequence[Ope
 class _Reader:
     """Reads recordings' files as a description has them, and counts what it does to them."""
 
-    def __init__(self, description: Description, fill_gaps: bool, offsets: Mapping[str, Offset]) -> None:
+    def __init__(
+        self,
+        description: Description,
+        fill_gaps: bool,
+        offsets: Mapping[str, Offset],
+        unseen: Unseen | None = None,
+    ) -> None:
         self._description, self._fill_gaps, self._offsets = description, fill_gaps, offsets
+        self._unseen: Unseen | None = unseen
+        self.never_seen: dict[str, set[str]] = defaultdict(set)
+        """Joints of skeletons that some recording never shows."""
         self._rates: dict[str, dict[str, float]] = defaultdict(dict)
         self._done: dict[str, list[str]] = defaultdict(list)
         """What was done, and the files it was done to."""
@@ -746,8 +779,10 @@ class _Reader:
         try:
             sheet = file.read(columns)
             values = self._without_codes(modality, place, columns, sheet.values)
-            values = self._filled_in(place, columns, values)
-            turns = quaternions_in(columns)
+            values = self._whole(modality, place, columns, values)
+            own = self._description.modalities[modality]
+            marked = [[own.channels[i] for i in four] for four in own.quaternions] if isinstance(own, Signal) else []
+            turns = quaternions_in(columns, marked)
             values, none = continuous(values, turns)
             track = self._laid_out(modality, place, sheet, values)
         except LineError as error:
@@ -833,13 +868,37 @@ class _Reader:
         for code in sorted({code for code, _ in found.values()}):
             share = [f"{name} ({n / len(values):.0%})" for name, (own, n) in found.items() if own == code]
             listed = ", ".join(share)
-            if not self._fill_gaps:
+            throughout = self._unseen and all(n == len(values) for own, n in found.values() if own == code)
+            if not self._fill_gaps and not throughout:
                 raise ValueError(
                     f"{listed} of {len(values)} lines at {code:g}, as {what}: write nothing there, or fill them in "
                     "with --fill-gaps"
                 )
             self._done[f"taken for empty, as {what} as {code:g}"].append(f"{place}, {listed}")
         return kept
+
+    def _whole(self, modality: str, place: str, columns: Sequence[str], values: Values) -> Values:
+        """Without missing values."""
+        own = self._description.modalities[modality]
+        unseen = never_seen(values, own.joints) if isinstance(own, Skeleton) else []
+        if not unseen or not isinstance(own, Skeleton):
+            return self._filled_in(place, columns, values)
+        how = self._unseen
+        if not how:
+            raise ValueError(
+                f"{', '.join(unseen)} never seen: say what to do with such joints, with --unseen masked, neighbours or "
+                "left_out"
+            )
+        empty = np.repeat([joint in unseen for joint in own.joints], len(own.coordinates))
+        filled = self._filled_in(place, columns, np.where(empty, 0.0, values))
+        self.never_seen[modality] |= set(unseen)
+        done = {
+            "masked": "joints that are never seen stand at the root",
+            "neighbours": "joints that are never seen stand amid their neighbours",
+            "left_out": "joints that are never seen are left out of all recordings",
+        }
+        self._done[done[how]].append(f"{place}, {', '.join(unseen)}")
+        return put_in(filled, own, unseen, how)
 
     def _filled_in(self, place: str, columns: Sequence[str], values: Values) -> Values:
         bad = ~np.isfinite(values)

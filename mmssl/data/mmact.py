@@ -410,13 +410,13 @@ def _fill(
     own = description.skeletons["skeleton"]
     seen = person[..., 2] > 0
     unseen = [joint for j, joint in enumerate(own.joints) if not seen[:, j].any()]
-    needed = dict.fromkeys(joint for joint in (own.root_joint, *own.scale_joints) if joint in unseen)
+    needed = [joint for joint in own.places if joint in unseen]
     if needed:
         raise ValueError(f"{', '.join(needed)} never seen: no place or no unit of length")
     every = np.arange(numbers[0], numbers[-1] + 1)
     skeleton = np.empty((len(every), len(own.joints), 2))
     for j, joint in enumerate(own.joints):
-        source = own.root if joint in unseen else j
+        source = own.root[0] if joint in unseen else j
         shown = seen[:, source]
         for axis in range(2):
             skeleton[:, j, axis] = np.interp(every, numbers[shown], person[shown, source, axis])

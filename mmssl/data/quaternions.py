@@ -7,19 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mmssl.data.recordings import QUATERNION_OFF
+
 Values = npt.NDArray[np.float64]
 
 _PART = re.compile(r"(?:(.*[_. ])?(?:quat|quaternion|q|orientation|rotation)[_. ]?q?)([wxyz0-3])", re.IGNORECASE)
 
 
-def quaternions_in(columns: Sequence[str]) -> list[list[int]]:
-    """The four columns of each, by names such as quat_w to quat_z, q0 to q3 or wrist_orientation_w."""
+def quaternions_in(columns: Sequence[str], described: Sequence[Sequence[str]] = ()) -> list[list[int]]:
+    """The four columns of each, by names such as quat_w to quat_z, q0 to q3 or wrist_orientation_w, or as described."""
     found: dict[tuple[str, bool], dict[str, int]] = defaultdict(dict)
     for i, name in enumerate(columns):
         if match := _PART.fullmatch(name):
             axis = match[2].lower()
             found[name[: match.start(2)].lower(), axis.isdigit()][axis] = i
-    return [[*parts.values()] for parts in found.values() if len(parts) == 4]
+    named = [[*parts.values()] for parts in found.values() if len(parts) == 4]
+    those = [[columns.index(name) for name in names] for names in described if set(names) <= set(columns)]
+    return [*named, *(one for one in those if not any(set(one) & set(other) for other in named))]
 
 
 def continuous(values: Values, groups: Sequence[Sequence[int]]) -> tuple[Values, list[int]]:
@@ -33,7 +37,7 @@ def continuous(values: Values, groups: Sequence[Sequence[int]]) -> tuple[Values,
     for number, group in enumerate(groups):
         own = values[:, group]
         length = np.linalg.norm(own, axis=1)
-        if np.median(np.abs(length - 1)) > 0.05 or not length.all():
+        if np.median(np.abs(length - 1)) > QUATERNION_OFF or not length.all():
             none.append(number)
             continue
         own = own / length[:, None]

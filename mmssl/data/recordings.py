@@ -27,6 +27,8 @@ _OLDER = "mmssl.recordings/1"
 """Of recordings whose modalities are those that older versions know: these read such a file too."""
 UNLABELLED = -1
 """Class index of a recording without a label."""
+QUATERNION_OFF = 0.05
+"""How far the usual length of a quaternion may be from 1."""
 NO_SUBJECT = "subject is empty, and it has a label: whoever it is might train and validate; name somebody"
 
 
@@ -42,6 +44,22 @@ class Protocol(BaseModel):
     test: tuple[str, ...] = ()
 
 
+def _one_or_several(joints: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    return joints[0] if isinstance(joints, tuple) and len(joints) == 1 else joints
+
+
+Place = Annotated[str | tuple[str, ...], AfterValidator(_one_or_several)]
+"""A joint, or the middle of several."""
+
+
+def joints_of(place: Place) -> tuple[str, ...]:
+    return (place,) if isinstance(place, str) else place
+
+
+def in_words(place: Place) -> str:
+    return " and ".join(joints_of(place))
+
+
 class Skeleton(BaseModel):
     """A modality of frames x joints x coordinates."""
 
@@ -54,10 +72,10 @@ class Skeleton(BaseModel):
     joints: tuple[str, ...] = ()
     coordinates: tuple[str, ...] = ()
     """Axis names, ("x", "y", "z") or ("x", "y")."""
-    root_joint: str = ""
-    """The joint that becomes the origin."""
-    scale_joints: tuple[str, str] = ("", "")
-    """Two joints whose distance in the first frame is the unit of length."""
+    root_joint: Place = ""
+    """The joint that becomes the origin; of several it is their middle."""
+    scale_joints: tuple[Place, Place] = ("", "")
+    """Two joints whose distance in the first frame is the unit of length; each may be the middle of several."""
     bones: tuple[tuple[str, str], ...] = ()
     """Pairs of joints to draw; not used in training."""
     unit: str = ""
@@ -67,7 +85,7 @@ class Skeleton(BaseModel):
     def _names_exist(self) -> "Skeleton":
         _some_once("joints", self.joints)
         _some_once("coordinates", self.coordinates)
-        for joint in (self.root_joint, *self.scale_joints, *(joint for bone in self.bones for joint in bone)):
+        for joint in (*self.places, *(joint for bone in self.bones for joint in bone)):
             if joint not in self.joints:
                 raise ValueError(f"joint {joint!r} is not among joints: {', '.join(self.joints)}")
         if self.scale_joints[0] == self.scale_joints[1]:
@@ -82,15 +100,31 @@ class Skeleton(BaseModel):
         return len(self.joints), len(self.coordinates)
 
     @property
-    def root(self) -> int:
-        """Index of the root joint."""
-        return self.joints.index(self.root_joint)
+    def root(self) -> list[int]:
+        """Indices of the joints whose middle is the root."""
+        return [self.joints.index(joint) for joint in joints_of(self.root_joint)]
 
     @property
-    def scale(self) -> tuple[int, int]:
-        """Indices of the scale joints."""
-        first, second = self.scale_joints
-        return self.joints.index(first), self.joints.index(second)
+    def scale(self) -> tuple[list[int], list[int]]:
+        """Indices of the joints whose middles are a unit of length apart."""
+        first, second = ([self.joints.index(joint) for joint in joints_of(place)] for place in self.scale_joints)
+        return first, second
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Joints that origin and unit of length are taken from."""
+        every = (joint for place in (self.root_joint, *self.scale_joints) for joint in joints_of(place))
+        return tuple(dict.fromkeys(every))
+
+    @property
+    def length(self) -> str:
+        """What the unit of length is, in words."""
+        return " to ".join(map(in_words, self.scale_joints))
+
+    def trunk(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """From the first of the scale joints to the second, (..., joints, coordinates) -> (..., coordinates)."""
+        first, second = (array[..., at, :].mean(axis=-2) for at in self.scale)
+        return second - first
 
 
 class Signal(BaseModel):
@@ -102,8 +136,9 @@ class Signal(BaseModel):
 
     kind: Literal["signal"] = "signal"
     channels: tuple[str, ...] = ()
-    sensors: tuple[tuple[tuple[str, str, str], ...], ...] = ()
-    """One entry a rigid sensor: its triads of channels, which turn together when the sensor is rotated."""
+    sensors: tuple[tuple[tuple[str, str, str] | tuple[str, str, str, str], ...], ...] = ()
+    """One entry a rigid sensor: its triads of channels, which turn together when the sensor is rotated. Four channels
+    are its orientation, a quaternion w, x, y, z that turns the sensor's axes into the world's: it turns with them."""
     units: tuple[str, ...] = ()
     """One a channel, or none."""
     hz: float | None = None
@@ -127,10 +162,19 @@ class Signal(BaseModel):
         return (len(self.channels),)
 
     @property
-    def triads(self) -> list[list[tuple[int, int, int]]]:
-        """Indices of each sensor's triads of channels."""
-        index = {channel: i for i, channel in enumerate(self.channels)}
-        return [[(index[x], index[y], index[z]) for x, y, z in sensor] for sensor in self.sensors]
+    def turning(self) -> list[list[list[int]]]:
+        """Indices of what turns together, sensor by sensor: three channels each, or four of a quaternion."""
+        return [[[self.channels.index(channel) for channel in group] for group in sensor] for sensor in self.sensors]
+
+    @property
+    def triads(self) -> list[tuple[str, ...]]:
+        """Those of all sensors."""
+        return [group for sensor in self.sensors for group in sensor if len(group) == 3]
+
+    @property
+    def quaternions(self) -> list[list[int]]:
+        """Indices of the four channels of each."""
+        return [group for sensor in self.turning for group in sensor if len(group) == 4]
 
 
 def _some_once(what: str, names: tuple[str, ...]) -> None:
@@ -233,8 +277,12 @@ class Description(BaseModel):
 
     @property
     def is_usual(self) -> bool:
-        """Whether older versions know its modalities."""
-        return self.kinds.items() <= USUAL.items()
+        """Whether older versions know its modalities, as they are described."""
+        middles = (
+            not isinstance(p, str) for one in self.skeletons.values() for p in (one.root_joint, *one.scale_joints)
+        )
+        quaternions = any(one.quaternions for one in self.signals.values())
+        return self.kinds.items() <= USUAL.items() and not any(middles) and not quaternions
 
     @property
     def signals(self) -> dict[str, Signal]:
@@ -643,11 +691,20 @@ def array_faults(description: Description, name: str, array: npt.NDArray[np.gene
     bad = int((~np.isfinite(array)).sum())
     if bad:
         return [f"{name} has {bad} values that are not finite"]
-    if isinstance(modality, Skeleton):
-        first, second = array[0, list(modality.scale)].astype(np.float64)
-        if not np.linalg.norm(first - second) > 0:
-            coinciding = " and ".join(modality.scale_joints)
-            return [f"{name}: joints {coinciding} coincide in the first frame: no unit of length"]
+    if isinstance(modality, Skeleton) and not np.linalg.norm(modality.trunk(array[0].astype(np.float64))) > 0:
+        coinciding = " and ".join(map(in_words, modality.scale_joints))
+        return [f"{name}: joints {coinciding} coincide in the first frame: no unit of length"]
+    return _off_quaternions(name, modality, array) if isinstance(modality, Signal) else []
+
+
+def _off_quaternions(name: str, signal: Signal, array: npt.NDArray[np.generic]) -> list[str]:
+    for group in signal.quaternions:
+        length = np.linalg.norm(array[:, group].astype(np.float64), axis=1)
+        if not length.all() or np.median(np.abs(length - 1)) > QUATERNION_OFF:
+            called = ", ".join(signal.channels[i] for i in group)
+            return [
+                f"{name}: {called} are described as a quaternion, and their length is {np.median(length):.3g}, not 1"
+            ]
     return []
 
 

@@ -199,9 +199,7 @@ def _view(skeleton: Skeleton | None, bodies: list[Floats]) -> tuple[tuple[int, i
     if skeleton is None:
         return (0, 1, None), (1, 1)
     first = np.stack([one[0] for one in bodies]).astype(np.float64)  # (recordings, joints, coordinates)
-    a, b = skeleton.scale
-    top, bottom = (b, a) if a == skeleton.root else (a, b)
-    trunk = (first[:, top] - first[:, bottom]).mean(axis=0)
+    trunk = skeleton.trunk(first).mean(axis=0) * (1 if skeleton.scale[0] == skeleton.root else -1)
     up = int(np.abs(trunk).argmax())
     others = [i for i in range(first.shape[2]) if i != up]
     others.sort(key=lambda i: -float(first[:, :, i].std(axis=1).mean()))

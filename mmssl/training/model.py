@@ -14,6 +14,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
+from mmssl.data.quaternions import continuous
 from mmssl.data.recordings import Description, Recordings, Signal, Skeleton
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, readings
@@ -67,7 +68,14 @@ def prepare_present(recordings: Recordings, steps: int, modality: str) -> npt.ND
     _refuse_squeezed(recordings, modality, own.hz, steps)
     if isinstance(own, Skeleton):
         return prepare_skeleton(arrays, steps, own.root, own.scale)
-    return prepare_signal(arrays, steps)
+    if not own.quaternions:
+        return prepare_signal(arrays, steps)
+    # Of two quaternions for each orientation that near the one before; what is averaged is not of unit length.
+    even = [continuous(one.astype(np.float64), own.quaternions)[0].astype(np.float32) for one in arrays]
+    prepared = prepare_signal(even, steps)
+    for group in own.quaternions:
+        prepared[..., group] /= np.linalg.norm(prepared[..., group], axis=-1, keepdims=True).clip(min=1e-6)
+    return prepared
 
 
 _LONGEST_STEP = 1.0

@@ -15,27 +15,32 @@ from mmssl.recipe import Crop, SignalAugment, SkeletonAugment
 Array = NDArray[np.float32]
 
 
-def prepare_skeleton(skeleton: Sequence[Array], steps: int, root: int, scale: tuple[int, int]) -> Array:
+def prepare_skeleton(
+    skeleton: Sequence[Array],
+    steps: int,
+    root: int | Sequence[int],
+    scale: tuple[int | Sequence[int], int | Sequence[int]],
+) -> Array:
     """Place, size and resample skeletons.
 
     The root joint of the first frame becomes the origin, the distance of the two scale joints in that frame the unit of
-    length. Time is normalised by length and interpolated linearly; a single frame is repeated.
+    length; each may be the middle of several. Time is normalised by length and interpolated linearly; a single frame is
+    repeated.
 
     Args:
         skeleton: one array a recording, (frames, joints, coordinates), in any unit.
         steps: time steps of the result.
-        root: index of the root joint.
-        scale: indices of two joints that do not coincide in any first frame.
+        root: index of the root joint, or of several.
+        scale: indices of two joints that do not coincide in any first frame, or of several each.
 
     Returns:
         (recordings, steps, joints, coordinates).
     """
-    first, second = scale
     prepared: list[NDArray[np.float64]] = []
     for recording in skeleton:
         joints = recording.astype(np.float64)
-        unit = np.linalg.norm(joints[0, first] - joints[0, second])
-        prepared.append(_interpolate((joints - joints[0, root]) / unit, steps))
+        origin, first, second = (joints[0, np.atleast_1d(at)].mean(axis=0) for at in (root, *scale))
+        prepared.append(_interpolate((joints - origin) / np.linalg.norm(first - second), steps))
     return np.stack(prepared, dtype=np.float32)
 
 
@@ -147,7 +152,7 @@ def augment_signal(
     x: Tensor,
     knobs: SignalAugment,
     generator: torch.Generator,
-    triads: Sequence[Sequence[tuple[int, int, int]]],
+    sensors: Sequence[Sequence[Sequence[int]]],
     standardisation: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Permute time segments, rotate sensors, scale, shuffle channels and jitter, in this order.
@@ -159,8 +164,8 @@ def augment_signal(
     Args:
         x: (batch, steps, channels); not modified.
         generator: the only source of randomness; on x's device, or on the CPU to get the same draws on any device.
-        triads: for each rigid sensor the channel indices of its x, y, z triads, which turn together. Without sensors
-            nothing is rotated.
+        sensors: for each rigid sensor the channel indices of its x, y, z triads, which turn together, and of
+            quaternions w, x, y, z that turn its axes into the world's. Without sensors nothing is rotated.
         standardisation: mean and std, each (channels,), if x is standardised: a sensor turns in its raw units.
 
     Returns:
@@ -172,7 +177,7 @@ def augment_signal(
             (knobs.permute.probability, lambda x: _permute(x, knobs.permute.strength, generator)),
             (
                 knobs.rotate.probability,
-                lambda x: _rotate_sensors(x, knobs.rotate.strength, generator, triads, standardisation),
+                lambda x: _rotate_sensors(x, knobs.rotate.strength, generator, sensors, standardisation),
             ),
             (knobs.scale.probability, lambda x: _scale(x, knobs.scale.strength, generator)),
             (knobs.shuffle.probability, lambda x: _shuffle(x, knobs.shuffle.strength, generator)),
@@ -272,17 +277,41 @@ def _rotate_sensors(
     x: Tensor,
     strength: float,
     generator: torch.Generator,
-    sensors: Sequence[Sequence[tuple[int, int, int]]],
+    sensors: Sequence[Sequence[Sequence[int]]],
     standardisation: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     mean, std = standardisation or (x.new_zeros(x.shape[-1]), x.new_ones(x.shape[-1]))
     rotated = x.clone()
-    for triads in sensors:
+    for groups in sensors:
         rotations = _rotations(x, 3, strength, generator)
-        for triad in map(list, triads):
-            raw = x[..., triad] * std[triad] + mean[triad]
-            rotated[..., triad] = (_turn(raw, rotations) - mean[triad]) / std[triad]
+        for group in map(list, groups):
+            raw = x[..., group] * std[group] + mean[group]
+            # Axes that were turned have to be turned back before they are turned into the world's.
+            matrices = rotations if len(group) == 3 else _turned_back(rotations)
+            rotated[..., group] = (_turn(raw, matrices) - mean[group]) / std[group]
     return rotated
+
+
+def _turned_back(rotations: Tensor) -> Tensor:
+    """What takes quaternions q to q times the inverse of a rotation, (batch, 3, 3) -> (batch, 4, 4), w first."""
+    w, x, y, z = _quaternions(rotations).unbind(dim=1)
+    rows = [(w, x, y, z), (-x, w, -z, y), (-y, z, w, -x), (-z, -y, x, w)]
+    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+
+
+def _quaternions(rotations: Tensor) -> Tensor:
+    """Of rotation matrices, (batch, 3, 3) -> (batch, 4), w first."""
+    (a, b, c), (d, e, f), (g, h, i) = (row.unbind(dim=1) for row in rotations.unbind(dim=1))
+    # Four times the quaternion's products with itself: each row is a multiple of it, the longest the surest.
+    products = [
+        (1 + a + e + i, h - f, c - g, d - b),
+        (h - f, 1 + a - e - i, b + d, c + g),
+        (c - g, b + d, 1 - a + e - i, f + h),
+        (d - b, c + g, f + h, 1 - a - e + i),
+    ]
+    rows = torch.stack([torch.stack(row, dim=1) for row in products], dim=1)
+    longest = rows.diagonal(dim1=1, dim2=2).argmax(dim=1)
+    return torch.nn.functional.normalize(rows[torch.arange(len(rows), device=rows.device), longest], dim=1)
 
 
 def _shuffle(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:

@@ -50,6 +50,52 @@ def test_headers_say_what_the_numbers_mean(tmp_path: Path) -> None:
     assert any("origin pelvis, unit of length pelvis to neck" in note for note in found.notes)
 
 
+def test_a_joint_that_a_recording_never_shows_is_asked_about(tmp_path: Path) -> None:
+    made = folder(
+        tmp_path,
+        recordings="recording_id,label,subject,skeleton\nr1,sit,anna,s.csv\nr2,sit,ben,t.csv\n",
+        s=SKELETON.replace("neck_y", "neck_y,hand_x,hand_y").replace(",1\n", ",1,,\n"),
+        t=SKELETON.replace("neck_y", "neck_y,hand_x,hand_y").replace(",1\n", ",1,3,4\n"),
+    )
+    (made / "i.csv").unlink()
+    with pytest.raises(UserError, match=r"s.csv: hand never seen: say what to do with such joints, with --unseen"):
+        read(made)
+    with pytest.raises(UserError, match="--unseen neighbours: which joints are neighbours is not known"):
+        read(made, unseen="neighbours")
+    (made / "description.yaml").write_text("bones: [[pelvis, neck], [neck, hand]]\n")
+    for how, hand in (("masked", [0, 0]), ("neighbours", [0, 1])):
+        found = read(made, unseen=how)
+        first, second = found.recordings.arrays("skeleton")
+        assert first is not None and second is not None
+        assert (first[0].tolist(), second[0].tolist()) == ([[0, 0], [0, 1], hand], [[0, 0], [0, 1], [3, 4]])
+        assert any(note.startswith("s.csv, hand: joints that are never seen stand") for note in found.notes)
+    less = read(made, unseen="left_out").recordings
+    body = less.description.skeletons["skeleton"]
+    assert (body.joints, body.bones) == (("pelvis", "neck"), (("pelvis", "neck"),))
+    assert [array is not None and array.tolist() for array in less.arrays("skeleton")] == [
+        [[[0, 0], [0, 1]], [[0, 0], [0.5, 1]]]
+    ] * 2
+    with pytest.raises(UserError, match="the joints are those of --like; choose masked or neighbours"):
+        read(made, unseen="left_out", like=less.description)
+
+
+def test_origin_and_unit_of_length_may_be_middles(tmp_path: Path) -> None:
+    hips = SKELETON.replace("pelvis_x,pelvis_y", "l_x,l_y,r_x,r_y").replace("\n0,0", "\n-1,0,1,0")
+    made = folder(tmp_path, s=hips)
+    (made / "description.yaml").write_text("root_joint: [l, r]\nscale_joints: [[l, r], [neck]]\n")
+    found = read(made).recordings
+    body = found.description.skeletons["skeleton"]
+    assert (body.root_joint, body.scale_joints, body.length) == (("l", "r"), (("l", "r"), "neck"), "l and r to neck")
+    assert body.trunk(np.array([[-1.0, 0], [1, 0], [0.5, 3]])).tolist() == [0.5, 3]
+    found.save(tmp_path / "lab.parquet")
+    loaded = Recordings.load(tmp_path / "lab.parquet")
+    assert (loaded.description, loaded.fingerprint) == (found.description, found.fingerprint)
+    assert not loaded.description.is_usual, "older versions would not know what they read"
+    (made / "description.yaml").write_text("root_joint: [l, hip]\nscale_joints: [l, neck]\n")
+    with pytest.raises(UserError, match="joint 'hip' is not among joints: l, r, neck"):
+        read(made)
+
+
 @given(
     content=st.lists(
         st.tuples(

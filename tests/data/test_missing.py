@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl.data.missing import missing_samples, unseen_joints
+from mmssl.data.missing import Unseen, missing_samples, never_seen, put_in, unseen_joints
+from mmssl.data.recordings import Skeleton
 
 JOINTS = ("hips", "neck", "head")
 
@@ -54,3 +55,34 @@ def test_lines_that_are_minus_one_are_missing_and_large_signals_are_not() -> Non
     large = 700 * np.random.default_rng(0).normal(size=(50, 3))
     large[3, 0] = 999
     assert missing_samples(large, ["a", "b", "c"])[1] == {}
+
+
+BODY = Skeleton(
+    joints=("hips", "neck", "head", "nose", "hand"), root_joint="hips", scale_joints=("hips", "neck"),
+    coordinates=("x", "y"), bones=(("hips", "neck"), ("neck", "head"), ("head", "nose"), ("neck", "hand")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["masked", "left_out", "neighbours"])
+def test_a_joint_that_is_never_seen_is_where_it_is_asked_to_be(how: Unseen) -> None:
+    places = np.random.default_rng(0).normal(size=(6, 5, 2))
+    places[:, [2, 3]] = np.nan
+    values = places.reshape(6, -1)
+    assert never_seen(values, BODY.joints) == ["head", "nose"]
+    result = put_in(values, BODY, ["head", "nose"], how).reshape(6, 5, 2)
+    np.testing.assert_array_equal(result[:, [0, 1, 4]], places[:, [0, 1, 4]])
+    beside = 1 if how == "neighbours" else 0  # The head has the neck alone, and the nose then the head.
+    np.testing.assert_array_equal(result[:, [2, 3]], np.repeat(places[:, [beside]], 2, axis=1))
+
+
+def test_it_stands_in_the_middle_of_its_neighbours() -> None:
+    places = np.random.default_rng(0).normal(size=(6, 5, 2))
+    expected = (places[:, 0] + places[:, 2] + places[:, 4]) / 3
+    places[:, 1] = np.nan
+    result = put_in(places.reshape(6, -1), BODY, ["neck"], "neighbours").reshape(6, 5, 2)
+    np.testing.assert_allclose(result[:, 1], expected)
+    with pytest.raises(ValueError, match="neck never seen: no origin or no unit of length"):
+        put_in(places.reshape(6, -1), BODY, ["neck"], "masked")
+    alone = BODY.model_copy(update={"bones": (("hips", "neck"),)})
+    with pytest.raises(ValueError, match="nose never seen, and no bone joins them to a joint that is"):
+        put_in(places.reshape(6, -1), alone, ["nose"], "neighbours")

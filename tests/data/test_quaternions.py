@@ -1,8 +1,11 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmssl import Description, Recordings, Row, Signal, UserError
 from mmssl.data.quaternions import continuous, quaternions_in
+from mmssl.training.model import prepare
 
 
 def test_quaternions_are_known_by_their_names() -> None:
@@ -33,3 +36,26 @@ def test_what_is_not_of_unit_length_is_no_quaternion() -> None:
     read, none = continuous(values, [[0, 1, 2, 3]])
     np.testing.assert_array_equal(read, values)
     assert none == [0]
+
+
+def test_at_equal_steps_they_are_of_unit_length_whatever_their_signs() -> None:
+    """A slow turn, with signs as devices have them, is the turn itself at each step's middle."""
+    angle = np.linspace(0, 3, 400)
+    turn = np.stack([np.cos(angle / 2), np.sin(angle / 2), 0 * angle, 0 * angle], axis=1)
+    flipped = turn * np.where(np.random.default_rng(0).random(400) < 0.5, -1.0, 1.0)[:, None]
+    signal = Signal(
+        channels=("acc_x", "acc_y", "acc_z", "quat_w", "quat_x", "quat_y", "quat_z"),
+        sensors=((("acc_x", "acc_y", "acc_z"), ("quat_w", "quat_x", "quat_y", "quat_z")),),
+    )
+    description = Description(name="turns", classes=("turn",), modalities={"wrist": signal})
+    rows = [Row(recording_id="r1", label="turn", subject="anna")]
+    recordings = Recordings(description, rows, wrist=[np.concatenate([0 * flipped[:, :3], flipped], axis=1)])
+    found = prepare(recordings, 20, ["wrist"])["wrist"][0, :, 3:]
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    middle = angle.reshape(20, 20).mean(axis=1)
+    np.testing.assert_allclose(2 * np.arctan2(found[:, 1], found[:, 0]), middle, atol=1e-3)
+    assert not description.is_usual
+    with pytest.raises(
+        UserError, match="quat_w, quat_x, quat_y, quat_z are described as a quaternion, and their length"
+    ):
+        Recordings(description, rows, wrist=[np.full((30, 7), 0.9)])

@@ -69,6 +69,14 @@ def test_where_a_person_stands_and_how_tall_they_are_does_not_matter(
     np.testing.assert_allclose(plain, other, atol=1e-3)
 
 
+def test_the_middle_of_joints_does_as_a_joint_there_would() -> None:
+    person = np.random.default_rng(0).normal(size=(30, 5, 3))
+    middles = np.stack([person[:, [0, 1]].mean(axis=1), person[:, [2, 3, 4]].mean(axis=1)], axis=1)
+    several = prepare_skeleton([person.astype(np.float32)], 20, [0, 1], ([0, 1], [2, 3, 4]))
+    one = prepare_skeleton([np.concatenate([person, middles], axis=1).astype(np.float32)], 20, 5, (5, 6))
+    np.testing.assert_allclose(several, one[:, :, :5], atol=1e-5)
+
+
 def test_imu_steps_are_means_of_equal_windows() -> None:
     draw = np.random.default_rng(0)
     ragged = [draw.normal(size=(samples, 2)).astype(np.float32) for samples in (17, 32, 50, 181)]
@@ -459,6 +467,30 @@ def test_a_standardised_sensor_turns_in_its_raw_units() -> None:
     knobs = SignalAugment(rotate=Rotate(probability=0.7, strength=60))
     turned = augment_signal((raw - mean) / std, knobs, seeded(), TRIADS, (mean, std))
     torch.testing.assert_close(turned * std + mean, augment_signal(raw, knobs, seeded(), TRIADS))
+
+
+def test_a_quaternion_turns_with_its_sensor() -> None:
+    """What the sensor feels, turned into the world's axes, is the same however the sensor is worn."""
+    draws = np.random.default_rng(0)
+    felt, other = draws.normal(size=(2, 40, 12, 3))
+    turns = Rotation.random(40 * 12, random_state=0)
+    orientation = np.roll(turns.as_quat(), 1, axis=1).reshape(40, 12, 4)
+    x = torch.from_numpy(np.concatenate([felt, orientation, other], axis=2))
+    knobs = SignalAugment(rotate=Rotate(probability=1, strength=180))
+    mean, std = normal(10), normal(10, seed=2).abs() + 0.5
+    groups = [[[0, 1, 2], [3, 4, 5, 6]], [[7, 8, 9]]]
+    turned = augment_signal((x - mean) / std, knobs, seeded(), groups, (mean, std)) * std + mean
+    assert not torch.allclose(turned[..., :3], x[..., :3], atol=0.1)
+    torch.testing.assert_close(turned[..., 3:7].norm(dim=-1), torch.ones(40, 12, dtype=torch.float64))
+    now = Rotation.from_quat(np.roll(turned[..., 3:7].numpy(), -1, axis=2).reshape(-1, 4))
+    world = turns.apply(felt.reshape(-1, 3))
+    np.testing.assert_allclose(now.apply(turned[..., :3].reshape(-1, 3).numpy()), world, atol=1e-9)
+    assert (
+        (turned[:, 1:, 3:7] * turned[:, :-1, 3:7])
+        .sum(dim=-1)
+        .sign()
+        .equal((x[:, 1:, 3:7] * x[:, :-1, 3:7]).sum(dim=-1).sign())
+    ), "no sign changes between steps"
 
 
 def test_without_sensors_nothing_is_rotated() -> None:
