@@ -424,7 +424,7 @@ def test_evaluate_takes_recordings_that_lack_what_it_does_not_need(
     assert json.loads(alone) == json.loads(all_there)
     answer = ask("evaluate", encoders, "--dataset", tmp_path / "imu.parquet")
     assert answer.code == 2
-    assert "the recordings have no skeleton" in answer.err
+    assert "its recordings have no skeleton; --modalities imu does without" in answer.err
 
 
 def test_a_modality_that_the_encoders_lack_is_refused(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
@@ -857,11 +857,26 @@ def test_a_folder_of_csv_files_is_imported_checked_and_planned(
     assert "next: mmssl-tune data check 'my kitchen.parquet'" in imported.out
     checked = ask("data", "check", "my kitchen.parquet")
     assert checked.code == 0
-    assert "3 of 89 recordings have no skeleton (anna_pour_1, chris_wipe_3, emil_chop_2): systems of" in checked.out
-    assert "would use 84 recordings: 25 points x 1 seed x 4 folds = 100 trials" in checked.out
+    assert "3 of 89 recordings have no skeleton (anna_pour_1, chris_wipe_3, emil_chop_2): a head of" in checked.out
+    assert "would use 89 recordings: 25 points x 1 seed x 4 folds = 100 trials" in checked.out
     answer = json.loads(ask("data", "check", "my kitchen.parquet", "--system", "vicreg_imu", "--json").out)
     assert (answer["errors"], answer["warnings"], answer["recordings"], answer["folds"]) == (0, 2, 87, 4)
     assert answer["findings"][0]["where"] == ["dora_reach_1", "dora_reach_2"]
+
+
+def test_check_says_whether_further_recordings_fit(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    own, more, other = (tmp_path / f"{name}.parquet" for name in ("own", "more", "other"))
+    tiny.where(lambda row: row.subject != "dora").save(own)
+    tiny.where(lambda row: row.subject in ("anna", "dora")).save(more)
+    fitting = ask("data", "check", own, "--pretrain-on", more)
+    assert fitting.code == 0
+    assert "--pretrain-on: 9 further recordings fit" in fitting.out
+    assert "more: 9 of 18 recordings are here already, and are left out" in fitting.out
+    assert "would use 36 recordings" in fitting.out
+    renamed = tiny.description.model_copy(update={"imu_channels": ("ax", "ay", "az", "spin")})
+    Recordings(renamed, tiny.rows, tiny.skeleton, tiny.imu).save(other)
+    refused = ask("data", "check", own, "--pretrain-on", other)
+    assert (refused.code, "--pretrain-on other: channels of its imu are not those of tiny" in refused.out) == (2, True)
 
 
 def test_a_label_among_the_channels_is_refused_by_check_and_launch(

@@ -69,6 +69,8 @@ def test_streams_are_searched_by_window_and_by_interval_exported_and_predicted_o
         assert np.mean(sure) <= row["val.interval.accuracy"] <= 1 - np.mean(never)
     assert study.results("val.interval.accuracy")["mean"].null_count == 0
     exported = study.export(tmp_path / "encoders")
+    card = (exported.folder / "README.md").read_text()
+    assert f"{len(made)} windows of 3 recordings" in card
     made.where(lambda row: row.subject == "anna").save(tmp_path / "anna.parquet")
     words = ["predict", str(exported.folder), str(tmp_path / "anna.parquet"), "--out", str(tmp_path / "said.csv")]
     done = CliRunner().invoke(app, [*words, "--picture", str(tmp_path / "said.svg")])

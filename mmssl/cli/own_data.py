@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mmssl.cli.options import DataOption, JsonOption, RecipeOption, SetOption, SkipOption, SystemsOption, path_of
+from mmssl.cli.options import (
+    DataOption,
+    JsonOption,
+    PretrainOnOption,
+    RecipeOption,
+    SetOption,
+    SkipOption,
+    SystemsOption,
+    path_of,
+)
 from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import end
 from mmssl.cli.terminal import in_a_line, print_json, say
 from mmssl.errors import UserError
-from mmssl.study.planning import name_of, plan_study, plan_warnings, space_with, usable
+from mmssl.study.planning import name_of, plan_study, plan_warnings, space_with, usable, with_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,6 +182,7 @@ def data_check(
     settings: SetOption = None,
     systems: SystemsOption = None,
     recipe: RecipeOption = None,
+    pretrain_on: PretrainOnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is wrong or odd about recordings, and what a study would make of it.
@@ -184,7 +194,7 @@ def data_check(
     from mmssl.study import space as spaces
 
     searched = space_with(spaces.load(space), settings, systems, recipe)
-    findings, plan = _examined(given, data, searched)
+    findings, plan = _examined(given, data, searched, pretrain_on or [])
     errors, warnings = ([one.severity for one in findings].count(kind) for kind in ("error", "warning"))
     if as_json:
         print_json(
@@ -207,7 +217,9 @@ def data_check(
     end(2 if errors else 0)
 
 
-def _examined(given: str, data: Path | None, space: "Space") -> "tuple[list[Finding], Plan | None]":
+def _examined(
+    given: str, data: Path | None, space: "Space", pretrain_on: list[str]
+) -> "tuple[list[Finding], Plan | None]":
     """What is odd, the worst first, and what would be planned, if anything can be."""
     from mmssl.data.check import Finding, examine
 
@@ -220,8 +232,12 @@ def _examined(given: str, data: Path | None, space: "Space") -> "tuple[list[Find
     found += examine(recordings, steps)
     plan = None
     try:
-        used = usable(recordings, space.systems)
-        plan = plan_study("check", space, used, given, data, bad)
+        every, more = with_all(recordings, pretrain_on, lambda line: found.append(Finding("note", line)))
+        if more:
+            said = f"--pretrain-on: {len(every) - len(recordings)} further recordings fit"
+            found.append(Finding("note", said, "they only pre-train; data check FILE says what is odd about them"))
+        used = usable(every, space.systems)
+        plan = plan_study("check", space, used, given, data, bad, more)
         found += [*plan_warnings(plan, used), *_plan_notes(plan, used)]
     except UserError as error:
         found.append(Finding("error", str(error)))

@@ -1,5 +1,6 @@
 """When each line of a file was taken: stamps read as seconds, and lines laid out evenly by them."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ Values = npt.NDArray[np.float64]
 pc: Any = pyarrow.compute
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DAY = 86_400.0
+_DIGITS = re.compile(r"hh:?mm:?ss", re.IGNORECASE)
 # From 2000 to 2100; spreadsheets count days from 1900, MATLAB from the year 0.
 _EPOCH = (946_684_800.0, 4_102_444_800.0)
 _DAYS_BEFORE_1970 = {"days of a spreadsheet": 25_569.0, "days of MATLAB": 719_529.0}
@@ -79,6 +81,11 @@ def clock_of(columns: Sequence[tuple[str, str, pa.ChunkedArray]]) -> Clock:
     return Clock(best.seconds, best.kind == "epoch", (*best.notes, *unread))
 
 
+def since_1970(stamp: float) -> tuple[str, float] | None:
+    """The unit of a stamp that counts from 1970, by its size: its name, and how many seconds it is."""
+    return next(((w, size) for w, size in _UNITS.items() if _EPOCH[0] <= stamp * size <= _EPOCH[1]), None)
+
+
 def _of_numbers(name: str, unit: str, values: Values) -> _Read:
     held = values[np.isfinite(values)]
     if not len(held):
@@ -86,10 +93,12 @@ def _of_numbers(name: str, unit: str, values: Values) -> _Read:
     said = seconds_named(name, unit)
     steps = _steps(held)
     middle = float(np.median(held))
-    for word, size in _UNITS.items():
-        if _EPOCH[0] <= middle * size <= _EPOCH[1] and _believed(steps, size):
-            note = f"{name} counts {word} since 1970, whatever its name says" if said not in (None, size) else ""
-            return _Read(name, values * size, "epoch", (note,) if note else ())
+    if (unit_of := since_1970(middle)) and _believed(steps, unit_of[1]):
+        word, size = unit_of
+        note = f"{name} counts {word} since 1970, whatever its name says" if said not in (None, size) else ""
+        return _Read(name, values * size, "epoch", (note,) if note else ())
+    if (day := _of_digits(values, certain=_DIGITS.search(f"{name} {unit}") is not None)) is not None:
+        return _Read(name, _over_midnight(day), "day", (f"{name} is a time of day, as 235959.99",))
     for word, before in _DAYS_BEFORE_1970.items():
         if said is None and _EPOCH[0] <= (middle - before) * _DAY <= _EPOCH[1] and _believed(steps, _DAY):
             return _Read(name, (values - before) * _DAY, "epoch", (f"{name} counts {word}",))
@@ -106,6 +115,31 @@ def _of_numbers(name: str, unit: str, values: Values) -> _Read:
         raise ValueError(f"{name} steps by {max(steps):.4g}: no unit of time makes lines of a recording of that")
     notes = (f"{name} steps by {max(steps):.4g}: taken for {found[0]}",)
     return _Read(name, values * found[1], "own", notes)
+
+
+def _of_digits(values: Values, *, certain: bool) -> Values | None:
+    """Seconds since midnight of numbers that are hours, minutes and seconds in a row, as 235959.99; None of others.
+
+    Args:
+        certain: whether their name says so. Else a minute that is full has to: 59.99 is followed by 100.00.
+
+    Raises:
+        ValueError: it does, and they are none.
+    """
+    held = values[np.isfinite(values)]
+    hours, minutes, seconds = held // 10_000, held // 100 % 100, held % 100
+    are = bool(((held >= 0) & (hours < 24) & (minutes < 60) & (seconds < 60)).all())
+    if certain and not are:
+        raise ValueError("a time of day as 235959.99 has no more than 23 hours, 59 minutes and 59 seconds")
+    if not are:
+        return None
+    result = np.full(len(values), np.nan)
+    result[np.isfinite(values)] = hours * 3600 + minutes * 60 + seconds
+    if certain:
+        return result
+    raw, between = np.diff(held), np.diff(_over_midnight(result[np.isfinite(result)]))
+    jumps = len(raw) > 1 and 0 < np.median(raw) < 1 and np.abs(raw).max() > 30
+    return result if jumps and np.abs(between).max() < 30 else None
 
 
 def _steps(held: Values) -> list[float]:

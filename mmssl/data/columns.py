@@ -9,7 +9,7 @@ uv a ma c k f degc °c deg rad ° radian radians degree degrees % bpm lux lx db 
 w j m/s2 m/s**2 m/s/s m/sec2 m/sec^2 m/(s^2) m/(s*s) m*s^-2 ms-2 ms^-2 m.s^-2 m.s-2 mm/s2 deg/s deg/sec degree/s
 degrees/s degrees/sec dps mdps °/s °/sec rad/s rad/sec rads rads/s metre metres meter meters counts count lsb raw cal
 uncal adc bits normalized normalised local local_flux no_unit no_units n/a na none - a.u. au float double int integer
-unixtime yyyy/mm/dd_hh:mm:ss.000
+unixtime yyyy/mm/dd_hh:mm:ss.000 hhmmss hhmmss.s hhmmss.ss hhmmss.sss
 """
 _UNITS = frozenset(_UNIT_WORDS.split())
 _SECONDS = {
@@ -22,8 +22,8 @@ _SECONDS = {
 _CLOCK = re.compile(
     r"(.+_)?(time|times|timestamps?|time_stamps?|datetime|date|unixtime|epochtime|systime|epoch|unix|clock|elapsed)"
     r"(_(s|secs?|seconds?|ms|msecs?|millis|milliseconds?|us|usecs?|micros|microseconds?|ns|nsec|nanos|nanoseconds?|"
-    r"min|minutes|utc|gmt|local|unix|epoch|elapsed|stamp|of_day|time|date|start|raw|cal))*"
-    r"|t|ts|t_(s|ms|us|ns)|ts_(s|ms|us|ns)|seconds|secs?|millis|milliseconds|micros|microseconds|nanos|nanoseconds|"
+    r"min|minutes|utc|gmt|local|unix|epoch|elapsed|stamp|of_day|time|date|start|raw|cal|hhmmss(_s+)?))*"
+    r"|hhmmss(_s+)?(_utc|_local)?|t|ts|t_(s|ms|us|ns)|ts_(s|ms|us|ns)|seconds|secs?|millis|milliseconds|micros|microseconds|nanos|nanoseconds|"
     r"ms|us|ns|utc"
 )
 _NO_SIGNALS = {

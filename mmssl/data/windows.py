@@ -8,13 +8,11 @@ from io import StringIO
 from itertools import pairwise
 from typing import NamedTuple
 
+from mmssl.data.clock import since_1970
+from mmssl.data.csv_file import delimiter_of
 from mmssl.data.recordings import Array, Recordings, Row, Window
 from mmssl.errors import UserError
 
-_EPOCH = 1e8
-"""Seconds, from which on a stamp counts from 1970: no recording lasts for three years."""
-_LARGER = (1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3)
-"""Stamps from 1970 in nano-, micro- and milliseconds are of these sizes at least."""
 _OWN_HALF = 0.5
 """Share of a window that an interval has to cover for the window to have its label."""
 
@@ -48,12 +46,13 @@ def intervals_in(text: str) -> list[Interval]:
     """Read a table with the columns start, end and label.
 
     Stamps are seconds, or milli-, micro- or nanoseconds since 1970 (by their size), or dates with times, in UTC where
-    they name no zone.
+    they name no zone. Cells are divided as those of other tables; where semicolons do that, decimals may have commas.
 
     Raises:
         ValueError: what is wrong with it, and in which line.
     """
-    reader = csv.reader(StringIO(text, newline=""))
+    delimiter = delimiter_of(text.partition("\n")[0])
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
     header = [name.strip().lower() for name in next(reader, [])]
     missing = [name for name in Interval._fields if name not in header]
     if missing:
@@ -65,6 +64,8 @@ def intervals_in(text: str) -> list[Interval]:
         if len(cells) != len(header):
             raise ValueError(f"line {reader.line_num}: {len(cells)} cells, and the header has {len(header)}")
         own = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+        if delimiter != ",":
+            own |= {name: own[name].replace(",", ".") for name in ("start", "end")}
         try:
             one = Interval(_seconds(own["start"]), _seconds(own["end"]), own["label"])
         except ValueError as error:
@@ -94,7 +95,8 @@ def _seconds(word: str) -> float:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not math.isfinite(number):
         raise ValueError(f"{word[:40]!r} is no moment")
-    return number * next((unit for size, unit in _LARGER if abs(number) >= size), 1.0)
+    unit = since_1970(number)
+    return number * unit[1] if unit else number
 
 
 def cut(
@@ -165,7 +167,7 @@ def _on_its_clock(
     if intervals is None:
         return None
     # Seconds that are no stamps count from the beginning of a stream that has some.
-    zero = 0.0 if start >= _EPOCH and all(one.end < _EPOCH for one in intervals) else start
+    zero = 0.0 if since_1970(start) and not any(since_1970(one.end) for one in intervals) else start
     found = [
         (number, Interval(max(0.0, one.start - zero), min(lasts, one.end - zero), one.label))
         for number, one in enumerate(intervals, start=1)

@@ -126,6 +126,8 @@ class Dataset(_Part):
     test_subjects: tuple[str, ...]
     windows: bool = False
     """Whether they are windows, cut from streams."""
+    streams: int = 0
+    """How many streams the windows are of; older versions did not count them."""
     skipped: tuple[str, ...] = ()
     """Faulty files that the user chose to go on without."""
     modalities: Mapping[str, Kind] = Field(default=USUAL, exclude_if=lambda modalities: modalities == USUAL)
@@ -145,7 +147,9 @@ class Dataset(_Part):
         """How many recordings, in words."""
         return ", ".join(
             [
-                _counted(self.recordings, "recording"),
+                _counted(self.recordings, "window") + f" of {_counted(self.streams, 'recording')}"
+                if self.streams
+                else _counted(self.recordings, "recording"),
                 *([f"{self.unlabelled:,} without a label"] if self.unlabelled else []),
                 *(f"{count:,} with {name}" for name, count in self.having.items()),
             ]

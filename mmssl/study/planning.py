@@ -121,6 +121,7 @@ def plan_study(
             train_subjects=train,
             test_subjects=test,
             windows=any(row.source for row in recordings.rows),
+            streams=len({row.source for row in recordings.rows} - {""}),
             skipped=tuple(skipped),
             pretrain_on=tuple(pretrain_on),
             unlabelled=sum(not row.label for row in recordings.rows),

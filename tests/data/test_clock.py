@@ -142,3 +142,33 @@ def test_names_of_clocks_and_of_what_is_no_signal() -> None:
     assert {name: no_signal(name) for kind in others for name in others[kind].split() if no_signal(name) != kind} == {}
     signals = "x y z acc_x gyro_y a g m heart emg1 temperature Acceleration_x pressure wrist_acc_x w qx classic timer_x"
     assert [name for name in signals.split() if no_signal(name)] == []
+
+
+@pytest.mark.parametrize("name", ["time", "time_hhmmss", "UTC time (HHMMSS.sss)"])
+def test_hours_minutes_and_seconds_in_a_row_are_a_time_of_day(name: str) -> None:
+    """Over the end of a minute, of an hour and of the day."""
+    for start in (
+        datetime(2024, 7, 20, 10, 14, 58),
+        datetime(2024, 7, 20, 9, 59, 58),
+        datetime(2024, 7, 20, 23, 59, 58),
+    ):
+        moments = [start + timedelta(milliseconds=10 * i) for i in range(500)]
+        written = np.array([float(f"{one:%H%M%S}.{one.microsecond // 1000:03d}") for one in moments])
+        clock = clock_of([numbers(name, written)])
+        assert not clock.epoch
+        expected = 3600 * start.hour + 60 * start.minute + start.second + 0.01 * np.arange(500)
+        np.testing.assert_allclose(clock.seconds, expected, atol=1e-6)
+        assert any("is a time of day" in note for note in clock.notes)
+    assert is_clock(name.partition(" (")[0])
+
+
+@given(start=st.floats(0, 86_000), rate=st.floats(20, 1000), count=st.integers(3, 4000))
+def test_seconds_of_a_clock_of_its_own_are_never_taken_for_that(start: float, rate: float, count: int) -> None:
+    seconds = start + np.arange(count) / rate
+    clock = clock_of([numbers("time", seconds)])
+    np.testing.assert_allclose(clock.seconds, seconds, rtol=1e-12)
+
+
+def test_a_name_that_says_so_and_a_number_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="no more than 23 hours, 59 minutes and 59 seconds"):
+        clock_of([numbers("time_hhmmss", np.array([101_559.0, 101_561.0]))])

@@ -135,8 +135,10 @@ def test_what_has_no_rate_cannot_be_cut() -> None:
         ("2023-11-14 22:13:20", "2023-11-14 22:13:21.5", (1.7e9, 1.7e9 + 1.5)),
     ],
 )
-def test_annotations_are_read_in_any_unit(start: str, end: str, seconds: tuple[float, float]) -> None:
-    [one] = intervals_in(f"Label,start, end\nsit,{start},{end}\n\n")
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_annotations_are_read_in_any_unit(start: str, end: str, seconds: tuple[float, float], mark: str) -> None:
+    text = f"Label,start, end\nsit,{start},{end}\n\n".replace(",", mark)
+    [one] = intervals_in(text.replace(".", ",") if mark == ";" else text)
     assert (one.start, one.end) == (pytest.approx(seconds[0], abs=1e-6), pytest.approx(seconds[1], abs=1e-6))
     assert one.label == "sit"
 
