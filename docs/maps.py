@@ -24,12 +24,13 @@ def tables() -> list[dict[tuple[str, str], float]]:
 
 
 def rows(means: dict[tuple[str, str], float]) -> list[dict[str, Any]]:
-    """Cells as the page of a study has them, in per cent; the highest is framed."""
+    """Cells as the page of a study has them; the highest is framed."""
     return [
         {
+            "id": f"{lambda_} {mu}",
             "xs": lambda_,
             "ys": mu,
-            "mean": mean,
+            "mean": mean / 100,
             "state": "complete",
             "mark": charts.MARKS[0 if mean == max(means.values()) else 2],
             "first": f"{mean:.1f}",
@@ -44,10 +45,9 @@ def main() -> None:
     parts = [rows(means) for means in tables()]
     values = [list(dict.fromkeys(row[key] for row in parts[0])) for key in ("xs", "ys")]
     axes: Any = [SimpleNamespace(label=name, values=some) for name, some in zip("λμ", values, strict=True)]
-    content: Any = SimpleNamespace(measure="accuracy, per cent")
+    content: Any = SimpleNamespace(measure="accuracy")
     # Colours span what is drawn, so all cells are given to the chart, and to each file its own.
     spec = charts._cells(content, *axes, [row for part in parts for row in part])
-    spec["layer"][0]["encoding"]["color"]["legend"]["format"] = ".0f"
     for (name, labels), part in zip(FILES.items(), parts, strict=True):
         write(FOLDER / "pictures" / f"{name}.svg", spec, f"UTD-MHAD with {labels}", part, width=460)
 

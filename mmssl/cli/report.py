@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of
+from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of, studies_there
 from mmssl.cli.terminal import print_json, say, waiting
 from mmssl.errors import UserError
 from mmssl.study.planning import recordings_of
@@ -33,6 +33,15 @@ def report(
             parser=path_of,
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Another study on the same recordings: adds a map of differences from it, paired by seed and fold.",
+            metavar="STUDY",
+            autocompletion=studies_there,
+        ),
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     data: DataOption = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show it in a browser.", metavar=" ")] = False,
     as_json: JsonOption = False,
@@ -56,23 +65,32 @@ def report(
             raise UserError(f"{option} {path}: there is no folder {path.absolute().parent}")
     found = find(storage, study)
     plan = found.plan()
+    other = find(storage, against) if against else None
+    if open_it and out is None and "://" in found.files.place(PAGE):
+        raise UserError(f"--open: {found.name} lies in a bucket; add --out FILE")
     with waiting(f"reading {found.name}"):
         recordings, missing = _recordings(plan, data)
         from mmssl.report.content import gather
         from mmssl.report.page import render, verdict
 
         content = gather(found, plan, recordings.description.classes if recordings else None)
+        beside = None
+        if other is not None:
+            from mmssl.report.against import against as set_against
+
+            beside = set_against(content, other)
         exhibit = None
         if recordings is not None and content.shown is None:
-            missing = "No point is complete yet, so there is no checkpoint to look into."
+            missing = "No point has all its trials complete, so there is no checkpoint to look into."
         elif recordings is not None and content.shown is not None:
             from mmssl.report.exhibit import exhibit as look_into
 
             try:
-                exhibit = look_into(found, plan, content.shown.point, recordings)
+                others = [one.point for one in content.ranked]
+                exhibit = look_into(found, plan, content.shown.point, recordings, others)
             except UserError as error:
                 missing = f"Not shown: {error}."
-        html = render(content, exhibit, missing).encode()
+        html = render(content, exhibit, missing, beside).encode()
         unwritable = ""
         if out is None:
             try:
@@ -90,6 +108,8 @@ def report(
             from mmssl.report.paper import write
 
             written = [str(path) for path in write(content, exhibit, figures)]
+    if open_it:
+        webbrowser.open(Path(place).resolve().as_uri())
     if as_json:
         said = verdict(content)
         print_json(
@@ -100,6 +120,7 @@ def report(
                 "verdict": said.headline,
                 "lines": said.lines,
                 "caveats": content.caveats,
+                "against": beside and {"study": beside.name, "notes": beside.notes, "points": beside.rows},
                 "recordings": missing or None,
                 "figures": written,
             }

@@ -223,20 +223,26 @@ def _by_index(names: list[str], indices: Sequence[int], range_: Sequence[str]) -
 
 
 def few_labels(rows: Rows, measure: str) -> dict[str, Any]:
-    """How a measure falls with the share of labels: a line a system, its interval as a band.
+    """How a score falls with the share of labels: a line a system, its interval as a band.
 
     Args:
         rows: of the table `few_labels`, those read from one set of modalities, or from all of each system.
     """
     systems = list(dict.fromkeys(row["system"] for row in rows))
     every = range(len(systems))
+    shares = sorted({row["labels"] for row in rows})
     base = alt.Chart(alt.InlineData(values=list(rows))).encode(
-        x=alt.X("labels:Q", title="share of the labels used", scale=alt.Scale(type="log"), axis=percents()),
+        x=alt.X(
+            "labels:Q",
+            title="share of the labels used",
+            scale=alt.Scale(type="log", nice=False, padding=14),
+            axis=alt.Axis(format="~%", values=shares, labelOverlap=True, grid=False),
+        ),
         color=alt.Color(
             "system:N", scale=_by_index(systems, every, SERIES), legend=alt.Legend(title=None, symbolOpacity=1)
         ),
     )
-    y = alt.Y("mean:Q", title=measure, scale=alt.Scale(zero=False))
+    y = alt.Y("mean:Q", title=measure, scale=alt.Scale(domain=[0, 1], clamp=True), axis=percents())
     band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q"), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(
         y=y, strokeDash=alt.StrokeDash("system:N", legend=alt.Legend(title=None), scale=alt.Scale(domain=systems))
@@ -248,8 +254,8 @@ def few_labels(rows: Rows, measure: str) -> dict[str, Any]:
             scale=_by_index(systems, every, SHAPES),
             legend=alt.Legend(title=None),
         ),
-        tooltip=["system:N", alt.Tooltip("labels:Q", format=".1%"), alt.Tooltip("mean:Q", format=".4f"),
-                 alt.Tooltip("low:Q", format=".4f"), alt.Tooltip("high:Q", format=".4f")],
+        tooltip=["system:N", alt.Tooltip("labels:Q", format="~%"), alt.Tooltip("mean:Q", format=".1%"),
+                 alt.Tooltip("low:Q", format=".1%"), alt.Tooltip("high:Q", format=".1%")],
     )  # fmt: skip
     return as_spec(
         alt.layer(band, line, dots).properties(width="container", height=320),

@@ -11,7 +11,7 @@ from mmssl.experiments import Result, TableColumn, names, protocol, repeats
 from mmssl.recipe import Recipe, readings_of
 from mmssl.study.folder import Study, find
 from mmssl.study.paired import change, complete, ends, mean_ends, scored, scores_of, summary
-from mmssl.study.plan import Key
+from mmssl.study.plan import Key, Plan
 from mmssl.study.scores import paired
 from mmssl.study.space import SET_BY_STUDY
 
@@ -119,15 +119,29 @@ def compare(entrants: Sequence[Entrant]) -> Result:
     )
 
 
-def _comparable(first: Entrant, other: Entrant) -> None:
-    mine, theirs = first.plan, other.plan
+def comparable(mine: Plan, theirs: Plan, first: str, other: str) -> None:
+    """Raises UserError: two studies, called so, are of other recordings, or scored other sides."""
     if mine.dataset.fingerprint != theirs.dataset.fingerprint:
         raise UserError(
-            f"{other.word}: is of other recordings ({theirs.dataset.name}, {theirs.dataset.fingerprint[:12]}) than "
-            f"{first.word} ({mine.dataset.name}, {mine.dataset.fingerprint[:12]})"
+            f"{other}: is of other recordings ({theirs.dataset.name}, {theirs.dataset.fingerprint[:12]}) than "
+            f"{first} ({mine.dataset.name}, {mine.dataset.fingerprint[:12]})"
         )
     if mine.space.side != theirs.space.side:
-        raise UserError(f"{other.word}: one of the two scored the test subjects, the other training subjects")
+        raise UserError(f"{other}: one of the two scored the test subjects, the other training subjects")
+
+
+def differing(mine: Recipe, theirs: Recipe) -> list[str]:
+    """In which knobs the second differs, as `pretrain.epochs 300, not 100`."""
+    known = mine.knobs()
+    return [
+        f"{knob} {value}, not {known[knob]}"
+        for knob, value in theirs.knobs().items()
+        if value != known[knob] and knob not in SET_BY_STUDY
+    ]
+
+
+def _comparable(first: Entrant, other: Entrant) -> None:
+    comparable(first.plan, other.plan, first.word, other.word)
     if not first.keys & other.keys:
         raise UserError(
             f"{other.word}: has no complete trial with a seed and held-out subjects of {first.word}'s: "
@@ -137,13 +151,7 @@ def _comparable(first: Entrant, other: Entrant) -> None:
 
 def _notes(first: Entrant, other: Entrant) -> list[str]:
     """What a reader must know of a pair: what differs in their recipes, and scores that have no pair."""
-    mine, theirs = first.recipe.knobs(), other.recipe.knobs()
-    differing = [
-        f"{knob} {value}, not {mine[knob]}"
-        for knob, value in theirs.items()
-        if value != mine[knob] and knob not in SET_BY_STUDY
-    ]
-    notes = [f"{other.word}: {'; '.join(differing) or 'the same recipe'}"]
+    notes = [f"{other.word}: {'; '.join(differing(first.recipe, other.recipe)) or 'the same recipe'}"]
     if first.keys != other.keys:
         notes.append(
             f"{other.word}: {len(first.keys & other.keys)} pairs of {len(first.keys)} and {len(other.keys)} trials: "

@@ -1,5 +1,6 @@
 """Charts of a study's content: its map, ranking, curves, and what matters."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import altair as alt
 from mmssl.experiments.charts import SERIES, as_spec, has_ends, percents
 from mmssl.report.content import Axis, Content, Ranked, plain
 from mmssl.study.plan import without_result
+from mmssl.study.results import Point, percent
 from mmssl.study.scores import repeat
 
 MOST_ROWS = 40
@@ -18,6 +20,8 @@ MARKS = ["best", "tied with the best", "other"]
 SCALE = "viridis"
 # From here on viridis is light enough for black letters to be read better than white ones.
 LIGHT_FROM = 0.5
+PICKED = alt.param(name="picked", value="")
+"""The id of the point that the page looks into."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +44,21 @@ def landscape(content: Content) -> Landscape | None:
     if not numeric:
         return None
     chosen = _chosen(content, numeric)
-    if len(chosen) == 1 or not any(axis.numeric for axis in chosen):
-        only = [axis for axis in chosen if axis.numeric]
-        if not only:
+    if len(chosen) == 1:
+        (only,) = chosen
+        if not only.numeric:
             return None
-        rows = [_row(content, one, only[0], None, "") for one in content.ranked]
-        return Landscape("line", only[0], None, rows, [], _line(content, only[0], rows))
+        rows = [_row(one, only, None, "") for one in content.ranked]
+        return Landscape("line", only, None, rows, [], _line(content, only, rows))
     x, y = chosen
     others = [axis for axis in numeric if axis not in (x, y)]
     if any(axis.drawn for axis in numeric):
         if not (x.numeric and y.numeric):
             return None
-        rows = [_row(content, one, x, y, "") for one in content.ranked]
+        rows = [_row(one, x, y, "") for one in content.ranked]
         return Landscape("scatter", x, y, rows, [], _scatter(content, x, y, rows))
     rows = [
-        _row(content, one, x, y, ", ".join(f"{axis.label} = {plain(axis.of(one.point))}" for axis in others))
+        _row(one, x, y, ", ".join(f"{axis.label} = {plain(axis.of(one.point))}" for axis in others))
         for one in content.ranked
     ]
     slices = list(dict.fromkeys(row["slice"] for row in rows)) if others else []
@@ -68,25 +72,25 @@ def _chosen(content: Content, axes: Sequence[Axis]) -> list[Axis]:
         return [named["λ"], named["μ"]]
     by_share = [named[share.label] for share in content.shares if share.label in named]
     order = [*by_share, *(axis for axis in axes if axis not in by_share)]
+    if any(axis.drawn for axis in axes):  # A scatter is over numbers alone.
+        order.sort(key=lambda axis: not axis.numeric)
     return sorted(order[:2], key=lambda axis: not axis.numeric)
 
 
-def _row(content: Content, one: Ranked, x: Axis, y: Axis | None, part: str) -> dict[str, Any]:
+def _row(one: Ranked, x: Axis, y: Axis | None, part: str) -> dict[str, Any]:
     point = one.point
     mean = point.mean
     sign = {"best": "◆ ", "tied": "▲ "}.get(one.mark, "")
-    first, second = (
-        (f"{sign}{mean:.3f}", f"± {point.std:.3f}" if point.std is not None else "") if mean is not None else ("", "")
-    )
+    first = "" if mean is None else f"{sign}{percent(mean)}"
+    second = "" if point.std is None else f"± {percent(point.std)}"
     if not point.complete:
         gone = point.failures
         first = f"✕ {gone} of {point.planned}" if gone else f"{len(point.scores)} of {point.planned}"
         second = "no result" if gone else "done"
     return {
+        "id": point.point_id,
         "point": one.label,
-        "x": x.of(point) if x.numeric else plain(x.of(point)),
-        "xs": plain(x.of(point)),
-        **({"y": y.of(point) if y.numeric else plain(y.of(point)), "ys": plain(y.of(point))} if y else {}),
+        **_place(point, x, y),
         "mean": mean,
         "std": point.std,
         "low": one.low,
@@ -99,9 +103,16 @@ def _row(content: Content, one: Ranked, x: Axis, y: Axis | None, part: str) -> d
         "mark": _mark(one),
         "first": first,
         "second": second,
-        "brief": f"{mean:.2f}" if point.complete and mean is not None else "✕" if point.failures else "...",
+        "brief": f"{100 * mean:.0f}" if point.complete and mean is not None else "✕" if point.failures else "...",
         "slice": part,
     }
+
+
+def _place(point: Point, x: Axis, y: Axis | None) -> dict[str, Any]:
+    place: dict[str, Any] = {"x": x.of(point) if x.numeric else plain(x.of(point)), "xs": plain(x.of(point))}
+    if y:
+        place |= {"y": y.of(point) if y.numeric else plain(y.of(point)), "ys": plain(y.of(point))}
+    return place
 
 
 def _mark(one: Ranked) -> str:
@@ -111,10 +122,10 @@ def _mark(one: Ranked) -> str:
 def _tooltip(content: Content) -> list[Any]:
     return [
         alt.Tooltip("point:N", title="point"),
-        alt.Tooltip("mean:Q", title=f"mean {content.measure}", format=".4f"),
-        alt.Tooltip("std:Q", title="standard deviation", format=".4f"),
-        alt.Tooltip("low:Q", title="interval from", format=".4f"),
-        alt.Tooltip("high:Q", title="to", format=".4f"),
+        alt.Tooltip("mean:Q", title=f"mean {content.measure}", format=".1%"),
+        alt.Tooltip("std:Q", title="standard deviation", format=".1%"),
+        alt.Tooltip("low:Q", title="interval from", format=".1%"),
+        alt.Tooltip("high:Q", title="to", format=".1%"),
         alt.Tooltip("n:Q", title="trials complete"),
         alt.Tooltip("trials:Q", title="of"),
         alt.Tooltip("failed:N", title="no result"),
@@ -123,42 +134,52 @@ def _tooltip(content: Content) -> list[Any]:
 
 
 def _cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    base = alt.Chart(alt.NamedData(name="rows")).encode(
-        x=alt.X("xs:O", sort=[plain(value) for value in x.values], title=x.label, axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("ys:O", sort=[plain(value) for value in reversed(y.values)], title=y.label),
-    )
     low, high = _spanned([row["mean"] for row in rows if row["state"] == "complete"])
-    whole = alt.datum.state == "complete"
-    colour = alt.Color(
-        "mean:Q",
-        scale=alt.Scale(scheme=SCALE, domain=[low, high]),
-        legend=alt.Legend(title=f"mean {content.measure}", gradientLength=180, format=".2f"),
-    )
-    full = (
-        base.transform_filter(whole)
-        .mark_rect(stroke="var(--paper)", strokeWidth=2)
-        .encode(color=colour, tooltip=_tooltip(content))
-    )
-    # A layer without a mark would be a picture without a name to a screen reader.
-    layers: list[Any] = [full]
-    if any(row["state"] != "complete" for row in rows):
-        layers.append(
-            base.transform_filter(alt.datum.state != "complete")
-            .mark_rect(fill="url(#hatch)", stroke="var(--ink)", strokeWidth=1, strokeDash=[4, 3])
-            .encode(tooltip=_tooltip(content))
-        )
-    if any(row["mark"] == MARKS[0] for row in rows):
-        layers.append(
-            base.transform_filter(alt.datum.mark == MARKS[0])
-            .mark_rect(fill="transparent", stroke="var(--ink)", strokeWidth=3)
-            .encode(tooltip=_tooltip(content))
-        )
     letters = (
         alt.when(alt.datum.state != "complete")
         .then(alt.value("var(--ink)"))
         .when(alt.datum.mean >= low + LIGHT_FROM * (high - low))
         .then(alt.value("black"))
         .otherwise(alt.value("white"))
+    )
+    return matrix(
+        x, y, rows, alt.Scale(scheme=SCALE, domain=[low, high]), f"mean {content.measure}", ".1%", letters,
+        _tooltip(content),
+        f"Map of mean {content.measure} over {x.label} and {y.label}; the table of points says the same in numbers.",
+    )  # fmt: skip
+
+
+def matrix(
+    x: Axis, y: Axis, rows: list[dict[str, Any]], scale: Any, title: str, numbers: str, letters: Any,
+    tooltip: list[Any], words: str,
+) -> dict[str, Any]:  # fmt: skip
+    """A cell a row, by its value `mean`, with its words `first` and `second`, or `brief` where it is narrow."""
+    base = alt.Chart(alt.NamedData(name="rows")).encode(
+        x=alt.X("xs:O", sort=[plain(value) for value in x.values], title=x.label, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("ys:O", sort=[plain(value) for value in reversed(y.values)], title=y.label),
+    )
+    whole = alt.datum.state == "complete"
+    colour = alt.Color(
+        "mean:Q", scale=scale, legend=alt.Legend(title=title, gradientLength=180, format=numbers, tickCount=3)
+    )
+    full = (
+        base.transform_filter(whole)
+        .mark_rect(stroke="var(--paper)", strokeWidth=2, cursor="pointer")
+        .encode(color=colour, tooltip=tooltip)
+    )
+    # A layer without a mark would be a picture without a name to a screen reader.
+    layers: list[Any] = [full]
+    if any(row["state"] != "complete" for row in rows):
+        layers.append(
+            base.transform_filter(alt.datum.state != "complete")
+            .mark_rect(fill="url(#hatch)", stroke="var(--ink)", strokeWidth=1, strokeDash=[4, 3], cursor="pointer")
+            .encode(tooltip=tooltip)
+        )
+    frame: dict[str, Any] = {"fill": "transparent", "stroke": "var(--ink)", "strokeWidth": 3, "cursor": "pointer"}
+    if any(row["mark"] == MARKS[0] for row in rows):
+        layers.append(base.transform_filter(alt.datum.mark == MARKS[0]).mark_rect(**frame).encode(tooltip=tooltip))
+    layers.append(
+        base.transform_filter("datum.id == picked").mark_rect(**frame, strokeDash=[7, 4]).encode(tooltip=tooltip)
     )
     # In cells that are too narrow for it the spread is left to the hover and the table.
     cell = f"width / {max(1, len(x.values))}"
@@ -173,10 +194,8 @@ def _cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> di
             text="brief:N", color=letters
         ),
     ]
-    return as_spec(
-        alt.layer(*layers, *texts).properties(width="container", height=52 * len(y.values)),
-        f"Map of mean {content.measure} over {x.label} and {y.label}; the table of points says the same in numbers.",
-    )
+    chart = alt.layer(*layers, *texts).properties(width="container", height=52 * len(y.values))
+    return as_spec(chart.add_params(PICKED), words)
 
 
 def _scatter(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -185,8 +204,8 @@ def _scatter(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> 
         alt.Chart(alt.NamedData(name="rows"))
         .transform_calculate(kind="datum.state == 'complete' ? datum.mark : 'not complete'")
         .encode(
-            x=alt.X("x:Q", title=x.label, scale=_scale(x)),
-            y=alt.Y("y:Q", title=y.label, scale=_scale(y)),
+            x=alt.X("x:Q", title=x.label, scale=_scale(x), axis=alt.Axis(format=_PLAIN)),
+            y=alt.Y("y:Q", title=y.label, scale=_scale(y), axis=alt.Axis(format=_PLAIN)),
             shape=alt.Shape(
                 "kind:N",
                 scale=alt.Scale(domain=[*MARKS, "not complete"], range=["diamond", "triangle-up", "circle", "cross"]),
@@ -195,7 +214,12 @@ def _scatter(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> 
             tooltip=_tooltip(content),
         )
     )
-    look: dict[str, Any] = {"size": 130, "strokeWidth": 1.5, "stroke": "var(--ink)"}
+    look: dict[str, Any] = {
+        "size": {"expr": "datum.id == picked ? 340 : 130"},
+        "strokeWidth": 1.5,
+        "stroke": "var(--ink)",
+        "cursor": "pointer",
+    }
     whole = (
         base.transform_filter(alt.datum.state == "complete")
         .mark_point(**look)
@@ -203,7 +227,7 @@ def _scatter(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> 
             fill=alt.Fill(
                 "mean:Q",
                 scale=alt.Scale(scheme=SCALE, domain=_spanned(means)),
-                legend=alt.Legend(title=f"mean {content.measure}", gradientLength=180, format=".2f"),
+                legend=alt.Legend(title=f"mean {content.measure}", gradientLength=180, format=".1%", tickCount=3),
             )
         )
     )
@@ -211,7 +235,7 @@ def _scatter(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> 
     if len(means) < len(rows):
         layers.append(base.transform_filter(alt.datum.state != "complete").mark_point(fill="transparent", **look))
     return as_spec(
-        alt.layer(*layers).properties(width="container", height=380),
+        alt.layer(*layers).properties(width="container", height=380).add_params(PICKED),
         f"Points over {x.label} and {y.label}, coloured by mean {content.measure}.",
     )
 
@@ -219,10 +243,10 @@ def _scatter(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> 
 def _line(content: Content, x: Axis, rows: list[dict[str, Any]]) -> dict[str, Any]:
     base = alt.Chart(alt.NamedData(name="rows")).encode(x=alt.X("x:Q", title=x.label, scale=_scale(x), axis=_values(x)))
     whole = base.transform_filter(alt.datum.state == "complete")
-    y = alt.Y("mean:Q", title=f"mean {content.measure}", scale=alt.Scale(zero=False))
+    y = alt.Y("mean:Q", title=f"mean {content.measure}", scale=alt.Scale(zero=False), axis=percents())
     line = whole.mark_line(color="var(--c1)", opacity=0.6).encode(y=y)
     rule = whole.mark_rule(color="var(--c1)", strokeWidth=2).encode(y=alt.Y("low:Q"), y2="high:Q")
-    dots = whole.mark_point(filled=True, size=90, opacity=1).encode(
+    dots = whole.mark_point(filled=True, size=_SIZE, opacity=1, cursor="pointer").encode(
         y=y, color=_mark_colour(None), shape=_mark_shape(None), tooltip=_tooltip(content)
     )
     lost = (
@@ -237,13 +261,14 @@ def _line(content: Content, x: Axis, rows: list[dict[str, Any]]) -> dict[str, An
     if len(complete) < len(rows):
         layers.append(lost)
     return as_spec(
-        alt.layer(*layers).properties(width="container", height=300),
+        alt.layer(*layers).properties(width="container", height=300).add_params(PICKED),
         f"Mean {content.measure} with its interval over {x.label}.",
     )
 
 
 def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
-    """Dot and interval of each point, and each trial's score as a small stroke.
+    """Dot and interval of each point, and each trial's score as a small stroke; what the scores stand beside as lines,
+    and what is within the noise of the best as a band.
 
     Args:
         legend: of what the marks mean, where no caption says it.
@@ -252,6 +277,7 @@ def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
     order = [one.label for one in shown]
     rows = [
         {
+            "id": one.point.point_id,
             "point": one.label,
             "mean": one.point.mean,
             "std": one.point.std,
@@ -270,7 +296,7 @@ def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
         for key, score in one.point.scores.items()
     ]
     y = alt.Y("point:N", sort=order, title=None, axis=alt.Axis(labelLimit=170))
-    x = alt.X("mean:Q", title=content.measure, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=7))
+    x = alt.X("mean:Q", title=content.measure, scale=alt.Scale(zero=False), axis=percents())
     base = alt.Chart(alt.InlineData(values=rows)).encode(y=y)
     scores = (
         alt.Chart(alt.InlineData(values=strokes))
@@ -282,26 +308,56 @@ def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
                 "point:N",
                 "seed:N",
                 alt.Tooltip("fold:N", title="held out"),
-                alt.Tooltip("score:Q", format=".4f"),
+                alt.Tooltip("score:Q", format=".1%"),
             ],
         )
     )
     rule = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2="high:Q", color=_mark_colour(legend))
-    dots = base.mark_point(filled=True, size=80, opacity=1).encode(
+    dots = base.mark_point(filled=True, size=_SIZE, opacity=1, cursor="pointer").encode(
         x=x, color=_mark_colour(legend), shape=_mark_shape(legend), tooltip=_tooltip(content)
     )
-    layers: list[Any] = [scores, *([rule] if has_ends(rows) else []), dots]
-    if content.baselines:
-        lines = [{"mean": one.mean, "name": f"untrained: {one.mean:.3f}"} for one in content.baselines]
-        line = alt.Chart(alt.InlineData(values=lines))
-        layers.insert(
-            0, line.mark_rule(strokeDash=[6, 4], color="var(--c4)", strokeWidth=2).encode(x=x, tooltip="name:N")
-        )
-        layers.append(line.mark_text(align="left", dx=4, y=-8, color="var(--c4)").encode(x=x, text="name:N"))
+    lines: list[dict[str, Any]] = [
+        {"mean": one.mean, "name": f"{one.name} {percent(one.mean)}%", "guess": one.name == "chance"}
+        for one in content.references
+    ]
+    means = [one.point.mean or 0.0 for one in shown] + [one.mean for one in content.references]
+    middle = (min(means) + max(means)) / 2
+    layers: list[Any] = [
+        *_noise(content),
+        *(layer for i, line in enumerate(lines) for layer in _reference(line, i, line["mean"] < middle)),
+        scores,
+        *([rule] if has_ends(rows) else []),
+        dots,
+    ]
     return as_spec(
-        alt.layer(*layers).properties(width="container", height=24 * len(rows)),
+        alt.layer(*layers).properties(width="container", height=24 * len(rows)).add_params(PICKED),
         f"Points by mean {content.measure}, best first, with interval and single trials.",
     )
+
+
+# Of a point in a list.
+_SIZE = {"expr": "datum.id == picked ? 240 : 85"}
+
+
+def _noise(content: Content) -> list[Any]:
+    """From the best mean down, differences that the test does not tell apart, as a band."""
+    choice = content.choice
+    if choice is None or choice.noise is None or choice.best.mean is None:
+        return []
+    band = {"from": choice.best.mean - choice.noise, "to": choice.best.mean, "what": choice.threshold}
+    chart = alt.Chart(alt.InlineData(values=[band]))
+    return [chart.mark_rect(color="var(--c4)", opacity=0.16).encode(x="from:Q", x2="to:Q", tooltip="what:N")]
+
+
+def _reference(line: dict[str, Any], place: int, left: bool) -> list[Any]:
+    """A line with its name above the chart, each in a row of its own."""
+    colour, dash = ("var(--muted)", [2, 3]) if line["guess"] else ("var(--c2)", [6, 4])
+    chart = alt.Chart(alt.InlineData(values=[line])).encode(x="mean:Q")
+    name = chart.mark_text(align="left" if left else "right", dx=4 if left else -4, color=colour)
+    return [
+        chart.mark_rule(strokeDash=dash, color=colour, strokeWidth=2).encode(tooltip="name:N"),
+        name.encode(text="name:N", y=alt.value(-8 - 16 * place)),
+    ]
 
 
 def importance(content: Content) -> dict[str, Any]:
@@ -328,14 +384,27 @@ def colours(modalities: Sequence[str]) -> dict[str, str]:
 
 def curve(modalities: Sequence[str]) -> dict[str, Any]:
     """One panel of a trial's curves; the page puts its rows in: epoch, value, series, trial."""
-    chart = _curve(alt.Chart(alt.NamedData(name="rows")), modalities, None)
-    return as_spec(chart.properties(width="container", height=130), "Curve of one trial over its epochs.")
+    line = _curve(alt.Chart(alt.NamedData(name="rows")), modalities, None)
+    # Wherever the pointer is, the nearest value answers: by a cell around it, whose datum is the mark.
+    near = alt.selection_point(
+        name="near", nearest=True, on="pointerover", clear="pointerout", fields=["epoch"], empty=False
+    )
+    said = {"expr": re.sub(r"\bof\.", "(datum.datum || datum).", _SAID)}
+    dots = line.mark_point(filled=True, opacity=1, tooltip=said).encode(
+        size=alt.when(near).then(alt.value(70)).otherwise(alt.value(14))
+    )
+    chart = alt.layer(line, dots.add_params(near)).properties(width="container", height=130)
+    return as_spec(chart, "Curve of one trial over its epochs.")
+
+
+_SAID = "{epoch: of.epoch, value: format(of.value, '.4g'), modality: of.series || 'all', trial: of.trial}"
 
 
 def curves(panels: Sequence[str], modalities: Sequence[str]) -> dict[str, Any]:
     """All panels of one trial's curves, for a paper: rows of epoch, value, series, panel."""
     legend = alt.Legend(title=None, values=list(modalities), orient="top")
-    chart = _curve(alt.Chart(), modalities, legend).properties(width=200, height=110)
+    line = _curve(alt.Chart(), modalities, legend)
+    chart = alt.layer(line, line.mark_point(filled=True, size=14, opacity=1)).properties(width=200, height=110)
     facet = alt.Facet("panel:N", sort=list(panels), header=alt.Header(title=None, labelAnchor="start"))
     grid = chart.facet(facet, data=alt.NamedData(name="rows"), columns=3).resolve_scale(
         x="independent", y="independent"
@@ -345,9 +414,9 @@ def curves(panels: Sequence[str], modalities: Sequence[str]) -> dict[str, Any]:
 
 def _curve(data: Any, modalities: Sequence[str], legend: Any) -> Any:
     own = colours(modalities)
-    return data.mark_line(point=alt.OverlayMarkDef(size=14), strokeWidth=1.8).encode(
+    return data.mark_line(strokeWidth=1.8).encode(
         x=alt.X("epoch:Q", title="epoch", axis=_epochs()),
-        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format="~g")),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format=_PLAIN)),
         color=alt.Color(
             "series:N",
             scale=alt.Scale(domain=["", *own], range=[SERIES[0], *own.values()]),
@@ -356,7 +425,6 @@ def _curve(data: Any, modalities: Sequence[str], legend: Any) -> Any:
         strokeDash=alt.StrokeDash(
             "trial:N", scale=alt.Scale(domain=["first", "second"], range=[[1, 0], [5, 4]]), legend=None
         ),
-        tooltip=["trial:N", "series:N", "epoch:Q", alt.Tooltip("value:Q", format=".4g")],
     )
 
 
@@ -376,6 +444,10 @@ def _mark_shape(legend: Any) -> Any:
     )
 
 
+# With digits of its own: without, Vega takes as many as the step has, and writes 80 as 8e+1.
+_PLAIN = ".6~g"
+
+
 def _epochs() -> Any:
     """Whole numbers only."""
     return alt.Axis(tickCount=4, grid=False, labelExpr="datum.value % 1 ? '' : format(datum.value, 'd')")
@@ -383,7 +455,8 @@ def _epochs() -> Any:
 
 def _values(axis: Axis) -> Any:
     """Where they are few, the values that were tried; otherwise round numbers."""
-    return alt.Axis(values=list(axis.values), format="~g", grid=False) if len(axis.values) <= 12 else alt.Axis()
+    few: dict[str, Any] = {"values": list(axis.values), "grid": False} if len(axis.values) <= 12 else {}
+    return alt.Axis(format=_PLAIN, labelOverlap=True, **few)
 
 
 def _scale(axis: Axis) -> Any:

@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import pyarrow as pa
 from mmssl.errors import UserError
 from mmssl.evaluation import confusion
 from mmssl.experiments import protocol, repeats
-from mmssl.study.baseline import Baseline, baselines
+from mmssl.study.baseline import Baseline, baselines, chance
 from mmssl.study.folder import Study
 from mmssl.study.importance import importance
 from mmssl.study.plan import TERMINAL, Plan, value_of
@@ -70,6 +70,15 @@ class Ranked:
         return self.estimate.high
 
 
+class Reference(NamedTuple):
+    """What scores are held against."""
+
+    name: str
+    mean: float
+    std: float | None = None
+    study: str = ""
+
+
 @dataclass(frozen=True)
 class KnobShare:
     """What a knob explains of the variance among the points."""
@@ -104,6 +113,10 @@ class Content:
     undecided: str
     """Why there is no best point; empty where there is."""
     caveats: list[str]
+    chance: float | None
+    """The accuracy of guessing; None of another metric."""
+    commonest: float | None
+    """The accuracy of naming always the most frequent class; None where that is no more than guessing, or not known."""
     baselines: list[Baseline]
     shares: list[KnobShare]
     no_shares: str
@@ -135,6 +148,13 @@ class Content:
         return self.best or next((one for one in self.ranked if one.point.complete), None)
 
     @property
+    def references(self) -> list[Reference]:
+        """From below: guessing, the most frequent class, untrained encoders."""
+        found = [Reference("chance", self.chance)] if self.chance is not None else []
+        found += [Reference("most frequent class", self.commonest)] if self.commonest is not None else []
+        return found + [Reference(one.system, one.mean, one.std, one.study) for one in self.baselines]
+
+    @property
     def measure(self) -> str:
         """The metric in words."""
         return "accuracy" if self.metric.endswith("accuracy") else "F1"
@@ -164,6 +184,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
     curves, left_out = _curves(study, plan, order)
     classes = tuple(classes or _classes(predictions))
     few, caption = _few_labels(study, plan)
+    guessing = chance(study, plan, metric)
     return Content(
         plan=plan,
         standing=standing(study),
@@ -178,6 +199,8 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         choice=choice,
         undecided=undecided,
         caveats=_caveats(plan, choice, found),
+        chance=guessing,
+        commonest=_commonest(predictions, guessing),
         baselines=baselines(study, plan, trials, choice),
         shares=shares,
         no_shares=no_shares,
@@ -264,6 +287,13 @@ def _caveats(plan: Plan, choice: Choice | None, found: Sequence[Point]) -> list[
         "will keep; the score on test subjects, which an export computes, does not"
     ]
     return choice.caveats + (chosen if complete > 1 else [])
+
+
+def _commonest(predictions: pa.Table, guessing: float | None) -> float | None:
+    counts = Counter(predictions["label"].to_pylist())
+    share = max(counts.values(), default=0) / max(1, len(predictions))
+    # Classes are hardly ever as many as each other: a little more says nothing.
+    return share if guessing is not None and share > 1.5 * guessing else None
 
 
 def _shares(plan: Plan, axes: Sequence[Axis], found: Sequence[Point]) -> tuple[list[KnobShare], str]:

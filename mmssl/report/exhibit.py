@@ -2,6 +2,7 @@
 
 import base64
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ MOST_PLAYED, MOST_FRAMES, MOST_SAMPLES = 120, 64, 160
 """Recordings that the page holds, and how finely."""
 MOST_MAPPED = 1500
 """Recordings on a map: t-SNE of more takes minutes, and shows a blot."""
+MOST_GUESSES = 100_000
+"""What other points predicted of them: as many points as that is, best first."""
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -54,12 +57,17 @@ class Exhibit:
     """Which coordinate points right, up, and to the viewer; None where there are two."""
     signs: tuple[int, int]
     """Whether these coordinates grow that way."""
+    guesses: dict[str, list[tuple[str, float] | None]]
+    """By point, predicted class and confidence of each recording, by the trial of the same seed and fold."""
     timeline: dict[str, Any] | None = None
     """Of windows, their predictions over the time of their streams, as a chart."""
 
 
-def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings) -> Exhibit:
+def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings, others: Sequence[Point] = ()) -> Exhibit:
     """The point's trial nearest its mean, of those whose weights are kept, with its maps and recordings.
+
+    Args:
+        others: points whose predictions of these recordings are wanted too, best first.
 
     Raises:
         UserError: its weights are not kept, or damaged.
@@ -107,8 +115,28 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings) -> E
     guesses = {name: Said(str(one["predicted"]), float(one["confidence"])) for name, one in said.items()}
     return Exhibit(
         trial, shown, maps, notes, recordings.description, skeleton, _bones(skeleton, bodies), *_view(skeleton, bodies),
+        guesses=_guesses(study, plan, trial, [one["id"] for one in shown], others),
         timeline=timelines(recordings, guesses, recordings.description.classes),
     )  # fmt: skip
+
+
+def _guesses(
+    study: Study, plan: Plan, trial: PlannedTrial, shown: Sequence[str], others: Sequence[Point]
+) -> dict[str, list[tuple[str, float] | None]]:
+    key = plan.key(trial.point_id, trial.seed, trial.fold)
+    place = {name: i for i, name in enumerate(shown)}
+    found: dict[str, list[tuple[str, float] | None]] = {
+        point.point_id: [None] * len(shown)
+        for point in others[: MOST_GUESSES // max(1, len(shown))]
+        if key in point.scores
+    }
+    table = study.table("predictions.parquet")
+    columns = ("point_id", "seed", "fold", "recording_id", "predicted", "confidence")
+    for point_id, seed, fold, name, predicted, confidence in zip(*(table[c].to_pylist() for c in columns), strict=True):
+        own = found.get(plan.candidate(point_id))
+        if own is not None and name in place and plan.key(point_id, seed, fold) == key:
+            own[place[name]] = predicted, confidence
+    return found
 
 
 def _maps(features: dict[str, Any], embeddings: dict[str, Any], seed: int, notes: list[str]) -> list[Map]:

@@ -23,7 +23,7 @@
     thead.appendChild(line);
     for (const row of rows) {
       const tr = make("tr");
-      row.forEach((cell, i) => tr.appendChild(make(i ? "td" : "th", i ? {} : { scope: "row" }, cell)));
+      row.forEach((cell, i) => tr.appendChild(make(i ? "td" : "th", i ? (/^[-+\d]/.test(cell) ? { class: "n" } : {}) : { scope: "row" }, cell)));
       tbody.appendChild(tr);
     }
     node.replaceChildren(thead, tbody);
@@ -31,15 +31,17 @@
   const short = (value) => (value === null || value === undefined ? "-" : Number(value.toPrecision(4)).toString());
 
   // The expressions in the charts are interpreted, not compiled: the page's policy forbids eval.
-  const options = { renderer: "svg", actions: false, ast: true, tooltip: { theme: "custom" }, hover: false };
-  const drawn = [];
+  // A tooltip stands beside what it explains.
+  const tooltip = { theme: "custom", anchor: "mark", position: ["right", "left", "top", "bottom"], offsetX: 8, offsetY: 8 };
+  const options = { renderer: "svg", actions: false, ast: true, tooltip, hover: false };
+  const drawn = new Map();
   function embed(node, spec, rows) {
     const full = rows ? { ...spec, datasets: { ...(spec.datasets || {}), rows } } : spec;
     return window.vegaEmbed(node, JSON.parse(JSON.stringify(full)), options).then((result) => {
       const svg = node.querySelector("svg");
       if (svg && spec.description) svg.setAttribute("aria-label", spec.description);
       name(node);
-      if (spec.width === "container") drawn.push([node, result.view]);
+      if (spec.width === "container") drawn.set(node, result.view);
       return result.view;
     });
   }
@@ -54,19 +56,176 @@
   const waiting = [];
   const later = (promise) => waiting.push(promise);
 
-  function map() {
-    const node = at("map-chart");
-    if (!node) return;
-    const select = at("map-slice");
-    const rows = () => data.map.rows.filter((row) => !select || row.slice === select.value);
-    later(embed(node, data.map.spec, rows()).then((view) => {
-      if (select) select.addEventListener("change", () => put(view, rows()));
+  // One point is looked into, in every part that can.
+  let picked = data.points.first;
+  const followers = [];
+  function pick(id) {
+    if (id === picked || !data.points.all[id]) return;
+    picked = id;
+    for (const one of followers) one(id);
+  }
+  function follow(one) {
+    followers.push(one);
+    one(picked);
+  }
+
+  // Marks are reached by one press of Tab, gone through by arrows and chosen by Enter. Vega keeps its item on each node.
+  function marks(node, key) {
+    const found = new Map();
+    for (const path of node.querySelectorAll("path")) {
+      const datum = path.__data__ && path.__data__.datum;
+      if (datum && datum[key] !== undefined && !found.has(datum[key])) found.set(datum[key], path);
+    }
+    return found;
+  }
+  function reach(node, key, current) {
+    const all = marks(node, key);
+    for (const path of all.values()) {
+      path.setAttribute("tabindex", "-1");
+      path.setAttribute("role", "button");
+      path.removeAttribute("aria-roledescription");
+    }
+    const first = all.get(current) || all.values().next().value;
+    if (first) first.setAttribute("tabindex", "0");
+  }
+  const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  function by_keys(node, key, act) {
+    node.addEventListener("keydown", (event) => {
+      const all = [...marks(node, key).values()], from = event.target;
+      if (!all.includes(from)) return;
+      if (event.key === "Enter" || event.key === " ") {
+        event.preventDefault();
+        act(from.__data__.datum[key]);
+      }
+      if (!STEPS[event.key]) return;
+      event.preventDefault();
+      const [right, down] = STEPS[event.key];
+      const centre = (path) => { const box = path.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; };
+      const [x, y] = centre(from);
+      let to = null, nearest = Infinity;
+      for (const one of all) {
+        const [a, b] = centre(one), along = (a - x) * right + (b - y) * down, aside = Math.abs((a - x) * down) + Math.abs((b - y) * right);
+        if (along > 1 && along + 3 * aside < nearest) { to = one; nearest = along + 3 * aside; }
+      }
+      if (!to) return;
+      from.setAttribute("tabindex", "-1");
+      to.setAttribute("tabindex", "0");
+      to.focus();
+    });
+  }
+
+  // A chart whose marks are points: the map, the ranking, the differences.
+  function of_points(id, spec, all, select) {
+    const node = at(id);
+    if (!node || !spec) return;
+    const rows = () => all && all.filter((row) => !select || row.slice === select.value);
+    later(embed(node, spec, rows()).then((view) => {
+      const slice = () => put(view, rows()).then(() => reach(node, "id", picked));
+      view.addEventListener("click", (event, item) => item && item.datum && pick(item.datum.id));
+      by_keys(node, "id", pick);
+      if (select) select.addEventListener("change", slice);
+      follow((id) => {
+        const row = select && all.find((one) => one.id === id);
+        if (row && row.slice !== select.value) { select.value = row.slice; view.data("rows", rows()); }
+        view.signal("picked", id).runAsync().then(() => { name(node); reach(node, "id", id); });
+      });
     }));
+  }
+
+  function points() {
+    const select = at("point");
+    if (!select) return;
+    if (data.map) of_points("map-chart", data.map.spec, data.map.rows, at("map-slice"));
+    if (data.against) of_points("against-chart", data.against.spec, data.against.rows, at("against-slice"));
+    of_points("ranking-chart", data.still["ranking-chart"]);
+    select.addEventListener("change", () => pick(select.value));
+    for (const button of document.querySelectorAll("[data-pick]")) button.addEventListener("click", () => pick(button.dataset.pick));
+    follow((id) => {
+      select.value = id;
+      at("point-words").textContent = `${data.points.all[id].label}: ${data.points.all[id].words}.`;
+      for (const row of document.querySelectorAll("tr[data-point]")) {
+        const here = row.dataset.point === id, box = row.closest(".tall");
+        if (here) row.setAttribute("aria-current", "true");
+        else row.removeAttribute("aria-current");
+        if (here && (row.offsetTop < box.scrollTop + 40 || row.offsetTop + row.offsetHeight > box.scrollTop + box.clientHeight)) box.scrollTop = row.offsetTop - 60;
+      }
+    });
   }
 
   function still() {
     for (const [id, spec] of Object.entries(data.still)) {
-      if (at(id)) later(embed(at(id), spec));
+      if (at(id) && id !== "ranking-chart") later(embed(at(id), spec));
+    }
+    const timeline = data.still["timeline-chart"];
+    if (!timeline) return;
+    const rows = timeline.datasets.timeline.filter((row) => row.class !== undefined);
+    table(at("timeline-table"), ["stream", "what", "from (s)", "to (s)", "class", "probability"],
+      rows.map((row) => [row.stream, row.what, row.start.toFixed(2), row.end.toFixed(2), row.class, row.probability === null ? "" : row.probability.toFixed(2)]));
+  }
+
+  function labels() {
+    const select = at("labels-reading");
+    if (!select) return;
+    const show = () => embed(at("labels-chart"), data.labels[select.value]);
+    select.addEventListener("change", show);
+    later(show());
+  }
+
+  // By its head a table is put in order, by a second press the other way.
+  function sortable() {
+    for (const node of document.querySelectorAll("table.sortable")) {
+      const heads = [...node.tHead.rows[0].cells], body = node.tBodies[0];
+      heads.forEach((head, i) => {
+        const button = make("button", { type: "button", class: "sort" }, head.textContent);
+        head.replaceChildren(button);
+        button.addEventListener("click", () => {
+          const way = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+          for (const one of heads) one.removeAttribute("aria-sort");
+          head.setAttribute("aria-sort", way);
+          const value = (row) => row.cells[i].dataset.value ?? row.cells[i].textContent;
+          const sign = way === "ascending" ? 1 : -1;
+          // What has no value stands last, whichever way.
+          const order = (a, b) => (value(a) === "") - (value(b) === "") || sign * value(a).localeCompare(value(b), undefined, { numeric: true });
+          const numbers = (a, b) => (value(a) === "") - (value(b) === "") || sign * (value(a) - value(b));
+          const all = [...body.rows];
+          body.replaceChildren(...all.sort(all.every((row) => value(row) === "" || Number.isFinite(Number(value(row)))) ? numbers : order));
+        });
+      });
+    }
+  }
+
+  async function copy(text, what) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = make("textarea", { "aria-hidden": "true" }, text);
+      document.body.appendChild(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    at("copied").textContent = `copied: ${what}`;
+  }
+  function copies() {
+    const button = (words, text, what) => {
+      const node = make("button", { type: "button", class: "copy" }, words);
+      node.addEventListener("click", () => copy(text(), what).then(() => {
+        node.dataset.done = "yes";
+        setTimeout(() => delete node.dataset.done, 1500);
+      }));
+      return node;
+    };
+    for (const pre of document.querySelectorAll("pre")) pre.before(button("Copy command", () => pre.textContent, "the command"));
+    for (const code of document.querySelectorAll("code[data-copy]")) {
+      const id = code.dataset.copy, node = button(code.textContent, () => id, id);
+      node.classList.add("id");
+      node.title = `Copy ${id}`;
+      code.replaceWith(node);
+    }
+    for (const wide of document.querySelectorAll(".wide")) {
+      const one = wide.querySelector("table");
+      const cells = () => [...one.rows].map((row) => [...row.cells].map((cell) => cell.innerText.replace(/\s+/g, " ").trim()).join("\t")).join("\n");
+      if (one) wide.before(button("Copy table", cells, "the table"));
     }
   }
 
@@ -84,9 +243,9 @@
     ["embeddings: standard deviation", each("std")],
     ["embeddings: effective rank", each("effective_rank")],
     ["embeddings: covariance", each("covariance")],
-    ["accuracy of a probe", [["probe.accuracy", ""]]],
+    ["accuracy of a probe (%)", [["probe.accuracy", ""]]],
     ["loss", [["train.finetune.loss", ""]]],
-    ["accuracy on its training recordings", [["train.finetune.accuracy", ""]]],
+    ["accuracy on its training recordings (%)", [["train.finetune.accuracy", ""]]],
   ];
   const GUIDES = MODALITIES.map((name) => [`guide.${name}`, `guide of ${name}`]);
   const PHASES = { ...Object.fromEntries(GUIDES), pretrain: "pre-training", finetune: "fine-tuning" };
@@ -122,8 +281,9 @@
             const own = id && data.trials.curves[id] && data.trials.curves[id][phase];
             if (!own) continue;
             for (const [column, series] of columns) {
-              const values = own.values[column];
+              let values = own.values[column];
               if (!values) continue;
+              if (column.endsWith("accuracy")) values = values.map((value) => value === null ? null : 100 * value);
               values.forEach((value, i) => {
                 if (value !== null) points.push({ epoch: own.epochs[i], value, series, trial: which });
               });
@@ -160,6 +320,12 @@
     select.addEventListener("change", show);
     beside.addEventListener("change", show);
     show();
+    follow((id) => {
+      const trial = data.points.all[id].trial;
+      if (!trial || trial === select.value) return;
+      select.value = trial;
+      show();
+    });
   }
 
   function confusion() {
@@ -185,11 +351,20 @@
       const shown = wrong.slice(0, 10).map((row) => [row.true, row.predicted, `${row.percent} %`, `${row.count} of ${row.total}`]);
       table(at("confusion-table"), ["true class", "taken for", "share", "recordings x seeds"], shown);
       if (!shown.length) at("confusion-table").replaceChildren(make("caption", {}, "None is taken for another."));
+      const known = [...new Set(found.map((row) => row.true))];
+      const line = (name) => found.filter((row) => row.true === name);
+      table(at("confusion-cells"), ["true class", ...classes, "recordings x seeds"], known.map((name) => [name, ...line(name).map((row) => row.percent), `${line(name)[0].total}`]));
     }
     const first = rows();
     tell(first);
     later(embed(at("confusion-chart"), spec, first).then((view) => {
-      select.addEventListener("change", () => { const found = rows(); tell(found); put(view, found); });
+      const show = () => { const found = rows(); tell(found); return put(view, found); };
+      select.addEventListener("change", show);
+      follow((id) => {
+        if (!cells[id] || select.value === id) return;
+        select.value = id;
+        show();
+      });
     }));
   }
 
@@ -208,21 +383,35 @@
   function recordings() {
     const select = at("recording");
     if (!select) return;
-    const { items, maps, player, specs } = data.recordings;
+    const { items, maps, player, specs, guesses, shown } = data.recordings;
+    const second = at("second");
     const wrong = (item) => item.predicted !== null && item.predicted !== item.label;
     items.forEach((item, i) => {
       if (!item.motion) return;
-      const guess = wrong(item) ? ` taken for ${item.predicted}` : "";
-      select.appendChild(make("option", { value: i }, `${item.id}: ${item.label}${guess}`));
+      for (const one of [select, second]) one.appendChild(make("option", { value: i }));
     });
-    const show = player_(select, items, player);
+    const show = player_(select, second, items, player);
+    const classes = data.confusion.classes;
+    // Maps and motions are of one point's encoders; what is said of a recording is of the point that is picked.
+    function tell(id) {
+      const own = guesses[id];
+      if (own) items.forEach((item, i) => { [item.predicted, item.confidence] = own[i] ? [classes[own[i][0]], own[i][1]] : [null, null]; });
+      const label = data.points.all[id].label;
+      at("guess-words").textContent = id === shown ? "" : own
+        ? `The places are still those of ${data.points.all[shown].label}; what was predicted is by ${label}, by its trial of the same seed and fold.`
+        : `${label} has no complete trial of the same seed and fold: what was predicted is still by the point before.`;
+      for (const one of [select, second]) for (const option of one.options) {
+        const item = items[option.value];
+        if (item && option.value !== "") option.textContent = `${item.id}: ${item.label}${wrong(item) ? ` taken for ${item.predicted}` : ""}`;
+      }
+    }
     const viewSelect = at("tsne-view"), classSelect = at("tsne-class");
     let view = null;
     if (viewSelect) {
       const key = at("tsne-key");
       const shapes = { circle: "M8 2a6 6 0 1 0 .01 0Z", "triangle-up": "M8 2 14 13H2Z", square: "M3 3H13V13H3Z", diamond: "M8 1 14 8 8 15 2 8Z", cross: "M6 2H10V6H14V10H10V14H6V10H2V6H6Z", "triangle-down": "M2 3H14L8 14Z", "triangle-right": "M3 2 14 8 3 14Z" };
       const there = new Set(items.map((item) => item.label));
-      data.confusion.classes.forEach((name, i) => {
+      classes.forEach((name, i) => {
         if (!there.has(name)) return;
         const chip = make("li");
         const svg = draw("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, chip);
@@ -230,39 +419,53 @@
         chip.appendChild(document.createTextNode(name));
         key.appendChild(chip);
       });
-      const open = async () => {
-        const index = Number(viewSelect.value), one = maps[index];
-        const rows = one.x.map((x, j) => {
+      const known = (item) => item.predicted === null ? "unknown" : item.predicted;
+      const found = () => {
+        const one = maps[Number(viewSelect.value)];
+        return one.x.map((x, j) => {
           const i = one.recordings[j], item = items[i];
-          return { i, x, y: one.y[j], id: item.id, subject: item.subject, label: item.label, predicted: item.predicted === null ? "unknown" : item.predicted,
+          return { i, x, y: one.y[j], id: item.id, subject: item.subject, label: item.label, predicted: known(item),
             confidence: item.confidence, right: !wrong(item), modality: one.modalities[j] };
         });
+      };
+      const list = at("tsne-table"), folded = list.closest("details");
+      const in_numbers = (rows) => folded.open && table(list, ["recording", "class", "predicted", "probability", "x", "y"],
+        rows.map((row) => [row.id, row.label, row.predicted, row.confidence === null ? "" : row.confidence.toFixed(2), short(row.x), short(row.y)]));
+      folded.addEventListener("toggle", () => in_numbers(found()));
+      const play = (i) => {
+        if (!items[i] || !items[i].motion) return;
+        select.value = i;
+        select.dispatchEvent(new Event("change"));
+      };
+      by_keys(at("tsne-chart"), "i", play);
+      const open = async () => {
         if (view) view.finalize();
-        view = await embed(at("tsne-chart"), specs[one.spec], rows);
+        const rows = found();
+        in_numbers(rows);
+        view = await embed(at("tsne-chart"), specs[maps[Number(viewSelect.value)].spec], rows);
         view.signal("only", classSelect.value).signal("picked", Number(select.value)).run();
-        view.addEventListener("click", (event, item) => {
-          if (item && item.datum && item.datum.i !== undefined && items[item.datum.i].motion) {
-            select.value = item.datum.i;
-            select.dispatchEvent(new Event("change"));
-          }
-        });
+        view.addEventListener("click", (event, item) => item && item.datum && play(item.datum.i));
+        reach(at("tsne-chart"), "i", Number(select.value));
       };
       viewSelect.addEventListener("change", open);
       classSelect.addEventListener("change", () => view && view.signal("only", classSelect.value).run());
       later(open());
+      followers.push(() => { const rows = found(); in_numbers(rows); if (view) put(view, rows).then(() => reach(at("tsne-chart"), "i", Number(select.value))); });
     }
     select.addEventListener("change", () => {
       show();
       if (view) view.signal("picked", Number(select.value)).run();
     });
+    second.addEventListener("change", show);
+    followers.unshift((id) => { tell(id); show(); });
+    tell(picked);
     show();
   }
 
-  function player_(select, items, player) {
-    const svg = at("body"), play = at("play"), time = at("time"), turn = at("turn"), traces = at("traces");
+  // One recording: its skeleton and its signals at a moment.
+  function stage(svg, traces, words, player, turn) {
     const [across, up, depth] = player.axes, [right, top] = player.signs;
-    if (depth === null) turn.closest(".turn").hidden = true;
-    let skeleton = null, seconds = 3, moment = 0, last = null, lines = [], dots = [], cursors = [], frame = null;
+    let skeleton = null, moment = 0, lines = [], dots = [], cursors = [], frame = null;
     const J = player.joints, D = player.coordinates;
 
     function value(row, joint, axis) {
@@ -295,8 +498,6 @@
         places.forEach(([x, y], i) => { dots[i].setAttribute("cx", x); dots[i].setAttribute("cy", y); });
       }
       for (const cursor of cursors) { cursor.setAttribute("x1", 1000 * moment); cursor.setAttribute("x2", 1000 * moment); }
-      time.value = Math.round(1000 * moment);
-      time.setAttribute("aria-valuetext", `${(moment * seconds).toFixed(2)} of ${seconds.toFixed(2)} seconds`);
     }
     function trace(group, signal) {
       const holder = make("div", { class: "trace" });
@@ -328,36 +529,15 @@
       holder.appendChild(legend);
       traces.appendChild(holder);
     }
-    function pause() { last = null; play.textContent = "Play"; play.setAttribute("aria-pressed", "false"); }
-    function step(now) {
-      if (last === null) return;
-      // A frame may be older than the click that asked for it.
-      moment += Math.max(0, now - last) / 1000 / seconds;
-      if (moment > 1) moment %= 1;
-      last = now;
-      paint();
-      requestAnimationFrame(step);
-    }
-    play.addEventListener("click", () => {
-      if (last !== null) { pause(); return; }
-      play.textContent = "Pause"; play.setAttribute("aria-pressed", "true");
-      last = performance.now();
-      requestAnimationFrame(step);
-    });
-    time.addEventListener("input", () => { pause(); moment = Number(time.value) / 1000; paint(); });
-    turn.addEventListener("input", paint);
-
-    return function show() {
-      pause();
-      const item = items[Number(select.value)];
-      if (!item || !item.motion) return;
-      moment = 0;
-      seconds = item.motion.seconds || 3;
+    const one = { seconds: 3, frame: 1 };
+    one.at = (seconds) => { moment = Math.min(1, seconds / one.seconds); paint(); };
+    one.load = (item) => {
+      one.seconds = item.motion.seconds || 3;
       const sure = item.confidence === null ? "" : ` with probability ${item.confidence.toFixed(2)}`;
       const guess = item.predicted === null ? "not predicted" : item.predicted === item.label ? `classified right${sure}` : `taken for ${item.predicted}${sure}`;
-      at("recording-words").textContent = `${item.id}: ${item.label}, subject ${item.subject}; ${guess}. ` +
-        (item.motion.seconds ? `${seconds.toFixed(1)} s.` : "Its rate is not known: shown in 3 s.");
-      svg.replaceChildren(draw("title", { id: "body-title" }));
+      words.textContent = `${item.id}: ${item.label}, subject ${item.subject}; ${guess}. ` +
+        (item.motion.seconds ? `${one.seconds.toFixed(1)} s.` : "Its rate is not known: shown in 3 s.");
+      svg.replaceChildren(draw("title", { id: svg.getAttribute("aria-labelledby") }));
       svg.firstChild.textContent = `Skeleton of recording ${item.id}, ${item.label}`;
       traces.replaceChildren();
       cursors = [];
@@ -368,12 +548,75 @@
         draw("line", { class: "floor", x1: 20, x2: 380, y1: frame.base + 2, y2: frame.base + 2 }, svg);
         lines = player.bones.map(() => draw("line", {}, svg));
         dots = Array.from({ length: J }, () => draw("circle", { r: 5 }, svg));
+        one.frame = one.seconds / Math.max(1, skeleton.rows - 1);
       }
       for (const [name, packed] of Object.entries(item.motion.signals)) {
         const signal = unpack(packed);
         for (const group of player.groups[name]) trace(group, signal);
       }
+    };
+    return one;
+  }
+
+  function player_(select, second, items, player) {
+    const play = at("play"), time = at("time"), turn = at("turn"), speed = at("speed");
+    if (player.axes[2] === null) for (const node of document.querySelectorAll(".turn")) node.hidden = true;
+    const first = stage(at("body"), at("traces"), at("recording-words"), player, turn);
+    const other = stage(at("second-body"), at("second-traces"), at("second-words"), player, turn);
+    let both = [first], seconds = 3, moment = 0, last = null;
+
+    function paint() {
+      for (const one of both) one.at(moment);
+      time.value = Math.round((1000 * moment) / seconds);
+      time.setAttribute("aria-valuetext", `${moment.toFixed(2)} of ${seconds.toFixed(2)} seconds`);
+    }
+    function pause() { last = null; play.textContent = "Play"; play.setAttribute("aria-pressed", "false"); }
+    function go(to) { pause(); moment = Math.max(0, Math.min(seconds, to)); paint(); }
+    function step(now) {
+      if (last === null) return;
+      // A frame may be older than the click that asked for it.
+      moment += (Math.max(0, now - last) / 1000) * Number(speed.value);
+      if (moment > seconds) moment %= seconds;
+      last = now;
       paint();
+      requestAnimationFrame(step);
+    }
+    play.addEventListener("click", () => {
+      if (last !== null) { pause(); return; }
+      play.textContent = "Pause"; play.setAttribute("aria-pressed", "true");
+      last = performance.now();
+      requestAnimationFrame(step);
+    });
+    at("back").addEventListener("click", () => go(moment - first.frame));
+    at("on").addEventListener("click", () => go(moment + first.frame));
+    time.addEventListener("input", () => go((Number(time.value) / 1000) * seconds));
+    turn.addEventListener("input", paint);
+    for (const svg of player.axes[2] === null ? [] : [at("body"), at("second-body")]) {
+      let from = null;
+      svg.classList.add("turns");
+      svg.addEventListener("pointerdown", (event) => { from = [event.clientX, Number(turn.value)]; svg.setPointerCapture(event.pointerId); });
+      svg.addEventListener("pointerup", () => { from = null; });
+      svg.addEventListener("pointercancel", () => { from = null; });
+      svg.addEventListener("pointermove", (event) => {
+        if (!from) return;
+        turn.value = ((((from[1] + (event.clientX - from[0]) / 2 + 180) % 360) + 360) % 360) - 180;
+        paint();
+      });
+    }
+
+    return function show() {
+      pause();
+      both = [];
+      for (const [one, choice] of [[first, select], [other, second]]) {
+        const item = choice.value === "" ? null : items[Number(choice.value)];
+        if (!item || !item.motion) continue;
+        one.load(item);
+        both.push(one);
+      }
+      for (const id of ["second-body", "second-traces"]) (id === "second-body" ? at(id).parentNode : at(id)).hidden = !both.includes(other);
+      seconds = Math.max(...both.map((one) => one.seconds));
+      moment = 0;
+      if (both.length) paint();
     };
   }
 
@@ -391,6 +634,6 @@
     window.dispatchEvent(new Event("resize"));
   });
 
-  for (const part of [map, still, trials, confusion, recordings]) part();
+  for (const part of [points, still, labels, trials, confusion, recordings, sortable, copies]) part();
   Promise.all(waiting).then(() => { document.documentElement.dataset.ready = "yes"; });
 })();

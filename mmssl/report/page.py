@@ -4,6 +4,7 @@ import base64
 import hashlib
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -16,11 +17,13 @@ from mmssl.data.recordings import Signal
 from mmssl.evaluation import whole_percent
 from mmssl.experiments.charts import SERIES, SHAPES, confusion, few_labels, one_line, scatter
 from mmssl.export.encoders import representative
-from mmssl.report import charts
-from mmssl.report.content import MOST_RANKED, Content, ended_badly, plain, shares_of
+from mmssl.report import against, charts
+from mmssl.report.against import Against
+from mmssl.report.content import MOST_RANKED, Content, Ranked, Reference, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 from mmssl.study.baseline import baseline_command, data_words, set_word
 from mmssl.study.plan import without_result
+from mmssl.study.results import percent
 from mmssl.study.scores import repeat
 from mmssl.study.space import SYSTEM, is_shipped, text_of
 
@@ -30,11 +33,12 @@ class Verdict(NamedTuple):
     lines: list[str]
 
 
-def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
+def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: Against | None = None) -> str:
     """The whole file.
 
     Args:
         no_exhibit: why there is none, as a sentence.
+        beside: differences from another study.
     """
     plan = content.plan
     landscape = charts.landscape(content)
@@ -51,7 +55,10 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         standing=content.standing,
         statuses=", ".join(f"{count} {status}" for status, count in statuses.items()),
         made=f"{content.made:%Y-%m-%d %H:%M} UTC",
-        sections=_sections(content, landscape),
+        sections=_sections(content, landscape, beside),
+        percent=percent,
+        signed=against.signed,
+        in_per_cent=_in_per_cent,
         verdict=verdict(content),
         tiles=_tiles(content),
         caveats=content.caveats,
@@ -60,11 +67,13 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         map_title=_map_title(landscape),
         map_words=_map_words(content, landscape),
         map_caption=_map_caption(content, landscape),
-        ranked=shown,
+        ranked=_with_references(content, shown),
+        points=content.ranked,
         cut=len(content.ranked) if len(shown) < len(content.ranked) else 0,
         any_scores=any(one.point.scores for one in content.ranked),
         ranking_words=_ranking_words(content),
-        interval=content.interval,
+        interval_words=content.interval,
+        MOST_RANKED=MOST_RANKED,
         without_result=without_result,
         complete_points=sum(one.point.complete for one in content.ranked),
         has_curves=bool(content.curves),
@@ -72,6 +81,11 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         bad_trials=[row for row in content.trials if ended_badly(row)],
         trials=content.trials if len(content.trials) <= 1000 else [],
         names=content.names,
+        beside=beside,
+        beside_words=beside and _beside_words(content, beside),
+        no_curves="No trial recorded an epoch: all have ended." if _over(content) else "No trial has an epoch yet.",
+        no_confusion=_no_confusion(content),
+        readings=list(_readings(content)),
         confusion_points=_confusion_points(content),
         scored_words=_scored_words(content),
         classes=one_line(content.classes),
@@ -86,7 +100,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str) -> str:
         css=Markup(kept["css"]),  # noqa: S704 - files of this package
         js=Markup(kept["js"]),  # noqa: S704
         vega=Markup(vega),  # noqa: S704
-        data=one_line(_data(content, landscape, exhibit)),
+        data=one_line(_data(content, landscape, exhibit, beside)),
     )
 
 
@@ -101,7 +115,7 @@ def verdict(content: Content) -> Verdict:
         lines = [_baseline_words(content)] if any(one.point.scores for one in content.ranked) else []
         return Verdict(content.undecided, lines)
     others = sum(one.point.complete for one in content.ranked) - 1
-    mean = f"{best.point.mean:.3f}" + (f" ± {best.point.std:.3f}" if best.point.std is not None else "")
+    mean = _mean_words(best.point.mean, best.point.std) + _held_against(content)
     if not others:
         headline = f"{best.label}: {content.measure} {mean}. No other point is complete to compare it with."
     elif not choice.tied:
@@ -123,7 +137,7 @@ def verdict(content: Content) -> Verdict:
         f"Mean{' and standard deviation' if best.point.std is not None else ''} {spread}, {_scored_words(content)}."
     ]
     if best.estimate.over:
-        lines.append(f"95 % interval {best.low:.3f} to {best.high:.3f}, over {best.estimate.over}.")
+        lines.append(f"95 % interval {_interval_words(best)}, over {best.estimate.over}.")
     if choice.threshold:
         lines.append(f"{choice.threshold.capitalize()}.")
     lines.append(_baseline_words(content))
@@ -132,6 +146,19 @@ def verdict(content: Content) -> Verdict:
         "end has seen a test subject."
     )
     return Verdict(headline, lines)
+
+
+def _mean_words(mean: float | None, std: float | None) -> str:
+    return percent(mean) + (f" ± {percent(std)} %" if std is not None else " %")
+
+
+def _interval_words(one: Ranked) -> str:
+    return f"{percent(one.low)} to {percent(one.high)} %"
+
+
+def _held_against(content: Content) -> str:
+    words = ", ".join(f"{one.name} {percent(one.mean)} %" for one in content.references)
+    return f" ({words})" if words else ""
 
 
 def _spread_words(content: Content) -> str:
@@ -149,21 +176,21 @@ def _scored_words(content: Content) -> str:
 def _baseline_words(content: Content) -> str:
     if content.baselines:
         one = content.baselines[0]
-        spread = f" ± {one.std:.3f}" if one.std is not None else ""
         where = (
             ""
             if one.study == content.plan.name
             else f" in study {one.study}, on the same {'seeds and ' if one.paired else ''}folds"
         )
-        said = f"Untrained encoders with the same head score {one.mean:.3f}{spread}{where}"
+        said = f"Untrained encoders with the same head score {_mean_words(one.mean, one.std)}{where}"
         if one.gain.mean is None:
             return f"{said}."
         ends = told = ""
         if one.gain.over:
-            ends = f", 95 % interval over {one.gain.over} {one.gain.low:+.3f} to {one.gain.high:+.3f}"
+            low, high = against.signed(one.gain.low), against.signed(one.gain.high)
+            ends = f", 95 % interval over {one.gain.over} {low} to {high}"
             told = ": within the noise" if one.gain.within_noise else ""
         side = "above" if one.gain.mean >= 0 else "below"
-        return f"{said}; the best point is {abs(one.gain.mean):.3f} {side} them{ends}{told}."
+        return f"{said}; the best point is {percent(abs(one.gain.mean))} percentage points {side} them{ends}{told}."
     return (
         "No untrained encoders were scored, so what pre-training adds is not known: they are far better than chance. "
         'The command for it stands under "How to make it again".'
@@ -181,17 +208,18 @@ def _tiles(content: Content) -> list[tuple[str, str, str]]:
         return []
     tiles = [("best point", best.label, best.point.point_id[:8])]
     spread = (
-        f"± {best.point.std:.3f} over {len(best.point.scores)} trials" if best.point.std is not None else "one trial"
+        f"± {percent(best.point.std)} over {len(best.point.scores)} trials"
+        if best.point.std is not None
+        else "one trial"
     )
-    tiles.append((f"mean {content.measure}", f"{best.point.mean:.3f}", spread))
+    tiles.append((f"mean {content.measure}", f"{percent(best.point.mean)} %", spread))
     if best.estimate.over:
-        tiles.append(("95 % interval", f"{best.low:.3f} to {best.high:.3f}", f"over {best.estimate.over}"))
+        tiles.append(("95 % interval", _interval_words(best), f"over {best.estimate.over}"))
     others = sum(one.point.complete for one in content.ranked) - 1
     tiles.append(("tied with it", f"{len(content.choice.tied)} of {others}", content.choice.test))
-    if content.baselines:
-        tiles.append(("untrained encoders", f"{content.baselines[0].mean:.3f}", "the baseline"))
-    else:
-        tiles.append(("untrained encoders", "not run", "the baseline"))
+    untrained = f"{percent(content.baselines[0].mean)} %" if content.baselines else "not run"
+    guessing = f"chance {percent(content.chance)} %" if content.chance is not None else "the baseline"
+    tiles.append(("untrained encoders", untrained, guessing))
     tiles.append(("looks at the test", str(len(content.looks)), "by exports"))
     return tiles
 
@@ -210,7 +238,8 @@ def _searched(content: Content) -> list[tuple[str, str]]:
     if space.where:
         rows.append(("only where", "; ".join(space.where)))
     budget = f", {space.budget} points" if space.budget else ""
-    rows.append(("points chosen by", {"grid": "grid: every combination"}.get(space.sampler, space.sampler) + budget))
+    every = "grid: every combination" + (" that the conditions admit" if space.where else "")
+    rows.append(("points chosen by", {"grid": every}.get(space.sampler, space.sampler) + budget))
     if space.prune:
         rows.append(("pruning", ", ".join(f"{k}: {v}" for k, v in space.prune.model_dump().items() if v)))
     rows += [("size", plan.size()), ("recipe", space.recipe)]
@@ -268,12 +297,10 @@ def _why_no_map(content: Content) -> str:
     differ = [axis for axis in content.axes if len(axis.values) > 1]
     if not differ:
         return f"a map needs two points, and there is {'one' if content.ranked else 'none yet'}"
-    if not any(axis.numeric for axis in differ):
-        return "a map needs a searched knob whose values are numbers"
-    return (
-        "points drawn from ranges need two knobs whose values are numbers, and of the two that explain most "
-        f"{' and '.join(axis.label for axis in differ if not axis.numeric)} has others"
-    )
+    if len(differ) == 1:
+        return f"a map over one knob needs numbers, and {differ[0].label} has none"
+    numbers = [axis.label for axis in differ if axis.numeric]
+    return f"points drawn from ranges need two knobs whose values are numbers, and only {', '.join(numbers)} has them"
 
 
 def _map_caption(content: Content, landscape: charts.Landscape | None) -> str:
@@ -294,6 +321,42 @@ def _ranking_words(content: Content) -> str:
     first = f"By mean {content.measure}, points with all trials complete first."
     threshold = content.choice and content.choice.threshold
     return f"{first} {threshold.capitalize()}." if threshold else first
+
+
+def _with_references(content: Content, shown: Sequence[Ranked]) -> list[tuple[int, Ranked | Reference]]:
+    """Points with their ranks, and by their means among those that are complete what they are held against."""
+    beside = [one for one in content.references if one.study != content.plan.name]  # Else it is a point itself.
+    complete = [one for one in shown if one.point.complete]
+    placed: list[Ranked | Reference] = sorted(
+        [*complete, *beside], key=lambda one: -((one.point.mean if isinstance(one, Ranked) else one.mean) or 0.0)
+    )
+    ranks = {id(one): rank for rank, one in enumerate(complete, 1)}
+    return [(ranks.get(id(one), 0), one) for one in (*placed, *shown[len(complete) :])]
+
+
+def _in_per_cent(column: str) -> bool:
+    """Whether a column's numbers are scores."""
+    return column.rpartition(".")[2] in ("accuracy", "f1")
+
+
+def _no_confusion(content: Content) -> str:
+    if any(one.point.complete for one in content.ranked):
+        return "No prediction of a complete point is kept."
+    return f"No point has all its trials complete{'' if _over(content) else ' yet'}."
+
+
+def _over(content: Content) -> bool:
+    return content.standing.ended == content.standing.planned
+
+
+def _beside_words(content: Content, beside: Against) -> str:
+    tested = beside.tested
+    chance = f" Were there no difference at all, about {0.05 * tested:.1f} of them would be marked by chance."
+    return (
+        f"How far each point's {content.measure} is above that of its like in {beside.name}, in percentage points: "
+        f"trials are paired by seed and fold. {beside.significant} of {tested} tested differences are significant by "
+        f"the paired t-test at the 5 % level, each by itself.{chance if tested > 1 else ''}"
+    )
 
 
 def _confusion_points(content: Content) -> list[tuple[str, str]]:
@@ -405,12 +468,13 @@ def _no_looks(content: Content) -> str:
     return "None: no export was made, and no trial has seen them."
 
 
-def _sections(content: Content, landscape: charts.Landscape | None) -> list[tuple[str, str]]:
+def _sections(content: Content, landscape: charts.Landscape | None, beside: Against | None) -> list[tuple[str, str]]:
     return [
         ("verdict", "Verdict"),
         ("searched", "Searched"),
         ("map", _map_title(landscape)),
         ("ranking", "Ranking"),
+        *([("against", f"Beside {beside.name}")] if beside else []),
         ("importance", "What matters"),
         ("trials", "Trials"),
         ("confusion", "Confusion"),
@@ -420,21 +484,37 @@ def _sections(content: Content, landscape: charts.Landscape | None) -> list[tupl
     ]
 
 
-def _data(content: Content, landscape: charts.Landscape | None, exhibit: Exhibit | None) -> dict[str, Any]:
+def _readings(content: Content) -> dict[str, list[dict[str, Any]]]:
+    """Of few labels, the rows by what is read: of each system all it was trained on, or some modality alone."""
+    rows = content.few_labels
+    whole = [row for row in rows if row["read_from"] == row["trained_on"]]
+    found = {f"from {name}": [row for row in rows if row["read_from"] == name] for name in _read(rows)}
+    several = len({row["trained_on"] for row in rows}) > 1
+    return {"from all that each was trained on": whole} | found if several else found
+
+
+def _read(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["read_from"] for row in rows))
+
+
+def _data(
+    content: Content, landscape: charts.Landscape | None, exhibit: Exhibit | None, beside: Against | None
+) -> dict[str, Any]:
     """What the page's script takes."""
     still: dict[str, Any] = {}
     if any(one.point.scores for one in content.ranked):
         still["ranking-chart"] = charts.ranking(content)
     if content.shares:
         still["importance-chart"] = charts.importance(content)
-    if content.few_labels:
-        still["labels-chart"] = few_labels(
-            [row for row in content.few_labels if row["read_from"] == row["trained_on"]], content.measure
-        )
     if exhibit and exhibit.timeline:
-        still["timeline-chart"] = exhibit.timeline
+        fluid = {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
+        still["timeline-chart"] = exhibit.timeline | fluid
     return {
+        "points": _points(content),
         "map": landscape and {"spec": landscape.spec, "rows": landscape.rows},
+        "against": beside
+        and {"spec": against.spec(content, beside, landscape), "rows": against.rows(beside, landscape)},
+        "labels": {name: few_labels(rows, content.measure) for name, rows in _readings(content).items()},
         "still": still,
         "trials": _trials(content),
         "confusion": {
@@ -453,6 +533,35 @@ def _data(content: Content, landscape: charts.Landscape | None, exhibit: Exhibit
     }
 
 
+def _points(content: Content) -> dict[str, Any]:
+    """What is said of a point that is picked, and which of its trials is shown."""
+    shown = content.shown or next(iter(content.ranked), None)
+    return {
+        "first": shown and shown.point.point_id,
+        "all": {
+            one.point.point_id: {"label": one.label, "words": _point_words(content, one), "trial": _shown(content, one)}
+            for one in content.ranked
+        },
+    }
+
+
+def _point_words(content: Content, one: Ranked) -> str:
+    point = one.point
+    words = [f"{content.measure} {_mean_words(point.mean, point.std)}"] if point.mean is not None else []
+    words += [f"95 % interval {_interval_words(one)}"] if one.estimate.over else []
+    words.append(f"{len(point.scores)} of {point.planned} trials")
+    words += [without_result(point.statuses)] if point.failures else []
+    words += [{"best": "the best", "tied": "tied with the best"}[one.mark]] if one.mark else []
+    return "; ".join(words)
+
+
+def _shown(content: Content, one: Ranked) -> str:
+    """The trial nearest the point's mean, where its curves are kept; else the first whose are."""
+    kept = [t.trial_id for t in content.plan.candidates[one.point.point_id] if t.trial_id in content.curves]
+    nearest = representative(content.plan, one.point).trial_id if one.point.scores else ""
+    return nearest if nearest in kept else next(iter(kept), "")
+
+
 def _trials(content: Content) -> dict[str, Any]:
     by_id = {row["trial_id"]: row for row in content.trials if row["trial_id"] in content.curves}
     grouped: dict[str, list[str]] = {}
@@ -460,15 +569,12 @@ def _trials(content: Content) -> dict[str, Any]:
         own = [t.trial_id for t in content.plan.candidates[one.point.point_id] if t.trial_id in by_id]
         if own:
             grouped[one.label] = own
-    first = next(iter(grouped.values()), [""])[0]
-    if content.shown is not None:
-        nearest = representative(content.plan, content.shown.point).trial_id
-        first = nearest if nearest in by_id else first
+    first = _shown(content, content.shown) if content.shown is not None else ""
     return {
         "spec": charts.curve(list(content.plan.dataset.modalities)),
         "modalities": list(content.plan.dataset.modalities),
         "points": grouped,
-        "first": first,
+        "first": first or next(iter(grouped.values()), [""])[0],
         "facts": {
             trial_id: {
                 "point": content.names[content.plan.candidate(row["point_id"])],
@@ -488,7 +594,7 @@ def _trials(content: Content) -> dict[str, Any]:
 
 def _trial_words(content: Content, row: dict[str, Any]) -> str:
     score = row[content.metric]
-    said = f"{content.metric} {score:.4f}" if score is not None else row["cause"] or "no score"
+    said = f"{content.measure} {percent(score)} %" if score is not None else row["cause"] or "no score"
     return f"seed {row['seed']}, held out {row['fold']}: {row['status']}, {said}"
 
 
@@ -501,8 +607,14 @@ def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:
     )
     if several:
         specs["modalities"] = scatter(content.classes, several)
+    index = {name: i for i, name in enumerate(content.classes)}
     return {
         "items": exhibit.recordings,
+        "shown": content.shown and content.shown.point.point_id,
+        "guesses": {
+            point_id: [one and (index[one[0]], round(one[1], 3)) for one in guesses]
+            for point_id, guesses in exhibit.guesses.items()
+        },
         "maps": [
             {
                 "x": [float(f"{value:.4g}") for value in one.xy[:, 0]],

@@ -13,6 +13,7 @@ from mmssl.export.encoders import representative
 from mmssl.report.charts import curves, landscape, ranking
 from mmssl.report.content import Axis, Content, Ranked, plain, shares_of
 from mmssl.report.exhibit import Exhibit
+from mmssl.study.results import percent
 
 
 class Figure(NamedTuple):
@@ -90,7 +91,7 @@ _PANELS = {
 _OF_EACH = {"std of embeddings": "std", "effective rank": "effective_rank"}
 _OF_HEADS = {
     "fine-tuning: loss": {"": "train.finetune.loss"},
-    "fine-tuning: training accuracy": {"": "train.finetune.accuracy"},
+    "fine-tuning: training accuracy (%)": {"": "train.finetune.accuracy"},
 }
 
 
@@ -102,7 +103,7 @@ def _panels(modalities: Sequence[str]) -> dict[str, dict[str, str]]:
 
 def _curves(content: Content, trial_id: str, panels: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     return [
-        {"epoch": epoch, "value": value, "series": which, "panel": name}
+        {"epoch": epoch, "value": value and value * (100 if "%" in name else 1), "series": which, "panel": name}
         for own in content.curves.get(trial_id, {}).values()
         for name, lines in panels.items()
         for which, column in lines.items()
@@ -119,7 +120,7 @@ def latex(content: Content) -> str:
         words = [tex(_value(axis, one)) for axis in axes]
         cells = [*words, tex(mean) + (r"$^\dagger$" if one.mark == "tied" else ""), interval, _count(one)]
         rows.append([rf"\textbf{{{cell}}}" for cell in cells] if one.mark == "best" else cells)
-    heads = [*(tex(axis.label) for axis in axes), tex(content.measure), r"95\,\% interval", "$n$"]
+    heads = [*(tex(axis.label) for axis in axes), tex(f"{content.measure} (%)"), r"95\,\% interval", "$n$"]
     return paper_tables.latex(tex(_caption(content)), "l" * len(axes) + "rrr", heads, rows)
 
 
@@ -129,19 +130,19 @@ def markdown(content: Content) -> str:
         [*(md(_value(axis, one)) for axis in content.axes), *_figures_of(one), _count(one), one.mark]
         for one in content.ranked
     ]
-    heads = [*(md(axis.label) for axis in content.axes), content.measure, "95 % interval", "n", ""]
+    heads = [*(md(axis.label) for axis in content.axes), f"{content.measure} (%)", "95 % interval", "n", ""]
     return paper_tables.markdown(md(_caption(content)), heads, rows)
 
 
 def _caption(content: Content) -> str:
     tied = f" Tied: not told from the best ({content.choice.test})." if content.choice else ""
-    baseline = "".join(
-        f" Untrained encoders: {one.mean:.3f}" + (f" ± {one.std:.3f}." if one.std is not None else ".")
-        for one in content.baselines[:1]
+    beside = "".join(
+        f" {one.name.capitalize()}: {percent(one.mean)}{f' ± {percent(one.std)}' if one.std is not None else ''} %."
+        for one in content.references
     )
     return (
         f"{content.plan.name}: mean {content.measure} ± standard deviation over seeds and folds; n: complete trials of "
-        f"those planned. {content.protocol}. {content.interval}.{tied}{baseline}"
+        f"those planned. {content.protocol}. {content.interval}.{tied}{beside}"
     )
 
 
@@ -152,8 +153,8 @@ def _value(axis: Axis, one: Ranked) -> str:
 def _figures_of(one: Ranked) -> tuple[str, str]:
     if one.point.mean is None:
         return "-", "-"
-    mean = f"{one.point.mean:.3f}" + (f" ± {one.point.std:.3f}" if one.point.std is not None else "")
-    return mean, f"{one.low:.3f} to {one.high:.3f}" if one.low is not None and one.high is not None else "-"
+    mean = percent(one.point.mean) + (f" ± {percent(one.point.std)}" if one.point.std is not None else "")
+    return mean, f"{percent(one.low)} to {percent(one.high)}" if one.low is not None else "-"
 
 
 def _count(one: Ranked) -> str:

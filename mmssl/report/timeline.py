@@ -15,10 +15,11 @@ MOST_STREAMS = 6
 """That are drawn; the table has all."""
 _PLACES = 300
 """Along a stream, at which its signal is drawn."""
-_PREDICTED, _LABEL, _SIGNAL = (66, 86), (90, 110), (2, 58)
-"""From the top of a stream's picture, in pixels."""
-
-_HEADER = alt.Header(labelOrient="top", labelAnchor="start", labelAngle=0, labelColor="var(--ink)", labelPadding=2)
+_STREAM = 136
+"""Height of a stream's picture, in pixels."""
+_BANDS = {"signal": (20, 72), "predicted": (78, 98), "label": (102, 122)}
+"""From its top."""
+_NAMES = f"datum.value % {_STREAM} < 75 ? 'signal' : datum.value % {_STREAM} < 100 ? 'predicted' : 'label'"
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,9 +50,12 @@ def timelines(recordings: Recordings, said: Mapping[str, Said], classes: Sequenc
     if not streams:
         return None
     rows: list[dict[str, Any]] = []
-    for name, own in list(streams.items())[:MOST_STREAMS]:
+    for place, (name, own) in enumerate(list(streams.items())[:MOST_STREAMS]):
         own.sort(key=lambda i: recordings.rows[i].start or 0.0)
-        rows += [{"stream": name, **one} for one in (*_bands(recordings.rows, own, said), *_signal(recordings, own))]
+        title: dict[str, Any] = {"what": "name", "top": 2, "bottom": 14}
+        for one in (title, *_bands(recordings.rows, own, said), *_signal(recordings, own)):
+            top = place * _STREAM
+            rows.append({"stream": name, **one, "top": one["top"] + top, "bottom": one["bottom"] + top})
     return _spec(rows, classes)
 
 
@@ -65,7 +69,7 @@ def _bands(rows: Sequence[Row], own: Sequence[int], said: Mapping[str, Said]) ->
             {
                 "what": "predicted", "start": row.start, "end": end, "class": guess.predicted,
                 "probability": round(guess.probability, 4), "strength": guess.probability,
-                "top": _PREDICTED[0], "bottom": _PREDICTED[1],
+                "top": _BANDS["predicted"][0], "bottom": _BANDS["predicted"][1],
             }
         )  # fmt: skip
     for (_, label), several in groupby(windows, key=lambda row: (row.interval, row.label)):
@@ -74,7 +78,7 @@ def _bands(rows: Sequence[Row], own: Sequence[int], said: Mapping[str, Said]) ->
             bands.append(
                 {
                     "what": "label", "start": inside[0].start, "end": inside[-1].end, "class": label,
-                    "probability": None, "strength": 1, "top": _LABEL[0], "bottom": _LABEL[1],
+                    "probability": None, "strength": 1, "top": _BANDS["label"][0], "bottom": _BANDS["label"][1],
                 }
             )  # fmt: skip
     return bands
@@ -99,31 +103,44 @@ def _signal(recordings: Recordings, own: Sequence[int]) -> list[dict[str, Any]]:
     counts = np.bincount(place, minlength=_PLACES)
     sums = np.bincount(place, weights=size, minlength=_PLACES)
     times = at.min() + (np.arange(_PLACES) + 0.5) * np.ptp(at) / _PLACES
+    there = counts > 0
+    means = sums[there] / counts[there]
+    top, foot = _BANDS["signal"]
+    heights = (means - min(0.0, means.min())) / max(float(means.max() - min(0.0, means.min())), 1e-9)
     return [
-        {"what": name, "start": round(float(time), 3), "value": float(f"{total / count:.4g}")}
-        for time, total, count in zip(times, sums, counts, strict=True)
-        if count
+        {"what": name, "start": round(float(time), 3), "top": round(foot - height * (foot - top), 1), "bottom": foot}
+        for time, height in zip(times[there], heights, strict=True)
     ]
 
 
 def _spec(rows: list[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
     colours = [SERIES[i % len(SERIES)] for i in range(len(classes))]
+    height = 1 + max(row["bottom"] for row in rows)
     base = alt.Chart(alt.NamedData(name="timeline"))
-    x = alt.X("start:Q", title="seconds from the stream's beginning")
+    x = alt.X("start:Q", title="seconds from the stream's beginning", axis=alt.Axis(grid=False))
+    # Places are in pixels: one axis names the bands of all streams.
+    pixels = alt.Scale(domain=[0, height], range=[0, height], nice=False, zero=False)
+    middles = [stream + sum(band) / 2 for stream in range(0, height, _STREAM) for band in _BANDS.values()]
+    names = alt.Axis(values=middles, labelExpr=_NAMES, title=None, grid=False, ticks=False, domain=False)
+    y = alt.Y("top:Q", scale=pixels, axis=names)
     signal = (
-        base.transform_filter("isValid(datum.value)")
+        base.transform_filter("!isValid(datum.class) && isValid(datum.start)")
         .mark_area(color="var(--muted)", opacity=0.5, line=False)
-        .encode(x=x, y=alt.Y("value:Q", axis=None, scale=alt.Scale(range=list(reversed(_SIGNAL)))))
+        .encode(x=x, y=y, y2="bottom:Q", detail="stream:N")
     )
     bands = (
-        base.transform_filter("isValid(datum.end)")
+        base.transform_filter("isValid(datum.class)")
         .mark_rect(stroke="var(--paper)", strokeWidth=0.5)
         .encode(
             x=x,
             x2="end:Q",
-            y=alt.Y("top:Q", axis=None, scale=None),
+            y=y,
             y2="bottom:Q",
-            color=alt.Color("class:N", scale=alt.Scale(domain=list(classes), range=colours), title="class"),
+            color=alt.Color(
+                "class:N",
+                scale=alt.Scale(domain=list(classes), range=colours),
+                legend=alt.Legend(title=None, columns={"expr": "max(1, floor(width / 120))"}, labelLimit=100),
+            ),
             # A guess is as pale as it is unsure.
             opacity=alt.Opacity("strength:Q", scale=alt.Scale(domain=[0, 1], range=[0.25, 1]), legend=None),
             tooltip=[
@@ -135,21 +152,12 @@ def _spec(rows: list[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
             ],
         )
     )
-    words = [
-        base.transform_aggregate(windows="count()", groupby=["stream"])
-        .mark_text(align="right", color="var(--muted)", text=word)
-        .encode(x=alt.value(-6), y=alt.value((top + bottom) / 2))
-        for word, (top, bottom) in {"signal": _SIGNAL, "predicted": _PREDICTED, "label": _LABEL}.items()
-    ]
-    chart = (
-        alt.layer(signal, bands, *words)
-        .resolve_scale(y="independent")
-        .properties(width=640, height=_LABEL[1] + 2)
-        .facet(row=alt.Row("stream:N", sort=None, title=None, header=_HEADER))
-        .resolve_scale(x="independent")
+    titles = (
+        base.transform_filter("datum.what == 'name'")
+        .mark_text(align="left", baseline="top", fontWeight="bold", fontSize=12)
+        .encode(x=alt.value(0), y=y, text="stream:N")
     )
-    spec = as_spec(
-        chart,
+    return as_spec(
+        alt.layer(signal, bands, titles).properties(width=640, height=height),
         "Of each stream over time: its signal, the predicted class of each window, and the windows' labels.",
-    )
-    return {**spec, "datasets": {"timeline": rows}}
+    ) | {"datasets": {"timeline": rows}}

@@ -11,10 +11,10 @@ import pyarrow as pa
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe
 from mmssl.study.folder import Study, names
-from mmssl.study.plan import Key, Plan
+from mmssl.study.plan import Plan
 from mmssl.study.presets import defined_by, preset
 from mmssl.study.results import Choice, points, stand_beside
-from mmssl.study.scores import Estimate, Scores, difference, mean, paired
+from mmssl.study.scores import Estimate, apart, mean
 from mmssl.study.space import SET_BY_STUDY
 
 
@@ -94,16 +94,9 @@ def _baselines_in(
         pairs = point.scores.keys() & best.keys()
         theirs = {key: point.scores[key] for key in pairs} or point.scores
         std = statistics.stdev(theirs.values()) if len(theirs) > 1 else None
-        gain = difference(paired(best, theirs) if pairs else paired(_by_fold(best), _by_fold(theirs)))
+        gain, _ = apart(best, theirs)
         baselines.append(Baseline(plan.system(trial), name, mean(theirs) or 0.0, std, len(theirs), bool(pairs), gain))
     return baselines
-
-
-def _by_fold(scores: Scores) -> dict[Key, float]:
-    """Means over seeds."""
-    return {
-        (None, fold): mean({key: one for key, one in scores.items() if key[1] == fold}) or 0.0 for _, fold, *_ in scores
-    }
 
 
 def baseline_command(plan: Plan, choice: Choice | None, storage: str) -> str:

@@ -90,6 +90,20 @@ def paired(ours: Scores, theirs: Scores) -> dict[Key, float]:
     return {key: score - theirs[key] for key, score in ours.items() if key in theirs}
 
 
+def apart(ours: Scores, theirs: Scores) -> tuple[Estimate, int]:
+    """How far the first is above, over the trials of a seed and fold that both have, or where there is none over the
+    folds; and how many pairs that is."""
+    pairs = paired(ours, theirs) or paired(_by_fold(ours), _by_fold(theirs))
+    return difference(pairs), len(pairs)
+
+
+def _by_fold(scores: Scores) -> dict[Key, float]:
+    """Means over seeds."""
+    return {
+        (None, fold): mean({key: one for key, one in scores.items() if key[1] == fold}) or 0.0 for _, fold, *_ in scores
+    }
+
+
 def recordings_of(counts: Iterable[tuple[str, int | None]]) -> int | None:
     """How many recordings were scored, by what each trial's fold had; None where a trial does not say."""
     by_fold = dict(counts)

@@ -1,10 +1,12 @@
 """The page in a browser: it runs without an error or a request, fits narrow and wide screens, and works by keyboard."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from pages import CLASSES, HOSTILE, command
 from playwright.sync_api import Browser, Page
 
@@ -73,7 +75,7 @@ def test_cells_show_mean_and_failure_without_relying_on_colour(opened: Open) -> 
     window = opened()
     texts = window.locator("#map-chart svg text").all_text_contents()
     assert "✕ 1 of 3" in texts
-    assert any(text.startswith("◆ 0.") for text in texts)
+    assert any(re.fullmatch(r"◆ \d+\.\d", text) for text in texts), "in per cent"
     assert window.locator('#map-chart svg path[fill="url(#hatch)"]').count() == 2
 
 
@@ -209,6 +211,163 @@ def test_contrast_is_that_of_wcag(opened: Open, scheme: str) -> None:
     assert poor[1] > 50
 
 
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1600), ("dark", 380)])
+def test_axe_finds_no_fault(opened: Open, scheme: str, width: int) -> None:
+    window = opened(width, color_scheme=scheme)
+    window.evaluate("for (const one of document.querySelectorAll('details')) one.open = true;")
+    window.locator("#second").select_option(index=1)
+    window.wait_for_selector("#tsne-table tr")
+    found = Axe().run(window).response
+    assert len(found["passes"]) > 25
+    assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found["violations"]] == []
+
+
+def test_a_click_or_a_key_on_the_map_moves_all_parts_to_that_point(opened: Open, lost: tuple[Study, Plan]) -> None:
+    window = opened()
+    cells = window.locator('#map-chart svg path[role="button"]')
+    assert cells.count() == 4
+    before = window.locator("#trial").input_value()
+    assert window.locator("#map-chart svg path[tabindex='0']").count() == 1, "one stop of the Tab key"
+    window.locator("#map-chart svg path[tabindex='0']").focus()
+    first = window.locator("#point").input_value()
+    for key in ("ArrowLeft", "Enter", "ArrowUp", "Enter"):  # From the best, below on the right.
+        window.keyboard.press(key)
+    assert window.locator("#point").input_value() != first
+    for cell in cells.all():
+        cell.click(force=True)
+        point = window.locator("#point").input_value()
+        assert window.locator("#ranking-table tr[aria-current]").get_attribute("data-point") == point
+        trial = window.locator("#trial").input_value()
+        assert trial in {one.trial_id for one in lost[1].candidates[point]}
+        complete = window.locator(f"#confusion-point option[value='{point}']").count()
+        assert (window.locator("#confusion-point").input_value() == point) == bool(complete)
+    window.locator("#ranking-table .pick").first.click()
+    assert window.locator("#trial").input_value() == before
+    assert window.locator("#guess-words").inner_text() == ""
+    window.locator("#ranking-table .pick").nth(1).click()
+    assert "same seed and fold" in window.locator("#guess-words").inner_text()
+
+
+def test_recordings_say_what_the_picked_point_predicted(opened: Open, lost: tuple[Study, Plan]) -> None:
+    import pandas as pd
+
+    window = opened()
+    window.locator("#ranking-table .pick").nth(1).click()
+    point = window.locator("#point").input_value()
+    table = pd.read_parquet(lost[0].folder / "predictions.parquet")
+    name = window.locator("#recording-words").inner_text().split(":")[0]
+    (row,) = table[(table["point_id"] == point) & (table["recording_id"] == name)].to_dict("records")
+    said = (
+        "classified right" if row["predicted"] == row["label"] else f"taken for {row['predicted']}".split("\u2028")[0]
+    )
+    assert said in window.locator("#recording-words").inner_text()
+    assert f"{row['confidence']:.2f}" in window.locator("#recording-words").inner_text()
+
+
+def test_the_ranking_is_put_in_order_by_its_heads(opened: Open) -> None:
+    window = opened()
+    means = window.locator("#ranking-table tbody tr td:nth-child(3)")
+    window.get_by_role("button", name="mean", exact=True).focus()
+    found: list[list[float]] = []
+    for _ in range(2):
+        window.keyboard.press("Enter")
+        found.append([float(text) for text in means.all_inner_texts()])
+    assert found == [sorted(found[0]), sorted(found[0], reverse=True)]
+    assert len(found[0]) == 5, "four points and chance"
+    assert window.locator("#ranking-table th[aria-sort]").get_attribute("aria-sort") == "descending"
+    assert window.locator("#ranking-table tr.reference").inner_text().split()[:3] == ["-", "chance", "33.3"]
+    assert "chance 33.3%" in window.locator("#ranking-chart svg").text_content().split("untrained")[0]
+
+
+def test_tooltips_answer_anywhere_on_a_curve_and_do_not_cover_it(opened: Open) -> None:
+    window = opened(reduced_motion="reduce")  # Or the page would still scroll.
+    chart = window.locator("#curves .panel:first-child svg")
+    chart.scroll_into_view_if_needed()
+    box = window.locator("#curves .panel:first-child svg .background").first.bounding_box()
+    assert box
+    tooltip = window.locator("#vg-tooltip-element.visible")
+    for across, down in ((0.1, 0.2), (0.4, 0.9), (0.6, 0.1), (0.9, 0.5)):
+        x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
+        for near in (-2, -1, 0):  # A pointer comes by several steps.
+            window.mouse.move(x + near, y)
+        assert "epoch" in tooltip.inner_text()
+    cell = window.locator('#map-chart svg path[role="button"]').first
+    cell.scroll_into_view_if_needed()
+    cell.hover(force=True)
+    shown, mark = tooltip.bounding_box(), cell.bounding_box()
+    assert shown
+    assert mark
+    apart = (
+        shown["x"] >= mark["x"] + mark["width"] or shown["x"] + shown["width"] <= mark["x"]
+        or shown["y"] >= mark["y"] + mark["height"] or shown["y"] + shown["height"] <= mark["y"]
+    )  # fmt: skip
+    assert apart
+
+
+_BROKEN = """() => [...document.querySelectorAll('.n, dd')].flatMap((node) => {
+    const walk = document.createTreeWalker(node, NodeFilter.SHOW_TEXT), found = [];
+    for (let text = walk.nextNode(); text; text = walk.nextNode())
+        for (const number of text.data.matchAll(/[\\d.]+/g)) {
+            const range = document.createRange();
+            range.setStart(text, number.index); range.setEnd(text, number.index + number[0].length);
+            const rows = new Set([...range.getClientRects()].map((rect) => Math.round(rect.top)));
+            if (rows.size > 1) found.push(number[0]);
+        }
+    return found;
+})"""
+
+
+def test_numbers_are_whole_and_plain_on_a_phone_and_on_paper(opened: Open) -> None:
+    window = opened(380)
+    assert window.evaluate(_BROKEN) == []
+    marks = window.evaluate("[...document.querySelectorAll('.chart svg text')].map((text) => text.textContent)")
+    assert [text for text in marks if re.fullmatch(r"-?[\d.]+e[+-]?\d+", text)] == []
+    window.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins
+    window.emulate_media(media="print")
+    assert window.evaluate(_BROKEN) == []
+    out = window.evaluate("[...document.querySelectorAll('table')].filter((t) => t.offsetWidth > 718).length")
+    assert out == 0, "no table is wider than the paper"
+
+
+def test_commands_ids_and_tables_are_copied(opened: Open) -> None:
+    window = opened(permissions=["clipboard-read", "clipboard-write"])
+    read = "navigator.clipboard.readText()"
+    window.get_by_role("button", name="Copy command").first.click()
+    assert window.evaluate(read) == window.locator("pre").first.inner_text()
+    window.locator("#ranking-table button.id").first.click()
+    assert re.fullmatch("lost:[0-9a-f]{16,}", window.evaluate(read))
+    window.locator("#ranking .copy:not(.id)").click()
+    lines = window.evaluate(read).splitlines()
+    assert lines[0].split("\t")[:3] == ["rank", "point", "mean"]
+    assert len(lines) == 6
+
+
+def test_a_skeleton_is_dragged_stepped_and_set_beside_another(opened: Open) -> None:
+    window = opened(reduced_motion="reduce")
+    joint = window.locator("#body circle").nth(3)
+    rest = joint.get_attribute("cx")
+    window.locator("#body").scroll_into_view_if_needed()
+    box = window.locator("#body").bounding_box()
+    assert box
+    window.mouse.move(box["x"] + 100, box["y"] + 50)
+    window.mouse.down()
+    window.mouse.move(box["x"] + 180, box["y"] + 50)
+    window.mouse.up()
+    assert joint.get_attribute("cx") != rest
+    assert window.locator("#turn").input_value() == "40"
+    window.get_by_role("button", name="One frame on").press("Enter")
+    assert 0 < int(window.locator("#time").input_value()) < 100
+    window.get_by_role("button", name="One frame back").press("Enter")
+    assert window.locator("#time").input_value() == "0"
+    assert not window.locator("#second-body").is_visible()
+    window.locator("#second").select_option(index=2)
+    assert window.locator("#second-body circle").count() == 5
+    assert window.locator("#second-traces .trace").count() == 2
+    window.locator("#time").fill("500")
+    paths = [window.locator(f"#{name} circle").nth(1).get_attribute("cx") for name in ("body", "second-body")]
+    assert paths[0] != paths[1]
+
+
 def test_what_a_screen_reader_needs(opened: Open) -> None:
     window = opened()
     faults = window.evaluate(
@@ -328,8 +487,17 @@ def test_few_labels_are_drawn_and_told(
     assert window.locator("#labels-chart svg .mark-line path").count() == 3
     said = window.locator("#labels").inner_text()
     assert HOSTILE in said
-    assert "0.425 to 0.625" in said, "of a tenth of the labels"
-    assert "0.225 to 0.425" in said, "the same from the IMU alone"
+    assert "42.5 to 62.5" in said, "of a tenth of the labels"
+    assert "22.5 to 42.5" in said, "the same from the IMU alone"
+    scale = set(window.locator("#labels-chart svg .role-axis text").all_text_contents())
+    assert {"0%", "100%", "1%", "10%", "50%"} <= scale
+    assert all(0 <= float(text[:-1]) <= 100 for text in scale if text.endswith("%"))
+    line = window.locator("#labels-chart svg .mark-line path").first
+    before = line.get_attribute("d")
+    window.locator("#labels-reading").select_option("from imu")
+    window.wait_for_function(
+        "(d) => document.querySelector('#labels-chart svg .mark-line path').getAttribute('d') !== d", arg=before
+    )
 
 
 def test_systems_alone_have_a_ranking_and_no_map(

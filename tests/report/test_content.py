@@ -70,8 +70,8 @@ def test_the_best_is_the_one_that_the_command_names(
     assert command("best", "lost", "--storage", study.root, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     html = page.read_text("utf-8")
-    assert f"{said['best']['mean']:.3f} ± {said['best']['std']:.3f}" in html
-    assert f"{said['interval']['low']:.3f} to {said['interval']['high']:.3f}" in html
+    assert f"{100 * said['best']['mean']:.1f} ± {100 * said['best']['std']:.1f} %" in html
+    assert f"{100 * said['interval']['low']:.1f} to {100 * said['interval']['high']:.1f} %" in html
     (row,) = [row for row in embedded(page)["map"]["rows"] if row["mark"] == "best"]
     assert (row["low"], row["high"]) == (said["interval"]["low"], said["interval"]["high"])
     tied = sum(row["mark"] == "tied with the best" for row in embedded(page)["map"]["rows"])
@@ -202,8 +202,13 @@ def stands_beside(study: Study, plan: Plan, name: str, theirs: pd.DataFrame) -> 
     assert (baseline.gain.low, baseline.gain.high) == pytest.approx((gains.mean() - half, gains.mean() + half))
     words = " ".join(verdict(content).lines)
     assert (
-        f"Untrained encoders with the same head score {baseline.mean:.3f} ± {baseline.std:.3f} in study {name}" in words
+        f"Untrained encoders with the same head score {100 * baseline.mean:.1f} ± {100 * baseline.std:.1f} % "
+        f"in study {name}" in words
     )
+    held = f"(chance 33.3 %, untrained {100 * baseline.mean:.1f} %)"
+    assert held in verdict(content).headline, "beside the score"
+    rows = re.findall(r'<tr class="reference">(.*?)</tr>', render(content, None, "none"))
+    assert [re.findall(r">([^<>]+)<", row)[1] for row in rows] == ["untrained", "chance"]
 
 
 def test_a_baseline_with_another_head_is_none(lost: tuple[Study, Plan], study_of: StudyOf) -> None:
@@ -259,15 +264,14 @@ def test_the_command_for_the_same_study_brings_its_space_along(
         ({"grid": {"finetune.lr": [0.01]}}, "a map needs two points, and there is one"),
         (
             {"grid": {"encoder.imu.pooling": ["none", "moments"]}},
-            "a map needs a searched knob whose values are numbers",
+            "a map over one knob needs numbers, and pooling has none",
         ),
         (
             {
                 "grid": {"encoder.imu.pooling": ["none", "moments"]},
                 "ranges": {"finetune.lr": Range(low=0.01, high=0.02)}, "sampler": "random", "budget": 2,
             },
-            "points drawn from ranges need two knobs whose values are numbers, and of the two that explain most "
-            "pooling has others",
+            "points drawn from ranges need two knobs whose values are numbers, and only lr has them",
         ),
     ],
 )  # fmt: skip
@@ -280,6 +284,80 @@ def test_why_there_is_no_map(study_of: StudyOf, entries: dict[str, Any], why: st
     study, plan = study_of("without", lambda trial: scored(trial, 0.5), chosen=chosen, **entries)
     html = render(gather(study, plan, None), None, "none")
     assert f"There is no map: {why}. The ranking has all points." in html
+
+
+def test_two_knobs_of_words_have_a_map_of_cells(study_of: StudyOf) -> None:
+    grid = {"encoder.imu.pooling": ["none", "moments"], "pretrain.schedule": ["constant", "cosine"]}
+    study, plan = study_of("words", lambda trial: scored(trial, 0.5), grid=grid)
+    assert "Map of pooling and schedule" in render(gather(study, plan, None), None, "none")
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [([], "grid: every combination"), (["lr < 1"], "grid: every combination that the conditions admit")],
+)
+def test_a_grid_with_conditions_is_not_called_whole(study_of: StudyOf, where: list[str], said: str) -> None:
+    study, plan = study_of(
+        "whole", lambda trial: scored(trial, 0.5), grid={"finetune.lr": [0.01, 0.02, 2.0]}, where=where
+    )
+    assert f"<td>{said}</td>" in render(gather(study, plan, None), None, "none")
+
+
+def test_differences_are_those_of_the_paired_test(
+    study_of: StudyOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand: Student's t over three folds, and the marks that follow from it."""
+    from scipy.stats import ttest_1samp
+
+    draws = np.random.default_rng(0)
+    scores: dict[str, dict[tuple[Any, Any, str], float]] = {"ours": {}, "theirs": {}}
+
+    def ending(name: str) -> Any:
+        def end(trial: PlannedTrial) -> Record:
+            at = trial.point["objective.lambda"], trial.point["objective.mu"], trial.fold
+            lift = 0.2 if name == "ours" and trial.point["objective.mu"] == 10.0 else 0.0
+            scores[name][at] = 0.5 + lift + float(draws.normal(0, 0.02))
+            return scored(trial, scores[name][at])
+
+        return end
+
+    study, _ = study_of("ours", ending("ours"))
+    root = Path(study.root)
+    study_of("theirs", ending("theirs"), root=root, fixed=small.KNOBS | {"pretrain.epochs": 4})
+    out = tmp_path / "page.html"
+    assert command("report", "ours", "--storage", root, "--against", "theirs", "--out", out, "--json") == 0
+    said = json.loads(capsys.readouterr().out)["against"]
+    assert said["notes"] == ["theirs differs in pretrain.epochs 4, not 3"]
+    rows = {(row["x"], row["y"]): row for row in embedded(out)["against"]["rows"]}
+    assert len(rows) == len(said["points"]) == 4
+    for (x, y), row in rows.items():
+        apart = [scores["ours"][x, y, fold] - scores["theirs"][x, y, fold] for fold in ("anna", "ben", "chris")]
+        test = ttest_1samp(apart, 0)
+        low, high = test.confidence_interval()
+        assert (row["mean"], row["low"], row["high"]) == pytest.approx((np.mean(apart), low, high))
+        assert (row["told"] == "significant") == (test.pvalue < 0.05)
+        assert row["first"] == ("● " if test.pvalue < 0.05 else "") + f"{100 * np.mean(apart):+.1f}"
+        assert row["n"] == 3
+    assert {y for (_, y), row in rows.items() if row["told"] == "significant"} == {10.0}
+    html = out.read_text("utf-8")
+    assert "about 0.2 of them would be marked by chance" in html
+    # A study of one point stands beside every point; one of other values beside none.
+    study_of("one", ending("theirs"), root=root, grid={"objective.lambda": [1.0], "objective.mu": [1.0]})
+    assert command("report", "ours", "--storage", root, "--against", "one", "--out", out, "--json") == 0
+    assert all(row["beside"] for row in json.loads(capsys.readouterr().out)["against"]["points"])
+    study_of("far", ending("theirs"), root=root, grid={"objective.lambda": [2.0, 3.0], "objective.mu": [1.0]})
+    assert command("report", "ours", "--storage", root, "--against", "far", "--out", out) == 2
+    assert "none of its points has the values of one of ours's" in capsys.readouterr().err
+
+
+def test_what_is_absent_has_its_true_reason(study_of: StudyOf) -> None:
+    failed, plan = study_of("failed", lambda trial: Record(trial_id=trial.trial_id, status="FAILED", cause="it rained"))
+    html = render(gather(failed, plan, None), None, "none")
+    assert "No trial recorded an epoch: all have ended." in html
+    assert "No point has all its trials complete." in html
+    planned, plan = study_of("planned", lambda trial: Record(trial_id=trial.trial_id, status="PLANNED"))
+    html = render(gather(planned, plan, None), None, "none")
+    assert "No point has all its trials complete yet." in html
 
 
 def scored(trial: PlannedTrial, score: float, side: str = "val") -> Record:

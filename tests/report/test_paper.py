@@ -67,8 +67,8 @@ def test_tables_have_the_points_numbers(lost: tuple[Study, Plan]) -> None:
         assert len(rows) == 4
         for one, row in zip(content.ranked, rows, strict=True):
             expected = means.loc[one.point.point_id]
-            assert f"{expected['mean']:.3f}" in row
-            assert f"{expected['std']:.3f}" in row
+            assert f"{100 * expected['mean']:.1f}" in row
+            assert f"{100 * expected['std']:.1f}" in row
             assert f"{int(expected['count'])}/3" in row
 
 

@@ -1,0 +1,53 @@
+"""Draw the page in docs/report.md from a study of made-up recordings: `python3 start.py run python docs/page.py`.
+
+It needs Chromium, and takes some minutes.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+from playwright.sync_api import sync_playwright
+
+PICTURE = Path(__file__).resolve().parent / "pictures" / "page.png"
+SPACE: dict[str, Any] = {
+    "description": "λ and μ of VICReg on made-up recordings",
+    "grid": {"objective.lambda": [1, 5, 25], "objective.mu": [1, 5, 25]},
+    "fixed": {"pretrain.epochs": 15, "pretrain.batch_size": 32, "data.steps": 24, "finetune.epochs": 10},
+}
+
+
+def main() -> None:
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "grid.yaml").write_text(yaml.safe_dump(SPACE, allow_unicode=True), encoding="utf-8")
+        fixed: dict[str, Any] = SPACE["fixed"]
+        # Encoders that are never trained have no pre-training to set.
+        alike = {knob: value for knob, value in fixed.items() if not knob.startswith("pretrain.")}
+        settings = [word for knob, value in alike.items() for word in ("--set", f"{knob}={value}")]
+        for words in (
+            ["launch", "table2", "--system", "untrained", *settings, "--name", "untrained", "--local"],
+            ["launch", "grid.yaml", "--name", "lambda-mu", "--local"],
+            ["report", "lambda-mu", "--out", "page.html"],
+        ):
+            subprocess.run([sys.executable, "-m", "mmssl.cli", *words], cwd=folder, check=True)
+        draw(folder / "page.html")
+
+
+def draw(page: Path) -> None:
+    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        window = browser.new_page(viewport={"width": 1360, "height": 940}, color_scheme="light")
+        window.goto(page.as_uri())
+        window.wait_for_selector("html[data-ready]", state="attached")
+        window.screenshot(path=PICTURE)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
