@@ -53,7 +53,7 @@ def test_the_guide_leads_from_a_folder_to_predictions(tmp_path: Path) -> None:
         if commands[0].split()[1] in ("data", "launch") and "predict" not in commands[-1]:
             agrees(shown, said)
     assert [(command, code) for command, code, _ in answers] == [
-        ("data import", 2), ("data import", 0), ("data check", 0), ("launch --space", 0), ("best --export", 0),
+        ("data import", 2), ("data import", 0), ("data check", 0), ("launch vicreg_diagonal", 0), ("best --export", 0),
         ("data import", 0), ("predict encoders", 0), ("predict encoders", 0),
     ], answers  # fmt: skip
     assert load_encoders(tmp_path / "encoders").description.name == "kitchen"
