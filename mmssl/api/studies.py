@@ -100,6 +100,7 @@ class OpenStudy:
         folder: str | Path | None = None,
         *,
         refit: bool = False,
+        test: bool = True,
         by: str | None = None,
         data: str | Path | None = None,
         say: Callable[[str], None] = lambda line: None,
@@ -111,6 +112,7 @@ class OpenStudy:
         Args:
             folder: by default inside the study, or exports/STUDY where that lies in a bucket.
             refit: retrain on all training subjects.
+            test: score the test subjects; else they are not looked at.
             by: as in `best`.
             data: where the recordings are, if not where they were.
 
@@ -120,7 +122,9 @@ class OpenStudy:
         plan = self._study.plan()
         recordings = recordings_of(plan, _path(data))
         best = best_of(self._study, plan, by)
-        return export(self._study, plan, recordings, best.choice, best.metric, _path(folder), refit=refit, say=say)
+        return export(
+            self._study, plan, recordings, best.choice, best.metric, _path(folder), refit=refit, test=test, say=say
+        )
 
     def resume(
         self,
@@ -192,6 +196,7 @@ def launch(
     name: str | None = None,
     storage: str | Path = STORAGE,
     settings: Mapping[str, Any] | None = None,
+    values: Mapping[str, Sequence[Any]] | None = None,
     systems: Sequence[str] | None = None,
     recipe: str | None = None,
     skip_bad: bool = False,
@@ -208,6 +213,7 @@ def launch(
         name: of the study; from space and data set by default.
         storage: where studies lie: a folder, or s3://BUCKET/PREFIX.
         settings: knobs of the recipe that are changed, by name.
+        values: by knob, what is searched instead of what the space has of it.
         systems: instead of the space's.
         recipe: where the knobs start from: default or paper.
         skip_bad: leave faulty recordings out.
@@ -215,14 +221,14 @@ def launch(
         say: gets notes meanwhile, a line each.
         run: `local` (without Ray: one trial after the other in this process, to the same bits), `cpus_per_trial`,
             `gpus_per_trial`, `max_concurrent`, `address` (of a cluster that this machine is a node of), `together`;
-            `trackers`, of tensorboard, mlflow and wandb; `watch`, called with each planned trial and its record
-            whenever that changes.
+            `trackers`, of tensorboard, mlflow and wandb; `notify`, the address of a webhook; `watch`, called with each
+            planned trial and its record whenever that changes.
 
     Raises:
         UserError: one message with what is wrong; nothing stays of a study that is refused.
     """
     told = say or (lambda line: None)
-    searched = space_with(_space(space), settings, list(systems) if systems else None, recipe)
+    searched = space_with(_space(space), settings, list(systems) if systems else None, recipe, values)
     found, source, skipped = _recordings(recordings, _path(data), skip_bad, str(storage))
     found, more = with_all(found, [_recordings(one, None, False, str(storage))[1] for one in pretrain_on], told)
     found = usable(found, searched.systems, told)
@@ -307,18 +313,19 @@ def _run(
     *,
     retry: bool = False,
     trackers: Sequence[str] = (),
+    notify: str | None = None,
     watch: Callable[..., None] = lambda planned, record: None,
     **asked: Any,
 ) -> None:
     from mmssl.search.launch import run
 
-    check(trackers, study.root)
+    check(trackers, study.root, notify)
     try:
         resources = Resources(**asked)
     except TypeError as error:
         raise UserError(str(error).replace("Resources.__init__()", "launch")) from error
     told = say or (lambda line: None)
-    run(study, plan, recordings, resources, watch, retry=retry, programs=trackers, say=told)
+    run(study, plan, recordings, resources, watch, retry=retry, programs=trackers, notify=notify, say=told)
 
 
 def _space(space: str | Path | Space | Mapping[str, Any]) -> Space:

@@ -81,6 +81,16 @@ class RunOptions:
         bool,
         typer.Option("--wandb", help="Log to Weights & Biases, as $WANDB_... say.", metavar=" ", rich_help_panel=TOLD),
     ] = False
+    notify: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MMSSL_NOTIFY",
+            help="A webhook: Slack, Discord, ntfy or any; $MMSSL_NOTIFY.",
+            metavar="URL",
+            rich_help_panel=TOLD,
+            show_envvar=False,
+        ),
+    ] = None
     as_json: JsonOption = False
 
     @property
@@ -151,12 +161,17 @@ def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
             raise UserError("--local runs in this process, --address on a cluster: leave one of them out")
         if running.submits and given.get("dry_run"):
             raise UserError("--dry-run is answered here, and starts no job: leave out --address")
+        if running.submits and running.notify:
+            raise UserError(
+                "--notify: no job gets the address, as others may read its command line: set $MMSSL_NOTIFY on the "
+                "cluster's head, and leave it out here"
+            )
         if running.submits:
             submit(context, given, running)
         else:
             from mmssl.trackers.registry import check
 
-            check(running.programs, given["storage"])
+            check(running.programs, given["storage"], running.notify)
             interrupt_when_ended()
             command(**given, running=running)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from mmssl.data.recordings import Recordings
@@ -16,7 +17,11 @@ from mmssl.study.folder import LOG, Record, Study, Tables, most_pretrained
 from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
 from mmssl.study.status import begin, end
 from mmssl.trackers.forwarding import Forwarder
+from mmssl.trackers.notify import Notifier, notifying
 from mmssl.trackers.registry import forwarders
+
+_SECONDS_TO_TELL = 5.0
+"""How long a process that is about to end waits for a webhook."""
 
 
 def run(
@@ -29,6 +34,7 @@ def run(
     known: Callable[[Collection[Record]], None] = lambda records: None,
     retry: bool = False,
     programs: Sequence[str] = (),
+    notify: str | None = None,
     say: Callable[[str], None] = lambda line: None,
     abandon: Callable[[str], None] = lambda reason: None,
 ) -> dict[str, Record]:
@@ -44,6 +50,7 @@ def run(
         retry: run trials that FAILED or whose record is damaged once more; those that diverged or collapsed would do so
             again.
         programs: those that are told of it as it runs; see `mmssl.trackers.registry`.
+        notify: address of a webhook that is told of its end, its first failure, and when it stands still.
         say: told what the user should know while it runs.
         abandon: called with the reason, perhaps in another thread, when Ray is gone and this process should end at
             once, as it may be caught in Ray; the study is whole, and what has ended is kept.
@@ -79,28 +86,31 @@ def run(
         known(records.values())
         followed = forwarders(programs, study, plan, say)
 
-        def leave(reason: str, clear: Callable[[], None]) -> None:
-            for settle in (tables.settle, lambda: end(study), clear):
-                with suppress(Exception):  # None of them is worth what the others do.
-                    settle()
-            abandon(reason)
+        with notifying(notify, study, plan, say) as notifier:
 
-        watched = _logged(_all_of(watch, followed), scratch / LOG)
-        work = Work(study, plan, recordings, records, tables, watched, say)
-        try:
-            run_all = _on_ray() if not resources.local else None  # A tracker's thread that imports Ray too finds half.
-            for relay in followed:
-                relay.start([plan.trial(trial_id) for trial_id in records])
-            if run_all:
-                run_all(work, resources, scratch / LOG, leave)
-            else:
-                run_here(work, resources)
-        finally:
-            with suppress(KeyboardInterrupt):  # A second one waits for none of them.
+            def leave(reason: str, clear: Callable[[], None]) -> None:
+                tell = partial(notifier.close, reason, _SECONDS_TO_TELL) if notifier else _nothing
+                for settle in (tables.settle, lambda: end(study), tell, clear):
+                    with suppress(Exception):  # None of them is worth what the others do.
+                        settle()
+                abandon(reason)
+
+            told = [*followed, *([notifier] if notifier else [])]
+            work = Work(study, plan, recordings, records, tables, _logged(_all_of(watch, told), scratch / LOG), say)
+            try:
+                run_all = None if resources.local else _on_ray()  # A tracker's thread that imports Ray too finds half.
                 for relay in followed:
-                    relay.close()
-            with uninterrupted():
-                tables.settle()
+                    relay.start([plan.trial(trial_id) for trial_id in records])
+                if run_all:
+                    run_all(work, resources, scratch / LOG, leave)
+                else:
+                    run_here(work, resources)
+            finally:
+                with suppress(KeyboardInterrupt):  # A second one waits for none of them.
+                    for relay in followed:
+                        relay.close()
+                with uninterrupted():
+                    tables.settle()
     return records
 
 
@@ -110,7 +120,11 @@ def _on_ray() -> Callable[[Work, Resources, Path, Abandon], None]:
     return run_on_ray
 
 
-def _all_of(watch: Watch, followed: Sequence[Forwarder]) -> Watch:
+def _nothing() -> None:
+    pass
+
+
+def _all_of(watch: Watch, followed: Sequence[Forwarder | Notifier]) -> Watch:
     """Tell the watcher, and the programs that follow."""
 
     def told(planned: PlannedTrial, record: Record) -> None:

@@ -26,12 +26,19 @@ def require(extra: str) -> None:
         raise UserError(f"{extra} needs a further package ({_PACKAGES[extra]}): pip install 'mmssl-tune[{extra}]'")
 
 
-def check(programs: Iterable[str], root: str) -> None:
+def check(programs: Iterable[str], root: str, notify: str | None = None) -> None:
     """Find out early what would fail later.
 
+    Args:
+        notify: address of a webhook.
+
     Raises:
-        UserError: a program is not installed, or not set up.
+        UserError: a program is not installed, or not set up; or that is no address.
     """
+    if notify:
+        from mmssl.trackers.notify import check_url
+
+        check_url(notify)
     for program in programs:
         require(program)
     if "mlflow" in programs and "://" in root and not os.environ.get("MLFLOW_TRACKING_URI"):
