@@ -9,7 +9,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from mmssl.cli.terminal import plain, roughly
-from mmssl.study.plan import short_names, value_of
+from mmssl.study.overview import alike
+from mmssl.study.plan import NO_RESULT, point_words, short_names, value_of
 from mmssl.study.results import percent
 
 if TYPE_CHECKING:
@@ -28,8 +29,12 @@ _MARKS = {
     "collapsed": ("C", "C", "bold red"),
     "pruned": ("P", "P", "magenta"),
 }
+_ABOVE, _BELOW = (195, 153, 117, 75), (230, 222, 215, 208)
+"""Of the 256 colours, blues and oranges, the palest first."""
 _BEST, _FULL, _LEFT = ("★", "*"), ("━", "#"), ("─", "-")
 _ASIDE = "dim"
+_CELLS = 6
+"""Width of most numbers of a trial."""
 _SIDES = {"val": "validation", "test": "test"}
 _SHORT = {
     "invariance": "inv", "variance": "var", "covariance": "cov", "on_diagonal": "on", "off_diagonal": "off",
@@ -48,6 +53,8 @@ class ScreenColumn:
     """Those with the lowest go first; with 0, before the others move together."""
     left: bool = False
     """Aligned to the left."""
+    least: int = 0
+    """Its width at least; it stays where its cells are empty, so that columns do not come and go."""
 
 
 def draw(
@@ -117,7 +124,7 @@ class _Drawing:
         failed = Text(view.failed, "bold red")
         running = Text(f"{len(view.running)} running", _MARKS["running"][2]) if view.running else Text()
         left = Text.assemble("left ", (roughly(view.seconds_left), "bold")) if view.ended < view.planned else Text()
-        gone = Text(duration(seconds) if seconds is not None else "", _ASIDE)
+        gone = Text(f"ran {duration(seconds)}" if seconds is not None else "", _ASIDE)
         room = self.width - sum(cell_len(one.plain) + 2 for one in (count, running, failed, left, gone) if one.plain)
         second = self._one_line([(9, count), (5, running), (6, failed), (8, left), (3, gone)])
         if room >= 8:
@@ -166,10 +173,14 @@ class _Drawing:
         pieces: list[tuple[int, Text]] = []
         for named in (True, False):  # Without names where there is no room for them.
             pieces = [
-                (5, Text.assemble((mark[not self.fancy], mark[2]), f" {states[state]}", f" {state}" if named else ""))
+                (5, Text.assemble((mark[not self.fancy], mark[2]), f" {states[state]}", f" {_word(state)}" * named))
                 for state, mark in _MARKS.items()
                 if states[state]
             ]
+            if self.view.untrained is not None and states["complete"]:
+                above, below = (f"color(16) on color({colours[-1]})" for colours in (_ABOVE, _BELOW))
+                score = f" untrained {percent(self.view.untrained)}"
+                pieces.append((2, Text.assemble((">", above), ("<", below), score)))
             if self.view.best:
                 words = " best mean so far" if named else " best"
                 pieces.append((4, Text.assemble((_BEST[not self.fancy], "bold"), words)))
@@ -183,7 +194,8 @@ class _Drawing:
         if axes is None or len(axes.rows) + 1 > most:
             return None
         there = {(cell.values[axes.down], cell.values[axes.across]): cell for cell in self.view.cells}
-        rows, heads = ([f"{value:g}" for value in values] for values in (axes.rows, axes.columns))
+        # The highest is at the top, as on the page.
+        rows, heads = ([f"{value:g}" for value in values] for values in (axes.rows[::-1], axes.columns))
         label = max(map(cell_len, rows))
         count = 2 * len(str(max(cell.planned for cell in self.view.cells))) + 1 if self.view.cells else 3
         # As wide from the beginning as numbers will make them: a map that moves is hard to read.
@@ -201,7 +213,7 @@ class _Drawing:
                 continue
             cells = [
                 [form(there[row, column]) if (row, column) in there else Text() for column in axes.columns]
-                for row in axes.rows
+                for row in axes.rows[::-1]
             ]
             width = max(width, *(cell_len(cell.plain) for line in cells for cell in line))
             room = self.width - len(heads) * (width + gap)
@@ -252,8 +264,19 @@ class _Drawing:
         best = cell.point_id in self.view.best
         mark = (_BEST if best else (fancy, simple))[not self.fancy]
         text = Text(mark, f"bold {style}" if best else style)
-        number = f"bold reverse {style}" if best else {"complete": style, "planned": _ASIDE}.get(cell.state, "italic")
+        number = {"complete": self._shade(cell.mean), "planned": _ASIDE}.get(cell.state, "italic")
+        number = f"bold underline {number}" if best else number
         return text.append("" if close else " ").append(words, number) if words else text
+
+    def _shade(self, mean: float | None) -> str:
+        """How far a mean is above untrained encoders, or below; where they are not known, above the lowest."""
+        means = [cell.mean for cell in self.view.cells if cell.state == "complete" and cell.mean is not None]
+        if mean is None or not means:
+            return ""
+        centre = self.view.untrained if self.view.untrained is not None else min(means)
+        span = max(abs(one - centre) for one in means) or 1.0
+        colours = _ABOVE if mean >= centre else _BELOW
+        return f"color(16) on color({colours[min(len(colours) - 1, int(len(colours) * abs(mean - centre) / span))]})"
 
     def _ranking(self, most: int) -> list[Text]:
         """Points in rank, with a line on those there is no room for."""
@@ -282,7 +305,7 @@ class _Drawing:
             ScreenColumn(("n",), [Text(self._count(cell)) for cell in cells], 6),
             ScreenColumn(
                 ("",),
-                [Text("best" if cell.point_id in view.best else cell.state, _ASIDE) for cell in cells],
+                [Text("best" if cell.point_id in view.best else _word(cell.state), _ASIDE) for cell in cells],
                 2,
                 left=True,
             ),
@@ -307,19 +330,26 @@ class _Drawing:
         seed = ScreenColumn(("seed",), [Text(str(trial.seed)) for trial in running], 3 if self.view.seeds > 1 else 0)
         columns += [seed, ScreenColumn(("fold",), [Text(set_shorter(plain(trial.fold), 12)) for trial in running], 6)]
         columns += [
-            ScreenColumn(("phase",), [Text(plain(trial.phase or "begins")) for trial in running], 5, left=True),
             ScreenColumn(
-                ("epoch",), [Text(f"{trial.epoch}/{trial.epochs}" if trial.phase else "") for trial in running], 9
+                ("phase",), [Text(plain(trial.phase or "begins")) for trial in running], 5, left=True, least=8
+            ),
+            ScreenColumn(
+                ("epoch",),
+                [Text(f"{trial.epoch}/{trial.epochs}" if trial.phase else "") for trial in running],
+                9,
+                least=7,
             ),
         ]
-        terms = dict.fromkeys(name for trial in running for name in trial.terms)
         columns += [
             ScreenColumn(
-                _heads(name), [Text(_number(trial.terms.get(name))) for trial in running], 1 if name == "loss" else 4
+                _heads(name),
+                [Text(_number(trial.terms.get(name))) for trial in running],
+                1 if name == "loss" else 4,
+                least=_CELLS,
             )
-            for name in terms
+            for name in self.view.terms or dict.fromkeys(name for trial in running for name in trial.terms)
         ]
-        for modality in dict.fromkeys(name for trial in running for name in trial.health):
+        for modality in self.view.modalities or dict.fromkeys(name for trial in running for name in trial.health):
             measured = [trial.health.get(modality) for trial in running]
             spread = [
                 _healthy(f"{one.std:.{2 + one.nearly_constant}f}", one.nearly_constant) if one else Text()
@@ -327,8 +357,8 @@ class _Drawing:
             ]
             rank = [_healthy(f"{one.effective_rank:.1f}", one.nearly_on_a_line) if one else Text() for one in measured]
             columns += [
-                ScreenColumn(_heads(modality, "std"), spread, 7),
-                ScreenColumn(_heads(modality, "rank"), rank, 2),
+                ScreenColumn(_heads(modality, "std"), spread, 7, least=_CELLS),
+                ScreenColumn(_heads(modality, "rank"), rank, 2, least=_CELLS),
             ]
         if any(trial.finetune for trial in running):
             columns.append(
@@ -351,30 +381,29 @@ class _Drawing:
         failures = self.view.failures
         if not failures or most < 1:
             return []
-        shown = failures[-max(1, most) :]
+        groups = alike((one.status, one.cause) for one in failures)
+        if len(groups) < len(failures):
+            return [
+                Text.assemble((f"{group.number} {group.status}", "bold red"), f": {plain(group.cause)}")
+                for group in groups[:most]
+            ]
         lines: list[Text] = []
-        for one in shown:
-            knobs = short_names(list(one.values))
-            point = " ".join(
-                f"{name}={value_of(value)}" for name, value in zip(knobs, one.values.values(), strict=True)
-            )
+        for one in failures[-max(1, most) :]:
             seed = f" seed={one.seed}" if self.view.seeds > 1 else ""
-            lines.append(
-                Text.assemble(
-                    (one.status, "bold red"), f" {plain(point)}{seed} fold={plain(one.fold)}: {plain(one.cause)}"
-                )
-            )
+            where = f"{plain(point_words(one.values))}{seed} fold={plain(one.fold)}"
+            lines.append(Text.assemble((one.status, "bold red"), f" {where}: {plain(one.cause)}"))
         return lines
 
     def _table(self, columns: Sequence[ScreenColumn]) -> list[Text]:
         """A line of heads and one for each row; where that is too wide, shorter heads, then fewer columns."""
-        kept = [column for column in columns if any(cell.plain.strip() for cell in column.cells)]
+        kept = [column for column in columns if column.least or any(cell.plain.strip() for cell in column.cells)]
         # Shorter heads, then less between columns, then fewer of them.
         level, gap = 0, 2
 
         def widths() -> list[int]:
             return [
-                max(cell_len(_head(column, level)), *(cell_len(cell.plain) for cell in column.cells)) for column in kept
+                max(column.least, cell_len(_head(column, level)), *(cell_len(cell.plain) for cell in column.cells))
+                for column in kept
             ]
 
         while sum(widths()) + gap * (len(kept) - 1) > self.width and len(kept) > 1:
@@ -395,6 +424,11 @@ class _Drawing:
             )
             for row in rows
         ]
+
+
+def _word(state: str) -> str:
+    """A failure has one word everywhere: its trials' status."""
+    return state.upper() if state.upper() in NO_RESULT else state
 
 
 def set_shorter(words: str, most: int) -> str:
@@ -435,4 +469,9 @@ def _last(knob: str) -> str:
 
 
 def _number(value: Any) -> str:
-    return "" if value is None else f"{value:.3g}"
+    """Three digits in few cells: 1.23e+05 is 1.2e5."""
+    words = "" if value is None else f"{value:.3g}"
+    if "e" not in words:
+        return words
+    digits, _, power = f"{value:.1e}".partition("e")
+    return f"{digits}e{int(power)}"

@@ -1,15 +1,17 @@
 """How a study is shown while it runs: a picture that is kept up to date on a terminal, elsewhere a line a trial."""
 
 import os
+import signal
 import threading
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from mmssl.cli.terminal import say
-from mmssl.study.overview import Board
+from mmssl.study.overview import Board, RunningTrial
 from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, point_words
 from mmssl.study.results import percent
 
@@ -36,19 +38,32 @@ class LiveScreen:
         console: reaches the terminal whatever happens to standard output meanwhile.
         state: a word on how the study stands, shown beside its name.
         since: when it was begun; None where it does not run.
+        stopping: what is said at once when it is asked to end, of the trials that run.
+        untrained: what untrained encoders score, around which the map is shaded.
     """
 
-    def __init__(self, console: "Console", plan: Plan, state: str, since: datetime | None = None) -> None:
+    def __init__(
+        self,
+        console: "Console",
+        plan: Plan,
+        state: str,
+        since: datetime | None = None,
+        stopping: Callable[[Sequence[RunningTrial]], str] | None = None,
+        untrained: float | None = None,
+    ) -> None:
         self.state = state
-        self.board = Board(plan, since)
+        self.board = Board(plan, since, untrained)
         self._console, self._plan = console, plan
         self._since = since
         self._live: Live | None = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._size = (0, 0)
+        self._signals = _Signals(partial(self._say_stopping, stopping)) if stopping else nullcontext()
+        self._stops = False
 
     def __enter__(self) -> Self:
+        self._signals.__enter__()
         if takes_pictures(self._console):
             from rich.live import Live
 
@@ -65,6 +80,10 @@ class LiveScreen:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
+    def _say_stopping(self, words: Callable[[Sequence[RunningTrial]], str]) -> None:
+        self._stops, self.state = True, "stopping"
+        self._print(words(self.board.view().running))
+
     def known(self, records: "Collection[Record]") -> None:
         """Take in trials that had ended before."""
         if self._live:
@@ -74,7 +93,7 @@ class LiveScreen:
 
     def put(self, planned: PlannedTrial, record: "Record") -> None:
         """Take in the newest state of a trial."""
-        self.state = ""
+        self.state = "stopping" if self._stops else ""
         self.board.put(planned, record)
         if not self._live and record.status in TERMINAL:
             metric = self._plan.space.scored
@@ -94,6 +113,7 @@ class LiveScreen:
 
     def stop(self) -> None:
         """Leave the last picture standing and the terminal as it was."""
+        self._signals.__exit__(None, None, None)
         live, self._live = self._live, None
         self._ended.set()
         if live is None:
@@ -147,6 +167,46 @@ class LiveScreen:
             seconds=(datetime.now(UTC) - self._since).total_seconds() if self._since else None,
             fancy=self._console.encoding.startswith("utf"),
         )
+
+
+class _Signals:
+    """Hears of Ctrl-C and SIGTERM in a thread of its own, whoever handles them and whatever the first one does."""
+
+    def __init__(self, heard: Callable[[], None]) -> None:
+        self._heard = heard
+        self._thread: threading.Thread | None = None
+        self._ours, self._theirs = -1, -1
+        self._before = -1
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._ours, self._theirs = os.pipe()
+        os.set_blocking(self._theirs, False)
+        self._before = signal.set_wakeup_fd(self._theirs, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        thread, self._thread = self._thread, None
+        if thread is None or threading.current_thread() is not threading.main_thread():
+            return
+        signal.set_wakeup_fd(self._before)
+        os.write(self._theirs, _NO_MORE)
+        thread.join(5)
+        os.close(self._ours)
+        os.close(self._theirs)
+
+    def _listen(self) -> None:
+        said = False
+        while (number := os.read(self._ours, 1)) not in (_NO_MORE, b""):
+            if not said and number[0] in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                said = True
+                self._heard()
+
+
+_NO_MORE = b"\0"
+"""No signal's number."""
 
 
 def _size(console: "Console") -> tuple[int, int]:

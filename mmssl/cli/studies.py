@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from mmssl.cli.screen import LiveScreen
     from mmssl.data.recordings import Recordings
     from mmssl.study.folder import Study
+    from mmssl.study.overview import RunningTrial
     from mmssl.study.plan import Plan
 
 
@@ -301,7 +302,14 @@ def run_study(
     )
     gone = "the study's process has ended: it was killed, or a part of Ray was, without which it ends"
     unheard = LastWords(plain(f"{gone.partition(',')[0] if running.local else gone}; {kept}"))
-    shown = LiveScreen(err, plan, "starting" if running.local else "starting Ray", datetime.now(UTC))
+
+    def stops(trials: "Sequence[RunningTrial]") -> str:
+        from mmssl.search.stopping import stopping
+
+        return stopping(study, plan, trials, again=not running.local)
+
+    state = "starting" if running.local else "starting Ray"
+    shown = LiveScreen(err, plan, state, datetime.now(UTC), stops, untrained_score(study, plan))
 
     def abandon(reason: str) -> None:
         _end_at_once(f"{'stopped' if ASKED_TO_END.is_set() else reason}; {kept}", shown, err, unheard.unsay)
@@ -319,6 +327,7 @@ def run_study(
                 known=shown.known,
                 retry=retry,
                 programs=running.programs,
+                notify=running.notify,
                 say=shown.note,
                 abandon=abandon,
             )
@@ -334,6 +343,14 @@ def run_study(
         ended = ((record.status, record.cause) for record in records.values())
         show_outcome(study, plan, statuses, ended, left, out)
     return exit_status(statuses["FAILED"], left)
+
+
+def untrained_score(study: "Study", plan: "Plan") -> float | None:
+    """What untrained encoders score by the study's metric, where that is known."""
+    from mmssl.study.verdict import beside
+
+    untrained = beside(study, plan, plan.space.scored)[1]
+    return untrained.mean if untrained else None
 
 
 def exit_status(failed: int, left: int) -> int:
@@ -372,7 +389,7 @@ def show_outcome(
     if left:
         say(f"stopped with {left} of {plan.total} trials to go: {resuming(study)}")
     else:
-        say(f"kept in {study.place}")
+        say(f"kept in {study.place}; its page: mmssl-tune report {study.name}{at_storage(study)}")
 
 
 def resuming(study: "Study") -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mmssl.cli.cluster import AddressOption, ReachedStudy
 from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
 from mmssl.cli.running import end
-from mmssl.cli.studies import exit_status, resuming, show_outcome
+from mmssl.cli.studies import exit_status, resuming, show_outcome, untrained_score
 from mmssl.cli.terminal import console_beside, print_json, say
 from mmssl.errors import UserError
 from mmssl.process import interrupt_when_ended
@@ -89,7 +89,7 @@ class _Watched:
             say(f"study {study.name}: {state or stands.words}; {stands.progress}; Ctrl-C leaves it running")
         out = console_beside(1)
         try:
-            with LiveScreen(out, plan, state or "", stands.began) as shown:
+            with LiveScreen(out, plan, state or "", stands.began, untrained=untrained_score(study, plan)) as shown:
                 try:
                     self._keep_up(shown)
                     shown.board.settle()

@@ -2,6 +2,7 @@
 
 import heapq
 import re
+import statistics
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,8 @@ NEAR_COLLAPSE = 10 * COLLAPSED_BELOW
 # Embeddings on one line are as useless as constant ones, whatever their standard deviation.
 LOW_RANK = 2.0
 _FAILURES_KEPT = 50
+_ACROSS = "lambda"
+"""The knob that every map has across, as papers do."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,12 @@ class View:
     failures: Sequence[Failure]
     """The latest, the last of them last."""
     seconds_left: float | None
+    untrained: float | None = None
+    """What untrained encoders score."""
+    terms: Sequence[str] = ()
+    """Loss terms that a trial has reported, whether or not one that runs has."""
+    modalities: Sequence[str] = ()
+    """Those whose embeddings a trial has reported."""
 
     @property
     def ended(self) -> int:
@@ -187,6 +196,37 @@ class View:
         }
 
 
+@dataclass
+class _Pace:
+    """How fast a trial goes through its longest phase, from where it was first seen: it may go on from a snapshot."""
+
+    began: datetime
+    first: int
+    """The epoch it had behind it then."""
+    reached: datetime | None = None
+    epoch: int = 0
+    epochs: int = 0
+
+    def reach(self, now: datetime, epoch: int, epochs: int) -> None:
+        if epoch > max(self.epoch, self.first):
+            self.reached, self.epoch, self.epochs = now, epoch, epochs
+
+    @property
+    def each(self) -> float | None:
+        """Seconds of an epoch; None before a second report."""
+        return (self.reached - self.began).total_seconds() / (self.epoch - self.first) if self.reached else None
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole phase."""
+        return (self.each or 0.0) * self.epochs
+
+    def rest(self, now: datetime) -> float:
+        """Seconds that it still takes."""
+        since = (now - self.reached).total_seconds() if self.reached else 0.0
+        return max(0.0, (self.each or 0.0) * (self.epochs - self.epoch) - since)
+
+
 class Board:
     """Keeps a study's view up to date, a trial at a time: what a change costs does not grow with the study.
 
@@ -195,9 +235,13 @@ class Board:
     Args:
         plan: a sampler may add points to it meanwhile.
         since: durations of trials that ended before are not taken for those to come; now by default.
+        untrained: what untrained encoders score, where that is known.
     """
 
-    def __init__(self, plan: Plan, since: datetime | None = None) -> None:
+    def __init__(self, plan: Plan, since: datetime | None = None, untrained: float | None = None) -> None:
+        self._untrained = untrained
+        self._terms, self._modalities = dict[str, None](), dict[str, None]()
+        self._paces: dict[str, _Pace] = {}
         self._plan, self._since = plan, since or datetime.now(UTC)
         self._lock = threading.Lock()
         self.changes = 0
@@ -258,12 +302,21 @@ class Board:
                 best=frozenset(self._best[1]) if space.side == "val" else frozenset(),
                 running=running,
                 failures=list(self._failures),
-                seconds_left=time_left(
-                    self._seconds / self._timed if self._timed else None,
-                    [(moment - trial.started).total_seconds() if trial.started else 0.0 for trial in running],
-                    counts["PLANNED"],
-                ),
+                seconds_left=self._left(running, counts["PLANNED"], moment),
+                untrained=self._untrained,
+                terms=tuple(self._terms),
+                modalities=tuple(self._modalities),
             )
+
+    def _left(self, running: Sequence[RunningTrial], waiting: int, now: datetime) -> float | None:
+        """By the trials that have ended; until there is one, by the epochs of those that run."""
+        each = self._seconds / self._timed if self._timed else None
+        paces = [pace for trial in running if (pace := self._paces.get(trial.trial_id)) and pace.each is not None]
+        if each is None and paces and len(paces) == len(running):
+            whole, rests = [pace.total for pace in paces], [pace.rest(now) for pace in paces]
+            return (waiting * statistics.fmean(whole) + sum(rests)) / len(rests) if waiting else max(rests)
+        going = [(now - trial.started).total_seconds() if trial.started else 0.0 for trial in running]
+        return time_left(each, going, waiting)
 
     def _list(self) -> None:
         """Take in the points that are new in the plan."""
@@ -293,10 +346,16 @@ class Board:
                 self._counts[record.status] += 1
                 point.statuses[record.status] = point.statuses.get(record.status, 0) + 1
         if record.status == "RUNNING":
-            self._running[trial_id] = self._progress(planned, record)
+            self._running[trial_id] = trial = self._progress(planned, record)
+            self._terms |= dict.fromkeys(trial.terms)
+            self._modalities |= dict.fromkeys(trial.health)
+            if trial.phase and trial.phase.partition(".")[0] == self._longest(planned):
+                now = datetime.now(UTC)
+                self._paces.setdefault(trial_id, _Pace(now, trial.epoch)).reach(now, trial.epoch, trial.epochs)
         else:
             self._running.pop(trial_id, None)
             self._recipes.pop(trial_id, None)
+            self._paces.pop(trial_id, None)
         score = record.facts.get(self._plan.space.scored) if record.status == "COMPLETE" else None
         if score is not None:
             point.scores[self._plan.key(planned.point_id, planned.seed, planned.fold)] = score
@@ -341,6 +400,10 @@ class Board:
             trial_id, planned.point, planned.seed, planned.fold, record.started, phase, epoch, epochs,
             terms, finetune, probe, health,
         )  # fmt: skip
+
+    def _longest(self, planned: PlannedTrial) -> str:
+        """The phase that takes most of a trial's time."""
+        return "pretrain" if self._epochs(planned, "pretrain") else "finetune"
 
     def _epochs(self, planned: PlannedTrial, phase: str) -> int:
         if planned.trial_id not in self._recipes:
@@ -399,8 +462,10 @@ def axes(plan: Plan) -> Axes | None:
     taken = [[*values, *(point[knob] for point in points.values())] for knob, values in grid.items()]
     if any(isinstance(value, bool) or not isinstance(value, int | float) for values in taken for value in values):
         return None
-    down, across = grid
-    rows, columns = (tuple(sorted(set(values))) for values in taken)
+    across, down = grid
+    columns, rows = (tuple(sorted(set(values))) for values in taken)
+    if _ACROSS in down and _ACROSS not in across:
+        across, down, columns, rows = down, across, rows, columns
     if 4 * (len(points) + plan.open_points) < len(rows) * len(columns):
         return None
     return Axes(down, across, rows, columns)

@@ -72,6 +72,8 @@ def _best_words(choice: Choice, metric: str, *, whole: bool) -> str:
         ties = "no other point is complete to compare it with"
     elif choice.noise is None:
         ties = f"one trial each does not tell whether the {others} other {points} are worse"
+    elif tied == others:
+        ties = f"{'the other point is' if others == 1 else f'all {others} other points are'} statistically tied with it"
     elif not tied:
         ties = f"the {others} other {points} {'is' if others == 1 else 'are'} worse beyond the noise"
     else:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
@@ -132,6 +133,13 @@ class Snapshot:
         """Remove the file; one that stays all the same is removed with the trial's end."""
         with suppress(OSError):
             self._files.remove(self._name)
+
+
+def epochs_in(path: Path) -> int:
+    """How many epochs the snapshot in a file has behind it; 0 where none is there."""
+    with suppress(OSError, SafetensorError, ValueError), safe_open(path, "pt") as file:
+        return len(json.loads(file.get_tensor("epochs").numpy().tobytes()))
+    return 0
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> Tensor:

@@ -1,5 +1,6 @@
 """Pictures of studies at every size: what they say, and that they fit."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -20,12 +21,12 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def cell(down: float, across: float, state: Any = "complete", mean: float | None = 0.8437, n: int = 4) -> Cell:
-    values = {"objective.lambda": down, "objective.mu": across}
+    values = {"objective.lambda": across, "objective.mu": down}
     return Cell(f"{down}/{across}", values, state, mean if n else None, 0.0321 if n > 1 else None, n, 4, int(down * 10))
 
 
 def view(cells: list[Cell], **others: Any) -> View:
-    axes = Axes("objective.lambda", "objective.mu", (1.0, 50.0), (1.0, 2.5, 50.0))
+    axes = Axes("objective.mu", "objective.lambda", (1.0, 50.0), (1.0, 2.5, 50.0))
     best = frozenset({"1.0/1.0"})
     return View(
         **{
@@ -50,11 +51,11 @@ def test_the_fullest_map_says_mean_spread_and_trials() -> None:
     drawn = lines(view(MAP), 120, 30)
     assert "validation accuracy in %: mean ± standard deviation of 4 trials each (2 seeds x 2 folds)" in drawn
     assert drawn[4:7] == [
-        "lambda \\ mu    1                 2.5               50",
-        "          1  ★ 84.4 ±3.2  4/4  ● 50.0 ±3.2  4/4  ▶ 25.0 ±3.2  2/4",
+        "mu \\ lambda    1                 2.5               50",
         "         50  D 0/4             ·                 ◐ 75.0       1/4",
+        "          1  ★ 84.4 ±3.2  4/4  ● 50.0 ±3.2  4/4  ▶ 25.0 ±3.2  2/4",
     ]
-    assert "● 2 complete  ▶ 1 running  ◐ 1 begun  · 1 planned  D 1 diverged  ★ best mean so far" in drawn
+    assert "● 2 complete  ▶ 1 running  ◐ 1 begun  · 1 planned  D 1 DIVERGED  ★ best mean so far" in drawn
     assert "left ~2 min" in drawn[1] and "9/24" in drawn[1]
 
 
@@ -75,7 +76,7 @@ def test_without_colours_and_symbols_states_still_differ() -> None:
 
 
 def test_a_map_that_does_not_fit_is_a_ranking() -> None:
-    wide = Axes("objective.lambda", "objective.mu", (1.0,), tuple(float(i) for i in range(40)))
+    wide = Axes("objective.mu", "objective.lambda", (1.0,), tuple(float(i) for i in range(40)))
     cells = [cell(1.0, float(i), mean=i / 100) for i in range(40)]
     drawn = lines(view(cells, axes=wide, best=frozenset({"1.0/39.0"})), 60, 16)
     assert drawn[4].split() == ["lambda", "mu", "mean", "spread", "n"]
@@ -94,9 +95,44 @@ def test_what_runs_is_told_with_a_sign_where_it_is_about_to_collapse() -> None:
     drawn = lines(view(MAP, running=[trial(1, 0.98), trial(2, 0.05)]), 160, 30)
     heads, first, second = drawn[9:12]
     assert heads.split()[:5] == ["lambda", "mu", "seed", "fold", "phase"]
-    assert " ".join(first.split()) == "50.0 1.0 2 anna pretrain 12/100 9 0.25 0.5 1.23e+05 1.00 30.0 0.050! 12.0"
-    assert " ".join(second.split()) == "50.0 1.0 1 anna pretrain 12/100 9 0.25 0.5 1.23e+05 1.00 30.0 0.98 12.0"
+    assert " ".join(first.split()) == "50.0 1.0 2 anna pretrain 12/100 9 0.25 0.5 1.2e5 1.00 30.0 0.050! 12.0"
+    assert " ".join(second.split()) == "50.0 1.0 1 anna pretrain 12/100 9 0.25 0.5 1.2e5 1.00 30.0 0.98 12.0"
     assert "0.050!" in "\n".join(lines(view(MAP, running=[trial(2, 0.05)]), 50, 20)), "kept where others are dropped"
+
+
+def test_columns_of_what_runs_do_not_come_and_go() -> None:
+    """Of 80 columns: as trials begin, report, and turn to their heads, the line above them stays."""
+    names, modalities = ("loss", "invariance", "variance", "covariance"), ("imu", "skeleton")
+
+    def heads(phase: str | None, size: float) -> str:
+        seen = phase is not None
+        trial = RunningTrial(
+            "t", {"objective.lambda": 50.0, "objective.mu": 1.0}, 1, "7", NOON, phase, 12 * seen, 100 * seen,
+            dict.fromkeys(names, size) if seen else {}, {"loss": 0.5} if phase == "finetune" else {}, None,
+            dict.fromkeys(modalities, Health(0.98, 30.0)) if seen else {},
+        )  # fmt: skip
+        drawn = lines(view(MAP, running=[trial], terms=names, modalities=modalities), 80, 24)
+        return next(line for line in drawn if "phase" in line)
+
+    told = {heads(phase, size) for phase in (None, "pretrain", "finetune") for size in (1.0, 0.0123, 123456.0, -1e-9)}
+    assert len(told) == 1 and "skel" in told.pop()
+
+
+def test_cells_are_shaded_around_untrained_encoders() -> None:
+    def shades(untrained: float | None) -> list[str]:
+        drawn = draw(view(MAP, untrained=untrained), 120, 30)
+        found = {drawn.plain[span.start : span.end][:4]: str(span.style) for span in drawn.spans}
+        return [re.findall(r"color\((\d+)\)", found[mean])[-1] for mean in ("84.4", "50.0")]
+
+    assert shades(0.6) == ["75", "215"], "the best is furthest above, the other below"
+    assert shades(0.4) == ["75", "195"] and shades(None) == ["75", "195"]
+    assert "untrained 60.0" in "\n".join(lines(view(MAP, untrained=0.6), 120, 30))
+
+
+def test_equal_failures_stand_together() -> None:
+    several = [Failure(str(i), {"objective.mu": 1.0}, 1, "7", "DIVERGED", f"epoch {i}: loss is nan") for i in range(9)]
+    drawn = lines(view(MAP, failures=[*several, Failure("f", {}, 1, "7", "FAILED", "no")]), 120, 30)
+    assert drawn[-2:] == ["9 DIVERGED: epoch 0: loss is nan", "1 FAILED: no"]
 
 
 def test_scores_of_the_test_subjects_are_not_called_validation() -> None:

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mmssl.recipe import COLLAPSED_BELOW, Recipe
+from mmssl.study import overview
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.overview import Axes, Board, Health
 from mmssl.study.plan import Dataset, Plan, PlannedTrial, make_plan
@@ -49,8 +51,34 @@ def test_cells_are_the_means_of_what_has_ended_so_far(plan_of: Callable[..., Pla
     assert view.best == {first.point_id}, "the second is not complete"
     assert view.trials == {"COMPLETE": 5, "RUNNING": 1, "PLANNED": 6}
     assert (view.ended, view.planned, view.failed) == (5, 12, "")
-    assert view.axes == Axes("objective.lambda", "objective.mu", (1.0, 5.0), (1.0, 25.0))
+    assert view.axes == Axes("objective.mu", "objective.lambda", (1.0, 25.0), (1.0, 5.0))
     assert fourth.values == {"objective.lambda": 5.0, "objective.mu": 25.0}
+
+
+def test_time_left_is_known_by_epochs_before_a_trial_has_ended(
+    plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of one that goes on from a snapshot, whose first epochs come at once."""
+    plan = plan_of([1.0], [1.0, 5.0])
+    first, second, *others = plan.trials
+    epochs = plan.recipe(first).pretrain.epochs
+    clock = [NOON]
+    monkeypatch.setattr(overview, "datetime", SimpleNamespace(now=lambda zone: clock[0]))
+    board = Board(plan, NOON)
+
+    def report(trial: PlannedTrial, epoch: int, seconds: int) -> None:
+        clock[0] = NOON + timedelta(seconds=seconds)
+        rows = [{"phase": "pretrain", "epoch": epoch, "train.loss": 1.0}]
+        board.put(trial, Record(trial_id=trial.trial_id, status="RUNNING", started=NOON, epochs=rows))
+
+    report(first, 1, 10)
+    report(second, 40, 10)
+    assert board.view(clock[0]).seconds_left is None, "a single report says nothing of the pace"
+    report(first, 6, 20)
+    report(second, 42, 20)
+    each, rests = [2.0, 5.0], [2.0 * (epochs - 6), 5.0 * (epochs - 42)]
+    expected = (len(others) * sum(each) / 2 * epochs + sum(rests)) / 2
+    assert board.view(clock[0]).seconds_left == pytest.approx(expected)
 
 
 def test_points_with_the_same_mean_are_best_together(plan_of: Callable[..., Plan]) -> None:
@@ -225,7 +253,7 @@ def test_draws_of_labels_fill_one_cell(dataset: Dataset) -> None:
     for trial, score in zip(plan.trials, (0.9, 0.1, 0.6, 0.6, 0.8), strict=False):
         board.put(trial, ended(trial, score))
     view = board.view(NOON)
-    assert view.axes == Axes("objective.lambda", "objective.mu", (1.0, 5.0), (1.0, 25.0))
+    assert view.axes == Axes("objective.mu", "objective.lambda", (1.0, 25.0), (1.0, 5.0))
     assert [cell.mean for cell in view.cells] == [pytest.approx(0.5), pytest.approx(0.6), pytest.approx(0.8), None]
     assert [cell.state for cell in view.cells] == ["complete", "complete", "begun", "planned"]
     assert view.best == {view.cells[1].point_id}
