@@ -1,5 +1,6 @@
 """A study's view as lines of text, for a terminal of any size."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _ABOVE, _BELOW = (195, 153, 117, 75), (230, 222, 215, 208)
 """Of the 256 colours, blues and oranges, the palest first."""
 _BEST, _FULL, _LEFT = ("★", "*"), ("━", "#"), ("─", "-")
 _ASIDE = "dim"
+_BARS, _SPARKS = "▁▂▃▄▅▆▇█", 14
 _CELLS = 6
 """Width of most numbers of a trial."""
 _SIDES = {"val": "validation", "test": "test"}
@@ -360,6 +362,9 @@ class _Drawing:
                 ScreenColumn(_heads(modality, "std"), spread, 7, least=_CELLS),
                 ScreenColumn(_heads(modality, "rank"), rank, 2, least=_CELLS),
             ]
+        if self.view.terms:
+            curves = [Text(_sparkline(trial.losses, fancy=self.fancy), _ASIDE) for trial in running]
+            columns.append(ScreenColumn(("loss by epoch", "curve"), curves, 0, left=True, least=_SPARKS))
         if any(trial.finetune for trial in running):
             columns.append(
                 ScreenColumn(("head loss", "head"), [Text(_number(trial.finetune.get("loss"))) for trial in running], 0)
@@ -424,6 +429,18 @@ class _Drawing:
             )
             for row in rows
         ]
+
+
+def _sparkline(values: Sequence[float], *, fancy: bool) -> str:
+    """A curve in as many cells, each the mean of a part of it."""
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 2 or not fancy:
+        return ""
+    size = min(_SPARKS, len(finite))
+    parts = [finite[i * len(finite) // size : (i + 1) * len(finite) // size] for i in range(size)]
+    means = [sum(part) / len(part) for part in parts]
+    low, high = min(means), max(means)
+    return "".join(_BARS[round((mean - low) / ((high - low) or 1.0) * (len(_BARS) - 1))] for mean in means)
 
 
 def _word(state: str) -> str:

@@ -81,10 +81,14 @@ def _blocks(columns: list[_Column], width: int) -> list[list[_Column]]:
     def needed(some: list[_Column]) -> int:
         return _EDGES + sum(one.least(width) + _GAP for one in some)
 
-    names = 0  # Columns that say what a row is, and may stand in every block.
-    while names < len(columns) - 1 and not columns[names].numbers and needed(columns[: names + 1]) <= 2 * width // 3:
+    names = 1  # Columns that tell the rows apart stand in every block.
+    while (
+        names < len(columns) - 1
+        and len(set(rows := list(zip(*(one.cells for one in columns[:names]), strict=True)))) < len(rows)
+        and needed(columns[: names + 1]) <= 2 * width // 3
+    ):
         names += 1
-    first = columns[: max(1, names)]
+    first = columns[:names]
     blocks = [list(first)]
     for column in columns[len(first) :]:
         if needed([*blocks[-1], column]) > width and len(blocks[-1]) > len(first):

@@ -23,6 +23,7 @@ NEAR_COLLAPSE = 10 * COLLAPSED_BELOW
 # Embeddings on one line are as useless as constant ones, whatever their standard deviation.
 LOW_RANK = 2.0
 _FAILURES_KEPT = 50
+_LOSSES_KEPT = 1000
 _ACROSS = "lambda"
 """The knob that every map has across, as papers do."""
 
@@ -88,6 +89,8 @@ class RunningTrial:
     probe: float | None = None
     health: Mapping[str, Health] = field(default_factory=dict[str, Health])
     """By modality."""
+    losses: Sequence[float] = ()
+    """Of pre-training, by epoch, the last of them last; of a study that is watched, since it is."""
 
     @property
     def near_collapse(self) -> bool:
@@ -385,6 +388,7 @@ class Board:
             fresh.append(one)
         terms, finetune, health = dict(present.terms), dict(present.finetune), dict(present.health)
         phase, epoch, probe = present.phase, present.epoch, present.probe
+        losses = [one["train.loss"] for one in reversed(fresh) if one["phase"] == "pretrain" and "train.loss" in one]
         for one in reversed(fresh):
             phase, epoch, probe = one["phase"], one["epoch"], one.get(PROBE, probe)
             numbers = {name.removeprefix("train."): v for name, v in one.items() if name.startswith("train.")}
@@ -398,7 +402,7 @@ class Board:
         epochs = self._epochs(planned, phase) if phase else 0
         return RunningTrial(
             trial_id, planned.point, planned.seed, planned.fold, record.started, phase, epoch, epochs,
-            terms, finetune, probe, health,
+            terms, finetune, probe, health, (*present.losses, *losses)[-_LOSSES_KEPT:],
         )  # fmt: skip
 
     def _longest(self, planned: PlannedTrial) -> str:

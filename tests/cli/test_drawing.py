@@ -129,6 +129,16 @@ def test_cells_are_shaded_around_untrained_encoders() -> None:
     assert "untrained 60.0" in "\n".join(lines(view(MAP, untrained=0.6), 120, 30))
 
 
+def test_the_loss_is_a_line_where_there_is_room() -> None:
+    losses = [float(value) for value in range(100, 0, -1)]
+    trial = RunningTrial(
+        "t", {"objective.mu": 1.0}, 1, "7", NOON, "pretrain", 12, 100, {"loss": 1.0}, {}, None, {}, losses
+    )
+    drawn = "\n".join(lines(view(MAP, running=[trial], terms=("loss",)), 120, 30))
+    assert "loss by epoch" in drawn and "█▇▇▆▆▅▅▄▄▃▃▂▂▁" in drawn
+    assert "█" not in "\n".join(lines(view(MAP, running=[trial], terms=("loss",)), 120, 30, fancy=False))
+
+
 def test_equal_failures_stand_together() -> None:
     several = [Failure(str(i), {"objective.mu": 1.0}, 1, "7", "DIVERGED", f"epoch {i}: loss is nan") for i in range(9)]
     drawn = lines(view(MAP, failures=[*several, Failure("f", {}, 1, "7", "FAILED", "no")]), 120, 30)

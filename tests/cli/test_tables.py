@@ -41,6 +41,15 @@ def test_a_table_of_intervals_is_whole(width: int) -> None:
     assert one.index("1.0 ") + 3 == other.index("10.5 ") + 4, "the right ends of numbers are below each other"
 
 
+def test_each_part_has_the_columns_that_tell_rows_apart() -> None:
+    header = ["system", "read from", "labels", "accuracy", "over supervised", "over untrained"]
+    numbers = ["62.0 [51.5, 79.9]"] * 3
+    rows = [[system, "imu", share, *numbers] for system in ("vicreg", "untrained") for share in ("1.0", "50.0")]
+    lines = shown(header, rows, 60)
+    parts = [line for line in lines if line.startswith(" system")]
+    assert len(parts) > 1 and all("labels" in part for part in parts)
+
+
 WORDS = st.text("abcdefgh /.", max_size=40)
 NUMBERS = st.one_of(st.floats(0, 100).map("{:.1f}".format), st.just("-"), st.just("62.0 [1.5, 99.9]"))
 
