@@ -490,5 +490,5 @@ def _number(value: Any) -> str:
     words = "" if value is None else f"{value:.3g}"
     if "e" not in words:
         return words
-    digits, _, power = f"{value:.1e}".partition("e")
+    digits, _, power = f"{value:.{0 if value < 0 else 1}e}".partition("e")
     return f"{digits}e{int(power)}"

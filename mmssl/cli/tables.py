@@ -78,25 +78,27 @@ def show_table(
 
 
 def _blocks(columns: list[_Column], width: int) -> list[list[_Column]]:
-    def needed(some: list[_Column]) -> int:
-        return _EDGES + sum(one.least(width) + _GAP for one in some)
-
-    names = 1  # Columns that tell the rows apart stand in every block.
+    """Columns that stand beside each other; those that tell the rows apart are in each, as far as there is room."""
+    names = 1
     while (
         names < len(columns) - 1
         and len(set(rows := list(zip(*(one.cells for one in columns[:names]), strict=True)))) < len(rows)
-        and needed(columns[: names + 1]) <= 2 * width // 3
+        and _needed(columns[: names + 1], width) <= 2 * width // 3
     ):
         names += 1
-    first = columns[:names]
-    blocks = [list(first)]
-    for column in columns[len(first) :]:
-        if needed([*blocks[-1], column]) > width and len(blocks[-1]) > len(first):
-            blocks.append(list(first))
-        blocks[-1].append(column)
-    if needed(blocks[0]) > width and len(first) > 1:  # Even one beside the names has no room.
-        return _blocks([first[0], *columns[len(first) :]], width)
-    return blocks
+    while True:
+        blocks = [columns[:names]]
+        for column in columns[names:]:
+            if _needed([*blocks[-1], column], width) > width and len(blocks[-1]) > names:
+                blocks.append(columns[:names])
+            blocks[-1] = [*blocks[-1], column]
+        if names == 1 or all(_needed(block, width) <= width for block in blocks):
+            return blocks
+        names -= 1
+
+
+def _needed(columns: list[_Column], width: int) -> int:
+    return _EDGES + sum(one.least(width) + _GAP for one in columns)
 
 
 def _drawn(columns: list[_Column], width: int) -> Table:

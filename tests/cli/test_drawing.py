@@ -63,7 +63,7 @@ def test_a_narrower_map_drops_the_spread_and_then_digits_but_says_what_is_not_co
     assert "          1  ★ 84.4 ±3.2   ● 50.0 ±3.2   ▶ 25.0 2/4" in lines(view(MAP), 54, 20)
     narrow = lines(view(MAP), 35, 20)
     assert "          1  ★ 84.4  ● 50.0  ▶ 2/4" in narrow, "no mean whose number of trials is not told"
-    assert "lambda\\mu 1   2.5 50" in lines(view(MAP), 22, 12)
+    assert "mu\\lambda 1   2.5 50" in lines(view(MAP), 22, 12)
     assert "        1 ★84 ●50 ▶" in lines(view(MAP), 22, 12)
     assert "       50 D   ·   ◐" in lines(view(MAP), 22, 12)
 
@@ -80,8 +80,8 @@ def test_a_map_that_does_not_fit_is_a_ranking() -> None:
     cells = [cell(1.0, float(i), mean=i / 100) for i in range(40)]
     drawn = lines(view(cells, axes=wide, best=frozenset({"1.0/39.0"})), 60, 16)
     assert drawn[4].split() == ["lambda", "mu", "mean", "spread", "n"]
-    assert drawn[5].split() == ["★", "1.0", "39.0", "39.0", "±3.2", "4/4", "best"]
-    assert drawn[6].split()[:4] == ["●", "1.0", "38.0", "38.0"]
+    assert drawn[5].split() == ["★", "39.0", "1.0", "39.0", "±3.2", "4/4", "best"]
+    assert drawn[6].split()[:4] == ["●", "38.0", "1.0", "38.0"]
     assert any(line.startswith("and ") and line.endswith(" more") for line in drawn)
 
 
@@ -124,7 +124,7 @@ def test_cells_are_shaded_around_untrained_encoders() -> None:
         found = {drawn.plain[span.start : span.end][:4]: str(span.style) for span in drawn.spans}
         return [re.findall(r"color\((\d+)\)", found[mean])[-1] for mean in ("84.4", "50.0")]
 
-    assert shades(0.6) == ["75", "215"], "the best is furthest above, the other below"
+    assert shades(0.6) == ["75", "222"], "0.24 above is the furthest; 0.10 below is the second of four oranges"
     assert shades(0.4) == ["75", "195"] and shades(None) == ["75", "195"]
     assert "untrained 60.0" in "\n".join(lines(view(MAP, untrained=0.6), 120, 30))
 

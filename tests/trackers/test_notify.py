@@ -167,7 +167,9 @@ def test_ntfy_gets_text_and_a_title() -> None:
         assert request.data == "über".encode() and request.get_header("Title") == "study s"
 
 
-@pytest.mark.parametrize("url", ["hooks.slack.com/x", "ftp://x/y", "https://", "http://x:port/", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url", ["hooks.slack.com/x", "ftp://x/y", "https://:80/x", "http://x:port/", "file:///etc/passwd"]
+)
 def test_what_is_no_address_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(UserError) as refused:
         check_url(url)
