@@ -175,7 +175,7 @@ def test_a_study_that_is_refused_leaves_nothing(ask: Ask, tmp_path: Path, monkey
         raise UserError("--gpus-per-trial 1: there are no more than 2 CPUs, 0 GPUs here; ask for no more")
 
     monkeypatch.setitem(sys.modules, "mmssl.search.launch", SimpleNamespace(run=refuse))
-    for words in (["launch", "--space", "vicreg_diagonal", "--name", "ghost"], ["reproduce", "few_labels"]):
+    for words in (["launch", "vicreg_diagonal", "--name", "ghost"], ["reproduce", "few_labels"]):
         answer = ask(*words, "--storage", tmp_path)
         assert (answer.code, answer.err.splitlines()[-1]) == (
             2, "mmssl-tune: --gpus-per-trial 1: there are no more than 2 CPUs, 0 GPUs here; ask for no more"
@@ -217,25 +217,25 @@ def test_best_leaves_out_what_is_not_complete(ask: Ask, study: Study, tmp_path: 
 
 BAD = [
     (["launch"], "Missing argument 'SPACE'"),
-    (["launch", "--space", "vicreg_gird"], "did you mean vicreg_grid"),
-    (["launch", "--space", "vicreg_grid", "--dataset", "utd_mahd"], "did you mean utd_mhad"),
-    (["launch", "--space", "vicreg_grid", "--dataset", "nowhere.parquet"], "nowhere.parquet: there is no such"),
-    (["launch", "--space", "vicreg_grid", "--dataset", "utd_mhad", "--data", "nowhere"], "nowhere"),
-    (["launch", "--space", "vicreg_grid", "--name", "../up"], "study name '../up'"),
-    (["launch", "--space", "vicreg_grid", "--set", "pretrain.epochs"], "write KNOB=VALUE"),
-    (["launch", "--space", "vicreg_grid", "--set", "pretrain.epoch=3"], "did you mean pretrain.epochs"),
-    (["launch", "--space", "vicreg_grid", "--set", "pretrain.epochs=many"], "a number is expected, not 'many'"),
-    (["launch", "--space", "vicreg_grid", "--set", "objective.mu=3"], "the space searches it"),
-    (["launch", "--space", "vicreg_grid", "--set", "seed=3"], "seeds"),
-    (["launch", "--space", "vicreg_grid", "--set", "data.validation_subjects=[1]"], "folds"),
-    (["launch", "--space", "vicreg_grid", "--set", "data.train_subjects=[99]"], "99"),
-    (["launch", "--space", "vicreg_grid", "--set", "data.modalities=imu"], "system vicreg sets it"),
-    (["launch", "--space", "vicreg_grid", "--system", "vicrge"], "no system 'vicrge'; did you mean vicreg"),
-    (["launch", "--space", "vicreg_grid", "--system", "cmc", "--system", "cmc"], "systems: 'cmc' is listed twice"),
-    (["launch", "--space", "vicreg_grid", "--system", "simclr"], "no system 'simclr'; did you mean simclr_imu"),
-    (["launch", "--space", "vicreg_grid", "--set", "pretrain.hidden_classes=[wvae]"], "has no class 'wvae'"),
-    (["launch", "--space", "vicreg_grid", "--set", "pretrain.epochs=9223372036854775808"], "less than or equal to"),
-    (["launch", "--space", "vicreg_grid", "--cpus-per-trial", "5000"], "--cpus-per-trial 5000: there are"),
+    (["launch", "vicreg_gird"], "did you mean vicreg_grid"),
+    (["launch", "vicreg_grid", "--dataset", "utd_mahd"], "did you mean utd_mhad"),
+    (["launch", "vicreg_grid", "--dataset", "nowhere.parquet"], "nowhere.parquet: there is no such"),
+    (["launch", "vicreg_grid", "--dataset", "utd_mhad", "--data", "nowhere"], "nowhere"),
+    (["launch", "vicreg_grid", "--name", "../up"], "study name '../up'"),
+    (["launch", "vicreg_grid", "--set", "pretrain.epochs"], "write KNOB=VALUE"),
+    (["launch", "vicreg_grid", "--set", "pretrain.epoch=3"], "did you mean pretrain.epochs"),
+    (["launch", "vicreg_grid", "--set", "pretrain.epochs=many"], "a number is expected, not 'many'"),
+    (["launch", "vicreg_grid", "--set", "objective.mu=3"], "the space searches it"),
+    (["launch", "vicreg_grid", "--set", "seed=3"], "seeds"),
+    (["launch", "vicreg_grid", "--set", "data.validation_subjects=[1]"], "folds"),
+    (["launch", "vicreg_grid", "--set", "data.train_subjects=[99]"], "99"),
+    (["launch", "vicreg_grid", "--set", "data.modalities=imu"], "system vicreg sets it"),
+    (["launch", "vicreg_grid", "--system", "vicrge"], "no system 'vicrge'; did you mean vicreg"),
+    (["launch", "vicreg_grid", "--system", "cmc", "--system", "cmc"], "systems: 'cmc' is listed twice"),
+    (["launch", "vicreg_grid", "--system", "simclr"], "no system 'simclr'; did you mean simclr_imu"),
+    (["launch", "vicreg_grid", "--set", "pretrain.hidden_classes=[wvae]"], "has no class 'wvae'"),
+    (["launch", "vicreg_grid", "--set", "pretrain.epochs=9223372036854775808"], "less than or equal to"),
+    (["launch", "vicreg_grid", "--cpus-per-trial", "5000"], "--cpus-per-trial 5000: there are"),
     (["run", "--set", "data.protocol=cross_scene"], "cross_scene"),
     (["run", "--set", "data.train_subjects=5"], "data.train_subjects: input should be a list (given: 5)"),
     (["run", "--set", "data.train_subjects="], "data.train_subjects: input should be a list (given: None)"),
@@ -370,7 +370,7 @@ def test_run_starts_from_the_recipe_that_is_named(
     assert Recipe.model_validate(written) == expected.with_knobs({"data.validation_subjects": ["chris"]})
 
 
-@pytest.mark.parametrize("command", [["run"], ["launch", "--space", "vicreg_grid"], ["reproduce", "table2"]])
+@pytest.mark.parametrize("command", [["run"], ["launch", "vicreg_grid"], ["reproduce", "table2"]])
 def test_a_recipe_that_is_none_is_answered_with_the_nearest(ask: Ask, tmp_path: Path, command: list[str]) -> None:
     places = [] if command == ["run"] else ["--storage", tmp_path / "studies"]
     answer = ask(*command, *places, "--recipe", "papre")
@@ -549,8 +549,8 @@ def test_features_are_written_where_they_can_be(ask: Ask, encoders: Path, tmp_pa
 def test_what_is_set_counts_where_the_space_looks(ask: Ask, tmp_path: Path) -> None:
     space = tmp_path / "mine.yaml"
     space.write_text("fixed: {objective.nu: 1}\ngrid: {objective.lambda: [1, 2, 3]}\nwhere: lambda > nu\n")
-    ask("launch", "--space", space, "--storage", tmp_path, "--name", "as_written")
-    ask("launch", "--space", space, "--storage", tmp_path, "--name", "changed", "--set", "objective.nu=2")
+    ask("launch", space, "--storage", tmp_path, "--name", "as_written")
+    ask("launch", space, "--storage", tmp_path, "--name", "changed", "--set", "objective.nu=2")
     as_written, changed = (Study(tmp_path, name).plan() for name in ("as_written", "changed"))
     assert {trial.point["objective.lambda"] for trial in as_written.trials} == {2.0, 3.0}
     assert {trial.point["objective.lambda"] for trial in changed.trials} == {3.0}
@@ -563,7 +563,7 @@ def test_other_systems_than_the_spaces_can_be_launched(ask: Ask, tmp_path: Path,
     tiny.save(tmp_path / "tiny.parquet")
     space = tmp_path / "mine.yaml"
     space.write_text("systems: [vicreg, untrained]\nfixed: {pretrain.epochs: 3}\ngrid: {finetune.labels: [0.5, 1]}\n")
-    words = ["launch", "--space", space, "--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path]
+    words = ["launch", space, "--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path]
     ask(*words, "--name", "as_written")
     ask(*words, "--name", "changed", "--system", "simclr_imu", "--system", "cmc")
     as_written, changed = (Study(tmp_path, name).plan() for name in ("as_written", "changed"))
@@ -582,7 +582,7 @@ def test_a_launch_that_scores_the_test_subjects_says_so(ask: Ask, tmp_path: Path
     tiny.where(lambda row: row.subject != "dora").save(tmp_path / "without.parquet")
     space = tmp_path / "mine.yaml"
     space.write_text("systems: [vicreg, cmc]\nfolds: test\nseeds: [1, 2]\n")
-    words = ["launch", "--space", space, "--storage", tmp_path, "--name", "tested", "--dataset"]
+    words = ["launch", space, "--storage", tmp_path, "--name", "tested", "--dataset"]
     refused = ask(*words, tmp_path / "without.parquet")
     assert refused.code == 2
     assert "no recordings of the test subjects dora are here to score" in refused.err
@@ -601,7 +601,7 @@ def test_names_and_places_of_any_spelling(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     tiny.save(tmp_path / "my réc.parquet")
-    answer = ask("launch", "--space", "vicreg_diagonal", "--dataset=~/my réc.parquet", "--storage=~/all studies")
+    answer = ask("launch", "vicreg_diagonal", "--dataset=~/my réc.parquet", "--storage=~/all studies")
     assert answer.code == 130, answer.err
     (plan,) = (tmp_path / "all studies").glob("*/plan.json")
     assert plan.parent.name == "vicreg_diagonal-my_r_c-1"
@@ -622,11 +622,11 @@ def test_a_study_remembers_where_its_data_was(
     monkeypatch.setitem(READERS, "utd_mhad", READERS["utd_mhad"]._replace(read=reader))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MMSSL_DATA", "lab data")
-    ask("launch", "--space", "vicreg_diagonal", "--dataset", "utd_mhad", "--name", "one")
+    ask("launch", "vicreg_diagonal", "--dataset", "utd_mhad", "--name", "one")
     monkeypatch.delenv("MMSSL_DATA")
     ask("resume", "one")
     assert [folder.absolute() for folder in read] == [tmp_path / "lab data"] * 2
-    ask("launch", "--space", "vicreg_diagonal", "--dataset", "synthetic", "--data", tmp_path, "--name", "two")
+    ask("launch", "vicreg_diagonal", "--dataset", "synthetic", "--data", tmp_path, "--name", "two")
     assert Study("studies", "two").plan().dataset.folder is None, "nothing was read from there"
 
 
@@ -640,7 +640,7 @@ def test_a_fold_with_classes_that_nobody_trains_is_pointed_out(
 
     tiny.where(fast_is_only_bens).save(tmp_path / "some.parquet")
     tiny.save(tmp_path / "all.parquet")
-    words = ["launch", "--space", space, "--storage", tmp_path]
+    words = ["launch", space, "--storage", tmp_path]
     notes = [line for line in ask(*words, "--dataset", tmp_path / "some.parquet").out.splitlines() if "note" in line]
     fold, few = notes
     assert fold == "note: fold ben validates on classes that no training recording shows: fast"
@@ -655,7 +655,7 @@ def test_a_sampled_study_that_was_stopped_before_its_first_point_says_so(
 ) -> None:
     tiny.save(tmp_path / "tiny.parquet")
     words = ["--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path, "--name", "one"]
-    launched = ask("launch", "--space", "vicreg_tpe", *words)
+    launched = ask("launch", "vicreg_tpe", *words)
     assert launched.code == 130, launched.err
     assert "stopped with 180 of 180 trials to go: mmssl-tune resume one" in launched.out
     assert json.loads(ask("status", "one", "--storage", tmp_path, "--json").out)["planned"] == 180
@@ -798,7 +798,7 @@ def test_names_do_not_reach_into_the_terminal(ask: Ask, tmp_path: Path, tiny: Re
     said = [
         ask("data", "info", "--dataset", tmp_path / "hostile.parquet"),
         ask("data", "check", tmp_path / "hostile.parquet"),
-        ask("launch", "--space", "vicreg_grid", "--dataset", tmp_path / "hostile.parquet", "--storage", tmp_path,
+        ask("launch", "vicreg_grid", "--dataset", tmp_path / "hostile.parquet", "--storage", tmp_path,
             "--set", f"data.validation_subjects=[{HOSTILE}]"),
         ask("logs", "one", "--storage", tmp_path),
     ]  # fmt: skip
@@ -888,7 +888,7 @@ def test_a_label_among_the_channels_is_refused_by_check_and_launch(
         signal[:, 0] = label
     Recordings(tiny.description, tiny.rows, tiny.skeleton, signals).save("leak.parquet")
     channel = tiny.description.imu_channels[0]
-    for words in (("data", "check", "leak.parquet"), ("launch", "--space", "vicreg_grid", "--dataset", "leak.parquet")):
+    for words in (("data", "check", "leak.parquet"), ("launch", "vicreg_grid", "--dataset", "leak.parquet")):
         refused = ask(*words)
         assert refused.code == 2
         assert f"channel {channel} is constant within every recording and differs between them: the label?" in (
@@ -905,7 +905,7 @@ def test_a_study_takes_each_recording_for_what_it_has(
     imu = [*tiny.imu[:-2], None, None]
     monkeypatch.chdir(tmp_path)
     Recordings(tiny.description, tiny.rows, skeleton, imu).save("gaps.parquet")
-    launched = ask("launch", "--space", "vicreg_grid", "--dataset", "gaps.parquet", "--name", "pair")
+    launched = ask("launch", "vicreg_grid", "--dataset", "gaps.parquet", "--name", "pair")
     assert (
         "of 36 recordings 2 have no imu (dora-fast-1, dora-fast-2) and 1 have no skeleton (anna-slow-0): each is used "
         "for what it has; a head of all modalities trains on, and is scored by, the 33 that have all" in launched.err
@@ -914,11 +914,9 @@ def test_a_study_takes_each_recording_for_what_it_has(
     assert (pair.recordings, pair.having) == (36, {"imu": 34, "skeleton": 35, "all modalities": 33})
     assert pair.count == "36 recordings, 34 with imu, 35 with skeleton, 33 with all modalities"
     assert ask("resume", "pair").code == 130, "the same recordings are found again"
-    shown = ask("data", "info", "--dataset", "gaps.parquet").out
+    shown = ask("data", "info", "gaps.parquet").out
     assert "imu: 34 recordings of 60" in shown and "33 recordings have all modalities" in shown
-    ask(
-        "launch", "--space", "vicreg_one_modality", "--dataset", "gaps.parquet", "--name", "i", "--system", "vicreg_imu"
-    )
+    ask("launch", "vicreg_one_modality", "--dataset", "gaps.parquet", "--name", "i", "--system", "vicreg_imu")
     assert Study("studies", "i").plan().dataset.recordings == 34
 
 
@@ -972,7 +970,7 @@ def test_launch_says_the_warnings_of_a_check(ask: Ask, tmp_path: Path, tiny: Rec
     rows = [row.model_copy(update={"subject": "Ben"}) if i == 12 else row for i, row in enumerate(tiny.rows)]
     Recordings(tiny.description, rows, tiny.skeleton, tiny.imu).save(tmp_path / "two.parquet")
     out = ask(
-        "launch", "--space", "vicreg_grid", "--dataset", tmp_path / "two.parquet", "--storage", tmp_path,
+        "launch", "vicreg_grid", "--dataset", tmp_path / "two.parquet", "--storage", tmp_path,
         "--set", "data.train_subjects=[anna,ben,Ben,chris]",
     ).out  # fmt: skip
     assert "note: subject 'Ben' and 'ben' differ in spelling alone: one person would train and validate" in out

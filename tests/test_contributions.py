@@ -242,7 +242,7 @@ def study(tree: Path) -> str:
     }  # fmt: skip
     (tree / "added.yaml").write_text(space(2, {"finetune.smoothing": 0.1}, **entries), "utf-8")
     given = ("--dataset", "waves", "--data", "waves", "--storage", "studies", "--name", "added")
-    run(tree, *tune("launch", "--local", "--space", "added.yaml", *given))
+    run(tree, *tune("launch", "--local", "added.yaml", *given))
     return "added"
 
 

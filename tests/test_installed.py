@@ -71,6 +71,6 @@ def test_uv_installs_the_command_as_a_tool(uv: str, wheel: Path, tmp_path: Path)
     places = {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
     _run(tmp_path, [uv, "tool", "install", "--quiet", "--python", sys.executable, str(wheel)], **places)
     tune = str(tmp_path / "bin" / "mmssl-tune")
-    _run(tmp_path, [tune, "launch", "--space", "vicreg_diagonal", "--name", "first", *SHORT])
+    _run(tmp_path, [tune, "launch", "vicreg_diagonal", "--name", "first", *SHORT])
     _run(tmp_path, [tune, "best", "first", "--export", "--out", "encoders"])
     assert (tmp_path / "encoders" / "model.safetensors").is_file()

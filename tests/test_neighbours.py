@@ -125,7 +125,7 @@ def test_a_study_that_can_only_be_read_has_its_page_and_its_encoders_elsewhere(s
 @pytest.mark.parametrize("home", [None, "", "/", "here"])
 def test_who_has_no_home_needs_none(shared: Path, storage: Path, home: str | None) -> None:
     said(as_other("status", "open", "--storage", storage, cwd=shared, home=home))
-    absent = said(as_other("data", "info", "--dataset", "utd_mhad", cwd=shared, home=home), 2)
+    absent = said(as_other("data", "info", "utd_mhad", cwd=shared, home=home), 2)
     assert re.fullmatch("mmssl-tune: .*/utd_mhad: no such folder; get them with .*\n", absent), absent
 
 

@@ -106,7 +106,7 @@ def test_columns_are_by_name(study: mmssl.OpenStudy) -> None:
     by_pair = study.results("val.ankle+wrist.accuracy")
     assert by_pair["n"].to_pylist().count(1) == 2
     assert study.best("rankme").choice.best.values["system"] in ("vicreg", "untrained", "vicreg_wrist")
-    with pytest.raises(UserError, match=r"--metric val\.elbow\.accuracy: did you mean"):
+    with pytest.raises(UserError, match=r"--by val\.elbow\.accuracy: did you mean"):
         study.results("val.elbow.accuracy")
 
 

@@ -155,7 +155,7 @@ def test_sync_installs(checkout: Checkout):
 
 def test_the_demo_searches_and_exports(checkout: Checkout):
     assert checkout.start("demo", "--max-concurrent", "2") == (0, "", "")
-    launch = ["mmssl-tune", "launch", "--space", "vicreg_grid", "--name", "demo_1", "--storage", "studies"]
+    launch = ["mmssl-tune", "launch", "vicreg_grid", "--name", "demo_1", "--storage", "studies"]
     best = ["mmssl-tune", "best", "demo_1", "--export", "--storage", "studies"]
     assert checkout.commands == [[*launch, "--max-concurrent", "2"], best]
     assert checkout.without_tools == {True}
@@ -183,7 +183,7 @@ def test_the_export_follows_the_search_in_name_and_place(checkout: Checkout):
     assert checkout.start("demo", *options) == (0, "", "")
     places = ["--storage", "/far away", "--data", "/data"]
     assert checkout.commands == [
-        ["mmssl-tune", "launch", "--space", "small.yaml", "--name", "mine", *places, "--set", "pretrain.epochs=2"],
+        ["mmssl-tune", "launch", "small.yaml", "--name", "mine", *places, "--set", "pretrain.epochs=2"],
         ["mmssl-tune", "best", "mine", "--export", *places],
     ]
 

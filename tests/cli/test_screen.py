@@ -23,7 +23,7 @@ def launch(folder: Path, tiny: Recordings, epochs: int, second_rate: float) -> l
     tiny.save(folder / "tiny.parquet")
     (folder / "map.yaml").write_text(small.space(epochs, grid=grid, folds=[["anna"], ["ben"]]))
     return small.tune(
-        "launch", "--space", folder / "map.yaml", "--dataset", folder / "tiny.parquet",
+        "launch", folder / "map.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", "live",
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from mmssl import Recordings
 from mmssl.study.folder import Study
 
 TRIALS, EPOCHS = 6, 1000
-GIVEN = ["--space", "/srv/space.yaml", "--dataset", "/srv/tiny.parquet"]
+GIVEN = ["/srv/space.yaml", "--dataset", "/srv/tiny.parquet"]
 """What `mmssl-tune launch` is told on a machine that sees the folder as /srv."""
 _SPACE = small.space(EPOCHS, grid={"objective.mu": list(range(1, TRIALS + 1))}, folds=[["ben"]])
 

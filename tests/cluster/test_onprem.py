@@ -141,7 +141,6 @@ def test_a_study_is_submitted_through_a_tunnel(lab: Lab) -> None:
             wait(lambda: "8265" in lab.desk.run("ss", "-ltnH").stdout, 60)
             words = ["--name", "sent", "--storage", "/srv/studies", "--set", "pretrain.epochs=2"]
             asked = [
-                "--space",
                 "/srv/space.yaml",
                 "--dataset",
                 "/srv/tiny.parquet",

@@ -541,7 +541,7 @@ def test_using_encoders_leaves_the_callers_random_draws_alone(
 def test_an_export_needs_nothing_of_the_study(exported: Exported, finished: Study, tmp_path: Path) -> None:
     shutil.copytree(exported.folder, tmp_path / "elsewhere")
     recordings = finished.folder.parent / "tiny.parquet"
-    words = ["evaluate", tmp_path / "elsewhere", "--dataset", recordings, "--subjects", "dora", "--json"]
+    words = ["evaluate", tmp_path / "elsewhere", recordings, "--subjects", "dora", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "mmssl.cli", *map(str, words)], capture_output=True, text=True, cwd=tmp_path, check=True
     )

@@ -44,7 +44,7 @@ def command(*words: str | Path) -> "subprocess.CompletedProcess[str]":
 def test_a_full_disk_is_said_and_nothing_kept_is_lost(tmp_path: Path, small_disk: Path, tiny: Recordings) -> None:
     tiny.save(tmp_path / "tiny.parquet")
     (tmp_path / "space.yaml").write_text(SPACE)
-    words = ["launch", "--space", tmp_path / "space.yaml", "--dataset", tmp_path / "tiny.parquet", "--name", "study"]
+    words = ["launch", tmp_path / "space.yaml", "--dataset", tmp_path / "tiny.parquet", "--name", "study"]
     whole = command(*words, "--storage", tmp_path / "roomy")
     assert whole.returncode == 0, whole.stderr
 

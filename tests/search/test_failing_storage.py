@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Path:
 
 
 def launch_words(folder: Path, root: str | Path) -> list[str | Path]:
-    words: list[str | Path] = ["launch", "--space", folder / "space.yaml", "--dataset", folder / "tiny.parquet"]
+    words: list[str | Path] = ["launch", folder / "space.yaml", "--dataset", folder / "tiny.parquet"]
     return [*words, "--storage", root, "--name", "study", "--max-concurrent", "1"]
 
 

@@ -77,7 +77,7 @@ def undisturbed(tmp_path: Path, tiny: Recordings) -> Study:
 
 
 def launch(folder: Path, name: str, *more: object) -> list[str]:
-    words = ["launch", "--space", folder / "space.yaml", "--dataset", folder / "tiny.parquet", "--storage", folder]
+    words = ["launch", folder / "space.yaml", "--dataset", folder / "tiny.parquet", "--storage", folder]
     return small.tune(*words, "--name", name, *more)
 
 

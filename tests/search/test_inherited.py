@@ -52,7 +52,6 @@ class Driver:
 
     def __init__(self, shell: Path, package: Path) -> None:
         words = [
-            "--space",
             shell.parent / "space.yaml",
             "--dataset",
             shell.parent / "tiny.parquet",

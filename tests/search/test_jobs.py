@@ -35,7 +35,7 @@ def test_a_job_is_followed_stopped_and_resumed_by_the_studys_name(head: Head, tm
     tiny.save(tmp_path / "tiny.parquet")
     (tmp_path / "mine.yaml").write_text(SPACE)
     launched = head.command(
-        "launch", "--space", tmp_path / "mine.yaml", "--dataset", tmp_path / "tiny.parquet",
+        "launch", tmp_path / "mine.yaml", "--dataset", tmp_path / "tiny.parquet",
         "--storage", tmp_path / "shared", "--set", "finetune.hidden=4", "--address", head.jobs, "--json",
     )  # fmt: skip
     assert launched.returncode == 0, launched.stderr
@@ -99,9 +99,9 @@ def test_a_job_is_followed_stopped_and_resumed_by_the_studys_name(head: Head, tm
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["launch", "--space", "vicreg_grid"], "--storage studies: a job runs in a folder of its own"),
-        (["launch", "--space", "vicreg_grid", "--storage", "/s", "--dataset", "x.parquet"], "--dataset x.parquet"),
-        (["launch", "--space", "vicreg_gird", "--storage", "/s"], "did you mean vicreg_grid"),
+        (["launch", "vicreg_grid"], "--storage studies: a job runs in a folder of its own"),
+        (["launch", "vicreg_grid", "--storage", "/s", "--dataset", "x.parquet"], "--dataset x.parquet"),
+        (["launch", "vicreg_gird", "--storage", "/s"], "did you mean vicreg_grid"),
         (["resume", "../up", "--storage", "/s"], "study name '../up'"),
         (["resume", "--storage", "/nowhere"], "no study here"),
         (["reproduce", "table2", "--storage", "/s"], "reproduce makes its tables where it runs"),

@@ -125,7 +125,7 @@ def undisturbed(tmp_path: Path, tiny: Recordings) -> Undisturbed:
 
 
 def launch(folder: Path) -> list[str | Path]:
-    return ["launch", "--space", folder / "space.yaml", "--dataset", folder / "tiny.parquet", "--storage", folder]
+    return ["launch", folder / "space.yaml", "--dataset", folder / "tiny.parquet", "--storage", folder]
 
 
 @pytest.fixture

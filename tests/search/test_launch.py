@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Path:
 
 def launch_words(folder: Path, name: str) -> list[str]:
     return small.tune(
-        "launch", "--space", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
+        "launch", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", name,
     )  # fmt: skip
 
@@ -210,7 +210,7 @@ SYSTEMS_SPACE = small.space(
 def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder: Path, tiny: Recordings) -> None:
     (folder / "systems.yaml").write_text(SYSTEMS_SPACE)
     words = small.tune(
-        "launch", "--space", folder / "systems.yaml", "--dataset", folder / "tiny.parquet",
+        "launch", folder / "systems.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "shared", "--name", "systems",
     )  # fmt: skip
     keeping = {**environment(), "MMSSL_PRETRAINED_GB": "1"}
@@ -253,7 +253,7 @@ def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder
     studies = {}
     for root in ("shared", "apart"):
         words = small.tune(
-            "launch", "--space", folder / "systems.yaml", "--dataset", folder / "tiny.parquet",
+            "launch", folder / "systems.yaml", "--dataset", folder / "tiny.parquet",
             "--storage", folder / root, "--name", "again", "--set", "finetune.lr=0.01",
         )  # fmt: skip
         subprocess.run(words, check=True, capture_output=True, env=keeping)
@@ -334,7 +334,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial_alone_and_retry_mend
 ) -> None:
     study = Study(folder / "studies", "dying")
     words = small.tune(
-        "launch", "--space", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
+        "launch", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", "dying", "--max-concurrent", 1,
     )  # fmt: skip
     with subprocess.Popen(
@@ -396,7 +396,7 @@ def test_an_extended_study_is_one_that_was_planned_whole(launched: Launched, fol
     """Seeds and values are added to a finished study; what had ended is not run again."""
     study = Study(folder / "studies", "extended")
     words = small.tune(
-        "launch", "--space", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
+        "launch", folder / "mixed.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", "extended", "--set", "finetune.epochs=2",
     )  # fmt: skip
     (folder / "small.yaml").write_text(ONE_POINT)

@@ -40,7 +40,7 @@ def sampled(budget: int) -> str:
 
 def words(folder: Path, name: str, *more: object) -> list[str]:
     return small.tune(
-        "launch", "--space", folder / "space.yaml", "--dataset", folder / "tiny.parquet", "--storage", folder,
+        "launch", folder / "space.yaml", "--dataset", folder / "tiny.parquet", "--storage", folder,
         "--name", name, *more,
     )  # fmt: skip
 

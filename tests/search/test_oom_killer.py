@@ -66,7 +66,7 @@ def at_work(driver: "subprocess.Popen[str]") -> list[psutil.Process]:
 def test_fewer_run_at_once_where_the_kernel_killed_a_worker(tmp_path: Path, group: Path, tiny: Recordings) -> None:
     tiny.save(tmp_path / "tiny.parquet")
     (tmp_path / "space.yaml").write_text(SPACE)
-    words = ["launch", "--space", tmp_path / "space.yaml", "--dataset", tmp_path / "tiny.parquet", "--name", "study"]
+    words = ["launch", tmp_path / "space.yaml", "--dataset", tmp_path / "tiny.parquet", "--name", "study"]
     environment = {**os.environ, "NO_COLOR": "1", "MMSSL_SNAPSHOT_SECONDS": "0"}
     with (
         started(group, small.tune(*words, "--storage", tmp_path), stderr=subprocess.STDOUT, env=environment) as driver,

@@ -154,7 +154,7 @@ def launch(folder: Path, tiny: Recordings, name: str, *more: object) -> list[str
     tiny.save(folder / "tiny.parquet")
     (folder / "space.yaml").write_text(SPACE)
     words = [
-        "launch", "--space", folder / "space.yaml", "--dataset", folder / "tiny.parquet",
+        "launch", folder / "space.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", name, *more,
     ]  # fmt: skip
     return small.tune(*words)

@@ -34,7 +34,7 @@ def test_a_killed_study_in_a_bucket_is_resumed_and_ends_as_one_in_a_folder(
 ) -> None:
     tiny.save(tmp_path / "tiny.parquet")
     (tmp_path / "space.yaml").write_text(SPACE)
-    launch = ["launch", "--space", tmp_path / "space.yaml", "--dataset", tmp_path / "tiny.parquet", "--name", "study"]
+    launch = ["launch", tmp_path / "space.yaml", "--dataset", tmp_path / "tiny.parquet", "--name", "study"]
     root = s3.make("studies").replace("?", "/of/mine?")
     environment = {**os.environ, LEASE_VARIABLE: "3", "MMSSL_SNAPSHOT_SECONDS": "0", "NO_COLOR": "1"}
     # Away from the tests' own folders, in which an export without --out would lie.

@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def launch(folder: Path, name: str) -> "subprocess.Popen[str]":
-    return run("launch", "--space", folder / "space.yaml", "--storage", folder, "--name", name)
+    return run("launch", folder / "space.yaml", "--storage", folder, "--name", name)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_points_that_are_given_up_are_pruned_as_a_whole(undisturbed: Study) -> N
 
 def test_a_trial_after_one_that_was_stopped_is_as_if_run_alone(folder: Path) -> None:
     (folder / "between.yaml").write_text(STOPPED_BETWEEN)
-    with run("launch", "--space", folder / "between.yaml", "--storage", folder, "--name", "between") as process:
+    with run("launch", folder / "between.yaml", "--storage", folder, "--name", "between") as process:
         out, _ = process.communicate(timeout=280)
     assert process.returncode == 0, out
     study = Study(folder, "between")

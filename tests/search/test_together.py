@@ -222,7 +222,7 @@ def test_a_study_gives_what_it_gives_apart(tmp_path: Path, tiny: Recordings) -> 
     for name, together in (("apart", 1), ("together", 8)):
         done = subprocess.run(
             small.tune(
-                *("launch", "--space", tmp_path / "space.yaml", "--dataset", tmp_path / "tiny.parquet"),
+                *("launch", tmp_path / "space.yaml", "--dataset", tmp_path / "tiny.parquet"),
                 *("--storage", tmp_path / name, "--name", "study", "--together", together),
             ),
             capture_output=True,

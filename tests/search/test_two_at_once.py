@@ -119,7 +119,7 @@ def test_twenty_pairs_of_extend_that_train_leave_a_study_whole(tmp_path: Path, t
             env={**os.environ, "NO_COLOR": "1"},
         )
 
-    launch: list[Any] = ["--space", tmp_path / "space.yaml", "--dataset", tmp_path / "tiny.parquet", "--name", "one"]
+    launch: list[Any] = [tmp_path / "space.yaml", "--dataset", tmp_path / "tiny.parquet", "--name", "one"]
     with start("launch", *launch) as first:
         assert first.wait(300) == 0, first.communicate()[0]
     study, seeds, refused = Study(tmp_path, "one"), [1], 0

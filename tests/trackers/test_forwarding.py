@@ -198,7 +198,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Path:
 
 def launch(folder: Path, name: str, *words: str | Path) -> list[str]:
     return small.tune(
-        "launch", "--space", folder / "space.yaml", "--dataset", folder / "tiny.parquet", "--storage", folder,
+        "launch", folder / "space.yaml", "--dataset", folder / "tiny.parquet", "--storage", folder,
         "--name", name, *words,
     )  # fmt: skip
 
