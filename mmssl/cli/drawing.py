@@ -487,8 +487,9 @@ def _last(knob: str) -> str:
 
 def _number(value: Any) -> str:
     """Three digits in few cells: 1.23e+05 is 1.2e5."""
-    words = "" if value is None else f"{value:.3g}"
-    if "e" not in words:
+    if value is None:
+        return ""
+    if "e" not in (words := f"{value:.3g}"):
         return words
     digits, _, power = f"{value:.{0 if value < 0 else 1}e}".partition("e")
     return f"{digits}e{int(power)}"
