@@ -3,6 +3,7 @@
 It needs Chromium, and takes some minutes.
 """
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,10 @@ from typing import Any
 
 import yaml
 from playwright.sync_api import sync_playwright
+
+from mmssl.study.baseline import baseline_command
+from mmssl.study.folder import Study
+from mmssl.study.results import best_of
 
 PICTURE = Path(__file__).resolve().parent / "pictures" / "page.png"
 SPACE: dict[str, Any] = {
@@ -25,17 +30,16 @@ def main() -> None:
     with TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "grid.yaml").write_text(yaml.safe_dump(SPACE, allow_unicode=True), encoding="utf-8")
-        fixed: dict[str, Any] = SPACE["fixed"]
-        # Encoders that are never trained have no pre-training to set.
-        alike = {knob: value for knob, value in fixed.items() if not knob.startswith("pretrain.")}
-        settings = [word for knob, value in alike.items() for word in ("--set", f"{knob}={value}")]
-        for words in (
-            ["launch", "table2", "--system", "untrained", *settings, "--name", "untrained", "--local"],
-            ["launch", "grid.yaml", "--name", "lambda-mu", "--local"],
-            ["report", "lambda-mu", "--out", "page.html"],
-        ):
-            subprocess.run([sys.executable, "-m", "mmssl.cli", *words], cwd=folder, check=True)
+        run(folder, "launch", "grid.yaml", "--name", "lambda-mu", "--local")
+        study = Study(folder / "studies", "lambda-mu")
+        beside = baseline_command(study.plan(), best_of(study, study.plan()).choice, "")
+        run(folder, *shlex.split(beside)[1:], "--name", "untrained", "--local")
+        run(folder, "report", "lambda-mu", "--out", "page.html")
         draw(folder / "page.html")
+
+
+def run(folder: Path, *words: str) -> None:
+    subprocess.run([sys.executable, "-m", "mmssl.cli", *words], cwd=folder, check=True)
 
 
 def draw(page: Path) -> None:
