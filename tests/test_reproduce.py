@@ -145,7 +145,8 @@ BAD = [
     (["tabel2"], "no experiment 'tabel2'; did you mean table2"),
     (
         ["5"],
-        "no experiment '5'; valid names: table2, ablation, few_labels, hidden_classes, retrieval, features, health",
+        "no experiment '5'; valid names: table2, ablation, few_labels, hidden_classes, retrieval, features, health, "
+        "unlabelled",
     ),
     (["table2", "--hide", "slow"], "--hide: table2 hides no classes; hidden_classes does"),
     (["hidden_classes", "--hide", "slwo"], "tiny has no class 'slwo'; did you mean slow"),

@@ -263,7 +263,7 @@ def reproduce(
     """Make a table of the paper: plan its study, or take the one there is, run what it lacks, and compute.
 
     Args:
-        experiment: table2, ablation, few_labels, hidden_classes, retrieval, features or health.
+        experiment: table2, ablation, few_labels, hidden_classes, retrieval, features, health or unlabelled.
         recordings: as in `launch`.
         study: an existing study to make it from.
         folds: leave_one_subject_out, or test; by default test where the test subjects' recordings are here.

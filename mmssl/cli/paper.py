@@ -31,7 +31,7 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="table2, ablation, few_labels, hidden_classes, retrieval, features or health.",
+            help="table2, ablation, few_labels, hidden_classes, retrieval, features, health or unlabelled.",
             metavar="EXPERIMENT",
         ),
     ],

@@ -76,6 +76,9 @@ EXPERIMENTS = {
         Experiment(
             "health", "how well measures without labels rank the points of a search", "vicreg_grid", chooses=True
         ),
+        Experiment(
+            "unlabelled", "which of ten measures without labels would have chosen well", "unlabelled", chooses=True
+        ),
     )
 }
 
@@ -85,7 +88,7 @@ def analyse(
 ) -> Result:
     """Make an experiment's tables, and its pictures with the given suffixes, from what a study has so far."""
     # Imported here: the names of the experiments are asked for more often than their results.
-    from mmssl.experiments import comparison, embeddings
+    from mmssl.experiments import comparison, embeddings, unlabelled
 
     functions = {
         "table2": comparison.linear_evaluation,
@@ -95,6 +98,7 @@ def analyse(
         "retrieval": embeddings.retrieval,
         "features": embeddings.features,
         "health": embeddings.health,
+        "unlabelled": unlabelled.unlabelled,
     }
     result = functions[experiment.name](study, plan, recordings, pictures)
     complete = sum(record.status == "COMPLETE" for record in study.records(plan).values())

@@ -32,7 +32,7 @@ def lejepa(a: Tensor, b: Tensor, *, draws: Generator, weight: float, directions:
         ValueError: the shapes differ, or the batch has fewer than two embeddings.
     """
     same_shape(a, b)
-    along = _directions(a.shape[1], directions, draws, a)
+    along = random_directions(a.shape[1], directions, draws, a)
     terms = {"invariance": invariance(a, b), "sigreg": sigreg(a, along) + sigreg(b, along)}
     return {"loss": terms["invariance"] + weight * terms["sigreg"], **terms}
 
@@ -66,7 +66,7 @@ def levljepa(
     """
     same_shape(a, b)
     a, b = batch_of(a), batch_of(b)
-    along = _directions(a.shape[1], directions, draws, a)
+    along = random_directions(a.shape[1], directions, draws, a)
     prediction = (invariance(learned["from_a"](a), b.detach()) + invariance(learned["from_b"](b), a.detach())) / 2
     first, second = sigreg(a, along), sigreg(b, along)
     return {
@@ -119,7 +119,7 @@ def visreg(a: Tensor, b: Tensor, *, draws: Generator, weight: float, directions:
         "invariance": invariance(a, b),
         "centre": 2 * mean.square().mean(),
         "scale": 2 * (1 - deviation).square().mean(),
-        "shape": 2 * _from_normal((z - mean) / deviation, _directions(z.shape[2], directions, draws, z)),
+        "shape": 2 * _from_normal((z - mean) / deviation, random_directions(z.shape[2], directions, draws, z)),
     }
     return {"loss": terms["invariance"] + weight * (terms["centre"] + terms["scale"] + terms["shape"]), **terms}
 
@@ -159,7 +159,7 @@ def _from_normal(z: Tensor, along: Tensor) -> Tensor:
     return (x - torch.special.ndtri(shares)).square().mean()
 
 
-def _directions(width: int, count: int, draws: Generator, like: Tensor) -> Tensor:
+def random_directions(width: int, count: int, draws: Generator, like: Tensor) -> Tensor:
     """Random ones, (width, count), each of length 1."""
     import torch
     from torch.nn import functional

@@ -19,6 +19,7 @@ from mmssl.evaluation import pair_retrieval
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Result, embeddings, save
 from mmssl.experiments.embeddings import features, health, retrieval
+from mmssl.experiments.unlabelled import MEASURES, unlabelled
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import points
@@ -485,6 +486,42 @@ def test_two_points_have_no_rank_correlation_and_the_note_says_so(study_of: Stud
 def test_three_points_need_no_note(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(measured, ["vicreg"], {"objective.lambda": LAMBDAS[:3]})
     assert health(study, plan, tiny, ()).notes == []
+
+
+def test_measures_without_labels_are_of_the_kept_models(study_of: StudyOf, tiny: Recordings) -> None:
+    weights = [1.0, 5.0, 25.0]
+    study, plan = trained(study_of, tiny, ["vicreg"], grid={"objective.lambda": weights}, seeds=(3,))
+    result = unlabelled(study, plan, tiny, ())
+    rows = rows_of(result, "unlabelled", "measure", "space", "recordings")
+    places = {(space, side) for space in ("embedding", "features") for side in ("training", "held out")}
+    possible = {(name, *place) for name in (*MEASURES, "clid") for place in places if name != "retrieval"}
+    possible |= {("retrieval", "embedding", side) for _, side in places}
+    # Of nine recordings there is no tree to speak of, and all points may have the same clusters.
+    assert {row for row in possible if row[2] == "training"} <= set(rows) <= possible
+
+    # Once more from the weights, by another road.
+    score: dict[str, float] = {}
+    found: dict[str, float] = {}
+    for point in points(plan, study.table("trials.parquet")):
+        own = [trial for trial in plan.trials if trial.point_id == point.point_id]
+        assert point.mean is not None
+        score[point.point_id] = point.mean
+        values: list[float] = []
+        for trial in own:
+            _, _, embedded = embeddings.vectors(study, plan, trial, tiny, {})
+            unit = [z / np.linalg.norm(z, axis=1, keepdims=True) for z in embedded.values()]
+            nearest = [(unit[0] @ unit[1].T).argmax(axis=axis) for axis in (0, 1)]
+            values += [float(np.mean(one == np.arange(len(one)))) for one in nearest]
+        found[point.point_id] = float(np.mean(values))
+    best = max(score.values())
+    chosen = score[max(found, key=lambda name: found[name])]
+    row = rows["retrieval", "embedding", "held out"]
+    assert (row["picked"], row["lost"], row["n"]) == (pytest.approx(chosen), pytest.approx(best - chosen), 3)
+    mean = np.mean(list(score.values()))
+    assert result.notes == [f"vicreg: a random pick loses {100 * (best - mean):.1f} on average"]
+    study.drop_model(plan.trials[0].trial_id)
+    with pytest.raises(UserError, match="has not kept the model of every trial"):
+        unlabelled(study, plan, tiny, ())
 
 
 def test_where_nothing_is_complete_there_is_nothing_to_rank(study_of: StudyOf, tiny: Recordings) -> None:

@@ -1,0 +1,173 @@
+"""How good representations are, as far as that can be judged without labels.
+
+Arrays of vectors in, (recordings, dimensions), numbers out; nothing is told of classes. Every random choice is seeded,
+so that one model has one number. scipy and scikit-learn are imported where they are used.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.floating]
+
+_DRAWS = 8
+"""Subsets of each size, of which `mst_dimension` takes the mean."""
+
+
+def effective_rank(z: Vectors) -> float:
+    """RankMe (Garrido et al., ICML 2023): exp of the entropy of the singular values' shares; more is better."""
+    return _rank(np.linalg.svd(np.asarray(z, np.float64), compute_uv=False))
+
+
+def spectral_decay(z: Vectors) -> float:
+    """alpha of alpha-ReQ (Agrawal et al., NeurIPS 2022): the covariance's k-th eigenvalue falls as k ** -alpha.
+
+    By least squares over the logarithms of all eigenvalues above rounding. Near 1 is best.
+    """
+    z = np.asarray(z, np.float64)
+    values = np.linalg.svd(z - z.mean(axis=0), compute_uv=False) ** 2
+    values = values[values > values[0] * 1e-10] if values[0] else values[:0]
+    if len(values) < 2:
+        return math.nan
+    return -float(np.polyfit(np.log(np.arange(1, len(values) + 1)), np.log(values), 1)[0])
+
+
+def alignment(a: Vectors, b: Vectors) -> float:
+    """Mean squared distance of two views of the same recordings on the unit sphere; less is better.
+
+    Wang and Isola, ICML 2020.
+    """
+    return float(np.square(_unit(a) - _unit(b)).sum(axis=1).mean())
+
+
+def uniformity(z: Vectors) -> float:
+    """log of the mean over pairs of recordings of exp(-2 * squared distance) on the unit sphere; less is better.
+
+    Wang and Isola, ICML 2020.
+    """
+    from scipy.spatial.distance import pdist
+
+    return math.log(float(np.exp(-2 * pdist(_unit(z), "sqeuclidean")).mean()))
+
+
+def normality(z: Vectors, directions: int = 256) -> float:
+    """SIGReg's statistic (`mmssl.objectives`) of the standardised dimensions; less is better."""
+    import torch
+
+    from mmssl.objectives.gaussian import random_directions, sigreg
+
+    x = torch.from_numpy(_standardised(z))
+    return float(sigreg(x, random_directions(x.shape[1], directions, torch.Generator().manual_seed(0), x)))
+
+
+def lidar(views: Vectors, delta: float = 1e-4) -> float:
+    """LiDAR (Thilak et al., ICLR 2024): effective rank of what tells recordings apart; more is better.
+
+    Recordings are the classes of a linear discriminant analysis, their views the members. It is the rank, as in
+    `effective_rank` but of eigenvalues, of within ** -1/2 @ between @ within ** -1/2.
+
+    Args:
+        views: (views, recordings, D), two views at least.
+        delta: of the identity that is added to the covariance within recordings.
+
+    Raises:
+        ValueError: there is one view alone.
+    """
+    views = np.asarray(views, np.float64)
+    if len(views) < 2:
+        raise ValueError("recordings are told apart by two views of each at least")
+    means = views.mean(axis=0)
+    centred = means - means.mean(axis=0)
+    between = centred.T @ centred / (len(means) - 1)
+    inside = (views - means).reshape(-1, views.shape[2])
+    within = inside.T @ inside / (len(inside) - len(means)) + delta * np.eye(views.shape[2])
+    values, vectors = np.linalg.eigh(within)
+    whitening = vectors / np.sqrt(values) @ vectors.T
+    return _rank(np.linalg.eigvalsh(whitening @ between @ whitening).clip(min=0))
+
+
+def cluster_learnability(z: Vectors) -> float:
+    """CL of CLID (Lu et al. 2022, arXiv 2206.01251): how well the nearest neighbour tells the cluster; more is better.
+
+    Clusters are those of k-means, as many as the square root of the recordings; a recording's neighbour is the nearest
+    other one by cosine. The paper takes a k that suits its data and a classifier that sees recordings one by one.
+    """
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    x = _unit(z)
+    with threadpool_limits(1):  # With more, the order of additions differs from run to run.
+        count = max(2, round(math.sqrt(len(x))))
+        clusters = KMeans(count, n_init=4, random_state=0).fit_predict(x)  # pyright: ignore[reportArgumentType]
+    similar = x @ x.T
+    np.fill_diagonal(similar, -np.inf)
+    return float((clusters[similar.argmax(axis=1)] == clusters).mean())
+
+
+def two_nn_dimension(z: Vectors) -> float:
+    """Intrinsic dimension by the two nearest neighbours (Facco et al. 2017), the other half of CLID; more is better.
+
+    n / (sum of log(second distance / first)), the maximum-likelihood form.
+    """
+    from scipy.spatial.distance import pdist, squareform
+
+    distances = squareform(pdist(np.asarray(z, np.float64)))
+    np.fill_diagonal(distances, np.inf)
+    first, second = np.partition(distances, 1, axis=1)[:, :2].T
+    told = first > 0
+    total = float(np.log(second[told] / first[told]).sum())
+    return float(told.sum()) / total if total > 0 else math.nan
+
+
+def mst_dimension(z: Vectors) -> float:
+    """IdEst (Mordacq et al., ICML 2026): intrinsic dimension by minimum spanning trees; less is better.
+
+    The tree over n of the recordings is about n ** (1 - 1 / d) long: d is from the slope of the logarithms over eight
+    sizes, from a fifth of the recordings to all, each the mean over random subsets.
+    """
+    from scipy.sparse.csgraph import minimum_spanning_tree
+    from scipy.spatial.distance import pdist, squareform
+
+    distances = squareform(pdist(np.asarray(z, np.float64)))
+    draws, count = np.random.default_rng(0), len(distances)
+    if count < 10 or not distances.any():
+        return math.nan
+    # Two recordings in one place are an edge all the same: the tree takes 0 for none.
+    distances += np.finfo(float).tiny
+    np.fill_diagonal(distances, 0)
+    sizes = np.unique(np.linspace(max(5, count // 5), count, 8).astype(int))
+    lengths: list[float] = []
+    for size in sizes:
+        subsets = [draws.permutation(count)[:size] for _ in range(_DRAWS if size < count else 1)]
+        lengths.append(float(np.mean([minimum_spanning_tree(distances[np.ix_(rows, rows)]).sum() for rows in subsets])))
+    slope = float(np.polyfit(np.log(sizes), np.log(lengths), 1)[0])
+    return 1 / (1 - slope) if slope < 1 else math.inf
+
+
+def retrieval(a: Vectors, b: Vectors) -> float:
+    """Share of the recordings whose own view is the nearest among the other modality's, by cosine, both ways; more is
+    better. It needs pairs, no labels."""
+    similar = _unit(a) @ _unit(b).T
+    own = np.arange(len(similar))
+    return float(((similar.argmax(axis=1) == own).mean() + (similar.argmax(axis=0) == own).mean()) / 2)
+
+
+def _rank(values: Vectors) -> float:
+    total = float(values.sum())
+    if not total > 0:
+        return math.nan if math.isnan(total) else 1.0
+    shares = values[values > 0] / total
+    return math.exp(-float((shares * np.log(shares)).sum()))
+
+
+def _unit(z: Vectors) -> npt.NDArray[np.float64]:
+    z = np.asarray(z, np.float64)
+    lengths = np.linalg.norm(z, axis=1, keepdims=True)
+    return z / np.where(lengths > 0, lengths, 1)
+
+
+def _standardised(z: Vectors) -> npt.NDArray[np.float64]:
+    z = np.asarray(z, np.float64)
+    deviations = z.std(axis=0)
+    return (z - z.mean(axis=0)) / np.where(deviations > 0, deviations, 1)
