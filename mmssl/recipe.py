@@ -222,6 +222,8 @@ class Guide(Section):
 class Finetune(Section):
     encoders: Literal["frozen", "trained"] = "frozen"
     """trained: together with the head, on augmented batches; without pre-training this is supervised learning."""
+    encoder_rate: Positive = 1.0
+    """trained: learning rate of the encoders, as a multiple of `lr`; less of it spares what pre-training gave them."""
     labels: Annotated[Positive, Field(le=1)] = 1.0
     """Share of the labels of each class that is used, but one label at least."""
     label_draw: Whole = 0
@@ -354,6 +356,7 @@ class Recipe(Section):
             f"encoder.{SECTIONS['signal']}.dropout": "" if trains else untrained,
             **{f"pretrain.{knob}": untrained for knob in ("batch_size", "lr", "schedule", "precision")},
             "finetune.batch_norm": "" if trains else untrained,
+            "finetune.encoder_rate": "" if trains else "finetune.encoders is frozen",
             "finetune.label_draw": "finetune.labels is 1" if self.finetune.labels == 1 else "",
             "finetune.views": "finetune.encoders is trained" if trains else "" if changes else "nothing is augmented",
             "augment.": "" if augments else "pretrain.epochs and finetune.views are 0",

@@ -271,8 +271,19 @@ def last_numbers(epochs: Sequence[Epoch]) -> Numbers:
     return {name: float(value) for name, value in epochs[-1].items() if name.startswith("train.")} if epochs else {}
 
 
-def adam(modules: Iterable[nn.Module], lr: float) -> torch.optim.Adam:
-    return torch.optim.Adam([weight for module in modules for weight in module.parameters()], lr=lr, fused=True)
+def adam(modules: Iterable[nn.Module], lr: float, rates: Sequence[float] | None = None) -> torch.optim.Adam:
+    """Adam over all weights of some modules.
+
+    Args:
+        rates: of each module, as a multiple of `lr`; 1 where not given.
+    """
+    parts = [list(module.parameters()) for module in modules]
+    groups = [
+        {"params": weights, "lr": lr * rate}
+        for weights, rate in zip(parts, rates or [1.0] * len(parts), strict=True)
+        if weights
+    ]
+    return torch.optim.Adam(groups, lr=lr, fused=True)
 
 
 # A tenth of all steps, as is usual.

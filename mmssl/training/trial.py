@@ -508,7 +508,8 @@ def _classify(
 ) -> Numbers:
     """Train modules by cross-entropy; `logits_of` takes the indices of a batch, and draws from `generators`."""
     knobs = model.recipe.finetune
-    optimizer = adam(trained.values(), knobs.lr)
+    rates = {name: knobs.encoder_rate if name == "encoders" else 1.0 for name in trained}
+    optimizer = adam(trained.values(), knobs.lr, list(rates.values()))
     order = torch.Generator().manual_seed(seed)
     loop = Loop(trained, optimizer, [order, *generators])
     done = snapshot.restore(loop) if snapshot else []

@@ -838,3 +838,26 @@ def test_knobs_that_are_not_read_change_no_bit_and_the_others_do(tiny: Recording
         if knob not in unread and not knob.startswith(left_out):
             now = train(otherwise(recipe, knob), tiny)
             assert (now.metrics, now.predictions) != (told.metrics, told.predictions), knob
+
+
+def test_encoders_are_fine_tuned_at_a_rate_of_their_own(tiny: Recordings) -> None:
+    """Adam's first step moves every weight by its rate, whatever the gradient."""
+    values = {"pretrain.epochs": 0, "finetune.encoders": "trained", "finetune.epochs": 1, "finetune.batch_size": 64}
+
+    def moved(**more: float) -> dict[str, float]:
+        recipe = Recipe().with_knobs(SMALL | values | {f"finetune.{knob}": value for knob, value in more.items()})
+        prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
+        sides = split(tiny, recipe.data)
+        before, _ = training.fresh(recipe, prepared, sides, torch.device("cpu"))
+        after = run_trial(recipe, prepared, sides).model
+        assert after is not None
+        largest: dict[str, float] = {}
+        for part, module in before.parts.items():
+            pairs = zip(module.parameters(), after.parts[part].parameters(), strict=True)
+            largest[part] = max(float((new - old).detach().abs().max()) for old, new in pairs)
+        return largest
+
+    alike, slower = moved(lr=1e-3), moved(lr=1e-3, encoder_rate=0.1)
+    assert alike["encoders"] == pytest.approx(1e-3, rel=1e-2)
+    assert slower["encoders"] == pytest.approx(1e-4, rel=1e-2)
+    assert slower["heads"] == pytest.approx(alike["heads"], rel=1e-2)
