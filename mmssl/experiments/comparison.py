@@ -248,7 +248,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
 
     every = recordings.description.classes
     readings = {group.classes: group for group in hidden_groups(every)}
-    published = {} if plan.space.variants else HIDDEN.get(_data_set(plan), {})
+    published = HIDDEN.get(_data_set(plan), {}) if _published(plan) and _protocol(plan) == "cross_subject" else {}
     f1 = {trial_id: row[f"{plan.space.side}.f1"] for trial_id, row in rows.items()}
     table: list[dict[str, Any]] = []
     for system, groups in trials.items():
@@ -356,8 +356,11 @@ def _data_set(plan: Plan) -> str:
 
 def _published(plan: Plan) -> Mapping[str, Sequence[Published]]:
     """By system, what was published of the study's data set and protocol; nothing of methods with changes."""
-    protocol_name = next(iter(plan.bases.values())).data.protocol
-    return {} if plan.space.variants else PUBLISHED.get((_data_set(plan), protocol_name), {})
+    return {} if plan.space.variants else PUBLISHED.get((_data_set(plan), _protocol(plan)), {})
+
+
+def _protocol(plan: Plan) -> str:
+    return next(iter(plan.bases.values())).data.protocol
 
 
 def _no_comparison(plan: Plan, published: bool) -> list[str]:

@@ -315,6 +315,7 @@ def extend_plan(
         UserError: nothing is to be added, or it cannot be.
     """
     from mmssl.study.plan import extended
+    from mmssl.study.refusals import refuse
 
     if not (seeds or values or folds or budget):
         raise UserError("say what to add, with --seeds, --values, --folds or --budget")
@@ -322,7 +323,7 @@ def extend_plan(
     space, groups = _larger(plan, seeds, values, folds, budget)
     recordings = recordings_of(plan, data)
     grown = extended(plan, space, groups)
-    grown.splits(recordings)  # A fold that cannot be is refused before it is planned.
+    refuse(grown, recordings, before=plan)
     study.replan(grown)
     return grown, recordings
 

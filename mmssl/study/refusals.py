@@ -18,21 +18,35 @@ _MEDIAN_NEEDS = 5
 """Points: the median rule wants four complete ones to compare a fifth with."""
 
 
-def refuse(plan: Plan, recordings: Recordings) -> None:
-    """Refuse a new study whose knobs, pruning or data cannot do what is asked.
+def refuse(plan: Plan, recordings: Recordings, before: Plan | None = None) -> None:
+    """Refuse a study whose knobs, pruning or data cannot do what is asked.
+
+    Args:
+        before: what the plan was extended from: what could be said of that already does not stop the extension.
 
     Raises:
         UserError: one message with every reason.
     """
-    _refuse_suspects(recordings, {name for base in plan.bases.values() for name in base.data.modalities})
+    if before is None:
+        _refuse_suspects(recordings, {name for base in plan.bases.values() for name in base.data.modalities})
+    known = {_subject(reason) for reason in _reasons(before, recordings)} if before else set[str]()
+    found = [reason for reason in _reasons(plan, recordings) if _subject(reason) not in known]
+    if found:
+        raise UserError("\n  ".join([f"space {plan.space.name}:", *found]))
+
+
+def _subject(reason: str) -> str:
+    """What a reason is about."""
+    return reason.partition(":")[0]
+
+
+def _reasons(plan: Plan, recordings: Recordings) -> list[str]:
     points = list({trial.point_id: trial.point for trial in plan.trials}.values())
     recipes = [at_point(plan.bases, point) for point in points or itertools.islice(_ends(plan.space), _MOST_LOOKED_AT)]
     unread = [_unread_by(recipe, plan) for recipe in recipes]
     found = [*_unread(plan.space, unread), *_pruning(plan, recipes), *_too_little(plan, recipes, recordings)]
-    if not found:  # Where a knob does nothing, all its values are the same.
-        found = list(_equal(plan, points, recipes, unread))
-    if found:
-        raise UserError("\n  ".join([f"space {plan.space.name}:", *found]))
+    # Where a knob does nothing, all its values are the same.
+    return found or list(_equal(plan, points, recipes, unread))
 
 
 def _unread_by(recipe: Recipe, plan: Plan) -> dict[str, str]:

@@ -155,7 +155,7 @@ def test_a_study_goes_on_where_its_job_is_queued_again(slurm: Slurm) -> None:
     assert slurm.job(job, "Restarts") == "2"
     check_whole(study)
     assert slurm.train() == [False, False]
-    assert [list(Path(f"/proc/{node.pid}/root/tmp").glob("ray-*")) for node in slurm.nodes] == [[], []]
+    assert [list(Path(f"/proc/{node.pid}/root/tmp").glob("mmssl-tune-*")) for node in slurm.nodes] == [[], []]
     assert (slurm.shared / "home" / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 

@@ -10,8 +10,9 @@ from optuna.trial import TrialState
 
 from mmssl import Recordings, UserError
 from mmssl.search.pruning import _fold_rule
-from mmssl.study.plan import Plan
-from mmssl.study.planning import plan_study
+from mmssl.study.folder import Study
+from mmssl.study.plan import Plan, make_plan
+from mmssl.study.planning import extend_plan, plan_study
 from mmssl.study.refusals import refuse
 from mmssl.study.space import Space, available, load
 
@@ -147,6 +148,41 @@ def test_too_little_to_train_on_is_refused_before_the_start(planned: Planned, ti
     plan = planned(folds=[["ben"]], grid={"finetune.labels": [0.01, 1.0]}).model_copy(update={"space": space})
     with pytest.raises(UserError, match="fold ben: 1 label to train on: batch statistics need 2 at least"):
         refuse(plan, one_class)
+
+
+def kept(plan: Plan, root: Path) -> Study:
+    study = Study(root, plan.name)
+    study.create(plan)
+    return study
+
+
+def test_what_a_study_is_extended_by_is_judged_as_a_new_study(planned: Planned, tmp_path: Path) -> None:
+    study = kept(planned(grid={"finetune.labels": [0.4, 0.5], "finetune.label_draw": [0, 1]}), tmp_path / "studies")
+    before = study.plan()
+    with pytest.raises(UserError, match=r"label_draw=0 and finetune\.labels=1\.0 finetune\.label_draw=1 would train"):
+        extend_plan(study, values={"finetune.labels": [1.0]})
+    with pytest.raises(UserError, match="nobody is left to train"):
+        extend_plan(study, folds=[["anna", "ben", "chris"]])
+    assert study.plan() == before, "nothing of it is planned"
+    with study.locked():
+        extend_plan(study, values={"finetune.labels": [0.6]})
+    assert study.plan().total == before.total * 3 // 2
+
+    hidden = kept(planned(grid={"pretrain.hidden_classes": [[], ["slow"]]}), tmp_path / "hidden")
+    with pytest.raises(UserError, match="0 recordings to train on"):
+        extend_plan(hidden, values={"pretrain.hidden_classes": [["slow", "middle", "fast"]]})
+
+
+def test_a_study_planned_with_what_is_refused_today_is_extended_all_the_same(planned: Planned, tmp_path: Path) -> None:
+    """Its table is read with it; nothing new is wrong."""
+    plan = planned(grid={"finetune.labels": [0.4, 0.5], "finetune.label_draw": [0, 1]})
+    grid = {"finetune.labels": [0.4, 1.0], "finetune.label_draw": [0, 1]}
+    older = make_plan("older", plan.space.model_copy(update={"grid": grid}), plan.bases, plan.dataset, plan.folds,
+                      plan.space.model_copy(update={"grid": grid}).points(plan.bases))  # fmt: skip
+    study = kept(older, tmp_path / "studies")
+    with study.locked():
+        extend_plan(study, seeds=[29])
+    assert study.plan().total == 2 * older.total
 
 
 @pytest.mark.parametrize("name", [space.name for space in available() if space.source == "shipped"])
