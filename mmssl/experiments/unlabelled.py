@@ -22,7 +22,7 @@ from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
 from mmssl.study.results import Point, points
 from mmssl.training.model import Model
-from mmssl.training.prepared import Prepared
+from mmssl.training.prepared import Prepared, having
 from mmssl.training.pretraining import augmentation
 from mmssl.training.trial import shown_rows
 
@@ -187,6 +187,7 @@ def _measured(study: Study, plan: Plan, recordings: Recordings) -> dict[str, dic
 def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Iterator[tuple[Key, float]]:
     sides = split(recordings, model.recipe.data)
     for side, rows in (("training", shown_rows(model.recipe, prepared, sides)), ("held out", sides.validation)):
+        rows = having(prepared, rows, model.recipe.data.modalities)
         inputs = prepared.chosen(model, rows)
         change, draws = augmentation(model, torch.device("cpu")), torch.Generator().manual_seed(0)
         encoded = [model.encode(inputs), *(model.encode(change(inputs, draws)) for _ in range(VIEWS))]
