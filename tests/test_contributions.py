@@ -51,7 +51,9 @@ OBJECTIVE = '''def uniform(a: Tensor, b: Tensor, *, spread: float) -> dict[str, 
     import torch
     from torch.nn import functional
 
-    x, y = (functional.normalize(_batch(z), dim=1) for z in (a, b))
+    from mmssl.objectives.terms import batch_of
+
+    x, y = (functional.normalize(batch_of(z), dim=1) for z in (a, b))
     alignment = (x - y).square().sum(dim=1).mean()
     uniformity = sum(torch.pdist(z).square().mul(-2).exp().mean().log() for z in (x, y))
     return {"loss": alignment + spread * uniformity, "alignment": alignment, "uniformity": uniformity}
@@ -84,10 +86,10 @@ ENCODER = '''class MomentsEncoder(nn.Module):
 '''
 COMMAND = '''
 
-def people(dataset: DatasetOption = "synthetic", data: DataOption = None) -> None:
+def people(dataset: DatasetArgument = "synthetic", data: DataOption = None) -> None:
     """Name who was recorded.
 
-    Example: mmssl-tune people --dataset utd_mhad
+    Example: mmssl-tune people utd_mhad
     """
     say(", ".join(open_recordings(dataset, data, False, quiet=True)[0].subjects))
 '''
@@ -161,7 +163,7 @@ CHANGES = {
     ],
     "A command": [
         Change("mmssl/cli/recordings.py", "", COMMAND),
-        Change("mmssl/cli/__init__.py", "    spaces.systems,\n", "    recordings.people,\n"),
+        Change("mmssl/cli/__init__.py", '"spaces": spaces.spaces', '"people": recordings.people, '),
     ],
 }
 
@@ -230,7 +232,7 @@ def test_the_reference_has_what_was_added(tree: Path) -> None:
 
 
 def test_the_command_and_the_reader_work(tree: Path) -> None:
-    assert run(tree, *tune("people", "--dataset", "waves", "--data", "waves")) == "anna, ben, dora\n"
+    assert run(tree, *tune("people", "waves", "--data", "waves")) == "anna, ben, dora\n"
 
 
 @pytest.fixture(scope="module")

@@ -291,12 +291,26 @@ def run_study(
     Args:
         plan: the study's, read under the lock that this process holds; another process could have planned more since.
     """
+    if not running.as_json:
+        _say_size(plan, recordings)
+    with console_beside(1) as out, console_beside(2) as err:  # Ray's own output goes to the log meanwhile.
+        return _run_shown(study, plan, recordings, running, out, err, retry=retry, summarise=summarise)
+
+
+def _run_shown(
+    study: "Study",
+    plan: "Plan",
+    recordings: "Recordings",
+    running: RunOptions,
+    out: "Console",
+    err: "Console",
+    *,
+    retry: bool,
+    summarise: bool,
+) -> int:
     from mmssl.cli.screen import LiveScreen
     from mmssl.study.results import points, ranked
 
-    if not running.as_json:
-        _say_size(plan, recordings)
-    out, err = console_beside(1), console_beside(2)  # Ray's own output goes to the log meanwhile.
     kept = f"what has ended is kept: {resuming(study)}" + (
         f" --address {running.cluster}, once it is there again" if running.cluster else ""
     )

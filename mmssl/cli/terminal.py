@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -42,10 +42,15 @@ def console_on(*, stderr: bool = False) -> "Console":
     return _console(sys.stderr if stderr else sys.stdout, stderr=stderr)
 
 
-def console_beside(descriptor: int) -> "Console":
+@contextmanager
+def console_beside(descriptor: int) -> Generator["Console"]:
     """A console that keeps reaching the terminal when standard output and error go elsewhere."""
     stream = os.fdopen(os.dup(descriptor), "w", errors="replace")
-    return _console(stream, file=stream)
+    try:
+        yield _console(stream, file=stream)
+    finally:
+        with suppress(OSError):  # Nobody reads it any more.
+            stream.close()
 
 
 def _console(stream: TextIO, **where: Any) -> "Console":

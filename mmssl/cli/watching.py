@@ -15,6 +15,8 @@ from mmssl.study.plan import TERMINAL
 from mmssl.study.planning import at_storage
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mmssl.cli.screen import LiveScreen
     from mmssl.study.folder import Study
     from mmssl.study.plan import Plan
@@ -80,6 +82,10 @@ class _Watched:
 
     def follow(self) -> int:
         """Show it until it has ended; gives the exit status that follows."""
+        with console_beside(1) as out:
+            return self._follow(out)
+
+    def _follow(self, out: "Console") -> int:
         from mmssl.cli.screen import LiveScreen
         from mmssl.study.status import standing
 
@@ -87,7 +93,6 @@ class _Watched:
         stands, state = standing(study), self._state()
         if state is not None:
             say(f"study {study.name}: {state or stands.words}; {stands.progress}; Ctrl-C leaves it running")
-        out = console_beside(1)
         try:
             with LiveScreen(out, plan, state or "", stands.began, untrained=untrained_score(study, plan)) as shown:
                 try:

@@ -103,3 +103,17 @@ def test_the_import_is_light() -> None:
     code = "import sys, mmssl; print(*({'torch', 'ray', 'optuna', 'numpy', 'pyarrow'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == []
+
+
+def test_a_first_small_try_ends_with_encoders(tiny: Recordings, tmp_path: Path) -> None:
+    """One fold and one epoch: several points are equally good, and the weights of the one that is chosen are kept."""
+    grid = {"objective.lambda": [5, 25], "objective.mu": [5, 10, 25]}
+    space = {"name": "six", "grid": grid, "fixed": SPACE["fixed"], "folds": [["anna"]]}
+    study = mmssl.launch(space, tiny, storage=tmp_path, local=True)
+    means = study.results()["mean"].to_pylist()
+    assert len(means) == 6
+    assert len(set(means)) < 6, "there is a tie"
+    out = tmp_path / "encoders"
+    study.export(out, test=False)
+    best = study.best().choice.best
+    assert mmssl.load_encoders(out).recipe.knobs().items() >= best.values.items()

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -187,3 +188,33 @@ def test_a_ray_of_ones_own_that_dies_ends_the_driver_too(tmp_path: Path, undistu
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert_same(study, undisturbed)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_ray_that_is_killed_while_it_starts_is_told_in_one_line(tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    (tmp_path / "space.yaml").write_text(small.space(1, grid={"objective.mu": [1, 2]}, folds=[["ben"]]))
+    study = Study(tmp_path, "started")
+    with subprocess.Popen(
+        launch(tmp_path, study.name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        killed = False
+        while not killed:
+            assert driver.poll() is None, driver.communicate()
+            for process in psutil.Process(driver.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if "gcs_server" in " ".join(process.cmdline()):
+                        process.kill()
+                        killed = True
+        out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 1, out + err
+    assert "Traceback" not in out + err
+    assert len([line for line in err.splitlines() if line.startswith("mmssl-tune: ")]) == 1, err
+    assert f"mmssl-tune resume started --storage {tmp_path}" in err
+    assert not study.in_use()
+    words = small.tune("resume", study.name, "--storage", tmp_path)
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert set(study.table("trials.parquet")["status"].to_pylist()) == {"COMPLETE"}

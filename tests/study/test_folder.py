@@ -311,6 +311,23 @@ def test_the_newest_study_is_found_and_a_misspelt_one_explained(tmp_path: Path, 
         find(tmp_path, "secnd")
 
 
+@pytest.mark.parametrize("what", ["write", "make"])
+def test_a_disk_that_is_full_at_the_start_is_said_in_one_line(
+    tmp_path: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Folder, what, full)  # A mock, as above.
+    study = Study(tmp_path, "study")
+    said = f"{study.place}: cannot be written (No space left on device); choose another place with --storage"
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        study.create(plan_of([1.0], [2.0]))
+    monkeypatch.undo()
+    assert not study.exists()
+    study.create(plan_of([1.0], [2.0]))
+
+
 @pytest.fixture
 def study(tmp_path: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setenv("MMSSL_PRETRAINED_GB", "1")
