@@ -87,9 +87,9 @@ from mmssl.study.folder import Record, Study
 from mmssl.cli.terminal import console_beside
 
 study = Study(sys.argv[1], "study")
-plan, console = study.plan(), console_beside(2)
-sys.stdout = sys.stderr = None
-with LiveScreen(console, plan, "starting", datetime.now(UTC)) as shown:
+plan = study.plan()
+with console_beside(2) as console, LiveScreen(console, plan, "starting", datetime.now(UTC)) as shown:
+    sys.stdout = sys.stderr = None
     shown.known([])
     shown.note("one thing [b]to know[/b]")
     shown.put(plan.trials[0], Record(trial_id=plan.trials[0].trial_id, status="RUNNING", started=datetime.now(UTC)))
