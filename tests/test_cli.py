@@ -169,6 +169,17 @@ def test_no_word_of_the_help_is_taken_for_markup() -> None:
     assert [text for text in texts if Text.from_markup(text).plain != text] == []
 
 
+def test_no_command_has_an_option_twice() -> None:
+    def walk(command: Any) -> Iterator[list[str]]:
+        yield [name for option in command.params for name in (*option.opts, *option.secondary_opts)]
+        for child in getattr(command, "commands", {}).values():
+            yield from walk(child)
+
+    found = list(walk(get_command(cli.app)))
+    assert len(found) > 20
+    assert [names for names in found if len(set(names)) < len(names)] == []
+
+
 @pytest.mark.usefixtures("unrun")
 def test_a_study_that_is_refused_leaves_nothing(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:

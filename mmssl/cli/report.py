@@ -41,7 +41,6 @@ def report(
             autocompletion=studies_there,
         ),
     ] = None,
-    open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     data: DataOption = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show it in a browser.", metavar=" ")] = False,
     as_json: JsonOption = False,
@@ -66,7 +65,7 @@ def report(
     found = find(storage, study)
     plan = found.plan()
     other = find(storage, against) if against else None
-    if open_it and out is None and "://" in found.files.place(PAGE):
+    if open_page and out is None and "://" in found.files.place(PAGE):
         raise UserError(f"--open: {found.name} lies in a bucket; add --out FILE")
     with waiting(f"reading {found.name}"):
         recordings, missing = _recordings(plan, data)
@@ -108,8 +107,8 @@ def report(
             from mmssl.report.paper import write
 
             written = [str(path) for path in write(content, exhibit, figures)]
-    if open_it:
-        webbrowser.open(Path(place).resolve().as_uri())
+    if open_page:
+        webbrowser.open(Path(place).absolute().as_uri())
     if as_json:
         said = verdict(content)
         print_json(
@@ -133,8 +132,6 @@ def report(
     say(f"written: {place}")
     if written and figures is not None:
         say(f"written: {len(written)} files in {figures}")
-    if open_page:
-        webbrowser.open(Path(place).absolute().as_uri() if "://" not in place else place)
 
 
 def _recordings(plan: "Plan", data: Path | None) -> "tuple[Recordings | None, str]":
