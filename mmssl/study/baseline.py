@@ -85,6 +85,8 @@ def _baselines_in(
     name: str, plan: Plan, trials: pa.Table, recipes: Sequence[Recipe], choice: Choice | None, metric: str
 ) -> list[Baseline]:
     baselines: list[Baseline] = []
+    if "pretrain.epochs" not in plan.space.names and all(base.pretrain.epochs for base in plan.bases.values()):
+        return baselines  # All are trained: the recipe of each point need not be made to know it.
     for point in points(plan, trials, metric):
         trial = plan.candidates[point.point_id][0]
         recipe = plan.recipe(trial)
