@@ -9,6 +9,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from mmssl.evaluation import pair_retrieval
+
 Vectors = npt.NDArray[np.floating]
 
 _DRAWS = 8
@@ -148,9 +150,8 @@ def mst_dimension(z: Vectors) -> float:
 def retrieval(a: Vectors, b: Vectors) -> float:
     """Share of the recordings whose own view is the nearest among the other modality's, by cosine, both ways; more is
     better. It needs pairs, no labels."""
-    similar = _unit(a) @ _unit(b).T
-    own = np.arange(len(similar))
-    return float(((similar.argmax(axis=1) == own).mean() + (similar.argmax(axis=0) == own).mean()) / 2)
+    ways = [pair_retrieval(*pair, at=(1,))["recall@1"] for pair in ((a, b), (b, a))]
+    return sum(ways) / 2
 
 
 def _rank(values: Vectors) -> float:

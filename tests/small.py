@@ -27,6 +27,13 @@ KNOBS = {
 }
 
 
+def created(root: Path, plan: Plan) -> Study:
+    """A study that is planned, of which nothing has run."""
+    study = Study(root, plan.name)
+    study.create(plan)
+    return study
+
+
 def space(epochs: int, knobs: Mapping[str, Any] | None = None, **entries: Any) -> str:
     """The text of a space that pre-trains for so many epochs.
 

@@ -229,16 +229,21 @@ def _scored(
 ) -> Iterator[tuple[PlannedTrial, npt.NDArray[np.int64], dict[str, Vectors], dict[str, Vectors]]]:
     """Each complete trial with what `vectors` gives of it."""
     complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
-    if not all(study.has_model(trial_id) for trial_id in complete):
-        raise UserError(
-            f"study {study.name} has not kept the model of every trial "
-            f"(keep_models: {plan.space.keep_models} in its space): launch one with keep_models: all"
-        )
+    require_models(study, plan, complete)
     prepared: dict[int, Prepared] = {}
     for trial in plan.trials:
         if trial.trial_id not in complete or (only is not None and trial.trial_id not in only):
             continue
         yield trial, *vectors(study, plan, trial, recordings, prepared)
+
+
+def require_models(study: Study, plan: Plan, trial_ids: Iterable[str]) -> None:
+    """Raises UserError: the study has not kept the model of each of these trials."""
+    if not all(study.has_model(trial_id) for trial_id in trial_ids):
+        raise UserError(
+            f"study {study.name} has not kept the model of every trial "
+            f"(keep_models: {plan.space.keep_models} in its space): launch one with keep_models: all"
+        )
 
 
 def vectors(

@@ -17,6 +17,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import known, rank_agreement
 from mmssl.experiments import Result, TableColumn, protocol
+from mmssl.experiments.embeddings import require_models
 from mmssl.export.encoders import kept_model
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
@@ -167,11 +168,7 @@ def _measured(study: Study, plan: Plan, recordings: Recordings) -> dict[str, dic
         recipe = plan.recipe(trial)
         if trial.trial_id not in complete or recipe.finetune.encoders == "trained":
             continue
-        if not study.has_model(trial.trial_id):
-            raise UserError(
-                f"study {study.name} has not kept the model of every trial "
-                f"(keep_models: {plan.space.keep_models} in its space): launch one with keep_models: all"
-            )
+        require_models(study, plan, [trial.trial_id])
         # Trials that differ in their heads alone have the same encoders.
         name = recipe.pretraining_id()
         if name not in of_encoders:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from small import created
 
 from mmssl.cli.screen import _Signals  # pyright: ignore[reportPrivateUsage]
 from mmssl.search.stopping import stopping
@@ -21,10 +22,7 @@ from mmssl.training.trial import pretraining_name, trial_name
 
 @pytest.fixture
 def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> Study:
-    plan = plan_of([1.0, 5.0], [25.0])
-    made = Study(tmp_path, plan.name)
-    made.create(plan)
-    return made
+    return created(tmp_path, plan_of([1.0, 5.0], [25.0]))
 
 
 def running(trial: PlannedTrial) -> RunningTrial:

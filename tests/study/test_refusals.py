@@ -7,10 +7,10 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from small import created
 
 from mmssl import Recordings, UserError
 from mmssl.search.pruning import _fold_rule
-from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, make_plan
 from mmssl.study.planning import extend_plan, plan_study
 from mmssl.study.refusals import refuse
@@ -150,14 +150,8 @@ def test_too_little_to_train_on_is_refused_before_the_start(planned: Planned, ti
         refuse(plan, one_class)
 
 
-def kept(plan: Plan, root: Path) -> Study:
-    study = Study(root, plan.name)
-    study.create(plan)
-    return study
-
-
 def test_what_a_study_is_extended_by_is_judged_as_a_new_study(planned: Planned, tmp_path: Path) -> None:
-    study = kept(planned(grid={"finetune.labels": [0.4, 0.5], "finetune.label_draw": [0, 1]}), tmp_path / "studies")
+    study = created(tmp_path / "studies", planned(grid={"finetune.labels": [0.4, 0.5], "finetune.label_draw": [0, 1]}))
     before = study.plan()
     with pytest.raises(UserError, match=r"label_draw=0 and finetune\.labels=1\.0 finetune\.label_draw=1 would train"):
         extend_plan(study, values={"finetune.labels": [1.0]})
@@ -168,7 +162,7 @@ def test_what_a_study_is_extended_by_is_judged_as_a_new_study(planned: Planned, 
         extend_plan(study, values={"finetune.labels": [0.6]})
     assert study.plan().total == before.total * 3 // 2
 
-    hidden = kept(planned(grid={"pretrain.hidden_classes": [[], ["slow"]]}), tmp_path / "hidden")
+    hidden = created(tmp_path / "hidden", planned(grid={"pretrain.hidden_classes": [[], ["slow"]]}))
     with pytest.raises(UserError, match="0 recordings to train on"):
         extend_plan(hidden, values={"pretrain.hidden_classes": [["slow", "middle", "fast"]]})
 
@@ -179,7 +173,7 @@ def test_a_study_planned_with_what_is_refused_today_is_extended_all_the_same(pla
     grid = {"finetune.labels": [0.4, 1.0], "finetune.label_draw": [0, 1]}
     older = make_plan("older", plan.space.model_copy(update={"grid": grid}), plan.bases, plan.dataset, plan.folds,
                       plan.space.model_copy(update={"grid": grid}).points(plan.bases))  # fmt: skip
-    study = kept(older, tmp_path / "studies")
+    study = created(tmp_path / "studies", older)
     with study.locked():
         extend_plan(study, seeds=[29])
     assert study.plan().total == 2 * older.total

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from small import created
 
 from mmssl.errors import UserError
 from mmssl.study.folder import Record, Study, Tables
@@ -58,10 +59,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hook]]:
 
 @pytest.fixture
 def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> Study:
-    plan = plan_of([1.0, 5.0], [25.0])
-    made = Study(tmp_path, plan.name)
-    made.create(plan)
-    return made
+    return created(tmp_path, plan_of([1.0, 5.0], [25.0]))
 
 
 def record(trial: PlannedTrial, status: str = "COMPLETE", cause: str = "") -> Record:
