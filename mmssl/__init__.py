@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from mmssl.export.encoders import load_encoders
     from mmssl.recipe import Recipe
     from mmssl.study.presets import preset
+    from mmssl.training.model import Model as Encoders
     from mmssl.training.trial import train
 
 __all__ = [
     "Description",
+    "Encoders",
     "OpenStudy",
     "Protocol",
     "Recipe",
@@ -39,10 +41,13 @@ _HOME = {
     "UserError": "mmssl.errors",
     "load_encoders": "mmssl.export.encoders",
     "train": "mmssl.training.trial",
+    "Encoders": "mmssl.training.model",
 }
+_CALLED = {"Encoders": "Model"}
+"""At home."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'mmssl' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_HOME[name]), _CALLED.get(name, name))

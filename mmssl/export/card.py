@@ -48,6 +48,8 @@ def _front_matter(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
     dataset = re.sub(r"[^A-Za-z0-9._-]+", "_", data["name"]).strip("._-") or "own"
     return {
         "library_name": LIBRARY,
+        "license": "unknown",  # The Hub's word for it, until whoever publishes the weights says which.
+        "pipeline_tag": "feature-extraction",
         "tags": ["human-action-recognition", "self-supervised-learning", *modalities, *method, LIBRARY],
         "datasets": [dataset],
         "metrics": list(_MEASURES),

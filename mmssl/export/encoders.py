@@ -55,19 +55,12 @@ class Exported:
 
 
 def load_encoders(folder: str | Path) -> Model:
-    """Load an exported folder: `features(recordings)` and `predict(recordings)` take raw recordings.
+    """Load an exported folder of this machine: `features(recordings)` and `predict(recordings)` take raw recordings.
 
     Raises:
         UserError: the folder is no whole export.
     """
-    folder = Path(folder)
-    missing = [name for name in (WEIGHTS, FACTS) if not (folder / name).is_file()]
-    if missing:
-        raise UserError(f"{folder}: no export lies here ({' and '.join(missing)} missing)")
-    try:
-        return Model.from_files({name: (folder / name).read_bytes() for name in (WEIGHTS, FACTS)}, str(folder))
-    except UserError as error:
-        raise UserError(f"{error}; export again, or bring it back from a copy") from error
+    return Model.from_pretrained(Path(folder))
 
 
 def kept_model(study: Study, plan: Plan, trial: PlannedTrial) -> Model:

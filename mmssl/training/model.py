@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -304,6 +306,28 @@ class Model:
         return {WEIGHTS: weights, FACTS: sealed(json.dumps(document, indent=1).encode())}
 
     @classmethod
+    def from_pretrained(cls, place: str | Path, **hub: Any) -> "Model":
+        """Load an exported folder, of this machine or of the Hugging Face Hub, which needs the extra `hub`.
+
+        Args:
+            place: the folder; or, where no such folder is and it is no Path, a repository as OWNER/NAME.
+            hub: as `huggingface_hub.snapshot_download` takes them: revision, token, cache_dir, local_files_only ...
+
+        Raises:
+            UserError: there is no whole export.
+        """
+        folder = Path(place)
+        if isinstance(place, str) and not folder.exists() and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", place):
+            folder = _downloaded(place, hub)
+        missing = [name for name in (WEIGHTS, FACTS) if not (folder / name).is_file()]
+        if missing:
+            raise UserError(f"{place}: no export lies here ({' and '.join(missing)} missing)")
+        try:
+            return cls.from_files({name: (folder / name).read_bytes() for name in (WEIGHTS, FACTS)}, str(place))
+        except UserError as error:
+            raise UserError(f"{error}; export again, or bring it back from a copy") from error
+
+    @classmethod
     def from_files(cls, files: Mapping[str, bytes], where: str) -> "Model":
         """Rebuild what `files` gave; every weight must be there and fit, which is found out before any is made.
 
@@ -331,6 +355,21 @@ class Model:
         except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise UserError(f"{where}: not a whole model: {error}") from error
         return model
+
+
+def _downloaded(repository: str, hub: Mapping[str, Any]) -> Path:
+    """The files of a model repository of the Hugging Face Hub, of which nothing is run, in its own cache."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise UserError(
+            f"{repository}: no folder; to load it from the Hugging Face Hub: pip install 'mmssl-tune[hub]'"
+        ) from error
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[WEIGHTS, FACTS], **hub))
+    except (OSError, ValueError) as error:  # The library's own errors are of these kinds.
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"{repository}: no folder, and not to be had from the Hugging Face Hub ({first})") from error
 
 
 def _document(content: bytes) -> dict[str, Any]:

@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import ModelCard
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub.repocard_data import model_index_to_eval_results
+from huggingface_hub.utils import validate_repo_id
 from safetensors.numpy import load_file, save_file
 from small import put_document
 from without_ray import SMALL, run_without_ray
@@ -249,6 +252,55 @@ def test_the_hub_reads_the_numbers_of_the_study_from_the_card(
     assert {path.name for path in exported.folder.iterdir()} == {
         "README.md", "config.json", "model.json", "model.safetensors"
     }  # fmt: skip
+
+
+def test_the_cards_front_matter_keeps_to_the_hubs_rules(exported: Exported) -> None:
+    text = (exported.folder / "README.md").read_text()
+    front = yaml.safe_load(text.split("---\n")[1])
+    json.dumps(front, allow_nan=False)  # As the Hub keeps it.
+    assert front["license"] in ("unknown", "other")
+    assert (front["library_name"], front["pipeline_tag"]) == ("mmssl-tune", "feature-extraction")
+    for name in ("tags", "datasets", "metrics"):
+        assert all(isinstance(one, str) and one for one in front[name])
+    for dataset in front["datasets"]:
+        validate_repo_id(dataset)
+    (index,) = front["model-index"]
+    assert isinstance(index["name"], str)
+    for result in index["results"]:
+        assert result["task"]["type"]
+        assert result["dataset"]["type"] in front["datasets"]
+        assert result["dataset"]["name"]
+        for metric in result["metrics"]:
+            assert metric["type"] in front["metrics"]
+            assert 0 <= metric["value"] <= 1
+    data = ModelCardData(**{k: v for k, v in front.items() if k != "model-index"})
+    name, results = model_index_to_eval_results(front["model-index"])
+    again = ModelCardData(**data.to_dict(), model_name=name, eval_results=results).to_dict()
+    assert sum(len(result["metrics"]) for result in again["model-index"][0]["results"]) == 18
+
+
+def in_the_hubs_cache(folder: Path, cache: Path, repository: str) -> None:
+    """Put a folder where huggingface_hub keeps what it has downloaded of a model repository."""
+    place = cache / f"models--{repository.replace('/', '--')}"
+    shutil.copytree(folder, place / "snapshots" / ("a" * 40))
+    (place / "refs").mkdir()
+    (place / "refs" / "v1").write_text("a" * 40)
+
+
+def test_encoders_are_loaded_by_the_name_of_a_repository(
+    exported: Exported, tiny: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_the_hubs_cache(exported.folder, tmp_path, "you/your-encoders")
+    offline: dict[str, Any] = {"cache_dir": tmp_path, "local_files_only": True}
+    loaded = mmssl.Encoders.from_pretrained("you/your-encoders", revision="v1", **offline)
+    assert loaded.predict(tiny) == mmssl.Encoders.from_pretrained(str(exported.folder)).predict(tiny)
+    with pytest.raises(UserError, match=r"me/none: no folder, and not to be had from the Hugging Face Hub \("):
+        mmssl.Encoders.from_pretrained("me/none", **offline)
+    with pytest.raises(UserError, match=r"me/none: no export lies here"):
+        mmssl.load_encoders("me/none")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match=r"you/your-encoders: no folder; .* pip install 'mmssl-tune\[hub\]'"):
+        mmssl.Encoders.from_pretrained("you/your-encoders")
 
 
 def test_the_card_says_what_untrained_encoders_score_or_that_none_were_run(
