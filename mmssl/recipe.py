@@ -208,6 +208,21 @@ class Pretrain(Section):
     more, a recording that has two pre-trains their pair in either case, unless the objective takes all at once."""
 
 
+class Reconstruct(Section):
+    """Masked reconstruction: parts of what the encoders see are hidden, and small decoders, which pre-training
+    discards, give them back from the features. It may stand beside any objective."""
+
+    weight: Weight = 0.0
+    """Of the reconstruction in the loss; 0: nothing is hidden. Batch norms' statistics are then always renewed (see
+    `finetune.batch_norm`): the averages that training leaves are of recordings with parts hidden."""
+    time: Annotated[Weight, Field(lt=1)] = 0.4
+    """Share of the time that is hidden, in spans, of all joints or channels alike."""
+    span: Count = 5
+    """Steps of a span."""
+    parts: Annotated[Weight, Field(lt=1)] = 0.2
+    """Share of the joints that is hidden all the time; of a signal, of its sensors' triads and other channels."""
+
+
 class Guide(Section):
     """cmc_cmkm: pre-training by SimCLR of the encoders that say which recordings are alike (see `Recipe.guide_of`)."""
 
@@ -224,6 +239,11 @@ class Finetune(Section):
     """trained: together with the head, on augmented batches; without pre-training this is supervised learning."""
     encoder_rate: Positive = 1.0
     """trained: learning rate of the encoders, as a multiple of `lr`; less of it spares what pre-training gave them."""
+    variance: Weight = 0.0
+    """trained: weight of the variance of each encoder's features, as of embeddings in VICReg, beside the cross-entropy
+    (VCReg: Zhu et al., arXiv 2306.13292, on the features that the head reads)."""
+    covariance: Weight = 0.0
+    """trained: likewise of their covariance."""
     labels: Annotated[Positive, Field(le=1)] = 1.0
     """Share of the labels of each class that is used, but one label at least."""
     label_draw: Whole = 0
@@ -257,6 +277,7 @@ class Recipe(Section):
     encoder: Encoder = Encoder()
     objective: Objective = Objective()
     pretrain: Pretrain = Pretrain()
+    reconstruct: Reconstruct = Reconstruct()
     guide: Guide = Guide()
     finetune: Finetune = Finetune()
     seed: Annotated[int, BeforeValidator(number), Field(ge=0, lt=2**32)] = 28
@@ -274,6 +295,8 @@ class Recipe(Section):
             )
         if self.pretrain.incomplete == "two_views" and (not loss.takes(1) or loss.learns or loss.doubled):
             raise ValueError(f"pretrain.incomplete: {self.objective.name} has no views of one modality; leave them out")
+        if self.reconstruct.weight and not (self.reconstruct.time or self.reconstruct.parts):
+            raise ValueError("reconstruct.weight: nothing is hidden where time and parts are 0; set one of them")
         return self
 
     def knobs(self) -> dict[str, Value]:
@@ -355,8 +378,18 @@ class Recipe(Section):
             ),
             f"encoder.{SECTIONS['signal']}.dropout": "" if trains else untrained,
             **{f"pretrain.{knob}": untrained for knob in ("batch_size", "lr", "schedule", "precision")},
-            "finetune.batch_norm": "" if trains else untrained,
-            "finetune.encoder_rate": "" if trains else "finetune.encoders is frozen",
+            "reconstruct.": untrained,
+            **{
+                f"reconstruct.{knob}": "" if self.reconstruct.weight else "reconstruct.weight is 0"
+                for knob in ("time", "span", "parts")
+            },
+            "finetune.batch_norm": ""
+            if trains
+            else untrained or ("reconstruct.weight is not 0: they are renewed" if self.reconstruct.weight else ""),
+            **dict.fromkeys(
+                ("finetune.encoder_rate", "finetune.variance", "finetune.covariance"),
+                "" if trains else "finetune.encoders is frozen",
+            ),
             "finetune.label_draw": "finetune.labels is 1" if self.finetune.labels == 1 else "",
             "finetune.views": "finetune.encoders is trained" if trains else "" if changes else "nothing is augmented",
             "augment.": "" if augments else "pretrain.epochs and finetune.views are 0",

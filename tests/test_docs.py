@@ -53,6 +53,11 @@ def test_commands_and_options_in_documents_exist(document: Path) -> None:
             assert option in options, line
 
 
+def test_no_document_has_both_sides_of_a_merge() -> None:
+    marks = re.compile(r"^(<{7} |={7}$|>{7} )", re.MULTILINE)
+    assert not [document.name for document in DOCUMENTS if marks.search(document.read_text("utf-8"))]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     for target, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", document.read_text()):

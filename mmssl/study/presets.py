@@ -29,6 +29,13 @@ _METHODS: dict[str, dict[str, Any]] = {
     "untrained": {"pretrain.epochs": 0},
     "supervised": {"pretrain.epochs": 0, "finetune.encoders": "trained"},
     **{name: {"objective.name": name} for name in OBJECTIVES},
+    "masked": {
+        "objective.name": "vicreg",
+        "objective.lambda": 0,
+        "objective.mu": 0,
+        "objective.nu": 0,
+        "reconstruct.weight": 1,
+    },
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from mmssl.objectives import over_pairs
 from mmssl.recipe import COLLAPSED_BELOW, Augment, Kind, Pretrain, Recipe, every_augmentation
 from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.incomplete import Incomplete
+from mmssl.training.masking import Masking
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Loop, Snapshot
@@ -79,6 +80,9 @@ class Pretraining:
         kinds: set[Kind] = {model.description.kinds[name] for name in modalities}
         self._augment_apart = augmentation(model, self.device, every_augmentation(*kinds))
         self._incomplete = Incomplete(has, model.recipe) if has is not None and lacks else None
+        self.masking = _new(lambda: Masking(model), seed).to(self.device) if model.recipe.reconstruct.weight else None
+        self._whole: list[Tensor] = []
+        self._hidden: list[Tensor] = []
         self._sums: dict[str, Tensor] = {}
         self._counted = 0
         self._embedded: dict[int, Tensor] = {}
@@ -96,10 +100,19 @@ class Pretraining:
         )
 
     def views(self, batch: Tensor) -> list[Tensor]:
-        """Augmented views of a batch, one for each of the branches.
+        """Augmented views of a batch, one for each of the branches; parts are hidden where the recipe says so.
 
         Where recordings lack a modality, the views are of those that have it; a branch without a use has an empty one.
         """
+        views = self._augmented(batch)
+        if self.masking is None:
+            return views
+        named = zip(self.branches, views, strict=True)
+        hidden = [self.masking.mask(view, name, self._draws) for name, view in named]
+        self._whole, self._hidden = views, hidden
+        return [view.masked_fill(where, 0) for view, where in zip(views, hidden, strict=True)]
+
+    def _augmented(self, batch: Tensor) -> list[Tensor]:
         shown: dict[str, Tensor] = {name: tensor[batch] for name, tensor in self.tensors.items()}
         if self._incomplete:
             ways = [partial(augment, shown, self._draws) for augment in (self._augment, self._augment_apart)]
@@ -107,8 +120,12 @@ class Pretraining:
         copies = len(self.branches) // len(shown)
         return [view for _ in range(copies) for view in self._augment(shown, self._draws).values()]
 
-    def loss(self, views: Sequence[Tensor], batch: Tensor) -> Tensor:
-        """The objective of the views' embeddings, each (batch, D); its terms are added to the epoch's."""
+    def loss(self, views: Sequence[Tensor], batch: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        """The objective of the views' embeddings, each (batch, D); its terms are added to the epoch's.
+
+        Args:
+            features: of the same views, each (batch, width), where parts of them are hidden.
+        """
         embedded = [embeddings.float() for embeddings in views]
         guides = [guide[batch] for guide in self._guides]
         if self._incomplete:
@@ -117,6 +134,12 @@ class Pretraining:
             terms = self._objective(embedded)
         else:
             terms = over_pairs(self._objective, embedded, guides, [*self.learned])
+        if self.masking:
+            shown = zip(features, self.branches, self._whole, self._hidden, strict=True)
+            errors = [self.masking.error(*view) for view in shown if len(view[0])]
+            error = torch.stack(errors).mean()
+            terms["loss"] = terms["loss"] + self.model.recipe.reconstruct.weight * error
+            terms["reconstruction"] = error
         # Of one that has no recordings in this batch the embeddings before stay.
         self._embedded |= {i: own.detach() for i, own in enumerate(embedded) if len(own)}
         self._counted += len(batch)
@@ -168,6 +191,7 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
     model, recipe = training.model, training.model.recipe
     torch.manual_seed(training.seed)
     trained = {"encoders": model.encoders, "projectors": model.projectors, "learned": training.learned}
+    trained |= {"masking": training.masking} if training.masking else {}
     optimizer = adam(trained.values(), recipe.pretrain.lr)
     loop = Loop(trained, optimizer, training.generators)
     for epoch in snapshot.restore(loop) if snapshot else []:
@@ -182,11 +206,15 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
             if not any(map(len, views)):
                 continue
             with precision(recipe, training.device):
-                embeddings = [
-                    model.projectors[name](model.encoders[name](view)) if len(view) else view
+                features = [
+                    model.encoders[name](view) if len(view) else view
                     for name, view in zip(training.branches, views, strict=True)
                 ]
-            loss = training.loss(embeddings, batch)
+                embeddings = [
+                    model.projectors[name](own) if len(own) else own
+                    for name, own in zip(training.branches, features, strict=True)
+                ]
+            loss = training.loss(embeddings, batch, features)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -205,9 +233,18 @@ def _learned(model: Model, branches: int, seed: int) -> nn.ModuleList:
     learns = model.recipe.objective.loss.learns
     if learns is None:
         return nn.ModuleList()
+    width = model.recipe.encoder.projector.width
+    return _new(lambda: nn.ModuleList([learns(width) for _ in range(math.comb(branches, 2))]), seed)
+
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def _new(make: Callable[[], _Module], seed: int) -> _Module:
+    """Whose weights are drawn from a seed of their own: with it and without it the encoders begin alike."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.ModuleList([learns(model.recipe.encoder.projector.width) for _ in range(math.comb(branches, 2))])
+        return make()
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.autocast:

@@ -114,11 +114,11 @@ def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | Non
 
 def alike(recipe: Recipe) -> str:
     """What recipes must have in common to pre-train together, on equally many recordings; empty for one that cannot."""
-    # Guides are pre-trained apart, what an objective learns is not stacked, of hidden classes each side has its own
-    # number, and torch cannot stack batch norms in bfloat16.
+    # Guides are pre-trained apart, what an objective or a reconstruction learns is not stacked, of hidden classes each
+    # side has its own number, and torch cannot stack batch norms in bfloat16.
     training, loss = recipe.pretrain, recipe.objective.loss
     if loss.guided or loss.learns or training.hidden_classes or training.precision == "bfloat16":
         return ""
-    if not training.epochs:
+    if not training.epochs or recipe.reconstruct.weight:
         return ""
     return str((recipe.data.steps, recipe.data.modalities, loss.doubled, recipe.encoder, recipe.pretrain))

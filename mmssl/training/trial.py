@@ -17,6 +17,7 @@ from mmssl.data.protocols import Split, class_indices, split
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError, nearest
 from mmssl.evaluation import by_majority, scores
+from mmssl.objectives.terms import covariance, variance
 from mmssl.recipe import Recipe, readings, readings_of
 from mmssl.training.batch_norm import renew
 from mmssl.training.health import at_scale, embedding_health
@@ -232,7 +233,9 @@ def pretrained(
     frozen = recipe.finetune.encoders == "frozen"
     own = {name: _of(tensor, has[name]) for name, tensor in tensors.items()}
     # Encoders that never trained have no averages: without statistics of their own they would be a baseline too low.
-    if frozen and (recipe.finetune.batch_norm == "renewed" or not recipe.pretrain.epochs):
+    # Those of recordings with parts hidden are of other numbers.
+    renewed = recipe.finetune.batch_norm == "renewed" or not recipe.pretrain.epochs or recipe.reconstruct.weight > 0
+    if frozen and renewed:
         for name, tensor in own.items():
             projector = model.projectors[name]
             _renew(model, projector, lambda features, up=projector: [up(x) for x in features.values()], {name: tensor})
@@ -452,9 +455,9 @@ def _train_head(
     versions = len(features[reading[0]])
     draws = torch.Generator().manual_seed(seed)
 
-    def logits(chosen: Tensor) -> Tensor:
+    def logits(chosen: Tensor) -> tuple[Tensor, float]:
         version = torch.randint(versions, chosen.shape, generator=draws).to(chosen.device)
-        return head({name: features[name][version, chosen] for name in reading})
+        return head({name: features[name][version, chosen] for name in reading}), 0.0
 
     return _classify(model, {"head": head}, logits, labels, seed, on_epoch)
 
@@ -471,9 +474,14 @@ def _train_with_encoders(
     head, augment = model.head(modalities), augmentation(model, labels.device)
     draws = torch.Generator(device=labels.device).manual_seed(seed)
 
-    def logits(chosen: Tensor) -> Tensor:
+    knobs = model.recipe.finetune
+
+    def logits(chosen: Tensor) -> tuple[Tensor, Tensor | float]:
         views = augment({name: tensors[name][chosen] for name in modalities}, draws)
-        return head({name: model.encoders[name](view) for name, view in views.items()})
+        features = {name: model.encoders[name](view) for name, view in views.items()}
+        ways = {variance: knobs.variance, covariance: knobs.covariance}
+        terms = [weight * term(own) for term, weight in ways.items() if weight for own in features.values()]
+        return head(features), sum(terms, 0.0)
 
     latest = _classify(
         model, {"encoders": model.encoders, "head": head}, logits, labels, seed, on_epoch, [draws], snapshot
@@ -499,14 +507,15 @@ def _renew(
 def _classify(
     model: Model,
     trained: Mapping[str, nn.Module],
-    logits_of: Callable[[Tensor], Tensor],
+    logits_of: Callable[[Tensor], tuple[Tensor, Tensor | float]],
     labels: Tensor,
     seed: int,
     on_epoch: OnEpoch,
     generators: Sequence[torch.Generator] = (),
     snapshot: Snapshot | None = None,
 ) -> Numbers:
-    """Train modules by cross-entropy; `logits_of` takes the indices of a batch, and draws from `generators`."""
+    """Train modules by cross-entropy; `logits_of` takes the indices of a batch, and draws from `generators`. It also
+    gives what is added to the loss."""
     knobs = model.recipe.finetune
     rates = {name: knobs.encoder_rate if name == "encoders" else 1.0 for name in trained}
     optimizer = adam(trained.values(), knobs.lr, list(rates.values()))
@@ -522,10 +531,10 @@ def _classify(
         hits = torch.zeros((), device=labels.device)
         for batch in batches(len(labels), knobs.batch_size, order):
             chosen = batch.to(labels.device)
-            logits = logits_of(chosen)
+            logits, more = logits_of(chosen)
             loss = nn.functional.cross_entropy(logits, labels[chosen])
             optimizer.zero_grad()
-            loss.backward()
+            (loss + more).backward()
             optimizer.step()
             loss_sum += loss.detach() * len(batch)
             hits += (logits.detach().argmax(dim=1) == labels[chosen]).sum()

@@ -76,7 +76,7 @@ def weights(outcome: Outcome) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "system", ["vicreg", "simclr_imu", "cmc_cmkm", "levljepa", "vicreg_within_across", "supervised"]
+    "system", ["vicreg", "simclr_imu", "cmc_cmkm", "levljepa", "vicreg_within_across", "masked", "supervised"]
 )
 def test_killed_at_every_epoch_it_ends_with_the_same_bits_and_the_same_curve(
     tiny: Recordings, tmp_path: Path, system: str

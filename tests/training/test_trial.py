@@ -840,6 +840,24 @@ def test_knobs_that_are_not_read_change_no_bit_and_the_others_do(tiny: Recording
             assert (now.metrics, now.predictions) != (told.metrics, told.predictions), knob
 
 
+def test_features_of_trained_encoders_keep_variance_and_lose_covariance(tiny: Recordings) -> None:
+    def measured(**more: float) -> tuple[float, float]:
+        values = {"pretrain.epochs": 0, "finetune.encoders": "trained", "finetune.epochs": 6}
+        values |= {"finetune.batch_norm": "renewed"}
+        recipe = Recipe().with_knobs(SMALL | values | {f"finetune.{knob}": value for knob, value in more.items()})
+        prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
+        model = run_trial(recipe, prepared, split(tiny, recipe.data)).model
+        assert model is not None
+        features = model.encode(prepared.padded(model, np.arange(len(tiny))))["skeleton"].numpy().astype(np.float64)
+        covariances = np.cov(features.T)
+        spread = np.sqrt(np.diag(covariances)).clip(max=1).mean()
+        return float(spread), float((covariances**2).sum() - (np.diag(covariances) ** 2).sum())
+
+    plain, spread, apart = measured(), measured(variance=25), measured(covariance=25)
+    assert spread[0] > 1.1 * plain[0]
+    assert apart[1] < 0.5 * plain[1]
+
+
 def test_encoders_are_fine_tuned_at_a_rate_of_their_own(tiny: Recordings) -> None:
     """Adam's first step moves every weight by its rate, whatever the gradient."""
     values = {"pretrain.epochs": 0, "finetune.encoders": "trained", "finetune.epochs": 1, "finetune.batch_size": 64}
