@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -704,15 +703,6 @@ def test_other_recordings_than_the_studys_are_refused(ask: Ask, study: Study, tm
     answer = ask("resume", "one", "--storage", tmp_path)
     assert answer.code == 2
     assert "planned for other recordings" in answer.err
-
-
-def test_help_and_results_import_neither_torch_nor_ray() -> None:
-    code = (
-        "import sys, mmssl.cli, mmssl.study.folder, mmssl.study.results;"
-        "print({'torch', 'ray', 'scipy'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
 
 
 def test_typer_is_told_to_show_no_pretty_traceback() -> None:

@@ -125,11 +125,10 @@ CHANGES = {
     ],
     "A data set": [
         Change("mmssl/data/waves.py", "", READER),
-        Change("mmssl/data/sources.py", "from mmssl.data.recordings import", "from mmssl.data import waves\n"),
         Change(
             "mmssl/data/sources.py",
             '    "utd_mhad": Reader(\n',
-            '    "waves": Reader(waves.read, within={"pretrain.lr": 2e-3}, source="Nobody: Waves. 2026"),\n',
+            '    "waves": Reader(partial(_read, "waves"), within={"pretrain.lr": 2e-3}, source="Nobody: Waves"),\n',
         ),
     ],
     "A sampler": [

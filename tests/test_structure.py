@@ -28,6 +28,8 @@ LAYERS = ("mmssl.data", "mmssl.training.transforms", "mmssl.training.encoders", 
 LIGHT = ("mmssl.recipe", "mmssl.storage", "mmssl.study", "mmssl.cli")
 """With what they hold."""
 HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn", "altair", "vl_convert"}
+LOADED_ON_USE = {"numpy", "pyarrow", "pydantic", "yaml", "filelock", "platformdirs"}
+"""By light modules, of commands that are run."""
 RUN_TEXT = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
 YAML_THAT_RUNS = {f"yaml.{kind}load{many}" for kind in ("", "full_", "unsafe_") for many in ("", "_all")}
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
@@ -220,6 +222,20 @@ def test_light_modules_load_nothing_heavy_in_a_process():
     code = f"import sys, {', '.join(names)}; print(*({HEAVY} & set(sys.modules)))"
     process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=TOP)
     assert process.stdout.split() == []
+
+
+def test_no_help_waits_for_libraries():
+    code = (
+        "import sys, contextlib, io, typer\n"
+        "from mmssl.cli import COMMANDS, app\n"
+        "command = typer.main.get_command(app)\n"
+        "names = [[], ['data', 'import'], *([name] for panel in COMMANDS.values() for name in panel)]\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as said:\n"
+        "    for name in names: command([*name, '--help'], standalone_mode=False)\n"
+        f"print(said.getvalue().count('Usage:') == len(names), {HEAVY | LOADED_ON_USE} & set(sys.modules))"
+    )
+    process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=TOP)
+    assert process.stdout == "True set()\n"
 
 
 def test_a_class_name_means_one_thing():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from mmssl.cli import (
     answers,
@@ -28,7 +28,20 @@ from mmssl.cli.options import as_now
 from mmssl.cli.terminal import beside, complain, say
 from mmssl.errors import UserError
 
+
+class _Commands(TyperGroup):
+    """Its flags are off where they are not given. Unset ones, as typer has them, are checked by pydantic, which would
+    be loaded for that alone in a `COMMAND --help`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        options = super().get_params(ctx)
+        for option in options:
+            option.default = option.default or False
+        return options
+
+
 app = typer.Typer(
+    cls=_Commands,
     epilog="Exit status: 0 done; 1 trials failed, a check found faults, or the machine did (disk, memory); 2 the input "
     "was wrong; 130 interrupted.",
     no_args_is_help=True,
@@ -93,7 +106,7 @@ class _Command(TyperCommand):
         return super().parse_args(ctx, as_now(ctx.info_name, args, beside(quiet)))
 
 
-data_app = typer.Typer(help="Look at recordings, take in your own, or fetch some.", no_args_is_help=True)
+data_app = typer.Typer(cls=_Commands, help="Look at recordings, take in your own, or fetch some.", no_args_is_help=True)
 for name, command in (
     ("import", own_data.data_import),
     ("check", own_data.data_check),

@@ -50,9 +50,9 @@ def results(
     Example: mmssl-tune results --json
     """
     from mmssl.study.folder import find
-    from mmssl.study.plan import TRANSDUCTIVE
     from mmssl.study.results import metric_of, points, ranked
     from mmssl.study.verdict import beside, beside_words
+    from mmssl.study.words import TRANSDUCTIVE
 
     if as_json and as_csv:
         raise UserError("--json and --csv: choose one of them")

@@ -13,9 +13,8 @@ from mmssl.cli.running import is_job_server
 from mmssl.cli.tables import show_conclusion, show_table
 from mmssl.cli.terminal import ago, pass_on, print_json, say
 from mmssl.errors import UserError, few
-from mmssl.study.plan import without_result
 from mmssl.study.planning import at_storage
-from mmssl.study.results import percent
+from mmssl.study.words import percent, without_result
 
 if TYPE_CHECKING:
     from mmssl.search.jobs import Job, Jobs

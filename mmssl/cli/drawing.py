@@ -11,8 +11,7 @@ from rich.text import Text
 
 from mmssl.cli.terminal import plain, roughly
 from mmssl.study.overview import alike
-from mmssl.study.plan import NO_RESULT, point_words, short_names, value_of
-from mmssl.study.results import percent
+from mmssl.study.words import NO_RESULT, percent, point_words, short_names, value_of
 
 if TYPE_CHECKING:
     from mmssl.study.overview import Axes, Cell, View

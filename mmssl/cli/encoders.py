@@ -139,7 +139,7 @@ def evaluate(
         recordings = recordings.labelled()
     from mmssl.evaluation import scores
     from mmssl.export.encoders import load_encoders
-    from mmssl.study.results import percent
+    from mmssl.study.words import percent
 
     model = load_encoders(folder)
     ours, theirs = model.description.classes, recordings.description.classes

@@ -1,6 +1,7 @@
 """Commands on recordings, and how the other commands open them."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,7 @@ def data_info(
     recordings, problems = open_recordings(dataset, data, skip_bad=True, quiet=True)
     found = survey_of(recordings, problems)
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(asdict(found))
     else:
         show_survey(found)
 

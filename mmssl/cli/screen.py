@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mmssl.cli.terminal import say
 from mmssl.study.overview import Board, RunningTrial
-from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, point_words
-from mmssl.study.results import percent
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.words import TERMINAL, percent, point_words
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -41,7 +41,6 @@ from mmssl.cli.terminal import (
     sides_line,
 )
 from mmssl.process import ASKED_TO_END
-from mmssl.study.plan import value_of
 from mmssl.study.planning import (
     at_storage,
     created,
@@ -54,6 +53,7 @@ from mmssl.study.planning import (
     usable,
     with_all,
 )
+from mmssl.study.words import value_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -388,9 +388,9 @@ def show_outcome(
         left: how many have not ended.
     """
     from mmssl.study.overview import alike
-    from mmssl.study.plan import NO_RESULT
     from mmssl.study.results import points, ranked
     from mmssl.study.verdict import conclude
+    from mmssl.study.words import NO_RESULT
 
     summary = ranked(points(plan, study.table("trials.parquet")))
     show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)

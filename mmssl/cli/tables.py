@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmssl.cli.terminal import console_on, plain, say
-from mmssl.study.plan import short_names, value_of, without_result
-from mmssl.study.results import percent
+from mmssl.study.words import percent, short_names, value_of, without_result
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,8 +11,8 @@ from mmssl.cli.studies import exit_status, resuming, show_outcome, untrained_sco
 from mmssl.cli.terminal import console_beside, print_json, say
 from mmssl.errors import UserError
 from mmssl.process import interrupt_when_ended
-from mmssl.study.plan import TERMINAL
 from mmssl.study.planning import at_storage
+from mmssl.study.words import TERMINAL
 
 if TYPE_CHECKING:
     from rich.console import Console

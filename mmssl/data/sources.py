@@ -4,21 +4,22 @@ import os
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict
-
-from mmssl.data import mmact, synthetic, utd_mhad
-from mmssl.data.recordings import Array, Description, Recordings
 from mmssl.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from mmssl.data.recordings import Array, Description, Recordings
 
 
 class Reader(NamedTuple):
     """A data set that has a name."""
 
-    read: Callable[..., tuple[Recordings, list[str]]]
+    read: "Callable[..., tuple[Recordings, list[str]]]"
     """Of its folder, `skip_bad` and its options: the recordings, and what was left out, each with the reason."""
     options: Mapping[str, Mapping[str, Any]] = {}
     """What may stand after its name: by option, the words and what `read` takes for them."""
@@ -34,15 +35,28 @@ class Reader(NamedTuple):
     """The paper to cite."""
     limits: str = ""
     """What to know of it before one trusts a score."""
-    whole: Description | None = None
+    whole: "Callable[[], Description] | None" = None
     """Of the whole data set, where its number of recordings is known: this many, and without those never recorded."""
     recordings: int = 0
     never_recorded: frozenset[tuple[str, str, str]] = frozenset()
     """Class, subject and trial."""
 
 
-def _synthetic(_: Path, *, skip_bad: bool) -> tuple[Recordings, list[str]]:
-    return synthetic.generate(), []
+def _read(module: str, folder: Path, **options: Any) -> "tuple[Recordings, list[str]]":
+    """By a module beside this one. It loads numpy and pyarrow, of which `--help` needs neither."""
+    return import_module(f"mmssl.data.{module}").read(folder, **options)
+
+
+def _synthetic(_: Path, *, skip_bad: bool) -> "tuple[Recordings, list[str]]":
+    from mmssl.data.synthetic import generate
+
+    return generate(), []
+
+
+def _utd_mhad() -> "Description":
+    from mmssl.data.utd_mhad import DESCRIPTION
+
+    return DESCRIPTION
 
 
 # Small enough for a first search on two cores within minutes.
@@ -62,7 +76,7 @@ READERS = {
         limits="These recordings are made up by a program: good for a first look, not for conclusions about people.",
     ),
     "utd_mhad": Reader(
-        utd_mhad.read,
+        partial(_read, "utd_mhad"),
         across={"pretrain.batch_size": 256, "pretrain.lr": 1e-3, "pretrain.epochs": 200},
         within={"pretrain.batch_size": 128, "pretrain.lr": 1e-2, "pretrain.epochs": 100},
         tuned={"pretrain.epochs": 120},
@@ -71,15 +85,15 @@ READERS = {
         limits="In UTD-MHAD the one inertial sensor is on the right wrist for actions 1 to 21 and on the right thigh "
         "for 22 to 27: what the IMU encoder knows of an action is tied to where the sensor was, and the placement "
         "itself gives away which of the two groups an action is of.",
-        whole=utd_mhad.DESCRIPTION,
-        recordings=utd_mhad.RECORDINGS,
-        never_recorded=utd_mhad.NEVER_RECORDED,
+        whole=_utd_mhad,
+        recordings=861,
+        never_recorded=frozenset({("draw_x", "1", "4"), ("walk", "6", "4"), ("squat", "8", "4")}),
     ),
     "mmact": Reader(
-        mmact.read,
+        partial(_read, "mmact"),
         options={
-            "classes": {str(number): number for number in mmact.CLASSES},
-            "camera": {**{str(number): number for number in mmact.CAMERAS}, "all": "all"},
+            "classes": {"35": 35, "36": 36, "37": 37},
+            "camera": {"1": 1, "2": 2, "3": 3, "4": 4, "all": "all"},
         },
         example="classes=36,camera=2",
         across={"pretrain.batch_size": 128, "pretrain.lr": 1e-4, "pretrain.epochs": 200},
@@ -93,7 +107,7 @@ FOLDER_VARIABLE = "MMSSL_DATA"
 
 def open_dataset(
     name_or_file: str, folder: Path | None = None, *, skip_bad: bool = False
-) -> tuple[Recordings, list[str]]:
+) -> "tuple[Recordings, list[str]]":
     """Read a data set by name, or a file that `Recordings.save` wrote.
 
     Args:
@@ -108,6 +122,8 @@ def open_dataset(
     Raises:
         UserError: no such name, option, file or folder, or what is there cannot be read.
     """
+    from mmssl.data.recordings import Recordings
+
     file = recordings_file(name_or_file)
     if file is not None:
         return Recordings.load(file), []
@@ -160,6 +176,8 @@ def default_folder(name: str) -> Path:
     That is $MMSSL_DATA, or the folder of the data set's name in it if there is one; without that variable, a folder of
     that name where the operating system keeps a user's data.
     """
+    from platformdirs import user_data_path
+
     name, *_ = name.split(":")
     root = os.environ.get(FOLDER_VARIABLE)
     if not root:
@@ -177,9 +195,8 @@ def recordings_file(name_or_file: str) -> Path | None:
     return None if named else path
 
 
-class Lengths(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+@dataclass(frozen=True)
+class Lengths:
     shortest: int
     median: float
     longest: int
@@ -187,20 +204,18 @@ class Lengths(BaseModel):
     """What is counted: frames or samples."""
 
 
-class Missing(BaseModel):
+@dataclass(frozen=True)
+class Missing:
     """A recording that most other subjects have."""
-
-    model_config = ConfigDict(frozen=True)
 
     label: str
     subject: str
     trial: str
 
 
-class Survey(BaseModel):
+@dataclass(frozen=True)
+class Survey:
     """What is in a data set, and what is not."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     fingerprint: str
@@ -231,10 +246,10 @@ class Survey(BaseModel):
         return None if self.expected is None else self.recordings == self.expected
 
 
-def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
+def survey(recordings: "Recordings", problems: Sequence[str] = ()) -> Survey:
     """Count and measure recordings; `problems` are passed on."""
     description = recordings.description
-    known = next((one for one in READERS.values() if one.whole == description), None)
+    known = next((one for one in READERS.values() if one.whole and one.whole() == description), None)
     by_subject = [protocol for protocol in description.protocols.values() if protocol.by == "subject"]
     named = {subject for protocol in by_subject for subject in (*protocol.train, *protocol.test)}
     counts = Counter((row.subject, row.label) for row in recordings.rows)
@@ -256,7 +271,7 @@ def survey(recordings: Recordings, problems: Sequence[str] = ()) -> Survey:
     )
 
 
-def _missing(recordings: Recordings, never_recorded: frozenset[tuple[str, str, str]]) -> tuple[Missing, ...]:
+def _missing(recordings: "Recordings", never_recorded: frozenset[tuple[str, str, str]]) -> tuple[Missing, ...]:
     have: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in (row for row in recordings.rows if row.label):
         have[row.label, row.trial].add(row.subject)
@@ -271,8 +286,8 @@ def _missing(recordings: Recordings, never_recorded: frozenset[tuple[str, str, s
     )
 
 
-def _lengths(arrays: Sequence[Array | None], lines: str) -> Lengths | None:
+def _lengths(arrays: "Sequence[Array | None]", lines: str) -> Lengths | None:
     counts = [len(array) for array in arrays if array is not None]
     if not counts:
         return None
-    return Lengths(shortest=min(counts), median=statistics.median(counts), longest=max(counts), lines=lines)
+    return Lengths(shortest=min(counts), median=float(statistics.median(counts)), longest=max(counts), lines=lines)

@@ -20,11 +20,6 @@ import numpy as np
 from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, Signal, Skeleton, array_faults
 from mmssl.errors import UserError
 
-RECORDINGS = 861
-"""Recordings in the whole data set."""
-NEVER_RECORDED = frozenset({("draw_x", "1", "4"), ("walk", "6", "4"), ("squat", "8", "4")})
-"""Class, subject and trial of the three recordings that the data set lacks."""
-
 _LIMBS = (
     ("head", "shoulder_center", "spine", "hip_center"),
     ("shoulder_center", "left_shoulder", "left_elbow", "left_wrist", "left_hand"),

@@ -11,8 +11,9 @@ from mmssl.errors import UserError, nearest
 from mmssl.experiments import paper_tables
 from mmssl.experiments.paper_tables import md, tex
 from mmssl.study.folder import Study
-from mmssl.study.plan import TRANSDUCTIVE, Plan, PlannedTrial
-from mmssl.study.space import LABEL_DRAW, SYSTEM, VARIANT
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.space import LABEL_DRAW
+from mmssl.study.words import SYSTEM, TRANSDUCTIVE, VARIANT
 
 
 class TableColumn(NamedTuple):

@@ -22,7 +22,7 @@ from mmssl.study.plan import Key, Plan
 from mmssl.study.presets import parsed
 from mmssl.study.results import stand_beside
 from mmssl.study.scores import Scores, estimate, mean, paired, recordings_of
-from mmssl.study.space import SYSTEM
+from mmssl.study.words import SYSTEM
 
 
 def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:

@@ -28,9 +28,10 @@ from mmssl.export.conversion import SUFFIXES
 from mmssl.storage import is_foreign
 from mmssl.study.columns import is_score
 from mmssl.study.folder import TESTS, Study
-from mmssl.study.plan import Key, Plan, PlannedTrial, fold_name, without_result
+from mmssl.study.plan import Key, Plan, PlannedTrial
 from mmssl.study.planning import name_of
 from mmssl.study.results import Choice, Point, points, stand_beside
+from mmssl.study.words import fold_name, without_result
 from mmssl.training.model import FACTS, WEIGHTS, Model
 from mmssl.training.prepared import Prepared, having
 from mmssl.training.pretraining import OnEpoch

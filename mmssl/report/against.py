@@ -14,9 +14,10 @@ from mmssl.report.charts import MARKS, MOST_ROWS, Landscape, matrix
 from mmssl.report.content import Content, Ranked, axes_of, label
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
-from mmssl.study.results import Point, percent, points
+from mmssl.study.results import Point, points
 from mmssl.study.scores import Estimate, apart
-from mmssl.study.space import LABEL_DRAW, SYSTEM, VARIANT
+from mmssl.study.space import LABEL_DRAW
+from mmssl.study.words import SYSTEM, VARIANT, percent
 
 # Black letters can be read on each: below, the same, above.
 _SHADES = ["#d98a3d", "#f3cfa4", "#f7f7f7", "#c8d9ec", "#7fa9d4"]

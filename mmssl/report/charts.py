@@ -9,9 +9,9 @@ import altair as alt
 
 from mmssl.experiments.charts import SERIES, as_spec, has_ends, percents
 from mmssl.report.content import Axis, Content, Ranked, plain
-from mmssl.study.plan import without_result
-from mmssl.study.results import Point, percent
+from mmssl.study.results import Point
 from mmssl.study.scores import repeat
+from mmssl.study.words import percent, without_result
 
 MOST_ROWS = 40
 """Points in the chart of the ranking; its table has more."""

@@ -18,11 +18,11 @@ from mmssl.experiments import protocol, repeats
 from mmssl.study.baseline import Baseline, baselines, chance
 from mmssl.study.folder import Study
 from mmssl.study.importance import importance
-from mmssl.study.plan import TERMINAL, Plan, value_of
+from mmssl.study.plan import Plan
 from mmssl.study.results import Choice, Point, choose, hits_of, points, ranked
 from mmssl.study.scores import Estimate, mean
-from mmssl.study.space import SYSTEM
 from mmssl.study.status import Standing, standing
+from mmssl.study.words import SYSTEM, TERMINAL, value_of
 
 SYMBOLS = {"lambda": "λ", "mu": "μ", "nu": "ν"}  # noqa: RUF001
 """How papers write a knob's last word."""

@@ -22,10 +22,9 @@ from mmssl.report.against import Against
 from mmssl.report.content import MOST_RANKED, Content, Ranked, Reference, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 from mmssl.study.baseline import baseline_command, data_words, set_word
-from mmssl.study.plan import without_result
-from mmssl.study.results import percent
 from mmssl.study.scores import repeat
-from mmssl.study.space import SYSTEM, is_shipped, text_of
+from mmssl.study.space import is_shipped, text_of
+from mmssl.study.words import SYSTEM, percent, without_result
 
 
 class Verdict(NamedTuple):

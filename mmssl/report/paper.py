@@ -13,7 +13,7 @@ from mmssl.export.encoders import representative
 from mmssl.report.charts import curves, landscape, ranking
 from mmssl.report.content import Axis, Content, Ranked, plain, shares_of
 from mmssl.report.exhibit import Exhibit
-from mmssl.study.results import percent
+from mmssl.study.words import percent
 
 
 class Figure(NamedTuple):

@@ -14,8 +14,9 @@ from mmssl.search.recorder import Watch
 from mmssl.search.share import Resources
 from mmssl.search.work import Abandon, Work
 from mmssl.study.folder import LOG, Record, Study, Tables, most_pretrained
-from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
+from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.status import begin, end
+from mmssl.study.words import TERMINAL
 from mmssl.trackers.forwarding import Forwarder
 from mmssl.trackers.notify import Notifier, notifying
 from mmssl.trackers.registry import forwarders

@@ -9,8 +9,9 @@ from mmssl.search.pruning import Pruning
 from mmssl.search.queue import TrialQueue
 from mmssl.search.sampler import PointSampler
 from mmssl.study.folder import Record, Study, Tables
-from mmssl.study.plan import FOR_GOOD, Plan, PlannedTrial
+from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import Point, ranked
+from mmssl.study.words import FOR_GOOD
 from mmssl.training.trial import pretraining_name, trial_name
 
 LEADING = 3

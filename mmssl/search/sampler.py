@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 from mmssl.errors import UserError
 from mmssl.recipe import Value
 from mmssl.study.folder import Record
-from mmssl.study.plan import FOR_GOOD, Plan, SampledPoint
+from mmssl.study.plan import Plan, SampledPoint
 from mmssl.study.space import SAMPLERS, Space
+from mmssl.study.words import FOR_GOOD
 from mmssl.trackers.optuna_study import distribution_of
 
 # A sampler that has found its optimum proposes it again and again; after so many draws chance proposes.

@@ -26,7 +26,8 @@ from mmssl.private_folder import own_folder
 from mmssl.sealed import DamagedError, opened, read, sealed
 from mmssl.storage import HeldError, Still, storage_at, written_beside
 from mmssl.study.columns import KEYS, PROBE
-from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, SampledPoint, Status
+from mmssl.study.plan import Plan, PlannedTrial, SampledPoint
+from mmssl.study.words import TERMINAL, Status
 
 
 class Record(BaseModel):

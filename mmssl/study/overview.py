@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple
 from mmssl.recipe import COLLAPSED_BELOW, Recipe
 from mmssl.study.columns import PROBE
 from mmssl.study.folder import Record
-from mmssl.study.plan import NO_RESULT, TERMINAL, Plan, PlannedTrial, without_result
+from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import Point
 from mmssl.study.status import time_left
+from mmssl.study.words import NO_RESULT, TERMINAL, without_result
 
 CellState = Literal["complete", "running", "begun", "planned", "failed", "diverged", "collapsed", "pruned"]
 # A tenth of where VICReg holds the standard deviation, and as many times above where a trial is stopped for it.

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmssl.errors import UserError, few, nearest
-from mmssl.recipe import USUAL
-from mmssl.study.presets import defined_by, system_named
 
 STORAGE = "studies"
 """Where studies lie unless told otherwise."""
@@ -35,6 +33,7 @@ def space_with(
         settings: knobs as `KNOB=VALUE` words, or by name.
         values: what is searched of a knob instead of what the space has of it: `KNOB=[VALUE,...]` words, or by name.
     """
+    from mmssl.study.presets import defined_by
     from mmssl.study.space import SET_BY_STUDY, changed
 
     names = systems or space.systems
@@ -77,6 +76,7 @@ def plan_study(
     """
     from mmssl.data.protocols import class_indices, leave_one_subject_out, sides, split
     from mmssl.data.sources import default_folder, recordings_file
+    from mmssl.recipe import USUAL
     from mmssl.study.plan import Dataset, make_plan
     from mmssl.study.refusals import refuse
     from mmssl.study.space import at_point
@@ -231,6 +231,8 @@ def usable(
 
 def _taken(recordings: "Recordings", systems: Iterable[str]) -> list[str]:
     """The modalities that the systems take."""
+    from mmssl.study.presets import system_named
+
     there = recordings.kinds
     asked = {one for system in systems for one in system_named(system, there).modalities}
     return [one for one in there if one in asked]
@@ -377,7 +379,7 @@ def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
     """What the reader should know of a plan's folds before believing a number."""
     from mmssl.data.check import Finding
     from mmssl.data.protocols import unseen_classes
-    from mmssl.study.plan import fold_name
+    from mmssl.study.words import fold_name
 
     notes: list[str] = []
     for held_out, parts in plan.splits(recordings).items():

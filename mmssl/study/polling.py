@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 
 from mmssl.study.folder import Record, Study
-from mmssl.study.plan import TERMINAL, Plan, PlannedTrial, Status
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.words import TERMINAL, Status
 
 _TRIALS, _EPOCHS = "trials.parquet", "epochs.parquet"
 _COLUMNS = ("trial_id", "status", "cause", "started", "finished")

@@ -10,8 +10,9 @@ from mmssl.data.not_signals import suspects_in
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, Value
-from mmssl.study.plan import Plan, fold_name
-from mmssl.study.space import SYSTEM, VARIANT, Space, at_point, base_of
+from mmssl.study.plan import Plan
+from mmssl.study.space import Space, at_point, base_of
+from mmssl.study.words import SYSTEM, VARIANT, fold_name
 
 _MOST_LOOKED_AT = 10_000
 _MEDIAN_NEEDS = 5

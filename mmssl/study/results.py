@@ -15,8 +15,9 @@ from mmssl.recipe import Recipe
 from mmssl.study import scores
 from mmssl.study.columns import COSTS, SCORED
 from mmssl.study.folder import Study
-from mmssl.study.plan import NO_RESULT, TRANSDUCTIVE, Key, Plan
+from mmssl.study.plan import Key, Plan
 from mmssl.study.scores import Estimate, repeat
+from mmssl.study.words import NO_RESULT, TRANSDUCTIVE, percent
 
 RANKME = "rankme"
 """Effective rank of the embeddings of the training recordings, of many a sample (Garrido et al., ICML 2023), mean over
@@ -273,11 +274,6 @@ def hits_of(predictions: pa.Table) -> Hits:
     for point_id, fold, recording, label, predicted in zip(*columns, strict=True):
         hits[point_id][fold, recording].append(label == predicted)
     return {point: {at: statistics.fmean(own) for at, own in found.items()} for point, found in hits.items()}
-
-
-def percent(value: float | None) -> str:
-    """A score as every view shows it; of a difference, percentage points."""
-    return "-" if value is None else f"{100 * value:z.1f}"
 
 
 def metric_words(metric: str) -> str:

@@ -27,6 +27,7 @@ from mmssl.errors import UserError, nearest
 from mmssl.recipe import Kind, Recipe, Value, explain
 from mmssl.study.presets import RecipeName, defined_by, kinds_for, parsed, preset, recipe_named
 from mmssl.study.where import Point, condition
+from mmssl.study.words import SYSTEM, VARIANT
 from mmssl.yaml_file import read
 
 SET_BY_STUDY = {
@@ -34,8 +35,6 @@ SET_BY_STUDY = {
     "data.validation_subjects": "a study takes the subjects it holds out from `folds`",
 }
 SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
-SYSTEM, VARIANT = "system", "variant"
-"""Names of the searched parameters that a space with several systems, or with variants, has beside its knobs."""
 LABEL_DRAW = "finetune.label_draw"
 """A replicate, as a seed is, where other knobs are searched beside it."""
 _RECIPE = "recipe"

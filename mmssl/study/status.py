@@ -18,7 +18,7 @@ from mmssl.errors import UserError
 from mmssl.process import identity, lives
 from mmssl.sealed import opened, sealed
 from mmssl.study.folder import Study
-from mmssl.study.plan import TERMINAL
+from mmssl.study.words import TERMINAL
 
 JOB, JOB_ADDRESS = "MMSSL_JOB", "MMSSL_JOB_ADDRESS"
 """Environment variables by which a submitted driver knows its job."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from mmssl.study.baseline import Baseline, baseline_command, baselines, chance
 from mmssl.study.folder import Study
-from mmssl.study.plan import TERMINAL, Plan, point_words
+from mmssl.study.plan import Plan
 from mmssl.study.planning import at_storage
-from mmssl.study.results import LABEL_FREE, Best, Choice, best_of, metric_words, percent, points
+from mmssl.study.results import LABEL_FREE, Best, Choice, best_of, metric_words, points
+from mmssl.study.words import TERMINAL, percent, point_words
 
 
 @dataclass(frozen=True)

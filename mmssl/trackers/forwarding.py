@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from mmssl.study.columns import is_score
 from mmssl.study.folder import Record, Study
-from mmssl.study.plan import TERMINAL, Plan, PlannedTrial
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.words import TERMINAL
 
 _MOST = 10_000
 """Reports that wait for a program; more are as many as it will never take."""

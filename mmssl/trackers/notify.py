@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from mmssl.errors import UserError
 from mmssl.study.folder import Record, Study
-from mmssl.study.plan import NO_RESULT, TERMINAL, Plan, PlannedTrial, point_words
+from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.verdict import conclude
+from mmssl.study.words import NO_RESULT, TERMINAL, point_words
 
 VARIABLE = "MMSSL_NOTIFY"
 STILL_S = 1800.0
