@@ -69,7 +69,7 @@ def alphapose(path: Path) -> Unsure:
         number = _number(str(entry.get("image_id", "")))
         body = _numbers(entry["keypoints"], 3, f"image {entry.get('image_id')}")
         found.setdefault(number, []).append(body)
-        names.setdefault(number, []).append(str(entry.get("idx", "")))
+        names.setdefault(number, []).append(_track(entry.get("idx")))
         lengths[len(body)] += 1
     joints = _joints(_ALPHAPOSE, lengths)
     frames = _in_order({number: [body[: len(joints)] for body in bodies] for number, bodies in found.items()})
@@ -80,6 +80,12 @@ def alphapose(path: Path) -> Unsure:
         named = _in_order(names)
         return Unsure(joints, [dict(zip(n, f, strict=True)) for n, f in zip(named, frames, strict=True)], notes)
     return Unsure(joints, followed(frames), notes)
+
+
+def _track(idx: Any) -> str:
+    """Whose a body is: a number, or a list with one for each box whose poses were merged; nothing where they differ."""
+    numbers = set(np.ravel(np.array([] if idx is None else idx, dtype=object)).tolist())
+    return str(numbers.pop()) if len(numbers) == 1 else ""
 
 
 # What they share.

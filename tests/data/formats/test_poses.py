@@ -166,6 +166,18 @@ def test_alphapose_tracks_are_its_own(tmp_path: Path):
     np.testing.assert_array_equal(values, other.reshape(20, -1))
 
 
+def test_alphapose_tracks_of_merged_boxes(tmp_path: Path):
+    """Two boxes of one person are one body, whose idx lists both; of two people it says nothing."""
+    one, other = walk(20, 17, at=500), walk(20, 17, at=900, seed=1)
+    path = alphapose(tmp_path / "a.json", [list(pair) for pair in zip(sure(one), sure(other), strict=True)], idx=True)
+    alike, mixed = (json.loads(path.read_text()) for _ in range(2))
+    alike[7]["idx"], mixed[7]["idx"] = [2, 2], [2, 1]
+    plain = sheet_of(path).values
+    for entries in (alike, mixed):
+        path.write_text(json.dumps(entries))
+        np.testing.assert_array_equal(sheet_of(path).values, plain)
+
+
 def blaze(points: np.ndarray, visibility: float = 0.9) -> list[list[dict[str, float]]]:
     return [
         [{**dict(zip("xyz", map(float, p), strict=True)), "visibility": visibility} for p in frame] for frame in points
