@@ -1,8 +1,11 @@
 """What the user sees: every command's help, and an answer to each kind of bad input."""
 
 import csv
+import errno
+import fcntl
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +22,7 @@ import typer
 from own_folder import make
 from rich.text import Text
 from safetensors.numpy import load_file
-from small import dataset_of, study_of
+from small import dataset_of, put_document, study_of
 from typer.main import get_command
 
 from mmssl import Recordings, Row, cli
@@ -205,6 +208,26 @@ def test_results_as_a_table_json_and_csv(ask: Ask, study: Study, tmp_path: Path)
     assert (second["mean"], second["n"], second["failures"]) == (0.45, 1, 1)
     rows = list(csv.DictReader(io.StringIO(ask("results", "one", "--storage", tmp_path, "--csv").out)))
     assert [row["mean"] for row in rows] == ["0.625", "0.9"]
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "a file system without locks"])
+def test_who_looks_at_a_study_keeps_nobody_from_running_it(
+    ask: Ask, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    flock, asked = fcntl.flock, list[int]()
+
+    def answer(stream: IO[bytes], operation: int) -> None:
+        asked.append(operation)
+        if not locks:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        flock(stream, operation)
+
+    monkeypatch.setattr(fcntl, "flock", answer)
+    for words in (["status", "one"], ["watch", "one"], ["list"], ["results", "one"]):
+        said = ask(*words, "--storage", tmp_path)
+        assert said.code == 0, said.err
+    assert asked and not [operation for operation in asked if operation & fcntl.LOCK_EX], "which a driver's would be"
+    assert not (study.folder / "driver.lock.claims").exists()
 
 
 def test_the_list_has_the_best_score_and_puts_equal_failures_together(ask: Ask, study: Study, tmp_path: Path) -> None:
@@ -743,20 +766,26 @@ def test_predict_gives_class_and_probability_of_each_recording(
 @pytest.mark.parametrize(
     "name", ['=HYPERLINK("http://x","y")', "+1-cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
 )
-def test_names_in_csv_are_no_formulas(ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings, name: str) -> None:
-    rows = [row.model_copy(update={"recording_id": name, "subject": "-7"}) if not i else row
-            for i, row in enumerate(tiny.rows)]  # fmt: skip
-    few = Recordings(tiny.description, rows, tiny.skeleton, tiny.imu).where(lambda row: row.trial == "0")
-    few.save(tmp_path / "few.parquet")
+def test_names_in_csv_are_no_formulas(
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    classes = {label: f"{name}{label}" for label in tiny.description.classes}
+    description = tiny.description.model_copy(update={"classes": tuple(classes.values())})
+    put_document(encoders, {"description": description.model_dump(mode="json")})
+    rows = [row.model_copy(update={"label": classes[row.label]}) for row in tiny.rows]
+    rows[0] = rows[0].model_copy(update={"recording_id": name, "subject": "-7"})
+    few = Recordings(description, rows, tiny.skeleton, tiny.imu).where(lambda row: row.trial == "0")
+    monkeypatch.chdir(tmp_path)
+    few.save(Path("=few.parquet"))
     for out in ("few.csv", "few-predicted.parquet"):
-        assert ask("predict", encoders, tmp_path / "few.parquet", "--out", tmp_path / out).code == 0
+        assert ask("predict", encoders, "=few.parquet", "--out", out).code == 0
     with (tmp_path / "few.csv").open(newline="") as file:
         cells = list(csv.DictReader(file))
     assert (cells[0]["recording_id"], cells[0]["subject"]) == (f"'{name}", "-7")
+    assert {cell["source"] for cell in cells} == {"'=few.parquet"}
+    assert {cell["predicted"] for cell in cells} <= {f"'{label}" for label in classes.values()}
     assert cells[1]["recording_id"] == few.rows[1].recording_id
-    assert float(cells[0]["probability"]) == pytest.approx(
-        max(float(cells[0][f"p.{c}"]) for c in tiny.description.classes)
-    )
+    assert float(cells[0]["probability"]) == pytest.approx(max(float(cells[0][f"p.{c}"]) for c in classes.values()))
     assert pd.read_parquet(tmp_path / "few-predicted.parquet")["recording_id"][0] == name
 
 
@@ -778,8 +807,9 @@ def test_embed_writes_the_features_of_each_recording(
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[31m[bold]\u202ered\x9b1m"
 
 
+@pytest.mark.usefixtures("unrun")
 def test_names_do_not_reach_into_the_terminal(ask: Ask, tmp_path: Path, tiny: Recordings, study: Study) -> None:
-    """Of a class, a subject, a recording and a fault in one; and whatever a study's log has."""
+    """Of a class, a subject, a recording and a fault in one, when a study is planned or refused; and of its log."""
     label, others = f"walk{HOSTILE}", tiny.description.classes[1:]
     description = tiny.description.model_copy(update={"classes": (label, *others)})
     rows = [
@@ -801,8 +831,10 @@ def test_names_do_not_reach_into_the_terminal(ask: Ask, tmp_path: Path, tiny: Re
         ask("data", "check", tmp_path / "hostile.parquet"),
         ask("launch", "vicreg_grid", "--dataset", tmp_path / "hostile.parquet", "--storage", tmp_path,
             "--set", f"data.validation_subjects=[{HOSTILE}]"),
+        ask("launch", "vicreg_grid", "--dataset", tmp_path / "hostile.parquet", "--storage", tmp_path, "--name", "two"),
         ask("logs", "one", "--storage", tmp_path),
     ]  # fmt: skip
+    assert Study(tmp_path, "two").plan().dataset.train_subjects[0].endswith(HOSTILE), "it was planned"
     for answer in said:
         printed = answer.out + answer.err
         assert "owned" in printed

@@ -83,7 +83,7 @@ def test_dimensions_of_flats_within_more_dimensions(dimension: int) -> None:
     flat = embedded(DRAWS.uniform(size=(1000, dimension)))
     for estimate in (unlabelled.two_nn_dimension, unlabelled.mst_dimension):
         assert estimate(flat) == pytest.approx(dimension, rel=0.2), estimate
-        assert estimate(1000 * flat) == pytest.approx(estimate(flat), rel=1e-6)
+        assert estimate(1000 * flat[:200]) == pytest.approx(estimate(flat[:200]), rel=1e-6)
 
 
 def test_a_tree_counts_recordings_in_one_place() -> None:

@@ -57,6 +57,15 @@ def test_every_node_installs_the_locked_environment_and_knows_where_studies_lie(
         assert "export MMSSL_STORAGE=" in commands
 
 
+def test_rays_folder_is_for_its_owner_alone_before_ray_starts(config: dict[str, Any]) -> None:
+    for node in ("head", "worker"):
+        export = next(one for one in config[f"{node}_setup_commands"] if "RAY_TMPDIR=" in one)
+        assert "RAY_TMPDIR=/tmp/mmssl-tune-$UID" in shlex.split(shlex.split(export)[-3])
+        commands = config[f"{node}_start_ray_commands"]
+        assert commands.index('install -d -m 700 "$RAY_TMPDIR"') < commands.index(starts(config, node))
+        assert "--temp-dir" not in starts(config, node)
+
+
 def test_commands_are_commands(config: dict[str, Any]) -> None:
     for name, commands in config.items():
         if name.endswith("_commands"):

@@ -108,14 +108,15 @@ def test_every_fault_is_in_one_message() -> None:
             "point: skeleton: joints hip and neck coincide in the first frame: no unit of length",
         ),
     ]
+    description = describe(classes=("sit", "stand\ud800"))
     with pytest.raises(UserError) as error:
-        Recordings(describe(), [c[0] for c in cases], [c[1] for c in cases], [c[2] for c in cases])
+        Recordings(description, [c[0] for c in cases], [c[1] for c in cases], [c[2] for c in cases])
     message = str(error.value)
-    for *_, fault in cases:
+    for fault in (*(c[3] for c in cases), "the description holds half a surrogate pair, which is no text"):
         assert fault in message
     # "short" has two faults, one a modality.
-    assert message.startswith("small: 15 faults")
-    assert len(message.splitlines()) == 16
+    assert message.startswith("small: 16 faults")
+    assert len(message.splitlines()) == 17
 
 
 @pytest.mark.parametrize(

@@ -800,6 +800,9 @@ def test_the_papers_hidden_groups_stand_in_both_readings_beside_its_figures(stud
     f1 = {row["trial_id"]: row["val.f1"] for row in study.table("trials.parquet").to_pylist()}
     assert row["f1.mean"] == pytest.approx(np.mean([f1[trial.trial_id] for trial in hiding]))
     assert rows["vicreg", classes[0], "hidden"]["f1.mean"] is None, "F1 is a mean over all classes"
+    shown = dict(zip(result.heads, result.cells[list(rows).index(("vicreg", classes[1], "all"))], strict=True))
+    assert shown["Yang et al. 2023, accuracy (%)"] == "94.0"
+    assert shown["Yang et al. 2023, F1 (%)"] == "93.8"
     assert "published figures are of the test subjects, ours here are not: they are no comparison" in result.notes
 
 
@@ -830,6 +833,8 @@ def test_few_labels_stand_beside_what_the_paper_has_with_all(study_of: StudyOf, 
         ("supervised", PAIR, 0.1): 0.9651, ("supervised", PAIR, 0.5): 0.9651,
     }  # fmt: skip
     assert rows["vicreg", "imu", 0.1]["published.yang.accuracy"] is None, "the paper's is of encoders of the IMU alone"
+    shown = dict(zip(result.heads, result.cells[list(rows).index(("supervised", PAIR, 0.5))], strict=True))
+    assert shown["Yang et al. 2023, accuracy (%)"] == "96.5"
     assert "published figures are with all labels" in result.notes
     assert FEW_LABELS in result.notes
 

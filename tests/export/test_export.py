@@ -29,7 +29,7 @@ from mmssl.data.protocols import split
 from mmssl.export.card import card
 from mmssl.export.conversion import convert
 from mmssl.export.encoders import Exported, export, representative
-from mmssl.study.folder import Study
+from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import Choice, choose, points
 from mmssl.study.space import Space
@@ -313,8 +313,17 @@ def test_the_card_says_what_untrained_encoders_score_or_that_none_were_run(
     study = run_without_ray(space, tiny, tmp_path, [("anna",), ("ben",)])
     plan = study.plan()
     trained, untrained, _ = points(plan, study.table("trials.parquet"))
-    done = export(study, plan, tiny, Choice(trained, [], None, ["one seed"]), "val.accuracy", None, refit=False)
+    failed = next(trial for trial in plan.trials if plan.system(trial) == "untrained_skeleton")
+    study.keep(Record(trial_id=failed.trial_id, status="FAILED", cause="MemoryError: too much"))
+    tables = Tables(study, plan)
+    for record in study.records(plan).values():
+        tables.put(record)
+    tables.write()
+    choice = Choice(trained, [], 0.05, ["one seed"], compared=1, test="paired t-test over 2 folds, 95 %")
+    done = export(study, plan, tiny, choice, "val.accuracy", None, refit=False)
     card = (done.folder / "README.md").read_text()
+    assert "2 of 3 points complete. Trials without a result: 1 FAILED. " in card
+    assert f"- {choice.threshold.capitalize()}.\n" in card if choice.threshold else False
     scores = list(untrained.scores.values())
     assert (
         f"Untrained encoders in the same study (untrained\\_imu): validation accuracy "

@@ -24,7 +24,7 @@ from mmssl.study.folder import Record, Study
 from mmssl.study.overview import Board
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.presets import preset, recipe_named
-from mmssl.study.results import stand_beside
+from mmssl.study.results import best_of, stand_beside
 from mmssl.study.space import Range, load
 
 StudyOf = Callable[..., tuple[Study, Plan]]
@@ -98,6 +98,17 @@ def test_trials_without_a_result_are_counted_alike_in_every_view(
         assert shown.count(point) == html.count(f"<td>{point}</td>") == 1
     failed = {row["failed"] for row in embedded(page)["map"]["rows"]}
     assert failed == {"1 FAILED", "1 DIVERGED", "none"}
+
+
+def test_what_the_test_can_tell_is_one_sentence_in_every_view(
+    lost: tuple[Study, Plan], page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, plan = lost
+    sentence = best_of(study, plan).choice.threshold
+    assert sentence and "percentage points is within the noise (paired t-test over" in sentence
+    assert command("best", "lost", "--storage", study.root) == 0
+    assert sentence in capsys.readouterr().out
+    assert page.read_text("utf-8").count(f"{sentence.capitalize()}.") == 2, "with what came out and above the ranking"
 
 
 def test_confusions_are_counted_from_the_predictions(lost: tuple[Study, Plan], page: Path) -> None:

@@ -16,7 +16,7 @@ from mmssl.export.encoders import representative
 from mmssl.search.recorder import LEADING, Models
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Dataset, Plan, extended, make_plan
-from mmssl.study.results import choose, points
+from mmssl.study.results import Point, choose, points
 from mmssl.study.space import Space, changed
 
 
@@ -120,8 +120,8 @@ class Life:
         folds = entries.pop("folds", self.plan.folds)
         self.plan = extended(self.plan, changed(self.plan.space, **entries), folds)
 
-    def check(self) -> None:
-        """What is chosen has its weights."""
+    def check(self) -> Point | None:
+        """What is chosen, which has its weights."""
         rows = [
             {
                 "point_id": trial.point_id,
@@ -136,9 +136,27 @@ class Life:
         try:
             best = choose(points(self.plan, pa.Table.from_pylist(rows))).best
         except UserError:
-            return
+            return None
         trial = representative(self.plan, best, self.study.has_model)
         assert self.study.has_model(trial.trial_id)
+        return best
+
+
+def test_of_a_sampled_study_points_keep_weights_that_further_draws_of_others_may_lift(dataset: Dataset) -> None:
+    """By first draws alone the first two points are the worst; then the others are drawn again, and fail."""
+    lambdas = [float(i) for i in range(1, LEADING + 3)]
+    grid = {"objective.lambda": lambdas, "finetune.label_draw": [0, 1]}
+    space = Space(name="s", sampler="random", budget=20, grid=grid, fixed={"finetune.labels": 0.5})
+    bases = space.bases("synthetic")
+    life = Life(make_plan("study", space, bases, dataset, [("1",)], []), lambda _: None)
+    models = Models(life.study, life.plan, life.records)
+    chosen = [(value, 0, 0.4 + value / 100) for value in lambdas] + [(value, 1, 0.0) for value in lambdas[2:]]
+    for value, draw, score in chosen:
+        [trial] = life.plan.add({"objective.lambda": value, "finetune.label_draw": draw})
+        life.records[trial.trial_id] = ended(life.study, models, life.plan, len(life.plan.trials) - 1, score)
+        best = life.check()
+    assert best is not None
+    assert (best.values, best.mean) == ({"objective.lambda": 2.0}, pytest.approx(0.42))
 
 
 @pytest.mark.parametrize("draws", [[0], [0, 1]])

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import psutil
@@ -16,9 +18,10 @@ import pytest
 import small
 from ray_head import ROOT, Head, running_head
 
+import mmssl
 from mmssl import Recordings
 from mmssl.errors import UserError
-from mmssl.search import nodes, trainable
+from mmssl.search import nodes, on_ray, trainable
 from mmssl.search import resources as cluster
 from mmssl.search.one_trial import Setting
 from mmssl.search.share import MOST_CPUS, Growth, Resources, Share, fit
@@ -112,6 +115,18 @@ def test_an_address_where_no_cluster_is_is_refused_at_once(address: str, tmp_pat
     with pytest.raises(UserError, match="--address"):
         cluster.start(address, tmp_path)
     assert time.monotonic() - started < 15
+
+
+def test_a_study_that_asks_for_more_than_ray_has_leaves_nothing(
+    tmp_path: Path, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_ray, "_connected", lambda *_: nullcontext())
+    monkeypatch.setattr(on_ray, "nodes", lambda: [SimpleNamespace(resources={"CPU": 2.0})])
+    tiny.save(tmp_path / "tiny.parquet")
+    with pytest.raises(UserError, match=r"--gpus-per-trial 1: .* ask for no more"):
+        mmssl.launch({"folds": [["ben"]], "grid": {"objective.mu": [1]}}, str(tmp_path / "tiny.parquet"),
+                     storage=tmp_path, gpus_per_trial=1)  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.parquet"]
 
 
 def test_the_token_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import small
 
 from mmssl import Recordings
+from mmssl.api import studies as api
 from mmssl.cli import studies
 from mmssl.cli.running import RunOptions
 from mmssl.errors import UserError
@@ -49,17 +51,40 @@ def assert_whole(study: Study, seeds: list[int]) -> None:
     assert set(study.records(plan)) == set(rows["trial_id"])
 
 
-def test_of_two_that_extend_a_study_at_once_one_is_refused_and_nothing_is_lost(
-    study: Study, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+def bare(command: Callable[..., None]) -> Callable[..., None]:
+    """A command without the options of a shell."""
+    return getattr(command, "__wrapped__")  # noqa: B009
+
+
+RUN = RunOptions(as_json=True)
+EXTENDING: dict[str, Callable[[Study, int], object]] = {
+    "command": lambda study, seed: bare(studies.extend)(
+        study=study.name, seeds=str(seed), storage=study.root, running=RUN
+    ),
+    "Python": lambda study, seed: api.open_study(study.place).extend(seeds=[seed]),
+}
+RUNNING: dict[str, Callable[[Study, int], object]] = {
+    "resume": lambda study, seed: bare(studies.resume)(study=study.name, storage=study.root, running=RUN),
+    "retry": lambda study, seed: bare(studies.retry)(study=study.name, storage=study.root, running=RUN),
+    "resume in Python": lambda study, seed: api.open_study(study.place).resume(),
+}
+
+
+@pytest.mark.parametrize(
+    ("first_does", "second_does"),
+    [("command", "command"), ("command", "Python"), ("Python", "command"), *(("command", other) for other in RUNNING)],
+)
+def test_while_a_study_is_extended_another_is_refused_and_nothing_is_lost(
+    study: Study, tiny: Recordings, monkeypatch: pytest.MonkeyPatch, first_does: str, second_does: str
 ) -> None:
-    """The command with a run that takes no training; both are between reading the plan and writing it, if they may."""
+    """With a run that takes no training; both are between reading the plan and writing it, if they may."""
     turn = threading.local()
 
     def recordings_of(plan: Plan, data: Path | None) -> Recordings:
         turn.reached()
         return tiny
 
-    def run_study(study: Study, plan: Plan, recordings: Recordings, running: RunOptions) -> int:
+    def run_study(study: Study, plan: Plan, recordings: Recordings, *_: object, **__: object) -> int:
         with study.locked():
             tables = Tables(study, plan)
             for trial in plan.trials:
@@ -68,22 +93,22 @@ def test_of_two_that_extend_a_study_at_once_one_is_refused_and_nothing_is_lost(
             tables.write()
         return 0
 
-    monkeypatch.setattr(planning, "recordings_of", recordings_of)
+    for module in (planning, studies, api):
+        monkeypatch.setattr(module, "recordings_of", recordings_of)
     monkeypatch.setattr(studies, "run_study", run_study)
-    extend: Callable[..., None] = getattr(studies.extend, "__wrapped__")  # noqa: B009 - without the options of a shell
+    monkeypatch.setattr(api, "_run", run_study)
 
-    def extend_by(seed: int, reached: Callable[[], None]) -> bool:
+    def does(what: str, seed: int, reached: Callable[[], None]) -> bool:
         turn.reached = reached
-        root = str(study.folder.parent)
         try:
-            extend(study="one", seeds=str(seed), storage=root, running=RunOptions(as_json=True))
+            (EXTENDING | RUNNING)[what](study, seed)
         except UserError as error:
             assert str(error) == REFUSED
             return False
         return True
 
     seeds = [1]
-    for pair in range(4):
+    for pair in range(2):
         first_reads, second_ends = threading.Event(), threading.Event()
         first, second = 10 + 2 * pair, 11 + 2 * pair
 
@@ -92,14 +117,16 @@ def test_of_two_that_extend_a_study_at_once_one_is_refused_and_nothing_is_lost(
             assert ends.wait(30)
 
         with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(extend_by, first, wait)
+            done = pool.submit(does, first_does, first, wait)
             assert first_reads.wait(30)
-            refused = not extend_by(second, lambda: None)
+            read: list[int] = []
+            refused = not does(second_does, second, partial(read.append, second))
             second_ends.set()
             assert done.result()
         seeds += [first] if refused else [first, second]
         assert_whole(study, seeds)
         assert refused, "while the first is between reading and writing"
+        assert read == [], "what it would have run with is another's to change"
 
 
 @pytest.mark.ray

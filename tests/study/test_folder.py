@@ -240,10 +240,12 @@ def test_a_changed_plan_or_choice_is_named_and_not_believed(tmp_path: Path, plan
 
     first, second = study.folder / "points" / "000000.json", study.folder / "points" / "000001.json"
     whole = {path: path.read_bytes() for path in (study.folder / "plan.json", first, second)}
+    renamed = sealed(opened(whole[second]).replace(chosen[1][0].trial_id.encode(), b"../../x"))
     for path, old, new, why in (
         (study.folder / "plan.json", b'"mu": 25.0', b'"mu": 29.0', "sha256"),
         (second, b'"objective.mu":5.0', b'"objective.mu":7.0', "sha256"),
         (second, whole[second], whole[first], "it is choice 0"),
+        (second, whole[second], renamed, "trials.0.trial_id: string should match pattern"),
     ):
         assert old in whole[path]
         path.write_bytes(whole[path].replace(old, new))
