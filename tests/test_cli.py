@@ -868,6 +868,32 @@ def test_convert_writes_a_file_beside_the_encoders(ask: Ask, encoders: Path, tmp
     assert ask("convert", encoders, "--to", "torch", "--out", tmp_path / "x.onnx").code == 2
 
 
+def test_converted_files_are_scored_on_the_people_left_out(
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings
+) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    words = ["convert", encoders, "--to", "torch", "--raw", "--modalities", "imu"]
+    on = ["--on", tmp_path / "tiny.parquet"]
+    answer = ask(*words, "--precision", "float16", *on, "--subjects", "chris")
+    assert answer.code == 0, answer.err
+    written = json.loads((encoders / "model.raw.scores.json").read_text())
+    assert (written["subjects"], written["recordings"]) == (["chris"], 9)
+    assert list(written["files"]) == ["encoders", "model.raw.float16.pt2"]
+    scored = ask(
+        "evaluate", encoders, tmp_path / "tiny.parquet", "--subjects", "chris", "--modalities", "imu", "--json"
+    )
+    assert written["files"]["encoders"]["accuracy"] == json.loads(scored.out)["accuracy"]
+    for wrong, said in (
+        (["--precision", "float8"], "--precision float8: choose of float32, float16, int8"),
+        (["--precision", "float32,float16", "--out", tmp_path / "m.pt2"], "is one file"),
+        ([*on, "--subjects", "zoe"], "--subjects zoe: not here"),
+        (on, "these encoders were trained on all training subjects: say --subjects"),
+    ):
+        refused = ask(*words, *wrong)
+        assert refused.code == 2
+        assert said in refused.err
+
+
 @pytest.fixture
 def kitchen(tmp_path: Path) -> Path:
     """A lab's folder as it stands, with its description."""

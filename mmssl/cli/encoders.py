@@ -1,5 +1,6 @@
 """Commands on single encoders: train a recipe; score an export, or use it."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pyarrow import Table
 
     from mmssl.data.recordings import Recordings
+    from mmssl.export.conversion import Precision
     from mmssl.training.model import Model
 
     Features = dict[str, npt.NDArray[np.float32]]
@@ -134,25 +136,13 @@ def evaluate(
     if features is not None and not features.parent.is_dir():
         raise UserError(f"--features {features}: there is no folder {features.parent}")
     recordings = _of_subjects(open_recordings(dataset, data, skip_bad, quiet=True)[0], subjects)
-    if without := len(recordings) - len(recordings.labelled()):
-        beside(as_json)(f"{without} of {len(recordings)} recordings have no label and are not scored")
-        recordings = recordings.labelled()
     from mmssl.evaluation import scores
     from mmssl.export.encoders import load_encoders
     from mmssl.study.words import percent
 
     model = load_encoders(folder)
-    ours, theirs = model.description.classes, recordings.description.classes
-    if ours != theirs:
-        unknown = [name for name in theirs if name not in ours]
-        absent = [name for name in ours if name not in theirs]
-        differ = [f"unknown to it: {few(unknown)}"] * bool(unknown) + [f"not here: {few(absent)}"] * bool(absent)
-        raise UserError(
-            f"{dataset}: its classes are not those that the head was trained on "
-            f"({'; '.join(differ) or 'the same in another order'})"
-        )
     chosen = _modalities(model, modalities)
-    recordings = _whole(recordings, dataset, chosen, skip_bad, beside(as_json))
+    recordings = _scorable(model, recordings, dataset, chosen, skip_bad, beside(as_json))
     encoded = model.features(recordings, chosen)
     found = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
     if features is not None:
@@ -269,6 +259,22 @@ def convert(
     folder: ExportArgument,
     to: Annotated[Form, typer.Option(help="onnx (needs the extra `onnx`), or torch for torch.export.")],
     modalities: ModalitiesOption = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Inputs are one recording as it was taken, of any length; else at equal length."),
+    ] = False,
+    precision: Annotated[
+        str, typer.Option(help="float32, float16 or int8; several, with commas, are written one beside the other.")
+    ] = "float32",
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Score the files and the encoders on recordings of the people whom these encoders left out.",
+            metavar="NAME|FILE",
+        ),
+    ] = None,
+    data: DataOption = None,
+    subjects: Annotated[str | None, typer.Option(help="Of --on: these instead, separated by commas.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Default: model.onnx or model.pt2 in the folder.", metavar="FILE", parser=path_of),
@@ -276,19 +282,67 @@ def convert(
 ) -> None:
     """Write encoders with their head as ONNX or for torch.export.
 
-    One file that other programs run; it is tried against the encoders.
+    Files that other programs run; each is tried against the encoders.
 
     Example: mmssl-tune convert encoders --to onnx --modalities wrist
+
+    Example: mmssl-tune convert encoders --to onnx --precision float32,int8 --on my_recordings.parquet
     """
     from mmssl.export import conversion, load_encoders
 
     model = load_encoders(folder)
     chosen = _modalities(model, modalities)
-    file = out or folder / f"model{conversion.SUFFIXES[to]}"
-    _writable(file, conversion.SUFFIXES[to])
-    with waiting(f"writing {file}"):
-        difference = conversion.convert(model, to, chosen, file)
-    say(f"{file}: {' + '.join(chosen)}; the same as the encoders but for {difference:.1g}")
+    asked = [word.strip() for word in precision.split(",")]
+    precisions: list[Precision] = [one for one in conversion.PRECISIONS if one in asked]
+    if unknown := [word for word in asked if word not in precisions]:
+        raise UserError(f"--precision {unknown[0]}: choose of {', '.join(conversion.PRECISIONS)}")
+    if out and len(precisions) > 1:
+        raise UserError(f"--out {out}: is one file, and --precision {precision} makes {len(precisions)}")
+    recordings = _left_out(model, on, data, subjects, chosen) if on else None
+    files = [out or folder / conversion.file_name(to, one, raw=raw) for one in precisions]
+    for file, one in zip(files, precisions, strict=True):
+        _writable(file, conversion.SUFFIXES[to])
+        with waiting(f"writing {file}"):
+            difference = conversion.convert(model, to, chosen, file, raw=raw, precision=one)
+        same = (
+            "the same as the encoders but for" if one == "float32" else "probabilities of made-up recordings differ by"
+        )
+        say(f"{file}: {' + '.join(chosen)}; {same} {difference:.1g}")
+    if recordings:
+        found = conversion.compared(model, to, chosen, files, recordings, raw=raw)
+        written = (out or folder / conversion.file_name(to, raw=raw)).with_suffix(conversion.SCORES)
+        about = {"recordings": len(recordings), "subjects": recordings.subjects, "modalities": chosen, "files": found}
+        written.write_text(json.dumps(about, indent=1))
+        _show_scores(found, recordings)
+        say(f"written: {written}")
+
+
+def _left_out(model: "Model", word: str, data: Path | None, subjects: str | None, chosen: list[str]) -> "Recordings":
+    """Recordings to score converted files on: by default of whom neither these weights nor the test subjects were."""
+    held_out = ",".join(model.recipe.data.validation_subjects)
+    if not (subjects or held_out):
+        raise UserError(f"--on {word}: these encoders were trained on all training subjects: say --subjects")
+    recordings = _of_subjects(open_recordings(word, data, False, quiet=True)[0], subjects or held_out)
+    return _scorable(model, recordings, word, chosen, True, beside())
+
+
+def _show_scores(found: "dict[str, dict[str, float]]", recordings: "Recordings") -> None:
+    from mmssl.cli.tables import show_table
+    from mmssl.study.results import percent
+
+    show_table(
+        f"{len(recordings)} recordings of {', '.join(recordings.subjects)}, in %",
+        ["", "MB", "accuracy", "macro F1", "other class", "probability differs by"],
+        [
+            [
+                name,
+                f"{row['bytes'] / 1e6:.1f}",
+                *(percent(row[one]) for one in ("accuracy", "f1", "changed")),
+                f"{100 * row['difference']:.2g}",
+            ]
+            for name, row in found.items()
+        ],
+    )
 
 
 def _table(
@@ -323,6 +377,29 @@ def _table(
             }
         tables.append(pa.table({**known, **columns(model, recordings, model.features(recordings, chosen))}))
     return pa.concat_tables(tables, promote_options="default")
+
+
+def _scorable(
+    model: "Model", recordings: "Recordings", word: str, chosen: list[str], skip_bad: bool, say: "Callable[[str], None]"
+) -> "Recordings":
+    """Those with a label and all that the head reads.
+
+    Raises:
+        UserError: they have other classes, or lack something.
+    """
+    if without := len(recordings) - len(recordings.labelled()):
+        say(f"{without} of {len(recordings)} recordings have no label and are not scored")
+        recordings = recordings.labelled()
+    ours, theirs = model.description.classes, recordings.description.classes
+    if ours != theirs:
+        unknown = [name for name in theirs if name not in ours]
+        absent = [name for name in ours if name not in theirs]
+        differ = [f"unknown to it: {few(unknown)}"] * bool(unknown) + [f"not here: {few(absent)}"] * bool(absent)
+        raise UserError(
+            f"{word}: its classes are not those that the head was trained on "
+            f"({'; '.join(differ) or 'the same in another order'})"
+        )
+    return _whole(recordings, word, chosen, skip_bad, say)
 
 
 def _whole(

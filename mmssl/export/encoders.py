@@ -24,7 +24,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.environment import machine, programs
 from mmssl.errors import UserError
 from mmssl.export.card import LIBRARY, card
-from mmssl.export.conversion import SUFFIXES
+from mmssl.export.conversion import DERIVED
 from mmssl.storage import is_foreign
 from mmssl.study.columns import is_score
 from mmssl.study.folder import TESTS, Study
@@ -39,8 +39,6 @@ from mmssl.training.trial import score, train
 
 CARD, POINTER = "README.md", "config.json"
 """The model card; and the file by which the Hugging Face Hub counts downloads, which says where everything is."""
-_DERIVED = tuple(f"model{suffix}" for suffix in SUFFIXES.values())
-"""What `convert` writes into an export; another export has others."""
 # Another process may split its sums over other threads; float32 keeps about seven digits.
 TOLERANCE = 1e-4
 
@@ -324,7 +322,7 @@ def _may_replace(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise UserError(f"{folder}: is a file; choose another place with --out")
-    ours = (WEIGHTS, FACTS, CARD, POINTER, *_DERIVED)
+    ours = (WEIGHTS, FACTS, CARD, POINTER, *DERIVED)
     strange = [path.name for path in folder.iterdir() if path.name not in ours and not is_foreign(path.name)]
     if strange or not (folder / FACTS).is_file():
         raise UserError(f"{folder}: exists and is not an export; choose another place with --out")

@@ -86,13 +86,18 @@ _MOST_LINES = 1000
 """In a step, where no rate is known."""
 
 
+def longest(hz: float | None, steps: int) -> float:
+    """Lines of a recording of which so many steps still show the movement."""
+    return (_LONGEST_STEP * hz if hz else _MOST_LINES) * steps
+
+
 def _refuse_squeezed(recordings: Recordings, modality: str, hz: float | None, steps: int) -> None:
     """Refuse streams that nobody has cut.
 
     Raises:
         UserError: a recording is so long that its steps show no movement.
     """
-    most = (_LONGEST_STEP * hz if hz else _MOST_LINES) * steps
+    most = longest(hz, steps)
     long = [
         (row.recording_id, len(array))
         for row, array in zip(recordings.rows, recordings.arrays(modality), strict=True)
@@ -210,14 +215,21 @@ class Model:
         """
         wanted = self.recipe.data.modalities if modalities is None else modalities
         self.head(wanted)
-        self._check_windows(recordings)
-        # Root and unit of length are part of the encoders, whatever the new recordings would use.
-        ours = {name: self._fitting(recordings.description, name) for name in wanted}
-        theirs = recordings.description
-        theirs = theirs.model_copy(update={"modalities": {**theirs.modalities, **ours}})
-        inputs = prepare(recordings.described(theirs), self.recipe.data.steps, wanted)
+        inputs = prepare(self.fitted(recordings, wanted), self.recipe.data.steps, wanted)
         encoded = self.encode(self.tensors(inputs))
         return {modality: tensor.cpu().numpy() for modality, tensor in encoded.items()}
+
+    def fitted(self, recordings: Recordings, modalities: Sequence[str]) -> Recordings:
+        """The recordings, described as the encoders take them: root and unit of length are part of the encoders,
+        whatever the new recordings would use.
+
+        Raises:
+            UserError: as `features`.
+        """
+        self._check_windows(recordings)
+        theirs = recordings.description
+        ours = {name: self._fitting(theirs, name) for name in modalities}
+        return recordings.described(theirs.model_copy(update={"modalities": {**theirs.modalities, **ours}}))
 
     def _check_windows(self, recordings: Recordings) -> None:
         """Raises UserError: the encoders were trained on windows of another length than these."""
