@@ -159,6 +159,18 @@ def test_every_command_has_help_with_an_example_of_itself(ask: Ask, path: list[s
     assert f"Example: mmssl-tune {' '.join(path)}" in " ".join(answer.out.split())
 
 
+def test_the_help_of_launch_fits_a_screen_and_all_of_it_can_be_had(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    short, every = (ask("launch", word).out for word in ("--help", "--help-all"))
+    assert len(short.splitlines()) <= 40
+    options = set(re.findall(r"│ (--[a-z-]+)", every))
+    daily = set(re.findall(r"│ (--[a-z-]+)", short))
+    assert daily < options
+    assert {"--dataset", "--values", "--local", "--notify"} <= daily
+    more = short.partition("More, with --help-all:")[2].replace(",", "").split()
+    assert daily | set(more) | {"--help-all"} == options
+
+
 def test_no_word_of_the_help_is_taken_for_markup() -> None:
     def walk(command: Any) -> Iterator[str]:
         yield command.help or ""

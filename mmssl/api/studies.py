@@ -221,8 +221,8 @@ def launch(
         say: gets notes meanwhile, a line each.
         run: `local` (without Ray: one trial after the other in this process, to the same bits), `cpus_per_trial`,
             `gpus_per_trial`, `max_concurrent`, `address` (of a cluster that this machine is a node of), `together`;
-            `trackers`, of tensorboard, mlflow and wandb; `notify`, the address of a webhook; `watch`, called with each
-            planned trial and its record whenever that changes.
+            `trackers`, of tensorboard, mlflow, trackio and wandb; `notify`, the address of a webhook; `watch`, called
+            with each planned trial and its record whenever that changes.
 
     Raises:
         UserError: one message with what is wrong; nothing stays of a study that is refused.

@@ -24,7 +24,7 @@ from mmssl.cli import (
     studies,
     watching,
 )
-from mmssl.cli.options import as_now
+from mmssl.cli.options import RARE, as_now
 from mmssl.cli.terminal import beside, complain, say
 from mmssl.errors import UserError
 
@@ -99,7 +99,20 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
 
 
 class _Command(TyperCommand):
-    """A command that knows what its options were called before."""
+    """A command that knows what its options were called before, and leaves the rarer of many to `--help-all`."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        rare: list[Any] = []
+        if any("--help-all" in one.opts for one in self.params):
+            rare = [one for one in self.params if RARE & set(one.opts)]
+            self.epilog = f"More, with --help-all: {', '.join(one.opts[0] for one in rare[:-1])}"
+        for one in rare:
+            one.hidden = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            for one in rare:
+                one.hidden = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         quiet = ctx.resilient_parsing  # While a shell completes a word.

@@ -126,20 +126,24 @@ def _settings(incomplete: str) -> list[str]:
 
 # The panels of --help.
 RECORDINGS, SEARCHED, RUNS, TOLD = "Recordings", "What is searched", "Where it runs", "Who is told"
+RARE = {
+    "--skip-bad", "--pretrain-on", "--recipe", "--cpus-per-trial", "--gpus-per-trial", "--together",
+    "--address", "--tensorboard", "--mlflow", "--trackio", "--wandb", "--json", "--help-all",
+}  # fmt: skip
+"""Options that `--help` of a command that runs trials leaves to `--help-all`."""
 
 SpaceArgument = Annotated[
     str,
-    typer.Argument(
-        autocompletion=spaces_there, help="Name of a space (`mmssl-tune spaces`), or its file.", metavar="SPACE"
-    ),
+    typer.Argument(autocompletion=spaces_there, help="Its name (`mmssl-tune spaces`) or file.", metavar="SPACE"),
 ]
 DatasetOption = Annotated[
     str,
     typer.Option(
         "--dataset",
         autocompletion=_data_sets,
-        help=f"{', '.join(sources.READERS)}, or a file (.parquet).",
+        help=f"{', '.join(sources.READERS)} or a .parquet file.",
         metavar="NAME|FILE",
+        show_default=False,
         rich_help_panel=RECORDINGS,
     ),
 ]

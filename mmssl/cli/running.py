@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from mmssl.cli.options import RUNS, TOLD, JsonOption
 from mmssl.cli.terminal import pass_on, print_json, say
@@ -18,6 +19,12 @@ from mmssl.study.planning import name_of, space_with
 if TYPE_CHECKING:
     from mmssl.search.jobs import Jobs
     from mmssl.search.share import Resources
+
+
+def _help_all(context: typer.Context, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        TyperCommand.format_help(cast(TyperCommand, context.command), context, context.make_formatter())
+        raise typer.Exit
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,10 @@ class RunOptions:
             "--mlflow", help="Log to MLflow, as $MLFLOW_TRACKING_URI says.", metavar=" ", rich_help_panel=TOLD
         ),
     ] = False
+    trackio: Annotated[
+        bool,
+        typer.Option("--trackio", help="Log to Trackio, as $TRACKIO_... say.", metavar=" ", rich_help_panel=TOLD),
+    ] = False
     wandb: Annotated[
         bool,
         typer.Option("--wandb", help="Log to Weights & Biases, as $WANDB_... say.", metavar=" ", rich_help_panel=TOLD),
@@ -92,12 +103,15 @@ class RunOptions:
         ),
     ] = None
     as_json: JsonOption = False
+    help_all: Annotated[
+        bool,
+        typer.Option("--help-all", is_eager=True, callback=_help_all, help="Show every option and exit.", metavar=" "),
+    ] = False
 
     @property
     def programs(self) -> list[str]:
         """The programs that are told of the study as it runs."""
-        asked = {"tensorboard": self.tensorboard, "mlflow": self.mlflow, "wandb": self.wandb}
-        return [program for program, wanted in asked.items() if wanted]
+        return [program for program in ("tensorboard", "mlflow", "trackio", "wandb") if getattr(self, program)]
 
     @property
     def cluster(self) -> str | None:

@@ -94,7 +94,7 @@ def launch(
 
     Example: mmssl-tune launch vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
 
-    Example: mmssl-tune launch vicreg_grid --values objective.lambda=[5,25] --dry-run
+    Example: mmssl-tune launch vicreg_grid --values objective.mu=[5,25] --dry-run
     """
     from mmssl.study import space as spaces
     from mmssl.study.folder import Study, free_name

@@ -32,6 +32,7 @@ from mmssl.study.plan import Key, Plan, PlannedTrial
 from mmssl.study.planning import name_of
 from mmssl.study.results import Choice, Point, points, stand_beside
 from mmssl.study.words import fold_name, without_result
+from mmssl.trackers.registry import register
 from mmssl.training.model import FACTS, WEIGHTS, Model
 from mmssl.training.prepared import Prepared, having
 from mmssl.training.pretraining import OnEpoch
@@ -195,6 +196,7 @@ def export(
         some = some.having(trained.recipe.data.modalities)
         checked = _check_in_new_process(beside, trained, some, Path(scratch))
         _put_in_place(beside, folder, Path(scratch))
+    register(study, plan, folder, None if refit else trial, trial, metrics, say)
     return Exported(folder, checkpoint, metrics, checked)
 
 

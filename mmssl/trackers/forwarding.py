@@ -136,7 +136,7 @@ class Forwarder:
                     places[planned.trial_id] = at + len(epochs), known
             follower.stop()
         except BaseException as error:  # Whatever it is, the study goes on.
-            self._give_up(f"failed ({_safe(error)})")
+            self._give_up(f"failed ({without_secrets(error)})")
 
     def _items(self) -> Iterator[tuple[PlannedTrial, Sequence[Epoch] | None, Record | None]]:
         """What happens, as it happens; while nothing does, the trials that had ended before, without their epochs."""
@@ -200,7 +200,7 @@ def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)}
 
 
-def _safe(error: BaseException) -> str:
+def without_secrets(error: BaseException) -> str:
     """An error's first line, without what might be a secret."""
     text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     text = re.sub(r"//[^/@\s]*@", "//...@", text)

@@ -1,12 +1,14 @@
 """A study in MLflow: an experiment with a run for each trial, by Ray's callback."""
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import LoggedModelStatus, Metric, Param, RunTag
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 from sqlalchemy import URL
 
@@ -28,11 +30,7 @@ class MLflow(MLflowLoggerCallback):
     """
 
     def __init__(self, study: Study, plan: Plan) -> None:
-        for variable, value in (("TIMEOUT", "10"), ("MAX_RETRIES", "2")):  # Of a server that is gone, minutes else.
-            os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{variable}", value)
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or URL.create(
-            "sqlite", database=f"{study.root}/mlflow.db"
-        ).render_as_string(hide_password=False)
+        uri = _uri(study)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or plan.name
         super().__init__(uri, experiment_name=name, tags={_STUDY: plan.name}, log_params_on_trial_end=True)
         self.setup()
@@ -92,6 +90,59 @@ class MLflow(MLflowLoggerCallback):
             token = page.token
             if not token:
                 return
+
+
+def register(
+    study: Study,
+    plan: Plan,
+    folder: Path,
+    trial: PlannedTrial | None,
+    point: PlannedTrial,
+    metrics: Mapping[str, float],
+) -> str | None:
+    """Make exported encoders a LoggedModel of the study's experiment, if it has one; the files stay where they are.
+
+    Args:
+        trial: whose weights they are; None where they were trained anew.
+        point: any trial of the point.
+
+    Returns:
+        Its id; None where MLflow was not told of the study.
+    """
+    client = mlflow.MlflowClient(_uri(study))
+    experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME") or plan.name)
+    of_study = f"tags.`{_STUDY}` = '{plan.name}'"
+    if experiment is None or not client.search_runs([experiment.experiment_id], of_study, max_results=1):
+        return None
+    of_trial = f"{of_study} and tags.`{_TRIAL}` = '{trial.trial_id if trial else ''}'"
+    runs = client.search_runs([experiment.experiment_id], of_trial, max_results=1)
+    run = runs[0].info.run_id if runs else None
+    config = {name: str(value)[:500] for name, value in TuneTrial(plan, trial or point).config.items()}
+    made = client.create_logged_model(
+        experiment.experiment_id,
+        name=re.sub(r"[/:.%\"']", "-", plan.name),
+        source_run_id=run,
+        params=config if trial else {name: config[name] for name in config if name not in _OF_A_TRIAL},
+        tags={_STUDY: plan.name, "mmssl.folder": str(folder), "mmssl.point": point.point_id},
+        model_type="mmssl",
+    )
+    if run:
+        now = int(1000 * time.time())
+        own = [Metric(f"export/{name}", value, now, 0, model_id=made.model_id) for name, value in metrics.items()]
+        client.log_batch(run, metrics=own)
+    client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+    return made.model_id
+
+
+def _uri(study: Study) -> str:
+    """Of the server or the database: that of its own variable, or one beside the studies."""
+    for variable, value in (("TIMEOUT", "10"), ("MAX_RETRIES", "2")):  # Of a server that is gone, minutes else.
+        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{variable}", value)
+    beside = URL.create("sqlite", database=f"{study.root}/mlflow.db")
+    return os.environ.get("MLFLOW_TRACKING_URI") or beside.render_as_string(hide_password=False)
+
+
+_OF_A_TRIAL = ("trial_id", "seed", "fold", "data.validation_subjects")
 
 
 def _metrics(values: Mapping[str, float], step: int) -> Iterator[Metric]:

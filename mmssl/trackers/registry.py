@@ -3,14 +3,21 @@
 import importlib.util
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from mmssl.errors import UserError
 from mmssl.study.folder import Study
-from mmssl.study.plan import Plan
-from mmssl.trackers.forwarding import Forwarder, Tracker
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.trackers.forwarding import Forwarder, Tracker, without_secrets
 
-_PACKAGES = {"dashboard": "optuna_dashboard", "tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+_PACKAGES = {
+    "dashboard": "optuna_dashboard",
+    "tensorboard": "tensorboardX",
+    "mlflow": "mlflow",
+    "trackio": "trackio",
+    "wandb": "wandb",
+}
 """By extra, what it installs."""
 _importing = threading.Lock()
 """Two threads that import Ray at once find half of it."""
@@ -55,6 +62,36 @@ def forwarders(programs: Iterable[str], study: Study, plan: Plan, say: Callable[
     return [Forwarder(program, lambda program=program: _made(program, study, plan), study, say) for program in programs]
 
 
+def register(
+    study: Study,
+    plan: Plan,
+    folder: Path,
+    trial: PlannedTrial | None,
+    point: PlannedTrial,
+    metrics: Mapping[str, float],
+    say: Callable[[str], None],
+) -> None:
+    """Tell MLflow of exported encoders, where it was told of their study; an export does not fail with it.
+
+    Args:
+        trial, point: as `mmssl.trackers.mlflow.register` takes them.
+    """
+    local = study.files.local
+    elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
+    known = elsewhere or (local and (local.parent / "mlflow.db").is_file())
+    if not known or importlib.util.find_spec("mlflow") is None:
+        return
+    from mmssl.trackers import mlflow
+
+    try:
+        model = mlflow.register(study, plan, folder, trial, point, metrics)
+    except Exception as error:
+        say(f"note: MLflow does not know the exported encoders ({without_secrets(error)})")
+    else:
+        if model:
+            say(f"in MLflow as model {model}")
+
+
 def _made(program: str, study: Study, plan: Plan) -> Tracker:
     with _importing:
         make = _tracker(program)
@@ -70,6 +107,10 @@ def _tracker(program: str) -> Callable[[Study, Plan], Tracker]:
         from mmssl.trackers.mlflow import MLflow
 
         return MLflow
+    if program == "trackio":
+        from mmssl.trackers.trackio import Trackio
+
+        return Trackio
     from mmssl.trackers.wandb import Wandb
 
     return Wandb

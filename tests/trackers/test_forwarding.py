@@ -155,7 +155,7 @@ def test_a_program_that_hangs_ends_no_study_late(study: tuple[Study, Plan], monk
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("extra", ["dashboard", "tensorboard", "mlflow", "wandb"])
+@pytest.mark.parametrize("extra", ["dashboard", "tensorboard", "mlflow", "trackio", "wandb"])
 def test_an_extra_that_is_missing_is_named(extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     require(extra)
     monkeypatch.setitem(sys.modules, registry._PACKAGES[extra], None)  # pyright: ignore[reportPrivateUsage]

@@ -1,0 +1,62 @@
+"""A study in Trackio: a project of runs, one for each trial, those of a point in a group."""
+
+import contextvars
+import importlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import trackio
+
+from mmssl.study.folder import Record, Study
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.trackers.forwarding import Epoch, TuneTrial, numbers, scores
+
+
+class Trackio:
+    """Keeps them where Trackio does: $TRACKIO_DIR, or the space or server that its other variables name."""
+
+    def __init__(self, study: Study, plan: Plan) -> None:
+        for name in ("trackio", "trackio.run", "trackio.utils"):
+            # They print where answers to scripts and the live picture stand.
+            vars(importlib.import_module(name))["print"] = lambda *words, **how: None
+        self._plan = plan
+        self._project = os.environ.get("TRACKIO_PROJECT") or plan.name
+        self._runs: dict[str, Any] = {}
+        self._told: dict[str, int] = {}
+
+    def has(self, trial_id: str) -> bool:
+        """Taken for granted: of a space nobody knows before it has started."""
+        return True
+
+    def begin(self, planned: PlannedTrial) -> int:
+        trial = TuneTrial(self._plan, planned)
+        # In a context of its own: Trackio ends the run that its own has when another begins.
+        run = self._runs[planned.trial_id] = contextvars.copy_context().run(
+            trackio.init,
+            self._project,
+            str(trial),
+            group=planned.point_id[:8],
+            config=trial.config,
+            resume="allow",
+            embed=False,
+            auto_log_gpu=False,
+            auto_log_cpu=False,
+        )
+        self._told[planned.trial_id] = told = run._next_step  # pyright: ignore[reportPrivateUsage] - nothing else says
+        return told
+
+    def epochs(self, planned: PlannedTrial, before: int, epochs: Sequence[Epoch]) -> None:
+        for step, epoch in enumerate(epochs, before):
+            self._runs[planned.trial_id].log({**numbers(epoch), f"{epoch['phase']}/epoch": epoch["epoch"]}, step=step)
+        self._told[planned.trial_id] = before + len(epochs)
+
+    def end(self, planned: PlannedTrial, record: Record) -> None:
+        run, step = self._runs.pop(planned.trial_id), self._told.pop(planned.trial_id)
+        run.log({**scores(record.facts), "status": record.status, "cause": record.cause}, step=step)
+        run.finish()
+
+    def stop(self) -> None:
+        for run in self._runs.values():
+            run.finish()
+        self._runs.clear()
