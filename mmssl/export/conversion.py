@@ -168,7 +168,7 @@ def _program(form: Form, file: Path, modalities: Sequence[str]) -> _Program:
     """What a written file computes, by what other programs run it with."""
     if form == "torch":
         module = torch.export.load(file).module()
-        return lambda inputs: [output.numpy() for output in module(*(torch.from_numpy(inputs[n]) for n in modalities))]
+        return lambda inputs: [output.numpy() for output in module(*(torch.tensor(inputs[n]) for n in modalities))]
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])

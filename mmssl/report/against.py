@@ -10,7 +10,7 @@ import altair as alt
 from mmssl.errors import UserError
 from mmssl.experiments.charts import as_spec, has_ends
 from mmssl.experiments.compared import comparable, differing
-from mmssl.report.charts import MARKS, MOST_ROWS, Landscape, matrix
+from mmssl.report.charts import MARKS, MOST_ROWS, PICKED, POINT_SIZE, Landscape, matrix
 from mmssl.report.content import Content, Ranked, axes_of, label
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
@@ -185,15 +185,17 @@ def _list(content: Content, found: Against) -> dict[str, Any]:
     colour = alt.Color("told:N", scale=colours, legend=alt.Legend(title=None))
     shape = alt.Shape("told:N", scale=alt.Scale(domain=kinds, range=["diamond", "circle", "cross"]))
     title = f"difference in {content.measure} from {found.name}"
-    dots = base.mark_point(filled=True, size=80, opacity=1).encode(
-        x=alt.X("mean:Q", title=title, axis=alt.Axis(format="+~%", tickCount=5)),
+    # In percentage points: a difference of 20 is not one by 20 %.
+    points = "format(100 * datum.value, '+~f')"
+    dots = base.mark_point(filled=True, size=POINT_SIZE, opacity=1).encode(
+        x=alt.X("mean:Q", title=f"{title}, in percentage points", axis=alt.Axis(labelExpr=points, tickCount=5)),
         color=colour, shape=shape, tooltip=_tooltip(),
     )  # fmt: skip
     zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color="var(--ink)").encode(x="zero:Q")
     ends = base.mark_rule(strokeWidth=2.5).encode(x="low:Q", x2="high:Q", color=colour)
     layers = [zero, *([ends] if has_ends(drawn) else []), dots]
     return as_spec(
-        alt.layer(*layers).properties(width="container", height=24 * len(drawn)),
+        alt.layer(*layers).properties(width="container", height=24 * len(drawn)).add_params(PICKED),
         f"Difference in {content.measure} from {found.name} of each point, with its interval.",
     )
 

@@ -246,7 +246,7 @@ def _line(content: Content, x: Axis, rows: list[dict[str, Any]]) -> dict[str, An
     y = alt.Y("mean:Q", title=f"mean {content.measure}", scale=alt.Scale(zero=False), axis=percents())
     line = whole.mark_line(color="var(--c1)", opacity=0.6).encode(y=y)
     rule = whole.mark_rule(color="var(--c1)", strokeWidth=2).encode(y=alt.Y("low:Q"), y2="high:Q")
-    dots = whole.mark_point(filled=True, size=_SIZE, opacity=1, cursor="pointer").encode(
+    dots = whole.mark_point(filled=True, size=POINT_SIZE, opacity=1, cursor="pointer").encode(
         y=y, color=_mark_colour(None), shape=_mark_shape(None), tooltip=_tooltip(content)
     )
     lost = (
@@ -313,7 +313,7 @@ def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
         )
     )
     rule = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2="high:Q", color=_mark_colour(legend))
-    dots = base.mark_point(filled=True, size=_SIZE, opacity=1, cursor="pointer").encode(
+    dots = base.mark_point(filled=True, size=POINT_SIZE, opacity=1, cursor="pointer").encode(
         x=x, color=_mark_colour(legend), shape=_mark_shape(legend), tooltip=_tooltip(content)
     )
     lines: list[dict[str, Any]] = [
@@ -336,7 +336,7 @@ def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
 
 
 # Of a point in a list.
-_SIZE = {"expr": "datum.id == picked ? 240 : 85"}
+POINT_SIZE = {"expr": "datum.id == picked ? 240 : 85"}
 
 
 def _noise(content: Content) -> list[Any]:
