@@ -44,6 +44,14 @@ class Terminal:
     def _tell_size(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
+    def press(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    @property
+    def mode(self) -> list[object]:
+        """How the terminal treats what is typed."""
+        return termios.tcgetattr(self._ours)
+
     def resize(self, columns: int, rows: int) -> None:
         with self._lock:
             self._screen.resize(rows, columns)

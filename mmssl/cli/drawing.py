@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from mmssl.study.overview import alike
 from mmssl.study.words import NO_RESULT, percent, point_words, short_names, value_of
 
 if TYPE_CHECKING:
-    from mmssl.study.overview import Axes, Cell, View
+    from mmssl.study.overview import Axes, Cell, RunningTrial, View
 
 NARROWEST, LOWEST = 20, 8
 """The smallest terminal that is drawn for."""
@@ -43,6 +43,39 @@ _SHORT = {
 }  # fmt: skip
 
 
+@dataclass
+class Asked:
+    """What the keys have asked to be drawn."""
+
+    order: str = "health"
+    """Of `ORDERS`, of the trials that run."""
+    ranked: bool = False
+    """Points in rank also where there is a map."""
+    alone: str = ""
+    """The trial whose curves are drawn in place of all else."""
+    paused: bool = False
+
+    def help(self) -> list[tuple[int, Text]]:
+        """What each key does now, as pieces of a line."""
+        of = {
+            "c": (9, "next trial" if self.alone else "curves of a trial"),
+            "a": (8 * bool(self.alone), "all"),
+            "s": (5 * (not self.alone), f"sorted by {self.order}"),
+            "m": (4 * (not self.alone), "map" if self.ranked else "ranking"),
+            "p": (7, "go on" if self.paused else "pause"),
+            "q": (8, "quit"),
+        }
+        return [(keep, Text.assemble((key, "bold"), f" {words}")) for key, (keep, words) in of.items() if keep]
+
+
+ORDERS: dict[str, Callable[["RunningTrial"], Any]] = {
+    "health": lambda trial: not trial.near_collapse,
+    "epoch": lambda trial: -(trial.epoch / trial.epochs if trial.epochs else 0.0) - (trial.phase == "finetune"),
+    "loss": lambda trial: trial.terms.get("loss", math.inf),
+}
+"""How trials that run can be sorted: those about to collapse first, the furthest, the lowest loss."""
+
+
 @dataclass(frozen=True)
 class ScreenColumn:
     """One column of a table that gives up columns where it is too wide."""
@@ -59,7 +92,14 @@ class ScreenColumn:
 
 
 def draw(
-    view: "View", width: int, height: int, *, state: str = "", seconds: float | None = None, fancy: bool = True
+    view: "View",
+    width: int,
+    height: int,
+    *,
+    state: str = "",
+    seconds: float | None = None,
+    fancy: bool = True,
+    asked: Asked | None = None,
 ) -> Text:
     """A study's view in at most so many lines and columns.
 
@@ -67,11 +107,16 @@ def draw(
         state: a word or two on how it stands, as `starting`.
         seconds: for how long it has been run.
         fancy: with symbols that not every encoding has.
+        asked: by keys, which the last line then explains; none where nobody can press any.
     """
-    lines = _Drawing(view, max(width, NARROWEST), max(height, LOWEST), fancy).lines(state, seconds)
+    height = max(height, LOWEST)
+    drawing = _Drawing(view, max(width, NARROWEST), height - (asked is not None), fancy, asked or Asked())
+    lines = drawing.lines(state, seconds)
+    if asked:
+        lines = [*lines, *[Text()] * (height - 1 - len(lines)), drawing.one_line(asked.help())]
     for line in lines:
         line.truncate(width, overflow="ellipsis" if fancy else "crop")
-    return Text("\n", no_wrap=True).join(lines[: max(height, LOWEST)])
+    return Text("\n", no_wrap=True).join(lines[:height])
 
 
 def duration(seconds: float) -> str:
@@ -87,11 +132,15 @@ class _Drawing:
     width: int
     height: int
     fancy: bool
+    asked: Asked
 
     def lines(self, state: str, seconds: float | None) -> list[Text]:
         """Title, map or ranked points, legend, what runs, what failed: each gets what the one before has left."""
         view = self.view
         title = self._title(state, seconds)
+        alone = next((trial for trial in view.running if trial.trial_id == self.asked.alone), None)
+        if alone:
+            return [*title, Text(), *self._curves(alone)]
         left = self.height - len(title)
         several = 1 if left > 10 else 0  # Lines between the parts, where there is room for them.
         legend = [self._legend()]
@@ -127,17 +176,17 @@ class _Drawing:
         left = Text.assemble("left ", (roughly(view.seconds_left), "bold")) if view.ended < view.planned else Text()
         gone = Text(f"ran {duration(seconds)}" if seconds is not None else "", _ASIDE)
         room = self.width - sum(cell_len(one.plain) + 2 for one in (count, running, failed, left, gone) if one.plain)
-        second = self._one_line([(9, count), (5, running), (6, failed), (8, left), (3, gone)])
+        second = self.one_line([(9, count), (5, running), (6, failed), (8, left), (3, gone)])
         if room >= 8:
             full = int(share * min(room, 60))
             bar = Text.assemble(
                 (_FULL[not self.fancy] * full, "cyan"), (_LEFT[not self.fancy] * (min(room, 60) - full), _ASIDE)
             )
             second = Text("  ").join([bar, second])
-        first = self._one_line([(9, Text(plain(view.study), "bold")), (8, state_text)])
+        first = self.one_line([(9, Text(plain(view.study), "bold")), (8, state_text)])
         return [first, second]
 
-    def _one_line(self, pieces: Sequence[tuple[int, Text]]) -> Text:
+    def one_line(self, pieces: Sequence[tuple[int, Text]]) -> Text:
         """Pieces beside each other; where they do not fit, those with the lowest number go."""
         kept = [piece for piece in pieces if piece[1].plain]
         while len(kept) > 1 and sum(cell_len(text.plain) + 2 for _, text in kept) - 2 > self.width:
@@ -187,11 +236,11 @@ class _Drawing:
                 pieces.append((4, Text.assemble((_BEST[not self.fancy], "bold"), words)))
             if sum(cell_len(text.plain) + 2 for _, text in pieces) - 2 <= self.width:
                 break
-        return self._one_line(pieces)
+        return self.one_line(pieces)
 
     def _map(self, most: int) -> list[Text] | None:
         """The grid, in the fullest of its forms that fits; None where none does."""
-        axes = self.view.axes
+        axes = None if self.asked.ranked else self.view.axes
         if axes is None or len(axes.rows) + 1 > most:
             return None
         there = {(cell.values[axes.down], cell.values[axes.across]): cell for cell in self.view.cells}
@@ -317,7 +366,7 @@ class _Drawing:
 
     def _running(self, most: int) -> list[Text]:
         """A line for each trial that runs, with its numbers; first those whose embeddings are about to collapse."""
-        running = sorted(self.view.running, key=lambda trial: not trial.near_collapse)
+        running = sorted(self.view.running, key=ORDERS[self.asked.order])
         if not running or most < 1:
             return []
         more = len(running) - (most - 1)
@@ -325,11 +374,15 @@ class _Drawing:
         more = len(self.view.running) - len(running)
         knobs = list(running[0].values)
         columns = [
-            ScreenColumn((name,), [Text(plain(value_of(trial.values[knob]))) for trial in running], 8)
+            ScreenColumn(
+                (name,), [Text(plain(value_of(trial.values[knob]))) for trial in running], 8, least=self._widest(knob)
+            )
             for knob, name in zip(knobs, short_names(knobs), strict=True)
         ]
         seed = ScreenColumn(("seed",), [Text(str(trial.seed)) for trial in running], 3 if self.view.seeds > 1 else 0)
-        columns += [seed, ScreenColumn(("fold",), [Text(set_shorter(plain(trial.fold), 12)) for trial in running], 6)]
+        folds = [Text(set_shorter(plain(trial.fold), 12)) for trial in running]
+        widest = max((min(12, cell_len(plain(fold))) for fold in self.view.held_out), default=0)
+        columns += [seed, ScreenColumn(("fold",), folds, 6, least=widest)]
         columns += [
             ScreenColumn(
                 ("phase",), [Text(plain(trial.phase or "begins")) for trial in running], 5, left=True, least=8
@@ -362,24 +415,36 @@ class _Drawing:
                 ScreenColumn(_heads(modality, "rank"), rank, 2, least=_CELLS),
             ]
         if self.view.terms:
-            curves = [Text(_sparkline(trial.losses, fancy=self.fancy), _ASIDE) for trial in running]
+            curves = [Text(_sparkline(trial.curves.get("loss", ()), fancy=self.fancy), _ASIDE) for trial in running]
             columns.append(ScreenColumn(("loss by epoch", "curve"), curves, 0, left=True, least=_SPARKS))
-        if any(trial.finetune for trial in running):
-            columns.append(
-                ScreenColumn(("head loss", "head"), [Text(_number(trial.finetune.get("loss"))) for trial in running], 0)
-            )
-        if any(trial.probe is not None for trial in running):
-            columns.append(
-                ScreenColumn(
-                    ("probe %", "probe"),
-                    [Text("" if trial.probe is None else percent(trial.probe)) for trial in running],
-                    5,
-                )
-            )
+        head = [Text(_number(trial.finetune.get("loss"))) for trial in running]
+        columns.append(ScreenColumn(("head loss", "head"), head, 0, least=_CELLS))
+        if self.view.probed:
+            probes = [Text("" if trial.probe is None else percent(trial.probe)) for trial in running]
+            columns.append(ScreenColumn(("probe %", "probe"), probes, 5, least=_CELLS))
         lines = self._table(columns)
         if most < len(lines):
             return lines[1 : most + 1]
         return [*lines, Text(f"and {more} more run", _ASIDE)] if more > 0 and len(lines) < most else lines
+
+    def _widest(self, knob: str) -> int:
+        """Of its values in the study: which of them run changes from moment to moment."""
+        values = (cell.values[knob] for cell in self.view.cells if knob in cell.values)
+        return max((cell_len(plain(value_of(value))) for value in values), default=0)
+
+    def _curves(self, trial: "RunningTrial") -> list[Text]:
+        """Each loss term of a trial by epoch, over the whole width: where it began and where it is."""
+        seed = f" seed={trial.seed}" if self.view.seeds > 1 else ""
+        phase = f"{trial.phase} {trial.epoch}/{trial.epochs}" if trial.phase else "begins"
+        where = f"{plain(point_words(trial.values))}{seed} fold={plain(trial.fold)}"
+        lines = [Text.assemble((where, "bold"), f"  {phase}"), Text()]
+        label = max(map(len, trial.curves), default=0)
+        room = min(60, self.width - label - 2 * (_CELLS + 2) - 2)
+        for name, values in trial.curves.items():
+            first, last = (_number(values[i]).rjust(_CELLS) for i in (0, -1))
+            bars = _sparkline(values, fancy=self.fancy, most=max(1, room)).ljust(room)
+            lines.append(Text.assemble(name.ljust(label), f"  {first}  ", (bars, "cyan"), f"  {last}"))
+        return lines if trial.curves else [*lines, Text("no epoch of pre-training was reported yet", _ASIDE)]
 
     def _failures(self, most: int) -> list[Text]:
         failures = self.view.failures
@@ -430,12 +495,12 @@ class _Drawing:
         ]
 
 
-def _sparkline(values: Sequence[float], *, fancy: bool) -> str:
+def _sparkline(values: Sequence[float], *, fancy: bool, most: int = _SPARKS) -> str:
     """A curve in as many cells, each the mean of a part of it."""
     finite = [value for value in values if math.isfinite(value)]
     if len(finite) < 2 or not fancy:
         return ""
-    size = min(_SPARKS, len(finite))
+    size = min(most, len(finite))
     parts = [finite[i * len(finite) // size : (i + 1) * len(finite) // size] for i in range(size)]
     means = [sum(part) / len(part) for part in parts]
     low, high = min(means), max(means)

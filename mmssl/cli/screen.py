@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from mmssl.cli.drawing import ORDERS, Asked, draw
+from mmssl.cli.keys import keys
 from mmssl.cli.terminal import say
-from mmssl.study.overview import Board, RunningTrial
+from mmssl.study.overview import Board, RunningTrial, View
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.words import TERMINAL, percent, point_words
 
@@ -40,6 +42,7 @@ class LiveScreen:
         since: when it was begun; None where it does not run.
         stopping: what is said at once when it is asked to end, of the trials that run.
         untrained: what untrained encoders score, around which the map is shaded.
+        keyed: keys change what is shown, where standard input is a terminal.
     """
 
     def __init__(
@@ -50,8 +53,16 @@ class LiveScreen:
         since: datetime | None = None,
         stopping: Callable[[Sequence[RunningTrial]], str] | None = None,
         untrained: float | None = None,
+        *,
+        keyed: bool = False,
     ) -> None:
         self.state = state
+        self.quit = False
+        """Whether a key asked for the end, which comes as Ctrl-C does."""
+        self._asked = Asked()
+        self._keys = keys(self._pressed) if keyed else nullcontext(False)
+        self._keyed = False
+        self._held: tuple[View, float | None] | None = None
         self.board = Board(plan, since, untrained)
         self._console, self._plan = console, plan
         self._since = since
@@ -59,6 +70,7 @@ class LiveScreen:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._size = (0, 0)
+        self._pressed_last = 0.0
         self._signals = _Signals(partial(self._say_stopping, stopping)) if stopping else nullcontext()
         self._stops = False
 
@@ -67,6 +79,7 @@ class LiveScreen:
         if takes_pictures(self._console):
             from rich.live import Live
 
+            self._keyed = self._keys.__enter__()
             # What Ray prints meanwhile belongs in the log, not above the picture.
             self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
             with suppress(OSError):
@@ -125,9 +138,40 @@ class LiveScreen:
                 live.update(self._picture(), refresh=False)
                 live.stop()
         finally:
+            if self._keyed:
+                self._keys.__exit__(None, None, None)
             with suppress(OSError):
                 self._console.show_cursor()
                 self._console.file.flush()
+
+    def _pressed(self, key: str) -> None:
+        asked = self._asked
+        match key.lower():
+            case "q":
+                self.quit = True
+                os.kill(os.getpid(), signal.SIGINT)
+            case "p":
+                asked.paused = not asked.paused
+                self._held = self._seen() if asked.paused else None
+            case "s":
+                names = list(ORDERS)
+                asked.order = names[(names.index(asked.order) + 1) % len(names)]
+            case "m":
+                asked.ranked = not asked.ranked
+            case "a":
+                asked.alone = ""
+            case "c":
+                running = [trial.trial_id for trial in self._seen()[0].running]
+                at = running.index(asked.alone) + 1 if asked.alone in running else 0
+                asked.alone = running[at % len(running)] if running else ""
+            case _:
+                return
+        self._pressed_last = time.monotonic()
+
+    def _seen(self) -> "tuple[View, float | None]":
+        """What is shown: the study as it is, or as it was when the picture was held; and for how long it has run."""
+        since = (datetime.now(UTC) - self._since).total_seconds() if self._since else None
+        return self._held or (self.board.view(), since)
 
     def _keep_up(self) -> None:
         drawn: Any = None
@@ -137,7 +181,8 @@ class LiveScreen:
             while not self._ended.wait(_SECONDS_TO_LOOK):
                 now = time.monotonic()
                 state = (self.board.changes, self.state, int(now))
-                if self._fits() and (state == drawn or now - at < _SECONDS_TO_DRAW):
+                pressed = self._pressed_last >= at
+                if self._fits() and not pressed and (state == drawn or now - at < _SECONDS_TO_DRAW):
                     continue
                 self._draw()
                 drawn, at = state, now
@@ -155,17 +200,19 @@ class LiveScreen:
         live.update(self._picture(), refresh=live.is_started)
 
     def _picture(self) -> Any:
-        from mmssl.cli.drawing import draw
-
         width, height = self._size = _size(self._console)
         self._console.size = (width, height)
+        if self._ended.is_set():
+            self._held, self._asked = None, Asked()
+        view, seconds = self._seen()
         return draw(
-            self.board.view(),
+            view,
             width,
             height - 1,
-            state=self.state,
-            seconds=(datetime.now(UTC) - self._since).total_seconds() if self._since else None,
+            state=self.state or ("paused" if self._held else ""),
+            seconds=seconds,
             fancy=self._console.encoding.startswith("utf"),
+            asked=self._asked if self._keyed and not self._ended.is_set() else None,
         )
 
 

@@ -91,10 +91,12 @@ class _Watched:
 
         study, plan = self._study, self._plan
         stands, state = standing(study), self._state()
+        shown: LiveScreen | None = None
         if state is not None:
             say(f"study {study.name}: {state or stands.words}; {stands.progress}; Ctrl-C leaves it running")
         try:
-            with LiveScreen(out, plan, state or "", stands.began, untrained=untrained_score(study, plan)) as shown:
+            untrained = untrained_score(study, plan)
+            with LiveScreen(out, plan, state or "", stands.began, untrained=untrained, keyed=True) as shown:
                 try:
                     self._keep_up(shown)
                     shown.board.settle()
@@ -104,7 +106,7 @@ class _Watched:
         except KeyboardInterrupt:
             goes_on = "goes on" if study.in_use() else "does not run"
             say(f"detached; study {study.name} {goes_on}; to look again: {_again(study)}")
-            return 130
+            return 0 if shown and shown.quit else 130
         view = shown.board.view()
         failed, left = view.trials.get("FAILED", 0), view.planned - view.ended
         ended = ((failure.status, failure.cause) for failure in view.failures)

@@ -16,7 +16,7 @@ from mmssl.study.folder import Record
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import Point
 from mmssl.study.status import time_left
-from mmssl.study.words import NO_RESULT, TERMINAL, without_result
+from mmssl.study.words import NO_RESULT, TERMINAL, fold_name, without_result
 
 CellState = Literal["complete", "running", "begun", "planned", "failed", "diverged", "collapsed", "pruned"]
 # A tenth of where VICReg holds the standard deviation, and as many times above where a trial is stopped for it.
@@ -24,7 +24,7 @@ NEAR_COLLAPSE = 10 * COLLAPSED_BELOW
 # Embeddings on one line are as useless as constant ones, whatever their standard deviation.
 LOW_RANK = 2.0
 _FAILURES_KEPT = 50
-_LOSSES_KEPT = 1000
+_EPOCHS_KEPT = 1000
 _ACROSS = "lambda"
 """The knob that every map has across, as papers do."""
 
@@ -90,8 +90,8 @@ class RunningTrial:
     probe: float | None = None
     health: Mapping[str, Health] = field(default_factory=dict[str, Health])
     """By modality."""
-    losses: Sequence[float] = ()
-    """Of pre-training, by epoch, the last of them last; of a study that is watched, since it is."""
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
+    """The objective's terms by epoch, the last of them last; of a study that is watched, since it is."""
 
     @property
     def near_collapse(self) -> bool:
@@ -167,6 +167,10 @@ class View:
     """Loss terms that a trial has reported, whether or not one that runs has."""
     modalities: Sequence[str] = ()
     """Those whose embeddings a trial has reported."""
+    probed: bool = False
+    """Whether a trial has reported a probe."""
+    held_out: Sequence[str] = ()
+    """Names of the folds."""
 
     @property
     def ended(self) -> int:
@@ -245,6 +249,7 @@ class Board:
     def __init__(self, plan: Plan, since: datetime | None = None, untrained: float | None = None) -> None:
         self._untrained = untrained
         self._terms, self._modalities = dict[str, None](), dict[str, None]()
+        self._probed = False
         self._paces: dict[str, _Pace] = {}
         self._plan, self._since = plan, since or datetime.now(UTC)
         self._lock = threading.Lock()
@@ -310,6 +315,8 @@ class Board:
                 untrained=self._untrained,
                 terms=tuple(self._terms),
                 modalities=tuple(self._modalities),
+                probed=self._probed,
+                held_out=[fold_name(fold) for fold in plan.folds],
             )
 
     def _left(self, running: Sequence[RunningTrial], waiting: int, now: datetime) -> float | None:
@@ -353,6 +360,7 @@ class Board:
             self._running[trial_id] = trial = self._progress(planned, record)
             self._terms |= dict.fromkeys(trial.terms)
             self._modalities |= dict.fromkeys(trial.health)
+            self._probed |= trial.probe is not None
             if trial.phase and trial.phase.partition(".")[0] == self._longest(planned):
                 now = datetime.now(UTC)
                 self._paces.setdefault(trial_id, _Pace(now, trial.epoch)).reach(now, trial.epoch, trial.epochs)
@@ -389,11 +397,14 @@ class Board:
             fresh.append(one)
         terms, finetune, health = dict(present.terms), dict(present.finetune), dict(present.health)
         phase, epoch, probe = present.phase, present.epoch, present.probe
-        losses = [one["train.loss"] for one in reversed(fresh) if one["phase"] == "pretrain" and "train.loss" in one]
+        curves = dict(present.curves)
         for one in reversed(fresh):
             phase, epoch, probe = one["phase"], one["epoch"], one.get(PROBE, probe)
             numbers = {name.removeprefix("train."): v for name, v in one.items() if name.startswith("train.")}
-            terms |= {name: value for name, value in numbers.items() if "." not in name}
+            own = {name: value for name, value in numbers.items() if "." not in name}
+            terms |= own
+            if phase == "pretrain":
+                curves |= {name: (*curves.get(name, ()), value)[-_EPOCHS_KEPT:] for name, value in own.items()}
             finetune |= {name.partition(".")[2]: v for name, v in numbers.items() if name.startswith("finetune.")}
             health |= {
                 name.removesuffix(".std"): Health(value, numbers[name.removesuffix("std") + "effective_rank"])
@@ -403,7 +414,7 @@ class Board:
         epochs = self._epochs(planned, phase) if phase else 0
         return RunningTrial(
             trial_id, planned.point, planned.seed, planned.fold, record.started, phase, epoch, epochs,
-            terms, finetune, probe, health, (*present.losses, *losses)[-_LOSSES_KEPT:],
+            terms, finetune, probe, health, curves,
         )  # fmt: skip
 
     def _longest(self, planned: PlannedTrial) -> str:

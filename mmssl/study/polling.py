@@ -1,5 +1,6 @@
 """A study followed from outside of the process that runs it: what its tables have that is new."""
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -27,6 +28,8 @@ class TablePoller:
         self._seen: dict[str, Status] = {}
         self._trials = {trial.trial_id: trial for trial in plan.trials}
         self._written: dict[str, float] = {}
+        self._given = Counter[str]()
+        """Epochs of trials that run."""
 
     def changes(self, *, all_the_same: bool = False) -> list[Change] | None:
         """Trials whose status is another than when they were looked at last, and those that run.
@@ -36,7 +39,7 @@ class TablePoller:
 
         Returns:
             In the order in which they ended, those that have not ended last; None where nothing has been written.
-            Records have the study's metric, and the last epoch of each phase of trials that run.
+            Records have the study's metric, and of trials that run the epochs that are new, and the last of each phase.
 
         Raises:
             UserError: a table cannot be read.
@@ -62,14 +65,21 @@ class TablePoller:
         return [(self._trials[row["trial_id"]], _record(row, metric, epochs)) for row in fresh]
 
     def _epochs(self, running: Collection[str]) -> dict[str, list[dict[str, Any]]]:
-        """The last row of each phase of these trials, in the order of the phases."""
+        """The rows of these trials that are new, and the last of each phase, in their order."""
         if not running:
             return {}
         table = self._study.table(_EPOCHS, self._plan.schemas["epochs"].names, running)
-        keys = zip(table["trial_id"].to_pylist(), table["phase"].to_pylist(), strict=True)
+        keys = list(zip(table["trial_id"].to_pylist(), table["phase"].to_pylist(), strict=True))
         last = {key: row for row, key in enumerate(keys)}
+        given, self._given = self._given, Counter(trial for trial, _ in keys)
+        seen = Counter[str]()
+        wanted = set(last.values())
+        for row, (trial, _) in enumerate(keys):
+            seen[trial] += 1
+            if seen[trial] > given[trial]:
+                wanted.add(row)
         found: dict[str, list[dict[str, Any]]] = {}
-        for row in table.take(pa.array(last.values(), pa.int64())).to_pylist():
+        for row in table.take(pa.array(sorted(wanted), pa.int64())).to_pylist():
             found.setdefault(row["trial_id"], []).append(
                 {name: value for name, value in row.items() if value is not None}
             )

@@ -104,17 +104,22 @@ def test_columns_of_what_runs_do_not_come_and_go() -> None:
     """Of 80 columns: as trials begin, report, and turn to their heads, the line above them stays."""
     names, modalities = ("loss", "invariance", "variance", "covariance"), ("imu", "skeleton")
 
-    def heads(phase: str | None, size: float) -> str:
+    def heads(phase: str | None, size: float, knob: float) -> str:
         seen = phase is not None
         trial = RunningTrial(
-            "t", {"objective.lambda": 50.0, "objective.mu": 1.0}, 1, "7", NOON, phase, 12 * seen, 100 * seen,
+            "t", {"objective.lambda": knob, "objective.mu": 1.0}, 1, "7", NOON, phase, 12 * seen, 100 * seen,
             dict.fromkeys(names, size) if seen else {}, {"loss": 0.5} if phase == "finetune" else {}, None,
             dict.fromkeys(modalities, Health(0.98, 30.0)) if seen else {},
         )  # fmt: skip
         drawn = lines(view(MAP, running=[trial], terms=names, modalities=modalities), 80, 24)
         return next(line for line in drawn if "phase" in line)
 
-    told = {heads(phase, size) for phase in (None, "pretrain", "finetune") for size in (1.0, 0.0123, 123456.0, -1e-9)}
+    told = {
+        heads(phase, size, knob)
+        for phase in (None, "pretrain", "finetune")
+        for size in (1.0, 0.0123, 123456.0, -1e-9)
+        for knob in (1.0, 50.0)
+    }
     assert len(told) == 1 and "skel" in told.pop()
 
 
@@ -132,7 +137,7 @@ def test_cells_are_shaded_around_untrained_encoders() -> None:
 def test_the_loss_is_a_line_where_there_is_room() -> None:
     losses = [float(value) for value in range(100, 0, -1)]
     trial = RunningTrial(
-        "t", {"objective.mu": 1.0}, 1, "7", NOON, "pretrain", 12, 100, {"loss": 1.0}, {}, None, {}, losses
+        "t", {"objective.mu": 1.0}, 1, "7", NOON, "pretrain", 12, 100, {"loss": 1.0}, {}, None, {}, {"loss": losses}
     )
     drawn = "\n".join(lines(view(MAP, running=[trial], terms=("loss",)), 120, 30))
     assert "loss by epoch" in drawn and "█▇▇▆▆▅▅▄▄▃▃▂▂▁" in drawn

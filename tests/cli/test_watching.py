@@ -216,3 +216,63 @@ def test_one_in_a_bucket_is_followed(s3: Store, plan: Plan) -> None:
         driver.end()
         assert shown.end() == 0, shown.text
         assert "12/12" in shown.text
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20)])
+def test_keys_change_what_is_shown(driver: Driver, columns: int, rows: int) -> None:
+    driver.begin()
+    for number, epochs in ((0, 4), (1, 9)):
+        curve = [
+            {"phase": "pretrain", "epoch": n, "train.loss": 30.0 / n, "train.invariance": 1.0 * n, **HEALTH}
+            for n in range(1, epochs + 1)
+        ]
+        driver.put(number, "RUNNING", epochs=curve)
+    driver.tables.write()
+    first, second = (driver.plan.trials[number].fold for number in (0, 1))
+    with terminal(watch(driver), columns, rows) as shown:
+        mode = shown.mode
+        shown.until(lambda text: "q quit" in text and text.count("pretrain") == 2)
+        assert shown.lines[-2].startswith("c curves of a trial") or shown.lines[-1].startswith("c curves of a trial")
+        heads = next(line for line in shown.lines if "epoch" in line)
+
+        def folds() -> list[str]:
+            return [line.split("pretrain")[0].split()[-1] for line in shown.lines if "pretrain" in line]
+
+        assert folds() == [first, second]
+        shown.press("s")
+        shown.until(lambda _: folds() == [second, first])
+        assert next(line for line in shown.lines if "epoch" in line) == heads
+        shown.press("m")
+        shown.until(lambda text: "\\" not in text and "mean" in text)
+        shown.press("c")
+        alone = shown.until("invariance")
+        assert f"fold={first}" in alone and "pretrain 4/" in alone
+        curve = next(line for line in shown.lines if line.startswith("loss"))
+        assert curve.split() == ["loss", "30", "█▃▂▁", "7.5"], "30, 15, 10, 7.5"
+        assert all(len(line) <= columns for line in shown.lines)
+        shown.press("c")
+        shown.until(f"fold={second}")
+        shown.press("p")
+        shown.until("paused")
+        driver.put(2, "COMPLETE", 0.5)
+        driver.tables.write()
+        shown.press("a")
+        assert "0/12" in shown.until(lambda text: "fold=" not in text)
+        shown.press("p")
+        shown.until("1/12")
+        shown.press("q")
+        assert shown.end() == 0
+        assert "detached; study" in shown.text
+        assert shown.mode == mode, "the terminal is as it was"
+
+
+def test_ctrl_c_leaves_the_terminal_as_it_was(driver: Driver) -> None:
+    driver.begin()
+    driver.put(0, "RUNNING")
+    driver.tables.write()
+    with terminal(watch(driver), 80, 24) as shown:
+        mode = shown.mode
+        shown.until("q quit")
+        assert shown.mode != mode
+        assert shown.end(signal.SIGINT) == 130
+        assert shown.mode == mode
