@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -127,6 +128,22 @@ def test_a_study_that_asks_for_more_than_ray_has_leaves_nothing(
         mmssl.launch({"folds": [["ben"]], "grid": {"objective.mu": [1]}}, str(tmp_path / "tiny.parquet"),
                      storage=tmp_path, gpus_per_trial=1)  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.parquet"]
+
+
+def test_workers_of_a_cluster_look_for_no_module_where_the_driver_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be another mmssl, or a `random.py`; what they are told instead is tried in `test_inherited`."""
+    begun: list[dict[str, Any]] = []
+    monkeypatch.setattr(cluster.ray, "init", lambda **given: begun.append(given))
+    monkeypatch.setattr(cluster, "answers", lambda address: None)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    cluster._join("127.0.0.1:1")
+    [given] = begun
+    job = given["job_config"]
+    job._py_driver_sys_path = [str(tmp_path)]  # As Ray does.
+    job._serialize()
+    assert job._py_driver_sys_path == []
 
 
 def test_the_token_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
