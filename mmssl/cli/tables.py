@@ -208,5 +208,6 @@ def _lengths(lengths: "Lengths | None") -> str:
 
 def measured(name: str, value: float) -> str:
     """A line of a score or another number by its column."""
-    shown = f"{percent(value)} %" if name.endswith((".accuracy", ".f1")) else f"{value:.4g}"
+    measure = name.removesuffix(".mean").removesuffix(".std")
+    shown = f"{percent(value)} %" if measure.endswith((".accuracy", ".f1")) else f"{value:.4g}"
     return f"  {name:<32}{shown}"

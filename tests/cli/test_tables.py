@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from mmssl.cli.tables import show_table
+from mmssl.cli.tables import measured, show_table
 from mmssl.cli.terminal import say
 
 COMPARED = ["point", "read from", "accuracy (%)", "seeds ± (%)", "F1 (%)", "n", "pairs", "difference (%)"]
@@ -84,3 +84,17 @@ def test_no_command_and_no_path_is_broken() -> None:
     assert any(ticked in line for line in lines) and max(map(len, lines)) <= 60
     path = "/somewhere/" + "deep/" * 20
     assert path in said(f"kept in {path}", 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("val.accuracy", 0.9606, "96.1 %"),
+        ("val.imu.f1.mean", 0.5, "50.0 %"),
+        ("val.accuracy.std", 0.01751, "1.8 %"),
+        ("val.accuracy.n", 4, "4"),
+        ("train.loss", 12.34567, "12.35"),
+    ],
+)
+def test_scores_their_means_and_deviations_are_in_per_cent(name: str, value: float, shown: str) -> None:
+    assert measured(name, value).split(maxsplit=1) == [name, shown]
