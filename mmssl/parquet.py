@@ -9,7 +9,6 @@ import os
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 # Between the columns, which the footer finds by their place in the file, and the footer, which is found from the file's
@@ -30,6 +29,8 @@ def write_table(table: pa.Table, file: BinaryIO) -> None:
     Args:
         file: empty, open for reading and writing.
     """
+    import pyarrow.compute as pc  # Takes longer to load than tables to read.
+
     for i, column in enumerate(table.schema):
         if pa.types.is_floating(column.type):
             finite = pc.call_function("is_finite", [table[i]])

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from filelock import FileLock, Timeout
 from pyarrow import fs
 
 from mmssl.errors import UserError, nearest
@@ -248,6 +247,8 @@ class Folder(_Leased):
             with self._lease(f"{name}{_CLAIMS}", wait=wait) as still:
                 yield still
             return
+        from filelock import FileLock, Timeout
+
         lock = FileLock(path)
         while True:
             try:

@@ -27,7 +27,7 @@ from mmssl.study.planning import (
     usable,
     with_all,
 )
-from mmssl.study.results import Best, best_of, metric_of, points, ranked
+from mmssl.study.results import Best, best_of, metric_of, points_in, ranked
 from mmssl.study.space import Space, changed, load
 from mmssl.study.status import Standing, standing
 from mmssl.trackers.registry import check
@@ -75,7 +75,7 @@ class OpenStudy:
             UserError: there is no such metric.
         """
         plan = self._study.plan()
-        rows = ranked(points(plan, self._study.table("trials.parquet"), metric_of(metric, plan)))
+        rows = ranked(points_in(self._study, plan, metric_of(metric, plan)))
         listed = [{**row, "statuses": sorted(row["statuses"].items())} for row in (point.row() for point in rows)]
         return _table(listed)
 

@@ -50,7 +50,7 @@ def results(
     Example: mmssl-tune results --json
     """
     from mmssl.study.folder import find
-    from mmssl.study.results import metric_of, points, ranked
+    from mmssl.study.results import metric_of, points_in, ranked
     from mmssl.study.verdict import beside, beside_words
     from mmssl.study.words import TRANSDUCTIVE
 
@@ -60,7 +60,7 @@ def results(
     plan = found.plan()
     metric = metric_of(by, plan)
     guessing, untrained = beside(found, plan, metric)
-    rows = ranked(points(plan, found.table("trials.parquet"), metric))
+    rows = ranked(points_in(found, plan, metric))
     if as_json:
         print_json(
             {

@@ -46,10 +46,11 @@ def status(
     from mmssl.study.verdict import conclude
 
     found = ReachedStudy(study, storage, address)
-    stands = standing(found.study) if found.study else None
+    plan = found.study.plan() if found.study else None
+    stands = standing(found.study, plan) if found.study else None
     said = None
-    if found.study and stands and stands.ended:
-        said = conclude(found.study, found.study.plan(), running=stands.state == "running")
+    if found.study and plan and stands and stands.ended:
+        said = conclude(found.study, plan, running=stands.state == "running")
     job, trouble = found.job_or_trouble()
     if as_json:
         print_json(

@@ -309,7 +309,7 @@ def _run_shown(
     summarise: bool,
 ) -> int:
     from mmssl.cli.screen import LiveScreen
-    from mmssl.study.results import points, ranked
+    from mmssl.study.results import points_in, ranked
 
     kept = f"what has ended is kept: {resuming(study)}" + (
         f" --address {running.cluster}, once it is there again" if running.cluster else ""
@@ -351,7 +351,7 @@ def _run_shown(
     left = plan.total - len(records)
     if summarise and running.as_json:
         counts = dict(sorted(statuses.items())) | ({"PLANNED": left} if left else {})
-        summary = ranked(points(plan, study.table("trials.parquet")))
+        summary = ranked(points_in(study, plan))
         print_json({"study": study.name, "folder": study.place, "trials": counts, "points": [p.row() for p in summary]})
     elif summarise:
         ended = ((record.status, record.cause) for record in records.values())
@@ -388,11 +388,11 @@ def show_outcome(
         left: how many have not ended.
     """
     from mmssl.study.overview import alike
-    from mmssl.study.results import points, ranked
+    from mmssl.study.results import points_in, ranked
     from mmssl.study.verdict import conclude
     from mmssl.study.words import NO_RESULT
 
-    summary = ranked(points(plan, study.table("trials.parquet")))
+    summary = ranked(points_in(study, plan))
     show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
     failures = alike((status, cause) for status, cause in ended if status in NO_RESULT and status != "PRUNED")
     for count, status, cause in failures[:_MOST_CAUSES]:

@@ -64,7 +64,7 @@ def _document(study: "Study", plan: "Plan") -> dict[str, Any]:
     from mmssl.study.polling import TablePoller
     from mmssl.study.status import standing
 
-    stands = standing(study)
+    stands = standing(study, plan)
     board = Board(plan, stands.began)
     for planned, record in TablePoller(study, plan).changes() or []:
         board.put(planned, record)
@@ -90,7 +90,7 @@ class _Watched:
         from mmssl.study.status import standing
 
         study, plan = self._study, self._plan
-        stands, state = standing(study), self._state()
+        stands, state = standing(study, plan), self._state()
         shown: LiveScreen | None = None
         if state is not None:
             say(f"study {study.name}: {state or stands.words}; {stands.progress}; Ctrl-C leaves it running")

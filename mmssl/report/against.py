@@ -14,7 +14,7 @@ from mmssl.report.charts import MARKS, MOST_ROWS, PICKED, POINT_SIZE, Landscape,
 from mmssl.report.content import Content, Ranked, axes_of, label
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
-from mmssl.study.results import Point, points
+from mmssl.study.results import Point, points_in
 from mmssl.study.scores import Estimate, apart
 from mmssl.study.space import LABEL_DRAW
 from mmssl.study.words import SYSTEM, VARIANT, percent
@@ -81,7 +81,7 @@ def against(content: Content, other: Study) -> Against:
     comparable(plan, theirs, plan.name, other.name)
     if content.metric not in theirs.scores:
         raise UserError(f"{other.name}: has no {content.metric}, by which {plan.name} is compared")
-    found = points(theirs, other.table("trials.parquet"), content.metric)
+    found = points_in(other, theirs, content.metric)
     axes = axes_of(theirs, found)
     searched = sorted(_searched(plan) | _searched(theirs))
     alike: dict[str, list[Point]] = defaultdict(list)

@@ -187,7 +187,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
     guessing = chance(study, plan, metric)
     return Content(
         plan=plan,
-        standing=standing(study),
+        standing=standing(study, plan),
         made=datetime.now(UTC),
         metric=metric,
         protocol=protocol(plan),
@@ -201,7 +201,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         caveats=_caveats(plan, choice, found),
         chance=guessing,
         commonest=_commonest(predictions, guessing),
-        baselines=baselines(study, plan, trials, choice),
+        baselines=baselines(study, plan, choice),
         shares=shares,
         no_shares=no_shares,
         trials=trials.to_pylist(),

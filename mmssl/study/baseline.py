@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe
 from mmssl.study.folder import Study, names
 from mmssl.study.plan import Plan
 from mmssl.study.presets import defined_by, preset
-from mmssl.study.results import Choice, points, stand_beside
+from mmssl.study.results import Choice, points_in, stand_beside
 from mmssl.study.scores import Estimate, apart, mean
 from mmssl.study.space import SET_BY_STUDY
 
@@ -46,19 +44,16 @@ def _classes_of(study: Study) -> int:
     return len({*found["label"].unique().to_pylist(), *found["predicted"].unique().to_pylist()} - {None})
 
 
-def baselines(
-    study: Study, plan: Plan, trials: pa.Table, choice: Choice | None, metric: str | None = None
-) -> list[Baseline]:
+def baselines(study: Study, plan: Plan, choice: Choice | None, metric: str | None = None) -> list[Baseline]:
     """Untrained encoders scored in this study; where there are none, in that beside it, on the same folds, which has
     most of the best point's seeds.
 
     Args:
-        trials: the study's `trials.parquet`.
         metric: by which the choice was made; the study's own by default.
     """
     metric = metric or plan.space.scored
     recipes = [plan.recipe(plan.candidates[choice.best.point_id][0])] if choice else list(plan.bases.values())
-    own = _baselines_in(study.name, plan, trials, recipes, choice, metric)
+    own = _baselines_in(study, plan, recipes, choice, metric)
     if own:
         return own
     try:
@@ -72,7 +67,7 @@ def baselines(
             theirs = other.plan()
             same = theirs.dataset.fingerprint == plan.dataset.fingerprint and theirs.space.side == plan.space.side
             if same and set(theirs.folds) == set(plan.folds) and metric in theirs.scores:
-                beside = _baselines_in(name, theirs, other.table("trials.parquet"), recipes, choice, metric)
+                beside = _baselines_in(other, theirs, recipes, choice, metric)
                 found = max(found, beside, key=lambda ones: [(one.paired, one.n) for one in ones[:1]])
         except UserError:
             continue
@@ -82,12 +77,12 @@ def baselines(
 
 
 def _baselines_in(
-    name: str, plan: Plan, trials: pa.Table, recipes: Sequence[Recipe], choice: Choice | None, metric: str
+    study: Study, plan: Plan, recipes: Sequence[Recipe], choice: Choice | None, metric: str
 ) -> list[Baseline]:
     baselines: list[Baseline] = []
     if "pretrain.epochs" not in plan.space.names and all(base.pretrain.epochs for base in plan.bases.values()):
         return baselines  # All are trained: the recipe of each point need not be made to know it.
-    for point in points(plan, trials, metric):
+    for point in points_in(study, plan, metric):
         trial = plan.candidates[point.point_id][0]
         recipe = plan.recipe(trial)
         if not any(stand_beside(recipe, other) for other in recipes) or not point.complete or point.mean is None:
@@ -97,7 +92,8 @@ def _baselines_in(
         theirs = {key: point.scores[key] for key in pairs} or point.scores
         std = statistics.stdev(theirs.values()) if len(theirs) > 1 else None
         gain, _ = apart(best, theirs)
-        baselines.append(Baseline(plan.system(trial), name, mean(theirs) or 0.0, std, len(theirs), bool(pairs), gain))
+        n = len(theirs)
+        baselines.append(Baseline(plan.system(trial), study.name, mean(theirs) or 0.0, std, n, bool(pairs), gain))
     return baselines
 
 

@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
@@ -542,6 +541,8 @@ class Study:
                 wanted = list(columns) if columns else None
                 if trials is None:
                     return file.read(wanted, use_threads=False)
+                import pyarrow.compute as pc  # As in `write_table`.
+
                 # Piece by piece: of a large study, all the curves would fill the memory.
                 asked = pc.field("trial_id").isin(list(trials))
                 pieces = file.iter_batches(columns=wanted, use_threads=False)

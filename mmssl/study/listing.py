@@ -6,7 +6,7 @@ from datetime import datetime
 
 from mmssl.errors import UserError
 from mmssl.study.folder import Study, names
-from mmssl.study.results import points, ranked
+from mmssl.study.results import points_in, ranked
 from mmssl.study.status import standing
 
 
@@ -36,8 +36,9 @@ def listed(root: str) -> list[Listed]:
 
 def _row(study: Study) -> Listed:
     try:
-        stands, plan = standing(study), study.plan()
-        best = next(iter(ranked(points(plan, study.table("trials.parquet")))), None)
+        plan = study.plan()
+        stands = standing(study, plan)
+        best = next(iter(ranked(points_in(study, plan))), None)
     except UserError as error:
         return Listed(study.name, "damaged", str(error))
     return Listed(

@@ -158,16 +158,19 @@ class Plan(_Part):
         return self
 
     def _index(self, trials: Iterable[PlannedTrial]) -> None:
+        # Looked up once: of a pydantic model each look at a private attribute takes a microsecond.
+        by_id, of_point, candidates, candidate_of = self._by_id, self._of_point, self._candidates, self._candidate_of
+        firsts, draws_labels = self._firsts, self.space.draws_labels
         for trial in trials:
-            if trial.trial_id in self._by_id:
-                raise ValueError(f"trial {trial.trial_id} is listed twice")
-            point_id = trial.point_id
-            self._by_id[trial.trial_id] = trial
-            self._of_point.setdefault(point_id, []).append(trial)
-            if point_id not in self._candidate_of:
-                like = str(self.space.compared(trial.point)) if self.space.draws_labels else point_id
-                self._candidate_of[point_id] = self._firsts.setdefault(like, point_id)
-            self._candidates.setdefault(self._candidate_of[point_id], []).append(trial)
+            trial_id, point_id = trial.trial_id, trial.point_id
+            if trial_id in by_id:
+                raise ValueError(f"trial {trial_id} is listed twice")
+            by_id[trial_id] = trial
+            of_point.setdefault(point_id, []).append(trial)
+            if point_id not in candidate_of:
+                like = str(self.space.compared(trial.point)) if draws_labels else point_id
+                candidate_of[point_id] = firsts.setdefault(like, point_id)
+            candidates.setdefault(candidate_of[point_id], []).append(trial)
 
     @property
     def subsets(self) -> tuple[str, ...]:
@@ -246,9 +249,8 @@ class Plan(_Part):
 
     def key(self, point_id: str, seed: int, fold: str) -> Key:
         """Which of its candidate's trials a point's trial is."""
-        if not self.space.draws_labels:
-            return seed, fold
-        return seed, fold, self._of_point[point_id][0].point[LABEL_DRAW]
+        draw = self._of_point[point_id][0].point.get(LABEL_DRAW)
+        return (seed, fold) if draw is None or not self.space.draws_labels else (seed, fold, draw)
 
     def splits(self, recordings: Recordings) -> dict[tuple[str, ...], Split]:
         """Who trains and who is scored, by the subjects that each fold holds out.

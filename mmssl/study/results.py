@@ -130,6 +130,23 @@ class Choice:
         return f"a difference from the best below {about}{points} is within the noise ({self.test}{median})"
 
 
+_KEYS = ["point_id", "seed", "fold", "status"]
+
+
+def points_in(study: Study, plan: Plan, metric: str | None = None, cost: str | None = None) -> list[Point]:
+    """`points` of a study's table, of which no other columns are read."""
+    scored, counts = _columns(plan, metric or plan.space.scored)
+    table = study.table("trials.parquet", [*_KEYS, *scored, *counts, *([cost] if cost else [])])
+    return points(plan, table, metric, cost)
+
+
+def _columns(plan: Plan, metric: str) -> tuple[list[str], list[str]]:
+    """Those whose mean is a trial's score; and those of how many were scored: the first that is there counts."""
+    if metric in LABEL_FREE:
+        return [f"embedding.{modality}.{LABEL_FREE[metric]}" for modality in plan.dataset.modalities], [SCORED]
+    return [metric], [*(f"{SCORED}.{reading}" for reading in metric.split(".")[1:-1]), SCORED]
+
+
 def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | None = None) -> list[Point]:
     """The plan's points in its order, with what the trials' table says of them; draws of labels are one point's.
 
@@ -142,35 +159,31 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
         UserError: the table has points that no plan of this study can have.
     """
     metric = metric or plan.space.scored
-    columns = (
-        [f"embedding.{modality}.{LABEL_FREE[metric]}" for modality in plan.dataset.modalities]
-        if metric in LABEL_FREE
-        else [metric]
-    )
+    scored, counts = _columns(plan, metric)
     gathered: dict[str, Point] = {}
+    """By the id of each of its points, which are several where labels are drawn."""
     for place, (point_id, trials_of) in enumerate(plan.candidates.items()):
         values = plan.space.compared(trials_of[0].point)
-        gathered[point_id] = Point(
-            point_id, values, planned=len(trials_of), place=place, bounded=metric not in LABEL_FREE
-        )
-    counts = [*(f"{SCORED}.{reading}" for reading in metric.split(".")[1:-1]), SCORED]
-    wanted = ["point_id", "seed", "fold", "status", *counts, *columns, *([cost] if cost else [])]
-    for row in trials.select([name for name in wanted if name in trials.column_names]).to_pylist():
-        if not plan.has_point(row["point_id"]):
+        point = Point(point_id, values, planned=len(trials_of), place=place, bounded=metric not in LABEL_FREE)
+        gathered.update(dict.fromkeys((trial.point_id for trial in trials_of), point))
+    draws_labels = plan.space.draws_labels
+    counts = [name for name in counts if name in trials.column_names]
+    read = {name: trials[name].to_pylist() for name in (*_KEYS, *scored, *counts, *([cost] if cost else []))}
+    for i, (point_id, seed, fold, status) in enumerate(zip(*(read[name] for name in _KEYS), strict=True)):
+        if (point := gathered.get(point_id)) is None:
             if plan.open_points:
                 continue
             raise UserError(
                 f"study {plan.name}: trials.parquet has points that are not in plan.json: one of the two is another "
                 f"study's, or an older one; `mmssl-tune resume {plan.name}` writes the table anew"
             )
-        point = gathered[plan.candidate(row["point_id"])]
-        point.statuses[row["status"]] = point.statuses.get(row["status"], 0) + 1
-        values = [row[column] for column in columns if row[column] is not None]
-        if row["status"] == "COMPLETE" and values:
-            point.scores[plan.key(row["point_id"], row["seed"], row["fold"])] = statistics.fmean(values)
-            point.recordings[row["fold"]] = next((row[one] for one in counts if row.get(one) is not None), None)
-            point.cost = row[cost] if cost else None
-    return list(gathered.values())
+        point.statuses[status] = point.statuses.get(status, 0) + 1
+        values = [read[name][i] for name in scored if read[name][i] is not None]
+        if status == "COMPLETE" and values:
+            point.scores[plan.key(point_id, seed, fold) if draws_labels else (seed, fold)] = statistics.fmean(values)
+            point.recordings[fold] = next((read[name][i] for name in counts if read[name][i] is not None), None)
+            point.cost = read[cost][i] if cost else None
+    return [point for point_id, point in gathered.items() if point_id == point.point_id]
 
 
 def ranked(all_points: Sequence[Point]) -> list[Point]:
@@ -335,7 +348,7 @@ def best_of(study: Study, plan: Plan, by: str | None = None, cost: str | None = 
     if metric in LABEL_FREE and metric != RANKME:
         raise UserError(f"--by {metric}: more of it is not better; without labels choose by {RANKME}")
     cost = cost or plan.space.cost
-    all_points = points(plan, study.table("trials.parquet"), metric, cost)
+    all_points = points_in(study, plan, metric, cost)
     hits = (lambda: hits_of(study.table("predictions.parquet"))) if metric == "val.accuracy" else None
     choice = choose(all_points, hits)
     if plan.transductive:

@@ -10,7 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, cast
 
-import yaml
 from pydantic import (
     AfterValidator,
     AllowInfNan,
@@ -28,7 +27,6 @@ from mmssl.recipe import Kind, Recipe, Value, explain
 from mmssl.study.presets import RecipeName, defined_by, kinds_for, parsed, preset, recipe_named
 from mmssl.study.where import Point, condition
 from mmssl.study.words import SYSTEM, VARIANT
-from mmssl.yaml_file import read
 
 SET_BY_STUDY = {
     "seed": "a study takes its seeds from `seeds`",
@@ -278,7 +276,7 @@ class Space(BaseModel):
     @property
     def draws_labels(self) -> bool:
         """Whether points that differ in the draw of labels alone are replicates of one, as its seeds are."""
-        return LABEL_DRAW in self.names and len(self.names) > 1
+        return (LABEL_DRAW in self.grid or LABEL_DRAW in self.ranges) and len(self.names) > 1
 
     def compared(self, by_name: Mapping[str, Any]) -> dict[str, Any]:
         """Of a point, or of anything by the names of what is searched, what makes a point another one."""
@@ -359,6 +357,8 @@ def load(name_or_path: str) -> Space:
     Raises:
         UserError: no such space; or one message with every mistake in its file.
     """
+    from mmssl.yaml_file import read
+
     path = _find(name_or_path)
     document, mistakes = read(path)
     entries = [name for name in Space.model_fields if name != "name"]
@@ -465,6 +465,8 @@ def is_shipped(space: Space) -> bool:
 def text_of(space: Space) -> str:
     """The content of a file that `load` makes the same space of."""
     document = space.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name"})
+    import yaml
+
     return yaml.safe_dump({**document, "systems": space.systems}, sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -18,6 +18,7 @@ from mmssl.errors import UserError
 from mmssl.process import identity, lives
 from mmssl.sealed import opened, sealed
 from mmssl.study.folder import Study
+from mmssl.study.plan import Plan
 from mmssl.study.words import TERMINAL
 
 JOB, JOB_ADDRESS = "MMSSL_JOB", "MMSSL_JOB_ADDRESS"
@@ -67,25 +68,28 @@ class Standing:
         return f"{_process(self.died)} ran it and ended without a message; it may have been killed" if self.died else ""
 
 
-def standing(study: Study) -> Standing:
+def standing(study: Study, plan: Plan | None = None) -> Standing:
     """Where a study stands.
+
+    Args:
+        plan: the study's, where it has been read.
 
     Raises:
         UserError: it has no plan or no tables that can be read.
     """
-    planned = study.plan().total
+    planned = (plan or study.plan()).total
     running = study.in_use()
     noted = _noted(study)
     driver = noted if running else None
-    rows = study.table("trials.parquet", ["status", "started", "finished"]).to_pylist()
-    trials: Counter[str] = Counter(row["status"] for row in rows)
+    table = study.table("trials.parquet", ["status", "started", "finished"])
+    trials: Counter[str] = Counter(table["status"].to_pylist())
     if not running:  # A driver that was killed had no time to say that nothing runs.
         trials["PLANNED"] += trials.pop("RUNNING", 0)
-    trials["PLANNED"] += planned - len(rows)  # Of points that a sampler has still to choose.
+    trials["PLANNED"] += planned - len(table)  # Of points that a sampler has still to choose.
     ended = sum(count for status, count in trials.items() if status in TERMINAL)
     left = None
     if driver:
-        since = datetime.fromisoformat(driver["started"])
+        since, rows = datetime.fromisoformat(driver["started"]), table.to_pylist()
         lately = [
             (row["finished"] - row["started"]).total_seconds()
             for row in rows

@@ -7,7 +7,7 @@ from mmssl.study.baseline import Baseline, baseline_command, baselines, chance
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
 from mmssl.study.planning import at_storage
-from mmssl.study.results import LABEL_FREE, Best, Choice, best_of, metric_words, points
+from mmssl.study.results import LABEL_FREE, Best, Choice, best_of, metric_words, points_in
 from mmssl.study.words import TERMINAL, percent, point_words
 
 
@@ -36,17 +36,17 @@ def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: boo
         best: where it has been chosen already, perhaps by another score than the study's own.
         running: whether a process runs it.
     """
-    trials, undecided = study.table("trials.parquet"), ""
+    undecided = ""
     if best is None and plan.space.side == "test":
         undecided = "scored the test subjects, by which nothing may be chosen"
-    elif best is None and not any(point.complete for point in points(plan, trials)):
+    elif best is None and not any(point.complete for point in points_in(study, plan)):
         undecided = "no point has all its trials complete"
     else:
         best = best or best_of(study, plan)
     choice, metric = (best.choice, best.metric) if best else (None, plan.space.scored)
     guessing, untrained = beside(study, plan, metric, choice)
     itself = choice is not None and _is_untrained(plan, choice)
-    statuses = Counter(trials["status"].to_pylist())
+    statuses = Counter(study.table("trials.parquet", ["status"])["status"].to_pylist())
     whole = sum(statuses[status] for status in TERMINAL) == plan.total
     said = _best_words(choice, metric, whole=whole) if choice else undecided
     lacking = choice is not None and metric not in LABEL_FREE and untrained is None and not itself
@@ -92,7 +92,7 @@ def beside(study: Study, plan: Plan, metric: str, choice: Choice | None = None) 
         return None, None
     # Of points of several systems or variants, each has untrained encoders of its own.
     one = choice is not None or len(plan.bases) == 1
-    found = baselines(study, plan, study.table("trials.parquet"), choice, metric) if one else []
+    found = baselines(study, plan, choice, metric) if one else []
     return chance(study, plan, metric), found[0] if found else None
 
 
