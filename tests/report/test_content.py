@@ -69,7 +69,7 @@ def test_the_best_is_the_one_that_the_command_names(
     study, _ = lost
     assert command("best", "lost", "--storage", study.root, "--json") == 0
     said = json.loads(capsys.readouterr().out)
-    html = page.read_text("utf-8")
+    html = page.read_text("utf-8").replace("\u00a0", " ")
     assert f"{100 * said['best']['mean']:.1f} ± {100 * said['best']['std']:.1f} %" in html
     assert f"{100 * said['interval']['low']:.1f} to {100 * said['interval']['high']:.1f} %" in html
     (row,) = [row for row in embedded(page)["map"]["rows"] if row["mark"] == "best"]
