@@ -25,6 +25,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # A study that is compared with another must have trained by itself; tests of what is kept turn it on.
 os.environ["MMSSL_PRETRAINED_GB"] = "0"
+# Hundreds of tests start the command: none has to compile the package that the one before it compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # How fast a shared machine makes examples up says nothing about what is tested.
 settings.register_profile("shared_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared_machine")

@@ -113,7 +113,7 @@ def draw(
     drawing = _Drawing(view, max(width, NARROWEST), height - (asked is not None), fancy, asked or Asked())
     lines = drawing.lines(state, seconds)
     if asked:
-        lines = [*lines, *[Text()] * (height - 1 - len(lines)), drawing.one_line(asked.help())]
+        lines = [*lines[: height - 1], drawing.one_line(asked.help())]
     for line in lines:
         line.truncate(width, overflow="ellipsis" if fancy else "crop")
     return Text("\n", no_wrap=True).join(lines[:height])

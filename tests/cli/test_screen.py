@@ -60,7 +60,9 @@ def _neat(text: str, columns: int) -> bool:
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=lambda number: number.name
+)
 def test_an_interrupted_launch_leaves_its_last_picture(
     tmp_path: Path, tiny: Recordings, number: signal.Signals
 ) -> None:

@@ -306,6 +306,7 @@ def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, f
     assert len(study.records(launched.plan)) == 12
 
 
+@pytest.mark.slow
 def test_a_trial_whose_worker_is_killed_goes_on(launched: Launched, folder: Path) -> None:
     study = Study(folder / "studies", "killed")
     with subprocess.Popen(

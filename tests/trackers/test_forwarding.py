@@ -344,6 +344,7 @@ def test_no_secret_is_kept(followed: Study) -> None:
     assert [path for path in paths if SECRET.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_server_that_is_gone_stops_nothing_and_unasked_nothing_is_loaded(folder: Path) -> None:
     gone = launch(folder, "gone", "--mlflow", "--set", "pretrain.epochs=1", "--max-concurrent", "1")
