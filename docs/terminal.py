@@ -25,7 +25,7 @@ PICTURE = Path(__file__).resolve().parent / "pictures" / "terminal.svg"
 COMMANDS = (
     "mmssl-tune launch vicreg_diagonal --name first",
     "mmssl-tune best first --export --out encoders --no-test",
-    "mmssl-tune predict encoders synthetic | head -n 6",
+    "mmssl-tune predict encoders synthetic | cut -d, -f2-5 | head -n 6",
 )
 COLUMNS, LINES = 100, 30
 MOST_FRAMES = 40
@@ -74,7 +74,8 @@ def output(command: str, folder: Path) -> Iterator[str]:
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "TERM": "xterm-256color", "PATH": path, "COLUMNS": str(COLUMNS)}
+    own = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment = {**own, "TERM": "xterm-256color", "PATH": path, "COLUMNS": str(COLUMNS)}
     shell = ["sh", "-c", command]
     with subprocess.Popen(shell, cwd=folder, stdin=its, stdout=its, stderr=its, env=environment):
         os.close(its)
