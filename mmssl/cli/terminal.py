@@ -163,11 +163,22 @@ def _is_number(words: str) -> bool:
 
 @contextmanager
 def epoch_progress(recipe: "Recipe", what: str) -> Generator[Any]:
-    """Progress over the epochs of one training run, on a terminal only."""
+    """Progress over the epochs of one training run, on a terminal only, from the first epoch to the last: before and
+    after, lines may be printed, which on standard output would run into it."""
     from rich.progress import Progress
 
     console = console_on(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        guides = 2 * recipe.guide.epochs if recipe.objective.loss.guided else 0
-        task = bar.add_task(what, total=guides + recipe.pretrain.epochs + recipe.finetune.epochs)
-        yield lambda epoch: bar.advance(task)
+    bar = Progress(console=console, disable=not console.is_terminal, transient=True)
+    guides = 2 * recipe.guide.epochs if recipe.objective.loss.guided else 0
+    task = bar.add_task(what, total=guides + recipe.pretrain.epochs + recipe.finetune.epochs)
+
+    def on_epoch(epoch: object) -> None:
+        bar.start()
+        bar.advance(task)
+        if bar.finished:
+            bar.stop()
+
+    try:
+        yield on_epoch
+    finally:
+        bar.stop()
