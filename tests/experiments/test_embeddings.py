@@ -488,6 +488,7 @@ def test_three_points_need_no_note(study_of: StudyOf, tiny: Recordings) -> None:
     assert health(study, plan, tiny, ()).notes == []
 
 
+@pytest.mark.slow
 def test_measures_without_labels_are_of_the_kept_models(study_of: StudyOf, tiny: Recordings) -> None:
     weights = [1.0, 5.0, 25.0]
     study, plan = trained(study_of, tiny, ["vicreg"], grid={"objective.lambda": weights}, seeds=(3,))

@@ -153,6 +153,7 @@ def test_with_room_for_none_it_says_so_and_keeps_the_plan(run_on, study: Study) 
     assert [row["status"] for row in rows] == ["FAILED"] + ["PLANNED"] * 5
 
 
+@pytest.mark.slow
 def test_trials_that_a_gpu_has_no_room_for_are_run_again_with_more_of_it(run_on, study: Study) -> None:
     gpu = Gpu([0.25, 0.5, 0.25, 1.0, 2.0, 0.25])
     statuses, said = run_on(gpu)
