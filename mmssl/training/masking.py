@@ -20,16 +20,16 @@ class Masking(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self._knobs, steps = model.recipe.reconstruct, model.recipe.data.steps
-        self._parts = {name: parts(model.description, name) for name in model.widths}
         self.decoders = nn.ModuleDict()
         for name, width in model.widths.items():
-            values = steps * self._parts[name].shape[1]
-            knobs = ProjectorKnobs(hidden=model.recipe.encoder.projector.hidden, width=values)
+            together = parts(model.description, name)
+            self.register_buffer(f"parts_{name}", together, persistent=False)
+            knobs = ProjectorKnobs(hidden=model.recipe.encoder.projector.hidden, width=steps * together.shape[1])
             self.decoders[name] = Projector(width, knobs)
 
     def mask(self, view: Tensor, modality: str, draws: Generator) -> Tensor:
         """What of a batch is hidden, bool, like it: (batch, steps, ...)."""
-        return mask(view, self._knobs, self._parts[modality].to(view.device), draws)
+        return mask(view, self._knobs, self.get_buffer(f"parts_{modality}"), draws)
 
     def error(self, features: Tensor, modality: str, view: Tensor, hidden: Tensor) -> Tensor:
         """Squared error of the hidden values as the decoder gives them, over that of the batch's mean at each step.
