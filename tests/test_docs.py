@@ -168,11 +168,11 @@ def test_every_variable_of_the_environment_is_documented() -> None:
 
 def test_the_spaces_in_the_documents_are_spaces() -> None:
     examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "spaces.md").read_text(), re.DOTALL)
-    grid, sampled, pruned, several, varied = [yaml.safe_load(text) for text in examples]
+    grid, sampled, raced, pruned, several, varied = [yaml.safe_load(text) for text in examples]
     assert {*grid, *sampled, *pruned, *varied, "cost"} == set(Space.model_fields) - {"name"}, "every entry is shown"
-    documents = [grid, sampled, {**grid, **pruned}, varied, several]
+    documents = [grid, sampled, raced, {**grid, **pruned}, varied, several]
     spaces = [Space.model_validate({**document, "name": "example"}) for document in documents]
-    assert [len(space.points(space.bases("utd_mhad"))) for space in spaces] == [4, 0, 4, 6, 12]
+    assert [len(space.points(space.bases("utd_mhad"))) for space in spaces] == [4, 0, 25, 4, 6, 12]
     compared = spaces[-1].bases("utd_mhad")
     assert {name: base.pretrain.epochs for name, base in compared.items()} == {
         "untrained": 0, "supervised": 0, "vicreg": 100, "cmc": 100

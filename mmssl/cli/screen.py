@@ -108,12 +108,13 @@ class LiveScreen:
         """Take in the newest state of a trial."""
         self.state = "stopping" if self._stops else ""
         self.board.put(planned, record)
-        if not self._live and record.status in TERMINAL:
+        never_begun = record.status == "PRUNED" and record.started == record.finished
+        if not self._live and record.status in TERMINAL and not never_begun:
             metric = self._plan.space.scored
             score = record.facts.get(metric)
             said = f"{metric} {percent(score)} %" if score is not None else record.cause
             where = f"{point_words(planned.point)} seed={planned.seed} fold={planned.fold}"
-            self._print(f"{self.board.ended}/{self._plan.total} {where}: {record.status} {said}")
+            self._print(f"{self.board.ended}/{self._plan.most} {where}: {record.status} {said}")
 
     def note(self, line: str) -> None:
         """Say what the user should know, above the picture."""

@@ -39,10 +39,12 @@ def spaces(
                 "grid": searched.searched,
                 "ranges": ranges,
             }
-            print_json({"name": searched.name, **({"points": shown} if searched.sampler == "grid" else sampled)})
+            print_json({"name": searched.name, **(sampled if searched.sampled else {"points": shown})})
             return
         say(f"{searched.name}: {searched.description}")
-        if searched.sampler != "grid":
+        if searched.sampler == "race":
+            say(f"as much training as {searched.budget} points would take, of these by a race:")
+        if searched.sampled:
             say(f"{searched.budget} points, chosen by {searched.sampler} from")
             for knob, values in searched.searched.items():
                 say(f"  {knob} in {values}")
@@ -59,7 +61,7 @@ def spaces(
         try:
             searched = module.load(str(found.path))
             row |= {
-                "points": searched.budget or len(searched.points(searched.bases("synthetic"))),
+                "points": searched.budget if searched.sampled else len(searched.points(searched.bases("synthetic"))),
                 "description": searched.description,
             }
         except UserError as error:

@@ -236,7 +236,8 @@ def _searched(content: Content) -> list[tuple[str, str]]:
         rows.append((name, f"{one.low:g} to {one.high:g}{scale}"))
     if space.where:
         rows.append(("only where", "; ".join(space.where)))
-    budget = f", {space.budget} points" if space.budget else ""
+    worth = " whole ones' worth of training" if space.sampler == "race" else ""
+    budget = f", {space.budget} points{worth}" if space.budget else ""
     every = "grid: every combination" + (" that the conditions admit" if space.where else "")
     rows.append(("points chosen by", {"grid": every}.get(space.sampler, space.sampler) + budget))
     if space.prune:

@@ -4,34 +4,31 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from mmssl.errors import UserError
-from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.plan import PlannedTrial
 
 
 class TrialQueue:
-    """The planned trials that have not begun, in the plan's order, then those of points that are chosen as it empties.
+    """The planned trials that have not begun, in the plan's order, then those that are chosen as it empties.
 
     Args:
-        ended: ids of the trials that have ended.
-        choose: plans a further point and gives its trials; called while the plan has open points.
+        trials: that have not ended.
+        choose: gives further trials, none where there are no more for now; called when none waits.
     """
 
-    def __init__(self, plan: Plan, ended: Iterable[str], choose: Callable[[], list[PlannedTrial]] = list) -> None:
-        done = set(ended)
-        self._plan, self._choose = plan, choose
-        self.waiting = deque(trial for trial in plan.trials if trial.trial_id not in done)
+    def __init__(self, trials: Iterable[PlannedTrial], choose: Callable[[], list[PlannedTrial]] = list) -> None:
+        self._choose = choose
+        self.waiting = deque(trials)
         self.error: Exception | None = None
-        """Why no further point could be chosen: Tune would make a long story of it."""
+        """Why nothing further could be chosen: Tune would make a long story of it."""
 
     def fill(self) -> bool:
-        """Choose points until a trial waits; whether one does."""
-        while not self.waiting:
-            if not self._plan.open_points or self.error:
-                return False
+        """Choose more where no trial waits; whether one does."""
+        if not self.waiting and not self.error:
             try:
                 self.waiting.extend(self._choose())
             except (UserError, OSError) as error:
                 self.error = error
-        return True
+        return bool(self.waiting)
 
     def withdraw(self, point_id: str) -> list[PlannedTrial]:
         """Take out a point's trials."""

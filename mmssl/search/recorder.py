@@ -93,6 +93,17 @@ class Recorder:
         self._end(planned, record, status="FAILED", cause=cause, traceback=traceback, finished=datetime.now(UTC))
 
     @property
+    def running(self) -> bool:
+        """Whether a trial has begun that has not ended."""
+        return bool(self._open or self._starved)
+
+    def leave(self, trials: Sequence[PlannedTrial], cause: str) -> None:
+        """Record trials that are not to be run."""
+        for planned in trials:
+            record = self._begin(planned)
+            self._end(planned, record, status="PRUNED", cause=cause, finished=record.started)
+
+    @property
     def starved(self) -> int:
         """How many trials ran out of a GPU's memory, and have not been recorded for it."""
         return len(self._starved)
@@ -113,9 +124,8 @@ class Recorder:
     def _give_up(self, point_id: str) -> None:
         """Record the trials of a point that is given up and have not begun; those that run are stopped."""
         cause = self._pruning.given_up.get(point_id)
-        for planned in self._queue.withdraw(point_id) if cause else []:
-            record = self._begin(planned)
-            self._end(planned, record, status="PRUNED", cause=cause, finished=record.started)
+        if cause:
+            self.leave(self._queue.withdraw(point_id), cause)
 
     def _begin(self, planned: PlannedTrial) -> Record:
         record = Record(trial_id=planned.trial_id, status="RUNNING", started=datetime.now(UTC), facts=dict(self._facts))
@@ -176,7 +186,7 @@ class Models:
         score = record.facts.get(self._metric) if record.status == "COMPLETE" else None
         if score is not None:
             point.scores[plan.key(planned.point_id, planned.seed, planned.fold)] = score
-        if plan.space.draws_labels and plan.space.sampler != "grid":
+        if plan.space.draws_labels and plan.space.sampled:
             return  # A point that is complete may be given further draws, and its mean changes.
         if any(point.statuses.get(status) for status in FOR_GOOD):
             self._drop(point_id)

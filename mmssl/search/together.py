@@ -32,7 +32,9 @@ def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int)
         raise UserError(
             f"--together {most} wants ${PRETRAINED_VARIABLE} above 0: a trial finds there what others trained"
         )
-    if most == 1 or plan.space.probe_every or plan.dataset.having:  # What a batch compares differs from trial to trial.
+    if (
+        most == 1 or plan.space.probe_every or plan.dataset.having or plan.space.sampler == "race"
+    ):  # What a batch compares differs from trial to trial.
         return []
     splits = plan.splits(recordings)
     like: dict[str, dict[str, list[PlannedTrial]]] = {}

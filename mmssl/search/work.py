@@ -7,6 +7,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.search.one_trial import Setting
 from mmssl.search.pruning import Pruning
 from mmssl.search.queue import TrialQueue
+from mmssl.search.race import LEFT, Race
 from mmssl.search.recorder import Recorder, Watch
 from mmssl.search.sampler import PointSampler
 from mmssl.study.folder import Record, Study, Tables
@@ -33,10 +34,34 @@ class Work:
     def begin(self) -> tuple[TrialQueue, Recorder, Pruning]:
         """The trials that have not ended, who records them, and which points are given up."""
         plan, records = self.plan, self.records
-        sampler = PointSampler(plan, self.study.choices(), records) if plan.space.sampler != "grid" else None
-        queue, pruning = TrialQueue(plan, records, _chooser(self.study, plan, sampler)), Pruning(plan, records)
+        sampler = PointSampler(plan, self.study.choices(), records) if plan.space.sampled else None
+        race = self._race() if plan.space.sampler == "race" else None
+        left = [] if race else [trial for trial in plan.trials if trial.trial_id not in records]
+        pruning = Pruning(plan, records)
+
+        def choose() -> list[PlannedTrial]:
+            if race:
+                chosen = race.next(records)
+                if race.over and not recorder.running:
+                    left_out = [trial for trial in plan.trials if trial.trial_id not in records]
+                    recorder.leave(left_out, LEFT + race.over)
+                    if left_out:
+                        self.say(f"{LEFT}{race.over}; {len(left_out)} trials are left out")
+                return chosen
+            return _sampled(self.study, plan, sampler) if sampler else []
+
+        queue = TrialQueue(left, choose)
         recorder = Recorder(self.study, plan, self.tables, queue, records, self.watch, pruning, sampler)
         return queue, recorder, pruning
+
+    def _race(self) -> Race:
+        """Where it was over and has more to run by now, what was left out is open again."""
+        left = [trial_id for trial_id, record in self.records.items() if record.cause.startswith(LEFT)]
+        if left and Race(self.plan).next(self.records):
+            for trial_id in left:
+                self.study.forget(trial_id)
+                del self.records[trial_id]
+        return Race(self.plan)
 
     def setting(self, *, at_once: int, threads: int, device: str) -> Setting:
         """What the trials have in common."""
@@ -57,15 +82,12 @@ class Work:
         )
 
 
-def _chooser(study: Study, plan: Plan, sampler: PointSampler | None) -> Callable[[], list[PlannedTrial]]:
-    """Chooses a point and plans its trials; it is kept before any of them runs."""
-
-    def choose() -> list[PlannedTrial]:
-        if sampler is None:
-            return []
+def _sampled(study: Study, plan: Plan, sampler: PointSampler) -> list[PlannedTrial]:
+    """Choose points until trials come of one; each is kept before any of them runs."""
+    while plan.open_points:
         choice = sampler.ask()
         trials = plan.trials_at(choice.point)
         study.keep_choice(choice.model_copy(update={"trials": tuple(trials)}))
-        return plan.add(choice.point, trials)
-
-    return choose
+        if added := plan.add(choice.point, trials):
+            return added
+    return []

@@ -47,7 +47,7 @@ def forecast(root: str, plan: Plan) -> Forecast | None:
             continue
         if taken:
             seconds = sum(taken) / len(taken)
-            return Forecast(study.name, len(taken), seconds, seconds * plan.total)
+            return Forecast(study.name, len(taken), seconds, seconds * plan.most)
     return None
 
 

@@ -295,7 +295,8 @@ class Board:
         with self._lock:
             self._list()
             counts = {status: count for status, count in sorted(self._counts.items()) if count}
-            counts["PLANNED"] = plan.total - sum(counts.values())
+            begun = sum(counts.values())
+            counts["PLANNED"] = plan.total - begun
             running = list(self._running.values())
             moment = now or datetime.now(UTC)
             return View(
@@ -311,7 +312,7 @@ class Board:
                 best=frozenset(self._best[1]) if space.side == "val" else frozenset(),
                 running=running,
                 failures=list(self._failures),
-                seconds_left=self._left(running, counts["PLANNED"], moment),
+                seconds_left=self._left(running, min(counts["PLANNED"], max(0, plan.most - begun)), moment),
                 untrained=self._untrained,
                 terms=tuple(self._terms),
                 modalities=tuple(self._modalities),

@@ -198,7 +198,7 @@ class Plan(_Part):
     @property
     def open_points(self) -> int:
         """How many points a sampler may still choose."""
-        if self.space.budget is None:
+        if self.space.budget is None or not self.space.sampled:
             return 0
         return max(0, self.space.budget - len(self._of_point))
 
@@ -206,6 +206,14 @@ class Plan(_Part):
     def total(self) -> int:
         """How many trials there will be when all points are chosen."""
         return len(self.trials) + self.open_points * len(self.space.seeds) * len(self.folds)
+
+    @property
+    def most(self) -> int:
+        """How many of them will run: of a race's what its budget is enough for."""
+        if self.space.sampler != "race":
+            return self.total
+        points = len(self._candidates)
+        return self.total * min(points, self.space.budget or points) // points
 
     def add(self, point: Mapping[str, Value], trials: Sequence[PlannedTrial] = ()) -> list[PlannedTrial]:
         """Plan a point that was not; gives its trials, none where it was planned before.
@@ -327,7 +335,8 @@ class Plan(_Part):
             _counted(len(self.space.seeds), "seed"),
             _counted(len(self.folds), "fold"),
         ]
-        return f"{' x '.join(counts)} = {_counted(self.total, 'trial')}"
+        at_most = f", of which a race runs {self.most} at most" if self.space.sampler == "race" else ""
+        return f"{' x '.join(counts)} = {_counted(self.total, 'trial')}{at_most}"
 
 
 def make_plan(
@@ -398,7 +407,7 @@ def extended(plan: Plan, space: Space, folds: Sequence[tuple[str, ...]]) -> Plan
         UserError: the larger space lacks something that was planned.
     """
     chosen = list({trial.point_id: trial.point for trial in plan.trials}.values())
-    points = space.points(plan.bases) if space.sampler == "grid" else chosen
+    points = chosen if space.sampled else space.points(plan.bases)
     larger = make_plan(plan.name, space, plan.bases, plan.dataset, folds, points, plan.counted)
     # Recognised by their knobs, not by ids made today: what was planned keeps those it has.
     kept = {(_values(trial), trial.seed, trial.held_out): trial for trial in plan.trials}

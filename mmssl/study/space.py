@@ -118,7 +118,7 @@ SAMPLERS = {
 if TYPE_CHECKING:
     SamplerName = str
 else:
-    SamplerName = Literal[("grid", *SAMPLERS)]
+    SamplerName = Literal[("grid", "race", *SAMPLERS)]
 Cost = Literal["encoders.parameters", "encoders.flops"]
 
 
@@ -204,9 +204,10 @@ class Space(BaseModel):
 
     test: all of them train and the test subjects are scored, by which nothing may be chosen."""
     sampler: SamplerName = "grid"
-    """Who chooses the points: grid, every one; otherwise Optuna's sampler of that name, `budget` of them."""
+    """Who chooses the points: grid, every one; race, those of the grid that may still be the best, and as many of their
+    seeds and folds as that takes; otherwise Optuna's sampler of that name, `budget` of them."""
     budget: Annotated[int, Strict(), Field(ge=1, le=_MOST_COMBINATIONS)] | None = None
-    """How many points a sampler may choose."""
+    """How many points a sampler may choose; of a race, how many points' worth of training it may take."""
     metric: Literal["val.accuracy", "val.f1"] = "val.accuracy"
     """What the best point is best in; higher is better."""
     cost: Cost | None = None
@@ -226,9 +227,12 @@ class Space(BaseModel):
     @model_validator(mode="after")
     def _goes_together(self) -> "Space":
         wrong: list[str] = []
+        if not self.sampled and self.ranges:
+            wrong.append(f"ranges: a grid has values, not intervals; choose a sampler: {', '.join(SAMPLERS)}")
+        if self.sampler == "race" and (self.prune or self.cost):
+            what = "prune: a race gives points up by itself" if self.prune else "cost: a race has one objective"
+            wrong.append(f"{what}; leave it out")
         if self.sampler == "grid":
-            if self.ranges:
-                wrong.append(f"ranges: a grid has values, not intervals; choose a sampler: {', '.join(SAMPLERS)}")
             if self.budget is not None:
                 wrong.append("budget: a grid runs all its points; leave it out, or choose a sampler")
         elif self.budget is None:
@@ -267,6 +271,11 @@ class Space(BaseModel):
     def searched(self) -> dict[str, list[Any]]:
         """The grid, with the systems where there are several, and the variants where there are any."""
         return _searched(self.systems, self.variants, self.grid)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether points are chosen as it goes; all of a grid, and of a race, are known before."""
+        return self.sampler in SAMPLERS
 
     @property
     def names(self) -> list[str]:
@@ -313,9 +322,7 @@ class Space(BaseModel):
         checked = _check(self.systems, self.fixed, self.variants, self.grid, self.ranges, self.where, bases)
         if checked.mistakes:
             raise UserError(_all(f"space {self.name}", checked.mistakes))
-        if self.sampler == "grid":
-            return checked.points
-        return []
+        return [] if self.sampled else checked.points
 
     def admits(self, bases: Mapping[str, Recipe]) -> Callable[[Point], bool]:
         """Whether a point meets `where` and gives a recipe."""

@@ -41,7 +41,7 @@ class DashboardApp:
         seen = (self._study.in_use(), self._study.files.modified(TABLES))
         if seen == self._seen:
             return
-        if self._plan.space.sampler != "grid":
+        if self._plan.space.sampled:
             self._plan = self._study.plan()  # It has more points than before.
         made = optuna_study(self._study, self._plan)
         save_note(made, _note(self._plan))

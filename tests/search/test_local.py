@@ -206,3 +206,47 @@ def test_what_it_cannot_do_is_refused(folder: Path, more: list[object], said: st
     done = subprocess.run(words(folder, "here", "--local", *more), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, f"mmssl-tune: {said}\n")
     assert not (folder / "here").exists()
+
+
+RACE = small.space(
+    2,
+    sampler="race",
+    budget=2,
+    grid={"pretrain.lr": [1e-5, 1e-4, 1e-3, 1e30], "objective.mu": [1, 25]},
+    folds=[["anna"], ["ben"]],
+)
+
+
+def test_a_race_runs_a_part_and_says_why_it_left_the_rest(folder: Path) -> None:
+    (folder / "space.yaml").write_text(RACE)
+    done = subprocess.run(words(folder, "raced", "--local"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    study = Study(folder, "raced")
+    trials = study.table("trials.parquet").to_pylist()
+    run_ones = [trial for trial in trials if trial["status"] in ("COMPLETE", "DIVERGED")]
+    left = [trial for trial in trials if trial["status"] == "PRUNED"]
+    assert (len(trials), len(run_ones) + len(left)) == (16, 16)
+    assert 2 <= len(run_ones) <= 4
+    assert {trial["cause"] for trial in left} == {left[0]["cause"]}
+    assert left[0]["cause"].startswith("race over: ")
+    best = subprocess.run(small.tune("best", "raced", "--storage", folder, "--json"), capture_output=True, text=True)
+    assert best.returncode == 0, best.stdout + best.stderr
+
+    more = subprocess.run(
+        small.tune("extend", "raced", "--storage", folder, "--budget", 4, "--local"), capture_output=True, text=True
+    )
+    assert more.returncode == 0, more.stdout + more.stderr
+    after = {trial["trial_id"]: trial for trial in study.table("trials.parquet").to_pylist()}
+    again = [trial for trial in after.values() if trial["status"] in ("COMPLETE", "DIVERGED")]
+    assert len(run_ones) < len(again) <= 8
+    for trial in run_ones:
+        assert after[trial["trial_id"]] == trial, "what had run was not run again"
+
+
+@pytest.mark.ray
+def test_a_race_on_ray_is_the_local_one(folder: Path) -> None:
+    (folder / "space.yaml").write_text(RACE)
+    for name, more in (("here", ["--local"]), ("on_ray", ["--max-concurrent", 1])):
+        done = subprocess.run(words(folder, name, *more), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert tables(Study(folder, "here")) == tables(Study(folder, "on_ray"))

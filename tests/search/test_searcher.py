@@ -9,7 +9,7 @@ from mmssl.study.plan import Plan
 
 def test_the_searcher_hands_out_what_has_not_ended_and_then_finishes(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of([1.0, 5.0], [2.0])
-    searcher = PlanSearcher(plan, TrialQueue(plan, {plan.trials[1].trial_id}))
+    searcher = PlanSearcher(plan, TrialQueue([trial for trial in plan.trials if trial != plan.trials[1]]))
     handed: list[str] = []
     for i in range(5):
         given = searcher.suggest(f"ray{i}")
@@ -25,7 +25,7 @@ def test_the_searcher_hands_out_what_has_not_ended_and_then_finishes(plan_of: Ca
 
 def test_a_trial_that_is_put_back_comes_next(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of([1.0], [2.0])
-    searcher = PlanSearcher(plan, TrialQueue(plan, {}))
+    searcher = PlanSearcher(plan, TrialQueue(plan.trials))
     first = searcher.suggest("ray0")
     searcher.on_trial_complete("ray0", error=True)
     searcher.queue.put_back(searcher.planned["ray0"])

@@ -63,7 +63,7 @@ def test_those_that_wait_begin_when_their_lead_has_ended(planned: Callable[..., 
         {trial.trial_id for trial in plan.trials if trial.held_out == group.lead.held_out} - {group.lead.trial_id}
         for group in found
     ]
-    searcher = PlanSearcher(plan, TrialQueue(plan, {}), groups=found, needs=needed)
+    searcher = PlanSearcher(plan, TrialQueue(plan.trials), groups=found, needs=needed)
     first, second = searcher.suggest("a"), searcher.suggest("b")
     assert isinstance(first, dict)
     assert isinstance(second, dict)
@@ -96,7 +96,7 @@ def test_those_at_work_do_not_wait_for_each_other_while_there_is_other_work(
     assert len(plan.trials) == 4 * 4 * 4 * 2
 
     def first_wave(**more: Any) -> list[PlannedTrial]:
-        searcher = PlanSearcher(plan, TrialQueue(plan, {}), **more)
+        searcher = PlanSearcher(plan, TrialQueue(plan.trials), **more)
         for number in range(16):
             assert isinstance(searcher.suggest(f"ray{number}"), dict)
         return list(searcher.planned.values())
@@ -116,7 +116,11 @@ def test_where_all_wait_they_are_handed_out_and_what_is_trained_keeps_nobody_wai
     trials = [trial for trial in plan.trials if trial.held_out == ("anna",)]
     assert [trial.point["objective.mu"] for trial in trials] == [1, 2, 1, 2, 1, 2], "a pre-training for each mu"
     ended = {trial.trial_id for trial in plan.trials if trial not in trials}
-    searcher = PlanSearcher(plan, TrialQueue(plan, ended), needs=needs(plan, lambda trial: False))
+    searcher = PlanSearcher(
+        plan,
+        TrialQueue([trial for trial in plan.trials if trial.trial_id not in ended]),
+        needs=needs(plan, lambda trial: False),
+    )
 
     def handed(word: str) -> int:
         given = searcher.suggest(word)

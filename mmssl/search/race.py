@@ -1,0 +1,194 @@
+"""A race: of a grid's points only those that may still be the best are trained, and only where that tells more.
+
+Trained next is what is expected to raise the best mean most: the knowledge gradient of Frazier, Powell and Dayanik,
+"The knowledge-gradient policy for correlated normal beliefs" (2009), section 3. The beliefs know how far folds, seeds
+and draws of labels scatter: see `surrogate`.
+"""
+
+import itertools
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmssl.search.surrogate import Posterior, Score, posterior
+from mmssl.study.folder import Record
+from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.words import FOR_GOOD
+
+LEFT = "race over: "
+"""How the cause begins of trials that were left out."""
+START = 4
+"""Scores before there are beliefs: until then points lie far from each other."""
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_DRAWS = 512
+
+Cell = tuple[int, int]
+"""Point and place: one pre-training, with the heads of all draws of labels."""
+
+
+class Race:
+    """Chooses the next pre-training of a study, by what has ended and what is under way.
+
+    A study that was cut off goes on from its records as it would have done with them.
+
+    Args:
+        plan: of all the grid's points.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, space = plan, plan.space
+        self._points = list(plan.candidates)
+        """By their ids as candidates."""
+        self._places = list(itertools.product(space.seeds, plan.folds))
+        self._positions = _positions([space.compared(trials[0].point) for trials in plan.candidates.values()])
+        self._trials: dict[Cell, list[PlannedTrial]] = {}
+        places = {place: number for number, place in enumerate(self._places)}
+        for number, trials in enumerate(plan.candidates.values()):
+            for trial in trials:
+                self._trials.setdefault((number, places[trial.seed, trial.held_out]), []).append(trial)
+        self._begun: set[Cell] = set()
+        self.over = ""
+        """Why no more is trained; empty as long as more is."""
+
+    @property
+    def budget(self) -> int:
+        """Pre-trainings at most: as many as `budget` whole points take."""
+        return min(len(self._trials), (self._plan.space.budget or 0) * len(self._places))
+
+    def next(self, records: Mapping[str, Record]) -> list[PlannedTrial]:
+        """The trials of the next pre-training; none where the race is over, or waits for the last that are under way.
+
+        Args:
+            records: of the trials that have ended, by id.
+        """
+        table = _Table(self._trials, records, self._plan.space.scored)
+        self._begun |= table.begun
+        left = self.budget - len(self._begun)
+        cell = None
+        if left > 0:
+            self.over = ""
+            cell = self._choice(table, left)
+        elif not self.over:
+            self.over = f"the budget of {self.budget} pre-trainings is spent"
+        if cell is None:
+            return []
+        self._begun.add(cell)
+        return self._trials[cell]
+
+    def _choice(self, table: "_Table", left: int) -> Cell | None:
+        open_cells: dict[int, list[int]] = {}
+        for point, place in sorted(self._trials.keys() - self._begun):
+            if point not in table.lost:
+                open_cells.setdefault(point, []).append(place)
+        if not open_cells:
+            self.over = "every point that can be complete is"
+            return None
+        draws = np.random.default_rng([self._plan.space.seeds[0], len(self._begun)])
+        able = [point for point in range(len(self._points)) if point not in table.lost]
+        if len(table.scores) < START:
+
+            def near_its_end(point: int) -> tuple[int, float]:
+                return -len(open_cells.get(point, ())), max(
+                    (s.value for s in table.scores if s.point == point), default=0
+                )
+
+            return self._last_chance(able, open_cells, left, near_its_end) or self._far_from_all(open_cells, draws)
+        groups = {held_out: number for number, held_out in enumerate(self._plan.folds)}
+        scored = {(score.point, score.place) for score in table.scores}
+        beliefs = posterior(
+            self._positions,
+            [groups[held_out] for _, held_out in self._places],
+            table.scores,
+            sorted(cell for cell in self._begun - scored if cell[0] not in table.lost),
+        )
+        leader = max(able, key=lambda point: beliefs.mean[point])
+        worlds = _drawn(beliefs, draws)[:, able]
+        gain = float((worlds.max(axis=1) - worlds[:, able.index(leader)]).mean())
+        # What one point's mean over its places is uncertain by, whatever is trained.
+        noise = beliefs.noise / len(self._places) ** 0.5
+        if leader in table.complete and gain < noise:
+            self.over = (
+                f"no other point promises more than {100 * gain:.1f} percentage points, "
+                f"and the noise of a point's mean is {100 * noise:.1f}"
+            )
+            return None
+        if last := self._last_chance(able, open_cells, left, lambda point: beliefs.mean[point]):
+            return last
+        mean, steps = beliefs.mean[able], beliefs.steps[..., able]
+        worth = sum(weight * (mean + node * steps).max(axis=-1) for node, weight in zip(_NODES, _WEIGHTS, strict=True))
+        return max(((point, place) for point in open_cells for place in open_cells[point]), key=worth.__getitem__)
+
+    def _last_chance(
+        self, able: Sequence[int], open_cells: Mapping[int, Sequence[int]], left: int, worth: Callable[[int], Any]
+    ) -> Cell | None:
+        """Of the best point that what is left can make complete, where that takes all of it: nobody chooses another."""
+        can_be = [point for point in able if len(open_cells.get(point, ())) <= left]
+        best = max(can_be, key=worth, default=None)
+        return (best, open_cells[best][0]) if best is not None and len(open_cells.get(best, ())) == left else None
+
+    def _far_from_all(self, open_cells: Mapping[int, Sequence[int]], draws: np.random.Generator) -> Cell:
+        """The point that lies farthest from all that have begun, in the first of its places."""
+        begun = [point for point, _ in self._begun]
+        fresh = [point for point in open_cells if point not in begun] or list(open_cells)
+        near = np.linalg.norm(self._positions[fresh][:, None] - self._positions[begun][None], axis=-1)
+        distance = near.min(axis=1) if begun else np.zeros(len(fresh))
+        point = fresh[int((distance + 1e-9 * draws.random(len(fresh))).argmax())]
+        return point, open_cells[point][0]
+
+
+class _Table:
+    """What has come of each pre-training."""
+
+    def __init__(
+        self, trials: Mapping[Cell, Sequence[PlannedTrial]], records: Mapping[str, Record], metric: str
+    ) -> None:
+        self.begun: set[Cell] = set()
+        self.lost: set[int] = set()
+        """Points that cannot become complete, as a trial of theirs has no result."""
+        self.scores: list[Score] = []
+        whole: dict[int, list[bool]] = {}
+        bad: list[Cell] = []
+        for (point, place), own in trials.items():
+            ended = [records[trial.trial_id] for trial in own if trial.trial_id in records]
+            ended = [record for record in ended if not record.cause.startswith(LEFT)]
+            complete = len(ended) == len(own) and all(record.status == "COMPLETE" for record in ended)
+            whole.setdefault(point, []).append(complete)
+            if ended:
+                self.begun.add((point, place))
+            if complete:
+                score = statistics.fmean(record.facts[metric] for record in ended)
+                self.scores.append(Score(point, place, score))
+            elif any(record.status != "COMPLETE" for record in ended):
+                self.lost.add(point)
+                if any(record.status in FOR_GOOD for record in ended):
+                    bad.append((point, place))
+        self.complete = {point for point, parts in whole.items() if all(parts)}
+        if self.scores:  # As bad as the worst that is known.
+            worst = min(score.value for score in self.scores)
+            self.scores += [Score(point, place, worst) for point, place in bad]
+
+
+def _drawn(beliefs: Posterior, draws: np.random.Generator) -> npt.NDArray[np.float64]:
+    """(draws, points): what the points may come to."""
+    values, vectors = np.linalg.eigh(beliefs.covariance)
+    root = vectors * np.sqrt(values.clip(0))
+    return beliefs.mean + draws.standard_normal((_DRAWS, len(values))) @ root.T
+
+
+def _positions(points: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
+    """(points, coordinates): listed numbers at even steps in their order, as whoever lists them means them; of other
+    values any two are equally far from each other."""
+    columns: list[list[float]] = []
+    for name in points[0]:
+        column = [point[name] for point in points]
+        different = [value for place, value in enumerate(column) if value not in column[:place]]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in different):
+            order = sorted(different)
+            columns.append([order.index(value) / max(1, len(order) - 1) for value in column])
+        elif len(different) > 1:
+            columns += [[float(value == one) / 2**0.5 for value in column] for one in different]
+    return np.array(columns, np.float64).reshape(len(columns), len(points)).T

@@ -1,0 +1,144 @@
+"""A Gaussian process over points and the places where they are run: what a point would score in all of them.
+
+Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006), equations 2.23 to 2.26 and 5.8; places as
+tasks of one process: Swersky, Snoek and Adams, "Multi-task Bayesian optimization" (2013).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize
+
+Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+
+# Mean and deviation of the logarithms of what is fitted, in units of the scores' own deviation: wide enough that some
+# tens of scores decide. A length is a share of a knob's span.
+_LENGTH = (np.log(0.5), 0.7)
+_PLACE = (np.log(1.0), 1.0)
+_POINT = (np.log(0.7), 0.7)
+_PLACES_OWN = (np.log(0.35), 0.7)
+_NOISE = (np.log(0.3), 0.7)
+_JITTER = 1e-6
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a point has come to in one place."""
+
+    point: int
+    place: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What is believed of each point's mean over all places."""
+
+    mean: Array
+    """(points,)"""
+    covariance: Array
+    """(points, points), once the scores that are under way are there too: they need not be known for it."""
+    steps: Array
+    """(points, places, points): the standard deviation by which a further score of a point in a place moves each mean,
+    with its sign."""
+    noise: float
+    """Standard deviation of a score about what its point and place come to."""
+
+
+def posterior(
+    positions: Array, groups: Sequence[int], scores: Sequence[Score], awaited: Sequence[tuple[int, int]] = ()
+) -> Posterior:
+    """Beliefs given scores, with lengths, amplitudes and noise at their most probable values.
+
+    A score is the sum of its place's level, of its point's own, of what this place makes of points like this one, and
+    of noise. Places of a group (one fold, several seeds) make the same of a point.
+
+    Args:
+        positions: (points, knobs), each knob from 0 to 1.
+        groups: of each place.
+        awaited: points and places of scores that are under way.
+    """
+    values = np.array([score.value for score in scores], np.float64)
+    centre, scale = float(values.mean()), float(values.std()) or 1.0
+    at = np.array([score.point for score in scores])
+    in_place = np.array([score.place for score in scores])
+    model = _Model(positions, np.array(groups), at, in_place, (values - centre) / scale)
+    logs = model.fitted()
+    mean = model.mean(logs)
+    covariance, steps = model.uncertainty(logs, awaited)
+    return Posterior(centre + scale * mean, scale**2 * covariance, scale * steps, scale * float(np.exp(logs[-1])))
+
+
+@dataclass(frozen=True)
+class _Model:
+    positions: Array
+    groups: Index
+    at: Index
+    in_place: Index
+    values: Array
+
+    def fitted(self) -> Array:
+        """Logarithms: lengths of the knobs, then deviations of places, points, places' own and noise."""
+        knobs = self.positions.shape[1]
+        priors = np.array([_LENGTH] * knobs + [_PLACE, _POINT, _PLACES_OWN, _NOISE])
+        found = minimize(self._surprise, priors[:, 0], args=(priors,), method="L-BFGS-B")
+        return found.x
+
+    def _surprise(self, logs: Array, priors: Array) -> float:
+        """Negative logarithm of the likelihood (equation 5.8) times the priors."""
+        factor = cho_factor(self._covariance(logs), lower=True)
+        fit = self.values @ cho_solve(factor, self.values) / 2 + np.log(np.diag(factor[0])).sum()
+        return float(fit + (((logs - priors[:, 0]) / priors[:, 1]) ** 2).sum() / 2)
+
+    def _alike(self, logs: Array) -> Array:
+        """(points, points): Matern's kernel with nu = 5/2."""
+        scaled = self.positions / np.exp(logs[: self.positions.shape[1]])
+        distance = np.sqrt(5 * ((scaled[:, None] - scaled[None]) ** 2).sum(-1))
+        return (1 + distance + distance**2 / 3) * np.exp(-distance)
+
+    def _covariance(self, logs: Array) -> Array:
+        """(scores, scores), with their noise."""
+        noise = np.exp(2 * logs[-1]) + _JITTER
+        return self._between(logs, self.at, self.in_place, self.at, self.in_place) + noise * np.eye(len(self.at))
+
+    def _between(self, logs: Array, at: Index, in_place: Index, other: Index, other_place: Index) -> Array:
+        """Covariance of what points come to in places, without noise."""
+        place, point, own, _ = np.exp(2 * logs[-4:])
+        groups = self.groups
+        return place * (in_place[:, None] == other_place) + self._alike(logs)[np.ix_(at, other)] * (
+            point + own * (groups[in_place][:, None] == groups[other_place])
+        )
+
+    def _over_places(self, logs: Array, at: Index, in_place: Index) -> Array:
+        """(points, many): covariance of points' means over all places with what points come to in one."""
+        place, point, own, _ = np.exp(2 * logs[-4:])
+        share = np.bincount(self.groups, minlength=int(self.groups.max()) + 1) / len(self.groups)
+        return self._alike(logs)[:, at] * (point + own * share[self.groups[in_place]]) + place / len(self.groups)
+
+    def mean(self, logs: Array) -> Array:
+        """(points,): of each point over all places."""
+        factor = cho_factor(self._covariance(logs), lower=True)
+        return self._over_places(logs, self.at, self.in_place) @ cho_solve(factor, self.values)
+
+    def uncertainty(self, logs: Array, awaited: Sequence[tuple[int, int]]) -> tuple[Array, Array]:
+        """Covariance of points over all places, and the steps of `Posterior`."""
+        at = np.concatenate([self.at, np.array([point for point, _ in awaited], np.int64)])
+        in_place = np.concatenate([self.in_place, np.array([place for _, place in awaited], np.int64)])
+        every_point, every_place = (
+            one.ravel() for one in np.indices((len(self.positions), len(self.groups)), dtype=np.int64)
+        )
+        place, point, own, noise = np.exp(2 * logs[-4:])
+        share = np.bincount(self.groups) / len(self.groups)
+        prior = self._alike(logs) * (point + own * (share**2).sum()) + place / len(self.groups)
+        seen = self._between(logs, at, in_place, at, in_place) + (noise + _JITTER) * np.eye(len(at))
+        factor = cho_factor(seen, lower=True)
+        known = self._over_places(logs, at, in_place)
+        cells = self._between(logs, every_point, every_place, at, in_place)
+        cross = self._over_places(logs, every_point, every_place) - known @ cho_solve(factor, cells.T)
+        alone = place + point + own + noise - np.einsum("ij,ji->i", cells, cho_solve(factor, cells.T))
+        steps = (cross / np.sqrt(alone.clip(_JITTER))).T.reshape(len(self.positions), len(self.groups), -1)
+        return prior - known @ cho_solve(factor, known.T), steps

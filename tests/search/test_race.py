@@ -1,0 +1,228 @@
+"""The race: its beliefs against conditional normals written out, what it runs, when it ends, how it is resumed."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmssl.errors import UserError
+from mmssl.search.race import LEFT, Race
+from mmssl.search.surrogate import Score, posterior
+from mmssl.study.folder import Record
+from mmssl.study.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.study.space import Space
+
+VALUES = [1.0, 5.0, 10.0, 25.0, 50.0]
+Answer = Callable[[PlannedTrial], float | None]
+
+
+def plan_of(budget: int, folds: int = 4, **entries: Any) -> Plan:
+    subjects = tuple(str(number) for number in range(1, folds + 1))
+    dataset = Dataset(
+        source="d", folder=None, name="d", fingerprint="0" * 64, recordings=9, train_subjects=subjects, test_subjects=()
+    )
+    grid = {"objective.lambda": VALUES, "objective.mu": VALUES}
+    space = Space.model_validate({"name": "s", "sampler": "race", "budget": budget, "grid": grid, **entries})
+    bases = space.bases("synthetic")
+    return make_plan("s", space, bases, dataset, [(one,) for one in subjects], space.points(bases))
+
+
+def hill(trial: PlannedTrial) -> float:
+    """Highest at lambda = 25, mu = 10; folds differ in their level, and a little in what they make of a point."""
+    at = [VALUES.index(trial.point[knob]) / 4 for knob in ("objective.lambda", "objective.mu")]
+    own = 0.01 * math.sin(7 * at[0] + 3 * at[1] + int(trial.fold) + trial.seed)
+    return 0.8 - 0.5 * (at[0] - 0.75) ** 2 - 0.4 * (at[1] - 0.5) ** 2 + 0.03 * int(trial.fold) + own
+
+
+def record(trial: PlannedTrial, score: float | None, status: str = "COMPLETE", cause: str = "") -> Record:
+    facts = {} if score is None else {"val.accuracy": score}
+    return Record.model_validate({"trial_id": trial.trial_id, "status": status, "cause": cause, "facts": facts})
+
+
+def run(plan: Plan, answer: Answer = hill, at_once: int = 1) -> tuple[list[str], dict[str, Record], Race]:
+    """Ids of the trials in the order in which they began, as many under way at once."""
+    race, records, begun = Race(plan), dict[str, Record](), list[str]()
+    running: list[list[PlannedTrial]] = []
+    while True:
+        while len(running) < at_once and (chosen := race.next(records)):
+            running.append(chosen)
+            begun += [trial.trial_id for trial in chosen]
+        if not running:
+            return begun, records, race
+        for trial in running.pop(0):
+            score = answer(trial)
+            status = "COMPLETE" if score is not None else "DIVERGED"
+            records[trial.trial_id] = record(trial, score, status)
+
+
+def complete(plan: Plan, records: Mapping[str, Record]) -> dict[str, float]:
+    """Means of the points that have all their trials."""
+    whole = {
+        point: [records[trial.trial_id] for trial in trials]
+        for point, trials in plan.candidates.items()
+        if all(trial.trial_id in records for trial in trials)
+    }
+    return {
+        point: statistics.fmean(one.facts["val.accuracy"] for one in own)
+        for point, own in whole.items()
+        if all(one.status == "COMPLETE" for one in own)
+    }
+
+
+def test_beliefs_are_the_conditional_normals_of_a_model_written_out() -> None:
+    draws = np.random.default_rng(3)
+    positions = draws.random((6, 2))
+    groups = [0, 1, 0, 1, 2]  # Five places: folds 0 and 1 with two seeds, fold 2 with one.
+    cells = [(0, 0), (1, 0), (2, 1), (3, 3), (4, 4), (5, 2), (0, 1), (1, 4)]
+    scores = [Score(point, place, 0.6 + 0.1 * draws.standard_normal()) for point, place in cells]
+    awaited = [(2, 0), (5, 4)]
+    found = posterior(positions, groups, scores, awaited)
+
+    # What was fitted is not given back: it is found from the beliefs of another process that has no free choice.
+    import mmssl.search.surrogate as module
+
+    values = np.array([score.value for score in scores])
+    model = module._Model(  # pyright: ignore[reportPrivateUsage]
+        positions, np.array(groups), np.array([p for p, _ in cells]), np.array([k for _, k in cells]),
+        (values - values.mean()) / values.std(),
+    )  # fmt: skip
+    logs = model.fitted()
+    lengths, (place, point, own, noise) = np.exp(logs[:2]), np.exp(2 * logs[2:])
+
+    def covariance(a: tuple[int, int], b: tuple[int, int]) -> float:
+        distance = math.sqrt(5 * sum(((positions[a[0]][i] - positions[b[0]][i]) / lengths[i]) ** 2 for i in range(2)))
+        alike = (1 + distance + distance**2 / 3) * math.exp(-distance)
+        same = groups[a[1]] == groups[b[1]]
+        return place * (a[1] == b[1]) + alike * (point + own * same)
+
+    every = list(itertools.product(range(6), range(5)))
+    prior = np.array([[covariance(a, b) for b in every] for a in every])
+    mean_over = np.array([[(a == p) / 5 for a, _ in every] for p in range(6)])
+
+    def condition(seen: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+        rows = [every.index(cell) for cell in seen]
+        gain = prior[:, rows] @ np.linalg.inv(prior[np.ix_(rows, rows)] + (noise + 1e-6) * np.eye(len(rows)))
+        return gain, prior - gain @ prior[rows]
+
+    gain, _ = condition(cells)
+    _, after = condition([*cells, *awaited])
+    scale = values.std()
+    expected = values.mean() + scale * mean_over @ gain @ ((values - values.mean()) / scale)
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-7)
+    np.testing.assert_allclose(found.covariance, scale**2 * mean_over @ after @ mean_over.T, atol=1e-9)
+    for number, (p, k) in enumerate(every):
+        step = scale * mean_over @ after[:, number] / math.sqrt(after[number, number] + noise)
+        np.testing.assert_allclose(found.steps[p, k], step, rtol=1e-5, atol=1e-8)
+    assert found.noise == pytest.approx(scale * math.sqrt(noise))
+
+
+def test_a_fifth_of_the_training_finds_the_top_of_a_hill() -> None:
+    plan = plan_of(5)
+    begun, records, _ = run(plan)
+    assert len(begun) == len(set(begun)) <= 20
+    means = complete(plan, records)
+    best = plan.trials_of(max(means, key=means.__getitem__))[0]
+    truth = {point: statistics.fmean(map(hill, trials)) for point, trials in plan.candidates.items()}
+    assert max(truth.values()) - truth[best.point_id] < 0.01
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31))
+def test_it_keeps_to_its_budget_and_ends_with_a_point_to_choose(
+    budget: int, folds: int, at_once: int, seed: int
+) -> None:
+    noise = np.random.default_rng(seed)
+    plan = plan_of(budget, folds, seeds=[seed])
+    begun, records, race = run(plan, lambda trial: hill(trial) + 0.03 * noise.standard_normal(), at_once)
+    assert len(begun) == len(set(begun)) == len(records) <= budget * folds
+    assert complete(plan, records)
+    assert race.over
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 19))
+def test_cut_off_it_goes_on_as_it_would_have_done(cut: int) -> None:
+    plan = plan_of(5)
+    whole, records, _ = run(plan)
+    race, kept = Race(plan), {trial_id: records[trial_id] for trial_id in whole[:cut]}
+    rest: list[str] = []
+    while chosen := race.next(kept):
+        rest += [trial.trial_id for trial in chosen]
+        kept |= {trial.trial_id: records.get(trial.trial_id) or record(trial, hill(trial)) for trial in chosen}
+    assert whole[:cut] + rest == whole
+
+
+def test_draws_of_labels_run_together_and_count_as_one_score() -> None:
+    grid = {"objective.mu": [1.0, 5.0, 25.0], "finetune.label_draw": [0, 1]}
+    plan = plan_of(2, 2, grid=grid, fixed={"finetune.labels": 0.1})
+    race = Race(plan)
+    chosen = race.next({})
+    assert len({(trial.point["objective.mu"], trial.seed, trial.fold) for trial in chosen}) == 1
+    assert sorted(trial.point["finetune.label_draw"] for trial in chosen) == [0, 1]
+    begun, records, _ = run(plan, lambda trial: 0.5 + trial.point["objective.mu"] / 100)
+    assert len(begun) == 2 * 2 * 2, "two points' worth of two folds, each with two draws"
+    means = complete(plan, records)
+    assert plan.trials_of(max(means, key=means.__getitem__))[0].point["objective.mu"] == 25
+
+
+def test_what_diverges_is_given_up_and_its_neighbours_are_not_trusted() -> None:
+    plan = plan_of(6)
+
+    def cliff(trial: PlannedTrial) -> float | None:
+        return None if trial.point["objective.lambda"] > 10 else hill(trial)
+
+    begun, records, _ = run(plan, cliff)
+    diverged = [plan.trial(one) for one in begun if records[one].status == "DIVERGED"]
+    assert len({trial.point_id for trial in diverged}) == len(diverged), "no second fold of a point that diverged"
+    assert len(diverged) < len(begun) / 3
+    assert complete(plan, records)
+
+
+def test_a_flat_map_is_not_searched_to_the_end() -> None:
+    """Where points differ by less than the noise, more training tells nothing: it stops with one that is whole."""
+    noise = np.random.default_rng(1)
+    plan = plan_of(20)
+    begun, records, race = run(plan, lambda trial: 0.8 + 0.03 * int(trial.fold) + 0.01 * noise.standard_normal())
+    assert len(begun) < 40
+    assert complete(plan, records)
+    assert race.over.startswith("no other point promises more than")
+
+
+def test_what_was_left_out_opens_again_with_more_to_spend() -> None:
+    plan = plan_of(2)
+    _, records, race = run(plan)
+    left = [trial for trial in plan.trials if trial.trial_id not in records]
+    records |= {trial.trial_id: record(trial, None, "PRUNED", LEFT + race.over) for trial in left}
+    assert Race(plan).next(records) == []
+    larger = plan_of(3)
+    assert larger.trials == plan.trials
+    assert Race(larger).next(records)[0] in left
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ({"budget": None}, "budget"),
+        ({"ranges": {"pretrain.lr": {"low": 0.001, "high": 0.1}}}, "ranges"),
+        ({"prune": {"folds": 0.1}}, "prune"),
+        ({"cost": "encoders.flops"}, "cost"),
+        ({"folds": "test"}, "would choose by the test subjects"),
+    ],
+)
+def test_what_a_race_cannot_do_is_refused(entries: dict[str, Any], why: str) -> None:
+    document = {"name": "s", "sampler": "race", "budget": 4, "grid": {"objective.mu": VALUES}}
+    with pytest.raises((UserError, ValueError), match=why):
+        Space.model_validate(document | entries)
+
+
+def test_a_plan_says_how_much_of_it_runs() -> None:
+    plan = plan_of(5)
+    assert (plan.total, plan.most, plan.open_points) == (100, 20, 0)
+    assert plan.size() == "25 points x 1 seed x 4 folds = 100 trials, of which a race runs 20 at most"
+    assert plan_of(40).most == 100
