@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
+from scipy.stats import rankdata
 
 from mmssl import unlabelled as measures
 from mmssl.data.protocols import split
@@ -22,6 +23,7 @@ from mmssl.export.encoders import kept_model
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
 from mmssl.study.results import Point, points
+from mmssl.study.words import fold_name
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared, having
 from mmssl.training.pretraining import augmentation
@@ -83,6 +85,8 @@ MEASURES: dict[str, tuple[Callable[[Seen], float], int]] = {
 }
 """By name: the measure, and whether more (1) or less (-1) of it is better."""
 _CLID = ("cluster learnability", "two-nn dimension")
+_SEVERAL = 5
+"""Measures whose ranks are averaged."""
 
 
 def unlabelled(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
@@ -91,50 +95,57 @@ def unlabelled(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     Each is taken of `embedding` (what pre-training compares) and of `features` (what heads take), on the `training`
     recordings and on those `held out`; the mean over modalities, and over a point's trials. `clid` is the sum of its
     two parts, each standardised over the points. `lost` is how far the point that the measure picks is below the best;
-    the notes have what a random pick loses. Points of different systems are not compared.
+    the notes have what a random pick loses. Points of different systems, or with different shares of the labels, are
+    not compared.
+
+    Which measure is best was seen on the people that it is judged by. So the table `halves` takes each half of the
+    folds for the choice of the measure and judges it by the other half.
     """
     trials = study.table("trials.parquet")
+    metrics = [name for name in plan.scores if name.startswith(f"{plan.space.side}.") and name.endswith(_last(plan))]
     table: list[dict[str, Any]] = []
+    halves: list[dict[str, Any]] = []
     notes: list[str] = []
     found = _measured(study, plan, recordings)
-    for system in plan.bases:
-        own = {plan.candidate(trial.point_id) for trial in plan.trials if plan.base(trial) == system}
-        complete = [
-            point
-            for point in points(plan, trials)
-            if point.point_id in own and point.complete and point.point_id in found
+    for group, own in _compared(plan).items():
+        scores = {metric: points(plan, trials, metric) for metric in metrics}
+        ids = [
+            p.point_id for p in scores[plan.space.scored] if p.point_id in own and p.complete and p.point_id in found
         ]
-        if len(complete) < 2:
+        if len(ids) < 2:
             continue
-        scored = np.array([point.mean for point in complete], np.float64)
-        notes.append(f"{system}: a random pick loses {100 * (scored.max() - scored.mean()):.1f} on average")
-        for (measure, space, side), values in _over_points(complete, found).items():
-            told = np.isfinite(values)
-            if not told.any():
+        scored = {
+            metric: np.array([_by_fold(point, plan) for point in of if point.point_id in ids])
+            for metric, of in scores.items()
+            if all(point.complete for point in of if point.point_id in ids)
+        }
+        measured = _over_points([found[point_id] for point_id in ids])
+        means = {metric: values.mean(axis=1) for metric, values in scored.items()}
+        random = ", ".join(f"{100 * (each.max() - each.mean()):.1f} ({metric})" for metric, each in means.items())
+        notes.append(f"{group}: a random pick loses {random} on average")
+        for (measure, space, side), values in measured.items():
+            over = values.mean(axis=1)
+            if not np.isfinite(over).all():
                 continue
-            table.append(
-                {
-                    "system": system,
-                    "measure": measure,
-                    "space": space,
-                    "recordings": side,
-                    **{name: known(value) for name, value in rank_agreement(values, scored).items()},
-                    "picked": float(scored[told][values[told].argmax()]),
-                    "lost": float(scored.max() - scored[told][values[told].argmax()]),
-                }
-            )
+            row: dict[str, Any] = {"points of": group, "measure": measure, "space": space, "recordings": side}
+            for metric, each in means.items():
+                agreement = {name: known(value) for name, value in rank_agreement(over, each).items()}
+                lost = float(each.max() - each[over.argmax()])
+                row |= {f"{name}.{metric}": value for name, value in {**agreement, "lost": lost}.items()}
+            table.append(row)
+        halves += [{"points of": group, **row} for row in _judged_on_others(measured, scored)]
     if not table:
         raise UserError(f"study {study.name}: no two points of a system are complete, with frozen encoders")
+    told = [metric for metric in metrics if any(f"lost.{metric}" in row for row in table)]
     return Result(
-        f"Measures without labels against {plan.space.scored}: {protocol(plan)}.",
-        {"unlabelled": pa.Table.from_pylist(table)},
+        f"Measures without labels against {', '.join(told)}: {protocol(plan)}.",
+        {"unlabelled": pa.Table.from_pylist(table), **({"halves": pa.Table.from_pylist(halves)} if halves else {})},
         (
-            *(TableColumn(name, (name,)) for name in ("system", "measure", "space", "recordings", "spearman", "p")),
-            TableColumn("points", ("n",)),
-            TableColumn("picks a point with", ("picked",), percent=True),
-            TableColumn("below the best by", ("lost",), percent=True),
+            *(TableColumn(name, (name,)) for name in ("points of", "measure", "space", "recordings")),
+            *(TableColumn(f"rank correlation, {metric}", (f"spearman.{metric}",)) for metric in told),
+            *(TableColumn(f"lost, {metric}", (f"lost.{metric}",), percent=True) for metric in told),
         ),
-        notes,
+        notes + _of_halves(halves),
     )
 
 
@@ -142,11 +153,31 @@ Key = tuple[str, str, str]
 """Measure, space and side."""
 
 
-def _over_points(complete: Sequence[Point], found: Mapping[str, Mapping[Key, float]]) -> dict[Key, Vectors]:
-    """Every measure over the points, more being better."""
+def _last(plan: Plan) -> str:
+    return plan.space.scored.rpartition(".")[2]
+
+
+def _compared(plan: Plan) -> dict[str, set[str]]:
+    """Points by what they have in common: system, variant, and share of the labels where there are several."""
+    shares = len({plan.recipe(trial).finetune.labels for trial in plan.trials}) > 1
+    groups: dict[str, set[str]] = defaultdict(set)
+    for trial in plan.trials:
+        labels = f", {100 * plan.recipe(trial).finetune.labels:g} % of the labels" if shares else ""
+        groups[f"{plan.base(trial)}{labels}"].add(plan.candidate(trial.point_id))
+    return groups
+
+
+def _by_fold(point: Point, plan: Plan) -> list[float]:
+    """Its mean over seeds and draws, in each fold."""
+    folds = [fold_name(held_out) for held_out in plan.folds]
+    return [fmean(value for key, value in point.scores.items() if key[1] == fold) for fold in folds]
+
+
+def _over_points(found: Sequence[Mapping[str, Mapping[Key, float]]]) -> dict[Key, Vectors]:
+    """Every measure, (points, folds), more being better."""
     signs = {name: sign for name, (_, sign) in MEASURES.items()}
-    keys = dict.fromkeys(key for point in complete for key in found[point.point_id])
-    table = {key: signs[key[0]] * np.array([found[point.point_id][key] for point in complete]) for key in keys}
+    keys = dict.fromkeys(key for point in found for fold in point.values() for key in fold)
+    table = {key: signs[key[0]] * np.array([[fold[key] for fold in point.values()] for point in found]) for key in keys}
     for space, side in dict.fromkeys(key[1:] for key in keys):
         parts = [table[part, space, side] for part in _CLID]
         if all(part.std() > 0 for part in parts):
@@ -154,14 +185,62 @@ def _over_points(complete: Sequence[Point], found: Mapping[str, Mapping[Key, flo
     return table
 
 
-def _measured(study: Study, plan: Plan, recordings: Recordings) -> dict[str, dict[Key, float]]:
-    """By point, each measure as the mean over its trials.
+def _judged_on_others(measured: Mapping[Key, Vectors], scored: Mapping[str, Vectors]) -> Iterator[dict[str, Any]]:
+    """With each half of the folds the measure is chosen that loses least there, over all scores; and the five that
+    agree best with the scores, whose mean rank is taken. What both pick in the other half is judged there."""
+    folds = next(iter(scored.values())).shape[1]
+    usable = {key: values for key, values in measured.items() if np.isfinite(values).all()}
+    for chosen in combinations(range(folds), folds // 2) if folds > 1 and usable else ():
+        here, there = list(chosen), [fold for fold in range(folds) if fold not in chosen]
+        means = {metric: values[:, here].mean(axis=1) for metric, values in scored.items()}
+        lost = {
+            key: fmean(each.max() - each[values[:, here].mean(axis=1).argmax()] for each in means.values())
+            for key, values in usable.items()
+        }
+        agreeing = {
+            key: fmean(rank_agreement(values[:, here].mean(axis=1), each)["spearman"] for each in means.values())
+            for key, values in usable.items()
+        }
+        single = min(lost, key=lost.__getitem__)
+        several = sorted(agreeing, key=lambda key: -agreeing[key])[:_SEVERAL]
+        ranks = np.mean([rankdata(usable[key][:, there].mean(axis=1)) for key in several], axis=0)
+        labelled = np.mean([rankdata(each) for each in means.values()], axis=0)
+        for rule, name, values in (
+            ("measure", " ".join(single), usable[single][:, there].mean(axis=1)),
+            ("mean rank", "; ".join(" ".join(key) for key in several), ranks),
+            ("labels of the others", "", labelled),
+        ):
+            for metric, all_of in scored.items():
+                each = all_of[:, there].mean(axis=1)
+                losses = {"lost": float(each.max() - each[values.argmax()]), "random": float(each.max() - each.mean())}
+                yield {"judged on": there, "rule": rule, "chosen": name, "score": metric, **losses}
+
+
+def _of_halves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each group and rule."""
+    lines: list[str] = []
+    for group, rule in dict.fromkeys((row["points of"], row["rule"]) for row in rows):
+        own = [row for row in rows if (row["points of"], row["rule"]) == (group, rule)]
+        parts: list[str] = []
+        for metric in dict.fromkeys(row["score"] for row in own):
+            lost, random = (
+                100 * fmean(row[name] for row in own if row["score"] == metric) for name in ("lost", "random")
+            )
+            parts.append(f"{lost:.1f} ({metric}; at random {random:.1f})")
+        lines.append(
+            f"{group}, by {rule}, chosen on half of the folds and judged on the others, loses {', '.join(parts)}"
+        )
+    return lines
+
+
+def _measured(study: Study, plan: Plan, recordings: Recordings) -> dict[str, dict[str, dict[Key, float]]]:
+    """By point and fold, each measure as the mean over its seeds.
 
     Raises:
         UserError: the study has not kept every model.
     """
     complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
-    gathered: dict[str, dict[Key, list[float]]] = defaultdict(lambda: defaultdict(list))
+    gathered: dict[tuple[str, str, Key], list[float]] = defaultdict(list)
     of_encoders: dict[str, dict[Key, float]] = {}
     prepared: dict[int, Prepared] = {}
     for trial in plan.trials:
@@ -177,8 +256,11 @@ def _measured(study: Study, plan: Plan, recordings: Recordings) -> dict[str, dic
                 prepared[steps] = Prepared.of(recordings, steps, recordings.modalities)
             of_encoders[name] = dict(_of_model(kept_model(study, plan, trial), prepared[steps], recordings))
         for key, value in of_encoders[name].items():
-            gathered[plan.candidate(trial.point_id)][key].append(value)
-    return {point: {key: fmean(values) for key, values in own.items()} for point, own in gathered.items()}
+            gathered[plan.candidate(trial.point_id), trial.fold, key].append(value)
+    found: dict[str, dict[str, dict[Key, float]]] = defaultdict(lambda: defaultdict(dict))
+    for (point, fold, key), values in gathered.items():
+        found[point][fold][key] = fmean(values)
+    return found
 
 
 def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Iterator[tuple[Key, float]]:

@@ -22,8 +22,8 @@ LEFT = "race over: "
 """How the cause begins of trials that were left out."""
 START = 4
 """Scores before there are beliefs: until then points lie far from each other."""
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_NORMAL = np.polynomial.hermite_e.hermegauss(16)
+"""Nodes and weights of a standard normal, times the square root of 2 pi."""
 _DRAWS = 512
 
 Cell = tuple[int, int]
@@ -119,7 +119,9 @@ class Race:
         if last := self._last_chance(able, open_cells, left, lambda point: beliefs.mean[point]):
             return last
         mean, steps = beliefs.mean[able], beliefs.steps[..., able]
-        worth = sum(weight * (mean + node * steps).max(axis=-1) for node, weight in zip(_NODES, _WEIGHTS, strict=True))
+        worth = np.zeros(steps.shape[:2])
+        for node, weight in zip(*_NORMAL, strict=True):
+            worth += weight * (mean + node * steps).max(axis=-1)
         return max(((point, place) for point in open_cells for place in open_cells[point]), key=worth.__getitem__)
 
     def _last_chance(

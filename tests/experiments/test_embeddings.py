@@ -503,10 +503,12 @@ def test_measures_without_labels_are_of_the_kept_models(study_of: StudyOf, tiny:
     # Once more from the weights, by another road.
     score: dict[str, float] = {}
     found: dict[str, float] = {}
+    by_fold: dict[str, dict[str, float]] = {}
     for point in points(plan, study.table("trials.parquet")):
         own = [trial for trial in plan.trials if trial.point_id == point.point_id]
         assert point.mean is not None
         score[point.point_id] = point.mean
+        by_fold[point.point_id] = {fold: value for (_, fold), value in point.scores.items()}
         values: list[float] = []
         for trial in own:
             _, _, embedded = embeddings.vectors(study, plan, trial, tiny, {})
@@ -517,9 +519,21 @@ def test_measures_without_labels_are_of_the_kept_models(study_of: StudyOf, tiny:
     best = max(score.values())
     chosen = score[max(found, key=lambda name: found[name])]
     row = rows["retrieval", "embedding", "held out"]
-    assert (row["picked"], row["lost"], row["n"]) == (pytest.approx(chosen), pytest.approx(best - chosen), 3)
+    assert row["lost.val.accuracy"] == pytest.approx(best - chosen)
+    assert row["n.val.imu.accuracy"] == 3
     mean = np.mean(list(score.values()))
-    assert result.notes == [f"vicreg: a random pick loses {100 * (best - mean):.1f} on average"]
+    assert result.notes[0].startswith(f"vicreg: a random pick loses {100 * (best - mean):.1f} (val.accuracy), ")
+
+    # Who has labels of some people and judges by the others': with each fold alone on the one side.
+    halves = result.tables["halves"].to_pylist()
+    assert {tuple(row["judged on"]) for row in halves} == {(1, 2), (0, 2), (0, 1)}
+    of_labels = [
+        row["lost"]
+        for row in halves
+        if row["rule"] == "labels of the others" and row["score"] == "val.accuracy" and row["judged on"] == [1, 2]
+    ]
+    there = {name: np.mean([by_fold[name][fold] for fold in FOLDS[1:]]) for name in by_fold}
+    assert of_labels[0] in [pytest.approx(max(there.values()) - value) for value in there.values()]
     study.drop_model(plan.trials[0].trial_id)
     with pytest.raises(UserError, match="has not kept the model of every trial"):
         unlabelled(study, plan, tiny, ())
