@@ -94,6 +94,8 @@ def _results(facts: Mapping[str, Any], dataset: str) -> Iterator[dict[str, Any]]
                     "dataset": {
                         "type": dataset,
                         "name": " ".join(data["name"].split()),
+                        # By split and config the Hub's library tells results apart, not by their arguments.
+                        "config": "the point" if scores is of_point else "these weights",
                         "split": split,
                         "args": {
                             "scored": "test subjects" if side == "test" else who,

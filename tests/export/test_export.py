@@ -276,7 +276,14 @@ def test_the_cards_front_matter_keeps_to_the_hubs_rules(exported: Exported) -> N
     data = ModelCardData(**{k: v for k, v in front.items() if k != "model-index"})
     name, results = model_index_to_eval_results(front["model-index"])
     again = ModelCardData(**data.to_dict(), model_name=name, eval_results=results).to_dict()
-    assert sum(len(result["metrics"]) for result in again["model-index"][0]["results"]) == 18
+    written = again["model-index"][0]["results"]
+    assert [
+        ((one["dataset"]["config"], one["dataset"]["split"], one["dataset"]["args"]), one["metrics"]) for one in written
+    ] == [
+        ((one["dataset"]["config"], one["dataset"]["split"], one["dataset"]["args"]), one["metrics"])
+        for one in index["results"]
+    ]
+    assert sum(len(one["metrics"]) for one in written) == 18
 
 
 def in_the_hubs_cache(folder: Path, cache: Path, repository: str) -> None:
