@@ -1,7 +1,7 @@
 """Train one trial's encoders without labels by the recipe's objective."""
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmssl.objectives import over_pairs
 from mmssl.recipe import COLLAPSED_BELOW, Augment, Kind, Pretrain, Recipe, every_augmentation
+from mmssl.training.adam import adam
 from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.incomplete import Incomplete
 from mmssl.training.masking import Masking
@@ -306,21 +307,6 @@ class Probe:
 def last_numbers(epochs: Sequence[Epoch]) -> Numbers:
     """The last epoch's."""
     return {name: float(value) for name, value in epochs[-1].items() if name.startswith("train.")} if epochs else {}
-
-
-def adam(modules: Iterable[nn.Module], lr: float, rates: Sequence[float] | None = None) -> torch.optim.Adam:
-    """Adam over all weights of some modules.
-
-    Args:
-        rates: of each module, as a multiple of `lr`; 1 where not given.
-    """
-    parts = [list(module.parameters()) for module in modules]
-    groups = [
-        {"params": weights, "lr": lr * rate}
-        for weights, rate in zip(parts, rates or [1.0] * len(parts), strict=True)
-        if weights
-    ]
-    return torch.optim.Adam(groups, lr=lr, fused=True)
 
 
 # A tenth of all steps, as is usual.

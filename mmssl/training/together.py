@@ -9,8 +9,9 @@ from torch import nn
 from mmssl.data.protocols import Split
 from mmssl.recipe import Recipe
 from mmssl.storage import HeldError
+from mmssl.training.adam import adam
 from mmssl.training.prepared import Prepared
-from mmssl.training.pretraining import Pretraining, StoppedError, adam, precision, pretrain, set_rate
+from mmssl.training.pretraining import Pretraining, StoppedError, precision, pretrain, set_rate
 from mmssl.training.snapshot import Loop, Snapshot
 from mmssl.training.stack import Stack
 from mmssl.training.trial import Files, Once, Pretrain, fresh, pretrained_files, pretraining_name, seeds

@@ -19,9 +19,11 @@ from mmssl.errors import UserError, nearest
 from mmssl.evaluation import by_majority, scores
 from mmssl.objectives.terms import covariance, variance
 from mmssl.recipe import Recipe, readings, readings_of
+from mmssl.training.adam import adam
 from mmssl.training.batch_norm import renew
 from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.model import AT_ONCE, Model
+from mmssl.training.operations import operations
 from mmssl.training.prepared import Prepared, having
 from mmssl.training.pretraining import (
     HEALTH_SAMPLE,
@@ -30,7 +32,6 @@ from mmssl.training.pretraining import (
     Pretraining,
     Probe,
     StoppedError,
-    adam,
     augmentation,
     batches,
     gpu_products,
@@ -604,17 +605,6 @@ def _costs(model: Model, prepared: Prepared) -> Numbers:
         "encoders.parameters": sum(weight.numel() for weight in model.encoders.parameters()),
         "encoders.flops": operations(lambda: model.encode(prepared.padded(model, np.arange(1)))),
     }
-
-
-def operations(run: Callable[[], object]) -> int:
-    """Floating-point operations of the matrix products and convolutions in `run`, as torch counts them."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    # Fused attention is not counted.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops()
 
 
 def enough(recipe: Recipe, recordings: Prepared | Recordings, sides: Split) -> None:

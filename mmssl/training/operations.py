@@ -1,0 +1,43 @@
+"""How many floating-point operations a computation takes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+
+def operations(run: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products and convolutions in `run`, as torch counts them."""
+    # Fused attention is not counted.
+    with sdpa_kernel(SDPBackend.MATH), _Counter() as counter:
+        run()
+    return counter.total
+
+
+class _Counter(TorchDispatchMode):
+    """The sum of what torch's `FlopCounterMode` finds, which loads torch's compiler: 3 s of CPU in each process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        counted = flop_registry.get(func.overloadpacket)
+        if counted is None:
+            with self:  # What it is made of may be counted.
+                made = func.decompose(*args, **named)
+            if made is not NotImplemented:
+                return made
+        out = func(*args, **named)
+        if counted is not None:
+            self.total += counted(*args, **named, out_val=out)
+        return out
