@@ -13,8 +13,8 @@ Values = npt.NDArray[np.float64]
 
 _FARTHEST = 2.0
 """Seconds that are tried in both directions."""
-_ENOUGH = 5
-"""Recordings."""
+_ENOUGH, _MOST = 5, 64
+"""Recordings: fewer show no shift that all have, and of more a part is looked at, evenly over all."""
 _CLEAR, _BETTER, _AGREE = 0.25, 0.1, 0.3
 """Clear is a mean correlation of 0.25 and 0.1 more than unshifted, where three of ten recordings by themselves are best
 within two steps of it, which by chance one of ten is."""
@@ -52,6 +52,7 @@ def shift_of(recordings: Recordings, body: str, felt: str) -> Shift | None:
     ]
     if len(pairs) < _ENOUGH:
         return None
+    pairs = [pairs[int(at)] for at in np.linspace(0, len(pairs) - 1, min(len(pairs), _MOST))]
     curves = np.stack([_curves(skeleton, frames, signal, samples, rate, most) for skeleton, signal in pairs])
     seen = np.isfinite(curves)
     curves = np.where(seen, curves, 0.0)

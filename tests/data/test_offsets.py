@@ -47,6 +47,22 @@ def test_a_shift_is_found_within_a_step(late: float) -> None:
     assert found.seconds == pytest.approx(late, abs=1.01 / FRAMES)
 
 
+def test_of_many_recordings_a_part_is_looked_at_and_finds_the_same() -> None:
+    """The first of them are as they should be: a part taken from the beginning alone would see no shift."""
+    first, later = moving(0.0, 20), moving(0.5, 160)
+    both = Recordings(
+        later.description,
+        [Row(recording_id=f"r{i}", label="reach", subject="anna") for i in range(180)],
+        [*first.skeleton, *later.skeleton],
+        [*first.imu, *later.imu],
+    )
+    found = shift_of(both, "skeleton", "imu")
+    assert found is not None
+    assert found.seconds == pytest.approx(0.5, abs=1.01 / FRAMES)
+    assert found.recordings < 100
+    assert found.agree / found.recordings == pytest.approx(8 / 9, abs=0.1)
+
+
 def test_no_shift_is_found_where_there_is_none_or_in_noise() -> None:
     together = moving(0.0)
     assert shift_of(together, "skeleton", "imu") is None
