@@ -3,7 +3,8 @@
     python3 start.py run python benchmarks/replay.py TABLE.csv --searches 200
 
 TABLE has a line for each pre-training: lambda, mu, seed, fold and scores (means over draws of labels). A search asks
-one seed; its choice is judged by the others, over all folds, against the best point there.
+one seed; its choice is judged by the others, over all folds, against the best point there; with `--judge OTHER.csv` by
+all that is in that table.
 """
 
 import argparse
@@ -107,12 +108,14 @@ def _answer(grid: Grid, seed: int, trial: PlannedTrial) -> float:
     return grid.values[tuple(trial.point[knob] for knob in KNOBS), seed, trial.fold]
 
 
-def replays(grid: Grid, sampler: str, budget: int | None, searches: int) -> Iterator[tuple[float, float, float]]:
+def replays(
+    grid: Grid, judge: Grid | None, sampler: str, budget: int | None, searches: int
+) -> Iterator[tuple[float, float, float]]:
     """Of each search: the regret, the share of pre-trainings, and the difference to the grid's own choice."""
     for seed, draw in itertools.product(grid.seeds, range(searches)):
         plan = plan_of(grid, sampler, budget, draw)
         point, spent = searched(plan, partial(_answer, grid, seed))
-        judged = grid.means([other for other in grid.seeds if other != seed])
+        judged = judge.means(judge.seeds) if judge else grid.means([other for other in grid.seeds if other != seed])
         asked = grid.means([seed])
         chosen = tuple(point[knob] for knob in KNOBS)
         whole = judged[max(asked, key=asked.__getitem__)]
@@ -122,18 +125,20 @@ def replays(grid: Grid, sampler: str, budget: int | None, searches: int) -> Iter
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("table", type=Path)
+    asked.add_argument("--judge", type=Path)
     asked.add_argument("--column", default="accuracy")
     asked.add_argument("--searches", type=int, default=100, help="of each kind, for each seed that is asked")
     asked.add_argument("--budgets", default="3,4,5,6,8,10", help="points")
     asked.add_argument("--samplers", default="random,tpe,gp,race")
     given = asked.parse_args()
     grid = read(given.table, given.column)
+    judge = read(given.judge, given.column) if given.judge else None
     print("| search | points | share of the training | regret | at worst one in ten | below the whole grid's choice |")
     print("|---|---|---|---|---|---|")
     rows = [("grid", None), *itertools.product(given.samplers.split(","), map(int, given.budgets.split(",")))]
     for sampler, budget in rows:
         searches = 1 if sampler == "grid" else given.searches
-        found = np.array(list(replays(grid, sampler, budget, searches)))
+        found = np.array(list(replays(grid, judge, sampler, budget, searches)))
         regret, share, below = found.mean(axis=0)
         tenth = np.quantile(found[:, 0], 0.9)
         figures = f"{share:.2f} | {100 * regret:.2f} | {100 * tenth:.2f} | {100 * below:.2f}"

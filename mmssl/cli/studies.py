@@ -261,12 +261,17 @@ def _go_on(
 
 def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
     """How many trials have ended how, and what is to be run."""
-    statuses = [record.status for record in study.records(plan, {} if retry else None).values()]
+    from mmssl.search.stopping import continuing
+
+    records = study.records(plan, {} if retry else None)
+    statuses = [record.status for record in records.values()]
     counts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses))]
     missing = plan.total - len(statuses)
     counts.append(f"{missing} missing")
     failed = statuses.count("FAILED") if retry else 0
-    return f"study {study.name}: {', '.join(counts)}; {missing + failed} to run"
+    ended = {trial_id for trial_id, record in records.items() if not retry or record.status != "FAILED"}
+    goes_on = continuing(study, plan, ended)
+    return f"study {study.name}: {', '.join(counts)}; {missing + failed} to run{f'; {goes_on}' if goes_on else ''}"
 
 
 def run_new(

@@ -1,6 +1,6 @@
 """Points of any studies beside each other, paired by seed and held-out subjects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,8 +12,9 @@ from mmssl.recipe import Recipe, readings_of
 from mmssl.study.folder import Study, find
 from mmssl.study.paired import change, complete, ends, mean_ends, scored, scores_of, summary
 from mmssl.study.plan import Key, Plan
-from mmssl.study.scores import paired
+from mmssl.study.scores import difference, paired
 from mmssl.study.space import SET_BY_STUDY
+from mmssl.study.words import percent
 
 
 class Entrant:
@@ -102,8 +103,8 @@ def compare(entrants: Sequence[Entrant]) -> Result:
             )
     return Result(
         f"Beside {first.word}: {protocol(first.plan)}. Mean over seeds and folds with its 95 % interval over "
-        f"{repeats(first.plan)}, standard deviation of the seeds' means; difference from the first point over the "
-        "seeds and folds of both.",
+        f"{repeats(first.plan)}; seeds ±: standard deviation of the seeds' means; difference from the first point over "
+        "the pairs: seeds and folds that both have, with its 95 % interval over the folds.",
         {"compared": pa.Table.from_pylist(table)},
         (
             TableColumn("point", ("point",)),
@@ -115,7 +116,7 @@ def compare(entrants: Sequence[Entrant]) -> Result:
             TableColumn("pairs", ("pairs",)),
             TableColumn("difference", ends("difference"), percent=True),
         ),
-        [note for other in others for note in _notes(first, other)],
+        [line for about in (_verdicts, _notes) for other in others for line in about(first, other)],
     )
 
 
@@ -147,6 +148,22 @@ def _comparable(first: Entrant, other: Entrant) -> None:
             f"{other.word}: has no complete trial with a seed and held-out subjects of {first.word}'s: "
             "run it with the same `seeds` and `folds`"
         )
+
+
+def _verdicts(first: Entrant, other: Entrant) -> Iterator[str]:
+    """For each that is read: how far a point is above or below the first, and whether that is more than noise."""
+    for read_from in other.prefixes:
+        found = difference(paired(other.scores(read_from)["accuracy"], first.scores(read_from)["accuracy"]))
+        if found.mean is None:
+            continue
+        where = "above" if found.mean >= 0 else "below"
+        words = f"{other.word}, read from {read_from}: {percent(abs(found.mean))} points {where} {first.word}"
+        if found.over:
+            sure = "within" if found.within_noise else "beyond"
+            ends = f"{percent(found.low)} to {percent(found.high)}"
+            yield f"{words}, {sure} the noise (paired t-test over {found.over}: 95 % interval {ends})"
+        else:
+            yield f"{words}; one pair tells no noise"
 
 
 def _notes(first: Entrant, other: Entrant) -> list[str]:

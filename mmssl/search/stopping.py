@@ -1,6 +1,6 @@
-"""What a study answers when it is asked to stop."""
+"""What a study answers when it is asked to stop, or to go on."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from mmssl.study.folder import Study
 from mmssl.study.overview import RunningTrial
@@ -27,10 +27,8 @@ def stopping(study: Study, plan: Plan, running: Sequence[RunningTrial], *, again
     kept = sorted(epoch for epoch in epochs if epoch)
     parts: list[str] = []
     if kept:
-        shown = f"{', '.join(map(str, kept[:-1]))} and {kept[-1]}" if 1 < len(kept) <= _MOST else f"{kept[0]}"
-        shown = f"{kept[0]} to {kept[-1]}" if len(kept) > _MOST else shown
         parts.append(
-            f"{_counted(len(kept))} {'keeps its' if len(kept) == 1 else 'keep their'} snapshot at epoch {shown}"
+            f"{_counted(len(kept))} {'keeps its' if len(kept) == 1 else 'keep their'} snapshot at {_epochs(kept)}"
         )
     if local is None:
         parts.append(f"{_counted(len(running))} {'goes' if len(running) == 1 else 'go'} on from the last snapshot")
@@ -38,6 +36,35 @@ def stopping(study: Study, plan: Plan, running: Sequence[RunningTrial], *, again
         begins = "begins anew, it has no snapshot yet" if without == 1 else "begin anew, they have no snapshot yet"
         parts.append(f"{_counted(without)} {begins}")
     return "; ".join([f"stopping: {', '.join(parts) or 'nothing runs'}", *(["again to stop now"] if again else [])])
+
+
+def continuing(study: Study, plan: Plan, ended: Container[str]) -> str:
+    """How many trials go on from a snapshot, and from which epoch; empty where none does."""
+    folder = study.files.local / "progress" if study.files.local else None
+    files = {path.stem: path for path in folder.glob("*.safetensors")} if folder and folder.is_dir() else {}
+    epochs: list[int] = []
+    for trial in plan.trials:
+        if not files:
+            break
+        if trial.trial_id not in ended:
+            recipe = plan.recipe(trial)
+            names = [name_of(recipe, plan.dataset.fingerprint) for name_of in (pretraining_name, trial_name)]
+            # Of trials that share a pre-training one goes on with it.
+            found = [epochs_in(files.pop(name)) for name in names if name in files]
+            epochs += [max(found)] if any(found) else []
+    if not epochs:
+        return ""
+    kept = sorted(epochs)
+    return f"{_counted(len(kept))} {'goes' if len(kept) == 1 else 'go'} on from a snapshot, at {_epochs(kept)}"
+
+
+def _epochs(kept: Sequence[int]) -> str:
+    """Sorted ones, in words."""
+    if kept[0] == kept[-1]:
+        return f"epoch {kept[0]}"
+    if len(kept) > _MOST:
+        return f"epochs {kept[0]} to {kept[-1]}"
+    return f"epochs {', '.join(map(str, kept[:-1]))} and {kept[-1]}"
 
 
 def _counted(count: int) -> str:

@@ -119,15 +119,20 @@ class Choice:
     """How many other points are complete."""
     test: str = ""
     """What tells points apart, in words."""
+    by_point: tuple[float, float] | None = None
+    """The least and the greatest of what `noise` is the median of."""
 
     @property
     def threshold(self) -> str | None:
         """What the test can tell, in the words of every view."""
         if self.noise is None:
             return None
-        about, median = ("about ", "; median over the other points") if self.compared > 1 else ("", "")
-        points = f"{percent(self.noise)} percentage points" if self.best.bounded else f"{self.noise:.3g}"
-        return f"a difference from the best below {about}{points} is within the noise ({self.test}{median})"
+        said, unit = (percent, " percentage points") if self.best.bounded else ("{:.3g}".format, "")
+        about, others = "", ""
+        if self.by_point and self.by_point[0] < self.by_point[1]:
+            about, others = "about ", f"; by point {' to '.join(map(said, self.by_point))}"
+        most = f"{about}{said(self.noise)}{unit}"
+        return f"a difference from the best below {most} is within the noise ({self.test}{others})"
 
 
 _KEYS = ["point_id", "seed", "fold", "status"]
@@ -265,7 +270,8 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) 
     if known and 2 * len(tied) > len(others):
         caveats.append("most points are tied: more seeds would tell more of them apart, and so would more people")
     test = f"paired t-test over {over}, 95 %" if over else "no test: one trial each"
-    return Choice(best, tied, statistics.median(known) if known else None, caveats, len(others), test)
+    by_point = (min(known), max(known)) if known else None
+    return Choice(best, tied, statistics.median(known) if known else None, caveats, len(others), test, by_point)
 
 
 def _difference(best: Point, other: Point, right: Hits) -> Estimate:

@@ -49,6 +49,7 @@ def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: boo
     statuses = Counter(study.table("trials.parquet", ["status"])["status"].to_pylist())
     whole = sum(statuses[status] for status in TERMINAL) == plan.total
     said = _best_words(choice, metric, whole=whole) if choice else undecided
+    harmed = untrained is not None and untrained.gain.mean is not None and untrained.gain.mean < 0
     lacking = choice is not None and metric not in LABEL_FREE and untrained is None and not itself
     first, *others = (choice.caveats if choice else []) or [""]
     return Conclusion(
@@ -57,7 +58,7 @@ def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: boo
         guessing,
         untrained,
         baseline_command(plan, choice, at_storage(study)) if lacking else "",
-        _next(study, plan, choice, whole=whole, failed=bool(statuses["FAILED"]), running=running),
+        _next(study, plan, choice, harmed=harmed, whole=whole, failed=bool(statuses["FAILED"]), running=running),
     )
 
 
@@ -104,9 +105,11 @@ def beside_words(guessing: float | None, untrained: Baseline | None, *, itself: 
     elif untrained:
         gain, told = untrained.gain, ""
         if gain.mean is not None:
-            apart = f"{percent(abs(gain.mean))} points {'less' if gain.mean >= 0 else 'MORE'}"
+            apart = f"{percent(abs(gain.mean))} points {'less' if gain.mean >= 0 else 'more'}"
             sure = f", {'within' if gain.within_noise else 'beyond'} the noise" if gain.over else ""
             told = f" ({apart}{sure})"
+            if gain.mean < 0:
+                words.append("pre-training has not helped")
         words.append(f"untrained encoders have {percent(untrained.mean)} %{told}")
     return words
 
@@ -116,14 +119,16 @@ def _is_untrained(plan: Plan, choice: Choice) -> bool:
     return not recipe.pretrain.epochs and recipe.finetune.encoders != "trained"
 
 
-def _next(study: Study, plan: Plan, choice: Choice | None, *, whole: bool, failed: bool, running: bool) -> str:
+def _next(
+    study: Study, plan: Plan, choice: Choice | None, *, harmed: bool, whole: bool, failed: bool, running: bool
+) -> str:
     where = f"{study.name}{at_storage(study)}"
     if running:
         return f"mmssl-tune watch {where}"
     if not whole:
         return f"mmssl-tune resume {where}"
-    if choice is not None:
+    if choice is not None and not harmed:
         return f"mmssl-tune best {where} --export"
-    if plan.space.side == "test":
+    if choice is not None or plan.space.side == "test":
         return f"mmssl-tune report {where}"
     return f"mmssl-tune {'retry' if failed else 'logs'} {where}"

@@ -86,7 +86,16 @@ def test_only_seeds_and_folds_of_both_are_paired_and_that_is_said(
     both = [(2, "ben"), (2, "chris")]
     assert row["pairs"] == 2
     assert row["difference"] == pytest.approx(np.mean([scored["second", *k] - scored["first", *k] for k in both]))
-    assert compare([Entrant(str(tmp_path), word) for word in ("first", "second")]).notes == [
+    *verdicts, recipes, pairs = compare([Entrant(str(tmp_path), word) for word in ("first", "second")]).notes
+    assert len(verdicts) == 3, "of both modalities and of each"
+    side = "above" if row["difference"] > 0 else "below"
+    sure = "within" if row["difference.low"] <= 0 <= row["difference.high"] else "beyond"
+    low, high = (f"{100 * row[f'difference.{end}']:.1f}" for end in ("low", "high"))
+    assert verdicts[0] == (
+        f"second, read from {PAIR}: {100 * abs(row['difference']):.1f} points {side} first, {sure} the noise "
+        f"(paired t-test over 2 folds: 95 % interval {low} to {high})"
+    )
+    assert [recipes, pairs] == [
         "second: objective.mu 5.0, not 25.0; pretrain.epochs 4, not 3",
         "second: 2 pairs of 6 and 4 trials: the means are not over the same seeds and folds, the difference is",
     ]

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from small import created
 
 from mmssl.cli.screen import _Signals  # pyright: ignore[reportPrivateUsage]
-from mmssl.search.stopping import stopping
+from mmssl.search.stopping import continuing, stopping
 from mmssl.study.folder import Study
 from mmssl.study.overview import RunningTrial
 from mmssl.study.plan import Plan, PlannedTrial
@@ -43,13 +43,16 @@ def test_it_says_at_which_epoch_each_trial_is_kept(study: Study) -> None:
     keep(study, plan, two, 22, trial_name)
     at = [running(one), running(two)]
     assert stopping(study, plan, at, again=True) == (
-        "stopping: 2 trials keep their snapshot at epoch 20 and 22; again to stop now"
+        "stopping: 2 trials keep their snapshot at epochs 20 and 22; again to stop now"
     )
     assert stopping(study, plan, at[:1], again=False) == "stopping: 1 trial keeps its snapshot at epoch 20"
     assert stopping(study, plan, [*at, running(three)], again=False) == (
-        "stopping: 2 trials keep their snapshot at epoch 20 and 22, 1 trial begins anew, it has no snapshot yet"
+        "stopping: 2 trials keep their snapshot at epochs 20 and 22, 1 trial begins anew, it has no snapshot yet"
     )
     assert stopping(study, plan, [], again=False) == "stopping: nothing runs"
+    assert continuing(study, plan, set()) == "2 trials go on from a snapshot, at epochs 20 and 22"
+    assert continuing(study, plan, {two.trial_id}) == "1 trial goes on from a snapshot, at epoch 20"
+    assert not continuing(study, plan, {one.trial_id, two.trial_id})
 
 
 def test_ctrl_c_is_heard_at_once_whoever_handles_it() -> None:
