@@ -20,8 +20,6 @@ from mmssl.study.words import FOR_GOOD
 
 LEFT = "race over: "
 """How the cause begins of trials that were left out."""
-START = 4
-"""Scores before there are beliefs: until then points lie far from each other."""
 _NORMAL = np.polynomial.hermite_e.hermegauss(16)
 """Nodes and weights of a standard normal, times the square root of 2 pi."""
 _DRAWS = 512
@@ -89,14 +87,9 @@ class Race:
             return None
         draws = np.random.default_rng([self._plan.space.seeds[0], len(self._begun)])
         able = [point for point in range(len(self._points)) if point not in table.lost]
-        if len(table.scores) < START:
-
-            def near_its_end(point: int) -> tuple[int, float]:
-                return -len(open_cells.get(point, ())), max(
-                    (s.value for s in table.scores if s.point == point), default=0
-                )
-
-            return self._last_chance(able, open_cells, left, near_its_end) or self._far_from_all(open_cells, draws)
+        if not table.scores:
+            last = self._last_chance(able, open_cells, left, lambda point: -len(open_cells.get(point, ())))
+            return last or self._first(open_cells, draws)
         groups = {held_out: number for number, held_out in enumerate(self._plan.folds)}
         scored = {(score.point, score.place) for score in table.scores}
         beliefs = posterior(
@@ -132,13 +125,13 @@ class Race:
         best = max(can_be, key=worth, default=None)
         return (best, open_cells[best][0]) if best is not None and len(open_cells.get(best, ())) == left else None
 
-    def _far_from_all(self, open_cells: Mapping[int, Sequence[int]], draws: np.random.Generator) -> Cell:
-        """The point that lies farthest from all that have begun, in the first of its places."""
+    def _first(self, open_cells: Mapping[int, Sequence[int]], draws: np.random.Generator) -> Cell:
+        """Any point; then, as long as nothing is known, that which lies farthest from all that have begun."""
         begun = [point for point, _ in self._begun]
         fresh = [point for point in open_cells if point not in begun] or list(open_cells)
         near = np.linalg.norm(self._positions[fresh][:, None] - self._positions[begun][None], axis=-1)
-        distance = near.min(axis=1) if begun else np.zeros(len(fresh))
-        point = fresh[int((distance + 1e-9 * draws.random(len(fresh))).argmax())]
+        far = near.min(axis=1) if begun else np.zeros(len(fresh))
+        point = fresh[int((far + 1e-9 * draws.random(len(fresh))).argmax())]
         return point, open_cells[point][0]
 
 

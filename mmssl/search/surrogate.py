@@ -18,10 +18,15 @@ Index = npt.NDArray[np.int64]
 # Mean and deviation of the logarithms of what is fitted, in units of the scores' own deviation: wide enough that some
 # tens of scores decide. A length is a share of a knob's span.
 _LENGTH = (np.log(0.5), 0.7)
-_PLACE = (np.log(1.0), 1.0)
-_POINT = (np.log(0.7), 0.7)
-_PLACES_OWN = (np.log(0.35), 0.7)
-_NOISE = (np.log(0.3), 0.7)
+_PLACE = (np.log(0.3), 0.7)
+_POINT = (np.log(1.0), 0.5)
+# Held high: where it is taken for small, all is learnt of one fold, and one person's favourite wins.
+_PLACES_OWN = (np.log(0.8), 0.4)
+_NOISE = (np.log(0.3), 0.5)
+_LEAST = 0.03
+"""Deviation of scores, as fractions, where only a few are there, which may lie close by chance."""
+_FEW = 6
+"""Scores, from which on they decide."""
 _JITTER = 1e-6
 
 
@@ -63,11 +68,12 @@ def posterior(
         awaited: points and places of scores that are under way.
     """
     values = np.array([score.value for score in scores], np.float64)
-    centre, scale = float(values.mean()), float(values.std()) or 1.0
+    few = len(values) < _FEW
+    centre, scale = float(values.mean()), max(float(values.std()), _LEAST if few else 1e-9)
     at = np.array([score.point for score in scores])
     in_place = np.array([score.place for score in scores])
     model = _Model(positions, np.array(groups), at, in_place, (values - centre) / scale)
-    logs = model.fitted()
+    logs = model.usual if few else model.fitted()
     mean = model.mean(logs)
     covariance, steps = model.uncertainty(logs, awaited)
     return Posterior(centre + scale * mean, scale**2 * covariance, scale * steps, scale * float(np.exp(logs[-1])))
@@ -81,11 +87,18 @@ class _Model:
     in_place: Index
     values: Array
 
-    def fitted(self) -> Array:
+    @property
+    def _priors(self) -> Array:
+        return np.array([_LENGTH] * self.positions.shape[1] + [_PLACE, _POINT, _PLACES_OWN, _NOISE])
+
+    @property
+    def usual(self) -> Array:
         """Logarithms: lengths of the knobs, then deviations of places, points, places' own and noise."""
-        knobs = self.positions.shape[1]
-        priors = np.array([_LENGTH] * knobs + [_PLACE, _POINT, _PLACES_OWN, _NOISE])
-        found = minimize(self._surprise, priors[:, 0], args=(priors,), method="L-BFGS-B")
+        return self._priors[:, 0]
+
+    def fitted(self) -> Array:
+        """The most probable ones."""
+        found = minimize(self._surprise, self.usual, args=(self._priors,), method="L-BFGS-B")
         return found.x
 
     def _surprise(self, logs: Array, priors: Array) -> float:
