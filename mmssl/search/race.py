@@ -18,7 +18,7 @@ from mmssl.study.folder import Record
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.words import FOR_GOOD
 
-LEFT = "race over: "
+LEFT = "race over after "
 """How the cause begins of trials that were left out."""
 _NORMAL = np.polynomial.hermite_e.hermegauss(16)
 """Nodes and weights of a standard normal, times the square root of 2 pi."""
@@ -71,7 +71,7 @@ class Race:
             self.over = ""
             cell = self._choice(table, left)
         elif not self.over:
-            self.over = f"the budget of {self.budget} pre-trainings is spent"
+            self.over = f"{self.budget} pre-trainings, its budget"
         if cell is None:
             return []
         self._begun.add(cell)
@@ -83,7 +83,7 @@ class Race:
             if point not in table.lost:
                 open_cells.setdefault(point, []).append(place)
         if not open_cells:
-            self.over = "every point that can be complete is"
+            self.over = f"{len(self._begun)} pre-trainings: every point that can be complete is"
             return None
         draws = np.random.default_rng([self._plan.space.seeds[0], len(self._begun)])
         able = [point for point in range(len(self._points)) if point not in table.lost]
@@ -105,8 +105,8 @@ class Race:
         noise = beliefs.noise / len(self._places) ** 0.5
         if leader in table.complete and gain < noise:
             self.over = (
-                f"no other point promises more than {100 * gain:.1f} percentage points, "
-                f"and the noise of a point's mean is {100 * noise:.1f}"
+                f"{len(self._begun)} of at most {self.budget} pre-trainings: others may be {100 * gain:.1f} percentage "
+                f"points above the best, less than the noise of its mean ({100 * noise:.1f})"
             )
             return None
         if last := self._last_chance(able, open_cells, left, lambda point: beliefs.mean[point]):

@@ -46,7 +46,7 @@ class Work:
                     left_out = [trial for trial in plan.trials if trial.trial_id not in records]
                     recorder.leave(left_out, LEFT + race.over)
                     if left_out:
-                        self.say(f"{LEFT}{race.over}; {len(left_out)} trials are left out")
+                        self.say(f"{LEFT}{race.over}; {len(left_out)} of {plan.total} trials are left out")
                 return chosen
             return _sampled(self.study, plan, sampler) if sampler else []
 

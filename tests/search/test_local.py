@@ -228,7 +228,7 @@ def test_a_race_runs_a_part_and_says_why_it_left_the_rest(folder: Path) -> None:
     assert (len(trials), len(run_ones) + len(left)) == (16, 16)
     assert 2 <= len(run_ones) <= 4
     assert {trial["cause"] for trial in left} == {left[0]["cause"]}
-    assert left[0]["cause"].startswith("race over: ")
+    assert left[0]["cause"].startswith("race over after ")
     best = subprocess.run(small.tune("best", "raced", "--storage", folder, "--json"), capture_output=True, text=True)
     assert best.returncode == 0, best.stdout + best.stderr
 
