@@ -73,10 +73,12 @@ def data_download(
     say(f"utd_mhad is in {folder}: mmssl-tune data info utd_mhad --data {shlex.quote(str(folder))}")
 
 
-def open_recordings(dataset: str, data: Path | None, skip_bad: bool, *, quiet: bool) -> "tuple[Recordings, list[str]]":
+def open_recordings(
+    dataset: str, data: Path | None, skip_bad: bool, *, quiet: bool, like: Path | None = None
+) -> "tuple[Recordings, list[str]]":
     from mmssl.data.sources import open_dataset
 
-    recordings, skipped = open_dataset(dataset, data, skip_bad=skip_bad)
+    recordings, skipped = open_dataset(dataset, data, skip_bad=skip_bad, like=like)
     if skipped and not quiet:
         say(f"{len(skipped)} faulty recordings left out:")
         for fault in skipped:
