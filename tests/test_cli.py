@@ -936,6 +936,40 @@ def test_a_folder_of_csv_files_is_imported_checked_and_planned(
     assert answer["findings"][0]["where"] == ["dora_reach_1", "dora_reach_2"]
 
 
+@pytest.mark.parametrize(("labelled", "lacks"), [(True, False), (False, True)])
+def test_what_is_imported_like_encoders_is_for_them_to_predict(
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings, labelled: bool, lacks: bool
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    skeleton, signal = tiny.description.skeletons["skeleton"], tiny.description.signals["imu"]
+    columns = {
+        "skeleton": [f"{joint}_{axis}" for joint in skeleton.joints for axis in skeleton.coordinates],
+        "imu": signal.channels,
+    }
+    names = ["imu"] if lacks else ["skeleton", "imu"]
+    lines = [",".join(["recording_id", "subject", *["label"] * labelled, *names])]
+    for i in range(2):
+        for name in names:
+            array = tiny.arrays(name)[i]
+            assert array is not None
+            rows = array.reshape(len(array), -1).tolist()
+            (folder / f"{name}{i}.csv").write_text(
+                "\n".join([",".join(columns[name]), *(",".join(map(str, row)) for row in rows)])
+            )
+        files = [f"{name}{i}.csv" for name in names]
+        lines.append(
+            ",".join([f"r{i}", "zoe", *[tiny.rows[i].label] * (labelled and i == 0), *[""] * (labelled and i), *files])
+        )
+    (folder / "recordings.csv").write_text("\n".join(lines))
+    imported = ask("data", "import", folder, "--like", encoders, "--out", tmp_path / "new.parquet")
+    assert imported.code == 0, imported.err
+    assert "only pre-train" not in imported.out
+    _, command = imported.out.strip().split("; next: mmssl-tune ")
+    assert command == f"predict {encoders} {tmp_path / 'new.parquet'}{' --modalities imu' * lacks}"
+    assert ask(*command.split()).code == 0
+
+
 def test_check_says_whether_further_recordings_fit(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
     own, more, other = (tmp_path / f"{name}.parquet" for name in ("own", "more", "other"))
     tiny.where(lambda row: row.subject != "dora").save(own)
