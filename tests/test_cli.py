@@ -719,12 +719,26 @@ def test_each_stream_is_asked_whether_it_is_a_terminal(monkeypatch: pytest.Monke
     assert not terminal.console_on(stderr=True).soft_wrap
 
 
+COLUMNS = (
+    "columns of imu: ax, ay, az, turn\n"
+    "columns of skeleton: JOINT_x, JOINT_y of 5 joints: pelvis, neck, head, left, right\n"
+)
+
+
+def test_info_names_the_columns_that_encoders_read(ask: Ask, encoders: Path) -> None:
+    answer = ask("data", "info", encoders)
+    assert (answer.code, answer.out.splitlines()) == (0, COLUMNS.splitlines()), answer.err
+    told = json.loads(ask("data", "info", encoders, "--json").out)["modalities"]
+    assert (told["imu"]["channels"], told["skeleton"]["coordinates"]) == (["ax", "ay", "az", "turn"], ["x", "y"])
+
+
 def test_info_names_what_is_there(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
     tiny.where(lambda row: row.recording_id != "ben-fast-1").save(tmp_path / "tiny.parquet")
     answer = ask("data", "info", "--dataset", tmp_path / "tiny.parquet")
     assert answer.code == 0
     assert "35 recordings" in answer.out
     assert "missing: fast, subject ben, trial 1" in answer.out
+    assert answer.out.endswith(COLUMNS)
     assert json.loads(ask("data", "info", "--dataset", tmp_path / "tiny.parquet", "--json").out)["recordings"] == 35
 
 
