@@ -776,6 +776,12 @@ def test_predict_gives_class_and_probability_of_each_recording(
         assert list(table["recording_id"]) == [row.recording_id for row in (*first.rows, *second.rows)]
         assert list(table["source"]) == [str(tmp_path / "anna.parquet")] * 9 + [str(tmp_path / "dora.parquet")] * 9
         assert list(table["predicted"]) == [*model.predict(first, ["imu"]), *model.predict(second, ["imu"])]
+        counts = table["predicted"].value_counts()
+        said = answer.out.strip().rpartition(" columns): ")[2].split(", ")
+        assert (set(said), said[0]) == (
+            {f"{name} {n}" for name, n in counts.items()},
+            f"{said[0].split()[0]} {max(counts)}",
+        )
         by_class = table[[f"p.{name}" for name in tiny.description.classes]].to_numpy()
         np.testing.assert_allclose(by_class[:9], model.probabilities(model.features(first, ["imu"])), rtol=1e-5)
         np.testing.assert_allclose(by_class.sum(axis=1), 1, rtol=1e-5)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -464,7 +465,9 @@ def _write(table: "Table", out: Path | None) -> None:
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error})") from error
     if out is not None:
-        say(f"written: {out} ({len(table)} recordings, {table.num_columns} columns)")
+        counts = Counter(table["predicted"].to_pylist()).most_common() if "predicted" in table.column_names else []
+        found = few([f"{name} {count}" for name, count in counts])
+        say(f"written: {out} ({len(table)} recordings, {table.num_columns} columns){f': {found}' if found else ''}")
 
 
 def _in_cells(table: "Table") -> "Table":
