@@ -1146,6 +1146,22 @@ def test_a_dry_run_says_the_plan_and_leaves_nothing(ask: Ask, tmp_path: Path, ti
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_seeds_and_budget_are_those_of_the_command(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    launch = ["--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path, "--dry-run", "--json"]
+    of_a_grid = json.loads(ask("launch", "vicreg_diagonal", "--seeds", "5, 28", *launch).out)
+    assert (of_a_grid["seeds"], of_a_grid["trials"]) == ([5, 28], 7 * 2 * 3)
+    sampled = json.loads(ask("launch", "vicreg_tpe", "--budget", "4", *launch).out)
+    assert (sampled["seeds"], sampled["trials"]) == ([28, 29], 4 * 2 * 3)
+    for words, said in (
+        (["vicreg_diagonal", "--budget", "4"], "budget: a grid runs all its points"),
+        (["vicreg_diagonal", "--seeds", "28,x"], "seeds.1: input should be a valid integer (given: 'x')"),
+        (["vicreg_diagonal", "--seeds", "28,28"], "seeds: 28 is listed twice"),
+    ):
+        refused = ask("launch", *words, *launch)
+        assert (refused.code, refused.out) == (2, "") and said in refused.err
+
+
 def test_a_dry_run_knows_what_such_trials_took(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
     tiny.save(tmp_path / "tiny.parquet")
     space = Space(name="s", systems=["vicreg"], grid={"objective.lambda": [1.0]})

@@ -84,6 +84,12 @@ def launch(
     settings: SetOption = None,
     systems: SystemsOption = None,
     recipe: RecipeOption = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Instead of the space's, as 28,29.", metavar="SEEDS", rich_help_panel=SEARCHED)
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="Points of a sampler in all.", min=1, metavar="N", rich_help_panel=SEARCHED)
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, and start nothing.", metavar=" ")
     ] = False,
@@ -100,7 +106,7 @@ def launch(
     from mmssl.study.folder import Study, free_name
 
     running.check()
-    searched = space_with(spaces.load(space), settings, systems, recipe, values)
+    searched = space_with(spaces.load(space), settings, systems, recipe, values, seeds, budget)
     recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
     recordings, more = with_all(recordings, pretrain_on or (), beside(running.as_json))
     recordings = usable(recordings, searched.systems, beside(running.as_json))

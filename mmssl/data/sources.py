@@ -148,11 +148,10 @@ def _check_imported(file: Path, like: Path | None) -> None:
     elif not file.is_dir():
         return
     words = ["mmssl-tune", "data", "import", str(folder), *(["--like", str(like)] if like else [])]
-    public = "" if like or folder != file else "; that of a public data set goes to --data, beside its name"
-    raise UserError(
-        f"{file}: {'a folder' if folder == file else 'not a recordings file'}; "
-        f"import {'it' if folder == file else 'its folder'} first: {shlex.join(words)}{public}"
-    )
+    public = "" if like else "; that of a public data set goes to --data, beside its name"
+    if folder == file:
+        raise UserError(f"{file}: a folder, not a recordings file; import it first: {shlex.join(words)}{public}")
+    raise UserError(f"{file}: not a recordings file; import its folder first: {shlex.join(words)}")
 
 
 def data_set_of(name: str) -> str | None:
