@@ -254,6 +254,40 @@ def test_the_list_has_the_best_score_and_puts_equal_failures_together(ask: Ask, 
     assert ask("list", "--storage", tmp_path).out.splitlines()[-1].startswith("one: ")
 
 
+def test_why_trials_have_no_result_is_said(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    space = Space(name="s", grid={"objective.lambda": [1.0, 5.0]})
+    bases = {"vicreg": Recipe()}
+    groups = [("anna",), ("ben",), ("chris",)]
+    plan = make_plan("one", space, bases, dataset_of(tiny), groups, space.points(bases))
+    causes = [
+        None,
+        None,
+        None,
+        *(("DIVERGED", f"epoch {n}: loss is nan") for n in (3, 14)),
+        ("COLLAPSED", "epoch 2: flat"),
+    ]
+    of = {trial.trial_id: cause for trial, cause in zip(plan.trials, causes, strict=True)}
+
+    def ended(_: Study, trial: PlannedTrial) -> Record:
+        status, cause = of[trial.trial_id] or ("COMPLETE", "")
+        facts = {"val.accuracy": 0.5} if status == "COMPLETE" else {}
+        return Record(trial_id=trial.trial_id, status=status, cause=cause, facts=facts)
+
+    study = study_of(tmp_path, plan, ended)
+    logs = f"mmssl-tune logs one --storage {tmp_path}"
+    said = f"2 of 6 trials DIVERGED: epoch 3: loss is nan; try a lower pretrain.lr; more: {logs}"
+    for command in ("status", "results", "best"):
+        answer = ask(command, "one", "--storage", tmp_path)
+        assert answer.code == 0 and said in answer.out.splitlines(), answer
+        assert "COLLAPSED: epoch 2" not in answer.out, "one line"
+    assert "1 of 2 points is left out: 1 COLLAPSED, 2 DIVERGED" in ask("best", "one", "--storage", tmp_path).out
+    assert list(studies._standing(plan, study, retry=True)) == [
+        "study one: 1 COLLAPSED, 3 COMPLETE, 2 DIVERGED, 0 missing; 0 to run",
+        "DIVERGED and COLLAPSED trials are results and are not run again",
+    ]
+    assert len(list(studies._standing(plan, study, retry=False))) == 1
+
+
 def test_best_leaves_out_what_is_not_complete(ask: Ask, study: Study, tmp_path: Path) -> None:
     answer = json.loads(ask("best", "--storage", tmp_path, "--json").out)
     assert answer["best"]["objective.lambda"] == 1.0
