@@ -371,6 +371,23 @@ def test_a_metric_that_is_none(ask: Ask, study: Study, tmp_path: Path) -> None:
     assert "did you mean val.accuracy" in answer.err
 
 
+def test_a_space_is_shown_with_what_its_variants_change(ask: Ask, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "recipe: paper\nvariants: {paper: {}, moments: {encoder.imu.pooling: moments, finetune.views: 4}, "
+        "ours: {recipe: default}}"
+    )
+    lines = ask("spaces", file).out.splitlines()
+    assert lines[1:4] == [
+        "variant paper: recipe = paper",
+        "variant moments: recipe = paper, encoder.imu.pooling = moments, finetune.views = 4",
+        "variant ours: recipe = default",
+    ]
+    told = json.loads(ask("spaces", file, "--json").out)
+    assert told["variants"]["ours"] == {"recipe": "default"}
+    assert len(told["points"]) == 3 and "variants" not in json.loads(ask("spaces", "vicreg_grid", "--json").out)
+
+
 def test_spaces_are_listed_and_checked(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "search_spaces").mkdir()
