@@ -254,6 +254,46 @@ def test_the_list_has_the_best_score_and_puts_equal_failures_together(ask: Ask, 
     assert ask("list", "--storage", tmp_path).out.splitlines()[-1].startswith("one: ")
 
 
+@pytest.mark.usefixtures("unrun")
+def test_why_trials_have_no_result_is_said(
+    ask: Ask, tmp_path: Path, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = Space(name="s", grid={"objective.lambda": [1.0, 5.0]})
+    bases = {"vicreg": Recipe()}
+    groups = [("anna",), ("ben",), ("chris",)]
+    plan = make_plan("one", space, bases, dataset_of(tiny), groups, space.points(bases))
+    causes = [
+        None,
+        None,
+        None,
+        *(("DIVERGED", f"epoch {n}: loss is nan") for n in (3, 14)),
+        ("COLLAPSED", "epoch 2: flat"),
+    ]
+    of = {trial.trial_id: cause for trial, cause in zip(plan.trials, causes, strict=True)}
+
+    def ended(_: Study, trial: PlannedTrial) -> Record:
+        status, cause = of[trial.trial_id] or ("COMPLETE", "")
+        facts = {"val.accuracy": 0.5} if status == "COMPLETE" else {}
+        return Record(trial_id=trial.trial_id, status=status, cause=cause, facts=facts)
+
+    study_of(tmp_path, plan, ended)
+    logs = f"mmssl-tune logs one --storage {tmp_path}"
+    said = f"2 of 6 trials DIVERGED: epoch 3: loss is nan; try a lower pretrain.lr; more: {logs}"
+    for command in ("status", "results", "best"):
+        answer = ask(command, "one", "--storage", tmp_path)
+        assert answer.code == 0 and said in answer.out.splitlines(), answer
+        assert "COLLAPSED: epoch 2" not in answer.out, "one line"
+    assert "1 of 2 points is left out: 1 COLLAPSED, 2 DIVERGED" in ask("best", "one", "--storage", tmp_path).out
+    tiny.save(tmp_path / "tiny.parquet")
+    monkeypatch.chdir(tmp_path)
+    again = ask("retry", "one", "--storage", tmp_path).out.splitlines()
+    assert again[:2] == [
+        "study one: 1 COLLAPSED, 3 COMPLETE, 2 DIVERGED, 0 missing; 0 to run",
+        "DIVERGED and COLLAPSED trials are results and are not run again",
+    ]
+    assert again[1] not in ask("resume", "one", "--storage", tmp_path).out
+
+
 def test_best_leaves_out_what_is_not_complete(ask: Ask, study: Study, tmp_path: Path) -> None:
     answer = json.loads(ask("best", "--storage", tmp_path, "--json").out)
     assert answer["best"]["objective.lambda"] == 1.0
@@ -335,6 +375,23 @@ def test_a_metric_that_is_none(ask: Ask, study: Study, tmp_path: Path) -> None:
     answer = ask("results", "--storage", tmp_path, "--by", "val.acuracy")
     assert answer.code == 2
     assert "did you mean val.accuracy" in answer.err
+
+
+def test_a_space_is_shown_with_what_its_variants_change(ask: Ask, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "recipe: paper\nvariants: {paper: {}, moments: {encoder.imu.pooling: moments, finetune.views: 4}, "
+        "ours: {recipe: default}}"
+    )
+    lines = ask("spaces", file).out.splitlines()
+    assert lines[1:4] == [
+        "variant paper: recipe = paper",
+        "variant moments: recipe = paper, encoder.imu.pooling = moments, finetune.views = 4",
+        "variant ours: recipe = default",
+    ]
+    told = json.loads(ask("spaces", file, "--json").out)
+    assert told["variants"]["ours"] == {"recipe": "default"}
+    assert len(told["points"]) == 3 and "variants" not in json.loads(ask("spaces", "vicreg_grid", "--json").out)
 
 
 def test_spaces_are_listed_and_checked(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -719,12 +776,26 @@ def test_each_stream_is_asked_whether_it_is_a_terminal(monkeypatch: pytest.Monke
     assert not terminal.console_on(stderr=True).soft_wrap
 
 
+COLUMNS = (
+    "columns of imu: ax, ay, az, turn\n"
+    "columns of skeleton: JOINT_x, JOINT_y of 5 joints: pelvis, neck, head, left, right\n"
+)
+
+
+def test_info_names_the_columns_that_encoders_read(ask: Ask, encoders: Path) -> None:
+    answer = ask("data", "info", encoders)
+    assert (answer.code, answer.out.splitlines()) == (0, COLUMNS.splitlines()), answer.err
+    told = json.loads(ask("data", "info", encoders, "--json").out)["modalities"]
+    assert (told["imu"]["channels"], told["skeleton"]["coordinates"]) == (["ax", "ay", "az", "turn"], ["x", "y"])
+
+
 def test_info_names_what_is_there(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
     tiny.where(lambda row: row.recording_id != "ben-fast-1").save(tmp_path / "tiny.parquet")
     answer = ask("data", "info", "--dataset", tmp_path / "tiny.parquet")
     assert answer.code == 0
     assert "35 recordings" in answer.out
     assert "missing: fast, subject ben, trial 1" in answer.out
+    assert answer.out.endswith(COLUMNS)
     assert json.loads(ask("data", "info", "--dataset", tmp_path / "tiny.parquet", "--json").out)["recordings"] == 35
 
 
@@ -762,6 +833,12 @@ def test_predict_gives_class_and_probability_of_each_recording(
         assert list(table["recording_id"]) == [row.recording_id for row in (*first.rows, *second.rows)]
         assert list(table["source"]) == [str(tmp_path / "anna.parquet")] * 9 + [str(tmp_path / "dora.parquet")] * 9
         assert list(table["predicted"]) == [*model.predict(first, ["imu"]), *model.predict(second, ["imu"])]
+        counts = table["predicted"].value_counts()
+        said = answer.out.strip().rpartition(" columns): ")[2].split(", ")
+        assert (set(said), said[0]) == (
+            {f"{name} {n}" for name, n in counts.items()},
+            f"{said[0].split()[0]} {max(counts)}",
+        )
         by_class = table[[f"p.{name}" for name in tiny.description.classes]].to_numpy()
         np.testing.assert_allclose(by_class[:9], model.probabilities(model.features(first, ["imu"])), rtol=1e-5)
         np.testing.assert_allclose(by_class.sum(axis=1), 1, rtol=1e-5)
@@ -936,6 +1013,40 @@ def test_a_folder_of_csv_files_is_imported_checked_and_planned(
     assert answer["findings"][0]["where"] == ["dora_reach_1", "dora_reach_2"]
 
 
+@pytest.mark.parametrize(("labelled", "lacks"), [(True, False), (False, True)])
+def test_what_is_imported_like_encoders_is_for_them_to_predict(
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings, labelled: bool, lacks: bool
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    skeleton, signal = tiny.description.skeletons["skeleton"], tiny.description.signals["imu"]
+    columns = {
+        "skeleton": [f"{joint}_{axis}" for joint in skeleton.joints for axis in skeleton.coordinates],
+        "imu": signal.channels,
+    }
+    names = ["imu"] if lacks else ["skeleton", "imu"]
+    lines = [",".join(["recording_id", "subject", *["label"] * labelled, *names])]
+    for i in range(2):
+        for name in names:
+            array = tiny.arrays(name)[i]
+            assert array is not None
+            rows = array.reshape(len(array), -1).tolist()
+            (folder / f"{name}{i}.csv").write_text(
+                "\n".join([",".join(columns[name]), *(",".join(map(str, row)) for row in rows)])
+            )
+        files = [f"{name}{i}.csv" for name in names]
+        lines.append(
+            ",".join([f"r{i}", "zoe", *[tiny.rows[i].label] * (labelled and i == 0), *[""] * (labelled and i), *files])
+        )
+    (folder / "recordings.csv").write_text("\n".join(lines))
+    imported = ask("data", "import", folder, "--like", encoders, "--out", tmp_path / "new.parquet")
+    assert imported.code == 0, imported.err
+    assert "only pre-train" not in imported.out
+    _, command = imported.out.strip().split("; next: mmssl-tune ")
+    assert command == f"predict {encoders} {tmp_path / 'new.parquet'}{' --modalities imu' * lacks}"
+    assert ask(*command.split()).code == 0
+
+
 def test_check_says_whether_further_recordings_fit(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
     own, more, other = (tmp_path / f"{name}.parquet" for name in ("own", "more", "other"))
     tiny.where(lambda row: row.subject != "dora").save(own)
@@ -1090,6 +1201,22 @@ def test_a_dry_run_says_the_plan_and_leaves_nothing(ask: Ask, tmp_path: Path, ti
     document = json.loads(ask(*words, "--json").out)
     assert (document["trials"], document["folds"], document["forecast"]) == (21, [["anna"], ["ben"], ["chris"]], None)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_seeds_and_budget_are_those_of_the_command(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    launch = ["--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path, "--dry-run", "--json"]
+    of_a_grid = json.loads(ask("launch", "vicreg_diagonal", "--seeds", "5, 28", *launch).out)
+    assert (of_a_grid["seeds"], of_a_grid["trials"]) == ([5, 28], 7 * 2 * 3)
+    sampled = json.loads(ask("launch", "vicreg_tpe", "--budget", "4", *launch).out)
+    assert (sampled["seeds"], sampled["trials"]) == ([28, 29], 4 * 2 * 3)
+    for words, said in (
+        (["vicreg_diagonal", "--budget", "4"], "budget: a grid runs all its points"),
+        (["vicreg_diagonal", "--seeds", "28,x"], "seeds.1: input should be a valid integer (given: 'x')"),
+        (["vicreg_diagonal", "--seeds", "28,28"], "seeds: 28 is listed twice"),
+    ):
+        refused = ask("launch", *words, *launch)
+        assert (refused.code, refused.out) == (2, "") and said in refused.err
 
 
 def test_a_dry_run_knows_what_such_trials_took(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:

@@ -199,6 +199,8 @@ def launch(
     values: Mapping[str, Sequence[Any]] | None = None,
     systems: Sequence[str] | None = None,
     recipe: str | None = None,
+    seeds: Sequence[int] | None = None,
+    budget: int | None = None,
     skip_bad: bool = False,
     pretrain_on: Sequence[str | Path | Recordings] = (),
     say: Callable[[str], None] | None = None,
@@ -216,6 +218,8 @@ def launch(
         values: by knob, what is searched instead of what the space has of it.
         systems: instead of the space's.
         recipe: where the knobs start from: default or paper.
+        seeds: instead of the space's.
+        budget: how many points a sampler chooses, instead of the space's.
         skip_bad: leave faulty recordings out.
         pretrain_on: further recordings that only pre-train, labelled or not, each as `recordings`.
         say: gets notes meanwhile, a line each.
@@ -228,7 +232,7 @@ def launch(
         UserError: one message with what is wrong; nothing stays of a study that is refused.
     """
     told = say or (lambda line: None)
-    searched = space_with(_space(space), settings, list(systems) if systems else None, recipe, values)
+    searched = space_with(_space(space), settings, list(systems) if systems else None, recipe, values, seeds, budget)
     found, source, skipped = _recordings(recordings, _path(data), skip_bad, str(storage))
     found, more = with_all(found, [_recordings(one, None, False, str(storage))[1] for one in pretrain_on], told)
     found = usable(found, searched.systems, told)

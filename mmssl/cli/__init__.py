@@ -25,7 +25,7 @@ from mmssl.cli import (
     studies,
     watching,
 )
-from mmssl.cli.options import RARE, as_now
+from mmssl.cli.options import RARE, RARE_OF, as_now
 from mmssl.cli.terminal import beside, complain, say
 from mmssl.errors import UserError
 
@@ -105,7 +105,7 @@ class _Command(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         rare: list[Any] = []
         if any("--help-all" in one.opts for one in self.params):
-            rare = [one for one in self.params if RARE & set(one.opts)]
+            rare = [one for one in self.params if (RARE | RARE_OF.get(self.name or "", set())) & set(one.opts)]
             self.epilog = f"More, with --help-all: {', '.join(one.opts[0] for one in rare[:-1])}"
         for one in rare:
             one.hidden = True

@@ -17,6 +17,7 @@ from mmssl.cli.options import (
     points_there,
     scores_there,
 )
+from mmssl.cli.studies import show_first_failure
 from mmssl.cli.tables import measured, show_conclusion, show_points, show_result
 from mmssl.cli.terminal import as_cell, epoch_progress, print_json, say
 from mmssl.errors import UserError
@@ -83,6 +84,7 @@ def results(
         writer.writerows(flat)
     else:
         show_points(f"{found.name}: {metric} over {plan.size()}", rows)
+        show_first_failure(found, plan)
         if words := beside_words(guessing, untrained):
             say("; ".join(words))
         if plan.transductive:
@@ -165,6 +167,7 @@ def best(
             show_points(f"tied with it ({choice.test}){more}", choice.tied[:5])
         if cost:
             show_points(f"no point is better and has fewer {cost}: {len(front)} of {answered.points}", front, cost=cost)
+        show_first_failure(found, plan)
         if choice.threshold:
             say(choice.threshold)
         show_conclusion(said, next_step=not export)

@@ -10,6 +10,7 @@ import typer
 
 from mmssl.cli.options import STORAGE, JsonOption, StorageOption, StudyArgument
 from mmssl.cli.running import is_job_server
+from mmssl.cli.studies import show_first_failure
 from mmssl.cli.tables import show_conclusion, show_table
 from mmssl.cli.terminal import ago, pass_on, print_json, say
 from mmssl.errors import UserError, few
@@ -70,6 +71,8 @@ def status(
     if found.study and stands:
         for line in _lines(stands):
             say(line)
+        if plan:
+            show_first_failure(found.study, plan)
         if said:
             show_conclusion(said, next_step=stands.state != "stopped")
         if stands.state == "stopped":

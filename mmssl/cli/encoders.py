@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -135,12 +136,12 @@ def evaluate(
     """
     if features is not None and not features.parent.is_dir():
         raise UserError(f"--features {features}: there is no folder {features.parent}")
-    recordings = _of_subjects(open_recordings(dataset, data, skip_bad, quiet=True)[0], subjects)
     from mmssl.evaluation import scores
     from mmssl.export.encoders import load_encoders
     from mmssl.study.words import percent
 
     model = load_encoders(folder)
+    recordings = _of_subjects(open_recordings(dataset, data, skip_bad, quiet=True, like=folder)[0], subjects)
     chosen = _modalities(model, modalities)
     recordings = _scorable(model, recordings, dataset, chosen, skip_bad, beside(as_json))
     encoded = model.features(recordings, chosen)
@@ -298,7 +299,7 @@ def convert(
         raise UserError(f"--precision {unknown[0]}: choose of {', '.join(conversion.PRECISIONS)}")
     if out and len(precisions) > 1:
         raise UserError(f"--out {out}: is one file, and --precision {precision} makes {len(precisions)}")
-    recordings = _left_out(model, on, data, subjects, chosen) if on else None
+    recordings = _left_out(model, folder, on, data, subjects, chosen) if on else None
     files = [out or folder / conversion.file_name(to, one, raw=raw) for one in precisions]
     for file, one in zip(files, precisions, strict=True):
         _writable(file, conversion.SUFFIXES[to])
@@ -317,12 +318,14 @@ def convert(
         say(f"written: {written}")
 
 
-def _left_out(model: "Model", word: str, data: Path | None, subjects: str | None, chosen: list[str]) -> "Recordings":
+def _left_out(
+    model: "Model", folder: Path, word: str, data: Path | None, subjects: str | None, chosen: list[str]
+) -> "Recordings":
     """Recordings to score converted files on: by default of whom neither these weights nor the test subjects were."""
     held_out = ",".join(model.recipe.data.validation_subjects)
     if not (subjects or held_out):
         raise UserError(f"--on {word}: these encoders were trained on all training subjects: say --subjects")
-    recordings = _of_subjects(open_recordings(word, data, False, quiet=True)[0], subjects or held_out)
+    recordings = _of_subjects(open_recordings(word, data, False, quiet=True, like=folder)[0], subjects or held_out)
     return _scorable(model, recordings, word, chosen, True, beside())
 
 
@@ -362,7 +365,7 @@ def _table(
     chosen = _modalities(model, modalities)
     tables: list[pa.Table] = []
     for word in given:
-        recordings, _ = open_recordings(word, data, skip_bad, quiet=True)
+        recordings, _ = open_recordings(word, data, skip_bad, quiet=True, like=folder)
         recordings = _whole(recordings, word, chosen, skip_bad, beside())
         known: dict[str, Any] = {
             "source": [word] * len(recordings),
@@ -462,7 +465,9 @@ def _write(table: "Table", out: Path | None) -> None:
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error})") from error
     if out is not None:
-        say(f"written: {out} ({len(table)} recordings, {table.num_columns} columns)")
+        counts = Counter(table["predicted"].to_pylist()).most_common() if "predicted" in table.column_names else []
+        found = few([f"{name} {count}" for name, count in counts])
+        say(f"written: {out} ({len(table)} recordings, {table.num_columns} columns){f': {found}' if found else ''}")
 
 
 def _in_cells(table: "Table") -> "Table":

@@ -131,6 +131,8 @@ RARE = {
     "--address", "--tensorboard", "--mlflow", "--trackio", "--wandb", "--json", "--help-all",
 }  # fmt: skip
 """Options that `--help` of a command that runs trials leaves to `--help-all`."""
+RARE_OF = {"launch": {"--seeds", "--budget"}}
+"""Further ones of single commands."""
 
 SpaceArgument = Annotated[
     str,

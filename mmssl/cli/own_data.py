@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
     from mmssl.data.alignment import Offset
     from mmssl.data.check import Finding
-    from mmssl.data.recordings import Description, Recordings, Window
+    from mmssl.data.recordings import Recordings, Window
     from mmssl.study.plan import Plan
     from mmssl.study.space import Space
+    from mmssl.training.model import Model
 
 
 Unseen = Literal["masked", "neighbours", "left_out"]
@@ -115,15 +116,17 @@ def data_import(
     Example: mmssl-tune data import kitchen --out kitchen.parquet
     """
     from mmssl.data.csv_folder import read
+    from mmssl.data.recordings import Recordings
 
     out = out or Path(f"{folder.resolve().name}.parquet")
     if out.suffix.lower() != ".parquet":
         raise UserError(f"--out {out}: give a file that ends in .parquet")
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}")
+    model = _encoders(like) if like and like.is_dir() else None
     found = read(
         folder,
-        like=_description_of(like) if like else None,
+        like=model.description if model else Recordings.load(like).description if like else None,
         skip_bad=skip_bad,
         fill_gaps=fill_gaps,
         offsets=_offsets(offset or []),
@@ -144,12 +147,23 @@ def data_import(
     count = f"{len(recordings)} recordings of {_counted(len(recordings.subjects), 'subject')}"
     labels = {row.label for row in recordings.rows} - {""}
     if labels:
-        say(f"{out}: {count} in {_counted(len(labels), 'class', 'classes')}; next: mmssl-tune data check {file}")
+        step = f"mmssl-tune data check {file}"
     else:
-        say(
-            f"{out}: {count}, without labels; next: mmssl-tune predict EXPORT {file}, or pre-train on them too, with "
-            f"mmssl-tune launch --pretrain-on {file}"
+        step = (
+            f"mmssl-tune predict EXPORT {file}, or pre-train on them too, with mmssl-tune launch --pretrain-on {file}"
         )
+    if model:
+        step = _prediction(str(like), model, recordings, file)
+    classes = f" in {_counted(len(labels), 'class', 'classes')}" if labels else ", without labels"
+    say(f"{out}: {count}{classes}; next: {step}")
+
+
+def _prediction(export: str, model: "Model", recordings: "Recordings", file: str) -> str:
+    """The command that classifies recordings by what all of them have, or else those that have all."""
+    asked = model.recipe.data.modalities
+    there = [one for one in asked if one in recordings.modalities]
+    less = f" --modalities {','.join(there)}" if there and len(there) < len(asked) else "" if there else " --skip-bad"
+    return f"mmssl-tune predict {shlex.quote(export)} {file}{less}"
 
 
 def _window(window: str | None, stride: str | None) -> "Window | None":
@@ -289,15 +303,10 @@ def _columns(given: list[str]) -> dict[str, list[str]]:
     return {name.strip(): [column.strip() for column in names.split(",")] for name, _, names in split}
 
 
-def _description_of(like: Path) -> "Description":
-    """That of a recordings file or of exported encoders."""
-    if like.is_dir():
-        from mmssl.export.encoders import load_encoders
+def _encoders(folder: Path) -> "Model":
+    from mmssl.export.encoders import load_encoders
 
-        return load_encoders(like).description
-    from mmssl.data.recordings import Recordings
-
-    return Recordings.load(like).description
+    return load_encoders(folder)
 
 
 def _counted(count: int, noun: str, nouns: str = "") -> str:

@@ -21,18 +21,34 @@ def data_info(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what recordings are there, and whether they are whole.
+    """Say what recordings are there, with which columns, and whether they are whole.
+
+    Of exported encoders, which columns they read.
 
     Example: mmssl-tune data info utd_mhad --data ~/UTD-MHAD
     """
+    from mmssl.data.sources import recordings_file
     from mmssl.data.sources import survey as survey_of
 
-    recordings, problems = open_recordings(dataset, data, skip_bad=True, quiet=True)
-    found = survey_of(recordings, problems)
-    if as_json:
-        print_json(asdict(found))
+    file = recordings_file(dataset)
+    if file and (file / "model.json").is_file():
+        from mmssl.export.encoders import load_encoders
+
+        model = load_encoders(file)
+        description, found = model.description, None
+        read = {name: description.modalities[name] for name in model.recipe.data.modalities}
     else:
+        recordings, problems = open_recordings(dataset, data, skip_bad=True, quiet=True)
+        description, found = recordings.description, survey_of(recordings, problems)
+        read = description.modalities
+    if as_json:
+        layout = {name: one.model_dump(mode="json") for name, one in read.items()}
+        print_json({**(asdict(found) if found else {"name": description.name}), "modalities": layout})
+        return
+    if found:
         show_survey(found)
+    for name, one in read.items():
+        say(f"columns of {name}: {one.columns}")
 
 
 def data_download(
@@ -73,10 +89,12 @@ def data_download(
     say(f"utd_mhad is in {folder}: mmssl-tune data info utd_mhad --data {shlex.quote(str(folder))}")
 
 
-def open_recordings(dataset: str, data: Path | None, skip_bad: bool, *, quiet: bool) -> "tuple[Recordings, list[str]]":
+def open_recordings(
+    dataset: str, data: Path | None, skip_bad: bool, *, quiet: bool, like: Path | None = None
+) -> "tuple[Recordings, list[str]]":
     from mmssl.data.sources import open_dataset
 
-    recordings, skipped = open_dataset(dataset, data, skip_bad=skip_bad)
+    recordings, skipped = open_dataset(dataset, data, skip_bad=skip_bad, like=like)
     if skipped and not quiet:
         say(f"{len(skipped)} faulty recordings left out:")
         for fault in skipped:

@@ -295,7 +295,8 @@ def _space(given: dict[str, Any]) -> tuple[Path, str]:
 
     word = given["space"]
     # Its mistakes are told here and now.
-    searched = space_with(spaces.load(word), given["settings"], given["systems"], given["recipe"], given.get("values"))
+    changes = {name: given.get(name) for name in ("settings", "systems", "recipe", "values", "seeds", "budget")}
+    searched = space_with(spaces.load(word), **changes)
     found = {space.name: space.path for space in spaces.available()}
     return found.get(word, Path(word).expanduser()), f"{searched.name}-{name_of(given['dataset'])}"
 

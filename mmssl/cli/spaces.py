@@ -31,6 +31,7 @@ def spaces(
     if name is not None:
         searched = module.load(name)
         shown = searched.points(searched.bases("synthetic"))
+        variants = {one: {"recipe": searched.recipe, **knobs} for one, knobs in searched.variants.items()}
         if as_json:
             ranges = {knob: interval.model_dump() for knob, interval in searched.ranges.items()}
             sampled = {
@@ -39,9 +40,12 @@ def spaces(
                 "grid": searched.searched,
                 "ranges": ranges,
             }
-            print_json({"name": searched.name, **(sampled if searched.sampled else {"points": shown})})
+            chosen = sampled if searched.sampled else {"points": shown}
+            print_json({"name": searched.name, **chosen, **({"variants": variants} if variants else {})})
             return
         say(f"{searched.name}: {searched.description}")
+        for one, knobs in variants.items():
+            say(f"variant {one}: {', '.join(f'{knob} = {value}' for knob, value in knobs.items())}")
         if searched.sampler == "race":
             say(f"as much training as {searched.budget} points would take, of these by a race:")
         if searched.sampled:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -53,7 +53,7 @@ from mmssl.study.planning import (
     usable,
     with_all,
 )
-from mmssl.study.words import value_of
+from mmssl.study.words import FOR_GOOD, NO_RESULT, value_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,6 +84,12 @@ def launch(
     settings: SetOption = None,
     systems: SystemsOption = None,
     recipe: RecipeOption = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Instead of the space's, as 28,29.", metavar="SEEDS", rich_help_panel=SEARCHED)
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="Points of a sampler in all.", min=1, metavar="N", rich_help_panel=SEARCHED)
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, and start nothing.", metavar=" ")
     ] = False,
@@ -100,7 +106,7 @@ def launch(
     from mmssl.study.folder import Study, free_name
 
     running.check()
-    searched = space_with(spaces.load(space), settings, systems, recipe, values)
+    searched = space_with(spaces.load(space), settings, systems, recipe, values, seeds, budget)
     recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
     recordings, more = with_all(recordings, pretrain_on or (), beside(running.as_json))
     recordings = usable(recordings, searched.systems, beside(running.as_json))
@@ -254,13 +260,14 @@ def _go_on(
     with found.locked():
         plan = found.plan()
         if not running.as_json:
-            say(_standing(plan, found, retry=retry))
+            for line in _standing(plan, found, retry=retry):
+                say(line)
         recordings = recordings_of(plan, data)
         end(run_study(found, plan, recordings, running, retry=retry))
 
 
-def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
-    """How many trials have ended how, and what is to be run."""
+def _standing(plan: "Plan", study: "Study", *, retry: bool) -> Iterator[str]:
+    """How many trials have ended how, what is to be run, and what is not run again."""
     from mmssl.search.stopping import continuing
 
     records = study.records(plan, {} if retry else None)
@@ -271,7 +278,9 @@ def _standing(plan: "Plan", study: "Study", *, retry: bool) -> str:
     failed = statuses.count("FAILED") if retry else 0
     ended = {trial_id for trial_id, record in records.items() if not retry or record.status != "FAILED"}
     goes_on = continuing(study, plan, ended)
-    return f"study {study.name}: {', '.join(counts)}; {missing + failed} to run{f'; {goes_on}' if goes_on else ''}"
+    yield f"study {study.name}: {', '.join(counts)}; {missing + failed} to run{f'; {goes_on}' if goes_on else ''}"
+    if retry and (kept := [status for status in FOR_GOOD if status in statuses]):
+        yield f"{' and '.join(kept)} trials are results and are not run again"
 
 
 def run_new(
@@ -392,23 +401,44 @@ def show_outcome(
         ended: of trials that have ended status and cause.
         left: how many have not ended.
     """
-    from mmssl.study.overview import alike
     from mmssl.study.results import points_in, ranked
     from mmssl.study.verdict import conclude
-    from mmssl.study.words import NO_RESULT
 
     summary = ranked(points_in(study, plan))
     show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
-    failures = alike((status, cause) for status, cause in ended if status in NO_RESULT and status != "PRUNED")
-    for count, status, cause in failures[:_MOST_CAUSES]:
-        say(f"{count} of {plan.total} trials {status}: {cause or 'no cause was recorded'}")
-    if len(failures) > _MOST_CAUSES:
-        say(f"and others: mmssl-tune logs {study.name}{at_storage(study)}")
+    lines = _failures(plan, ended)
+    for line in lines[:_MOST_CAUSES]:
+        say(line)
+    if len(lines) > _MOST_CAUSES:
+        say(f"and others: {_logs(study)}")
     show_conclusion(conclude(study, plan), next_step=not left)
     if left:
         say(f"stopped with {left} of {plan.total} trials to go: {resuming(study)}")
     else:
         say(f"kept in {study.place}; its page: mmssl-tune report {study.name}{at_storage(study)}")
+
+
+def show_first_failure(study: "Study", plan: "Plan") -> None:
+    """Say what most trials without a result have none for, and where all of it stands."""
+    table = study.table("trials.parquet", ["status", "cause"])
+    for line in _failures(plan, zip(*(table[name].to_pylist() for name in table.column_names), strict=True))[:1]:
+        say(f"{line}; more: {_logs(study)}")
+
+
+def _failures(plan: "Plan", ended: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Why trials have no result, the most frequent cause first, with what helps."""
+    from mmssl.study.overview import alike
+
+    failures = alike((status, cause or "") for status, cause in ended if status in NO_RESULT and status != "PRUNED")
+    return [
+        f"{count} of {plan.total} trials {status}: {cause or 'no cause was recorded'}"
+        + (f"; try a lower {'finetune' if cause.startswith('fine-tuning') else 'pretrain'}.lr" * (status == "DIVERGED"))
+        for count, status, cause in failures
+    ]
+
+
+def _logs(study: "Study") -> str:
+    return f"mmssl-tune logs {study.name}{at_storage(study)}"
 
 
 def resuming(study: "Study") -> str:

@@ -498,7 +498,8 @@ def _table(
     if not labelled and _INTERVALS not in header:
         notes.append(f"{path.name} has no column label: these recordings are to be classified, or to pre-train on")
     elif labelled and (blank := sum(not line.row.label for line in lines)):
-        notes.append(f"{path.name}: {blank} of {len(lines)} recordings have no label: they only pre-train")
+        said = f"{path.name}: {blank} of {len(lines)} recordings have no label"
+        notes.append(f"{said}: these are to be classified, or to pre-train on")
     if not lines:
         raise UserError("\n  ".join([f"{path}: no recording is named in it", *_in_words(faults)]))
     return lines

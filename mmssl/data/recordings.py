@@ -95,6 +95,12 @@ class Skeleton(BaseModel):
         return self
 
     @property
+    def columns(self) -> str:
+        """Those of its files, in words."""
+        one = ", ".join(f"JOINT_{axis}" for axis in self.coordinates)
+        return f"{one} of {len(self.joints)} joints: {', '.join(self.joints)}"
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of a frame."""
         return len(self.joints), len(self.coordinates)
@@ -155,6 +161,11 @@ class Signal(BaseModel):
         if self.units and len(self.units) != len(self.channels):
             raise ValueError(f"units has {len(self.units)} entries for {len(self.channels)} channels")
         return self
+
+    @property
+    def columns(self) -> str:
+        """Those of its files, in words."""
+        return ", ".join(self.channels)
 
     @property
     def shape(self) -> tuple[int, ...]:

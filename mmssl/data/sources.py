@@ -1,6 +1,7 @@
 """From a data set's name, or a file, to its recordings; and what there is to know about them at a glance."""
 
 import os
+import shlex
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -106,7 +107,7 @@ FOLDER_VARIABLE = "MMSSL_DATA"
 
 
 def open_dataset(
-    name_or_file: str, folder: Path | None = None, *, skip_bad: bool = False
+    name_or_file: str, folder: Path | None = None, *, skip_bad: bool = False, like: Path | None = None
 ) -> "tuple[Recordings, list[str]]":
     """Read a data set by name, or a file that `Recordings.save` wrote.
 
@@ -115,6 +116,7 @@ def open_dataset(
             Parquet file. The same word always means the same data.
         folder: where a data set on disk is; None for `default_folder`.
         skip_bad: leave faulty recordings out instead of refusing to read.
+        like: the exported encoders that are to read them, for the advice where they have yet to be imported.
 
     Returns:
         The recordings, and what was left out, by file name with the reason.
@@ -126,9 +128,30 @@ def open_dataset(
 
     file = recordings_file(name_or_file)
     if file is not None:
+        _check_imported(file, like)
         return Recordings.load(file), []
     name, options = _named(name_or_file)
     return READERS[name].read(folder or default_folder(name), skip_bad=skip_bad, **options)
+
+
+def _check_imported(file: Path, like: Path | None) -> None:
+    """Raises UserError: it is a folder, or a file that no import has written."""
+    folder = file if file.is_dir() else file.parent
+    if file.is_file():
+        try:
+            with file.open("rb") as content:
+                written = content.read(4) == b"PAR1"
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+        if written or file.suffix.lower() == ".parquet":
+            return
+    elif not file.is_dir():
+        return
+    words = ["mmssl-tune", "data", "import", str(folder), *(["--like", str(like)] if like else [])]
+    public = "" if like else "; that of a public data set goes to --data, beside its name"
+    if folder == file:
+        raise UserError(f"{file}: a folder, not a recordings file; import it first: {shlex.join(words)}{public}")
+    raise UserError(f"{file}: not a recordings file; import its folder first: {shlex.join(words)}")
 
 
 def data_set_of(name: str) -> str | None:
@@ -190,7 +213,7 @@ def recordings_file(name_or_file: str) -> Path | None:
     """The file that is meant, there or not; None for what looks like a name."""
     path = Path(os.path.expanduser(name_or_file))  # noqa: PTH111 - pathlib's fails where there is no such user
     named = name_or_file.partition(":")[0] in READERS or (
-        path.suffix.lower() != ".parquet" and path.name == name_or_file and not path.is_file()
+        path.suffix.lower() != ".parquet" and path.name == name_or_file and (not name_or_file or not path.exists())
     )
     return None if named else path
 

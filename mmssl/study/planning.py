@@ -25,6 +25,8 @@ def space_with(
     systems: list[str] | None,
     recipe: str | None = None,
     values: Sequence[str] | Mapping[str, Any] | None = None,
+    seeds: str | Sequence[int] | None = None,
+    budget: int | None = None,
     **changes: Any,
 ) -> "Space":
     """The space with what a launch changes of it.
@@ -32,11 +34,15 @@ def space_with(
     Args:
         settings: knobs as `KNOB=VALUE` words, or by name.
         values: what is searched of a knob instead of what the space has of it: `KNOB=[VALUE,...]` words, or by name.
+        seeds: instead of the space's, or their words, separated by commas.
+        budget: of a sampler, instead of the space's.
     """
     from mmssl.study.presets import defined_by
     from mmssl.study.space import SET_BY_STUDY, changed
 
     names = systems or space.systems
+    changes |= {} if seeds is None else {"seeds": _seeds(seeds)}
+    changes |= {} if budget is None else {"budget": budget}
     if values:
         found = settings_of(values, {}, "--values")
         lists = {knob: list(some) if isinstance(some, list | tuple) else [some] for knob, some in found.items()}
@@ -44,7 +50,7 @@ def space_with(
             part: {knob: value for knob, value in getattr(space, part).items() if knob not in lists}
             for part in ("fixed", "ranges")
         }
-        space = changed(space, **rest, grid={**space.grid, **lists})
+        space = changed(space, **rest, **{"grid": {**space.grid, **lists}, **changes})
     taken = {
         **dict.fromkeys(space.grid, "the space searches it; take it out of its grid"),
         **{knob: f"variant {name} of the space sets it" for name, one in space.variants.items() for knob in one},
@@ -58,6 +64,13 @@ def space_with(
     }
     fixed = {**space.fixed, **settings_of(settings, taken)}
     return changed(space, fixed=fixed, systems=names, recipe=recipe or space.recipe, **changes)
+
+
+def _seeds(given: str | Sequence[int]) -> list[Any]:
+    """As a space file would have them."""
+    from mmssl.yaml_file import parse_value
+
+    return [parse_value(word.strip()) for word in given.split(",")] if isinstance(given, str) else list(given)
 
 
 def plan_study(
@@ -344,8 +357,7 @@ def _larger(
     space = plan.space
     more: dict[str, Any] = {}
     if seeds:
-        added_seeds = [parse_value(word.strip()) for word in seeds.split(",")] if isinstance(seeds, str) else seeds
-        more["seeds"] = [*space.seeds, *added_seeds]
+        more["seeds"] = [*space.seeds, *_seeds(seeds)]
     if budget:
         if space.budget is None:
             raise UserError("--budget: this study runs a grid, which has its points; add to it with --values")

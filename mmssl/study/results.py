@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -238,7 +238,8 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) 
                 counts[status] = counts.get(status, 0) + count
         said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none is chosen yet"
         open_ones = not counts or counts.get("PLANNED", 0) + counts.get("RUNNING", 0)
-        hint = "`mmssl-tune resume` runs what is missing" if open_ones else "`mmssl-tune retry` runs what failed"
+        failed = "`mmssl-tune retry` runs what failed" if counts.get("FAILED") else "`mmssl-tune status` says why"
+        hint = "`mmssl-tune resume` runs what is missing" if open_ones else failed
         raise UserError(f"no point has all its trials complete ({said}): {hint}")
     best, *others = complete
     right: Hits = hits() if hits and len(best.scores) == 1 else {}
@@ -253,16 +254,16 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) 
     elif len({repeat(key) for key in best.scores}) == 1:
         caveats.append("one seed: the spread is over folds alone; more seeds would show how much is chance")
     pruned = [point for point in all_points if point.statuses.get("PRUNED") and not point.complete]
-    left_out = len(all_points) - len(complete) - len(pruned)
+    left_out = [point for point in all_points if not (point.complete or point.statuses.get("PRUNED"))]
     if pruned:
+        were, they = ("was", "it") if len(pruned) == 1 else ("were", "they")
         caveats.append(
-            f"{len(pruned)} of {len(all_points)} points were pruned on few validation scores: how good they would "
+            f"{len(pruned)} of {len(all_points)} points {were} pruned on few validation scores: how good {they} would "
             "have become is not known"
         )
     if left_out:
-        caveats.append(
-            f"{left_out} of {len(all_points)} points are not complete, or lack this measure, and were not considered"
-        )
+        verb = "is" if len(left_out) == 1 else "are"
+        caveats.append(f"{len(left_out)} of {len(all_points)} points {verb} left out: {_lacking(left_out)}")
     apart = [_difference(best, other, right) for other in others]
     tied = [other for other, difference in zip(others, apart, strict=True) if difference.within_noise]
     known = [(one.high - one.low) / 2 for one in apart if one.low is not None and one.high is not None]
@@ -272,6 +273,16 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) 
     test = f"paired t-test over {over}, 95 %" if over else "no test: one trial each"
     by_point = (min(known), max(known)) if known else None
     return Choice(best, tied, statistics.median(known) if known else None, caveats, len(others), test, by_point)
+
+
+def _lacking(left_out: Sequence[Point]) -> str:
+    """Why points are not complete: their trials without a result, by status."""
+    counts: Counter[str] = Counter()
+    for point in left_out:
+        counts.update({status: n for status, n in point.statuses.items() if status != "COMPLETE"})
+        counts["PLANNED"] += max(0, point.planned - sum(point.statuses.values()))
+        counts["COMPLETE without this measure"] += point.statuses.get("COMPLETE", 0) - len(point.scores)
+    return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()) if n > 0)
 
 
 def _difference(best: Point, other: Point, right: Hits) -> Estimate:

@@ -91,6 +91,23 @@ def test_other_names_are_refused(name: str, message: str) -> None:
             function(name)
 
 
+@pytest.mark.parametrize("given", ["kitchen", "kitchen/", "kitchen/a.csv", "my.npz", "kitchen.parquet", "./kitchen"])
+def test_what_has_yet_to_be_imported_is_named_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kitchen.parquet").mkdir()
+    (tmp_path / "kitchen").mkdir()
+    (tmp_path / "kitchen" / "a.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "my.npz").touch()
+    folder = {"kitchen.parquet": "kitchen.parquet", "my.npz": "."}.get(given, "kitchen")
+    with pytest.raises(UserError) as error:
+        open_dataset(given, like=Path("my encoders"))
+    assert str(error.value).endswith(f"first: mmssl-tune data import {folder} --like 'my encoders'")
+    with pytest.raises(UserError, match=f"first: mmssl-tune data import {folder}($|; that of a public data set goes)"):
+        open_dataset(given)
+
+
 def test_names_are_those_of_the_data_sets() -> None:
     assert [dataset_name(name) for name in sources.READERS] == ["synthetic", "utd_mhad", "mmact"]
     assert generate(subjects=1, trials=1).description.name == "synthetic"
