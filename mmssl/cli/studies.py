@@ -279,7 +279,7 @@ def _standing(plan: "Plan", study: "Study", *, retry: bool) -> Iterator[str]:
     ended = {trial_id for trial_id, record in records.items() if not retry or record.status != "FAILED"}
     goes_on = continuing(study, plan, ended)
     yield f"study {study.name}: {', '.join(counts)}; {missing + failed} to run{f'; {goes_on}' if goes_on else ''}"
-    if retry and (kept := [status for status in FOR_GOOD if status in statuses]):
+    if retry and (kept := [one for one in FOR_GOOD if one in statuses and one != "PRUNED"]):
         yield f"{' and '.join(kept)} trials are results and are not run again"
 
 
