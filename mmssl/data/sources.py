@@ -148,9 +148,9 @@ def _check_imported(file: Path, like: Path | None) -> None:
     elif not file.is_dir():
         return
     words = ["mmssl-tune", "data", "import", str(folder), *(["--like", str(like)] if like else [])]
-    public = "" if like else "; that of a public data set goes to --data, beside its name"
+    public = "" if like else " (that of a public data set goes to --data)"
     if folder == file:
-        raise UserError(f"{file}: a folder, not a recordings file; import it first: {shlex.join(words)}{public}")
+        raise UserError(f"{file}: a folder, not a recordings file{public}; import it first: {shlex.join(words)}")
     raise UserError(f"{file}: not a recordings file; import its folder first: {shlex.join(words)}")
 
 
