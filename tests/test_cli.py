@@ -246,7 +246,8 @@ def test_who_looks_at_a_study_keeps_nobody_from_running_it(
 def test_the_list_has_the_best_score_and_puts_equal_failures_together(ask: Ask, study: Study, tmp_path: Path) -> None:
     listed = ask("list", "--storage", tmp_path).out.splitlines()
     row = next(line for line in listed if line.startswith(" one "))
-    assert row.split()[:6] == ["one", "tiny", "complete", "4/4", "62.5", "0"]
+    *told, age = row.split()[:6]
+    assert told == ["one", "tiny", "complete", "4/4", "62.5"] and age.isdigit()
     assert listed[-1] == "one: 1 FAILED"
     (study.folder / "trials.parquet").write_bytes(b"PAR1")
     (row,) = json.loads(ask("list", "--storage", tmp_path, "--json").out)["studies"]
