@@ -28,6 +28,7 @@ from mmssl.study.space import Space
 
 KNOBS = ("objective.lambda", "objective.mu")
 Answer = Callable[[PlannedTrial], float]
+_DRAWS = 4000
 
 
 class Grid(NamedTuple):
@@ -122,6 +123,20 @@ def replays(
         yield max(judged.values()) - judged[chosen], spent / len(asked) / len(grid.folds), whole - judged[chosen]
 
 
+def at_random(grid: Grid, judge: Grid | None, budget: int) -> Iterator[tuple[float, float, float]]:
+    """As `replays`, of the best of so many points that chance chooses: thousands of draws cost nothing."""
+    draws = np.random.default_rng(0)
+    for seed in grid.seeds:
+        asked = grid.means([seed])
+        judged = judge.means(judge.seeds) if judge else grid.means([other for other in grid.seeds if other != seed])
+        points = list(asked)
+        whole = judged[max(asked, key=asked.__getitem__)]
+        for _ in range(_DRAWS):
+            some = [points[at] for at in draws.permutation(len(points))[:budget]]
+            chosen = judged[max(some, key=asked.__getitem__)]
+            yield max(judged.values()) - chosen, budget / len(points), whole - chosen
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("table", type=Path)
@@ -138,7 +153,10 @@ def main() -> None:
     rows = [("grid", None), *itertools.product(given.samplers.split(","), map(int, given.budgets.split(",")))]
     for sampler, budget in rows:
         searches = 1 if sampler == "grid" else given.searches
-        found = np.array(list(replays(grid, judge, sampler, budget, searches)))
+        if sampler == "random":
+            found = np.array(list(at_random(grid, judge, budget or 1)))
+        else:
+            found = np.array(list(replays(grid, judge, sampler, budget, searches)))
         regret, share, below = found.mean(axis=0)
         tenth = np.quantile(found[:, 0], 0.9)
         figures = f"{share:.2f} | {100 * regret:.2f} | {100 * tenth:.2f} | {100 * below:.2f}"
