@@ -49,6 +49,8 @@ class Race:
             for trial in trials:
                 self._trials.setdefault((number, places[trial.seed, trial.held_out]), []).append(trial)
         self._begun: set[Cell] = set()
+        """Those that this race gave, and those of which something has ended."""
+        self._given: set[Cell] = set()
         self.over = ""
         """Why no more is trained; empty as long as more is."""
 
@@ -65,6 +67,11 @@ class Race:
         """
         table = _Table(self._trials, records, self._plan.space.scored)
         self._begun |= table.begun
+        # A study that was cut off may have ended some draws of labels of a pre-training, and not the others.
+        for cell in sorted(table.begun - self._given):
+            if (rest := table.missing[cell]) and cell[0] not in table.lost:
+                self._given.add(cell)
+                return rest
         left = self.budget - len(self._begun)
         cell = None
         if left > 0:
@@ -75,6 +82,7 @@ class Race:
         if cell is None:
             return []
         self._begun.add(cell)
+        self._given.add(cell)
         return self._trials[cell]
 
     def _choice(self, table: "_Table", left: int) -> Cell | None:
@@ -142,14 +150,17 @@ class _Table:
         self, trials: Mapping[Cell, Sequence[PlannedTrial]], records: Mapping[str, Record], metric: str
     ) -> None:
         self.begun: set[Cell] = set()
+        self.missing: dict[Cell, list[PlannedTrial]] = {}
+        """Their trials that have not ended."""
         self.lost: set[int] = set()
         """Points that cannot become complete, as a trial of theirs has no result."""
         self.scores: list[Score] = []
         whole: dict[int, list[bool]] = {}
         bad: list[Cell] = []
         for (point, place), own in trials.items():
-            ended = [records[trial.trial_id] for trial in own if trial.trial_id in records]
-            ended = [record for record in ended if not record.cause.startswith(LEFT)]
+            found = {trial.trial_id: records[trial.trial_id] for trial in own if trial.trial_id in records}
+            ended = [record for record in found.values() if not record.cause.startswith(LEFT)]
+            self.missing[point, place] = [trial for trial in own if trial.trial_id not in found]
             complete = len(ended) == len(own) and all(record.status == "COMPLETE" for record in ended)
             whole.setdefault(point, []).append(complete)
             if ended:

@@ -207,6 +207,23 @@ def test_draws_of_labels_run_together_and_count_as_one_score() -> None:
     assert plan.trials_of(max(means, key=means.__getitem__))[0].point["objective.mu"] == 25
 
 
+def test_cut_off_between_two_draws_the_others_are_run_first() -> None:
+    grid = {"objective.mu": [1.0, 5.0, 25.0], "finetune.label_draw": [0, 1, 2]}
+    plan = plan_of(2, 2, grid=grid, fixed={"finetune.labels": 0.1})
+
+    def answer(trial: PlannedTrial) -> float:
+        return 0.5 + trial.point["objective.mu"] / 100
+
+    whole, records, _ = run(plan, answer)
+    for cut in range(len(whole) + 1):
+        race, kept = Race(plan), {trial_id: records[trial_id] for trial_id in whole[:cut]}
+        rest: list[str] = []
+        while chosen := race.next(kept):
+            rest += [trial.trial_id for trial in chosen]
+            kept |= {trial.trial_id: record(trial, answer(trial)) for trial in chosen}
+        assert whole[:cut] + rest == whole
+
+
 def test_what_diverges_is_given_up_and_its_neighbours_are_not_trusted() -> None:
     plan = plan_of(6)
 
