@@ -85,6 +85,10 @@ class Race:
         self._given.add(cell)
         return self._trials[cell]
 
+    def awaits(self, records: Mapping[str, Record]) -> bool:
+        """Whether a trial that it gave has not ended, which perhaps has not even begun."""
+        return any(trial.trial_id not in records for cell in self._given for trial in self._trials[cell])
+
     def _choice(self, table: "_Table", left: int) -> Cell | None:
         open_cells: dict[int, list[int]] = {}
         for point, place in sorted(self._trials.keys() - self._begun):

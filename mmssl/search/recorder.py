@@ -92,11 +92,6 @@ class Recorder:
         record = self._open.get(planned.trial_id) or self._begin(planned)
         self._end(planned, record, status="FAILED", cause=cause, traceback=traceback, finished=datetime.now(UTC))
 
-    @property
-    def running(self) -> bool:
-        """Whether a trial has begun that has not ended."""
-        return bool(self._open or self._starved)
-
     def leave(self, trials: Sequence[PlannedTrial], cause: str) -> None:
         """Record trials that are not to be run."""
         for planned in trials:

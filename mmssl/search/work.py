@@ -42,7 +42,7 @@ class Work:
         def choose() -> list[PlannedTrial]:
             if race:
                 chosen = race.next(records)
-                if race.over and not recorder.running:
+                if race.over and not race.awaits(records):
                     left_out = [trial for trial in plan.trials if trial.trial_id not in records]
                     recorder.leave(left_out, LEFT + race.over)
                     if left_out:

@@ -4,19 +4,23 @@ import csv
 import itertools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmssl import Recordings
 from mmssl.errors import UserError
 from mmssl.search.race import LEFT, Race
 from mmssl.search.surrogate import Score, posterior
-from mmssl.study.folder import Record
+from mmssl.search.work import Work
+from mmssl.study.folder import Record, Tables
 from mmssl.study.plan import Dataset, Plan, PlannedTrial, make_plan
 from mmssl.study.space import Space
 
@@ -245,6 +249,26 @@ def test_a_flat_map_is_not_searched_to_the_end() -> None:
     assert len(begun) < 40
     assert complete(plan, records)
     assert race.over.startswith(f"{len(begun)} of at most 80 pre-trainings: others may be ")
+
+
+def test_what_was_handed_out_and_has_not_begun_is_not_left_out(tmp_path: Path, tiny: Recordings) -> None:
+    plan = plan_of(1, 2)
+    study, said = small.created(tmp_path, plan), list[str]()
+    work = Work(study, plan, tiny, {}, Tables(study, plan), lambda planned, record: None, said.append)
+    queue, recorder, _ = work.begin()
+    handed: list[PlannedTrial] = []
+    while queue.fill():
+        handed.append(queue.waiting.popleft())
+    assert len(handed) == 2
+    assert not work.records
+    recorder.fail(handed[0], "worker died", "")
+    assert not queue.fill()
+    assert len(work.records) == 1
+    recorder.fail(handed[1], "worker died", "")
+    assert not queue.fill()
+    statuses = Counter(one.status for one in work.records.values())
+    assert statuses == {"FAILED": 2, "PRUNED": plan.total - 2}
+    assert said == ["race over after 2 pre-trainings, its budget; 48 of 50 trials are left out"]
 
 
 def test_what_was_left_out_opens_again_with_more_to_spend() -> None:
