@@ -10,6 +10,7 @@ from mmssl import Recordings
 from mmssl.data.protocols import split
 from mmssl.recipe import Pretrain, Recipe
 from mmssl.storage import Folder
+from mmssl.training.adam import Adam
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, StoppedError, learning_rate, pretrain
@@ -175,13 +176,13 @@ def test_the_rate_rises_and_falls_as_torchs_schedulers_have_it(steps: int) -> No
 
 def test_a_schedule_is_what_the_optimizer_steps_by(tiny: Recordings, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    take_step = torch.optim.Adam.step
+    take_step = Adam.step
 
-    def step(self: torch.optim.Adam, closure: Any = None) -> Any:
+    def step(self: Adam, closure: Any = None) -> Any:
         rates.append(self.param_groups[0]["lr"])
         return take_step(self, closure)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    monkeypatch.setattr(Adam, "step", step)
     [training] = trainings(tiny, [{"pretrain.schedule": "cosine", "pretrain.lr": 1e-3}])
     pretrain(training)
     steps = len(training.batches()) * 3
