@@ -109,6 +109,15 @@ def _answer(grid: Grid, seed: int, trial: PlannedTrial) -> float:
     return grid.values[tuple(trial.point[knob] for knob in KNOBS), seed, trial.fold]
 
 
+def _judging(
+    grid: Grid, judge: Grid | None, seed: int
+) -> tuple[dict[tuple[float, ...], float], dict[tuple[float, ...], float], float]:
+    """Means by the seed that is asked, by those that judge, and what the whole grid's choice by the first is there."""
+    asked = grid.means([seed])
+    judged = judge.means(judge.seeds) if judge else grid.means([other for other in grid.seeds if other != seed])
+    return asked, judged, judged[max(asked, key=asked.__getitem__)]
+
+
 def replays(
     grid: Grid, judge: Grid | None, sampler: str, budget: int | None, searches: int
 ) -> Iterator[tuple[float, float, float]]:
@@ -116,10 +125,8 @@ def replays(
     for seed, draw in itertools.product(grid.seeds, range(searches)):
         plan = plan_of(grid, sampler, budget, draw)
         point, spent = searched(plan, partial(_answer, grid, seed))
-        judged = judge.means(judge.seeds) if judge else grid.means([other for other in grid.seeds if other != seed])
-        asked = grid.means([seed])
+        asked, judged, whole = _judging(grid, judge, seed)
         chosen = tuple(point[knob] for knob in KNOBS)
-        whole = judged[max(asked, key=asked.__getitem__)]
         yield max(judged.values()) - judged[chosen], spent / len(asked) / len(grid.folds), whole - judged[chosen]
 
 
@@ -127,10 +134,8 @@ def at_random(grid: Grid, judge: Grid | None, budget: int) -> Iterator[tuple[flo
     """As `replays`, of the best of so many points that chance chooses: thousands of draws cost nothing."""
     draws = np.random.default_rng(0)
     for seed in grid.seeds:
-        asked = grid.means([seed])
-        judged = judge.means(judge.seeds) if judge else grid.means([other for other in grid.seeds if other != seed])
+        asked, judged, whole = _judging(grid, judge, seed)
         points = list(asked)
-        whole = judged[max(asked, key=asked.__getitem__)]
         for _ in range(_DRAWS):
             some = [points[at] for at in draws.permutation(len(points))[:budget]]
             chosen = judged[max(some, key=asked.__getitem__)]

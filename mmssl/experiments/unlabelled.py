@@ -102,13 +102,14 @@ def unlabelled(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     folds for the choice of the measure and judges it by the other half.
     """
     trials = study.table("trials.parquet")
-    metrics = [name for name in plan.scores if name.startswith(f"{plan.space.side}.") and name.endswith(_last(plan))]
+    measure = plan.space.scored.rpartition(".")[2]
+    metrics = [name for name in plan.scores if name.startswith(f"{plan.space.side}.") and name.endswith(f".{measure}")]
     table: list[dict[str, Any]] = []
     halves: list[dict[str, Any]] = []
     notes: list[str] = []
     found = _measured(study, plan, recordings)
+    scores = {metric: points(plan, trials, metric) for metric in metrics}
     for group, own in _compared(plan).items():
-        scores = {metric: points(plan, trials, metric) for metric in metrics}
         ids = [
             p.point_id for p in scores[plan.space.scored] if p.point_id in own and p.complete and p.point_id in found
         ]
@@ -123,14 +124,15 @@ def unlabelled(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         means = {metric: values.mean(axis=1) for metric, values in scored.items()}
         random = ", ".join(f"{100 * (each.max() - each.mean()):.1f} ({metric})" for metric, each in means.items())
         notes.append(f"{group}: a random pick loses {random} on average")
-        for (measure, space, side), values in measured.items():
+        for (one, space, side), values in measured.items():
             over = values.mean(axis=1)
-            if not np.isfinite(over).all():
+            finite = np.isfinite(over)
+            if not finite.any():
                 continue
-            row: dict[str, Any] = {"points of": group, "measure": measure, "space": space, "recordings": side}
+            row: dict[str, Any] = {"points of": group, "measure": one, "space": space, "recordings": side}
             for metric, each in means.items():
                 agreement = {name: known(value) for name, value in rank_agreement(over, each).items()}
-                lost = float(each.max() - each[over.argmax()])
+                lost = float(each.max() - each[finite][over[finite].argmax()])
                 row |= {f"{name}.{metric}": value for name, value in {**agreement, "lost": lost}.items()}
             table.append(row)
         halves += [{"points of": group, **row} for row in _judged_on_others(measured, scored)]
@@ -153,16 +155,13 @@ Key = tuple[str, str, str]
 """Measure, space and side."""
 
 
-def _last(plan: Plan) -> str:
-    return plan.space.scored.rpartition(".")[2]
-
-
 def _compared(plan: Plan) -> dict[str, set[str]]:
     """Points by what they have in common: system, variant, and share of the labels where there are several."""
-    shares = len({plan.recipe(trial).finetune.labels for trial in plan.trials}) > 1
+    shares = {trial.trial_id: plan.recipe(trial).finetune.labels for trial in plan.trials}
+    several = len(set(shares.values())) > 1
     groups: dict[str, set[str]] = defaultdict(set)
     for trial in plan.trials:
-        labels = f", {100 * plan.recipe(trial).finetune.labels:g} % of the labels" if shares else ""
+        labels = f", {100 * shares[trial.trial_id]:g} % of the labels" if several else ""
         groups[f"{plan.base(trial)}{labels}"].add(plan.candidate(trial.point_id))
     return groups
 

@@ -39,17 +39,14 @@ class Race:
 
     def __init__(self, plan: Plan) -> None:
         self._plan, space = plan, plan.space
-        self._points = list(plan.candidates)
-        """By their ids as candidates."""
         self._places = list(itertools.product(space.seeds, plan.folds))
+        self._groups = [plan.folds.index(held_out) for _, held_out in self._places]
         self._positions = _positions([space.compared(trials[0].point) for trials in plan.candidates.values()])
         self._trials: dict[Cell, list[PlannedTrial]] = {}
         places = {place: number for number, place in enumerate(self._places)}
         for number, trials in enumerate(plan.candidates.values()):
             for trial in trials:
                 self._trials.setdefault((number, places[trial.seed, trial.held_out]), []).append(trial)
-        self._begun: set[Cell] = set()
-        """Those that this race gave, and those of which something has ended."""
         self._given: set[Cell] = set()
         self.over = ""
         """Why no more is trained; empty as long as more is."""
@@ -66,22 +63,21 @@ class Race:
             records: of the trials that have ended, by id.
         """
         table = _Table(self._trials, records, self._plan.space.scored)
-        self._begun |= table.begun
         # A study that was cut off may have ended some draws of labels of a pre-training, and not the others.
         for cell in sorted(table.begun - self._given):
             if (rest := table.missing[cell]) and cell[0] not in table.lost:
                 self._given.add(cell)
                 return rest
-        left = self.budget - len(self._begun)
+        begun = table.begun | self._given
+        left = self.budget - len(begun)
         cell = None
         if left > 0:
             self.over = ""
-            cell = self._choice(table, left)
+            cell = self._choice(table, begun, left)
         elif not self.over:
             self.over = f"{self.budget} pre-trainings, its budget"
         if cell is None:
             return []
-        self._begun.add(cell)
         self._given.add(cell)
         return self._trials[cell]
 
@@ -89,38 +85,38 @@ class Race:
         """Whether a trial that it gave has not ended, which perhaps has not even begun."""
         return any(trial.trial_id not in records for cell in self._given for trial in self._trials[cell])
 
-    def _choice(self, table: "_Table", left: int) -> Cell | None:
+    def _choice(self, table: "_Table", begun: set[Cell], left: int) -> Cell | None:
         open_cells: dict[int, list[int]] = {}
-        for point, place in sorted(self._trials.keys() - self._begun):
+        for point, place in sorted(self._trials.keys() - begun):
             if point not in table.lost:
                 open_cells.setdefault(point, []).append(place)
         if not open_cells:
-            self.over = f"{len(self._begun)} pre-trainings: every point that can be complete is"
+            self.over = f"{len(begun)} pre-trainings: every point that can be complete is"
             return None
-        draws = np.random.default_rng([self._plan.space.seeds[0], len(self._begun)])
-        able = [point for point in range(len(self._points)) if point not in table.lost]
+        draws = np.random.default_rng([self._plan.space.seeds[0], len(begun)])
+        able = [point for point in range(len(self._positions)) if point not in table.lost]
         if not table.scores:
             last = self._last_chance(able, open_cells, left, lambda point: -len(open_cells.get(point, ())))
-            return last or self._first(open_cells, draws)
-        groups = {held_out: number for number, held_out in enumerate(self._plan.folds)}
+            return last or self._first(open_cells, begun, draws)
         scored = {(score.point, score.place) for score in table.scores}
         beliefs = posterior(
             self._positions,
-            [groups[held_out] for _, held_out in self._places],
+            self._groups,
             table.scores,
-            sorted(cell for cell in self._begun - scored if cell[0] not in table.lost),
+            sorted(cell for cell in begun - scored if cell[0] not in table.lost),
         )
         leader = max(able, key=lambda point: beliefs.mean[point])
-        worlds = _drawn(beliefs, draws)[:, able]
-        gain = float((worlds.max(axis=1) - worlds[:, able.index(leader)]).mean())
-        # What one point's mean over its places is uncertain by, whatever is trained.
-        noise = beliefs.noise / len(self._places) ** 0.5
-        if leader in table.complete and gain < noise:
-            self.over = (
-                f"{len(self._begun)} of at most {self.budget} pre-trainings: others may be {100 * gain:.1f} percentage "
-                f"points above the best, less than the noise of its mean ({100 * noise:.1f})"
-            )
-            return None
+        if leader in table.complete:
+            worlds = _drawn(beliefs, draws)[:, able]
+            gain = float((worlds.max(axis=1) - worlds[:, able.index(leader)]).mean())
+            # What one point's mean over its places is uncertain by, whatever is trained.
+            noise = beliefs.noise / len(self._places) ** 0.5
+            if gain < noise:
+                self.over = (
+                    f"{len(begun)} of at most {self.budget} pre-trainings: others may be {100 * gain:.1f} percentage "
+                    f"points above the best, less than the noise of its mean ({100 * noise:.1f})"
+                )
+                return None
         if last := self._last_chance(able, open_cells, left, lambda point: beliefs.mean[point]):
             return last
         mean, steps = beliefs.mean[able], beliefs.steps[..., able]
@@ -137,9 +133,9 @@ class Race:
         best = max(can_be, key=worth, default=None)
         return (best, open_cells[best][0]) if best is not None and len(open_cells.get(best, ())) == left else None
 
-    def _first(self, open_cells: Mapping[int, Sequence[int]], draws: np.random.Generator) -> Cell:
+    def _first(self, open_cells: Mapping[int, Sequence[int]], cells: set[Cell], draws: np.random.Generator) -> Cell:
         """Any point; then, as long as nothing is known, that which lies farthest from all that have begun."""
-        begun = [point for point, _ in self._begun]
+        begun = [point for point, _ in cells]
         fresh = [point for point in open_cells if point not in begun] or list(open_cells)
         near = np.linalg.norm(self._positions[fresh][:, None] - self._positions[begun][None], axis=-1)
         far = near.min(axis=1) if begun else np.zeros(len(fresh))

@@ -126,11 +126,15 @@ class _Model:
             point + own * (groups[in_place][:, None] == groups[other_place])
         )
 
+    @property
+    def _shares(self) -> Array:
+        """Of the places, by group."""
+        return np.bincount(self.groups) / len(self.groups)
+
     def _over_places(self, logs: Array, at: Index, in_place: Index) -> Array:
         """(points, many): covariance of points' means over all places with what points come to in one."""
         place, point, own, _ = np.exp(2 * logs[-4:])
-        share = np.bincount(self.groups, minlength=int(self.groups.max()) + 1) / len(self.groups)
-        return self._alike(logs)[:, at] * (point + own * share[self.groups[in_place]]) + place / len(self.groups)
+        return self._alike(logs)[:, at] * (point + own * self._shares[self.groups[in_place]]) + place / len(self.groups)
 
     def mean(self, logs: Array) -> Array:
         """(points,): of each point over all places."""
@@ -145,8 +149,7 @@ class _Model:
             one.ravel() for one in np.indices((len(self.positions), len(self.groups)), dtype=np.int64)
         )
         place, point, own, noise = np.exp(2 * logs[-4:])
-        share = np.bincount(self.groups) / len(self.groups)
-        prior = self._alike(logs) * (point + own * (share**2).sum()) + place / len(self.groups)
+        prior = self._alike(logs) * (point + own * (self._shares**2).sum()) + place / len(self.groups)
         seen = self._between(logs, at, in_place, at, in_place) + (noise + _JITTER) * np.eye(len(at))
         factor = cho_factor(seen, lower=True)
         known = self._over_places(logs, at, in_place)
