@@ -4,7 +4,7 @@ from collections.abc import Container, Sequence
 
 from mmssl.study.folder import Study
 from mmssl.study.overview import RunningTrial
-from mmssl.study.plan import Plan
+from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.training.snapshot import epochs_in
 from mmssl.training.trial import pretraining_name, trial_name
 
@@ -21,8 +21,7 @@ def stopping(study: Study, plan: Plan, running: Sequence[RunningTrial], *, again
     local = study.files.local
     epochs: list[int] = []
     for trial in running if local else []:
-        recipe = plan.recipe(plan.trial(trial.trial_id))
-        names = [name_of(recipe, plan.dataset.fingerprint) for name_of in (pretraining_name, trial_name)]
+        names = _names(plan, plan.trial(trial.trial_id))
         epochs.append(max(epochs_in(local / study.snapshot_name(name)) for name in names if local))
     kept = sorted(epoch for epoch in epochs if epoch)
     parts: list[str] = []
@@ -40,22 +39,26 @@ def stopping(study: Study, plan: Plan, running: Sequence[RunningTrial], *, again
 
 def continuing(study: Study, plan: Plan, ended: Container[str]) -> str:
     """How many trials go on from a snapshot, and from which epoch; empty where none does."""
-    folder = study.files.local / "progress" if study.files.local else None
-    files = {path.stem: path for path in folder.glob("*.safetensors")} if folder and folder.is_dir() else {}
+    local = study.files.local
+    files = {path.stem: path for path in local.glob(study.snapshot_name("*"))} if local else {}
     epochs: list[int] = []
     for trial in plan.trials:
         if not files:
             break
         if trial.trial_id not in ended:
-            recipe = plan.recipe(trial)
-            names = [name_of(recipe, plan.dataset.fingerprint) for name_of in (pretraining_name, trial_name)]
             # Of trials that share a pre-training one goes on with it.
-            found = [epochs_in(files.pop(name)) for name in names if name in files]
+            found = [epochs_in(files.pop(name)) for name in _names(plan, trial) if name in files]
             epochs += [max(found)] if any(found) else []
     if not epochs:
         return ""
     kept = sorted(epochs)
     return f"{_counted(len(kept))} {'goes' if len(kept) == 1 else 'go'} on from a snapshot, at {_epochs(kept)}"
+
+
+def _names(plan: Plan, trial: PlannedTrial) -> list[str]:
+    """Of the snapshots that a trial may have."""
+    recipe = plan.recipe(trial)
+    return [name_of(recipe, plan.dataset.fingerprint) for name_of in (pretraining_name, trial_name)]
 
 
 def _epochs(kept: Sequence[int]) -> str:
