@@ -27,7 +27,7 @@ def step_of(precision: str) -> Callable[[], None]:
     """One step as `pretrain` takes it."""
     recipe, data, sides = prepared({"pretrain.precision": precision})
     torch.manual_seed(0)
-    model = Model.fresh(recipe, data.description, Standardisation.fit(data.inputs["imu"]))
+    model = Model.fresh(recipe, data.description, {"imu": Standardisation.fit(data.inputs["imu"])})
     batch = {name: tensor.chunk(2)[0] for name, tensor in data.chosen(model, sides.train).items()}
     parts = model.encoders, model.projectors
     optimizer = adam(parts, 1e-3)

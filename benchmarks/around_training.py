@@ -17,10 +17,11 @@ from measure import in_turn, machine, ratio, restarted
 
 from mmssl.data.protocols import Split
 from mmssl.data.utd_mhad import read
+from mmssl.objectives import over_pairs
 from mmssl.recipe import Recipe
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
-from mmssl.training.pretraining import Pretraining, adam, objective_of, pretrain
+from mmssl.training.pretraining import Pretraining, adam, pretrain
 from mmssl.training.transforms import Standardisation
 from mmssl.training.trial import run_trial
 
@@ -51,7 +52,7 @@ def bare(model: Model, tensors: dict[str, torch.Tensor]) -> None:
     names = recipe.data.modalities if len(recipe.data.modalities) == 2 else recipe.data.modalities * 2
     count = len(tensors[names[0]])
     batches = -(-count // recipe.pretrain.batch_size)
-    objective = objective_of(recipe.objective, ())
+    objective = recipe.objective.loss.with_knobs(recipe.objective, torch.Generator())
     parts = model.encoders, model.projectors
     optimizer = adam(parts, 1e-3)
     for part in parts:
@@ -59,9 +60,11 @@ def bare(model: Model, tensors: dict[str, torch.Tensor]) -> None:
     ready = [[tensors[name].tensor_split(batches)[i] for name in names] for i in range(batches)]
     for _ in range(EPOCHS):
         for views in ready:
-            a, b = (model.projectors[name](model.encoders[name](view)) for name, view in zip(names, views, strict=True))
+            embedded = [
+                model.projectors[name](model.encoders[name](view)) for name, view in zip(names, views, strict=True)
+            ]
             optimizer.zero_grad()
-            objective(a, b, torch.arange(0))["loss"].backward()
+            over_pairs(objective, embedded, [], [])["loss"].backward()
             optimizer.step()
 
 

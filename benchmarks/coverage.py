@@ -12,6 +12,7 @@ of intervals that hold it, the share that leave 0 to 1, and the median width.
 import argparse
 import itertools
 import math
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ def people(
     def above(at: float) -> float:
         return float(weights @ expit(at + math.hypot(*parts) * x)) / weights.sum() - accuracy
 
-    at = float(brentq(above, -30, 30))
+    at = float(cast(float, brentq(above, -30, 30)))
     shapes = ((count, 1, 1), (1, SEEDS, 1), (count, SEEDS, 1), (count, 1, recordings))
     hard = sum(draws.normal(0, sd, (studies, *shape)) for sd, shape in zip(parts, shapes, strict=True))
     return (draws.random((studies, count, SEEDS, recordings)) < expit(at + hard)).mean(axis=(2, 3))

@@ -27,8 +27,9 @@ def recordings(count: int = TRAINING + 108) -> Recordings:
         )
         for i in range(count)
     )
-    skeleton = [draws.normal(size=(60, len(DESCRIPTION.joints), 3)).astype(np.float32) for _ in rows]
-    imu = [draws.normal(size=(180, len(DESCRIPTION.imu_channels))).astype(np.float32) for _ in rows]
+    joints, channels = DESCRIPTION.modalities["skeleton"].shape, DESCRIPTION.modalities["imu"].shape
+    skeleton = [draws.normal(size=(60, *joints)).astype(np.float32) for _ in rows]
+    imu = [draws.normal(size=(180, *channels)).astype(np.float32) for _ in rows]
     return Recordings(DESCRIPTION, rows, skeleton, imu)
 
 
@@ -37,5 +38,6 @@ def prepared(knobs: Mapping[str, Any] | None = None, system: str = "vicreg") -> 
     recipe = preset("utd_mhad", system, "paper").with_knobs(knobs or {})
     made = recordings()
     rows = np.arange(len(made))
-    sides = Split("7", rows[:TRAINING], rows[TRAINING:], rows[:0], ("1", "3", "5"), ("7",), ())
+    train, validation, test = rows[:TRAINING], rows[TRAINING:], rows[:0]
+    sides = Split("7", train, train, validation, test, ("1", "3", "5"), ("7",), ())
     return recipe, Prepared.of(made, recipe.data.steps, recipe.data.modalities), sides

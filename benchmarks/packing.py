@@ -25,7 +25,7 @@ EPOCHS, ROUNDS = 4, 5
 def train(recipe: Recipe, data: Prepared, threads: int, together: Barrier) -> None:
     """One trial's pre-training, again and again, each time begun with the others and after the last one's end."""
     torch.set_num_threads(threads)
-    model = Model.fresh(recipe, data.description, Standardisation.fit(data.inputs["imu"]))
+    model = Model.fresh(recipe, data.description, {"imu": Standardisation.fit(data.inputs["imu"])})
     tensors = data.chosen(model, torch.arange(TRAINING).numpy())
     for _ in range(1 + ROUNDS):
         together.wait()

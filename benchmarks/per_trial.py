@@ -37,7 +37,7 @@ def main() -> None:
     slots = at_once * (last - first).total_seconds()
     phases = {phase: rows[f"seconds.{phase}"].mean() for phase in ("pretrain", "finetune", "score")}
     training = sum(phases.values()) * len(rows)
-    apart = sorted((b - a).total_seconds() for a, b in pairwise(rows["finished"].sort_values()))
+    apart = sorted((b - a).total_seconds() for a, b in pairwise(sorted(rows["finished"])))
     print(machine(1))
     print(f"{len(rows)} trials, {at_once} at once: {(slots - training) / len(rows):.3f} s a trial beyond its training")
     print("of training itself " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in phases.items()))

@@ -55,7 +55,7 @@ def main() -> None:
         recordings().save(folder / "made_up.parquet")
         first = launched(folder, "first", {"finetune.lr": [1e-3]}, epochs)
         second = launched(folder, "second", {"finetune.lr": [3e-3]}, epochs)
-    if not second["pretraining_reused"].all():
+    if not bool(second["pretraining_reused"].all()):
         sys.exit(json.dumps(second["pretraining_id"].tolist()))
     short = first["seconds.total"].sum()
     whole = short + (SHARE - 1) * first["seconds.pretrain"].sum()

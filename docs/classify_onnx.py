@@ -28,6 +28,6 @@ for (modality, names), file in zip(columns.items(), files, strict=True):
         sys.exit(f"{file}: a column is missing, or a cell is no number: {error}")
     if not 0 < len(rows) <= longest[modality] or not np.isfinite(inputs[modality]).all():
         sys.exit(f"{file}: wanted are 1 to {longest[modality]:g} lines of finite numbers")
-(probabilities,) = session.run(["probabilities"], inputs)[0]
+[probabilities] = np.asarray(session.run(["probabilities"], inputs)[0])
 for i in np.argsort(-probabilities):
     print(f"{classes[i]},{probabilities[i]:.6f}")

@@ -41,13 +41,17 @@ def rows(means: dict[tuple[str, str], float]) -> list[dict[str, Any]]:
     ]
 
 
+def _axis(label: str, values: list[str]) -> Any:
+    return SimpleNamespace(label=label, values=values)
+
+
 def main() -> None:
     parts = [rows(means) for means in tables()]
     values = [list(dict.fromkeys(row[key] for row in parts[0])) for key in ("xs", "ys")]
-    axes: Any = [SimpleNamespace(label=name, values=some) for name, some in zip("λμ", values, strict=True)]
+    x, y = (_axis(name, some) for name, some in zip("λμ", values, strict=True))
     content: Any = SimpleNamespace(measure="accuracy")
     # Colours span what is drawn, so all cells are given to the chart, and to each file its own.
-    spec = charts._cells(content, *axes, [row for part in parts for row in part])
+    spec = charts.cells(content, x, y, [row for part in parts for row in part])
     for (name, labels), part in zip(FILES.items(), parts, strict=True):
         write(FOLDER / "pictures" / f"{name}.svg", spec, f"UTD-MHAD with {labels}", part, width=460)
 

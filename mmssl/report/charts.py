@@ -62,7 +62,7 @@ def landscape(content: Content) -> Landscape | None:
         for one in content.ranked
     ]
     slices = list(dict.fromkeys(row["slice"] for row in rows)) if others else []
-    return Landscape("cells", x, y, rows, slices, _cells(content, x, y, rows))
+    return Landscape("cells", x, y, rows, slices, cells(content, x, y, rows))
 
 
 def _chosen(content: Content, axes: Sequence[Axis]) -> list[Axis]:
@@ -133,7 +133,7 @@ def _tooltip(content: Content) -> list[Any]:
     ]
 
 
-def _cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> dict[str, Any]:
     low, high = _spanned([row["mean"] for row in rows if row["state"] == "complete"])
     letters = (
         alt.when(alt.datum.state != "complete")
