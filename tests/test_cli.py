@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -1227,16 +1228,25 @@ def test_a_dry_run_knows_what_such_trials_took(ask: Ask, tmp_path: Path, tiny: R
     plan = make_plan("one", space, bases, dataset_of(tiny), [("anna",), ("ben",)], space.points(bases))
     seconds = dict(zip((trial.trial_id for trial in plan.trials), (10.0, 20.0), strict=True))
 
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+
     def ended(_: Study, trial: PlannedTrial) -> Record:
-        facts = {"val.accuracy": 0.5, "seconds.total": seconds[trial.trial_id]}
-        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
+        took = seconds[trial.trial_id]
+        facts = {"val.accuracy": 0.5, "seconds.total": took}
+        finished = began + timedelta(seconds=took)
+        return Record(trial_id=trial.trial_id, status="COMPLETE", started=began, finished=finished, facts=facts)
 
     study_of(tmp_path, plan, ended)
     words = ["launch", "vicreg_diagonal", "--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path, "--dry-run"]
     known = json.loads(ask(*words, "--json").out)["forecast"]
-    assert known == {"study": "one", "trials": 2, "seconds": 15.0, "total": 15.0 * 21}
-    assert "trials like these took 15 s each (2 of study one): ~5 min for all" in ask(*words).out
-    assert json.loads(ask(*words, "--set", "pretrain.epochs=3", "--json").out)["forecast"] is None
+    assert known == {"study": "one", "trials": 2, "seconds": 15.0, "total": 15.0 * 21, "at_once": 30 / 20}
+    said = ask(*words).out
+    assert "took 15 s each (2 of study one): for all ~3 min with 2 at once as there, ~5 min one after the other" in said
+    epochs = plan.bases["vicreg"]
+    assert f"epochs: {epochs.pretrain.epochs} of pre-training and {epochs.finetune.epochs} of fine-tuning\n" in said
+    changed = [*words, "--set", "pretrain.epochs=3"]
+    assert "pretrain.epochs: 3 (fixed)\nepochs: 3 of pre-training" in ask(*changed).out
+    assert json.loads(ask(*changed, "--json").out)["forecast"] is None
 
 
 def test_old_names_are_taken_with_a_note(ask: Ask, compared: Callable[..., Study], tmp_path: Path) -> None:

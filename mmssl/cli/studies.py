@@ -152,14 +152,37 @@ def _say_plan(plan: "Plan", recordings: "Recordings", storage: str, *, as_json: 
         say(f"{knob}: {one.low:g} to {one.high:g}")
     for condition in plan.space.where:
         say(f"only where {condition}")
+    for knob, value in plan.space.fixed.items():
+        say(f"{knob}: {value_of(value)} (fixed)")
+    for lengths, systems in _lengths(plan).items():
+        say(f"epochs: {lengths}{f' ({systems})' if systems != ', '.join(plan.space.systems) else ''}")
     if taken:
+        at_once = round(taken.at_once or 1)
+        as_then = f"{roughly(taken.total / at_once)} with {at_once} at once as there, " if at_once > 1 else ""
         say(
             f"trials like these took {taken.seconds:.0f} s each ({taken.trials} of study {taken.study}): "
-            f"{roughly(taken.total)} for all, one after the other"
+            f"for all {as_then}{roughly(taken.total)} one after the other"
         )
     else:
         say("how long a trial takes is not known: no study here has trials like these")
     say("nothing was started; without --dry-run it is")
+
+
+def _lengths(plan: "Plan") -> dict[str, str]:
+    """How long each system trains, where no knob that is searched says it."""
+    found: dict[str, dict[str, None]] = {}
+    for base, system in {plan.base(trial): plan.system(trial) for trial in plan.trials}.items():
+        recipe = plan.bases[base]
+        parts = {"pretrain": "of pre-training", "finetune": "of fine-tuning"}
+        if recipe.pretrain.epochs == 0:
+            del parts["pretrain"]
+        words = [
+            f"{getattr(recipe, part).epochs} {what}"
+            for part, what in parts.items()
+            if f"{part}.epochs" not in plan.space.names
+        ]
+        found.setdefault(" and ".join(words), {})[system] = None
+    return {words: ", ".join(systems) for words, systems in found.items() if words}
 
 
 def _say_size(plan: "Plan", recordings: "Recordings") -> None:
@@ -322,7 +345,7 @@ def _run_shown(
     retry: bool,
     summarise: bool,
 ) -> int:
-    from mmssl.cli.screen import LiveScreen
+    from mmssl.cli.screen import LiveScreen, takes_pictures
     from mmssl.study.results import points_in, ranked
 
     kept = f"what has ended is kept: {resuming(study)}" + (
@@ -342,6 +365,8 @@ def _run_shown(
     def abandon(reason: str) -> None:
         _end_at_once(f"{'stopped' if ASKED_TO_END.is_set() else reason}; {kept}", shown, err, unheard.unsay)
 
+    if not takes_pictures(err):
+        say(f"{state}; a line follows for each trial that ends", console=err)
     with unheard, shown:
         from mmssl.search.launch import run as run_plan
 

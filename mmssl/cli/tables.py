@@ -175,6 +175,11 @@ def show_points(title: str, rows: "list[Point]", console: "Console | None" = Non
         ],
         console,
     )
+    if any(0 < len(point.scores) < point.planned for point in rows):
+        say(
+            "a mean of fewer trials than planned is over other folds or seeds: compare it with no other",
+            console=console,
+        )
 
 
 def show_survey(found: "Survey") -> None:

@@ -1,6 +1,8 @@
 """What a study that is planned would take, by what the storage's other studies took."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from mmssl.errors import UserError
@@ -20,6 +22,8 @@ class Forecast:
     """One trial's, in the mean."""
     total: float
     """All trials', one after the other."""
+    at_once: float | None
+    """How many of them ran at the same time, in the mean; None where no times are kept."""
 
 
 def forecast(root: str, plan: Plan) -> Forecast | None:
@@ -35,9 +39,9 @@ def forecast(root: str, plan: Plan) -> Forecast | None:
             alike = theirs.dataset.fingerprint == plan.dataset.fingerprint
             if not alike or not wanted & {_size(recipe) for recipe in theirs.bases.values()}:
                 continue
-            rows: list[dict[str, Any]] = study.table("trials.parquet", ["trial_id", "seconds.total"]).to_pylist()
+            rows: list[dict[str, Any]] = study.table("trials.parquet", _COLUMNS).to_pylist()
             taken = [
-                row["seconds.total"]
+                row
                 for row in rows
                 if row["seconds.total"] is not None
                 and theirs.has_trial(row["trial_id"])
@@ -46,9 +50,24 @@ def forecast(root: str, plan: Plan) -> Forecast | None:
         except UserError:
             continue
         if taken:
-            seconds = sum(taken) / len(taken)
-            return Forecast(study.name, len(taken), seconds, seconds * plan.most)
+            seconds = sum(row["seconds.total"] for row in taken) / len(taken)
+            return Forecast(study.name, len(taken), seconds, seconds * plan.most, _at_once(taken))
     return None
+
+
+_COLUMNS = ["trial_id", "seconds.total", "started", "finished"]
+
+
+def _at_once(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Trials at the same time, in the mean over the time in which any ran."""
+    times = sorted((row["started"], row["finished"]) for row in rows if row["started"] and row["finished"])
+    together = apart = timedelta()
+    until = None
+    for started, finished in times:
+        together += finished - started
+        apart += max(timedelta(), finished - (started if until is None else max(started, until)))
+        until = finished if until is None else max(until, finished)
+    return together / apart if apart else None
 
 
 def _size(recipe: Recipe) -> tuple[object, ...]:

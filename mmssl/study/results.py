@@ -258,8 +258,8 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) 
     if pruned:
         were, they = ("was", "it") if len(pruned) == 1 else ("were", "they")
         caveats.append(
-            f"{len(pruned)} of {len(all_points)} points {were} pruned on few validation scores: how good {they} would "
-            "have become is not known"
+            f"{len(pruned)} of {len(all_points)} points {were} stopped or left out early: how good {they} would have "
+            "become is not known"
         )
     if left_out:
         verb = "is" if len(left_out) == 1 else "are"
