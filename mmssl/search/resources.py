@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import ray
 import yaml
-from ray._private import ray_constants, services, worker
+from ray._private import parameter, ray_constants, services, worker
+from ray._private.node import Node
 from ray._private.state import state
 from ray.exceptions import RayError
 from ray.job_config import JobConfig
@@ -127,13 +128,28 @@ def _started_apart() -> Generator[None]:
     """What Ray starts meanwhile is in sessions of its own: what ends this process is not for them to hear.
 
     To a terminal that is lost, to `timeout` and to batch systems all that is in one process group is one program.
+    Servers that nobody asks here are not started, each of which would take a CPU for a second: the dashboard's, even
+    where it is switched off, the autoscaler's, and what prints workers' logs. The agent listens on any port: where
+    another Ray has the usual one, it would try that for three seconds, and all wait for it.
     """
-    before = services.ConsolePopen
-    services.ConsolePopen = partial(before, start_new_session=True)  # pyright: ignore[reportAttributeAccessIssue]
+    parameters = {"no_monitor": True, "include_log_monitor": False, "dashboard_agent_listen_port": 0}
+    changes: list[tuple[Any, str, Any]] = [
+        (services, "ConsolePopen", partial(services.ConsolePopen, start_new_session=True)),
+        (parameter, "RayParams", partial(parameter.RayParams, **parameters)),
+        (Node, "start_api_server", _not_started),
+    ]
+    before = [getattr(owner, name) for owner, name, _ in changes]
+    for owner, name, own in changes:
+        setattr(owner, name, own)
     try:
         yield
     finally:
-        services.ConsolePopen = before
+        for (owner, name, _), one in zip(changes, before, strict=True):
+            setattr(owner, name, one)
+
+
+def _not_started(node: Node, **asked: Any) -> None:
+    """In place of what starts the dashboard."""
 
 
 def _start_alone(folder: Path) -> None:
@@ -154,6 +170,8 @@ def _start_alone(folder: Path) -> None:
                 log_to_driver=False,
                 configure_logging=False,
                 job_config=_OwnCode(),
+                # They would come too late for the first trials, which have workers of their own started.
+                _system_config={"prestart_worker_first_driver": False},
                 runtime_env=None if python == sys.executable else {"py_executable": python},
                 _temp_dir=str(folder / RAY),
             )

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmssl.data.recordings import Recordings
 from mmssl.search.one_trial import Setting
 from mmssl.search.pruning import Pruning
 from mmssl.search.queue import TrialQueue
-from mmssl.search.race import LEFT, Race
 from mmssl.search.recorder import Recorder, Watch
 from mmssl.search.sampler import PointSampler
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.words import LEFT
 from mmssl.training.prepared import Prepared
+
+if TYPE_CHECKING:
+    from mmssl.search.race import Race
 
 Abandon = Callable[[str, Callable[[], None]], None]
 """Ends the process, given the reason and what clears away what is left of Ray, which may end the process first."""
@@ -54,8 +58,10 @@ class Work:
         recorder = Recorder(self.study, plan, self.tables, queue, records, self.watch, pruning, sampler)
         return queue, recorder, pruning
 
-    def _race(self) -> Race:
+    def _race(self) -> "Race":
         """Where it was over and has more to run by now, what was left out is open again."""
+        from mmssl.search.race import Race  # With scipy, a quarter of a second that other studies need not wait.
+
         left = [trial_id for trial_id, record in self.records.items() if record.cause.startswith(LEFT)]
         if left and Race(self.plan).next(self.records):
             for trial_id in left:

@@ -258,7 +258,7 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) 
     if pruned:
         were, they = ("was", "it") if len(pruned) == 1 else ("were", "they")
         caveats.append(
-            f"{len(pruned)} of {len(all_points)} points {were} stopped or left out early: how good {they} would have "
+            f"{len(pruned)} of {len(all_points)} points {were} not trained to the end: how good {they} would have "
             "become is not known"
         )
     if left_out:

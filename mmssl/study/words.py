@@ -9,6 +9,8 @@ FOR_GOOD: tuple[Status, ...] = ("DIVERGED", "COLLAPSED", "PRUNED")
 NO_RESULT: tuple[Status, ...] = ("FAILED", *FOR_GOOD)
 """Of trials that have ended without one."""
 TERMINAL: frozenset[Status] = frozenset({"COMPLETE", *NO_RESULT})
+LEFT = "race over after "
+"""How the cause begins of trials that a race left out."""
 SYSTEM, VARIANT = "system", "variant"
 """Names of the searched parameters that a space with several systems, or with variants, has beside its knobs."""
 TRANSDUCTIVE = (

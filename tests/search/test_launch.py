@@ -107,7 +107,8 @@ def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> No
     (failed,) = (line for line in launched.done.stdout.splitlines() if "3 of 12 trials FAILED" in line)
     assert failed.startswith("3 of 12 trials FAILED: RuntimeError: ") and "you tried to allocate" in failed, failed
     assert "3 of 12 trials DIVERGED: " in launched.done.stdout
-    first, *lines = launched.done.stderr.splitlines()
+    begins, first, *lines = launched.done.stderr.splitlines()
+    assert begins.startswith("starting Ray; ")
     assert first.endswith(" trials at once, 1 CPU each")
     assert len(lines) == 12, "a line a trial, and no warning of any library"
     assert all(line.split("/")[0] == str(i + 1) for i, line in enumerate(lines))

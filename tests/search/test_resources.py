@@ -208,9 +208,13 @@ def test_a_ray_of_ones_own_is_reached_from_this_machine_alone_and_stop_ends_it(
     study = Study(tmp_path / "studies", "own")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         wait_for_record(study, process)
+        processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        commands = " ".join(word for one in processes for word in one.cmdline())
+        servers = ("dashboard/dashboard.py", "monitor.py", "log_monitor.py")
+        assert not [server for server in servers if server in commands], "nobody asks them"
         listening = {
             (one.name(), socket.laddr.ip.removeprefix("::ffff:"), socket.laddr.port)
-            for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            for one in processes
             for socket in one.net_connections()
             if socket.status == psutil.CONN_LISTEN
         }

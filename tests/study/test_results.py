@@ -243,7 +243,7 @@ def test_points_that_were_given_up_are_counted_as_such() -> None:
     pruned = Point("b", {}, 2, {(28, "x"): 0.9}, {"COMPLETE": 1, "PRUNED": 1})
     choice = choose([point("a", [0.5, 0.6]), pruned])
     assert choice.best.point_id == "a"
-    assert any(caveat.startswith("1 of 2 points was pruned") for caveat in choice.caveats)
+    assert any(caveat.startswith("1 of 2 points was not trained to the end") for caveat in choice.caveats)
     assert not any("left out" in caveat for caveat in choice.caveats)
 
 

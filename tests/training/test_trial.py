@@ -1,3 +1,5 @@
+import ast
+import hashlib
 import itertools
 import math
 import shutil
@@ -452,6 +454,28 @@ def test_a_pre_training_of_other_code_or_another_torch_is_another(
 def test_a_digest_is_never_one_of_nothing() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"mmssl\.training\.moved_away"):
         version.code_digest("mmssl.training.moved_away")
+
+
+@pytest.mark.parametrize("module", ["mmssl.search.trainable", "mmssl.training.together", "mmssl.cli.studies"])
+def test_a_digest_is_of_all_that_a_syntax_tree_says_is_imported(module: str) -> None:
+    package = Path(version.__file__).parent
+
+    def imported(name: str, seen: set[Path]) -> set[Path]:
+        place = package.joinpath(*name.split(".")[1:])
+        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if path in seen or place == package or not path.is_file():
+            return seen
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmssl"):
+                for one in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                    imported(str(one), seen)
+        return seen
+
+    digest = hashlib.sha256()
+    for path in sorted(imported(module, set())):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    assert version.code_digest(module) == digest.hexdigest()
 
 
 def _change(path: Path) -> None:
