@@ -4,7 +4,7 @@
 
 TABLE has a line for each pre-training: lambda, mu, seed, fold and scores (means over draws of labels). A search asks
 one seed; its choice is judged by the others, over all folds, against the best point there; with `--judge OTHER.csv` by
-all that is in that table.
+all that is in that table. With `--warm OTHER.csv` races start from those scores, as from another study's.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import numpy as np
 from mmssl.search.race import Race
 from mmssl.search.sampler import PointSampler
 from mmssl.study.folder import Record
-from mmssl.study.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.study.plan import Dataset, EarlierScore, EarlierStudy, Plan, PlannedTrial, make_plan
 from mmssl.study.space import Space
 
 KNOBS = ("objective.lambda", "objective.mu")
@@ -61,8 +61,12 @@ def read(path: Path, column: str) -> Grid:
     )
 
 
-def plan_of(grid: Grid, sampler: str, budget: int | None, draw: int) -> Plan:
-    """A plan of all points with one seed, which stands for chance alone."""
+def plan_of(grid: Grid, sampler: str, budget: int | None, draw: int, warm: Grid | None = None) -> Plan:
+    """A plan of all points with one seed, which stands for chance alone.
+
+    Args:
+        warm: what another study has scored.
+    """
     points = sorted({point for point, _, _ in grid.values})
     lists = {knob: sorted({point[place] for point in points}) for place, knob in enumerate(KNOBS)}
     space = Space.model_validate(
@@ -73,7 +77,14 @@ def plan_of(grid: Grid, sampler: str, budget: int | None, draw: int) -> Plan:
         train_subjects=tuple(grid.folds), test_subjects=(),
     )  # fmt: skip
     bases = space.bases("synthetic")
-    return make_plan("replayed", space, bases, dataset, [(fold,) for fold in grid.folds], space.points(bases))
+    plan = make_plan("replayed", space, bases, dataset, [(fold,) for fold in grid.folds], space.points(bases))
+    if warm is None or sampler != "race":
+        return plan
+    scores = [
+        EarlierScore(point=dict(zip(KNOBS, point, strict=True)), place=f"{seed} {fold}", value=value)
+        for (point, seed, fold), value in sorted(warm.values.items())
+    ]
+    return plan.model_copy(update={"earlier": (EarlierStudy(name="warm", scores=tuple(scores)),)})
 
 
 def searched(plan: Plan, answer: Answer) -> tuple[dict[str, Any], int]:
@@ -119,11 +130,11 @@ def _judging(
 
 
 def replays(
-    grid: Grid, judge: Grid | None, sampler: str, budget: int | None, searches: int
+    grid: Grid, judge: Grid | None, sampler: str, budget: int | None, searches: int, warm: Grid | None = None
 ) -> Iterator[tuple[float, float, float]]:
     """Of each search: the regret, the share of pre-trainings, and the difference to the grid's own choice."""
     for seed, draw in itertools.product(grid.seeds, range(searches)):
-        plan = plan_of(grid, sampler, budget, draw)
+        plan = plan_of(grid, sampler, budget, draw, warm)
         point, spent = searched(plan, partial(_answer, grid, seed))
         asked, judged, whole = _judging(grid, judge, seed)
         chosen = tuple(point[knob] for knob in KNOBS)
@@ -146,6 +157,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("table", type=Path)
     asked.add_argument("--judge", type=Path)
+    asked.add_argument("--warm", type=Path)
     asked.add_argument("--column", default="accuracy")
     asked.add_argument("--searches", type=int, default=100, help="of each kind, for each seed that is asked")
     asked.add_argument("--budgets", default="3,4,5,6,8,10", help="points")
@@ -153,6 +165,7 @@ def main() -> None:
     given = asked.parse_args()
     grid = read(given.table, given.column)
     judge = read(given.judge, given.column) if given.judge else None
+    warm = read(given.warm, given.column) if given.warm else None
     print("| search | points | share of the training | regret | at worst one in ten | below the whole grid's choice |")
     print("|---|---|---|---|---|---|")
     rows = [("grid", None), *itertools.product(given.samplers.split(","), map(int, given.budgets.split(",")))]
@@ -161,7 +174,7 @@ def main() -> None:
         if sampler == "random":
             found = np.array(list(at_random(grid, judge, budget or 1)))
         else:
-            found = np.array(list(replays(grid, judge, sampler, budget, searches)))
+            found = np.array(list(replays(grid, judge, sampler, budget, searches, warm)))
         regret, share, below = found.mean(axis=0)
         tenth = np.quantile(found[:, 0], 0.9)
         figures = f"{share:.2f} | {100 * regret:.2f} | {100 * tenth:.2f} | {100 * below:.2f}"

@@ -14,7 +14,7 @@ from mmssl.experiments import Result, planned
 from mmssl.export.encoders import Exported, export
 from mmssl.search.share import Resources
 from mmssl.storage import storage_at
-from mmssl.study.folder import Study, free_name
+from mmssl.study.folder import Study, find, free_name
 from mmssl.study.plan import Plan
 from mmssl.study.planning import (
     STORAGE,
@@ -24,6 +24,7 @@ from mmssl.study.planning import (
     plan_study,
     recordings_of,
     space_with,
+    starting_from,
     usable,
     with_all,
 )
@@ -203,6 +204,7 @@ def launch(
     budget: int | None = None,
     skip_bad: bool = False,
     pretrain_on: Sequence[str | Path | Recordings] = (),
+    warm_start: str | None = None,
     say: Callable[[str], None] | None = None,
     **run: Any,
 ) -> OpenStudy:
@@ -222,6 +224,7 @@ def launch(
         budget: how many points a sampler chooses, instead of the space's.
         skip_bad: leave faulty recordings out.
         pretrain_on: further recordings that only pre-train, labelled or not, each as `recordings`.
+        warm_start: of a race: a study in the same storage, on any recordings, from whose scores it starts.
         say: gets notes meanwhile, a line each.
         run: `local` (without Ray: one trial after the other in this process, to the same bits), `cpus_per_trial`,
             `gpus_per_trial`, `max_concurrent`, `address` (of a cluster that this machine is a node of), `together`;
@@ -240,6 +243,7 @@ def launch(
     plan = plan_study(
         name or free_name(storage, f"{searched.name}-{called}"), searched, found, source, _path(data), skipped, more
     )
+    plan = starting_from(plan, find(str(storage), warm_start) if warm_start else None)
     study = Study(storage, plan.name)
     with created(study, plan) as kept:
         _run(study, kept, found, say, **run)

@@ -131,7 +131,7 @@ RARE = {
     "--address", "--tensorboard", "--mlflow", "--trackio", "--wandb", "--json", "--help-all",
 }  # fmt: skip
 """Options that `--help` of a command that runs trials leaves to `--help-all`."""
-RARE_OF = {"launch": {"--seeds", "--budget"}}
+RARE_OF = {"launch": {"--seeds", "--budget", "--warm-start"}}
 """Further ones of single commands."""
 
 SpaceArgument = Annotated[

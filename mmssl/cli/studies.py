@@ -26,6 +26,7 @@ from mmssl.cli.options import (
     StudyArgument,
     SystemsOption,
     ValuesOption,
+    studies_there,
 )
 from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import RunOptions, end, runs_trials
@@ -50,6 +51,7 @@ from mmssl.study.planning import (
     plan_warnings,
     recordings_of,
     space_with,
+    starting_from,
     usable,
     with_all,
 )
@@ -90,6 +92,15 @@ def launch(
     budget: Annotated[
         int | None, typer.Option(help="Points of a sampler in all.", min=1, metavar="N", rich_help_panel=SEARCHED)
     ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a race: a study, on any data, from whose scores it starts.",
+            metavar="STUDY",
+            rich_help_panel=SEARCHED,
+            autocompletion=studies_there,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, and start nothing.", metavar=" ")
     ] = False,
@@ -103,7 +114,7 @@ def launch(
     Example: mmssl-tune launch vicreg_grid --values objective.mu=[5,25] --dry-run
     """
     from mmssl.study import space as spaces
-    from mmssl.study.folder import Study, free_name
+    from mmssl.study.folder import Study, find, free_name
 
     running.check()
     searched = space_with(spaces.load(space), settings, systems, recipe, values, seeds, budget)
@@ -119,6 +130,7 @@ def launch(
         skipped,
         more,
     )
+    plan = starting_from(plan, find(storage, warm_start) if warm_start else None)
     if dry_run:
         _say_plan(plan, recordings, storage, as_json=running.as_json)
         return
@@ -192,6 +204,8 @@ def _say_size(plan: "Plan", recordings: "Recordings") -> None:
     say(f"study {plan.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.count})")
     held_out = ["+".join(group) for group in plan.folds if group]
     say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
+    for earlier in plan.earlier:
+        say(f"starts from {len(earlier.scores)} scores of study {earlier.name}")
     for finding in [*plan_warnings(plan, recordings), *examine(recordings)]:
         if finding.severity != "note":
             say(f"note: {in_a_line(finding)}")

@@ -16,10 +16,8 @@ import numpy.typing as npt
 from mmssl.search.surrogate import Posterior, Score, posterior
 from mmssl.study.folder import Record
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.study.words import FOR_GOOD
+from mmssl.study.words import FOR_GOOD, LEFT
 
-LEFT = "race over after "
-"""How the cause begins of trials that were left out."""
 _NORMAL = np.polynomial.hermite_e.hermegauss(16)
 """Nodes and weights of a standard normal, times the square root of 2 pi."""
 _DRAWS = 512
@@ -40,8 +38,20 @@ class Race:
     def __init__(self, plan: Plan) -> None:
         self._plan, space = plan, plan.space
         self._places = list(itertools.product(space.seeds, plan.folds))
+        points = [space.compared(trials[0].point) for trials in plan.candidates.values()]
+        self._positions = _positions(points)
         self._groups = [plan.folds.index(held_out) for _, held_out in self._places]
-        self._positions = _positions([space.compared(trials[0].point) for trials in plan.candidates.values()])
+        self._studies = [0] * len(self._places)
+        self._earlier: list[Score] = []
+        for number, study in enumerate(plan.earlier, 1):
+            for place in dict.fromkeys(score.place for score in study.scores):
+                self._earlier += [
+                    Score(points.index(score.point), len(self._studies), score.value)
+                    for score in study.scores
+                    if score.place == place
+                ]
+                self._groups.append(len(self._groups) + len(plan.folds))
+                self._studies.append(number)
         self._trials: dict[Cell, list[PlannedTrial]] = {}
         places = {place: number for number, place in enumerate(self._places)}
         for number, trials in enumerate(plan.candidates.values()):
@@ -95,15 +105,17 @@ class Race:
             return None
         draws = np.random.default_rng([self._plan.space.seeds[0], len(begun)])
         able = [point for point in range(len(self._positions)) if point not in table.lost]
-        if not table.scores:
+        scores = table.scores + self._earlier
+        if not scores:
             last = self._last_chance(able, open_cells, left, lambda point: -len(open_cells.get(point, ())))
             return last or self._first(open_cells, begun, draws)
         scored = {(score.point, score.place) for score in table.scores}
         beliefs = posterior(
             self._positions,
             self._groups,
-            table.scores,
+            scores,
             sorted(cell for cell in begun - scored if cell[0] not in table.lost),
+            self._studies,
         )
         leader = max(able, key=lambda point: beliefs.mean[point])
         if leader in table.complete:

@@ -27,6 +27,8 @@ _LEAST = 0.03
 """Deviation of scores, as fractions, where only a few are there, which may lie close by chance."""
 _FEW = 6
 """Scores, from which on they decide."""
+_STUDY = 1.0
+"""Deviation of a study's level where several are looked at: the points that one has asked may be its best."""
 _JITTER = 1e-6
 
 
@@ -55,25 +57,40 @@ class Posterior:
 
 
 def posterior(
-    positions: Array, groups: Sequence[int], scores: Sequence[Score], awaited: Sequence[tuple[int, int]] = ()
+    positions: Array,
+    groups: Sequence[int],
+    scores: Sequence[Score],
+    awaited: Sequence[tuple[int, int]] = (),
+    studies: Sequence[int] = (),
 ) -> Posterior:
     """Beliefs given scores, with lengths, amplitudes and noise at their most probable values.
 
     A score is the sum of its place's level, of its point's own, of what this place makes of points like this one, and
-    of noise. Places of a group (one fold, several seeds) make the same of a point.
+    of noise. Places of a group (one fold, several seeds) make the same of a point. Scores of other studies, each in
+    units of that study's own deviation, tell what their points come to as well as a place in a group of its own can.
 
     Args:
         positions: (points, knobs), each knob from 0 to 1.
-        groups: of each place.
+        groups: of each place, those of other studies last.
         awaited: points and places of scores that are under way.
+        studies: of each place: 0, of which beliefs are, or another that ended before; all 0 by default.
     """
+    of_study = np.array(studies or [0] * len(groups))
+    at = np.array([score.point for score in scores], np.int64)
+    in_place = np.array([score.place for score in scores], np.int64)
     values = np.array([score.value for score in scores], np.float64)
-    few = len(values) < _FEW
-    centre, scale = float(values.mean()), max(float(values.std()), _LEAST if few else 1e-9)
-    at = np.array([score.point for score in scores])
-    in_place = np.array([score.place for score in scores])
-    model = _Model(positions, np.array(groups), at, in_place, (values - centre) / scale)
-    logs = model.usual if few else model.fitted()
+    own = of_study[in_place] == 0
+    few = int(own.sum()) < _FEW
+    scale = max(float(values[own].std()) if own.any() else 0.0, _LEAST if few else 1e-9)
+    for study in np.unique(of_study[in_place[~own]]):
+        theirs = of_study[in_place] == study
+        deviation = max(float(values[theirs].std()), 1e-9)
+        values[theirs] = (values[theirs] - values[theirs].mean()) / deviation
+        scale = max(scale, deviation) if few else scale
+    centre = float(values[own].mean()) if own.any() else 0.0
+    values[own] = (values[own] - centre) / scale
+    model = _Model(positions, np.array(groups), of_study, at, in_place, values)
+    logs = model.usual if len(values) < _FEW else model.fitted()
     mean = model.mean(logs)
     covariance, steps = model.uncertainty(logs, awaited)
     return Posterior(centre + scale * mean, scale**2 * covariance, scale * steps, scale * float(np.exp(logs[-1])))
@@ -83,6 +100,7 @@ def posterior(
 class _Model:
     positions: Array
     groups: Index
+    studies: Index
     at: Index
     in_place: Index
     values: Array
@@ -121,20 +139,33 @@ class _Model:
     def _between(self, logs: Array, at: Index, in_place: Index, other: Index, other_place: Index) -> Array:
         """Covariance of what points come to in places, without noise."""
         place, point, own, _ = np.exp(2 * logs[-4:])
-        groups = self.groups
-        return place * (in_place[:, None] == other_place) + self._alike(logs)[np.ix_(at, other)] * (
+        groups, studies = self.groups, self.studies
+        level = place * (in_place[:, None] == other_place)
+        if studies.any():
+            level = level + _STUDY**2 * (studies[in_place][:, None] == studies[other_place])
+        return level + self._alike(logs)[np.ix_(at, other)] * (
             point + own * (groups[in_place][:, None] == groups[other_place])
         )
 
     @property
+    def _places(self) -> int:
+        """How many are of the study that beliefs are of: the first."""
+        return int((self.studies == 0).sum())
+
+    @property
     def _shares(self) -> Array:
-        """Of the places, by group."""
-        return np.bincount(self.groups) / len(self.groups)
+        """Of those places, by group."""
+        return np.bincount(self.groups[: self._places], minlength=self.groups.max() + 1) / self._places
+
+    def _level(self, logs: Array) -> float:
+        """Variance of the mean over those places of what they add to every point."""
+        return float(np.exp(2 * logs[-4]) / self._places + _STUDY**2 * bool(self.studies.any()))
 
     def _over_places(self, logs: Array, at: Index, in_place: Index) -> Array:
         """(points, many): covariance of points' means over all places with what points come to in one."""
-        place, point, own, _ = np.exp(2 * logs[-4:])
-        return self._alike(logs)[:, at] * (point + own * self._shares[self.groups[in_place]]) + place / len(self.groups)
+        _, point, own, _ = np.exp(2 * logs[-4:])
+        alike = self._alike(logs)[:, at] * (point + own * self._shares[self.groups[in_place]])
+        return alike + self._level(logs) * (self.studies[in_place] == 0)
 
     def mean(self, logs: Array) -> Array:
         """(points,): of each point over all places."""
@@ -146,15 +177,16 @@ class _Model:
         at = np.concatenate([self.at, np.array([point for point, _ in awaited], np.int64)])
         in_place = np.concatenate([self.in_place, np.array([place for _, place in awaited], np.int64)])
         every_point, every_place = (
-            one.ravel() for one in np.indices((len(self.positions), len(self.groups)), dtype=np.int64)
+            one.ravel() for one in np.indices((len(self.positions), self._places), dtype=np.int64)
         )
         place, point, own, noise = np.exp(2 * logs[-4:])
-        prior = self._alike(logs) * (point + own * (self._shares**2).sum()) + place / len(self.groups)
+        prior = self._alike(logs) * (point + own * (self._shares**2).sum()) + self._level(logs)
         seen = self._between(logs, at, in_place, at, in_place) + (noise + _JITTER) * np.eye(len(at))
         factor = cho_factor(seen, lower=True)
         known = self._over_places(logs, at, in_place)
         cells = self._between(logs, every_point, every_place, at, in_place)
         cross = self._over_places(logs, every_point, every_place) - known @ cho_solve(factor, cells.T)
-        alone = place + point + own + noise - np.einsum("ij,ji->i", cells, cho_solve(factor, cells.T))
-        steps = (cross / np.sqrt(alone.clip(_JITTER))).T.reshape(len(self.positions), len(self.groups), -1)
+        level = place + _STUDY**2 * bool(self.studies.any())
+        alone = level + point + own + noise - np.einsum("ij,ji->i", cells, cho_solve(factor, cells.T))
+        steps = (cross / np.sqrt(alone.clip(_JITTER))).T.reshape(len(self.positions), self._places, -1)
         return prior - known @ cho_solve(factor, known.T), steps

@@ -115,6 +115,22 @@ class Dataset(_Part):
         )
 
 
+class EarlierScore(_Part):
+    """What a point of another study has come to in one place: a seed and a fold."""
+
+    point: dict[str, Any]
+    """As points are compared."""
+    place: str
+    value: float
+
+
+class EarlierStudy(_Part):
+    """What another study knows of the points of this one, on whatever recordings."""
+
+    name: str
+    scores: tuple[EarlierScore, ...]
+
+
 class Plan(_Part):
     format: Literal["mmssl.plan/2"] = FORMAT
     name: str
@@ -128,6 +144,8 @@ class Plan(_Part):
     dataset: Dataset
     folds: tuple[tuple[str, ...], ...]
     """Held-out subjects of each fold."""
+    earlier: Annotated[tuple[EarlierStudy, ...], Field(exclude_if=lambda studies: not studies)] = ()
+    """Studies from whose scores a race starts."""
     trials: list[PlannedTrial]
     """A point's trials stand together, folds changing fastest, so that one point is finished before the next begins."""
 
@@ -420,7 +438,7 @@ def extended(plan: Plan, space: Space, folds: Sequence[tuple[str, ...]]) -> Plan
     lost = {trial.trial_id for trial in plan.trials} - {trial.trial_id for trial in trials}
     if lost:
         raise UserError(f"study {plan.name}: {len(lost)} of its {len(plan.trials)} trials would no longer be planned")
-    return Plan.model_validate({**dict(larger), "created": plan.created, "trials": trials})
+    return Plan.model_validate({**dict(larger), "created": plan.created, "earlier": plan.earlier, "trials": trials})
 
 
 def _values(trial: PlannedTrial) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mmssl.errors import UserError, few, nearest
@@ -148,6 +149,45 @@ def plan_study(
     _check_subsets(plan)
     refuse(plan, recordings)
     return plan
+
+
+def starting_from(plan: "Plan", study: "Study | None") -> "Plan":
+    """The plan of a race that knows what another study of the same points has scored, on whatever recordings.
+
+    Raises:
+        UserError: it is no race, or the other study has no score of any of its points.
+    """
+    from mmssl.study.plan import EarlierScore, EarlierStudy
+    from mmssl.study.words import fold_name
+
+    if study is None:
+        return plan
+    if plan.space.sampler != "race":
+        raise UserError(
+            f"--warm-start {study.name}: only a race starts from another study's scores, and the sampler here is "
+            f"{plan.space.sampler}: take a space with sampler: race"
+        )
+    theirs, metric = study.plan(), plan.space.scored
+    points = [plan.space.compared(trials[0].point) for trials in plan.candidates.values()]
+    columns = ["trial_id", "status", metric]
+    rows: list[dict[str, Any]] = study.table("trials.parquet", columns).to_pylist() if metric in theirs.scores else []
+    gathered: dict[tuple[int, int, str], list[float]] = {}
+    for row in rows:
+        if row["status"] != "COMPLETE" or row[metric] is None or not theirs.has_trial(row["trial_id"]):
+            continue
+        trial = theirs.trial(row["trial_id"])
+        if (point := theirs.space.compared(trial.point)) in points:
+            gathered.setdefault((points.index(point), trial.seed, fold_name(trial.held_out)), []).append(row[metric])
+    if not gathered:
+        raise UserError(
+            f"--warm-start {study.name}: none of its complete trials has {metric} of a point that is searched here: "
+            f"give a study of the same values of {', '.join(plan.space.names)}"
+        )
+    scores = tuple(
+        EarlierScore(point=points[point], place=f"{seed} {fold}", value=fmean(values))
+        for (point, seed, fold), values in sorted(gathered.items())
+    )
+    return plan.model_copy(update={"earlier": (EarlierStudy(name=study.name, scores=scores),)})
 
 
 def _check_subsets(plan: "Plan") -> None:

@@ -232,6 +232,12 @@ def test_a_race_runs_a_part_and_says_why_it_left_the_rest(folder: Path) -> None:
     best = subprocess.run(small.tune("best", "raced", "--storage", folder, "--json"), capture_output=True, text=True)
     assert best.returncode == 0, best.stdout + best.stderr
 
+    warm = subprocess.run(words(folder, "warm", "--local", "--warm-start", "raced"), capture_output=True, text=True)
+    assert warm.returncode == 0, warm.stdout + warm.stderr
+    assert f"starts from {len([one for one in run_ones if one['status'] == 'COMPLETE'])} scores of" in warm.stdout
+    [known] = Study(folder, "warm").plan().earlier
+    assert {score.value for score in known.scores} == {one["val.accuracy"] for one in run_ones} - {None}
+
     more = subprocess.run(
         small.tune("extend", "raced", "--storage", folder, "--budget", 4, "--local"), capture_output=True, text=True
     )

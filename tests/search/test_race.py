@@ -17,18 +17,20 @@ from hypothesis import strategies as st
 
 from mmssl import Recordings
 from mmssl.errors import UserError
-from mmssl.search.race import LEFT, Race
+from mmssl.search.race import Race
 from mmssl.search.surrogate import Score, posterior
 from mmssl.search.work import Work
-from mmssl.study.folder import Record, Tables
-from mmssl.study.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.plan import Dataset, Plan, PlannedTrial, extended, make_plan
+from mmssl.study.planning import starting_from
 from mmssl.study.space import Space
+from mmssl.study.words import LEFT
 
 VALUES = [1.0, 5.0, 10.0, 25.0, 50.0]
 Answer = Callable[[PlannedTrial], float | None]
 
 
-def plan_of(budget: int, folds: int = 4, subjects: Sequence[str] = "", **entries: Any) -> Plan:
+def plan_of(budget: int | None, folds: int = 4, subjects: Sequence[str] = "", **entries: Any) -> Plan:
     subjects = tuple(subjects or (str(number) for number in range(1, folds + 1)))
     dataset = Dataset(
         source="d", folder=None, name="d", fingerprint="0" * 64, recordings=9, train_subjects=subjects, test_subjects=()
@@ -81,22 +83,29 @@ def complete(plan: Plan, records: Mapping[str, Record]) -> dict[str, float]:
     }
 
 
-def test_beliefs_are_the_conditional_normals_of_a_model_written_out() -> None:
+@pytest.mark.parametrize("studies", [[0, 0, 0, 0, 0], [0, 0, 0, 1, 1]])
+def test_beliefs_are_the_conditional_normals_of_a_model_written_out(studies: list[int]) -> None:
     draws = np.random.default_rng(3)
     positions = draws.random((6, 2))
     groups = [0, 1, 0, 1, 2]  # Five places: folds 0 and 1 with two seeds, fold 2 with one.
     cells = [(0, 0), (1, 0), (2, 1), (3, 3), (4, 4), (5, 2), (0, 1), (1, 4)]
     scores = [Score(point, place, 0.6 + 0.1 * draws.standard_normal()) for point, place in cells]
-    awaited = [(2, 0), (5, 4)]
-    found = posterior(positions, groups, scores, awaited)
+    ours = [place for place in range(5) if not studies[place]]
+    awaited = [(2, 0), (5, ours[-1])]
+    found = posterior(positions, groups, scores, awaited, studies)
 
     # What was fitted is not given back: it is found from the beliefs of another process that has no free choice.
     import mmssl.search.surrogate as module
 
+    of = np.array([studies[place] for _, place in cells])
     values = np.array([score.value for score in scores])
+    centre, scale = values[of == 0].mean(), max(values[of == study].std() for study in of)
+    known = np.concatenate(
+        [(values[[at]] - (own := values[of == of[at]]).mean()) / (own.std() if of[at] else scale) for at in range(8)]
+    )
     model = module._Model(  # pyright: ignore[reportPrivateUsage]
-        positions, np.array(groups), np.array([p for p, _ in cells]), np.array([k for _, k in cells]),
-        (values - values.mean()) / values.std(),
+        positions, np.array(groups), np.array(studies), np.array([p for p, _ in cells]),
+        np.array([k for _, k in cells]), known,
     )  # fmt: skip
     logs = model.fitted()
     lengths, (place, point, own, noise) = np.exp(logs[:2]), np.exp(2 * logs[2:])
@@ -105,11 +114,12 @@ def test_beliefs_are_the_conditional_normals_of_a_model_written_out() -> None:
         distance = math.sqrt(5 * sum(((positions[a[0]][i] - positions[b[0]][i]) / lengths[i]) ** 2 for i in range(2)))
         alike = (1 + distance + distance**2 / 3) * math.exp(-distance)
         same = groups[a[1]] == groups[b[1]]
-        return place * (a[1] == b[1]) + alike * (point + own * same)
+        of_study = float(any(studies) and studies[a[1]] == studies[b[1]])
+        return of_study + place * (a[1] == b[1]) + alike * (point + own * same)
 
     every = list(itertools.product(range(6), range(5)))
     prior = np.array([[covariance(a, b) for b in every] for a in every])
-    mean_over = np.array([[(a == p) / 5 for a, _ in every] for p in range(6)])
+    mean_over = np.array([[(a == p) * (k in ours) / len(ours) for a, k in every] for p in range(6)])
 
     def condition(seen: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
         rows = [every.index(cell) for cell in seen]
@@ -118,11 +128,13 @@ def test_beliefs_are_the_conditional_normals_of_a_model_written_out() -> None:
 
     gain, _ = condition(cells)
     _, after = condition([*cells, *awaited])
-    scale = values.std()
-    expected = values.mean() + scale * mean_over @ gain @ ((values - values.mean()) / scale)
+    expected = centre + scale * mean_over @ gain @ known
     np.testing.assert_allclose(found.mean, expected, rtol=1e-7)
     np.testing.assert_allclose(found.covariance, scale**2 * mean_over @ after @ mean_over.T, atol=1e-9)
+    assert found.steps.shape == (6, len(ours), 6)
     for number, (p, k) in enumerate(every):
+        if k not in ours:
+            continue
         step = scale * mean_over @ after[:, number] / math.sqrt(after[number, number] + noise)
         np.testing.assert_allclose(found.steps[p, k], step, rtol=1e-5, atol=1e-8)
     assert found.noise == pytest.approx(scale * math.sqrt(noise))
@@ -196,6 +208,57 @@ def test_on_real_recordings_it_chooses_better_than_as_many_points_at_random(colu
         best = plan.trials_of(max(means_of, key=means_of.__getitem__))[0].point
         found.append(judge[best["objective.lambda"], best["objective.mu"]]["all"])
     assert statistics.fmean(found) > at_random
+
+
+def elsewhere(trial: PlannedTrial) -> float:
+    """The hill on other people, who score lower and scatter more."""
+    return 0.3 + 0.5 * hill(trial)
+
+
+def ended(root: Path, plan: Plan, answer: Answer) -> Study:
+    """A study whose every trial is complete."""
+    return small.study_of(root, plan, lambda _, trial: record(trial, answer(trial)))
+
+
+def test_it_starts_from_what_another_study_found(tmp_path: Path) -> None:
+    """So little training finds the top only where somebody has told of the hill."""
+    others = plan_of(None, 3, sampler="grid").model_copy(update={"name": "others"})
+    warm = starting_from(plan_of(1), ended(tmp_path, others, elsewhere))
+    [known] = warm.earlier
+    assert (known.name, len(known.scores)) == ("others", 75)
+    assert Plan.model_validate_json(warm.model_dump_json()).earlier == warm.earlier
+    more = extended(warm, warm.space.model_copy(update={"budget": 3}), warm.folds)
+    assert (more.earlier, more.most) == (warm.earlier, 12)
+    truth = {point: statistics.fmean(map(hill, trials)) for point, trials in warm.candidates.items()}
+    for plan, regret in ((warm, 0.01), (plan_of(1), 0.1)):
+        begun, records, _ = run(plan)
+        assert len(begun) == 4
+        [chosen] = complete(plan, records)
+        assert (max(truth.values()) - truth[chosen] < regret) == (plan is warm)
+
+
+def test_a_study_that_misleads_is_overruled(tmp_path: Path) -> None:
+    """Its map is upside down: what is scored here counts more."""
+    others = plan_of(None, 3, sampler="grid").model_copy(update={"name": "others"})
+    warm = starting_from(plan_of(8), ended(tmp_path, others, lambda trial: -hill(trial)))
+    _, records, _ = run(warm)
+    means = complete(warm, records)
+    truth = {point: statistics.fmean(map(hill, trials)) for point, trials in warm.candidates.items()}
+    assert max(truth.values()) - truth[max(means, key=means.__getitem__)] < 0.02
+
+
+def test_a_study_that_knows_nothing_of_the_points_is_refused(tmp_path: Path) -> None:
+    grid = plan_of(None, 3, sampler="grid").model_copy(update={"name": "others"})
+    study = ended(tmp_path, grid, hill)
+    with pytest.raises(UserError, match=r"--warm-start others: only a race .* the sampler here is grid"):
+        starting_from(grid, study)
+    for entries in ({"grid": {"objective.lambda": [2.0, 3.0]}}, {"grid": {"objective.nu": VALUES}}):
+        with pytest.raises(UserError, match=rf"none of its complete trials .* {next(iter(entries['grid']))}"):
+            starting_from(plan_of(1, **entries), study)
+    none = grid.model_copy(update={"name": "none"})
+    failed = small.study_of(tmp_path, none, lambda _, trial: record(trial, None, "FAILED"))
+    with pytest.raises(UserError, match="none of its complete trials"):
+        starting_from(plan_of(1), failed)
 
 
 def test_draws_of_labels_run_together_and_count_as_one_score() -> None:
