@@ -78,7 +78,7 @@ def _broken(line: str, width: int) -> list[str]:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
     lines = [indent]
-    for piece in re.findall(r"`[^`]+`[.,;:)]*|mmssl-tune .*|\S+", line):
+    for piece in re.findall(r"`[^`]+`[.,;:)]*|mmssl-tune .*|\S+(?: %\S*)?", line):
         if lines[-1].strip() and cell_len(f"{lines[-1]} {piece}") > width:
             lines.append(indent)
         lines[-1] += (" " if lines[-1].strip() else "") + piece
@@ -116,7 +116,11 @@ def beside(quiet: bool = False) -> Callable[[str], None]:
 
 def complain(error: BaseException) -> None:
     """Say on standard error why the command ends."""
-    sys.stderr.write(plain(f"mmssl-tune: {error}", keep="\n") + "\n")
+    lines = plain(f"mmssl-tune: {error}", keep="\n").split("\n")
+    if sys.stderr.isatty():
+        width = console_on(stderr=True).width
+        lines = [part for line in lines for part in _broken(line, width)]
+    sys.stderr.write("\n".join(lines) + "\n")
 
 
 def pass_on(said: str) -> None:

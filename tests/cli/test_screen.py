@@ -2,6 +2,7 @@
 
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -132,3 +133,12 @@ def test_a_terminal_that_goes_away_does_not_end_the_study(tmp_path: Path, plan_o
         assert opened.process.poll() is None
     finally:
         opened.close()
+
+
+def test_an_error_is_broken_between_words(tmp_path: Path) -> None:
+    with terminal(small.tune("launch", "vicreg_gird", "--storage", tmp_path), 40, 24) as shown:
+        assert shown.end() == 2
+        lines = [line for line in shown.lines if line]
+    whole = subprocess.run(small.tune("launch", "vicreg_gird"), capture_output=True, text=True, check=False).stderr
+    assert len(lines) > 1
+    assert " ".join(lines) == " ".join(whole.split())

@@ -84,6 +84,7 @@ def test_no_command_and_no_path_is_broken() -> None:
     assert any(ticked in line for line in lines) and max(map(len, lines)) <= 60
     path = "/somewhere/" + "deep/" * 20
     assert path in said(f"kept in {path}", 60)
+    assert "chance\nis 8.3 %;" in said("all 6 other points are tied with it; chance is 8.3 %; " + "word " * 9, 44)
 
 
 @pytest.mark.parametrize(
