@@ -283,8 +283,8 @@ def _caveats(plan: Plan, choice: Choice | None, found: Sequence[Point]) -> list[
         return []
     complete = sum(point.complete for point in found)
     chosen = [
-        f"the best is the highest of {complete} on these same recordings, so its score promises somewhat more than it "
-        "will keep; the score on test subjects, which an export computes, does not"
+        f"the best was chosen among {complete} by these same recordings, so its score is a little too high; the score "
+        "on the test subjects, which an export computes, is not"
     ]
     return choice.caveats + (chosen if complete > 1 else [])
 
