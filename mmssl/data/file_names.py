@@ -100,7 +100,7 @@ def _compiled(given: str) -> _Pattern:
             raise UserError(f"--pattern {given}: {{{field}}} is no field; {nearest(field, valid, most=len(valid))}")
     twice = next((field for field in fields if fields.count(field) > 1), None)
     if twice:
-        raise UserError(f"--pattern {given}: {{{twice}}} stands twice")
+        raise UserError(f"--pattern {given}: {{{twice}}} is there twice")
     if not fields or set(fields) == {_MODALITY}:
         raise UserError(
             f"--pattern {given}: no field tells the recordings apart; write {{subject}}, {{label}}, {{trial}}"

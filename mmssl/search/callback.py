@@ -75,7 +75,7 @@ class RecordingCallback(tune.Callback):
 
 
 class Scheduler(FIFOScheduler):
-    """Stops the trials of points that are given up."""
+    """Stops the trials of points that are pruned."""
 
     def __init__(self, recorder: Recorder, searcher: PlanSearcher) -> None:
         super().__init__()

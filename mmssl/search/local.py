@@ -74,7 +74,7 @@ def _take(recorder: Recorder, planned: PlannedTrial, interrupts: "_Interrupts", 
     with interrupts.after():
         stopped = "end" not in result and recorder.gives_up(planned, result["epochs"])
         recorder.report(planned, {**result, "done": stopped})
-        recorder.fail_starved()  # It had the GPU for itself.
+        recorder.fail_out_of_memory()  # It had the GPU for itself.
     return stopped
 
 

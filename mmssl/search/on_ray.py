@@ -84,20 +84,20 @@ class _OnRay:
             return None
         if queue.error:
             raise queue.error
-        if len(records) + recorder.starved < plan.total:
+        if len(records) + recorder.out_of_memory < plan.total:
             return None
         return self._with_more_of_a_gpu(resources, share, recorder)
 
     def _with_more_of_a_gpu(self, resources: Resources, share: Share, recorder: Recorder) -> Resources:
         """For the trials that lacked its memory twice the share; those that had one alone have failed."""
-        if 0 < share.gpus < 1 and recorder.starved:
+        if 0 < share.gpus < 1 and recorder.out_of_memory:
             more = min(1.0, 2 * share.gpus)
             self.work.say(
-                f"a GPU's memory ran out: {recorder.starved} trials once more, with {more:g} of a GPU each, "
+                f"a GPU's memory ran out: {recorder.out_of_memory} trials once more, with {more:g} of a GPU each, "
                 f"not {share.gpus:g}"
             )
             return replace(resources, gpus_per_trial=more)
-        recorder.fail_starved()
+        recorder.fail_out_of_memory()
         return resources
 
     def _with_fewer(self, resources: Resources, exhausted: _OutOfMemoryError, recorder: Recorder) -> Resources:

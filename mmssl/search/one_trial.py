@@ -20,7 +20,7 @@ from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.training.prepared import Prepared, having
 from mmssl.training.pretraining import pretrain
 from mmssl.training.snapshot import Epoch, Snapshot
-from mmssl.training.together import with_companions
+from mmssl.training.together import with_others
 from mmssl.training.trial import Outcome, labelled_rows, pretraining_name, run_trial, shown_rows
 from mmssl.version import trial_code
 
@@ -51,14 +51,14 @@ class Setting:
     device: str
 
 
-def config_of(plan: Plan, trial: PlannedTrial, probed: bool, companions: Sequence[PlannedTrial] = ()) -> dict[str, Any]:
+def config_of(plan: Plan, trial: PlannedTrial, probed: bool, others: Sequence[PlannedTrial] = ()) -> dict[str, Any]:
     """What one trial is told: its id, its recipe, whether it is probed, and the recipes that pre-train with it."""
     return {
         "trial_id": trial.trial_id,
         # The recipe travels as text: Tune would take a nested one apart.
         "recipe": plan.recipe(trial).model_dump_json(by_alias=True),
         "probed": probed,
-        "companions": [plan.recipe(other).model_dump_json(by_alias=True) for other in companions],
+        "others": [plan.recipe(other).model_dump_json(by_alias=True) for other in others],
     }
 
 
@@ -88,7 +88,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
     def on_epoch(epoch: Epoch) -> None:
         nonlocal reported
         waiting.append(epoch)
-        # Whether it is given up is decided before it trains on.
+        # Whether it is pruned is decided before it trains on.
         if PROBE in epoch or time.monotonic() - reported >= between:
             report({"epochs": list(waiting)})
             waiting.clear()
@@ -116,8 +116,8 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
 
             return folder.once(one, here, wait=wait)
 
-        others = map(Recipe.model_validate_json, config["companions"])
-        companions = [(other, setting.splits[other.data.validation_subjects]) for other in others]
+        recipes = map(Recipe.model_validate_json, config["others"])
+        others = [(other, setting.splits[other.data.validation_subjects]) for other in recipes]
         outcome = run_trial(
             recipe,
             data,
@@ -128,7 +128,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
             once=once,
             probe_every=setting.probe_every if config["probed"] else None,
             snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name)),
-            by=with_companions(companions, data, torch.device(setting.device), once) if companions else pretrain,
+            by=with_others(others, data, torch.device(setting.device), once) if others else pretrain,
         )
         if recipe.pretrain.epochs and not config["probed"]:
             facts["pretraining_reused"] = name not in made
@@ -139,7 +139,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
     except Exception as error:
         # Reported rather than raised: Tune would keep the traceback in a file of its own and drop the epochs.
         end |= {"status": "FAILED", "cause": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        end["starved"] = isinstance(error, torch.OutOfMemoryError)
+        end["out_of_memory"] = isinstance(error, torch.OutOfMemoryError)
     if setting.device == "cuda":
         torch.cuda.empty_cache()  # What this process kept for its next trial, its neighbours on the GPU would lack.
     finished = time.time()

@@ -17,7 +17,7 @@ from mmssl.study.plan import Plan, PlannedTrial
 
 
 class Pruning:
-    """The points of a study that are given up, and the rules of `Prune` that decide it.
+    """The points of a study that are pruned, and the rules of `Prune` that decide it.
 
     Points are compared on the same folds and seeds only: the probe on the first of them, of which each point runs one
     trial, and finished trials each with the best point's on the same fold and seed.
@@ -91,7 +91,7 @@ class _Race:
         self._finished: set[str] = set()
 
     def lags(self, point_id: str, step: int, value: float) -> bool:
-        """Whether a point should be given up at this step; a step that is told again is not judged again."""
+        """Whether a point should be pruned at this step; a step that is told again is not judged again."""
         values = self._values.setdefault(point_id, {})
         if step in values or point_id in self._finished:
             return False

@@ -39,7 +39,7 @@ class Recorder:
         self._records, self._watch = records, watch
         self._pruning, self._sampler = pruning, sampler
         self._open: dict[str, Record] = {}
-        self._starved: dict[str, tuple[Record, dict[str, Any]]] = {}
+        self._out_of_memory: dict[str, tuple[Record, dict[str, Any]]] = {}
         self._facts = programs()
         for point_id in list(pruning.given_up):
             self._give_up(point_id)
@@ -52,15 +52,15 @@ class Recorder:
         """A trial has come further, or to its end.
 
         Args:
-            result: as `one_trial.run` reports it, with "done" where it was stopped as its point is given up.
+            result: as `one_trial.run` reports it, with "done" where it was stopped as its point is pruned.
         """
         record = self._open.get(planned.trial_id)
         if record is None:  # Tune repeats the last report of a function trainable when it returns.
             return
         record.epochs += result["epochs"]
         end = result.get("end")
-        if end is not None and end.pop("starved", False):
-            self._starved[planned.trial_id] = self._open.pop(planned.trial_id), end
+        if end is not None and end.pop("out_of_memory", False):
+            self._out_of_memory[planned.trial_id] = self._open.pop(planned.trial_id), end
             self._show_waiting(planned)
         elif end is not None:
             self._end(planned, record, **end)
@@ -79,7 +79,7 @@ class Recorder:
 
     def has_ended(self, planned: PlannedTrial) -> bool:
         """Whether a trial has reported its end."""
-        return planned.trial_id in self._records or planned.trial_id in self._starved
+        return planned.trial_id in self._records or planned.trial_id in self._out_of_memory
 
     def put_back(self, planned: PlannedTrial) -> None:
         """A trial was cut off, and is run again before all others."""
@@ -99,14 +99,14 @@ class Recorder:
             self._end(planned, record, status="PRUNED", cause=cause, finished=record.started)
 
     @property
-    def starved(self) -> int:
+    def out_of_memory(self) -> int:
         """How many trials ran out of a GPU's memory, and have not been recorded for it."""
-        return len(self._starved)
+        return len(self._out_of_memory)
 
-    def fail_starved(self) -> None:
+    def fail_out_of_memory(self) -> None:
         """Record the trials that ran out of the memory of a GPU that they had for themselves as FAILED."""
-        for trial_id, (record, end) in list(self._starved.items()):
-            del self._starved[trial_id]
+        for trial_id, (record, end) in list(self._out_of_memory.items()):
+            del self._out_of_memory[trial_id]
             self._open[trial_id] = record
             end["cause"] += " (with a GPU of its own)"
             self._end(self._plan.trial(trial_id), record, **end)
@@ -117,7 +117,7 @@ class Recorder:
             self._end(self._plan.trial(trial_id), record, status="FAILED", cause=cause, finished=datetime.now(UTC))
 
     def _give_up(self, point_id: str) -> None:
-        """Record the trials of a point that is given up and have not begun; those that run are stopped."""
+        """Record the trials of a point that is pruned and have not begun; those that run are stopped."""
         cause = self._pruning.given_up.get(point_id)
         if cause:
             self.leave(self._queue.withdraw(point_id), cause)

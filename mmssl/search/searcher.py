@@ -53,7 +53,7 @@ class PlanSearcher(Searcher):
         self.planned[trial_id] = trial
         self._running[trial_id] = [name for name in self._needed(trial) if name not in self._trained]
         group = self._groups.get(trial.trial_id)
-        return config_of(self._plan, trial, self._probed(trial), group.companions if group else ())
+        return config_of(self._plan, trial, self._probed(trial), group.others if group else ())
 
     def _next(self) -> PlannedTrial | None:
         """The first that waits for nobody, else the first that waits for one that runs: it goes on as soon as it may.
@@ -78,7 +78,7 @@ class PlanSearcher(Searcher):
     def _needed(self, trial: PlannedTrial) -> list[str]:
         """The pre-trainings of a trial, and of those that it leads."""
         group = self._groups.get(trial.trial_id)
-        return [name for one in (trial, *(group.companions if group else ())) for name in self._needs(one)]
+        return [name for one in (trial, *(group.others if group else ())) for name in self._needs(one)]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take in how far a trial is: what it has behind it, nobody waits for any more."""

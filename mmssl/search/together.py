@@ -48,9 +48,9 @@ def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int)
     for sharing in like.values():
         firsts = [trials[0] for trials in sharing.values()]
         for i in range(0, len(firsts), most):
-            lead, *companions = firsts[i : i + most]
-            if companions:
-                found.append(StackedTrials(lead, tuple(companions)))
+            lead, *others = firsts[i : i + most]
+            if others:
+                found.append(StackedTrials(lead, tuple(others)))
     return found
 
 

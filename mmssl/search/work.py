@@ -36,7 +36,7 @@ class Work:
     say: Callable[[str], None]
 
     def begin(self) -> tuple[TrialQueue, Recorder, Pruning]:
-        """The trials that have not ended, who records them, and which points are given up."""
+        """The trials that have not ended, who records them, and which points are pruned."""
         plan, records = self.plan, self.records
         sampler = PointSampler(plan, self.study.choices(), records) if plan.space.sampled else None
         race = self._race() if plan.space.sampler == "race" else None

@@ -58,7 +58,7 @@ class StackedTrials:
     """Trials that pre-train as one model: the first of them does it."""
 
     lead: PlannedTrial
-    companions: tuple[PlannedTrial, ...]
+    others: tuple[PlannedTrial, ...]
 
 
 class SampledPoint(_Part):

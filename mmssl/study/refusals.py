@@ -99,7 +99,7 @@ def _equal(
 
 
 def _pruning(plan: Plan, recipes: list[Recipe]) -> Iterator[str]:
-    """Rules of pruning that can give up nothing."""
+    """Rules of pruning that can prune nothing."""
     rules, space = plan.space.prune, plan.space
     if rules is None:
         return

@@ -149,7 +149,7 @@ class Range(BaseModel):
 
 
 class Prune(BaseModel):
-    """When a point is given up before all its trials are run; without one of the two rules, never."""
+    """When a point is pruned before all its trials are run; without one of the two rules, never."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -213,7 +213,7 @@ class Space(BaseModel):
     cost: Cost | None = None
     """What should be low at the same time: `best` then shows the points of which none is better in both."""
     prune: Prune | None = None
-    """When a point is given up before all its trials are run; never where it is left out."""
+    """When a point is pruned before all its trials are run; never where it is left out."""
     keep_models: Literal["best", "all", "none"] = "best"
     """Whose encoders and heads, some tens of MB a trial, are kept to be exported and looked into; best: of the points
     that lead so far, and of those that are not complete yet."""
@@ -230,7 +230,7 @@ class Space(BaseModel):
         if not self.sampled and self.ranges:
             wrong.append(f"ranges: a grid has values, not intervals; choose a sampler: {', '.join(SAMPLERS)}")
         if self.sampler == "race" and (self.prune or self.cost):
-            what = "prune: a race gives points up by itself" if self.prune else "cost: a race has one objective"
+            what = "prune: a race leaves points out by itself" if self.prune else "cost: a race has one objective"
             wrong.append(f"{what}; leave it out")
         if self.sampler == "grid":
             if self.budget is not None:
@@ -247,7 +247,7 @@ class Space(BaseModel):
             what = f"sampler {self.sampler}" if self.sampler != "grid" else "prune"
             wrong.append(f"{what}: would choose by the test subjects' scores; hold training subjects out instead")
         if self.prune and self.cost:
-            wrong.append("prune: would give up points that are cheap and no better; leave out either prune or cost")
+            wrong.append("prune: would prune points that are cheap and no better; leave out either prune or cost")
         if wrong:
             raise ValueError("; ".join(wrong))
         return self

@@ -154,7 +154,7 @@ class Forwarder:
 class TuneTrial:
     """What Ray's callbacks ask of a trial: what it is called, and its recipe with where it stands in the plan.
 
-    They are told from records rather than by Tune, which knows nothing of trials that are given up before they begin,
+    They are told from records rather than by Tune, which knows nothing of trials that are pruned before they begin,
     and repeats reports.
     """
 

@@ -21,8 +21,8 @@ _MEMBER = "member"
 """In a snapshot of several: whose epoch it is."""
 
 
-def with_companions(companions: Sequence[Companion], prepared: Prepared, device: torch.device, once: Once) -> Pretrain:
-    """How to pre-train a model together with those of its companions that are not kept yet, which then are, and that no
+def with_others(stacked: Sequence[Companion], prepared: Prepared, device: torch.device, once: Once) -> Pretrain:
+    """How to pre-train a model together with those of others that are not kept yet, which then are, and that no
     other process is pre-training."""
 
     def by(training: Pretraining, snapshot: Snapshot | None) -> int:
@@ -51,7 +51,7 @@ def with_companions(companions: Sequence[Companion], prepared: Prepared, device:
             if name not in others:
                 train(further)
 
-        train(companions)
+        train(stacked)
         return 1 + len(others)
 
     return by

@@ -70,7 +70,7 @@ def test_patterns_of_one_modality_each(tmp_path: Path) -> None:
     ("pattern", "message"),
     [
         ("{person}_{modality}.csv", r"\{person\} is no field; valid names"),
-        ("{subject}_{subject}_{modality}.csv", "stands twice"),
+        ("{subject}_{subject}_{modality}.csv", "is there twice"),
         ("{modality}.csv", "no field tells the recordings apart"),
         ("{subject}.csv", "or name it in front, as wrist="),
         ("{subject*}_{label*}_{modality}.csv", "one star is enough"),

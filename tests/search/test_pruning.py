@@ -1,4 +1,4 @@
-"""When points are given up, against the tests and rules written out."""
+"""When points are pruned, against the tests and rules written out."""
 
 import statistics
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def test_by_folds_a_hard_fold_is_compared_with_itself(plan_for: Callable[..., Pl
 
 
 def probe(plan: Plan, pruning: Pruning, trial: PlannedTrial, epoch: int, score: float) -> bool:
-    """Whether the point is given up by it."""
+    """Whether the point is pruned by it."""
     pruning.probed(trial, {"phase": "pretrain", "epoch": epoch, "probe.accuracy": score})
     return trial.point_id in pruning.given_up
 

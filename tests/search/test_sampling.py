@@ -27,7 +27,7 @@ SPACE = small.space(
     folds=[[1], [3]],
     prune={"probe": "halving", "every": 1},
 )
-# Rates that harm the encoders, break them and hardly change them: who is given up does not hang on the last bits.
+# Rates that harm the encoders, break them and hardly change them: what is pruned does not hang on the last bits.
 STOPPED_BETWEEN = small.space(
     4,
     {"finetune.epochs": 3},

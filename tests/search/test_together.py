@@ -22,7 +22,7 @@ from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial, make_plan
 from mmssl.study.space import Space
 from mmssl.training.prepared import Prepared
-from mmssl.training.together import with_companions
+from mmssl.training.together import with_others
 from mmssl.training.trial import pretrained, pretraining_name
 
 GRID = {"objective.lambda": [1.0, 10.0], "pretrain.lr": [1e-4, 1e-3], "finetune.lr": [0.001, 0.01]}
@@ -45,7 +45,7 @@ def test_those_alike_are_taken_one_for_each_pre_training(planned: Callable[..., 
     plan = planned(small.space(2, grid=GRID, seeds=[1, 2]))
     found = groups(plan, tiny, {}, 3)
     # On each fold, which hold out differently many, at each rate: two lambdas and two seeds.
-    members = [(group.lead, *group.companions) for group in found]
+    members = [(group.lead, *group.others) for group in found]
     assert sorted(map(len, members)) == [3] * 4, "a fourth has nobody left to train with"
     for trials in members:
         assert len({trial.held_out for trial in trials}) == 1
@@ -68,7 +68,7 @@ def test_those_that_wait_begin_when_their_lead_has_ended(planned: Callable[..., 
     assert isinstance(first, dict)
     assert isinstance(second, dict)
     assert [first["trial_id"], second["trial_id"]] == [group.lead.trial_id for group in found]
-    assert [len(one["companions"]) for one in (first, second)] == [1, 1]
+    assert [len(one["others"]) for one in (first, second)] == [1, 1]
     assert searcher.suggest("c") is None, "all others wait"
     searcher.queue.put_back(plan.trial(first["trial_id"]))  # Its worker died.
     searcher.on_trial_complete("a")
@@ -77,7 +77,7 @@ def test_those_that_wait_begin_when_their_lead_has_ended(planned: Callable[..., 
     searcher.on_trial_complete("d")
     begun = [one for word in "fgh" if isinstance(one := searcher.suggest(word), dict)]
     assert {one["trial_id"] for one in begun} == waiting[0]
-    assert [one["companions"] for one in begun] == [[], [], []]
+    assert [one["others"] for one in begun] == [[], [], []]
     searcher.on_trial_complete("b")
     rest = [one["trial_id"] for word in "ijk" if isinstance(one := searcher.suggest(word), dict)]
     assert set(rest) == waiting[1]
@@ -184,7 +184,7 @@ def test_two_groups_that_want_the_same_in_another_order_do_not_wait_for_each_oth
         prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
         pretrained(
             recipe, prepared, sides, on_epoch=lambda epoch: None, device=torch.device("cpu"), once=once,
-            by=with_companions([(plan.recipe(companion), sides)], prepared, torch.device("cpu"), once),
+            by=with_others([(plan.recipe(companion), sides)], prepared, torch.device("cpu"), once),
         )  # fmt: skip
 
     threads = [threading.Thread(target=train, args=pair, daemon=True) for pair in ((one, two), (two, one))]

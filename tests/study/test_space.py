@@ -153,7 +153,7 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
         ("prune: {folds: 0.1}\nfolds: test", "prune: would choose by the test subjects' scores"),
         ("prune: {every: 5}", "prune: give a rule: `folds: 0.1`, or `probe: median` or `probe: halving`"),
         ("prune: {folds: 1.5}", "prune.folds: input should be less than 1 (given: 1.5)"),
-        ("prune: {folds: 0.1}\ncost: encoders.flops", "prune: would give up points that are cheap and no better"),
+        ("prune: {folds: 0.1}\ncost: encoders.flops", "prune: would prune points that are cheap and no better"),
         ("cost: seconds", "cost: input should be 'encoders.parameters' or 'encoders.flops' (given: 'seconds')"),
         ("ranges: {finetune.lr: {low: 2, high: 1}}", "ranges.finetune.lr: low 2 must be below high 1"),
         ("ranges: {finetune.lr: {low: 0, high: 1, log: true}}", "low 0: a logarithmic scale begins above 0"),
