@@ -5,7 +5,7 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,38 +176,36 @@ def test_cut_off_it_goes_on_as_it_would_have_done(cut: int) -> None:
     assert whole[:cut] + rest == whole
 
 
-def table_of(file: str, column: str) -> dict[tuple[float, float], dict[str, float]]:
-    """By lambda and mu, of each fold."""
-    found: dict[tuple[float, float], dict[str, float]] = {}
-    with (Path(__file__).parent / file).open() as lines:
-        for row in csv.DictReader(lines):
-            found.setdefault((float(row["lambda"]), float(row["mu"])), {})[row["fold"]] = float(row[column])
-    return found
+def tables() -> Iterator[dict[tuple[float, float], dict[str, float]]]:
+    """`vicreg_grid` on UTD-MHAD, one label a class: accuracy by lambda and mu, of each fold; by seed and by what is
+    read."""
+    with (Path(__file__).parent / "grid_of_utd_mhad.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    for seed, column in itertools.product(("28", "29"), ("both", "imu", "skeleton")):
+        found: dict[tuple[float, float], dict[str, float]] = {}
+        for row in rows:
+            if row["seed"] == seed:
+                found.setdefault((float(row["lambda"]), float(row["mu"])), {})[row["fold"]] = float(row[column])
+        yield found
 
 
-@pytest.mark.parametrize("column", ["imu", "skeleton"])
-def test_on_real_recordings_it_chooses_better_than_as_many_points_at_random(column: str) -> None:
-    """`vicreg_grid` on UTD-MHAD, one label a class: what is chosen by seed 28 is judged by another run of the grid."""
-    asked, judge = table_of("grid_of_utd_mhad.csv", column), table_of("grid_of_utd_mhad_again.csv", column)
-    points = sorted(asked)
-    means = np.array([statistics.fmean(asked[point].values()) for point in points])
-    judged = np.array([judge[point]["all"] for point in points])
+def test_of_real_scores_it_finds_better_ones_than_as_many_points_at_random() -> None:
+    """At a fifth of the training; what another seed makes of the choices is in docs/recipes.md."""
     draws = np.random.default_rng(0)
-    some = (draws.permutation(25)[:8] for _ in range(2000))
-    at_random = statistics.fmean(judged[chosen[means[chosen].argmax()]] for chosen in some)
+    lost: dict[str, list[float]] = {"race": [], "random": []}
+    for table in tables():
+        means = np.array([statistics.fmean(folds.values()) for folds in table.values()])
+        at_random = [means[draws.permutation(25)[:5]].max() for _ in range(2000)]
+        lost["random"].append(means.max() - statistics.fmean(at_random))
 
-    def answer(trial: PlannedTrial) -> float:
-        return asked[trial.point["objective.lambda"], trial.point["objective.mu"]][trial.fold]
+        def answer(trial: PlannedTrial, table: Mapping[Any, Mapping[str, float]] = table) -> float:
+            return table[trial.point["objective.lambda"], trial.point["objective.mu"]][trial.fold]
 
-    found: list[float] = []
-    for seed in range(5):
-        plan = plan_of(8, subjects="1357", seeds=[seed])
+        plan = plan_of(5, subjects="1357")
         begun, records, _ = run(plan, answer)
-        assert len(begun) <= 32
-        means_of = complete(plan, records)
-        best = plan.trials_of(max(means_of, key=means_of.__getitem__))[0].point
-        found.append(judge[best["objective.lambda"], best["objective.mu"]]["all"])
-    assert statistics.fmean(found) > at_random
+        assert len(begun) <= 20
+        lost["race"].append(means.max() - max(complete(plan, records).values()))
+    assert statistics.fmean(lost["race"]) < 0.75 * statistics.fmean(lost["random"])
 
 
 def elsewhere(trial: PlannedTrial) -> float:
