@@ -164,7 +164,8 @@ def definition(line: Line, name: str) -> str:
         if paper:
             parts.append(f'<rect x="{at * WIDE:g}" width="{len(run) * WIDE:g}" height="{HIGH:g}" fill="{paper}"/>')
         if text.strip():
-            look = (' font-weight="bold"' if first.bold else "") + (f' fill="{ink}"' if ink != INK else "")
+            # As a style: the sheet's colour would win over an attribute.
+            look = (' font-weight="bold"' if first.bold else "") + (f' style="fill:{ink}"' if ink != INK else "")
             # Its length is given: fonts differ, and columns must not.
             place = f'x="{at * WIDE:g}" y="13" textLength="{len(run) * WIDE:g}" lengthAdjust="spacingAndGlyphs"'
             parts.append(f"<text {place}{look}>{escape(text)}</text>")
