@@ -29,6 +29,7 @@ from mmssl.cli.options import (
     studies_there,
 )
 from mmssl.cli.recordings import open_recordings
+from mmssl.cli.report import PAGE
 from mmssl.cli.running import RunOptions, end, runs_trials
 from mmssl.cli.tables import show_conclusion, show_points
 from mmssl.cli.terminal import (
@@ -454,7 +455,8 @@ def show_outcome(
     if left:
         say(f"stopped with {left} of {plan.total} trials to go: {resuming(study)}")
     else:
-        say(f"kept in {study.place}; its page: mmssl-tune report {study.name}{at_storage(study)}")
+        page = f"its page, {study.files.place(PAGE)}: mmssl-tune report {study.name}{at_storage(study)}"
+        say(f"kept in {study.place}; {page}")
 
 
 def show_first_failure(study: "Study", plan: "Plan") -> None:
