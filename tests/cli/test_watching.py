@@ -192,7 +192,7 @@ def test_one_that_has_ended_is_summed_up(driver: Driver) -> None:
     done = asked(driver)
     assert done.returncode == 1, "a trial failed"
     assert "the first of 4 points by val.accuracy" in done.stdout and "kept in" in done.stdout
-    with terminal(watch(driver), 80, 40) as shown:
+    with terminal(watch(driver), 80, 50) as shown:
         assert shown.end() == 1
         assert "★ 50.0 ±0.0  3/3" in shown.text and "F 50.0 ±0.0  2/3" in shown.text
         assert "FAILED lambda=1.0 mu=1.0 fold=1: no" in shown.text
