@@ -44,14 +44,13 @@ class Race:
         self._studies = [0] * len(self._places)
         self._earlier: list[Score] = []
         for number, study in enumerate(plan.earlier, 1):
-            for place in dict.fromkeys(score.place for score in study.scores):
-                self._earlier += [
-                    Score(points.index(score.point), len(self._studies), score.value)
-                    for score in study.scores
-                    if score.place == place
-                ]
-                self._groups.append(len(self._groups) + len(plan.folds))
-                self._studies.append(number)
+            first, theirs = len(self._studies), list(dict.fromkeys(score.place for score in study.scores))
+            self._earlier += [
+                Score(points.index(score.point), first + theirs.index(score.place), score.value)
+                for score in study.scores
+            ]
+            self._groups += [len(plan.folds) + first + at for at in range(len(theirs))]
+            self._studies += [number] * len(theirs)
         self._trials: dict[Cell, list[PlannedTrial]] = {}
         places = {place: number for number, place in enumerate(self._places)}
         for number, trials in enumerate(plan.candidates.values()):

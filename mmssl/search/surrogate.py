@@ -140,12 +140,17 @@ class _Model:
         """Covariance of what points come to in places, without noise."""
         place, point, own, _ = np.exp(2 * logs[-4:])
         groups, studies = self.groups, self.studies
-        level = place * (in_place[:, None] == other_place)
-        if studies.any():
-            level = level + _STUDY**2 * (studies[in_place][:, None] == studies[other_place])
-        return level + self._alike(logs)[np.ix_(at, other)] * (
-            point + own * (groups[in_place][:, None] == groups[other_place])
+        of_study = self._study * (studies[in_place][:, None] == studies[other_place])
+        return (
+            place * (in_place[:, None] == other_place)
+            + of_study
+            + self._alike(logs)[np.ix_(at, other)] * (point + own * (groups[in_place][:, None] == groups[other_place]))
         )
+
+    @property
+    def _study(self) -> float:
+        """Variance of studies' levels; of a single one it would change nothing."""
+        return _STUDY**2 if self.studies.any() else 0.0
 
     @property
     def _places(self) -> int:
@@ -159,7 +164,7 @@ class _Model:
 
     def _level(self, logs: Array) -> float:
         """Variance of the mean over those places of what they add to every point."""
-        return float(np.exp(2 * logs[-4]) / self._places + _STUDY**2 * bool(self.studies.any()))
+        return float(np.exp(2 * logs[-4]) / self._places + self._study)
 
     def _over_places(self, logs: Array, at: Index, in_place: Index) -> Array:
         """(points, many): covariance of points' means over all places with what points come to in one."""
@@ -186,7 +191,6 @@ class _Model:
         known = self._over_places(logs, at, in_place)
         cells = self._between(logs, every_point, every_place, at, in_place)
         cross = self._over_places(logs, every_point, every_place) - known @ cho_solve(factor, cells.T)
-        level = place + _STUDY**2 * bool(self.studies.any())
-        alone = level + point + own + noise - np.einsum("ij,ji->i", cells, cho_solve(factor, cells.T))
+        alone = place + self._study + point + own + noise - np.einsum("ij,ji->i", cells, cho_solve(factor, cells.T))
         steps = (cross / np.sqrt(alone.clip(_JITTER))).T.reshape(len(self.positions), self._places, -1)
         return prior - known @ cho_solve(factor, known.T), steps
