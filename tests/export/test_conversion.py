@@ -148,7 +148,6 @@ def test_twenty_lines_give_the_classes_of_a_csv_as_the_encoders_do(
     assert "'wrist_acc_x'" in done.stderr
 
 
-@pytest.mark.slow
 def test_the_script_runs_where_only_numpy_and_onnxruntime_are_installed(
     cook: tuple[Model, Recordings], kitchen: Path, tmp_path: Path
 ) -> None:
