@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.recipe import SIGNAL_FEATURES, Finetune, ProjectorKnobs, Recipe, SignalEncoderKnobs
+from mmssl.training.dropout import mask
+from mmssl.training.points import features as points_of
 from mmssl.training.stack import masked, stacked
 
 
@@ -75,18 +77,27 @@ class _TransformerLayer(nn.TransformerEncoderLayer):
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
     """softmax(query key^T / sqrt(width)) value, each (batch, heads, steps, width)."""
-    if not stacked():
+    if not stacked() and not (dropout and _draws_here(query)):
         return nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-    # Written out as torch does it where it has no kernel for it: in a stack it would draw for all networks at once.
+    # Written out as torch does it where it has no kernel for it.
     scale = math.sqrt(1 / math.sqrt(query.shape[-1]))
     weights = ((query * scale) @ (key * scale).transpose(-2, -1)).softmax(dim=-1)
-    return (masked(weights, dropout) if dropout else weights) @ value
+    return (_masked(weights, dropout) if dropout else weights) @ value
 
 
 def _dropout(x: Tensor, layer: nn.Dropout) -> Tensor:
-    if not stacked() or not layer.training or not layer.p:
+    if not layer.training or not layer.p or not _draws_here(x):
         return layer(x)
-    return masked(x, layer.p)
+    return _masked(x, layer.p)
+
+
+def _draws_here(x: Tensor) -> bool:
+    """Whether dropout's masks are our own: a GPU draws its own fast, but in a stack for all networks at once."""
+    return stacked() or x.device.type == "cpu"
+
+
+def _masked(x: Tensor, p: float) -> Tensor:
+    return masked(x, p) if stacked() else x * mask(x, p)
 
 
 def _convolution_over_time(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
@@ -153,13 +164,15 @@ class _Stream(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, steps, joints, coordinates) -> (batch, 64, steps // 4, 8)."""
-        convolution, norm, relu, *rest = self.point
+        first, norm, relu, second, last = self.point
         # The largest activations of all: they are kept small in number, and with channels last in memory, as the input
         # has them, which a CPU takes twice as fast.
-        weight, bias = _folded(cast(nn.Conv2d, convolution), cast(nn.BatchNorm2d, norm), x.flatten(0, 2))
-        points = relu(nn.functional.linear(x, weight, bias)).permute(0, 3, 1, 2)
-        for layer in rest:
-            points = layer(points)
+        weight, bias = _folded(cast(nn.Conv2d, first), cast(nn.BatchNorm2d, norm), x.flatten(0, 2))
+        if x.device.type == "cpu" and weight.requires_grad and not stacked():
+            points = points_of(x, weight, bias, cast(nn.Conv2d, second).weight).permute(0, 3, 1, 2)
+        else:
+            points = second(relu(nn.functional.linear(x, weight, bias)).permute(0, 3, 1, 2))
+        points = last(points)
         # Through the flat view the gradient comes back in that layout too; batch norm is several times slower on any
         # other.
         points = points.permute(0, 2, 3, 1)

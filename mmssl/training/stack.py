@@ -8,6 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from mmssl.training.dropout import mask
+
 _stacked: ContextVar[Sequence[torch.Generator] | None] = ContextVar("_stacked", default=None)
 """In a stack's forward pass: what each network's dropout draws from."""
 
@@ -90,11 +92,8 @@ class _Mask(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
         x, p = args
         generators = cast(Sequence[torch.Generator], _stacked.get())
-        masks = [
-            torch.empty_like(x.select(in_dims[0], i)).bernoulli_(1 - p, generator=generator)
-            for i, generator in enumerate(generators)
-        ]
-        return torch.stack(masks, dim=in_dims[0]).div_(1 - p), in_dims[0]
+        masks = [mask(x.select(in_dims[0], i), p, generator) for i, generator in enumerate(generators)]
+        return torch.stack(masks, dim=in_dims[0]), in_dims[0]
 
 
 def _flat(name: str) -> str:
