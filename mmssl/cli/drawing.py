@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from mmssl.cli.terminal import plain, roughly
+from mmssl.cli.terminal import BAD, GOOD, ODD, plain, roughly
 from mmssl.study.overview import alike
 from mmssl.study.words import NO_RESULT, percent, point_words, short_names, value_of
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 NARROWEST, LOWEST = 20, 8
 """The smallest terminal that is drawn for."""
-# Colours of the terminal's own theme, told apart without red against green; a symbol or letter says the same.
+# A symbol or letter says what its colour says.
 _MARKS = {
-    "complete": ("●", "=", "cyan"),
+    "complete": ("●", "=", GOOD),
     "running": ("▶", ">", "yellow"),
     "begun": ("◐", "-", "blue"),
     "planned": ("·", ".", "dim"),
-    "failed": ("F", "F", "bold red"),
-    "diverged": ("D", "D", "bold red"),
-    "collapsed": ("C", "C", "bold red"),
-    "pruned": ("P", "P", "magenta"),
+    "failed": ("F", "F", BAD),
+    "diverged": ("D", "D", BAD),
+    "collapsed": ("C", "C", BAD),
+    "pruned": ("P", "P", ODD),
 }
 _ABOVE, _BELOW = (195, 153, 117, 75), (230, 222, 215, 208)
 """Of the 256 colours, blues and oranges, the palest first."""
@@ -55,13 +55,17 @@ class Asked:
     """The trial whose curves are drawn in place of all else."""
     paused: bool = False
 
-    def help(self) -> list[tuple[int, Text]]:
-        """What each key does now, as pieces of a line."""
+    def help(self, *, alone: bool) -> list[tuple[int, Text]]:
+        """What each key does now, as pieces of a line.
+
+        Args:
+            alone: whether one trial's curves are drawn; the one that was asked for may have ended.
+        """
         of = {
-            "c": (9, "next trial" if self.alone else "curves of a trial"),
-            "a": (8 * bool(self.alone), "all"),
-            "s": (5 * (not self.alone), f"sorted by {self.order}"),
-            "m": (4 * (not self.alone), "map" if self.ranked else "ranking"),
+            "c": (9, "next trial" if alone else "curves of a trial"),
+            "a": (8 * alone, "all"),
+            "s": (5 * (not alone), f"sorted by {self.order}"),
+            "m": (4 * (not alone), "map" if self.ranked else "ranking"),
             "p": (7, "go on" if self.paused else "pause"),
             "q": (8, "quit"),
         }
@@ -113,7 +117,7 @@ def draw(
     drawing = _Drawing(view, max(width, NARROWEST), height - (asked is not None), fancy, asked or Asked())
     lines = drawing.lines(state, seconds)
     if asked:
-        lines = [*lines[: height - 1], drawing.one_line(asked.help())]
+        lines = [*lines[: height - 1], drawing.one_line(asked.help(alone=drawing.alone is not None))]
     for line in lines:
         line.truncate(width, overflow="ellipsis" if fancy else "crop")
     return Text("\n", no_wrap=True).join(lines[:height])
@@ -138,9 +142,8 @@ class _Drawing:
         """Title, map or ranked points, legend, what runs, what failed: each gets what the one before has left."""
         view = self.view
         title = self._title(state, seconds)
-        alone = next((trial for trial in view.running if trial.trial_id == self.asked.alone), None)
-        if alone:
-            return [*title, Text(), *self._curves(alone)]
+        if self.alone:
+            return [*title, Text(), *self._curves(self.alone)]
         left = self.height - len(title)
         several = 1 if left > 10 else 0  # Lines between the parts, where there is room for them.
         legend = [self._legend()]
@@ -166,12 +169,17 @@ class _Drawing:
             lines += part
         return lines
 
+    @property
+    def alone(self) -> "RunningTrial | None":
+        """The trial whose curves are drawn."""
+        return next((trial for trial in self.view.running if trial.trial_id == self.asked.alone), None)
+
     def _title(self, state: str, seconds: float | None) -> list[Text]:
         view = self.view
         share = view.ended / view.planned if view.planned else 0.0
         count = Text.assemble((f"{view.ended}/{view.planned}", "bold"), " trials" if self.width >= 60 else "")
         state_text = Text(plain(state), "bold yellow" if state else "")
-        failed = Text(view.failed, "bold red")
+        failed = Text(view.failed, BAD)
         running = Text(f"{len(view.running)} running", _MARKS["running"][2]) if view.running else Text()
         left = Text.assemble("left ", (roughly(view.seconds_left), "bold")) if view.ended < view.planned else Text()
         gone = Text(f"ran {duration(seconds)}" if seconds is not None else "", _ASIDE)
@@ -453,14 +461,14 @@ class _Drawing:
         groups = alike((one.status, one.cause) for one in failures)
         if len(groups) < len(failures):
             return [
-                Text.assemble((f"{group.number} {group.status}", "bold red"), f": {plain(group.cause)}")
+                Text.assemble((f"{group.number} {group.status}", BAD), f": {plain(group.cause)}")
                 for group in groups[:most]
             ]
         lines: list[Text] = []
         for one in failures[-max(1, most) :]:
             seed = f" seed={one.seed}" if self.view.seeds > 1 else ""
             where = f"{plain(point_words(one.values))}{seed} fold={plain(one.fold)}"
-            lines.append(Text.assemble((one.status, "bold red"), f" {where}: {plain(one.cause)}"))
+            lines.append(Text.assemble((one.status, BAD), f" {where}: {plain(one.cause)}"))
         return lines
 
     def _table(self, columns: Sequence[ScreenColumn]) -> list[Text]:
@@ -531,7 +539,7 @@ def _abbreviated(word: str) -> str:
 
 
 def _healthy(words: str, alarming: bool) -> Text:
-    return Text(f"{words}!", "bold red") if alarming else Text(f"{words} ")
+    return Text(f"{words}!", BAD) if alarming else Text(f"{words} ")
 
 
 def _padded(text: Text, width: int, *, left: bool = True) -> Text:

@@ -455,7 +455,7 @@ def show_outcome(
     if left:
         say(f"stopped with {left} of {plan.total} trials to go: {resuming(study)}")
     else:
-        page = f"its page, {study.files.place(PAGE)}: mmssl-tune report {study.name}{at_storage(study)}"
+        page = f"to make its page {study.files.place(PAGE)}: mmssl-tune report {study.name}{at_storage(study)}"
         say(f"kept in {study.place}; {page}")
 
 

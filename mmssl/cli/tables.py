@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from mmssl.cli.terminal import console_on, plain, say
+from mmssl.cli.terminal import coloured, console_on, plain, say
 from mmssl.study.words import percent, short_names, value_of, without_result
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class _Column:
 
     @property
     def numbers(self) -> bool:
-        told = [cell for cell in self.cells if cell not in ("", "-")]
-        return bool(told) and all(map(_NUMBER.fullmatch, told))
+        filled = [cell for cell in self.cells if cell]
+        return bool(filled) and all(cell == "-" or _NUMBER.fullmatch(cell) for cell in filled)
 
     @property
     def most(self) -> int:
@@ -118,7 +118,7 @@ def _drawn(columns: list[_Column], width: int) -> Table:
             no_wrap=column.cut,
         )
     for row in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*map(Text, row))
+        table.add_row(*map(coloured, row))
     return table
 
 

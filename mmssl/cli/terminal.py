@@ -16,6 +16,7 @@ from mmssl.errors import few
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
+    from rich.text import Text
 
     from mmssl.data.check import Finding
     from mmssl.recipe import Recipe
@@ -67,10 +68,31 @@ _FILE_WIDTH = 1000
 def say(line: str, *, stderr: bool = False, console: "Console | None" = None) -> None:
     """Print a line, with names as they came from files, archives and other machines: nothing in it moves the cursor.
 
-    On a terminal it is broken between words, and within no command: what is copied from it is whole.
+    On a terminal it is broken between words; a command is continued before its options, as a shell takes it.
     """
     console = console or console_on(stderr=stderr)
-    console.print("\n".join(_broken(plain(line), console.width)), markup=False, soft_wrap=True)
+    console.print(coloured("\n".join(_broken(plain(line), console.width))), soft_wrap=True)
+
+
+BAD, ODD, GOOD = "bold red", "magenta", "cyan"
+"""Colours of the terminal's own theme, told apart without red against green; words say the same."""
+_COLOURED = {
+    r"\b(FAILED|DIVERGED|COLLAPSED)\b": BAD,
+    r"\bPRUNED\b": ODD,
+    r"^best( so far)?:": f"bold {GOOD}",
+    r"^note:": "yellow",
+    r"^next:": "bold",
+}
+
+
+def coloured(words: str) -> "Text":
+    """A line or a cell, with colours where they carry meaning."""
+    from rich.text import Text
+
+    text = Text(words)
+    for pattern, style in _COLOURED.items():
+        text.highlight_regex(pattern, style)
+    return text
 
 
 def _broken(line: str, width: int) -> list[str]:
@@ -82,6 +104,23 @@ def _broken(line: str, width: int) -> list[str]:
         if lines[-1].strip() and cell_len(f"{lines[-1]} {piece}") > width:
             lines.append(indent)
         lines[-1] += (" " if lines[-1].strip() else "") + piece
+    return [part for one in lines for part in _continued(one, indent, width)]
+
+
+def _continued(line: str, indent: str, width: int) -> list[str]:
+    """A command that does not fit, on lines that a shell takes for one."""
+    if cell_len(line) <= width or not line.lstrip().startswith("mmssl-tune "):
+        return [line]
+    first, *others = re.findall(r"(?:'[^']*'|\"[^\"]*\"|\S)+", line)
+    lines = [indent + first]
+    for number, word in enumerate(others):
+        following = others[number + 1 : number + 2] if word.startswith("--") else []
+        option = " ".join([word, *(one for one in following if not one.startswith("--"))])
+        if word.startswith("--") and cell_len(f"{lines[-1]} {option} \\") > width:
+            lines[-1] += " \\"
+            lines.append(f"{indent}  {word}")
+        else:
+            lines[-1] += f" {word}"
     return lines
 
 

@@ -22,7 +22,7 @@ from mmssl.study.plan import Key, Plan
 from mmssl.study.presets import parsed
 from mmssl.study.results import stand_beside
 from mmssl.study.scores import Scores, estimate, mean, paired, recordings_of
-from mmssl.study.words import SYSTEM
+from mmssl.study.words import SYSTEM, percent
 
 
 def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
@@ -323,7 +323,7 @@ def _remarks(row: Mapping[str, Any]) -> list[str]:
     if row["n"] < row["planned"]:
         remarks.append(f"{row['planned'] - row['n']} of {row['planned']} trials are not complete")
     if mean is not None and mean <= row["chance"]:
-        remarks.append(f"not above chance ({row['chance']:.3f})")
+        remarks.append(f"not above chance ({percent(row['chance'])} %)")
     if row["gain"] is not None and row["gain"] < 0:
         sure = row["gain.high"] is not None and row["gain.high"] < 0
         remarks.append("below untrained encoders" if sure else "below untrained encoders, within the noise")

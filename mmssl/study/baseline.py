@@ -2,14 +2,14 @@
 
 import shlex
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe
 from mmssl.study.folder import Study, names
-from mmssl.study.plan import Plan
+from mmssl.study.plan import Key, Plan
 from mmssl.study.presets import defined_by, preset
 from mmssl.study.results import Choice, points_in, stand_beside
 from mmssl.study.scores import Estimate, apart, mean
@@ -26,7 +26,7 @@ class Baseline:
     std: float | None
     n: int
     paired: bool
-    """Whether it has seeds of the best point; mean, spread and gain are then over the trials that pair with its own."""
+    """Whether it has seeds and folds of the study; mean, spread and gain are then over those alone."""
     gain: Estimate
     """How far the best point is above; without a mean where there is no best."""
 
@@ -53,7 +53,9 @@ def baselines(study: Study, plan: Plan, choice: Choice | None, metric: str | Non
     """
     metric = metric or plan.space.scored
     recipes = [plan.recipe(plan.candidates[choice.best.point_id][0])] if choice else list(plan.bases.values())
-    own = _baselines_in(study, plan, recipes, choice, metric)
+    keys = {plan.key(trial.point_id, trial.seed, trial.fold) for trial in plan.trials}
+    best = choice.best.scores if choice else {}
+    own = _baselines_in(study, plan, recipes, keys, best, metric)
     if own:
         return own
     try:
@@ -67,18 +69,29 @@ def baselines(study: Study, plan: Plan, choice: Choice | None, metric: str | Non
             theirs = other.plan()
             same = theirs.dataset.fingerprint == plan.dataset.fingerprint and theirs.space.side == plan.space.side
             if same and set(theirs.folds) == set(plan.folds) and metric in theirs.scores:
-                beside = _baselines_in(other, theirs, recipes, choice, metric)
+                beside = _baselines_in(other, theirs, recipes, keys, best, metric)
                 found = max(found, beside, key=lambda ones: [(one.paired, one.n) for one in ones[:1]])
         except UserError:
             continue
-        if found and (choice is None or (found[0].paired and found[0].n == len(choice.best.scores))):
+        if found and found[0].paired and found[0].n == len(keys):
             break
     return found
 
 
 def _baselines_in(
-    study: Study, plan: Plan, recipes: Sequence[Recipe], choice: Choice | None, metric: str
+    study: Study,
+    plan: Plan,
+    recipes: Sequence[Recipe],
+    keys: Set[Key],
+    best: Mapping[Key, float],
+    metric: str,
 ) -> list[Baseline]:
+    """Untrained encoders that one study scored.
+
+    Args:
+        keys: of the trials with which they are to pair, whether or not a best point is known yet.
+        best: its scores.
+    """
     baselines: list[Baseline] = []
     if "pretrain.epochs" not in plan.space.names and all(base.pretrain.epochs for base in plan.bases.values()):
         return baselines  # All are trained: the recipe of each point need not be made to know it.
@@ -87,8 +100,7 @@ def _baselines_in(
         recipe = plan.recipe(trial)
         if not any(stand_beside(recipe, other) for other in recipes) or not point.complete or point.mean is None:
             continue
-        best = choice.best.scores if choice else {}
-        pairs = point.scores.keys() & best.keys()
+        pairs = point.scores.keys() & keys
         theirs = {key: point.scores[key] for key in pairs} or point.scores
         std = statistics.stdev(theirs.values()) if len(theirs) > 1 else None
         gain, _ = apart(best, theirs)
@@ -109,10 +121,11 @@ def baseline_command(plan: Plan, choice: Choice | None, storage: str) -> str:
     kinds, modalities = plan.dataset.modalities, recipe.data.modalities
     system = "untrained" if len(modalities) == len(kinds) > 1 else f"untrained_{'+'.join(modalities)}"
     start = preset(plan.dataset.name, system, name, kinds).knobs()
+    used = ("data.", "encoder.", "finetune.", *(["augment."] if recipe.finetune.views else []))
     settings = "".join(
         f" --set {shlex.quote(f'{knob}={set_word(value)}')}"
         for knob, value in recipe.knobs().items()
-        if knob.startswith(("data.", "augment.", "encoder.", "finetune."))
+        if knob.startswith(used)
         and value != start[knob]
         and knob not in (*defined_by(system), *SET_BY_STUDY, "finetune.encoders")
     )

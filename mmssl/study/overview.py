@@ -164,7 +164,7 @@ class View:
     untrained: float | None = None
     """What untrained encoders score."""
     terms: Sequence[str] = ()
-    """Loss terms that a trial has reported, whether or not one that runs has."""
+    """Loss terms that the study's trials report, whether or not one that runs has."""
     modalities: Sequence[str] = ()
     """Those whose embeddings a trial has reported."""
     probed: bool = False
@@ -248,7 +248,9 @@ class Board:
 
     def __init__(self, plan: Plan, since: datetime | None = None, untrained: float | None = None) -> None:
         self._untrained = untrained
-        self._terms, self._modalities = dict[str, None](), dict[str, None]()
+        pretrained = [base for base in plan.bases.values() if base.pretrain.epochs]
+        self._terms = dict.fromkeys(term for base in pretrained for term in ("loss", *base.objective.loss.terms))
+        self._modalities = dict.fromkeys(modality for base in pretrained for modality in base.data.modalities)
         self._probed = False
         self._paces: dict[str, _Pace] = {}
         self._plan, self._since = plan, since or datetime.now(UTC)

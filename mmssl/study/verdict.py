@@ -58,7 +58,7 @@ def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: boo
         guessing,
         untrained,
         baseline_command(plan, choice, at_storage(study)) if lacking else "",
-        _next(study, plan, choice, harmed=harmed, whole=whole, failed=bool(statuses["FAILED"]), running=running),
+        _next(study, plan, best, harmed=harmed, whole=whole, failed=bool(statuses["FAILED"]), running=running),
     )
 
 
@@ -120,15 +120,16 @@ def _is_untrained(plan: Plan, choice: Choice) -> bool:
 
 
 def _next(
-    study: Study, plan: Plan, choice: Choice | None, *, harmed: bool, whole: bool, failed: bool, running: bool
+    study: Study, plan: Plan, best: Best | None, *, harmed: bool, whole: bool, failed: bool, running: bool
 ) -> str:
     where = f"{study.name}{at_storage(study)}"
     if running:
         return f"mmssl-tune watch {where}"
     if not whole:
         return f"mmssl-tune resume {where}"
-    if choice is not None and not harmed:
-        return f"mmssl-tune best {where} --export"
-    if choice is not None or plan.space.side == "test":
+    if best is not None and not harmed:
+        by = f" --by {best.metric}" if best.metric != plan.space.scored else ""
+        return f"mmssl-tune best {where}{by} --export"
+    if best is not None or plan.space.side == "test":
         return f"mmssl-tune report {where}"
     return f"mmssl-tune {'retry' if failed else 'logs'} {where}"

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from mmssl.cli.drawing import draw
+from mmssl.cli.drawing import Asked, draw
 from mmssl.cli.terminal import roughly
 from mmssl.study.folder import Record
 from mmssl.study.overview import Axes, Board, Cell, Failure, Health, RunningTrial, View
@@ -121,6 +121,15 @@ def test_columns_of_what_runs_do_not_come_and_go() -> None:
         for knob in (1.0, 50.0)
     }
     assert len(told) == 1 and "skel" in told.pop()
+
+
+def test_keys_are_explained_as_what_is_drawn_takes_them() -> None:
+    trial = RunningTrial("t", {"objective.mu": 1.0}, 1, "7", NOON, "pretrain", 2, 9, {}, {}, None, {}, {"loss": [2, 1]})
+    running = view(MAP, running=[trial])
+    assert lines(running, 80, 24, asked=Asked(alone="t"))[-1] == "c next trial  a all  p pause  q quit"
+    whole = "c curves of a trial  s sorted by health  m ranking  p pause  q quit"
+    for asked in (Asked(), Asked(alone="one that has ended")):
+        assert lines(running, 80, 24, asked=asked)[-1] == whole
 
 
 def test_cells_are_shaded_around_untrained_encoders() -> None:

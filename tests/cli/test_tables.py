@@ -2,6 +2,8 @@
 
 import io
 import re
+import shlex
+import subprocess
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from mmssl.cli.tables import measured, show_table
-from mmssl.cli.terminal import say
+from mmssl.cli.terminal import coloured, say
 
 COMPARED = ["point", "read from", "accuracy (%)", "seeds ± (%)", "F1 (%)", "n", "pairs", "difference (%)"]
 ROWS = [
@@ -77,8 +79,14 @@ def said(line: str, width: int) -> str:
 
 
 def test_no_command_and_no_path_is_broken() -> None:
-    command = "mmssl-tune best vicreg_grid-utd_mhad-1 --storage '/a folder/of studies' --export"
-    assert f"\n{command}\n" in said(f"kept in a place; next: {command}", 60)
+    command = "mmssl-tune best vicreg_grid-utd_mhad-1 --storage '/a folder --of studies' --export"
+    assert f"\n{command}\n" in said(f"kept in a place; next: {command}", 90)
+    for width in (40, 60, 80):
+        first, *continued = said(f"kept in a place; next: {command}", width).splitlines()
+        assert first == "kept in a place; next:" and max(map(len, continued)) <= width
+        shell = ["sh", "-c", "set -- " + "\n".join(continued) + "\nprintf '%s\\n' \"$@\""]
+        read = subprocess.run(shell, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert read == shlex.split(command), "a shell takes its lines for one"
     ticked = "`mmssl-tune resume vicreg_grid-utd_mhad-1 --storage /x`"
     lines = said(f"this has been stopped, {ticked} runs what it still lacks of all its trials", 60).splitlines()
     assert any(ticked in line for line in lines) and max(map(len, lines)) <= 60
@@ -99,3 +107,22 @@ def test_no_command_and_no_path_is_broken() -> None:
 )
 def test_scores_their_means_and_deviations_are_in_per_cent(name: str, value: float, shown: str) -> None:
     assert measured(name, value).split(maxsplit=1) == [name, shown]
+
+
+def test_colours_say_what_words_say() -> None:
+    def styles(words: str) -> list[tuple[str, str]]:
+        text = coloured(words)
+        return [(text.plain[span.start : span.end], str(span.style)) for span in text.spans]
+
+    assert styles("8 of 16 trials DIVERGED: epoch 1") == [("DIVERGED", "bold red")]
+    assert styles("2 FAILED, 1 PRUNED") == [("FAILED", "bold red"), ("PRUNED", "magenta")]
+    assert styles("note: one seed") == [("note:", "yellow")]
+    assert styles("best so far: lambda=1") == [("best so far:", "bold cyan")]
+    assert styles("the best of 3; not a note: none; UNFAILED") == []
+
+
+def test_a_column_without_a_number_yet_stands_as_numbers_do() -> None:
+    lines = shown(["point", "std", "n"], [["one", "-", "1/1"], ["other", "-", "1/1"]], 60)
+    ends = {line.index("-") for line in lines if "1/1" in line}
+    head = next(line for line in lines if "std" in line)
+    assert ends == {head.index("std") + 2}

@@ -291,7 +291,7 @@ def test_what_is_not_above_chance_is_named(study_of: StudyOf, tiny: Recordings) 
     study, plan = study_of(complete, list(SCORES))
     rows = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")
     for key, row in rows.items():
-        assert ("not above chance (0.333)" in row["note"]) == (row["accuracy.mean"] <= 1 / 3), key
+        assert ("not above chance (33.3 %)" in row["note"]) == (row["accuracy.mean"] <= 1 / 3), key
     assert "not above chance" in rows["supervised", "imu+skeleton"]["note"]
     assert "not above chance" not in rows["cmc", "imu+skeleton"]["note"]
 

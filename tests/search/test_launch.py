@@ -108,7 +108,7 @@ def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> No
     assert failed.startswith("3 of 12 trials FAILED: RuntimeError: ") and "you tried to allocate" in failed, failed
     assert "3 of 12 trials DIVERGED: " in launched.done.stdout
     page = launched.study.files.place("report.html")
-    assert f"its page, {page}: mmssl-tune report " in launched.done.stdout.splitlines()[-1]
+    assert f"to make its page {page}: mmssl-tune report " in launched.done.stdout.splitlines()[-1]
     begins, first, *lines = launched.done.stderr.splitlines()
     assert begins.startswith("starting Ray; ")
     assert first.endswith(" trials at once, 1 CPU each")

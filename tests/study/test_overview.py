@@ -121,6 +121,8 @@ def test_a_running_trial_has_its_newest_numbers(plan_of: Callable[..., Plan]) ->
     board.put(trial, running(trial))
     (begins,) = board.view().running
     assert (begins.phase, begins.terms, begins.health) == (None, {}, {})
+    columns = ("loss", "invariance", "variance", "covariance"), ("imu", "skeleton")
+    assert (tuple(board.view().terms), tuple(board.view().modalities)) == columns, "before any is reported"
     healthy = {"imu.std": 0.98, "imu.effective_rank": 30.0, "skeleton.std": 0.9, "skeleton.effective_rank": 12.0}
     first = epoch("pretrain", 1, loss=5.0, invariance=0.5, **healthy)
     second = epoch("pretrain", 2, loss=4.0, invariance=0.25, **healthy | {"skeleton.std": 0.05})

@@ -16,7 +16,7 @@ from mmssl.study.plan import PlannedTrial, make_plan
 from mmssl.study.presets import preset
 from mmssl.study.results import best_of, metric_words
 from mmssl.study.space import Space
-from mmssl.study.verdict import conclude
+from mmssl.study.verdict import beside, conclude
 
 FOLDS = (("anna",), ("ben",), ("chris",))
 MakeStudy = Callable[..., Study]
@@ -24,11 +24,20 @@ MakeStudy = Callable[..., Study]
 
 @pytest.fixture
 def study(tmp_path: Path, tiny: Recordings) -> MakeStudy:
-    """Makes a study whose trials score by system or λ, and fold; those without a score have not begun."""
+    """Makes a study whose trials score by system or λ, and fold; those without a score have not begun.
 
-    def make(name: str, scores: dict[str, list[float]], systems: list[str] | None = None) -> Study:
+    Where `seeds` are given, trials score by seed and fold.
+    """
+
+    def make(
+        name: str,
+        scores: dict[str, list[float]],
+        systems: list[str] | None = None,
+        seeds: dict[int, list[float]] | None = None,
+        f1: bool = False,
+    ) -> Study:
         grid = {} if systems else {"objective.lambda": [float(one) for one in scores]}
-        space = Space(name="s", systems=systems or ["vicreg"], grid=grid)
+        space = Space(name="s", systems=systems or ["vicreg"], grid=grid, seeds=list(seeds or [28]))
         bases = space.bases("tiny")
         data = dataset_of(tiny, classes=3)
         plan = make_plan(name, space, bases, data, list(FOLDS), space.points(bases))
@@ -37,7 +46,11 @@ def study(tmp_path: Path, tiny: Recordings) -> MakeStudy:
             own = scores[plan.system(trial) if systems else str(trial.point["objective.lambda"])]
             if not own:
                 return Record(trial_id=trial.trial_id, status="PLANNED")
-            facts = {"val.accuracy": own[FOLDS.index(trial.held_out)], "recordings.validation": 9}
+            own = (seeds or {}).get(trial.seed, own)
+            score = own[FOLDS.index(trial.held_out)]
+            facts: dict[str, float] = {"val.accuracy": score, "recordings.validation": 9}
+            if f1:
+                facts["val.f1"] = 1 - score
             return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
 
         return study_of(tmp_path, plan, ended)
@@ -73,6 +86,27 @@ def test_the_sentence_says_best_ties_chance_and_untrained(study: MakeStudy) -> N
         f"({100 * gap:.1f} points less, beyond the noise)"
     )
     assert (with_it.baseline_command, with_it.chance) == ("", 1 / 3)
+
+
+def test_untrained_encoders_have_one_number_however_it_is_asked_for(study: MakeStudy) -> None:
+    """Of several seeds beside a study of one: those that pair with its own, whether or not a best point is chosen."""
+    made = study("one", {"1.0": NEAR, "5.0": BEST})
+    study("beside", {"untrained": FAR}, systems=["untrained"], seeds={28: [0.3, 0.2, 0.1], 29: [0.6, 0.6, 0.6]})
+    plan = made.plan()
+    assert plan.space.seeds == [28]
+    chosen, unchosen = (beside(made, plan, "val.accuracy", one)[1] for one in (best_of(made, plan).choice, None))
+    assert chosen is not None and unchosen is not None
+    assert (chosen.mean, chosen.n) == (unchosen.mean, unchosen.n) == (pytest.approx(0.2), 3)
+    assert "untrained encoders have 20.0 %" in conclude(made, plan).words
+
+
+def test_what_is_next_exports_the_point_that_was_named(study: MakeStudy) -> None:
+    made = study("one", {"1.0": NEAR, "5.0": BEST}, f1=True)
+    plan = made.plan()
+    by = best_of(made, plan, "val.f1")
+    assert by.choice.best.values == {"objective.lambda": 1.0} != best_of(made, plan).choice.best.values
+    assert conclude(made, plan, by).next_command == f"mmssl-tune best one --storage {made.root} --by val.f1 --export"
+    assert "--by" not in conclude(made, plan).next_command
 
 
 def test_untrained_encoders_that_are_better_are_told_so(study: MakeStudy) -> None:

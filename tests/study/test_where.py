@@ -141,10 +141,10 @@ def test_names_are_knobs_in_full_or_in_short(text: str, expected: bool):
     ],
 )
 def test_anything_else_is_refused(text: str):
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(UserError, match="where"):
         condition(text, POINT)(POINT)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
