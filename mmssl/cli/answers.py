@@ -19,7 +19,7 @@ from mmssl.cli.options import (
 )
 from mmssl.cli.studies import show_first_failure
 from mmssl.cli.tables import measured, show_conclusion, show_points, show_result
-from mmssl.cli.terminal import as_cell, epoch_progress, print_json, say
+from mmssl.cli.terminal import as_cell, epoch_progress, from_here, print_json, say
 from mmssl.errors import UserError
 from mmssl.study.planning import recordings_of
 
@@ -193,7 +193,7 @@ def best(
         if not as_json:
             for metric, value in done.metrics.items():
                 say(measured(metric, value))
-            say(f"exported to {done.folder}")
+            say(f"exported to {from_here(done.folder)}")
             say(f"loaded in a new process: the same features and score on {done.checked} recordings")
     if as_json:
         print_json(answer)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.cells import cell_len
@@ -122,6 +123,12 @@ def _continued(line: str, indent: str, width: int) -> list[str]:
         else:
             lines[-1] += f" {word}"
     return lines
+
+
+def from_here(path: Path) -> Path:
+    """A path as short as a command takes it: what lies in this folder, from here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def ago(moment: datetime | None) -> str:
