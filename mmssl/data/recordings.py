@@ -529,9 +529,13 @@ class Recordings:
         have = zip(self.rows, *map(self.arrays, modalities), strict=True)
         return tuple(row.recording_id for row, *own in have if any(array is None for array in own))
 
-    @cached_property
+    @property
     def has(self) -> Mapping[str, npt.NDArray[np.bool_]]:
         """By modality whether each recording has it, (recordings,)."""
+        return self._has
+
+    @cached_property
+    def _has(self) -> Mapping[str, npt.NDArray[np.bool_]]:
         return {
             name: np.array([array is not None for array in self.arrays(name)], dtype=bool)
             for name in self.description.modalities
@@ -561,9 +565,13 @@ class Recordings:
             raise UserError(f"{self.description.name}: no recording has {' and '.join(modalities)}")
         return self.where(lambda row: row.recording_id not in without) if without else self
 
-    @cached_property
+    @property
     def labels(self) -> npt.NDArray[np.int64]:
         """Class index of each recording, (recordings,); `UNLABELLED` where it has no label."""
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> npt.NDArray[np.int64]:
         index = {"": UNLABELLED, **{name: i for i, name in enumerate(self.description.classes)}}
         return np.array([index[row.label] for row in self.rows], dtype=np.int64)
 

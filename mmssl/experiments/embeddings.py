@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
+from mmssl.data.rows import having
 from mmssl.errors import UserError
 from mmssl.evaluation import confusion, known, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
@@ -23,7 +24,7 @@ from mmssl.study.paired import spread
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import LABEL_FREE, points
 from mmssl.study.scores import mean
-from mmssl.training.prepared import Prepared, having
+from mmssl.training.prepared import Prepared
 
 Vectors = npt.NDArray[np.float32]
 

@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 from mmssl import unlabelled as measures
 from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
+from mmssl.data.rows import having, shown_rows
 from mmssl.errors import UserError
 from mmssl.evaluation import known, rank_agreement
 from mmssl.experiments import Result, TableColumn, protocol
@@ -25,9 +26,8 @@ from mmssl.study.plan import Plan
 from mmssl.study.results import Point, points
 from mmssl.study.words import fold_name
 from mmssl.training.model import Model
-from mmssl.training.prepared import Prepared, having
+from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import augmentation
-from mmssl.training.trial import shown_rows
 
 Vectors = npt.NDArray[np.floating]
 

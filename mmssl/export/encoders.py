@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 
 from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
+from mmssl.data.rows import having
 from mmssl.environment import machine, programs
 from mmssl.errors import UserError
 from mmssl.export.card import LIBRARY, card
@@ -34,7 +35,7 @@ from mmssl.study.results import Choice, Point, points, stand_beside
 from mmssl.study.words import fold_name, without_result
 from mmssl.trackers.registry import register
 from mmssl.training.model import FACTS, WEIGHTS, Model
-from mmssl.training.prepared import Prepared, having
+from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import OnEpoch
 from mmssl.training.trial import score, train
 

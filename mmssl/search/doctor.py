@@ -19,6 +19,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
+from mmssl.data.rows import having, shown_rows
 from mmssl.errors import UserError
 from mmssl.private_folder import own_folder
 from mmssl.process import cpus
@@ -31,9 +32,9 @@ from mmssl.search.together import rates
 from mmssl.study.folder import Study, most_pretrained
 from mmssl.study.plan import Plan
 from mmssl.training.model import Model
-from mmssl.training.prepared import Prepared, having
+from mmssl.training.prepared import Prepared
 from mmssl.training.together import alike
-from mmssl.training.trial import run_trial, shown_rows
+from mmssl.training.trial import run_trial
 
 _CONTEXT = 500_000_000
 """Bytes that a process takes of a GPU beside its tensors."""

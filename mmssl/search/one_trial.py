@@ -12,16 +12,17 @@ import numpy.typing as npt
 import torch
 
 from mmssl.data.protocols import Split
+from mmssl.data.rows import having, labelled_rows, shown_rows
 from mmssl.environment import machine, packages
 from mmssl.recipe import Recipe, readings
 from mmssl.study.columns import PROBE, SCORED
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.training.prepared import Prepared, having
+from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import pretrain
 from mmssl.training.snapshot import Epoch, Snapshot
 from mmssl.training.together import with_others
-from mmssl.training.trial import Outcome, labelled_rows, pretraining_name, run_trial, shown_rows
+from mmssl.training.trial import Outcome, pretraining_name, run_trial
 from mmssl.version import trial_code
 
 trial_code()  # Of the code that has just been loaded.

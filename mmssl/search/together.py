@@ -8,6 +8,7 @@ import torch
 
 from mmssl.data.protocols import Split
 from mmssl.data.recordings import Recordings
+from mmssl.data.rows import shown_rows
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe
 from mmssl.study.folder import PRETRAINED_VARIABLE, most_pretrained
@@ -16,7 +17,7 @@ from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, pretrain
 from mmssl.training.snapshot import Epoch
 from mmssl.training.together import alike, pretrain_together
-from mmssl.training.trial import fresh, pretraining_name, shown_rows
+from mmssl.training.trial import fresh, pretraining_name
 
 
 def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int) -> list[StackedTrials]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mmssl.data.not_signals import suspects_in
 from mmssl.data.recordings import Recordings
+from mmssl.data.rows import enough
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, Value
 from mmssl.study.plan import Plan
@@ -119,8 +120,6 @@ def _pruning(plan: Plan, recipes: list[Recipe]) -> Iterator[str]:
 
 def _too_little(plan: Plan, recipes: list[Recipe], recordings: Recordings) -> Iterator[str]:
     """Folds without enough to train on."""
-    from mmssl.training.trial import enough  # Torch takes seconds.
-
     different = {
         (
             recipe.finetune.labels,

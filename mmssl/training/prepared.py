@@ -54,14 +54,6 @@ class Prepared:
         return model.tensors({name: self.inputs[name][rows] for name in model.recipe.data.modalities})
 
 
-def having(
-    data: Prepared | Recordings, rows: npt.NDArray[np.int64], modalities: Sequence[str], least: int | None = None
-) -> npt.NDArray[np.int64]:
-    """Those of some recordings that have all of the modalities, or so many of them at least."""
-    count = np.sum([data.has[name][rows] for name in modalities], axis=0)
-    return rows[count >= (len(modalities) if least is None else least)]
-
-
 def _in_place(present: npt.NDArray[np.float32], has: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Each where its recording stands among all."""
     if has.all():

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mmssl.data.protocols import Split, class_indices, split
+from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
-from mmssl.errors import UserError, nearest
+from mmssl.data.rows import enough, having, labelled_rows, seen_rows, shown_rows
 from mmssl.evaluation import by_majority, scores
 from mmssl.objectives.terms import covariance, variance
 from mmssl.recipe import Recipe, readings, readings_of
@@ -24,7 +24,7 @@ from mmssl.training.batch_norm import renew
 from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.model import AT_ONCE, Model
 from mmssl.training.operations import operations
-from mmssl.training.prepared import Prepared, having
+from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import (
     HEALTH_SAMPLE,
     Numbers,
@@ -282,7 +282,7 @@ def fresh(recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device
     """A new model and the inputs that it pre-trains on, NaN where a recording lacks a modality."""
     init, *_ = seeds(recipe)
     torch.manual_seed(init)
-    seen = _seen_rows(recipe, prepared, sides)
+    seen = seen_rows(recipe, prepared, sides)
     model = Model.fresh(recipe, prepared.description, _standardisations(recipe, prepared, seen)).to(device)
     return model, prepared.padded(model, shown_rows(recipe, prepared, sides))
 
@@ -605,72 +605,6 @@ def _costs(model: Model, prepared: Prepared) -> Numbers:
         "encoders.parameters": sum(weight.numel() for weight in model.encoders.parameters()),
         "encoders.flops": operations(lambda: model.encode(prepared.padded(model, np.arange(1)))),
     }
-
-
-def enough(recipe: Recipe, recordings: Prepared | Recordings, sides: Split) -> None:
-    """Whether there is enough to train on.
-
-    Raises:
-        UserError: fewer than two recordings or labels, a hidden class that does not exist, or a subset of modalities
-            that are not there.
-    """
-    there = list(recordings.description.modalities)
-    for name in (name for subset in recipe.finetune.subsets for name in subset.split("+") if name not in there):
-        raise UserError(f"finetune.subsets: the recordings have no {name}; {nearest(name, there)}")
-    shown, labelled = shown_rows(recipe, recordings, sides), labelled_rows(recipe, recordings, sides)
-    together, *parts = readings(recipe)
-    counts = [(len(shown), "recording", ""), (len(having(recordings, labelled, together)), "label", "")]
-    if len(having(recordings, labelled, together)) < len(labelled):
-        counts[1] = (*counts[1][:2], f" of recordings with {' and '.join(together)}")
-    counts += [(len(having(recordings, shown, [one])), "recording", f" with {one}") for one in together]
-    counts += [
-        (len(having(recordings, labelled, one)), "label", f" of recordings with {'+'.join(one)}") for one in parts
-    ]
-    for count, what, of in counts:
-        if count < 2:
-            raise UserError(f"{count} {what}{'s' * (count != 1)}{of} to train on: batch statistics need 2 at least")
-
-
-def labelled_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
-    """The training recordings whose labels fine-tuning uses: of each class the recipe's share, one at least.
-
-    Labels are drawn whatever modalities their recordings have, so that every recipe draws the same; those without any
-    that the recipe takes are of no use to it.
-    """
-    return having(prepared, _drawn_labels(recipe, prepared, sides), recipe.data.modalities, least=1)
-
-
-def _drawn_labels(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
-    if recipe.finetune.labels == 1:
-        return sides.train
-    draws = np.random.default_rng(recipe.finetune.label_draw)
-    labels = prepared.labels[sides.train]
-    chosen: list[npt.NDArray[np.int64]] = []
-    for label in np.unique(labels):
-        rows = sides.train[labels == label]
-        chosen.append(draws.permutation(rows)[: max(1, round(recipe.finetune.labels * len(rows)))])
-    return np.sort(np.concatenate(chosen)) if chosen else sides.train
-
-
-def shown_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
-    """The recordings that pre-training sees, labelled or not: across modalities those that have two of them at least
-    (all, where the objective takes all at once), or one where the recipe makes two views of it. Encoders that never
-    train have the statistics of all."""
-    alone = len(recipe.data.modalities) == 1 or recipe.pretrain.incomplete == "two_views"
-    several = len(recipe.data.modalities) if recipe.objective.loss.doubled else 2
-    least = 1 if alone or not recipe.pretrain.epochs else several
-    return having(prepared, _seen_rows(recipe, prepared, sides), recipe.data.modalities, least)
-
-
-def _seen_rows(recipe: Recipe, prepared: Prepared | Recordings, sides: Split) -> npt.NDArray[np.int64]:
-    """The recordings that the signals' statistics are of: all that may pre-train and have a modality of the recipe."""
-    hidden = class_indices(prepared.description, recipe.pretrain.hidden_classes)
-    shown = sides.pretrain[np.isin(prepared.labels[sides.pretrain], hidden, invert=True)]
-    shown = having(prepared, shown, recipe.data.modalities, least=1)
-    if recipe.pretrain.share == 1:
-        return shown
-    count = max(1, round(recipe.pretrain.share * len(shown)))
-    return np.sort(np.random.default_rng(recipe.seed).permutation(shown)[:count])
 
 
 def seeds(recipe: Recipe) -> tuple[int, int, int]:

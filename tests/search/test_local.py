@@ -102,6 +102,20 @@ def test_it_loads_no_ray(folder: Path) -> None:
     assert len(log) == 8, "a line a trial"
 
 
+def test_planning_loads_neither_ray_nor_torch(folder: Path) -> None:
+    said = subprocess.run(
+        [
+            sys.executable, "-c",
+            "import sys; from mmssl.cli import app\n"
+            "try: app()\n"
+            "finally: print(sorted({'ray', 'torch'} & set(sys.modules)))",
+            *words(folder, "planned", "--dry-run")[3:],
+        ],
+        check=True, capture_output=True, text=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert "nothing was started" in said[-2] and said[-1] == "[]"
+
+
 def test_stopped_by_ctrl_c_it_is_whole_and_resumes(folder: Path) -> None:
     long = ["--set", "pretrain.epochs=40"]
     whole = subprocess.run(words(folder, "whole", "--local", *long), check=False, capture_output=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmssl import Recipe, Recordings, Row, UserError, launch
 from mmssl.data.protocols import split
+from mmssl.data.rows import labelled_rows, shown_rows
 from mmssl.objectives import OBJECTIVES, vicreg
 from mmssl.study.folder import Study
 from mmssl.study.planning import recordings_of
@@ -21,7 +22,7 @@ from mmssl.training import trial
 from mmssl.training.incomplete import Incomplete
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, pretrain
-from mmssl.training.trial import Outcome, fresh, labelled_rows, run_trial, seeds, shown_rows
+from mmssl.training.trial import Outcome, fresh, run_trial, seeds
 
 SMALL: dict[str, Any] = {
     "data.steps": 16, "encoder.imu.layers": 1, "encoder.imu.feedforward": 16, "encoder.projector.hidden": 16,

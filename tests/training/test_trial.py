@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mmssl import Protocol, Recipe, Recordings, Row, UserError, preset, version
 from mmssl.data.protocols import Split, split
+from mmssl.data.rows import labelled_rows
 from mmssl.recipe import SIGNAL_FEATURES, USUAL
 from mmssl.storage import Folder
 from mmssl.study.presets import SYSTEMS, RecipeName
@@ -21,7 +22,7 @@ from mmssl.training import trial as training
 from mmssl.training.health import embedding_health
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Snapshot
-from mmssl.training.trial import Outcome, labelled_rows, pretraining_name, run_trial, train
+from mmssl.training.trial import Outcome, pretraining_name, run_trial, train
 
 SMALL = {
     "data.steps": 16,

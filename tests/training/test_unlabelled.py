@@ -8,11 +8,12 @@ import pytest
 
 from mmssl import Recipe, Recordings, UserError, launch
 from mmssl.data.protocols import split
+from mmssl.data.rows import labelled_rows, shown_rows
 from mmssl.data.utd_mhad import read
 from mmssl.study.folder import Study
 from mmssl.training.model import WEIGHTS
 from mmssl.training.prepared import Prepared
-from mmssl.training.trial import labelled_rows, run_trial, shown_rows
+from mmssl.training.trial import run_trial
 
 SMALL = {
     "data.steps": 16, "encoder.imu.layers": 1, "encoder.imu.feedforward": 16, "encoder.projector.hidden": 16,

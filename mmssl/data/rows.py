@@ -1,0 +1,101 @@
+"""Which recordings a recipe trains on: those that pre-training sees, and those whose labels fine-tuning uses."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mmssl.data.protocols import Split, class_indices
+from mmssl.data.recordings import Description
+from mmssl.errors import UserError, nearest
+from mmssl.recipe import Recipe, readings
+
+
+class Labelled(Protocol):
+    """Recordings, prepared for training or not."""
+
+    @property
+    def description(self) -> Description: ...
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class index of each recording, (recordings,)."""
+        ...
+
+    @property
+    def has(self) -> Mapping[str, npt.NDArray[np.bool_]]:
+        """By modality whether each recording has it, (recordings,)."""
+        ...
+
+
+def enough(recipe: Recipe, data: Labelled, sides: Split) -> None:
+    """Whether there is enough to train on.
+
+    Raises:
+        UserError: fewer than two recordings or labels, a hidden class that does not exist, or a subset of modalities
+            that are not there.
+    """
+    there = list(data.description.modalities)
+    for name in (name for subset in recipe.finetune.subsets for name in subset.split("+") if name not in there):
+        raise UserError(f"finetune.subsets: the recordings have no {name}; {nearest(name, there)}")
+    shown, labelled = shown_rows(recipe, data, sides), labelled_rows(recipe, data, sides)
+    together, *parts = readings(recipe)
+    counts = [(len(shown), "recording", ""), (len(having(data, labelled, together)), "label", "")]
+    if len(having(data, labelled, together)) < len(labelled):
+        counts[1] = (*counts[1][:2], f" of recordings with {' and '.join(together)}")
+    counts += [(len(having(data, shown, [one])), "recording", f" with {one}") for one in together]
+    counts += [(len(having(data, labelled, one)), "label", f" of recordings with {'+'.join(one)}") for one in parts]
+    for count, what, of in counts:
+        if count < 2:
+            raise UserError(f"{count} {what}{'s' * (count != 1)}{of} to train on: batch statistics need 2 at least")
+
+
+def labelled_rows(recipe: Recipe, data: Labelled, sides: Split) -> npt.NDArray[np.int64]:
+    """The training recordings whose labels fine-tuning uses: of each class the recipe's share, one at least.
+
+    Labels are drawn whatever modalities their recordings have, so that every recipe draws the same; those without any
+    that the recipe takes are of no use to it.
+    """
+    return having(data, _drawn_labels(recipe, data, sides), recipe.data.modalities, least=1)
+
+
+def _drawn_labels(recipe: Recipe, data: Labelled, sides: Split) -> npt.NDArray[np.int64]:
+    if recipe.finetune.labels == 1:
+        return sides.train
+    draws = np.random.default_rng(recipe.finetune.label_draw)
+    labels = data.labels[sides.train]
+    chosen: list[npt.NDArray[np.int64]] = []
+    for label in np.unique(labels):
+        rows = sides.train[labels == label]
+        chosen.append(draws.permutation(rows)[: max(1, round(recipe.finetune.labels * len(rows)))])
+    return np.sort(np.concatenate(chosen)) if chosen else sides.train
+
+
+def shown_rows(recipe: Recipe, data: Labelled, sides: Split) -> npt.NDArray[np.int64]:
+    """The recordings that pre-training sees, labelled or not: across modalities those that have two of them at least
+    (all, where the objective takes all at once), or one where the recipe makes two views of it. Encoders that never
+    train have the statistics of all."""
+    alone = len(recipe.data.modalities) == 1 or recipe.pretrain.incomplete == "two_views"
+    several = len(recipe.data.modalities) if recipe.objective.loss.doubled else 2
+    least = 1 if alone or not recipe.pretrain.epochs else several
+    return having(data, seen_rows(recipe, data, sides), recipe.data.modalities, least)
+
+
+def seen_rows(recipe: Recipe, data: Labelled, sides: Split) -> npt.NDArray[np.int64]:
+    """The recordings that the signals' statistics are of: all that may pre-train and have a modality of the recipe."""
+    hidden = class_indices(data.description, recipe.pretrain.hidden_classes)
+    shown = sides.pretrain[np.isin(data.labels[sides.pretrain], hidden, invert=True)]
+    shown = having(data, shown, recipe.data.modalities, least=1)
+    if recipe.pretrain.share == 1:
+        return shown
+    count = max(1, round(recipe.pretrain.share * len(shown)))
+    return np.sort(np.random.default_rng(recipe.seed).permutation(shown)[:count])
+
+
+def having(
+    data: Labelled, rows: npt.NDArray[np.int64], modalities: Sequence[str], least: int | None = None
+) -> npt.NDArray[np.int64]:
+    """Those of some recordings that have all of the modalities, or so many of them at least."""
+    count = np.sum([data.has[name][rows] for name in modalities], axis=0)
+    return rows[count >= (len(modalities) if least is None else least)]
