@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
@@ -609,24 +612,59 @@ def _make_ours(path: Path) -> None:
             beside.write_bytes(path.read_bytes())
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of one table, and of which of the plan's trials each is."""
+
+    table: pa.Table
+    trials: npt.NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, parts: "Sequence[_Rows]") -> "_Rows":
+        table = pa.concat_tables([part.table for part in parts]).combine_chunks()
+        return cls(table, np.concatenate([part.trials for part in parts]))
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> "_Rows":
+        return self if kept.all() else _Rows(self.table.filter(pa.array(kept)), self.trials[kept])
+
+    def ordered(self) -> pa.Table:
+        """As the plan has its trials; one's own rows stay in their order."""
+        return self.table.take(pa.array(np.argsort(self.trials, kind="stable")))
+
+
 class Tables:
-    """The three tables of a study while it runs; the rows of a trial that has ended are built once."""
+    """The three tables of a study while it runs.
+
+    Rows are turned into columns many at a time: for one trial alone that takes longer than all else about it.
+    """
 
     def __init__(self, study: Study, plan: Plan) -> None:
         self._study, self._plan = study, plan
-        self._constant: dict[str, dict[str, Any]] = {}
-        self._ended: dict[str, tuple[pa.Table, pa.Table, pa.Table]] = {}
+        self._places: dict[str, int] = {}
         self._open: dict[str, Record] = {}
+        self._fresh: dict[str, Record] = {}
+        """Of trials that have ended since tables were written last."""
+        self._ended = [_Rows(schema.empty_table(), np.array([], np.int64)) for schema in plan.schemas.values()]
+        """Of each table, the rows of trials that ended before that."""
+        self._planned: list[_Rows] = []
+        """A row for each trial of the plan, as it is before it begins."""
         self._next_write = 0.0
         self._lock = threading.RLock()
         """Where Ray holds the thread that runs the study, another settles them."""
         self._settled = False
 
     def put(self, record: Record) -> None:
-        """Take in the newest state of a trial."""
+        """Take in the newest state of a trial.
+
+        Raises:
+            ValueError: it has a fact without a column.
+        """
+        unknown = set(record.facts) - set(self._plan.schemas["trials"].names)
+        if unknown:
+            raise ValueError(f"no column for {', '.join(sorted(unknown))}")
         with self._lock:
             if record.status in TERMINAL:
-                self._ended[record.trial_id] = self._rows(record)
+                self._fresh[record.trial_id] = record
                 self._open.pop(record.trial_id, None)
             else:
                 self._open[record.trial_id] = record
@@ -639,18 +677,30 @@ class Tables:
 
     def _write(self) -> None:
         started = time.monotonic()
-        parts = [
-            self._ended.get(trial.trial_id)
-            or self._rows(self._open.get(trial.trial_id) or Record(trial_id=trial.trial_id, status="PLANNED"))
-            for trial in self._plan.trials
-        ]
-        for i, (name, schema) in enumerate(self._plan.schemas.items()):
-            rows = pa.concat_tables([schema.empty_table(), *(part[i] for part in parts)])
-            self._study.put_table(f"{name}.parquet", rows)
+        unseen = self._plan.trials[len(self._places) :]
+        self._places |= {trial.trial_id: place for place, trial in enumerate(unseen, len(self._places))}
+        self._planned += self._rows([Record(trial_id=trial.trial_id, status="PLANNED") for trial in unseen])[:1]
+        self._take_in()
+        running = self._rows(list(self._open.values()))
+        waiting = np.ones(len(self._places), dtype=bool)
+        for rows in (self._ended[0], running[0]):
+            waiting[rows.trials] = False
+        for i, (name, ended, own) in enumerate(zip(self._plan.schemas, self._ended, running, strict=True)):
+            others = [] if i else [part.where(waiting[part.trials]) for part in self._planned]
+            self._study.put_table(f"{name}.parquet", _Rows.joined([ended, own, *others]).ordered())
         self._study.put_scratch()
         # Writing again costs as much as there are rows: spend at most a tenth of the time on it.
         now = time.monotonic()
         self._next_write = now + max(1.0, 10 * (now - started))
+
+    def _take_in(self) -> None:
+        """Turn what has ended since into columns; a trial that had ended before has ended again."""
+        again = np.zeros(len(self._places), dtype=bool)
+        again[[self._places[trial_id] for trial_id in self._fresh]] = True
+        fresh = self._rows(list(self._fresh.values()))
+        before = [part.where(~again[part.trials]) for part in self._ended]
+        self._ended = [_Rows.joined(parts) for parts in zip(before, fresh, strict=True)]
+        self._fresh.clear()
 
     def settle(self) -> None:
         """Write for the last time: trials that were cut off are planned again, not running."""
@@ -663,24 +713,26 @@ class Tables:
         if time.monotonic() >= self._next_write:
             self.write()
 
-    def _rows(self, record: Record) -> tuple[pa.Table, pa.Table, pa.Table]:
-        if record.trial_id not in self._constant:
-            self._constant[record.trial_id] = _planned_columns(self._plan, self._plan.trial(record.trial_id))
-        planned = self._constant[record.trial_id]
-        keys = {name: planned[name] for name in KEYS}
+    def _rows(self, records: Sequence[Record]) -> tuple[_Rows, _Rows, _Rows]:
+        """Of some trials, for each of the tables."""
+        planned = [_planned_columns(self._plan, self._plan.trial(record.trial_id)) for record in records]
+        said = {"status", "cause", "traceback", "started", "finished"}
+        rows = [
+            [{**own, **record.facts, **record.model_dump(include=said)}]
+            for own, record in zip(planned, records, strict=True)
+        ]
+        keys = [{name: own[name] for name in KEYS} for own in planned]
         trials, epochs, predictions = self._plan.schemas.values()
-        unknown = set(record.facts) - set(trials.names)
-        if unknown:
-            raise ValueError(f"no column for {', '.join(sorted(unknown))}")
-        row = {
-            **planned,
-            **record.facts,
-            **record.model_dump(include={"status", "cause", "traceback", "started", "finished"}),
-        }
+
+        def table(schema: pa.Schema, of: Sequence[Sequence[Mapping[str, Any]]]) -> _Rows:
+            whole = [{**key, **row} for key, own in zip(keys, of, strict=True) for row in own]
+            places = np.array([self._places[record.trial_id] for record in records], dtype=np.int64)
+            return _Rows(pa.Table.from_pylist(whole, schema=schema), np.repeat(places, [len(own) for own in of]))
+
         return (
-            pa.Table.from_pylist([row], schema=trials),
-            pa.Table.from_pylist([{**keys, **epoch} for epoch in record.epochs], schema=epochs),
-            pa.Table.from_pylist([{**keys, **prediction} for prediction in record.predictions], schema=predictions),
+            table(trials, rows),
+            table(epochs, [record.epochs for record in records]),
+            table(predictions, [record.predictions for record in records]),
         )
 
 
