@@ -53,7 +53,7 @@ def _cli() -> str:
     commands = dict(_commands(top, "mmssl-tune "))
     return _page(
         "Commands",
-        top.help,
+        _first_line(top.help),
         top.epilog,
         _table(
             ["command", ""],

@@ -156,8 +156,16 @@ class Folder(_Leased):
         """Nothing: a folder is there, or will be made."""
 
     def make(self) -> None:
-        """Make the folder itself, which no later writing does: one that was moved away is not begun anew."""
-        self.local.mkdir(parents=True, exist_ok=True)
+        """Make the folder itself, which no later writing does: one that was moved away is not begun anew.
+
+        Raises:
+            UserError: the one that the storage is to lie in is missing, as where its name was mistyped.
+        """
+        root = self.local.parent
+        if not root.parent.exists():
+            raise UserError(f"--storage {root}: there is no folder {root.parent}")
+        root.mkdir(exist_ok=True)
+        self.local.mkdir(exist_ok=True)
 
     def read(self, name: str) -> bytes:
         """A file's content.

@@ -21,11 +21,13 @@ import pandas as pd
 import pytest
 import typer
 from own_folder import make
+from rich.console import Console
 from rich.text import Text
 from safetensors.numpy import load_file
 from small import dataset_of, put_document, study_of
 from typer.main import get_command
 
+import mmssl
 from mmssl import Recordings, Row, cli
 from mmssl.cli import studies, terminal
 from mmssl.data.sources import READERS
@@ -153,11 +155,35 @@ def commands() -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("path", commands(), ids=" ".join)
-def test_every_command_has_help_with_an_example_of_itself(ask: Ask, path: list[str]) -> None:
+@pytest.mark.parametrize("path", [[], ["data"], *commands()], ids=" ".join)
+def test_every_command_has_help_with_two_or_three_examples_of_itself(ask: Ask, path: list[str]) -> None:
     answer = ask(*path, "--help")
     assert answer.code == 0
-    assert f"Example: mmssl-tune {' '.join(path)}" in " ".join(answer.out.split())
+    examples = re.findall(rf"Example: {' '.join(['mmssl-tune', *path])}\b", " ".join(answer.out.split()))
+    assert len(examples) in (2, 3)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("path", [[], ["data"], *commands()], ids=" ".join)
+def test_no_word_of_the_help_is_cut_or_split(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, path: list[str], width: int
+) -> None:
+    command: Any = get_command(cli.app)
+    for name in path:
+        command = command.commands[name]
+    context = typer.Context(command)
+    options = command.get_params(context)
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = ask(*path, "--help-all" if "--help-all" in {word for one in options for word in one.opts} else "--help").out
+    assert "…" not in out
+    words = set(out.replace("│", " ").split())
+    shown = [one.display_type_rich(context) or "" for one in options]
+    told = [command.help, *(one.help or "" for one in options), *shown]
+    assert {word.replace("`", "") for text in told for word in text.split()} - {
+        w.replace("`", "") for w in words
+    } == set()
+    flags = [one for one in options if getattr(one, "is_flag", False)]
+    assert [one.name for one in flags if one.display_type_rich(context)] == [] and "<bool>" not in out
 
 
 def test_the_help_of_launch_fits_a_screen_and_all_of_it_can_be_had(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1268,10 +1294,57 @@ def test_a_missing_folder_is_not_made_in_silence(ask: Ask, study: Study, encoder
         ["report", "--storage", tmp_path, "--out", beyond / "page.html"],
         ["report", "--storage", tmp_path, "--figures", beyond],
         ["run", "--out", beyond],
+        ["launch", "vicreg_diagonal", "--storage", beyond / "studies"],
     ):
         answer = ask(*words)
         assert (answer.code, f"there is no folder {tmp_path / 'no'}" in answer.err) == (2, True), words
     assert not (tmp_path / "no").exists()
+    with pytest.raises(UserError, match=f"--storage .*: there is no folder {tmp_path / 'no'}"):
+        mmssl.launch("vicreg_diagonal", storage=beyond)
+
+
+@pytest.mark.usefixtures("unrun")
+def test_the_storage_itself_is_made(ask: Ask, tmp_path: Path) -> None:
+    ask("launch", "vicreg_diagonal", "--storage", tmp_path / "new", "--name", "one")
+    assert Study(tmp_path / "new", "one").exists()
+
+
+def test_formats_are_not_taken_for_a_folder(
+    ask: Ask, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meant = tmp_path / "png,svg"
+    monkeypatch.chdir(tmp_path)
+    answer = ask("report", "--storage", tmp_path, "--figures", meant.name)
+    assert answer.code == 2 and answer.err.endswith("--formats png,svg\n") and not meant.exists()
+    answer = ask("report", "--storage", tmp_path, "--figures", "figures", "--formats", "png,gif")
+    assert (answer.code, "--formats gif: " in answer.err) == (2, True)
+    meant.mkdir()
+    assert ask("report", "--storage", tmp_path, "--figures", meant.name, "--formats", "svg").code == 0
+    assert {file.suffix for file in meant.iterdir()} == {".svg", ".tex", ".md"}
+
+
+def test_doctor_has_the_options_alone_that_it_uses(ask: Ask) -> None:
+    every = set(re.findall(r"│ (--[a-z-]+)", ask("doctor", "--help-all").out))
+    assert {"--cpus-per-trial", "--max-concurrent", "--address", "--json"} < every
+    unused = {"--local", "--together", "--notify", "--mlflow", "--tensorboard", "--trackio", "--wandb"}
+    assert unused < set(re.findall(r"│ (--[a-z-]+)", ask("launch", "--help-all").out))
+    assert every & unused == set() and ask("doctor", "--mlflow").code == 2
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_spaces_are_listed_with_all_that_is_said_of_them(ask: Ask, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    def narrow(**_: object) -> Console:
+        return Console(width=width, highlight=False)
+
+    monkeypatch.setattr("mmssl.cli.tables.console_on", narrow)
+    out = ask("spaces").out
+    assert "…" not in out
+    said = [row["description"] for row in json.loads(ask("spaces", "--json").out)]
+    for line in said:
+        assert set(line.split()) <= set(out.split())
+    if width == 80:
+        assert len(out.rstrip().splitlines()) <= 24
+        assert [line for line in said if line not in out] == [], "each in one line"
 
 
 def test_the_version_is_that_of_the_package(ask: Ask) -> None:

@@ -159,9 +159,8 @@ def _same_loss(terms: Sequence[float], theirs: Sequence[float], a: Any, b: Any, 
 
 def test_every_variable_of_the_environment_is_documented() -> None:
     named = {name for path in (ROOT / "mmssl").rglob("*.py") for name in re.findall(r"MMSSL_[A-Z_]+", path.read_text())}
-    named = {
-        name for name in named if not name.startswith("MMSSL_JOB")
-    }  # Told to a job by the command that submits it.
+    # Told to a job by the command that submits it, and to a command by the shell's own script.
+    named = {name for name in named if not name.startswith("MMSSL_JOB")} - {"MMSSL_TUNE_COMPLETE"}
     assert len(named) >= 5
     assert [name for name in sorted(named) if f"`{name}`" not in (ROOT / "docs" / "howto.md").read_text()] == []
 

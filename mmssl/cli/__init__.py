@@ -25,9 +25,18 @@ from mmssl.cli import (
     studies,
     watching,
 )
+from mmssl.cli.completion import whole_words
 from mmssl.cli.options import RARE, RARE_OF, as_now
 from mmssl.cli.terminal import beside, complain, say
 from mmssl.errors import UserError
+
+
+def _shown(options: list[Any]) -> list[Any]:
+    """Options as help shows them: a flag is followed by nothing."""
+    for option in options:
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    return options
 
 
 class _Commands(TyperGroup):
@@ -35,7 +44,7 @@ class _Commands(TyperGroup):
     be loaded for that alone in a `COMMAND --help`."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        options = super().get_params(ctx)
+        options = _shown(super().get_params(ctx))
         for option in options:
             option.default = option.default or False
         return options
@@ -65,7 +74,12 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Search the loss weights of multimodal self-supervised learning of movement, and keep the best encoders."""
+    """Search the loss weights of multimodal self-supervised learning of movement, and keep the best encoders.
+
+    Example: mmssl-tune launch vicreg_diagonal
+
+    Example: mmssl-tune best --export
+    """
 
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
@@ -102,11 +116,15 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
 class _Command(TyperCommand):
     """A command that knows what its options were called before, and leaves the rarer of many to `--help-all`."""
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _shown(super().get_params(ctx))
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         rare: list[Any] = []
         if any("--help-all" in one.opts for one in self.params):
             rare = [one for one in self.params if (RARE | RARE_OF.get(self.name or "", set())) & set(one.opts)]
-            self.epilog = f"More, with --help-all: {', '.join(one.opts[0] for one in rare[:-1])}"
+            more = [one.opts[0] for one in rare if one.opts[0] != "--help-all"]
+            self.epilog = f"More, with --help-all: {', '.join(more)}"
         for one in rare:
             one.hidden = True
         try:
@@ -120,7 +138,13 @@ class _Command(TyperCommand):
         return super().parse_args(ctx, as_now(ctx.info_name, args, beside(quiet)))
 
 
-data_app = typer.Typer(cls=_Commands, help="Look at recordings, take in your own, or fetch some.", no_args_is_help=True)
+data_app = typer.Typer(
+    cls=_Commands,
+    help="Look at recordings, take in your own, or fetch some.\n\n"
+    "Example: mmssl-tune data info utd_mhad --data ~/UTD-MHAD\n\n"
+    "Example: mmssl-tune data import kitchen --out kitchen.parquet",
+    no_args_is_help=True,
+)
 for name, command in (
     ("import", own_data.data_import),
     ("check", own_data.data_check),
@@ -140,7 +164,8 @@ def main() -> None:
     gc.set_threshold(10_000)
     _do_without_a_home()
     try:
-        app()
+        with whole_words():
+            app()
     except UserError as error:
         complain(error)
         sys.exit(2)

@@ -96,7 +96,7 @@ def best(
     storage: StorageOption = STORAGE,
     export: Annotated[
         bool,
-        typer.Option("--export", help="Write its encoders to a folder.", metavar=" ", rich_help_panel=_EXPORT),
+        typer.Option("--export", help="Write its encoders to a folder.", rich_help_panel=_EXPORT),
     ] = False,
     by: ByOption = None,
     cost: Annotated[
@@ -109,11 +109,11 @@ def best(
     ] = None,
     refit: Annotated[
         bool,
-        typer.Option("--refit", help="Retrain on all training subjects.", metavar=" ", rich_help_panel=_EXPORT),
+        typer.Option("--refit", help="Retrain on all training subjects.", rich_help_panel=_EXPORT),
     ] = False,
     no_test: Annotated[
         bool,
-        typer.Option("--no-test", help="Do not score the test subjects.", metavar=" ", rich_help_panel=_EXPORT),
+        typer.Option("--no-test", help="Do not score the test subjects.", rich_help_panel=_EXPORT),
     ] = False,
     out: Annotated[
         Path | None,
@@ -217,6 +217,8 @@ def compare(
     By seed and held-out subjects; the studies are of the same recordings.
 
     Example: mmssl-tune compare changes:paper changes:pooled longer
+
+    Example: mmssl-tune compare vicreg_grid-utd_mhad-1:3f2a91 vicreg_grid-utd_mhad-1:85af8e --json
     """
     from mmssl.experiments.compared import Entrant, compare
 

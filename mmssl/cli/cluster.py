@@ -42,6 +42,8 @@ def status(
     """Say how far a study is, what came out, and how long it takes.
 
     Example: mmssl-tune status vicreg_grid-utd_mhad-1
+
+    Example: mmssl-tune status --json
     """
     from mmssl.study.status import standing
     from mmssl.study.verdict import conclude
@@ -99,6 +101,8 @@ def logs(
     Of a job what it printed, else the study's own log.
 
     Example: mmssl-tune logs vicreg_grid-utd_mhad-1 -f
+
+    Example: mmssl-tune logs grid --storage /shared/studies
     """
     found = ReachedStudy(study, storage, address)
     job, trouble = found.job_or_trouble()
@@ -123,6 +127,8 @@ def stop(
     What has ended is kept.
 
     Example: mmssl-tune stop vicreg_grid-utd_mhad-1
+
+    Example: mmssl-tune stop grid --address http://127.0.0.1:8265
     """
     from mmssl.study.status import stop_driver
 
@@ -154,6 +160,8 @@ def list_studies(
     And the jobs of a cluster.
 
     Example: mmssl-tune list --address http://127.0.0.1:8265
+
+    Example: mmssl-tune list --storage s3://my-bucket/studies
     """
     from mmssl.study.listing import listed
 

@@ -17,9 +17,14 @@ def dashboard(
     study: StudyArgument = None,
     storage: StorageOption = STORAGE,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. Whoever can reach it sees the study: there are no passwords.")
+        str,
+        typer.Option(
+            help="Address to listen on. Whoever can reach it sees the study: there are no passwords.", metavar="HOST"
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on. Default: a free one.", min=0, max=65535)] = 0,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on. Default: a free one.", metavar="N", min=0, max=65535)
+    ] = 0,
     open_browser: Annotated[
         bool | None, typer.Option("--open/--no-open", help="Open a browser. Default: where there is a screen.")
     ] = None,
@@ -29,6 +34,8 @@ def dashboard(
     Nothing can be changed there. Needs the extra `dashboard`.
 
     Example: mmssl-tune dashboard vicreg_grid-utd_mhad-1
+
+    Example: mmssl-tune dashboard --port 8080
     """
     from mmssl.study.folder import find
     from mmssl.trackers.registry import require

@@ -16,7 +16,7 @@ from mmssl.cli.options import (
     spaces_there,
 )
 from mmssl.cli.recordings import open_recordings
-from mmssl.cli.running import RunOptions, runs_trials
+from mmssl.cli.running import PlaceOptions, runs_trials
 from mmssl.cli.terminal import beside, print_json, say
 from mmssl.errors import UserError
 from mmssl.study.planning import plan_study, space_with, usable
@@ -39,11 +39,13 @@ def doctor(
     systems: SystemsOption = None,
     recipe: RecipeOption = None,
     *,
-    running: RunOptions,
+    running: PlaceOptions,
 ) -> None:
     """Check nodes, storage, data, disk and one batch of training.
 
     Example: mmssl-tune doctor vicreg_grid --dataset utd_mhad --data ~/UTD-MHAD
+
+    Example: mmssl-tune doctor --storage /shared/studies --address auto
     """
     from mmssl.study import space as spaces
 

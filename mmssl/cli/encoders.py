@@ -70,6 +70,8 @@ def run(
     Without data.validation_subjects the last training subject is held out.
 
     Example: mmssl-tune run --dataset utd_mhad --set objective.lambda=10 --set data.validation_subjects=[7]
+
+    Example: mmssl-tune run --system simclr_imu --set pretrain.epochs=20 --out encoders
     """
     recordings, _ = open_recordings(dataset, data, skip_bad, quiet=as_json)
     from mmssl.study.presets import defined_by, preset, recipe_named
@@ -133,6 +135,8 @@ def evaluate(
     With the head for all their modalities, or for some.
 
     Example: mmssl-tune evaluate encoders my_recordings.parquet --subjects 7 --modalities wrist
+
+    Example: mmssl-tune evaluate encoders utd_mhad --data ~/UTD-MHAD --features features.safetensors
     """
     if features is not None and not features.parent.is_dir():
         raise UserError(f"--features {features}: there is no folder {features.parent}")
@@ -240,6 +244,8 @@ def embed(
     To train a classifier on: a list for each modality.
 
     Example: mmssl-tune embed encoders my_recordings.parquet --out features.parquet
+
+    Example: mmssl-tune embed encoders utd_mhad --modalities imu --out features.parquet
     """
     _writable(out, ".parquet")
     import pyarrow as pa

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmssl.data import sources
-from mmssl.errors import UserError
+from mmssl.errors import UserError, nearest
 from mmssl.study.planning import STORAGE
 
 if TYPE_CHECKING:
@@ -60,23 +60,48 @@ def studies_there(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def points_there(context: typer.Context, incomplete: str) -> list[str]:
-    """Names of studies, and of a study that is named STUDY:POINT for each of its points."""
+    """Names of studies, and STUDY:POINT for each point of the one that is named."""
+
+    def points(study: "Study") -> list[str]:
+        ids = [point[:8] for point in study.plan().candidates]
+        return ids if len(ids) > 1 else []
+
+    return _within_studies(context, incomplete, points, alone=True)
+
+
+def trials_there(context: typer.Context, incomplete: str) -> list[str]:
+    """STUDY:TRIAL for each trial that has ended of the study that is named."""
+    return _within_studies(
+        context, incomplete, lambda study: [trial[:8] for trial in study.ended(study.plan())], alone=False
+    )
+
+
+def _within_studies(
+    context: typer.Context, incomplete: str, parts: "Callable[[Study], Sequence[str]]", *, alone: bool
+) -> list[str]:
+    """Studies, and the parts of one that is alone, so that a shell puts no blank after its name.
+
+    Args:
+        alone: whether a study's name says enough.
+    """
     name, colon, beginning = incomplete.partition(":")
-    if not colon:
-        return studies_there(context, incomplete)
-    with suppress(UserError, OSError):
-        points = dict.fromkeys(point[:8] for point in _study(context, name).plan().candidates)
-        return [f"{name}:{point}" for point in points if point.startswith(beginning)]
-    return []
+    studies = [name] if colon else studies_there(context, name)
+    found = list[str]()
+    if len(studies) == 1:
+        [name] = studies
+        with suppress(UserError, OSError):
+            found = [f"{name}:{part}" for part in parts(_study(context, name)) if part.startswith(beginning)]
+    if colon:
+        return found
+    return [*studies, *found] if alone else found or [f"{study}:" for study in studies]
 
 
 def scores_there(context: typer.Context, incomplete: str) -> list[str]:
     """Scores of the study that is named, for a shell that completes a word."""
-    from mmssl.study.results import RANKME
+    from mmssl.study.results import RANKME, scores_of
 
     with suppress(UserError, OSError):
-        plan = _study(context, context.params.get("study")).plan()
-        scores = [RANKME, *(name for name in plan.scores if name.startswith(f"{plan.space.side}."))]
+        scores = [RANKME, *scores_of(_study(context, context.params.get("study")).plan())]
         return [name for name in scores if name.startswith(incomplete)]
     return []
 
@@ -101,6 +126,13 @@ def _root(context: typer.Context) -> str:
     return root
 
 
+def experiments_there(incomplete: str) -> list[str]:
+    """Names of experiments, for a shell that completes a word."""
+    from mmssl.experiments import EXPERIMENTS
+
+    return [name for name in EXPERIMENTS if name.startswith(incomplete)]
+
+
 def recipes(incomplete: str) -> list[str]:
     """Names of recipes, for a shell that completes a word."""
     from mmssl.study.presets import RECIPES
@@ -122,6 +154,23 @@ def _settings(incomplete: str) -> list[str]:
     kinds = {"boolean": ["true", "false"]}
     values = [str(value) for value in schema.get("enum", kinds.get(schema.get("type", ""), [knobs[knob]]))]
     return [f"{knob}={value}" for value in ([] if equals else [""]) + values if value.startswith(beginning)]
+
+
+def formats_of(words: str) -> tuple[str, ...]:
+    """The kinds of pictures that are asked for.
+
+    Raises:
+        UserError: one is none.
+    """
+    from mmssl.experiments.charts import KINDS
+
+    kinds = [word.strip() for word in words.split(",")]
+    if kinds == ["none"]:
+        return ()
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UserError(f"--formats {kind}: {nearest(kind, [*KINDS, 'none'])}")
+    return tuple(dict.fromkeys(kinds))
 
 
 # The panels of --help.
@@ -179,14 +228,14 @@ PretrainOnOption = Annotated[
 ]
 SkipOption = Annotated[
     bool,
-    typer.Option("--skip-bad", help="Go on without faulty recordings.", metavar=" ", rich_help_panel=RECORDINGS),
+    typer.Option("--skip-bad", help="Go on without faulty recordings.", rich_help_panel=RECORDINGS),
 ]
 StorageOption = Annotated[
     str,
     typer.Option(
         "--storage",
         envvar="MMSSL_STORAGE",
-        help="Where studies lie: a folder, or s3://BUCKET/...",
+        help="Where studies lie: a folder, or s3://BUCKET.",
         metavar="ROOT",
         parser=storage_of,
         show_envvar=False,
@@ -238,7 +287,10 @@ StudyArgument = Annotated[
     str | None,
     typer.Argument(autocompletion=studies_there, help="Name of the study; the newest by default.", metavar="STUDY"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.", metavar=" ")]
+FormatsOption = Annotated[
+    str, typer.Option("--formats", help="Of pictures: png, svg and pdf, as png,svg; or none.", metavar="FORMATS")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 OLD_NAMES: dict[str, dict[str, str]] = {
     "launch": {"--space": ""},

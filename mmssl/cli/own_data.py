@@ -75,15 +75,14 @@ def data_import(
     pattern: Annotated[
         list[str] | None,
         typer.Option(
-            help="How the files are called, in place of recordings.csv: '{subject}_{label}_{trial}_{modality}.csv', or "
-            "wrist='wrist/{subject}_{label}_{trial}.csv'.",
+            help="How the files are called, in place of recordings.csv; repeatable, for each modality behind its name.",
             metavar="[NAME=]PATTERN",
         ),
     ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option(
-            help="Names of the columns in files that begin with numbers: wrist=time,acc_x,acc_y,acc_z.",
+            help="Names of the columns in files that begin with numbers; repeatable, as --pattern is.",
             metavar="[NAME=]COLUMNS",
         ),
     ] = None,
@@ -91,12 +90,19 @@ def data_import(
         Unseen | None,
         typer.Option(
             help="What becomes of a joint that a recording never shows: it stands at the root (masked), amid the "
-            "joints that bones join it to (neighbours), or is left out of all recordings. Default: it is a fault.",
+            "joints that bones join it to (neighbours), or is left out of all recordings (left_out). Default: it is a "
+            "fault.",
+            metavar="HOW",
         ),
     ] = None,
     confidence: Annotated[
         float,
-        typer.Option(help="Joints of which a network that found poses was less sure are missing values.", min=0, max=1),
+        typer.Option(
+            help="Joints of which a network that found poses was less sure are missing values.",
+            metavar="P",
+            min=0,
+            max=1,
+        ),
     ] = 0.3,
     window: Annotated[
         str | None,
@@ -114,6 +120,10 @@ def data_import(
     """Make one recordings file of a folder of CSV files; all that is wrong in them is said at once.
 
     Example: mmssl-tune data import kitchen --out kitchen.parquet
+
+    Example: mmssl-tune data import kitchen --pattern '{subject}_{label}_{trial}_{modality}.csv'
+
+    Example: mmssl-tune data import gym --columns wrist=time,acc_x,acc_y,acc_z --window 3s
     """
     from mmssl.data.csv_folder import read
     from mmssl.data.recordings import Recordings
@@ -204,6 +214,8 @@ def data_check(
     Ends with 2 where `launch` would refuse them.
 
     Example: mmssl-tune data check kitchen.parquet
+
+    Example: mmssl-tune data check kitchen.parquet --space vicreg_diagonal --system vicreg_wrist
     """
     from mmssl.study import space as spaces
 

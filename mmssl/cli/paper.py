@@ -10,11 +10,14 @@ from mmssl.cli.options import (
     STORAGE,
     DataOption,
     DatasetOption,
+    FormatsOption,
     RecipeOption,
     SetOption,
     SkipOption,
     StorageOption,
     SystemsOption,
+    experiments_there,
+    formats_of,
     studies_there,
 )
 from mmssl.cli.recordings import open_recordings
@@ -31,6 +34,7 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Argument(
+            autocompletion=experiments_there,
             help="table2, ablation, few_labels, hidden_classes, retrieval, features, health or unlabelled.",
             metavar="EXPERIMENT",
         ),
@@ -74,15 +78,17 @@ def reproduce(
             rich_help_panel=SEARCHED,
         ),
     ] = None,
-    formats: Annotated[
-        str, typer.Option(help="Of pictures: png, svg and pdf, as png,svg; or none.", metavar="FORMATS")
-    ] = "png",
+    formats: FormatsOption = "png",
     *,
     running: RunOptions,
 ) -> None:
     """Make a table or figure of the paper; run again, it goes on.
 
     Example: mmssl-tune reproduce table2 --dataset utd_mhad --data ~/UTD-MHAD
+
+    Example: mmssl-tune reproduce few_labels --seeds 28,29 --formats png,svg
+
+    Example: mmssl-tune reproduce retrieval table2-utd_mhad-1
     """
     if re.fullmatch("[0-9a-f]{6,}", experiment):
         raise UserError(
@@ -94,7 +100,7 @@ def reproduce(
     from mmssl.yaml_file import parse_value
 
     chosen = experiments.find(experiment)
-    pictures = _pictures(formats)
+    pictures = formats_of(formats)
     running.check()
     if study is not None:
         given = [
@@ -149,15 +155,3 @@ def reproduce(
         for place in (*tables, *texts, *result.figures):
             say(f"written: {place}")
     end(status or any(record.status == "FAILED" for record in found.records(plan).values()))
-
-
-def _pictures(words: str) -> tuple[str, ...]:
-    from mmssl.errors import nearest
-
-    kinds = [word.strip() for word in words.split(",")]
-    if kinds == ["none"]:
-        return ()
-    for kind in kinds:
-        if kind not in ("png", "svg", "pdf"):
-            raise UserError(f"--formats {kind}: {nearest(kind, ['png', 'svg', 'pdf', 'none'])}")
-    return tuple(dict.fromkeys(kinds))

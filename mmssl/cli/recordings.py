@@ -26,6 +26,8 @@ def data_info(
     Of exported encoders, which columns they read.
 
     Example: mmssl-tune data info utd_mhad --data ~/UTD-MHAD
+
+    Example: mmssl-tune data info encoders
     """
     from mmssl.data.sources import recordings_file
     from mmssl.data.sources import survey as survey_of
@@ -58,6 +60,8 @@ def data_download(
     """Fetch a public data set from its official address; an interrupted download goes on where it stopped.
 
     Example: mmssl-tune data download utd_mhad
+
+    Example: mmssl-tune data download utd_mhad --data ~/UTD-MHAD
     """
     from mmssl.data.download import download_utd_mhad
     from mmssl.data.sources import default_folder

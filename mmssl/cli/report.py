@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, path_of, studies_there
+from mmssl.cli.options import (
+    STORAGE,
+    DataOption,
+    FormatsOption,
+    JsonOption,
+    StorageOption,
+    StudyArgument,
+    formats_of,
+    path_of,
+    studies_there,
+)
 from mmssl.cli.terminal import print_json, say, waiting
 from mmssl.errors import UserError
 from mmssl.study.planning import recordings_of
@@ -28,11 +38,12 @@ def report(
     figures: Annotated[
         Path | None,
         typer.Option(
-            help="Also write its figures there, as PNG, SVG and PDF, and the points as LaTeX and Markdown tables.",
+            help="Also write its figures there, and the points as LaTeX and Markdown tables.",
             metavar="DIR",
             parser=path_of,
         ),
     ] = None,
+    formats: FormatsOption = "png,svg,pdf",
     against: Annotated[
         str | None,
         typer.Option(
@@ -42,7 +53,7 @@ def report(
         ),
     ] = None,
     data: DataOption = None,
-    open_page: Annotated[bool, typer.Option("--open", help="Show it in a browser.", metavar=" ")] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML file that shows a study.
@@ -51,6 +62,8 @@ def report(
     the study runs.
 
     Example: mmssl-tune report --figures figures
+
+    Example: mmssl-tune report vicreg_grid-utd_mhad-2 --against vicreg_grid-utd_mhad-1 --open
     """
     from mmssl.storage import is_refused
     from mmssl.study.folder import find
@@ -59,6 +72,9 @@ def report(
         raise UserError(f"--out {out}: is a folder; give a file, as {out / PAGE}")
     if figures is not None and figures.exists() and not figures.is_dir():
         raise UserError(f"--figures {figures}: is a file; give a folder")
+    kinds = formats_of(formats)
+    if figures is not None and not figures.exists() and _are_formats(str(figures)):
+        raise UserError(f"--figures {figures}: give a folder; which formats are written there says --formats {figures}")
     for option, path in (("--out", out), ("--figures", figures)):
         if path is not None and not path.absolute().parent.is_dir():
             raise UserError(f"{option} {path}: there is no folder {path.absolute().parent}")
@@ -106,7 +122,7 @@ def report(
         if figures is not None:
             from mmssl.report.paper import write
 
-            written = [str(path) for path in write(content, exhibit, figures)]
+            written = [str(path) for path in write(content, exhibit, figures, kinds)]
     if open_page:
         webbrowser.open(Path(place).absolute().as_uri())
     if as_json:
@@ -132,6 +148,13 @@ def report(
     say(f"written: {place}")
     if written and figures is not None:
         say(f"written: {len(written)} files in {figures}")
+
+
+def _are_formats(words: str) -> bool:
+    try:
+        return bool(formats_of(words))
+    except UserError:
+        return False
 
 
 def _recordings(plan: "Plan", data: Path | None) -> "tuple[Recordings | None, str]":

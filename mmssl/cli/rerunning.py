@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, studies_there
+from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, trials_there
 from mmssl.cli.running import end
 from mmssl.cli.terminal import epoch_progress, print_json, say
 from mmssl.errors import few
@@ -19,7 +19,7 @@ def rerun(
     trials: Annotated[
         list[str],
         typer.Argument(
-            autocompletion=studies_there,
+            autocompletion=trials_there,
             help="A trial of a study, by the beginning of its id; of the newest study where none is named.",
             metavar="STUDY:TRIAL...",
         ),
@@ -34,6 +34,8 @@ def rerun(
     """Run trials again here, and say whether they come to the same.
 
     Example: mmssl-tune rerun vicreg_grid-synthetic-1:3f2a91
+
+    Example: mmssl-tune rerun grid:3f2a91 grid:85af8e --tolerance 0.01 --json
     """
     answers = [_again(word, storage, data, tolerance, as_json=as_json) for word in trials]
     if as_json:

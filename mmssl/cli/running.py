@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
@@ -28,8 +28,8 @@ def _help_all(context: typer.Context, asked: bool) -> None:
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """The options of every command that runs trials: where, with what, and how it answers."""
+class PlaceOptions:
+    """The options of a command about the machines that trials would run on: which, with what, and how it answers."""
 
     cpus_per_trial: Annotated[
         float | None,
@@ -48,16 +48,6 @@ class RunOptions:
         int | None,
         typer.Option(help="Trials at once, if not all that fit.", min=1, metavar="N", rich_help_panel=RUNS),
     ] = None
-    together: Annotated[
-        int,
-        typer.Option(
-            help="Trials pre-trained as one model.",
-            min=1,
-            metavar="N",
-            rich_help_panel=RUNS,
-            show_default=False,
-        ),
-    ] = 1
     address: Annotated[
         str | None,
         typer.Option(
@@ -68,29 +58,72 @@ class RunOptions:
             show_envvar=False,
         ),
     ] = None
+    as_json: JsonOption = False
+    help_all: Annotated[
+        bool,
+        typer.Option("--help-all", is_eager=True, callback=_help_all, help="Show every option and exit."),
+    ] = False
+
+    @property
+    def cluster(self) -> str | None:
+        """The cluster's address; None where this process runs a Ray of its own."""
+        return None if self.address in (None, "", "local") else self.address
+
+    @property
+    def submits(self) -> bool:
+        """Whether the command is to be run by a job of the cluster, and not by this process."""
+        return is_job_server(self.cluster)
+
+    def resources(self) -> "Resources":
+        """What is asked of Ray."""
+        from mmssl.search.share import Resources
+
+        return Resources(self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent, self.cluster)
+
+    def refuse(self, storage: str, *, by_hand: bool) -> None:
+        """Find out what cannot go together, before anything is done.
+
+        Args:
+            by_hand: whether the address was given with the command, and not by the environment.
+
+        Raises:
+            UserError: something cannot.
+        """
+
+
+@dataclass(frozen=True)
+class RunOptions(PlaceOptions):
+    """The options of every command that runs trials: also how, and who is told."""
+
+    together: Annotated[
+        int,
+        typer.Option(
+            help="Trials pre-trained as one model.",
+            min=1,
+            metavar="N",
+            rich_help_panel=RUNS,
+            show_default=False,
+        ),
+    ] = 1
     local: Annotated[
         bool,
-        typer.Option("--local", help="Here, without Ray, one after the other.", metavar=" ", rich_help_panel=RUNS),
+        typer.Option("--local", help="Here, without Ray, one after the other.", rich_help_panel=RUNS),
     ] = False
     tensorboard: Annotated[
         bool,
-        typer.Option(
-            "--tensorboard", help="Write TensorBoard's files into the study.", metavar=" ", rich_help_panel=TOLD
-        ),
+        typer.Option("--tensorboard", help="Write TensorBoard's files into the study.", rich_help_panel=TOLD),
     ] = False
     mlflow: Annotated[
         bool,
-        typer.Option(
-            "--mlflow", help="Log to MLflow, as $MLFLOW_TRACKING_URI says.", metavar=" ", rich_help_panel=TOLD
-        ),
+        typer.Option("--mlflow", help="Log to MLflow, as $MLFLOW_TRACKING_URI says.", rich_help_panel=TOLD),
     ] = False
     trackio: Annotated[
         bool,
-        typer.Option("--trackio", help="Log to Trackio, as $TRACKIO_... say.", metavar=" ", rich_help_panel=TOLD),
+        typer.Option("--trackio", help="Log to Trackio, as $TRACKIO_... say.", rich_help_panel=TOLD),
     ] = False
     wandb: Annotated[
         bool,
-        typer.Option("--wandb", help="Log to Weights & Biases, as $WANDB_... say.", metavar=" ", rich_help_panel=TOLD),
+        typer.Option("--wandb", help="Log to Weights & Biases, as $WANDB_... say.", rich_help_panel=TOLD),
     ] = False
     notify: Annotated[
         str | None,
@@ -102,11 +135,6 @@ class RunOptions:
             show_envvar=False,
         ),
     ] = None
-    as_json: JsonOption = False
-    help_all: Annotated[
-        bool,
-        typer.Option("--help-all", is_eager=True, callback=_help_all, help="Show every option and exit.", metavar=" "),
-    ] = False
 
     @property
     def programs(self) -> list[str]:
@@ -115,26 +143,23 @@ class RunOptions:
 
     @property
     def cluster(self) -> str | None:
-        """The cluster's address; None where this process runs a Ray of its own."""
-        return None if self.local or self.address in (None, "", "local") else self.address
-
-    @property
-    def submits(self) -> bool:
-        """Whether the command is to be run by a job of the cluster, and not by this process."""
-        return is_job_server(self.cluster)
+        return None if self.local else super().cluster
 
     def resources(self) -> "Resources":
-        """What is asked of Ray."""
-        from mmssl.search.share import Resources
+        return replace(super().resources(), together=self.together, local=self.local)
 
-        return Resources(
-            self.cpus_per_trial,
-            self.gpus_per_trial,
-            self.max_concurrent,
-            self.cluster,
-            together=self.together,
-            local=self.local,
-        )
+    def refuse(self, storage: str, *, by_hand: bool) -> None:
+        if self.local and by_hand:
+            raise UserError("--local runs in this process, --address on a cluster: leave one of them out")
+        if self.submits and self.notify:
+            raise UserError(
+                "--notify: no job gets the address, as others may read its command line: set $MMSSL_NOTIFY on the "
+                "cluster's head, and leave it out here"
+            )
+        if not self.submits:
+            from mmssl.trackers.registry import check
+
+            check(self.programs, storage, self.notify)
 
     def check(self) -> None:
         """Find out early what would fail later.
@@ -160,38 +185,30 @@ def is_job_server(address: str | None) -> bool:
 
 
 def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose parameter `running` is made of options, one for each field of RunOptions.
+    """A command whose parameter `running` is made of options, one for each field of its type.
 
     With the address of a job server, the cluster runs the command, with the options that it was given here.
     """
     own = inspect.signature(command).parameters
     hints = get_type_hints(command, include_extras=True)
+    kind: type[PlaceOptions] = hints["running"]
 
     @wraps(command)
     def with_options(context: typer.Context, **given: Any) -> None:
-        running = RunOptions(**{field.name: given.pop(field.name) for field in fields(RunOptions)})
+        running = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
         source = context.get_parameter_source("address")
-        if running.local and source and source.name == "COMMANDLINE":
-            raise UserError("--local runs in this process, --address on a cluster: leave one of them out")
         if running.submits and given.get("dry_run"):
             raise UserError("--dry-run is answered here, and starts no job: leave out --address")
-        if running.submits and running.notify:
-            raise UserError(
-                "--notify: no job gets the address, as others may read its command line: set $MMSSL_NOTIFY on the "
-                "cluster's head, and leave it out here"
-            )
+        running.refuse(given["storage"], by_hand=source is not None and source.name == "COMMANDLINE")
         if running.submits:
             submit(context, given, running)
         else:
-            from mmssl.trackers.registry import check
-
-            check(running.programs, given["storage"], running.notify)
             interrupt_when_ended()
             command(**given, running=running)
 
     defaults = {name: one.default for name, one in own.items() if name != "running"}
-    defaults = {"context": inspect.Parameter.empty, **defaults, **{one.name: one.default for one in fields(RunOptions)}}
-    types = {"context": typer.Context, **hints, **get_type_hints(RunOptions, include_extras=True)}
+    defaults = {"context": inspect.Parameter.empty, **defaults, **{one.name: one.default for one in fields(kind)}}
+    types = {"context": typer.Context, **hints, **get_type_hints(kind, include_extras=True)}
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[name])
         for name, default in defaults.items()
@@ -201,7 +218,7 @@ def runs_trials(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
-def submit(context: typer.Context, given: dict[str, Any], running: RunOptions) -> None:
+def submit(context: typer.Context, given: dict[str, Any], running: PlaceOptions) -> None:
     """Have a cluster run the command that was given here, and say how to follow it.
 
     Raises:

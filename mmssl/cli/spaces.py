@@ -20,6 +20,8 @@ def spaces(
     """List the spaces there are, and check each of them.
 
     Example: mmssl-tune spaces vicreg_diagonal
+
+    Example: mmssl-tune spaces my_space.yaml --json
     """
     from mmssl.study import space as module
 
@@ -75,10 +77,9 @@ def spaces(
         print_json(rows)
     else:
         show_table(
-            "spaces; `mmssl-tune spaces NAME` shows one",
-            ["name", "points", "what"],
+            "",
+            ["name", "points", "what (spaces NAME shows one)"],
             [[row["name"], str(row["points"]), row["description"]] for row in rows if not row["problem"]],
-            cut="what",
         )
         for row in rows:
             if row["problem"]:
@@ -89,6 +90,8 @@ def spaces(
 
 def systems(as_json: JsonOption = False) -> None:
     """List what can be trained: methods on their modalities.
+
+    Example: mmssl-tune systems
 
     Example: mmssl-tune systems --json
     """

@@ -102,9 +102,7 @@ def launch(
             autocompletion=studies_there,
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, and start nothing.", metavar=" ")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and start nothing.")] = False,
     *,
     running: RunOptions,
 ) -> None:
@@ -223,6 +221,8 @@ def resume(
     """Run what a study still lacks, and say where it stands.
 
     Example: mmssl-tune resume vicreg_grid-synthetic-1
+
+    Example: mmssl-tune resume grid --storage /shared/studies --address auto
     """
     _go_on(study, data, storage, running, retry=False)
 
@@ -240,6 +240,8 @@ def retry(
     Also those whose record is damaged. Those that DIVERGED would do so again.
 
     Example: mmssl-tune retry vicreg_grid-synthetic-1
+
+    Example: mmssl-tune retry vicreg_grid-synthetic-1 --local
     """
     _go_on(study, data, storage, running, retry=True)
 
@@ -275,6 +277,8 @@ def extend(
     Nothing that has ended is run again.
 
     Example: mmssl-tune extend vicreg_grid-synthetic-1 --seeds 29,30 --values objective.mu=[75,100]
+
+    Example: mmssl-tune extend vicreg_tpe-synthetic-1 --budget 40
     """
     from mmssl.study.folder import find
 

@@ -34,7 +34,6 @@ _EDGES, _GAP = 1, 2
 class _Column:
     head: str
     cells: list[str]
-    cut: bool
 
     @property
     def numbers(self) -> bool:
@@ -60,18 +59,12 @@ def show_table(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
     console: "Console | None" = None,
-    *,
-    cut: str | None = None,
 ) -> None:
-    """Print a table. Columns that find no room stand below, beside the first ones once more.
-
-    Args:
-        cut: the head of a column whose text ends where its line does.
-    """
+    """Print a table. Columns that find no room stand below, beside the first ones once more."""
     console = console or console_on()
     if title:
         say(title, console=console)
-    columns = [_Column(plain(head), [plain(row[i]) for row in rows], head == cut) for i, head in enumerate(header)]
+    columns = [_Column(plain(head), [plain(row[i]) for row in rows]) for i, head in enumerate(header)]
     for block in _blocks(columns, console.width):
         console.print(_drawn(block, console.width))
 
@@ -114,8 +107,7 @@ def _drawn(columns: list[_Column], width: int) -> Table:
             Text(column.head),
             justify="right" if column.numbers else "left",
             width=max(1, size),
-            overflow="ellipsis" if column.cut else "fold",
-            no_wrap=column.cut,
+            overflow="fold",
         )
     for row in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*map(coloured, row))

@@ -41,6 +41,8 @@ def watch(
     Its points, what runs, what failed, time left.
 
     Example: mmssl-tune watch vicreg_grid-utd_mhad-1
+
+    Example: mmssl-tune watch grid --storage /shared/studies
     """
     found = ReachedStudy(study, storage, address)
     if found.study is None:

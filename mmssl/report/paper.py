@@ -23,12 +23,12 @@ class Figure(NamedTuple):
     width: int = 420
 
 
-def write(content: Content, exhibit: Exhibit | None, folder: Path) -> list[Path]:
-    """Write each figure there is something to draw for, and the tables; gives the files."""
+def write(content: Content, exhibit: Exhibit | None, folder: Path, kinds: Sequence[str] = charts.KINDS) -> list[Path]:
+    """Write each figure there is something to draw for, in each of the kinds, and the tables; gives the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for name, one in _figures(content, exhibit).items():
-        for kind in charts.KINDS:
+        for kind in kinds:
             path = folder / f"{name}.{kind}"
             charts.write(path, one.spec, one.title, one.rows, one.width)
             written.append(path)

@@ -117,6 +117,9 @@ def _storage(root: str, there: Sequence[Node]) -> Generator[CheckResult]:
     except OSError as error:
         yield CheckResult("storage", "fault", f"{root}: cannot be written ({error.strerror or error}); see --storage")
         return
+    except UserError as error:
+        yield CheckResult("storage", "fault", str(error))
+        return
     finally:
         probe.drop()
     for fault in found:

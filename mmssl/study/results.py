@@ -319,16 +319,22 @@ def metric_of(name: str | None, plan: "Plan") -> str:
     """A column of scores that the study has, or a measure without labels."""
     if name is None:
         return plan.space.scored
+    valid = [*scores_of(plan), *LABEL_FREE]
+    if name not in valid:
+        raise UserError(f"--by {name}: {nearest(name, valid)}")
+    return name
+
+
+def scores_of(plan: "Plan") -> list[str]:
+    """The columns of scores that the study's trials have, on the side that is scored."""
     several = any(len(base.data.modalities) > 1 for base in plan.bases.values())
-    valid = [score for score in plan.scores if score.startswith(f"{plan.space.side}.")]
+    found = [score for score in plan.scores if score.startswith(f"{plan.space.side}.")]
     windows = f"{plan.space.side}.interval."
     if not several:
-        valid = [score for score in valid if score.count(".") == 1 or score.startswith(windows)]
+        found = [score for score in found if score.count(".") == 1 or score.startswith(windows)]
     if not plan.dataset.windows:
-        valid = [score for score in valid if not score.startswith(windows)]
-    if name not in (*valid, *LABEL_FREE):
-        raise UserError(f"--by {name}: {nearest(name, [*valid, *LABEL_FREE])}")
-    return name
+        found = [score for score in found if not score.startswith(windows)]
+    return found
 
 
 class Best(NamedTuple):

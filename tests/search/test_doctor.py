@@ -85,6 +85,14 @@ def test_on_a_gpu_it_says_how_many_to_train_as_one_model() -> None:
     assert "--together" not in doctor._together({1: 10.0, 2: 9.0, 4: 10.5}).said
 
 
+def test_a_storage_in_no_folder_is_a_fault_and_is_not_made(tmp_path: Path) -> None:
+    [finding] = doctor._storage(str(tmp_path / "no" / "studies"), [])
+    assert (finding.verdict, finding.said) == (
+        "fault", f"--storage {tmp_path / 'no' / 'studies'}: there is no folder {tmp_path / 'no'}"
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.ray
 def test_a_laptop_is_examined_and_what_is_wrong_there_ends_it_with_1(tmp_path: Path, tiny: Recordings) -> None:
     tiny.save(tmp_path / "tiny.parquet")
