@@ -632,7 +632,7 @@ def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:
         "items": exhibit.recordings,
         "shown": content.shown and content.shown.point.point_id,
         "guesses": {
-            point_id: [one and (index[one[0]], round(one[1], 3)) for one in guesses]
+            point_id: [one and (index[one[0]], round(one[1], 2)) for one in guesses]
             for point_id, guesses in exhibit.guesses.items()
         },
         "places": {
