@@ -133,7 +133,8 @@ def spec(content: Content, found: Against, over: Landscape | None) -> dict[str, 
     most = max((abs(row["mean"]) for row in rows(found, over) if row["mean"] is not None), default=0) or 0.01
     return matrix(
         over.x, over.y, rows(found, over),
-        alt.Scale(domain=[-most, -most / 2, 0, most / 2, most], range=_SHADES), "difference", "+.1%",
+        alt.Scale(domain=[-most, -most / 2, 0, most / 2, most], range=_SHADES), "difference, in points",
+        "format(100 * datum.value, '+.1f')",
         alt.when(alt.datum.state == "complete").then(alt.value("black")).otherwise(alt.value("var(--ink)")),
         _tooltip(), f"Map of differences in {content.measure} from {found.name}; the table below says the same.",
     )  # fmt: skip
@@ -151,6 +152,7 @@ def rows(found: Against, over: Landscape | None) -> list[dict[str, Any]]:
             {
                 "id": point.point_id, "point": one.ranked.label, "beside": one.beside, "mean": mean,
                 "low": one.estimate.low, "high": one.estimate.high, "n": one.pairs, "told": one.told,
+                "points": signed(mean), "interval": interval(one.estimate),
                 "state": "not compared" if mean is None else "complete",
                 "mark": MARKS[0] if one.told == _SURE else MARKS[2],
                 "first": "-" if mean is None else f"{sign}{signed(mean)}", "second": _half(one.estimate),
@@ -172,6 +174,11 @@ def signed(difference: float | None) -> str:
     """In percentage points."""
     words = percent(difference)
     return words if difference is None or words.startswith("-") else f"+{words}"
+
+
+def interval(estimate: Estimate) -> str:
+    """Of a difference, in percentage points."""
+    return "-" if estimate.low is None else f"{signed(estimate.low)} to {signed(estimate.high)}"
 
 
 def _list(content: Content, found: Against) -> dict[str, Any]:
@@ -204,9 +211,8 @@ def _tooltip() -> list[Any]:
     return [
         alt.Tooltip("point:N"),
         alt.Tooltip("beside:N", title="compared with"),
-        alt.Tooltip("mean:Q", title="difference", format="+.1%"),
-        alt.Tooltip("low:Q", title="interval from", format="+.1%"),
-        alt.Tooltip("high:Q", title="to", format="+.1%"),
+        alt.Tooltip("points:N", title="difference in points"),
+        alt.Tooltip("interval:N", title="95 % interval"),
         alt.Tooltip("n:Q", title="pairs of trials"),
         alt.Tooltip("told:N", title="it is"),
     ]

@@ -143,7 +143,8 @@ def cells(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> dic
         .otherwise(alt.value("white"))
     )
     return matrix(
-        x, y, rows, alt.Scale(scheme=SCALE, domain=[low, high]), f"mean {content.measure}", ".1%", letters,
+        x, y, rows, alt.Scale(scheme=SCALE, domain=[low, high]), f"mean {content.measure}",
+        "format(datum.value, '.1%')", letters,
         _tooltip(content),
         f"Map of mean {content.measure} over {x.label} and {y.label}; the table of points says the same in numbers.",
     )  # fmt: skip
@@ -153,14 +154,19 @@ def matrix(
     x: Axis, y: Axis, rows: list[dict[str, Any]], scale: Any, title: str, numbers: str, letters: Any,
     tooltip: list[Any], words: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """A cell a row, by its value `mean`, with its words `first` and `second`, or `brief` where it is narrow."""
+    """A cell a row, by its value `mean`, with its words `first` and `second`, or `brief` where it is narrow.
+
+    Args:
+        numbers: how the legend writes a value, as an expression.
+        letters: their colour, by the cell.
+    """
     base = alt.Chart(alt.NamedData(name="rows")).encode(
         x=alt.X("xs:O", sort=[plain(value) for value in x.values], title=x.label, axis=alt.Axis(labelAngle=0)),
         y=alt.Y("ys:O", sort=[plain(value) for value in reversed(y.values)], title=y.label),
     )
     whole = alt.datum.state == "complete"
     colour = alt.Color(
-        "mean:Q", scale=scale, legend=alt.Legend(title=title, gradientLength=180, format=numbers, tickCount=3)
+        "mean:Q", scale=scale, legend=alt.Legend(title=title, gradientLength=180, labelExpr=numbers, tickCount=3)
     )
     full = (
         base.transform_filter(whole)
@@ -178,9 +184,11 @@ def matrix(
     frame: dict[str, Any] = {"fill": "transparent", "stroke": "var(--ink)", "strokeWidth": 3, "cursor": "pointer"}
     if any(row["mark"] == MARKS[0] for row in rows):
         layers.append(base.transform_filter(alt.datum.mark == MARKS[0]).mark_rect(**frame).encode(tooltip=tooltip))
-    layers.append(
-        base.transform_filter("datum.id == picked").mark_rect(**frame, strokeDash=[7, 4]).encode(tooltip=tooltip)
-    )
+    # Inside the cell, and in the colour of its letters: a frame about a cell is what the cell itself says. It is empty,
+    # so that the cell answers the pointer.
+    inside: dict[str, Any] = {"filled": False, "strokeWidth": 1.5, "strokeDash": [5, 3], "aria": False}
+    inside |= {"width": {"band": 0.88}, "height": {"band": 0.8}, "cursor": "pointer"}
+    layers.append(base.transform_filter("datum.id == picked").mark_rect(**inside).encode(stroke=letters))
     # In cells that are too narrow for it the spread is left to the hover and the table.
     cell = f"width / {max(1, len(x.values))}"
     texts = [
@@ -312,7 +320,9 @@ def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
             ],
         )
     )
-    rule = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2="high:Q", color=_mark_colour(legend))
+    rule = base.mark_rule(strokeWidth=2.5, cursor="pointer").encode(
+        x=alt.X("low:Q"), x2="high:Q", color=_mark_colour(legend), tooltip=_tooltip(content)
+    )
     dots = base.mark_point(filled=True, size=POINT_SIZE, opacity=1, cursor="pointer").encode(
         x=x, color=_mark_colour(legend), shape=_mark_shape(legend), tooltip=_tooltip(content)
     )
@@ -346,7 +356,8 @@ def _noise(content: Content) -> list[Any]:
         return []
     band = {"from": choice.best.mean - choice.noise, "to": choice.best.mean, "what": choice.threshold}
     chart = alt.Chart(alt.InlineData(values=[band]))
-    return [chart.mark_rect(color="var(--c4)", opacity=0.16).encode(x="from:Q", x2="to:Q", tooltip="what:N")]
+    # Without a tooltip, which would take the place of the points' own.
+    return [chart.mark_rect(color="var(--c4)", opacity=0.16).encode(x="from:Q", x2="to:Q", description="what:N")]
 
 
 def _reference(line: dict[str, Any], place: int, left: bool) -> list[Any]:

@@ -18,11 +18,14 @@ from mmssl.report.timeline import Said, timelines
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import Point
+from mmssl.training.prepared import Prepared
 
 MOST_PLAYED, MOST_FRAMES, MOST_SAMPLES = 120, 64, 160
 """Recordings that the page holds, and how finely."""
 MOST_MAPPED = 1500
 """Recordings on a map: t-SNE of more takes minutes, and shows a blot."""
+MOST_PLACING, MOST_PLACED = 9, 900
+"""Points whose encoders place the recordings, and the recordings of all these maps: each point takes about a second."""
 MOST_GUESSES = 100_000
 """What other points predicted of them: as many points as that is, best first."""
 
@@ -59,6 +62,10 @@ class Exhibit:
     """Whether these coordinates grow that way."""
     guesses: dict[str, list[tuple[str, float] | None]]
     """By point, predicted class and confidence of each recording, by the trial of the same seed and fold."""
+    places: dict[str, list[Map]]
+    """By point, the maps by the encoders of that trial: by the same names, of the same recordings."""
+    unplaced: dict[str, str]
+    """By point, why there are none."""
     timeline: dict[str, Any] | None = None
     """Of windows, their predictions over the time of their streams, as a chart."""
 
@@ -67,14 +74,15 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings, othe
     """The point's trial nearest its mean, of those whose weights are kept, with its maps and recordings.
 
     Args:
-        others: points whose predictions of these recordings are wanted too, best first.
+        others: points whose predictions of these recordings, and places for them, are wanted too, best first.
 
     Raises:
         UserError: its weights are not kept, or damaged.
     """
     trial = representative(plan, point, study.has_model)
+    prepared: dict[int, Prepared] = {}
     try:
-        rows, features, embeddings = vectors(study, plan, trial, recordings, {})
+        rows, features, embeddings = vectors(study, plan, trial, recordings, prepared)
     except FileNotFoundError as error:
         raise UserError(
             f"the weights of trial {trial.trial_id} are not kept (keep_models: {plan.space.keep_models} in the space)"
@@ -112,10 +120,12 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings, othe
         shown[i]["motion"] = _motion(recordings, int(rows[i]), drawn)
     skeleton, bodies = recordings.description.skeletons.get(drawn), _bodies(recordings, drawn)
     maps = _maps(features, embeddings, trial.seed, notes)
+    places, unplaced = _places(study, plan, trial, recordings, rows, maps, others, prepared)
     guesses = {name: Said(str(one["predicted"]), float(one["confidence"])) for name, one in said.items()}
     return Exhibit(
         trial, shown, maps, notes, recordings.description, skeleton, _bones(skeleton, bodies), *_view(skeleton, bodies),
         guesses=_guesses(study, plan, trial, [one["id"] for one in shown], others),
+        places=places, unplaced=unplaced,
         timeline=timelines(recordings, guesses, recordings.description.classes),
     )  # fmt: skip
 
@@ -137,6 +147,46 @@ def _guesses(
         if own is not None and name in place and plan.key(point_id, seed, fold) == key:
             own[place[name]] = predicted, confidence
     return found
+
+
+def _places(
+    study: Study, plan: Plan, trial: PlannedTrial, recordings: Recordings, rows: npt.NDArray[np.int64],
+    maps: list[Map], others: Sequence[Point], prepared: dict[int, Prepared],
+) -> tuple[dict[str, list[Map]], dict[str, str]]:  # fmt: skip
+    """The trials of the same seed and fold, best point first.
+
+    Args:
+        rows: that the trial was scored on.
+        maps: its own.
+    """
+    key = plan.key(trial.point_id, trial.seed, trial.fold)
+    most = max(1, min(MOST_PLACING, MOST_PLACED // max(1, len(rows))))
+    found = {trial.point_id: maps}
+    missing: dict[str, str] = {}
+    for point in others:
+        if point.point_id in found or key not in point.scores:
+            continue
+        (own,) = (one for one in plan.candidates[point.point_id] if plan.key(one.point_id, one.seed, one.fold) == key)
+        if len(found) >= most:
+            few = f"by the {most} highest points" if most > 1 else "by one point"
+            missing[point.point_id] = f"a page has places {few} only, since they take long to compute"
+        elif not study.has_model(own.trial_id):
+            missing[point.point_id] = (
+                f"the study has not kept its encoders (keep_models: {plan.space.keep_models} in its space; with "
+                f"keep_models: all a page has places by the {most} highest points)"
+            )
+        else:
+            try:
+                theirs, features, embeddings = vectors(study, plan, own, recordings, prepared)
+            except UserError as error:
+                missing[point.point_id] = str(error)
+                continue
+            placed = _maps(features, embeddings, own.seed, []) if np.array_equal(theirs, rows) else []
+            if [one.name for one in placed] == [one.name for one in maps]:
+                found[point.point_id] = placed
+            else:
+                missing[point.point_id] = "its encoders place other recordings, or by other modalities"
+    return found, missing
 
 
 def _maps(features: dict[str, Any], embeddings: dict[str, Any], seed: int, notes: list[str]) -> list[Map]:

@@ -17,13 +17,15 @@
     if (parent) parent.appendChild(node);
     return node;
   }
+  // A name is broken nowhere, a sentence between its words.
+  const one_word = (text) => (/\s/.test(text) ? {} : { class: "whole" });
   function table(node, head, rows) {
     const thead = make("thead"), tbody = make("tbody"), line = make("tr");
     for (const word of head) line.appendChild(make("th", { scope: "col" }, word));
     thead.appendChild(line);
     for (const row of rows) {
       const tr = make("tr");
-      row.forEach((cell, i) => tr.appendChild(make(i ? "td" : "th", i ? (/^[-+\d]/.test(cell) ? { class: "n" } : {}) : { scope: "row" }, cell)));
+      row.forEach((cell, i) => tr.appendChild(make(i ? "td" : "th", i ? (/^[-+\d]/.test(cell) ? { class: "n" } : one_word(cell)) : { scope: "row", ...one_word(cell) }, cell)));
       tbody.appendChild(tr);
     }
     node.replaceChildren(thead, tbody);
@@ -42,7 +44,43 @@
       if (svg && spec.description) svg.setAttribute("aria-label", spec.description);
       name(node);
       if (spec.width === "container") drawn.set(node, result.view);
+      if (!reaching.has(node)) reach_out(node);
       return result.view;
+    });
+  }
+  // Where no mark that says something is under the pointer, the nearest within reach answers, to a click too: Vega is
+  // sent the pointer's event as if it were on that mark.
+  const REACH = 80, reaching = new Set();
+  function reach_out(node) {
+    reaching.add(node);
+    let told = null;
+    const item = (path) => [].concat(path.__data__ || [])[0];
+    const says = (path) => { const one = item(path); return one && one.tooltip !== undefined && one.tooltip !== null; };
+    const send = (type, path, event) => path.dispatchEvent(new PointerEvent(type, { clientX: event.clientX, clientY: event.clientY, bubbles: true }));
+    const apart = (box, x, y) => Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
+    function nearest(event) {
+      const plot = node.querySelector(".background"), x = event.clientX, y = event.clientY;
+      if (!plot || apart(plot.getBoundingClientRect(), x, y) > 0) return null;
+      let found = null, least = REACH;
+      for (const path of node.querySelectorAll("path, line")) {
+        const distance = says(path) ? apart(path.getBoundingClientRect(), x, y) : Infinity;
+        if (distance < least) { found = path; least = distance; }
+      }
+      return found;
+    }
+    // Vega shows by pointermove and hides by mouseout, which comes before mousemove.
+    node.addEventListener("mousemove", (event) => {
+      const on = says(event.target) ? null : nearest(event);
+      if (told && told !== on) send("mouseout", told, event);
+      told = on;
+      node.style.cursor = (on && item(on).cursor) || "";
+      if (on) send("pointermove", on, event);
+    });
+    node.addEventListener("mouseleave", (event) => { if (told) send("mouseout", told, event); told = null; });
+    node.addEventListener("click", (event) => {
+      if (!event.isTrusted || says(event.target)) return;
+      const on = nearest(event);
+      if (on && item(on).cursor === "pointer") send("click", on, event);
     });
   }
   // A layer that has no mark, as in a slice without a failure, is nothing to a screen reader.
@@ -218,7 +256,7 @@
     for (const pre of document.querySelectorAll("pre")) pre.before(button("Copy command", () => pre.textContent, "the command"));
     for (const code of document.querySelectorAll("code[data-copy]")) {
       const id = code.dataset.copy, node = button(code.textContent, () => id, id);
-      node.classList.add("id");
+      node.classList.add("id", ...code.classList);
       node.title = `Copy ${id}`;
       code.replaceWith(node);
     }
@@ -383,7 +421,7 @@
   function recordings() {
     const select = at("recording");
     if (!select) return;
-    const { items, maps, player, specs, guesses, shown } = data.recordings;
+    const { items, maps, places, unplaced, player, specs, guesses, shown } = data.recordings;
     const second = at("second");
     const wrong = (item) => item.predicted !== null && item.predicted !== item.label;
     items.forEach((item, i) => {
@@ -392,14 +430,18 @@
     });
     const show = player_(select, second, items, player);
     const classes = data.confusion.classes;
-    // Maps and motions are of one point's encoders; what is said of a recording is of the point that is picked.
+    // What is said of a recording, and where it stands, is by the point that is picked; how it moves is its own.
+    let placing = shown;
     function tell(id) {
       const own = guesses[id];
       if (own) items.forEach((item, i) => { [item.predicted, item.confidence] = own[i] ? [classes[own[i][0]], own[i][1]] : [null, null]; });
       const label = data.points.all[id].label;
-      at("guess-words").textContent = id === shown ? "" : own
-        ? `The places are still those of ${data.points.all[shown].label}; what was predicted is by ${label}, by its trial of the same seed and fold.`
-        : `${label} has no complete trial of the same seed and fold: what was predicted is still by the point before.`;
+      const before = data.points.all[shown].label, same = `by ${label}, by its trial of the same seed and fold`;
+      if (own) placing = places[id] ? id : shown;
+      at("guess-words").textContent = id === shown ? "" : !own
+        ? `${label} has no complete trial of the same seed and fold: what was predicted and the places are still by the point before.`
+        : placing === id ? `What was predicted and the places are ${same}; the motions are the recordings' own, whatever the point.`
+        : `What was predicted is ${same}. The places are still by ${before}: by ${label} there are none, as ${unplaced[id]}. The motions are the recordings' own, whatever the point.`;
       for (const one of [select, second]) for (const option of one.options) {
         const item = items[option.value];
         if (item && option.value !== "") option.textContent = `${item.id}: ${item.label}${wrong(item) ? ` taken for ${item.predicted}` : ""}`;
@@ -421,10 +463,10 @@
       });
       const known = (item) => item.predicted === null ? "unknown" : item.predicted;
       const found = () => {
-        const one = maps[Number(viewSelect.value)];
-        return one.x.map((x, j) => {
-          const i = one.recordings[j], item = items[i];
-          return { i, x, y: one.y[j], id: item.id, subject: item.subject, label: item.label, predicted: known(item),
+        const one = maps[Number(viewSelect.value)], [across, up] = places[placing][Number(viewSelect.value)];
+        return one.recordings.map((i, j) => {
+          const item = items[i];
+          return { i, x: across[j], y: up[j], id: item.id, subject: item.subject, label: item.label, predicted: known(item),
             confidence: item.confidence, right: !wrong(item), modality: one.modalities[j] };
         });
       };

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import vl_convert
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mmssl.data.recordings import Signal
 from mmssl.evaluation import whole_percent
@@ -47,7 +48,9 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         raise ValueError("the scripts would end before their end")
     statuses = content.standing.trials
     shown = content.ranked[:MOST_RANKED]
-    template = Environment(autoescape=True, trim_blocks=True).from_string(kept["html"])
+    environment = Environment(autoescape=True, trim_blocks=True)
+    environment.filters["whole"] = _whole
+    template = environment.from_string(kept["html"])
     return template.render(
         content=content,
         plan=plan,
@@ -57,6 +60,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         sections=_sections(content, landscape, beside),
         percent=percent,
         signed=against.signed,
+        difference=against.interval,
         in_per_cent=_in_per_cent,
         verdict=verdict(content),
         tiles=_tiles(content),
@@ -79,7 +83,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         series=charts.colours(list(plan.dataset.modalities)),
         bad_trials=[row for row in content.trials if ended_badly(row)],
         trials=content.trials if len(content.trials) <= 1000 else [],
-        names=content.names,
+        name_of=lambda point_id: content.names[plan.candidate(point_id)],
         beside=beside,
         beside_words=beside and _beside_words(content, beside),
         no_curves="No trial recorded an epoch: all have ended." if _over(content) else "No trial has an epoch yet.",
@@ -105,6 +109,22 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
 
 def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+# What holds a hyphen, as 1e-05, a date or a name, would be broken after it; a path may be, after its slashes.
+_WORDS = re.compile(r"\b([0-9a-f]{40,64})\b|([^\s/,;]*\w-\w[^\s/,;]*)")
+
+
+def _whole(text: str) -> Markup:
+    """Its numbers and names such that no end of a line breaks them, its hashes to be copied: a phone has no room."""
+    pieces: list[Markup] = []
+    place = 0
+    for found in _WORDS.finditer(text):
+        pieces.append(escape(text[place : found.start()]))
+        form = '<code class="hash" data-copy="{0}">{0}</code>' if found[1] else '<span class="whole">{0}</span>'
+        pieces.append(Markup(form).format(found[0]))  # noqa: S704 - what it is given is escaped
+        place = found.end()
+    return Markup("").join([*pieces, escape(text[place:])])
 
 
 def verdict(content: Content) -> Verdict:
@@ -306,11 +326,11 @@ def _why_no_map(content: Content) -> str:
 def _map_caption(content: Content, landscape: charts.Landscape | None) -> str:
     if landscape is None:
         return ""
-    signs = "◆ and a frame: best; ▲: tied with it; " if landscape.kind == "cells" and content.choice else ""
+    signs = "◆ and a frame about the cell: best; ▲: tied with it; " if content.choice else ""
     if landscape.kind == "cells":
         return (
-            f"{signs}hatched: not all its trials are complete, so it is not compared; empty: not planned. The table of "
-            "points below says the same in numbers."
+            f"{signs}a dashed frame inside: the point picked; hatched: not all its trials are complete, so it is not "
+            "compared; empty: not planned. The table of points below says the same in numbers."
         )
     if landscape.kind == "line":
         return f"◆ best, ▲ tied with it, ● other, cross at the foot: not complete. Line: {content.interval}."
@@ -612,13 +632,16 @@ def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:
         "items": exhibit.recordings,
         "shown": content.shown and content.shown.point.point_id,
         "guesses": {
-            point_id: [one and (index[one[0]], round(one[1], 3)) for one in guesses]
+            point_id: [one and (index[one[0]], round(one[1], 2)) for one in guesses]
             for point_id, guesses in exhibit.guesses.items()
         },
+        "places": {
+            point_id: [[[float(f"{value:.4g}") for value in column] for column in one.xy.T] for one in maps]
+            for point_id, maps in exhibit.places.items()
+        },
+        "unplaced": exhibit.unplaced,
         "maps": [
             {
-                "x": [float(f"{value:.4g}") for value in one.xy[:, 0]],
-                "y": [float(f"{value:.4g}") for value in one.xy[:, 1]],
                 "recordings": one.recordings,
                 "modalities": one.modalities,
                 "spec": "modalities" if len(set(one.modalities)) > 1 else "classes",

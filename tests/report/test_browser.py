@@ -10,6 +10,11 @@ from axe_playwright_python.sync_playwright import Axe
 from pages import CLASSES, HOSTILE, command
 from playwright.sync_api import Browser, Page
 
+from mmssl import Recordings, Row
+from mmssl.export.encoders import representative
+from mmssl.report.content import gather
+from mmssl.report.exhibit import exhibit
+from mmssl.report.page import render
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
 
@@ -211,15 +216,19 @@ def test_contrast_is_that_of_wcag(opened: Open, scheme: str) -> None:
     assert poor[1] > 50
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1600), ("dark", 380)])
-def test_axe_finds_no_fault(opened: Open, scheme: str, width: int) -> None:
-    window = opened(width, color_scheme=scheme)
+def test_axe_finds_no_fault(opened: Open) -> None:
+    window = opened()
     window.evaluate("for (const one of document.querySelectorAll('details')) one.open = true;")
     window.locator("#second").select_option(index=1)
     window.wait_for_selector("#tsne-table tr")
-    found = Axe().run(window).response
-    assert len(found["passes"]) > 25
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found["violations"]] == []
+    for width in (380, 1024, 1600):
+        window.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            window.emulate_media(color_scheme=scheme)
+            found = Axe().run(window).response
+            assert len(found["passes"]) > 25
+            faults = [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found["violations"]]
+            assert faults == [], f"{scheme}, {width} pixels"
 
 
 def test_a_click_or_a_key_on_the_map_moves_all_parts_to_that_point(opened: Open, lost: tuple[Study, Plan]) -> None:
@@ -245,7 +254,92 @@ def test_a_click_or_a_key_on_the_map_moves_all_parts_to_that_point(opened: Open,
     assert window.locator("#trial").input_value() == before
     assert window.locator("#guess-words").inner_text() == ""
     window.locator("#ranking-table .pick").nth(1).click()
-    assert "same seed and fold" in window.locator("#guess-words").inner_text()
+    said = window.locator("#guess-words").inner_text()
+    assert "What was predicted and the places are by" in said
+    assert "the motions are the recordings' own, whatever the point" in said
+
+
+def test_the_places_are_those_of_the_picked_point(
+    opened: Open, lost: tuple[Study, Plan], recordings: Recordings, tmp_path: Path
+) -> None:
+    marks = "document.querySelectorAll('#tsne-chart svg .mark-symbol.role-mark path')"
+    drawn = f"[...{marks}].map((one) => one.getAttribute('transform'))"
+    window = opened()
+    best = window.evaluate(drawn)
+    window.locator("#ranking-table .pick").nth(1).click()
+    window.wait_for_function(f"(before) => JSON.stringify({drawn}) !== JSON.stringify(before)", arg=best)
+    assert len(window.evaluate(drawn)) == len(best)
+    window.locator("#ranking-table .pick").first.click()
+    window.wait_for_function(f"(before) => JSON.stringify({drawn}) === JSON.stringify(before)", arg=best)
+    # Where only the best point's encoders are kept, the page says so, and the marks stay.
+    study, plan = lost
+    content = gather(study, plan, CLASSES)
+    assert content.best is not None
+    with pytest.MonkeyPatch.context() as patch:
+        kept = representative(plan, content.best.point, study.has_model).trial_id
+        patch.setattr(Study, "has_model", lambda _, trial_id: trial_id == kept)
+        found = exhibit(study, plan, content.best.point, recordings, [one.point for one in content.ranked])
+    out = tmp_path / "page.html"
+    out.write_text(render(content, found, ""), "utf-8")
+    window = opened(1600, out)
+    best = window.evaluate(drawn)
+    window.locator("#ranking-table .pick").nth(1).click()
+    said = window.locator("#guess-words").inner_text()
+    assert f"The places are still by {content.best.label}" in said
+    assert "keep_models: all" in said
+    window.wait_for_timeout(200)
+    assert window.evaluate(drawn) == best
+
+
+def test_predictions_of_a_stream_are_drawn_over_its_time(
+    opened: Open, lost: tuple[Study, Plan], recordings: Recordings, tmp_path: Path
+) -> None:
+    """Each subject's recordings are made windows of 2 s, one a second, of one stream; two neighbours share a label."""
+    import pandas as pd
+
+    study, plan = lost
+    rows: list[Row] = []
+    for row in recordings.rows:
+        start = float(sum(one.source == f"day of {row.subject}" for one in rows))
+        place = {"source": f"day of {row.subject}", "start": start, "end": start + 2, "interval": str(int(start) // 3)}
+        rows.append(row.model_copy(update=place))
+    windows = Recordings(recordings.description, rows, recordings.skeleton, recordings.imu)
+    content = gather(study, plan, CLASSES)
+    assert content.best is not None
+    found = exhibit(study, plan, content.best.point, windows)
+    out = tmp_path / "page.html"
+    out.write_text(render(content, found, ""), "utf-8")
+    window = opened(1024, out)
+    bands = window.evaluate(
+        """() => [...document.querySelectorAll('#timeline-chart svg .mark-rect.role-mark path')].map((path) => {
+            const box = path.getBoundingClientRect();
+            return {...path.__data__.datum, left: box.left, right: box.right, fill: path.getAttribute('fill')};
+        })"""
+    )
+    table = pd.read_parquet(study.folder / "predictions.parquet")
+    said = table[table["trial_id"] == found.trial.trial_id].set_index("recording_id")["predicted"].to_dict()
+    own = [row for row in rows if row.subject == found.trial.fold]
+    shown = {name: name.replace("\u2028", "\u2424") for name in CLASSES}
+    guesses = [band for band in bands if band["what"] == "predicted"]
+    assert [(band["start"], band["class"]) for band in guesses] == [
+        (row.start, shown[said[row.recording_id]]) for row in own
+    ]
+    assert [band["end"] for band in guesses] == [*(row.start for row in own[1:]), own[-1].end], "up to the next one"
+    labels = [band for band in bands if band["what"] == "label"]
+    assert [(band["start"], band["end"], band["class"]) for band in labels] == [
+        (first.start, last.end, shown[first.label]) for first, last in zip(own[::3], own[2::3], strict=True)
+    ]
+    second = (guesses[1]["left"] - guesses[0]["left"]) / 1.0
+    for band in bands:
+        assert band["left"] - guesses[0]["left"] == pytest.approx(second * band["start"], abs=1.5)
+        assert band["right"] - band["left"] == pytest.approx(second * (band["end"] - band["start"]), abs=1.5)
+    fills = {(band["class"], band["fill"]) for band in bands}
+    assert len(fills) == len({band["class"] for band in bands}), "a class is one colour, predicted or true"
+    assert f"day of {found.trial.fold}" in (window.locator("#timeline-chart svg").text_content() or "")
+    window.locator("#recordings summary").first.click()
+    lines = window.locator("#timeline-table tbody tr").all_inner_texts()
+    assert len(lines) == len(bands)
+    assert lines[0].split("\t")[:4] == [f"day of {found.trial.fold}", "predicted", "0.00", "1.00"]
 
 
 def test_recordings_say_what_the_picked_point_predicted(opened: Open, lost: tuple[Study, Plan]) -> None:
@@ -304,38 +398,189 @@ def test_tooltips_answer_anywhere_on_a_curve_and_do_not_cover_it(opened: Open) -
     assert apart
 
 
-_BROKEN = """() => [...document.querySelectorAll('.n, dd')].flatMap((node) => {
-    const walk = document.createTreeWalker(node, NodeFilter.SHOW_TEXT), found = [];
-    for (let text = walk.nextNode(); text; text = walk.nextNode())
-        for (const number of text.data.matchAll(/[\\d.]+/g)) {
-            const range = document.createRange();
-            range.setStart(text, number.index); range.setEnd(text, number.index + number[0].length);
-            const rows = new Set([...range.getClientRects()].map((rect) => Math.round(rect.top)));
-            if (rows.size > 1) found.push(number[0]);
-        }
-    return found;
+# Numbers, dates, hashes and names with a dot or a digit; that all are laid out is what the count is for.
+@pytest.fixture
+def whole(opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path) -> Page:
+    """A page with every kind of chart that has marks: beside another study, with few labels."""
+    import pyarrow as pa
+
+    def ending(name: str) -> Any:
+        def end(trial: PlannedTrial) -> Record:
+            x, y = trial.point["objective.lambda"], trial.point["objective.mu"]
+            noise = {"anna": -0.04, "ben": 0.01, "chris": 0.03}[trial.fold]
+            lift = (0.2 if y == 10 else 0.01) - noise / 2 if name == "ours" else noise
+            return scored(trial, 0.5 + x / 100 + lift)
+
+        return end
+
+    grid = {"objective.lambda": [1.0, 5.0, 10.0], "objective.mu": [1.0, 10.0]}
+    study, _ = study_of("ours", ending("ours"), grid=grid)
+    study_of("theirs", ending("theirs"), root=Path(study.root), grid=grid)
+    rows = [
+        {"system": system, "trained_on": "imu", "read_from": "imu", "labels": share, "recordings.labelled": 10.0,
+         "mean": mean, "low": mean - 0.1, "high": mean + 0.1, "draws": 5}
+        for system, mean in (("vicreg", 0.5), ("untrained", 0.3))
+        for share in (0.01, 0.5)
+    ]  # fmt: skip
+    study.put_table("tables/few_labels.parquet", pa.Table.from_pylist(rows))
+    out = tmp_path / "page.html"
+    assert command("report", "ours", "--storage", study.root, "--against", "theirs", "--out", out) == 0
+    return opened(1600, out, reduced_motion="reduce")
+
+
+_CELLS = """() => [...document.querySelectorAll('#against-chart svg .mark-rect.role-mark path')].map((path) => {
+    const {left, right, top, bottom} = path.getBoundingClientRect();
+    return {...path.__data__.datum, box: [left, -right, top, -bottom], frame: path.getAttribute('stroke-width') === '3',
+        dashed: path.getAttribute('stroke-dasharray') !== null};
 })"""
 
 
-def test_numbers_are_whole_and_plain_on_a_phone_and_on_paper(opened: Open) -> None:
+def test_the_map_of_differences_is_in_points_and_frames_what_is_significant(whole: Page) -> None:
+    legend = whole.locator("#against-chart svg .role-legend text").all_text_contents()
+    assert "difference, in points" in legend
+    numbers = [text for text in legend if re.search(r"\d", text)]
+    assert len(numbers) > 1
+    assert [text for text in numbers if not re.fullmatch(r"[-+\u2212]\d+\.\d", text)] == []
+    assert max(float(text) for text in numbers if text[0] == "+") > 5
+    caption = whole.locator("#against figcaption").inner_text()
+    assert "● and a frame about the cell: significant" in caption
+    assert "a dashed frame inside the cell: the point picked" in caption
+    rows = {row["id"]: row for row in whole.evaluate(_CELLS)}
+    sure = {name for name, row in rows.items() if row["told"] == "significant"}
+    assert len(rows) == 6
+    assert 0 < len(sure) < 6
+    for name in rows:
+        whole.locator("#point").select_option(name)
+        whole.wait_for_function(
+            "(id) => [...document.querySelectorAll('#against-chart svg path[stroke-dasharray]')]"
+            ".some((one) => one.__data__.datum.id === id)",
+            arg=name,
+        )
+        cells = whole.evaluate(_CELLS)
+        assert {cell["id"] for cell in cells if cell["frame"]} == sure
+        (picked,) = [cell for cell in cells if cell["dashed"]]
+        assert (picked["id"], picked["frame"]) == (name, False)
+        about = next(cell for cell in cells if cell["id"] == name and not cell["dashed"])
+        assert all(inner - outer >= 4 for inner, outer in zip(picked["box"], about["box"], strict=True))
+    texts = whole.locator("#against-chart svg .mark-text text").all_text_contents()
+    assert sum("●" in text for text in texts) == len(sure)
+    whole.locator("#against-chart svg .mark-rect.role-mark path").first.hover(force=True)
+    said = whole.locator("#vg-tooltip-element.visible").inner_text()
+    assert re.search(r"difference in points\s*[-+]\d+\.\d\s", said)
+    assert "%" not in said.replace("95 %", "")
+
+
+@pytest.mark.parametrize(
+    ("mark", "away", "says"),
+    [
+        ("#ranking-chart svg .mark-rule.role-mark line", (0, 9), "mean accuracy"),
+        ("#importance-chart svg .mark-rect.role-mark path", (0, 14), "share"),
+        ("#labels-chart svg .mark-symbol.role-mark path", (12, -18), "system"),
+        ("#map-chart svg .mark-rect.role-mark path", (0, 0), "mean accuracy"),
+        ("#against-chart svg .mark-rect.role-mark path", (0, 0), "difference in points"),
+    ],
+)
+def test_tooltips_answer_beside_a_mark(whole: Page, mark: str, away: tuple[int, int], says: str) -> None:
+    answers(whole, whole.locator(mark).last, away, says)
+
+
+def test_recordings_answer_to_a_pointer_and_a_click_beside_their_marks(opened: Open) -> None:
+    window = opened(reduced_motion="reduce")
+    # Of all marks the one farthest from its neighbours: there is room beside it.
+    lone = window.evaluate(
+        """() => {
+            const at = (path) => {
+                const box = path.getBoundingClientRect();
+                return [box.x + box.width / 2, box.y + box.height / 2];
+            };
+            const all = [...document.querySelectorAll('#tsne-chart svg .mark-symbol.role-mark path')].map(at);
+            const room = all.map(([x, y], i) =>
+                Math.min(...all.filter((_, j) => j !== i).map(([a, b]) => Math.hypot(a - x, b - y))));
+            return [room.indexOf(Math.max(...room)), Math.max(...room)];
+        }"""
+    )
+    assert lone[1] > 50
+    mark = window.locator("#tsne-chart svg .mark-symbol.role-mark path").nth(lone[0])
+    answers(window, mark, (0, 24), "recording")
+    name = (mark.get_attribute("aria-label") or "").split("recording: ")[1].split(";")[0]
+    box = mark.bounding_box()
+    assert box
+    window.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + 24)
+    assert window.locator("#recording-words").inner_text().startswith(name)
+
+
+def answers(window: Page, mark: Any, away: tuple[int, int], says: str) -> None:
+    """A pointer that is off the mark by so much has the mark's words; one that is far from all has none."""
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2 + away[0], box["y"] + box["height"] / 2 + away[1]
+    window.mouse.move(x - 1, y)
+    window.mouse.move(x, y)
+    under = window.evaluate(
+        """([x, y]) => {
+            const one = [].concat(document.elementFromPoint(x, y).__data__ || [])[0];
+            return Boolean(one && one.tooltip);
+        }""",
+        [x, y],
+    )
+    assert under == (away == (0, 0))
+    tooltip = window.locator("#vg-tooltip-element.visible")
+    assert says in tooltip.inner_text()
+    window.mouse.move(5, 5)
+    assert tooltip.count() == 0
+
+
+_BROKEN = r"""() => {
+    for (const one of document.querySelectorAll('details')) one.open = true;
+    const found = [], all = [];
+    for (const node of document.querySelectorAll('th, td, dd')) {
+        const walk = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
+        for (let text = walk.nextNode(); text; text = walk.nextNode())
+            for (const one of text.data.matchAll(/[\w.]+(?:[-+:]\w[\w.]*)*/g)) {
+                const word = one[0], at = one.index;
+                if (!/[\d_]|\w\.\w/.test(word)) continue;
+                const range = document.createRange();
+                range.setStart(text, at); range.setEnd(text, at + word.length);
+                const rows = new Set([...range.getClientRects()].map((rect) => Math.round(rect.top)));
+                if (rows.size) all.push(word);
+                if (rows.size > 1) found.push(word);
+            }
+    }
+    return [found, all];
+}"""
+
+
+def test_numbers_hashes_and_names_are_whole_and_plain_on_a_phone_and_on_paper(
+    opened: Open, lost: tuple[Study, Plan]
+) -> None:
     window = opened(380)
-    assert window.evaluate(_BROKEN) == []
+    fingerprint = lost[1].dataset.fingerprint
+    broken, seen = window.evaluate(_BROKEN)
+    assert broken == []
+    assert {"objective.lambda", "pretrain.epochs", "val.accuracy", fingerprint} <= {*seen}
+    assert len(seen) > 250
+    across = "(node) => [node.clientWidth < node.scrollWidth, node.title]"
+    assert window.locator("button.hash").first.evaluate(across) == [True, f"Copy {fingerprint}"]
     marks = window.evaluate("[...document.querySelectorAll('.chart svg text')].map((text) => text.textContent)")
     assert [text for text in marks if re.fullmatch(r"-?[\d.]+e[+-]?\d+", text)] == []
     window.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins
     window.emulate_media(media="print")
-    assert window.evaluate(_BROKEN) == []
+    assert window.evaluate(_BROKEN)[0] == []
+    assert window.locator("button.hash").first.evaluate(across)[0] is False, "paper cannot be asked for the rest"
     out = window.evaluate("[...document.querySelectorAll('table')].filter((t) => t.offsetWidth > 718).length")
     assert out == 0, "no table is wider than the paper"
 
 
-def test_commands_ids_and_tables_are_copied(opened: Open) -> None:
+def test_commands_ids_and_tables_are_copied(opened: Open, lost: tuple[Study, Plan]) -> None:
     window = opened(permissions=["clipboard-read", "clipboard-write"])
     read = "navigator.clipboard.readText()"
     window.get_by_role("button", name="Copy command").first.click()
     assert window.evaluate(read) == window.locator("pre").first.inner_text()
     window.locator("#ranking-table button.id").first.click()
     assert re.fullmatch("lost:[0-9a-f]{16,}", window.evaluate(read))
+    window.locator("button.hash").first.click()
+    assert window.evaluate(read) == lost[1].dataset.fingerprint
     window.locator("#ranking .copy:not(.id)").click()
     lines = window.evaluate(read).splitlines()
     assert lines[0].split("\t")[:3] == ["rank", "point", "mean"]
@@ -413,6 +658,79 @@ def test_it_prints_in_light_on_pages(opened: Open) -> None:
     assert window.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not window.locator("nav").is_visible()
     assert not window.locator("#play").is_visible()
+
+
+def places_on_paper(pdf: bytes) -> dict[str, list[int]]:
+    """By the word after the last slash of each link, the pages that it is on."""
+    objects = {int(one[1]): one[2] for one in re.finditer(rb"(\d+) 0 obj\n(.*?)endobj", pdf, re.DOTALL)}
+    found: dict[str, list[int]] = {}
+    pages = (one for one in objects.values() if re.search(rb"/Type /Page\b", one))
+    for number, page in enumerate(pages):
+        for own in re.findall(rb"(\d+) 0 R", (re.findall(rb"/Annots \[(.*?)\]", page) or [b""])[0]):
+            for address in re.findall(rb"/URI \(.*/(.*?)\)", objects[int(own)]):
+                found.setdefault(address.decode(), []).append(number)
+    return found
+
+
+_LINKED = """() => [...document.querySelectorAll('table')].map((table, i) => {
+    const link = (node, j) => {
+        const one = document.createElement('a');
+        one.href = `https://paper.invalid/${i}-${j}`;
+        one.append(...node.childNodes);
+        node.append(one);
+    };
+    [...table.tBodies[0]?.rows || []].forEach((row, j) => link(row.cells[0], j));
+    const before = table.parentNode.previousElementSibling;
+    const title = before && before.matches('.copy') ? before.previousElementSibling : before;
+    if (title && title.matches('h2, h3')) link(title, 'title');
+    return table.rows.length;
+})"""
+
+
+def test_short_tables_are_whole_on_paper_with_their_headings(opened: Open) -> None:
+    window = opened(1024)
+    rows = window.evaluate(_LINKED)
+    sizes: set[int] = set()
+    for above in range(0, 900, 180):
+        window.evaluate("(above) => { document.querySelector('main').style.paddingTop = `${above}px`; }", above)
+        found: dict[int, set[int]] = {}
+        for name, pages in places_on_paper(window.pdf(format="A4")).items():
+            found.setdefault(int(name.split("-")[0]), set()).update(pages)
+        sizes |= {rows[one] for one in found}
+        assert {one: pages for one, pages in found.items() if len(pages) > 1 and rows[one] <= 20} == {}
+    assert len(sizes) > 5
+    assert max(sizes) > 15
+
+
+def test_a_long_table_has_its_column_names_on_each_page_and_never_alone(
+    opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path
+) -> None:
+    grid = {"objective.lambda": [float(i) for i in range(1, 7)], "objective.mu": [float(i) for i in range(1, 7)]}
+    study, _ = study_of("wide", lambda trial: scored(trial, trial.point["objective.mu"] / 10), grid=grid)
+    out = tmp_path / "page.html"
+    assert command("report", "wide", "--storage", study.root, "--out", out) == 0
+    window = opened(1024, out)
+    # Chromium does not paint a box again that stands in a repeated row.
+    window.emulate_media(media="print")
+    heads = "[...document.querySelectorAll('.sort')].map((one) => getComputedStyle(one).display)"
+    assert {*window.evaluate(heads)} == {"contents"}
+    window.evaluate(
+        "document.querySelector('main').replaceChildren(document.getElementById('ranking-table').parentNode)"
+    )
+    link = """(node) => {
+        const one = document.createElement('a');
+        one.href = 'https://paper.invalid/' + node.className;
+        one.textContent = node.textContent;
+        node.replaceChildren(one);
+    }"""
+    window.evaluate(f"document.querySelectorAll('#ranking-table thead th:nth-child(3)').forEach({link})")
+    window.evaluate(f"document.querySelectorAll('#ranking-table tbody tr:first-child th').forEach({link})")
+    for above in range(600, 760, 20):
+        window.evaluate("(above) => { document.querySelector('main').style.paddingTop = `${above}px`; }", above)
+        pages = places_on_paper(window.pdf(format="A4"))
+        assert {*pages["n"]} == {*range(min(pages["n"]), max(pages["n"]) + 1)}
+        assert len({*pages["n"]}) > 1
+        assert pages["point"][0] == min(pages["n"]), "where the column names are is the first row"
 
 
 def test_a_page_with_nothing_to_show_is_quiet(

@@ -17,7 +17,10 @@ import yaml
 from pages import CLASSES, HOSTILE, command
 
 from mmssl import Recordings
+from mmssl.evaluation import tsne
+from mmssl.experiments.embeddings import joined, vectors
 from mmssl.report.content import Content, gather
+from mmssl.report.exhibit import exhibit
 from mmssl.report.page import render, verdict
 from mmssl.study.baseline import baseline_command
 from mmssl.study.folder import Record, Study
@@ -156,6 +159,40 @@ def test_recordings_are_played_as_they_are(lost: tuple[Study, Plan], page: Path,
             assert packed["rows"] == len(array)
             assert np.abs(shown - flat).max() < 1e-4 * np.ptp(flat)
         assert item["motion"]["seconds"] == pytest.approx(len(recordings.skeleton[i]) / 10)
+
+
+def test_places_are_by_the_encoders_of_each_point(
+    lost: tuple[Study, Plan], page: Path, recordings: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, plan = lost
+    content = gather(study, plan, CLASSES)
+    assert content.best is not None
+    best, ranked = content.best.point, [one.point for one in content.ranked]
+    found = exhibit(study, plan, best, recordings, ranked)
+    key = plan.key(best.point_id, found.trial.seed, found.trial.fold)
+    like = {point.point_id for point in ranked if key in point.scores}
+    assert set(found.places) == like
+    assert len(like) > 2
+    assert found.unplaced == {}
+    for trial in plan.trials:
+        if trial.point_id in like and (trial.seed, trial.fold) == key:
+            _, features, _ = vectors(study, plan, trial, recordings, {})
+            first = found.places[trial.point_id][0].xy
+            assert np.array_equal(first, tsne(joined(features), trial.seed))
+            shown = embedded(page)["recordings"]["places"][trial.point_id][0]
+            assert np.allclose(np.array(shown).T, first, rtol=1e-3)
+    assert len({one[0].xy.tobytes() for one in found.places.values()}) == len(like), "each has its own"
+
+    monkeypatch.setattr("mmssl.report.exhibit.MOST_PLACING", 2)
+    few = exhibit(study, plan, best, recordings, ranked)
+    assert len(few.places) == 2
+    assert {*few.unplaced} == like - {*few.places}
+    assert all("by the 2 highest points only" in why for why in few.unplaced.values())
+    monkeypatch.setattr(Study, "has_model", lambda _, trial_id: trial_id == found.trial.trial_id)
+    alone = exhibit(study, plan, best, recordings, ranked)
+    assert set(alone.places) == {best.point_id}
+    assert {*alone.unplaced} == like - {best.point_id}
+    assert all("has not kept its encoders (keep_models: best" in why for why in alone.unplaced.values())
 
 
 def test_nothing_of_the_test_subjects_is_on_the_page(page: Path) -> None:
@@ -478,6 +515,23 @@ def test_default_place_is_the_study(lost: tuple[Study, Plan], capsys: pytest.Cap
     assert command("report", "lost", "--storage", study.root) == 0
     path = study.folder / "report.html"
     assert f"written: {path}" in capsys.readouterr().out
+    assert path.read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_page_is_opened_in_a_browser_where_that_is_asked(
+    lost: tuple[Study, Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    study, _ = lost
+    monkeypatch.chdir(tmp_path)
+    words = ["report", "lost", "--storage", study.root, *(["--out", "page.html"] if beside else [])]
+    assert command(*words) == 0
+    assert opened == []
+    assert command(*words, "--open") == 0
+    path = tmp_path / "page.html" if beside else Path(study.folder) / "report.html"
+    assert opened == [path.absolute().as_uri()]
     assert path.read_text("utf-8").startswith("<!DOCTYPE html>")
 
 
