@@ -794,7 +794,21 @@ def test_a_sampled_study_that_was_stopped_before_its_first_point_says_so(
     assert ask("results", "one", "--storage", tmp_path, "--csv").code == 0
     chosen = ask("best", "one", "--storage", tmp_path)
     assert chosen.code == 2
-    assert "(none is chosen yet): `mmssl-tune resume` runs what is missing" in chosen.err
+    assert f"(none is chosen yet): `mmssl-tune resume one --storage {tmp_path}` runs what is missing" in chosen.err
+
+
+def test_ctrl_c_while_ray_starts_says_how_to_go_on(
+    ask: Ask, tmp_path: Path, tiny: Recordings, unrun: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    tiny.save(tmp_path / "tiny.parquet")
+    monkeypatch.setitem(sys.modules, "mmssl.search.launch", SimpleNamespace(run=interrupted))
+    words = ["--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path, "--name", "early"]
+    launched = ask("launch", "vicreg_tpe", *words)
+    assert launched.code == 130
+    assert f"stopped; what has ended is kept: mmssl-tune resume early --storage {tmp_path}" in launched.err
 
 
 def test_each_stream_is_asked_whether_it_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

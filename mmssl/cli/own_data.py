@@ -156,16 +156,13 @@ def data_import(
     recordings, file = found.recordings, shlex.quote(str(out))
     count = f"{len(recordings)} recordings of {_counted(len(recordings.subjects), 'subject')}"
     labels = {row.label for row in recordings.rows} - {""}
-    if labels:
-        step = f"mmssl-tune data check {file}"
-    else:
-        step = (
-            f"mmssl-tune predict EXPORT {file}, or pre-train on them too, with mmssl-tune launch --pretrain-on {file}"
-        )
+    step = f"mmssl-tune data check {file}" if labels else f"mmssl-tune predict EXPORT {file}"
     if model:
         step = _prediction(str(like), model, recordings, file)
     classes = f" in {_counted(len(labels), 'class', 'classes')}" if labels else ", without labels"
     say(f"{out}: {count}{classes}; next: {step}")
+    if not labels and not model:
+        say(f"or pre-train on them too: mmssl-tune launch SPACE --dataset LABELLED.parquet --pretrain-on {file}")
 
 
 def _prediction(export: str, model: "Model", recordings: "Recordings", file: str) -> str:

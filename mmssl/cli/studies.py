@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
     from mmssl.cli.screen import LiveScreen
     from mmssl.data.recordings import Recordings
-    from mmssl.study.folder import Study
+    from mmssl.study.folder import Record, Study
     from mmssl.study.overview import RunningTrial
     from mmssl.study.plan import Plan
 
@@ -386,10 +386,12 @@ def _run_shown(
 
     if not takes_pictures(err):
         say(f"{state}; a line follows for each trial that ends", console=err)
+    records: Mapping[str, Record] = {}
+    interrupted = False
     with unheard, shown:
-        from mmssl.search.launch import run as run_plan
-
         try:
+            from mmssl.search.launch import run as run_plan
+
             records = run_plan(
                 study,
                 plan,
@@ -403,8 +405,13 @@ def _run_shown(
                 say=shown.note,
                 abandon=abandon,
             )
+        except KeyboardInterrupt:  # Before there was anything to stop, as while Ray was starting.
+            interrupted = True
         finally:
             shown.board.settle()
+    if interrupted:
+        say(f"stopped; {kept}", console=err)
+        return 130
     statuses = Counter(record.status for record in records.values())
     left = plan.total - len(records)
     if summarise and running.as_json:
@@ -449,7 +456,8 @@ def show_outcome(
     from mmssl.study.verdict import conclude
 
     summary = ranked(points_in(study, plan))
-    show_points(f"{study.name}: the first of {len(summary)} points by {plan.space.scored}", summary[:5], out)
+    shown = f"the 5 highest of {len(summary)} points" if len(summary) > 5 else "points"
+    show_points(f"study {study.name}: {shown} by {plan.space.scored}", summary[:5], out)
     lines = _failures(plan, ended)
     for line in lines[:_MOST_CAUSES]:
         say(line)

@@ -144,7 +144,7 @@ def read(
             raise UserError(f"{_refusal(folder, faults, 'besides')}\n{error}") from error
         raise
     lines = _of_classes(lines, description.classes, faults)
-    odd = _mixed_units(lines, headers, description)
+    odd = _mixed_units(lines, headers, description, like)
     faults += odd
     headers = {place: header for place, header in headers.items() if place not in dict(odd)}
     _check_offsets(offsets or {}, lines)
@@ -383,30 +383,39 @@ def _joined(
 
 
 def _mixed_units(
-    lines: Sequence[_Line], headers: Mapping[str, Opened], description: Description
+    lines: Sequence[_Line], headers: Mapping[str, Opened], description: Description, like: Description | None
 ) -> list[tuple[str, str]]:
-    """Files that give a channel another unit than most do; skeletons are divided by their own length."""
-    channels = {
-        (modality, named(channel)[0])
-        for modality, own in description.modalities.items()
-        if isinstance(own, Signal)
-        for channel in own.channels
-    }
+    """Files that give a channel another unit than most do, or than those that they are like; skeletons are divided by
+    their own length."""
+    channels = {(modality, name) for modality, name, _ in _channels(description)}
+    known = {(modality, name): unit for modality, name, unit in _channels(like) if unit} if like else {}
     units: dict[tuple[str, str], dict[str, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for modality, place in dict.fromkeys(item for line in lines for item in line.files.items()):
         for name, unit in zip(headers[place].names, headers[place].units, strict=False) if place in headers else ():
             if unit and (modality, name) in channels:
                 units[modality, name][spelt(unit)].append((place, unit))
     odd: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for (_, name), places in units.items():
-        usual = max(places.values(), key=len)
-        for own in places.values():
-            for place, unit in own if own is not usual else ():
-                odd[place, unit, usual[0][1]].append(name)
+    for channel, places in units.items():
+        most = max(places.values(), key=len)[0][1]
+        usual, whose = (known[channel], "--like has") if channel in known else (most, "other files have")
+        for spelling, own in places.items():
+            for place, unit in own if spelling != spelt(usual) else ():
+                odd[place, unit, f"{whose} in {usual}"].append(channel[1])
     return [
-        (place, f"{few(names, 1)} in {unit}, which other files have in {usual}: give all the same unit")
+        (place, f"{few(names, 1)} in {unit}, which {usual}: give all the same unit")
         for (place, unit, usual), names in sorted(odd.items())
     ]
+
+
+def _channels(description: Description) -> list[tuple[str, str, str]]:
+    """Of all signals: modality, name, and unit where it is known."""
+    found: list[tuple[str, str, str]] = []
+    for modality, own in description.modalities.items():
+        if isinstance(own, Signal):
+            units = own.units or [""] * len(own.channels)
+            names = [named(channel) for channel in own.channels]
+            found += [(modality, name, unit or own_unit) for (name, own_unit), unit in zip(names, units, strict=True)]
+    return found
 
 
 def _part(column: str, described: set[str]) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from mmssl.study import scores
 from mmssl.study.columns import COSTS, SCORED
 from mmssl.study.folder import Study
 from mmssl.study.plan import Key, Plan
+from mmssl.study.planning import at_storage
 from mmssl.study.scores import Estimate, repeat
 from mmssl.study.words import NO_RESULT, TRANSDUCTIVE, percent
 
@@ -217,7 +218,7 @@ def pareto(all_points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) -> Choice:
+def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None, study: str = "STUDY") -> Choice:
     """The point with the highest mean among those whose every trial is complete, and those tied with it.
 
     Tied means: a paired t-test does not tell the two apart at the 5 % level. What it is over says `scores.groups`:
@@ -226,6 +227,7 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) 
 
     Args:
         hits: gives what `hits_of` does, of points of one trial each.
+        study: its words in a command.
 
     Raises:
         UserError: no point is complete.
@@ -238,8 +240,9 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None) 
                 counts[status] = counts.get(status, 0) + count
         said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none is chosen yet"
         open_ones = not counts or counts.get("PLANNED", 0) + counts.get("RUNNING", 0)
-        failed = "`mmssl-tune retry` runs what failed" if counts.get("FAILED") else "`mmssl-tune status` says why"
-        hint = "`mmssl-tune resume` runs what is missing" if open_ones else failed
+        retry, why = f"`mmssl-tune retry {study}` runs what failed", f"`mmssl-tune status {study}` says why"
+        failed = retry if counts.get("FAILED") else why
+        hint = f"`mmssl-tune resume {study}` runs what is missing" if open_ones else failed
         raise UserError(f"no point has all its trials complete ({said}): {hint}")
     best, *others = complete
     right: Hits = hits() if hits and len(best.scores) == 1 else {}
@@ -373,7 +376,7 @@ def best_of(study: Study, plan: Plan, by: str | None = None, cost: str | None = 
     cost = cost or plan.space.cost
     all_points = points_in(study, plan, metric, cost)
     hits = (lambda: hits_of(study.table("predictions.parquet"))) if metric == "val.accuracy" else None
-    choice = choose(all_points, hits)
+    choice = choose(all_points, hits, study.name + at_storage(study))
     if plan.transductive:
         choice.caveats.insert(0, TRANSDUCTIVE)
     if metric == RANKME and len(plan.bases) > 1:

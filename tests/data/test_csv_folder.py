@@ -301,6 +301,26 @@ def test_a_file_in_another_unit_than_the_others_is_named(tmp_path: Path) -> None
     assert [row.recording_id for row in kept.rows] == ["r0", "r1", "r3"]
 
 
+def test_a_unit_other_than_that_of_what_they_are_like_is_refused(tmp_path: Path) -> None:
+    """Encoders that were trained in g would take gravity in m/s^2 for ten times as much, and be sure of it."""
+
+    def clips(name: str, unit: str) -> Path:
+        (tmp_path / name).mkdir()
+        made = folder(tmp_path / name, recordings="recording_id,label,subject,imu\nr1,sit,anna,i.csv\n")
+        (made / "i.csv").write_text(f"acc_x [{unit}],acc_y [{unit}],acc_z [{unit}]\n1,2,3\n4,5,6\n")
+        return made
+
+    described = read(clips("earlier", "g")).recordings.description
+    imu = described.modalities["imu"].model_copy(update={"units": ("g",) * 3})
+    earlier = described.model_copy(update={"modalities": {"imu": imu}})
+    with pytest.raises(UserError) as error:
+        read(clips("new", "m/s^2"), like=earlier)
+    assert str(error.value).splitlines()[1:] == [
+        "  i.csv: acc_x and 2 more in m/s^2, which --like has in g: give all the same unit"
+    ]
+    assert len(read(clips("same", "g"), like=earlier).recordings) == 1
+
+
 def test_quaternions_are_interpolated_on_one_side_and_keep_their_length(tmp_path: Path) -> None:
     moments = np.delete(np.arange(60) / 50, slice(20, 22))
     angle = 3 * np.sin(6 * moments)

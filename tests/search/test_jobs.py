@@ -72,7 +72,7 @@ def test_a_job_is_followed_stopped_and_resumed_by_the_studys_name(head: Head, tm
     assert resumed.returncode == 0, resumed.stderr
     watched = head.command("watch", name)
     assert watched.returncode == 0, watched.stdout + watched.stderr
-    assert "6/6" in watched.stdout and "the first of 2 points by val.accuracy" in watched.stdout
+    assert "6/6" in watched.stdout and "points by val.accuracy" in watched.stdout
     followed = head.command("logs", name, "-f")
     assert f"{6 - len(kept)} to run" in followed.stdout
     assert "6/6" in followed.stdout

@@ -253,8 +253,8 @@ def test_points_that_are_left_out_are_counted_by_what_their_trials_lack() -> Non
     unmeasured = Point("d", {}, 2, {(28, "0"): 0.9}, {"COMPLETE": 2})
     said = choose([point("a", [0.5, 0.6]), diverged, waiting, unmeasured]).caveats
     assert "3 of 4 points are left out: 1 COMPLETE without this measure, 2 DIVERGED, 2 PLANNED" in said
-    with pytest.raises(UserError, match=r"\(1 COMPLETE, 1 DIVERGED\): `mmssl-tune status` says why"):
-        choose([diverged])
+    with pytest.raises(UserError, match=r"\(1 COMPLETE, 1 DIVERGED\): `mmssl-tune status one` says why"):
+        choose([diverged], study="one")
 
 
 def test_points_of_one_trial_are_compared_by_recording() -> None:
