@@ -1,6 +1,7 @@
 """The command that shows a study which another process runs."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mmssl.cli.screen import LiveScreen
-    from mmssl.study.folder import Study
-    from mmssl.study.plan import Plan
+    from mmssl.study.folder import Record, Study
+    from mmssl.study.plan import Plan, PlannedTrial
+    from mmssl.study.polling import TablePoller
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 # A table of thousands of trials takes its time: no more than a tenth of it is spent on reading.
@@ -89,9 +91,13 @@ class _Watched:
 
     def _follow(self, out: "Console") -> int:
         from mmssl.cli.screen import LiveScreen
+        from mmssl.study.polling import TablePoller
         from mmssl.study.status import standing
 
         study, plan = self._study, self._plan
+        follower = TablePoller(study, plan)
+        # Read before it is said how many have ended: each that ends after gets its line.
+        first = follower.changes() or []
         stands, state = standing(study, plan), self._state()
         shown: LiveScreen | None = None
         if state is not None:
@@ -100,7 +106,7 @@ class _Watched:
             untrained = untrained_score(study, plan)
             with LiveScreen(out, plan, state or "", stands.began, untrained=untrained, keyed=True) as shown:
                 try:
-                    self._keep_up(shown)
+                    self._keep_up(shown, follower, first)
                     shown.board.settle()
                 except KeyboardInterrupt:
                     shown.state = "detached"
@@ -121,11 +127,18 @@ class _Watched:
             say(f"study {study.name} has not begun: {resuming(study)}")
         return exit_status(failed, left)
 
-    def _keep_up(self, shown: "LiveScreen") -> None:
-        """Show what is new until nothing can be any more."""
-        from mmssl.study.polling import TablePoller
+    def _keep_up(
+        self, shown: "LiveScreen", follower: "TablePoller", first: "Sequence[tuple[PlannedTrial, Record]]"
+    ) -> None:
+        """Show what is new until nothing can be any more.
 
-        follower, begun = TablePoller(self._study, self._plan), False
+        Args:
+            first: what there was when it began.
+        """
+        before = [record for _, record in first if record.status in TERMINAL]
+        shown.known(before)
+        for planned, record in first[len(before) :]:
+            shown.put(planned, record)
         while True:
             started = time.monotonic()
             try:
@@ -140,13 +153,11 @@ class _Watched:
             except (UserError, OSError) as error:
                 self._wait_for_storage(shown, error)
                 continue
-            before = [] if begun else [record for _, record in changes or [] if record.status in TERMINAL]
-            shown.known(before)
-            for planned, record in (changes or [])[len(before) :]:
+            for planned, record in changes or []:
                 shown.put(planned, record)
             if state is None:
                 return
-            begun, shown.state = True, state
+            shown.state = state
             time.sleep(max(_SECONDS_BETWEEN_LOOKS, _REST * (time.monotonic() - started)))
 
     def _wait_for_storage(self, shown: "LiveScreen", error: Exception) -> None:
