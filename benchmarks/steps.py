@@ -9,8 +9,6 @@ they take their steps one after the other, for each precision and number of thre
 import argparse
 import os
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import IO, cast
 
@@ -21,6 +19,18 @@ from mmssl.process import cpus
 
 WARM = 3
 """Steps that do not count."""
+# With the build's own benchmarks: an older one has other modules. A step for each line that comes in.
+CHILD = """
+import sys, time
+import torch
+from arithmetic import step_of
+torch.set_num_threads(int(sys.argv[2]))
+step = step_of(sys.argv[1])
+for _ in sys.stdin:
+    began = time.perf_counter()
+    step()
+    print(time.perf_counter() - began, flush=True)
+"""
 
 
 def main() -> None:
@@ -38,7 +48,7 @@ def main() -> None:
 
 def steps(trees: tuple[Path, ...], precision: str, threads: int, rounds: int) -> list[list[float]]:
     """Seconds of each build's steps."""
-    command = [__file__, "--steps", precision, str(threads)]
+    command = ["-c", CHILD, precision, str(threads)]
     # As trials have it.
     told = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11), "MALLOC_ARENA_MAX": "1"}
     children = [
@@ -48,6 +58,7 @@ def steps(trees: tuple[Path, ...], precision: str, threads: int, rounds: int) ->
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | told,
+            cwd=tree / "benchmarks",
         )
         for tree in trees
     ]
@@ -63,21 +74,5 @@ def steps(trees: tuple[Path, ...], precision: str, threads: int, rounds: int) ->
     return seconds
 
 
-def take(precision: str, threads: int) -> None:
-    """A step for each line that comes in; its seconds are the answer."""
-    import torch
-    from arithmetic import step_of
-
-    torch.set_num_threads(threads)
-    step = step_of(precision)
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        step()
-        print(time.perf_counter() - began, flush=True)
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--steps"]:
-        take(sys.argv[2], int(sys.argv[3]))
-    else:
-        main()
+    main()
