@@ -386,8 +386,7 @@ def _run_shown(
 
     if not takes_pictures(err):
         say(f"{state}; a line follows for each trial that ends", console=err)
-    records: Mapping[str, Record] = {}
-    interrupted = False
+    records: Mapping[str, Record] | None = None
     with unheard, shown:
         try:
             from mmssl.search.launch import run as run_plan
@@ -405,11 +404,11 @@ def _run_shown(
                 say=shown.note,
                 abandon=abandon,
             )
-        except KeyboardInterrupt:  # Before there was anything to stop, as while Ray was starting.
-            interrupted = True
+        except KeyboardInterrupt:
+            pass  # Before there was anything to stop, as while Ray was starting.
         finally:
             shown.board.settle()
-    if interrupted:
+    if records is None:
         say(f"stopped; {kept}", console=err)
         return 130
     statuses = Counter(record.status for record in records.values())

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mmssl.cli.screen import LiveScreen
-    from mmssl.study.folder import Record, Study
-    from mmssl.study.plan import Plan, PlannedTrial
-    from mmssl.study.polling import TablePoller
+    from mmssl.study.folder import Study
+    from mmssl.study.plan import Plan
+    from mmssl.study.polling import Change, TablePoller
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 # A table of thousands of trials takes its time: no more than a tenth of it is spent on reading.
@@ -127,9 +127,7 @@ class _Watched:
             say(f"study {study.name} has not begun: {resuming(study)}")
         return exit_status(failed, left)
 
-    def _keep_up(
-        self, shown: "LiveScreen", follower: "TablePoller", first: "Sequence[tuple[PlannedTrial, Record]]"
-    ) -> None:
+    def _keep_up(self, shown: "LiveScreen", follower: "TablePoller", first: "Sequence[Change]") -> None:
         """Show what is new until nothing can be any more.
 
         Args:

@@ -37,8 +37,9 @@ class _Features(torch.autograd.Function):
         ctx.dtype = dtype
         weight, bias, kernel = (tensor.to(dtype) for tensor in (weight, bias, kernel))
         out = torch.empty(*x.shape[:-1], len(kernel), dtype=dtype)
+        size = _at_once(x, weight)
         with torch.autocast(x.device.type, enabled=False):
-            for part, rows in zip(out.split(_at_once(x, weight)), x.split(_at_once(x, weight)), strict=True):
+            for part, rows in zip(out.split(size), x.split(size), strict=True):
                 hidden = functional.linear(rows.to(dtype), weight, bias).relu_()
                 part.copy_(functional.conv2d(hidden.permute(0, 3, 1, 2), kernel, padding=(1, 0)).permute(0, 2, 3, 1))
         return out

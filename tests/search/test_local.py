@@ -85,17 +85,18 @@ def test_a_local_study_is_that_of_ray_to_the_bit(folder: Path, text: str) -> Non
         assert (ours.epochs, ours.predictions, ours.cause) == (theirs.epochs, theirs.predictions, theirs.cause)
 
 
+def loading(*of: str | Path) -> list[str]:
+    """What a command prints, and in the last line which of Ray and torch it has loaded."""
+    command = (
+        "import sys; from mmssl.cli import app\ntry: app()\nfinally: print(sorted({'ray', 'torch'} & set(sys.modules)))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", command, *of], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+
+
 def test_it_loads_no_ray(folder: Path) -> None:
-    said = subprocess.run(
-        [
-            sys.executable, "-c",
-            "import sys; from mmssl.cli import app\n"
-            "try: app()\n"
-            "finally: print(sorted({'ray', 'torch'} & set(sys.modules)))",
-            *words(folder, "here", "--local", "--json", "--set", "finetune.epochs=1")[3:],
-        ],
-        check=True, capture_output=True, text=True,
-    ).stdout.splitlines()  # fmt: skip
+    said = loading(*words(folder, "here", "--local", "--json", "--set", "finetune.epochs=1")[3:])
     assert said[-1] == "['torch']"
     assert json.loads("\n".join(said[:-1]))["trials"] == {"COMPLETE": 4, "DIVERGED": 4}
     log = (folder / "here" / "study.log").read_text().splitlines()
@@ -103,16 +104,7 @@ def test_it_loads_no_ray(folder: Path) -> None:
 
 
 def test_planning_loads_neither_ray_nor_torch(folder: Path) -> None:
-    said = subprocess.run(
-        [
-            sys.executable, "-c",
-            "import sys; from mmssl.cli import app\n"
-            "try: app()\n"
-            "finally: print(sorted({'ray', 'torch'} & set(sys.modules)))",
-            *words(folder, "planned", "--dry-run")[3:],
-        ],
-        check=True, capture_output=True, text=True,
-    ).stdout.splitlines()  # fmt: skip
+    said = loading(*words(folder, "planned", "--dry-run")[3:])
     assert "nothing was started" in said[-2] and said[-1] == "[]"
 
 
