@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +97,11 @@ class _Watched:
 
         study, plan = self._study, self._plan
         follower = TablePoller(study, plan)
-        # Read before it is said how many have ended: each that ends after gets its line.
-        first = follower.changes() or []
+        first: list[Change] = []
+        # Read before it is said how many have ended: each that ends after gets its line. A storage that does not answer
+        # is waited for later.
+        with suppress(UserError, OSError):
+            first = follower.changes() or []
         stands, state = standing(study, plan), self._state()
         shown: LiveScreen | None = None
         if state is not None:
