@@ -16,8 +16,9 @@ from measure import flops_of, in_turn, machine, ratio, restarted
 from mmssl.objectives import vicreg
 from mmssl.process import cpus
 from mmssl.training.model import Model
+from mmssl.training.preparation import Standardisation
 from mmssl.training.pretraining import adam
-from mmssl.training.transforms import Standardisation
+from mmssl.training.selection import in_memory
 
 REPEATS = 7
 SIZE = 2048
@@ -28,7 +29,7 @@ def step_of(precision: str) -> Callable[[], None]:
     recipe, data, sides = prepared({"pretrain.precision": precision})
     torch.manual_seed(0)
     model = Model.fresh(recipe, data.description, {"imu": Standardisation.fit(data.inputs["imu"])})
-    batch = {name: tensor.chunk(2)[0] for name, tensor in data.chosen(model, sides.train).items()}
+    batch = {name: tensor.chunk(2)[0] for name, tensor in in_memory(data.chosen(model, sides.train)).items()}
     parts = model.encoders, model.projectors
     optimizer = adam(parts, 1e-3)
     for part in parts:

@@ -20,9 +20,10 @@ from mmssl.data.utd_mhad import read
 from mmssl.objectives import over_pairs
 from mmssl.recipe import Recipe
 from mmssl.training.model import Model
+from mmssl.training.preparation import Standardisation
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, adam, pretrain
-from mmssl.training.transforms import Standardisation
+from mmssl.training.selection import in_memory
 from mmssl.training.trial import run_trial
 
 EPOCHS, ROUNDS = 4, 5
@@ -36,7 +37,7 @@ def against_bare_steps(system: str) -> str:
         for name, one in data.description.signals.items()
     }
     model = Model.fresh(recipe, data.description, as_they_are)
-    tensors = data.chosen(model, sides.train)
+    tensors = in_memory(data.chosen(model, sides.train))
     seconds = in_turn(
         {
             "pretrain": lambda: pretrain(Pretraining(model, tensors, seed=0)),

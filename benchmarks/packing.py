@@ -15,9 +15,9 @@ from measure import machine, restarted
 from mmssl.process import cpus
 from mmssl.recipe import Recipe
 from mmssl.training.model import Model
+from mmssl.training.preparation import Standardisation
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, pretrain
-from mmssl.training.transforms import Standardisation
 
 EPOCHS, ROUNDS = 4, 5
 

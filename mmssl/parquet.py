@@ -6,6 +6,8 @@ be read without a word.
 
 import hashlib
 import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -21,7 +23,19 @@ _CHUNK = 1 << 20
 
 
 def write_table(table: pa.Table, file: BinaryIO) -> None:
-    """Write a table with the digest of all that is written; numbers that are not finite become null.
+    """Write a table, as `writing` does its parts.
+
+    Args:
+        file: empty, open for reading and writing.
+    """
+    with writing(file, table.schema) as write:
+        write(table)
+
+
+@contextmanager
+def writing(file: BinaryIO, schema: pa.Schema) -> Generator[Callable[[pa.Table], None]]:
+    """Write a table's parts, a row group each, with the digest of all that is written; numbers that are not finite
+    become null.
 
     Statistics leave NaN out, and DuckDB believes them when it looks for NaN. A table is the same whether it was made
     while its study ran or later from the records, which are JSON and have no such numbers either.
@@ -29,6 +43,15 @@ def write_table(table: pa.Table, file: BinaryIO) -> None:
     Args:
         file: empty, open for reading and writing.
     """
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        yield lambda table: writer.write_table(_finite(table))
+    footer_at, footer = _footer(file)
+    digest = _digest(file, footer_at, footer)
+    file.seek(footer_at)
+    file.write(_MARK + digest + footer)
+
+
+def _finite(table: pa.Table) -> pa.Table:
     import pyarrow.compute as pc  # Takes longer to load than tables to read.
 
     for i, column in enumerate(table.schema):
@@ -36,11 +59,7 @@ def write_table(table: pa.Table, file: BinaryIO) -> None:
             finite = pc.call_function("is_finite", [table[i]])
             if pc.call_function("all", [finite]).as_py() is False:
                 table = table.set_column(i, column, pc.call_function("if_else", [finite, table[i], None]))
-    pq.write_table(table, file, compression="zstd")
-    footer_at, footer = _footer(file)
-    digest = _digest(file, footer_at, footer)
-    file.seek(footer_at)
-    file.write(_MARK + digest + footer)
+    return table
 
 
 def check(file: BinaryIO) -> None:

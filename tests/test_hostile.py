@@ -21,7 +21,7 @@ from mmssl.data.utd_mhad import read as read_utd_mhad
 from mmssl.study.folder import Study
 from mmssl.study.space import load as load_space
 from mmssl.training.model import WEIGHTS, Model
-from mmssl.training.transforms import Standardisation
+from mmssl.training.preparation import Standardisation
 
 
 class Trap:

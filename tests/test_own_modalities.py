@@ -19,7 +19,8 @@ from mmssl.export.conversion import convert
 from mmssl.objectives import OBJECTIVES, over_pairs
 from mmssl.recipe import Kind, knob_names, readings_of
 from mmssl.study.presets import SYSTEMS, system_named, systems
-from mmssl.training.model import Model, prepare
+from mmssl.training.model import Model
+from mmssl.training.preparation import prepare
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining
 from mmssl.training.trial import train

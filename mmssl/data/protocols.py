@@ -1,12 +1,12 @@
 """Who trains, who validates, who tests: sides of a recipe as row indices."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Description, Protocol, Recordings, Row
+from mmssl.data.recordings import UNLABELLED, Description, Protocol, Recordings
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import Data
 
@@ -152,40 +152,39 @@ def _protocol(recordings: Recordings, data: Data) -> Protocol:
     return protocol
 
 
-def _halves(recordings: Recordings, protocol: Protocol) -> tuple[list[int], list[int]]:
+def _halves(recordings: Recordings, protocol: Protocol) -> tuple[Indices, Indices]:
     """Labelled rows that may train, and that may test, if their subjects do; by subject, all of them may both."""
-    labelled = [i for i, row in enumerate(recordings.rows) if row.label]
+    labelled = np.flatnonzero(recordings.labels != UNLABELLED)
     if protocol.by == "subject":
         return labelled, labelled
-    places = {i: str(getattr(recordings.rows[i], protocol.by)) for i in labelled}
-    train = set(protocol.train) or set(places.values()) - set(protocol.test)
-    return (
-        [i for i, place in places.items() if place in train],
-        [i for i, place in places.items() if place in protocol.test],
-    )
+    places = recordings.column(protocol.by)[labelled]
+    train = set(protocol.train) or set(places) - set(protocol.test)
+    return labelled[_among(places, train)], labelled[_among(places, protocol.test)]
 
 
 def _pretrain(recordings: Recordings, sides: Split, protocol: Protocol, transductive: bool) -> Indices:
     """The rows that train, and those without a label that are of nobody, and from nowhere, that is scored."""
     by_subject = protocol.by == "subject"
-    apart = {*sides.validation_subjects, *(sides.test_subjects if by_subject else ())}
-    elsewhere = set(() if by_subject else protocol.test)
-    trains = set(sides.train.tolist())
-
-    def may(row: Row) -> bool:
-        return transductive or not (row.subject in apart or getattr(row, protocol.by) in elsewhere)
-
-    chosen = [i for i, row in enumerate(recordings.rows) if i in trains or (not row.label and may(row))]
-    return np.array(chosen, dtype=np.int64)
+    chosen = recordings.labels == UNLABELLED
+    if not transductive:
+        apart = {*sides.validation_subjects, *(sides.test_subjects if by_subject else ())}
+        elsewhere = () if by_subject else protocol.test
+        chosen &= ~_among(recordings.column("subject"), apart) & ~_among(recordings.column(protocol.by), elsewhere)
+    chosen[sides.train] = True
+    return np.flatnonzero(chosen)
 
 
-def _subjects(recordings: Recordings, rows: list[int]) -> tuple[str, ...]:
-    have = {recordings.rows[i].subject for i in rows}
+def _subjects(recordings: Recordings, rows: Indices) -> tuple[str, ...]:
+    have = set(recordings.column("subject")[rows])
     return tuple(subject for subject in recordings.subjects if subject in have)
 
 
-def _of(recordings: Recordings, rows: list[int], subjects: tuple[str, ...]) -> Indices:
-    return np.array([i for i in rows if recordings.rows[i].subject in subjects], dtype=np.int64)
+def _of(recordings: Recordings, rows: Indices, subjects: tuple[str, ...]) -> Indices:
+    return rows[_among(recordings.column("subject")[rows], subjects)]
+
+
+def _among(names: npt.NDArray[np.object_], some: Collection[str]) -> npt.NDArray[np.bool_]:
+    return np.array([name in some for name in names], dtype=bool)
 
 
 def _once(names: Iterable[str]) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """Recordings of people moving, wherever they came from: ragged arrays, a table, and what the numbers mean."""
 
+import collections
 import hashlib
+import itertools
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -16,11 +17,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticSerializationError
 
 from mmssl import parquet
+from mmssl.data.stored import GROUP, Array, StoredArrays, StoredRows, sizes, stays
 from mmssl.errors import UserError
 from mmssl.recipe import USUAL, Kind
 from mmssl.storage import written_beside
 
-Array = npt.NDArray[np.float32]
+Arrays = Sequence[Array | None]
+"""One per recording, None where that lacks the modality."""
 
 FORMAT = "mmssl.recordings/2"
 _OLDER = "mmssl.recordings/1"
@@ -195,7 +198,7 @@ def _some_once(what: str, names: tuple[str, ...]) -> None:
 
 
 def _once(what: str, names: tuple[str, ...]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"{what} names {', '.join(twice)} more than once")
 
@@ -446,7 +449,7 @@ class Recordings:
         **arrays: Sequence[npt.ArrayLike | None] | None,
     ) -> None:
         self.description = description
-        self.rows = tuple(rows)
+        self.rows: Sequence[Row] = rows if isinstance(rows, StoredRows) else tuple(rows)
         every = {"skeleton": skeleton, "imu": imu, **arrays}
         given = {name: own for name, own in every.items() if own is not None}
         described = ", ".join(description.modalities)
@@ -456,7 +459,7 @@ class Recordings:
         if not given:
             raise UserError(f"{description.name}: no modality is given: recordings need one at least, of {described}")
         converted = {name: _float32(name, self.rows, given[name]) for name in sorted(given)}
-        self._arrays = {name: own for name, own in converted.items() if own is not None}
+        self._arrays: dict[str, Arrays] = {name: own for name, own in converted.items() if own is not None}
         faults = self._faults()
         if faults:
             raise UserError(
@@ -469,7 +472,7 @@ class Recordings:
         faults: list[str] = []
         if not self.rows:
             faults.append("there is no recording")
-        counts = Counter(row.recording_id for row in self.rows)
+        counts = collections.Counter(row.recording_id for row in self.rows)
         faults += [f"{name}: recording_id stands {count} times" for name, count in counts.items() if count > 1]
         if not _is_text(description.model_dump_json, PydanticSerializationError):
             faults.append("the description holds half a surrogate pair, which is no text")
@@ -510,24 +513,43 @@ class Recordings:
         """Of each modality that some recording has, in alphabetical order."""
         return {name: self.description.modalities[name].kind for name in self._arrays}
 
-    def arrays(self, modality: str) -> "tuple[Array | None, ...]":
+    def arrays(self, modality: str) -> Arrays:
         """One per recording, None where that has none."""
         return self._arrays.get(modality) or (None,) * len(self)
 
     @property
-    def skeleton(self) -> "tuple[Array | None, ...] | None":
+    def skeleton(self) -> Arrays | None:
         """Those of the modality of this name, None where no recording has it; `arrays` gives those of any."""
         return self._arrays.get("skeleton")
 
     @property
-    def imu(self) -> "tuple[Array | None, ...] | None":
+    def imu(self) -> Arrays | None:
         """Likewise."""
         return self._arrays.get("imu")
 
+    def lengths(self, modality: str) -> npt.NDArray[np.int64]:
+        """Frames or samples of each recording, 0 where it has none, (recordings,)."""
+        own = self.arrays(modality)
+        if isinstance(own, StoredArrays):
+            return own.lengths
+        return np.array([0 if array is None else len(array) for array in own], dtype=np.int64)
+
+    def column(self, name: str) -> npt.NDArray[np.object_]:
+        """One entry of every row, (recordings,)."""
+        if isinstance(self.rows, StoredRows):
+            found = self.rows.column(name)
+            return np.full(len(self), Row.model_fields[name].default, dtype=object) if found is None else found
+        values = np.empty(len(self), dtype=object)
+        values[:] = [getattr(row, name) for row in self.rows]
+        return values
+
     def lacking(self, modalities: Sequence[str]) -> tuple[str, ...]:
         """Ids of the recordings without one of the modalities."""
-        have = zip(self.rows, *map(self.arrays, modalities), strict=True)
-        return tuple(row.recording_id for row, *own in have if any(array is None for array in own))
+        return tuple(self.column("recording_id")[~self._having(modalities, np.all)])
+
+    def _having(self, modalities: Sequence[str], rule: Callable[..., npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+        """Whether each recording has all of the modalities, or any, as `rule` says, (recordings,)."""
+        return rule([self.has[name] for name in modalities], axis=0)
 
     @property
     def has(self) -> Mapping[str, npt.NDArray[np.bool_]]:
@@ -536,10 +558,7 @@ class Recordings:
 
     @cached_property
     def _has(self) -> Mapping[str, npt.NDArray[np.bool_]]:
-        return {
-            name: np.array([array is not None for array in self.arrays(name)], dtype=bool)
-            for name in self.description.modalities
-        }
+        return {name: self.lengths(name) > 0 for name in self.description.modalities}
 
     def having_any(self, modalities: Sequence[str]) -> "Recordings":
         """The recordings with one of the modalities at least, in the same order.
@@ -547,12 +566,7 @@ class Recordings:
         Raises:
             UserError: there is none.
         """
-        without = {
-            row.recording_id for i, row in enumerate(self.rows) if not any(self.has[name][i] for name in modalities)
-        }
-        if len(without) == len(self):
-            raise UserError(f"{self.description.name}: no recording has {' or '.join(modalities)}")
-        return self.where(lambda row: row.recording_id not in without) if without else self
+        return self._with(self._having(modalities, np.any), " or ".join(modalities))
 
     def having(self, modalities: Sequence[str]) -> "Recordings":
         """The recordings with all of the modalities, in the same order.
@@ -560,10 +574,12 @@ class Recordings:
         Raises:
             UserError: there is none.
         """
-        without = set(self.lacking(modalities))
-        if len(without) == len(self):
-            raise UserError(f"{self.description.name}: no recording has {' and '.join(modalities)}")
-        return self.where(lambda row: row.recording_id not in without) if without else self
+        return self._with(self._having(modalities, np.all), " and ".join(modalities))
+
+    def _with(self, kept: npt.NDArray[np.bool_], what: str) -> "Recordings":
+        if not kept.any():
+            raise UserError(f"{self.description.name}: no recording has {what}")
+        return self if kept.all() else self.chosen(np.flatnonzero(kept))
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -573,7 +589,7 @@ class Recordings:
     @cached_property
     def _labels(self) -> npt.NDArray[np.int64]:
         index = {"": UNLABELLED, **{name: i for i, name in enumerate(self.description.classes)}}
-        return np.array([index[row.label] for row in self.rows], dtype=np.int64)
+        return np.array([index[label] for label in self.column("label")], dtype=np.int64)
 
     def labelled(self) -> "Recordings":
         """Those that have a label.
@@ -581,14 +597,15 @@ class Recordings:
         Raises:
             UserError: none has.
         """
-        if not any(row.label for row in self.rows):
+        kept = self.labels != UNLABELLED
+        if not kept.any():
             raise UserError(f"{self.description.name}: no recording has a label, so there is nothing to score")
-        return self.where(lambda row: bool(row.label))
+        return self.chosen(np.flatnonzero(kept))
 
     @cached_property
     def subjects(self) -> tuple[str, ...]:
         """Subjects that have recordings here, numbers in numeric order; nobody in particular is none."""
-        names = {row.subject for row in self.rows} - {""}
+        names = set(self.column("subject")) - {""}
         return tuple(sorted(names, key=lambda s: (0, int(s), s) if s.isdecimal() else (1, 0, s)))
 
     def described(self, description: Description) -> "Recordings":
@@ -596,23 +613,40 @@ class Recordings:
         return Recordings(description, self.rows, **self._arrays)
 
     def where(self, keep: Callable[[Row], bool]) -> "Recordings":
-        """The recordings whose row is kept, in the same order."""
-        chosen = [i for i, row in enumerate(self.rows) if keep(row)]
-        arrays = {name: [own[i] for i in chosen] for name, own in self._arrays.items()}
-        return Recordings(self.description, [self.rows[i] for i in chosen], **arrays)
+        """The recordings whose row is kept, in the same order.
+
+        Raises:
+            UserError: there is none.
+        """
+        return self.chosen(np.array([i for i, row in enumerate(self.rows) if keep(row)], dtype=np.int64))
+
+    def chosen(self, indices: npt.NDArray[np.int64]) -> "Recordings":
+        """Some of them, in the order given, which need not be checked again.
+
+        Raises:
+            UserError: none is chosen.
+        """
+        if not len(indices):
+            return Recordings(self.description, [], **self._arrays)  # Says that there is none.
+        chosen = Recordings.__new__(Recordings)
+        chosen.description = self.description
+        chosen.rows = _at(self.rows, indices)
+        arrays = {name: _at(own, indices) for name, own in self._arrays.items()}
+        chosen._arrays = {name: own for name, own in arrays.items() if self.has[name][indices].any()}
+        return chosen
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over description, table and every number; the same data give the same fingerprint on any machine."""
         description = self.description
         digest = hashlib.sha256(description.model_dump_json().encode())
-        for i, row in enumerate(self.rows):
+        # The older form's order; there the shape alone says which of the two an array is.
+        names, usual = sorted(description.modalities, reverse=True), description.is_usual
+        for row, *own in zip(self.rows, *map(self.arrays, names), strict=True):
             digest.update(row.model_dump_json().encode())
-            # The older form's order; there the shape alone says which of the two an array is.
-            for name in sorted(description.modalities, reverse=True):
-                array = self.arrays(name)[i]
+            for name, array in zip(names, own, strict=True):
                 if array is not None:
-                    digest.update(("" if description.is_usual else name).encode())
+                    digest.update(("" if usual else name).encode())
                     digest.update(str(array.shape).encode())
                     digest.update(array.astype("<f4", copy=False).tobytes())
         return digest.hexdigest()
@@ -624,23 +658,25 @@ class Recordings:
         (`NAME.length`; of a usual pair `frames` and `samples`); the other sizes follow from the description. Both are
         null where a recording lacks the modality.
         """
-        description = self.description
-        schema = _schema(description)
-        for name in _LEFT_OUT:
-            if all(getattr(row, name) in ("", None) for row in self.rows):
-                schema = schema.remove(schema.get_field_index(name))
-        columns: dict[str, list[Any]] = {
-            name: [getattr(row, name) for row in self.rows] for name in Row.model_fields if name in schema.names
-        }
-        for name, length in _length_columns(description).items():
-            columns[length] = [None if a is None else len(a) for a in self.arrays(name)]
-            columns[name] = [None if a is None else a.ravel() for a in self.arrays(name)]
-        written = {"format": _OLDER if description.is_usual else FORMAT, "description": description.model_dump_json()}
-        table = pa.table(columns, schema=schema.with_metadata(written))
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_beside(path) as beside, beside.open("w+b") as file:
-            parquet.write_table(table, file)
+        left_out = [name for name in _LEFT_OUT if all(value in ("", None) for value in self.column(name))]
+        _write(Path(path), self.description, [self], left_out)
+
+    @staticmethod
+    def save_parts(path: str | Path, parts: "Iterable[Recordings]") -> None:
+        """Write one file of recordings that need not fit into memory together.
+
+        Args:
+            parts: each of the same description; some tens of megabytes each are read fastest. Ids differ between parts
+                too.
+
+        Raises:
+            UserError: there is no part, one has another description, or an id stands twice; nothing is written.
+        """
+        remaining = iter(parts)
+        first = next(remaining, None)
+        if first is None:
+            raise UserError(f"{path}: there is no part to write")
+        _write(Path(path), first.description, itertools.chain([first], remaining), [])
 
     @classmethod
     def load(cls, path: str | Path) -> "Recordings":
@@ -655,42 +691,106 @@ class Recordings:
         try:
             with path.open("rb") as content:
                 parquet.check(content)
-            # Not read_table: it would take folders named like x=1 for columns.
-            with pq.ParquetFile(path) as file:
-                table = file.read()
+            file = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{path}: not a readable Parquet file ({error})") from error
-        metadata = table.schema.metadata or {}
+        metadata = file.schema_arrow.metadata or {}
         if metadata.get(b"format") not in (FORMAT.encode(), _OLDER.encode()):
             raise UserError(
                 f"{path}: not a recordings file (no {FORMAT!r} in its metadata): write one with Recordings.save()"
             )
         try:
             description = Description.model_validate_json(metadata.get(b"description", b""))
-            whole = _schema(description)
-            schema = pa.schema([column for column in whole if column.name in table.column_names])
-            missing = set(whole.names) - set(schema.names) - set(_LEFT_OUT)
-            if missing:
-                raise UserError(f"{path}: columns missing: {', '.join(sorted(missing))}")
-            twice = [name for name in schema.names if table.column_names.count(name) > 1]
-            if twice:
-                raise UserError(f"{path}: columns that stand more than once: {', '.join(twice)}; keep one of each")
-            table = table.select(schema.names).cast(schema)
-            names = [name for name in Row.model_fields if name in schema.names]
-            rows = [Row.model_validate(row) for row in table.select(names).to_pylist()]
+            schema, lengths = _schema_in(path, file.schema_arrow, description), _length_columns(description)
+            stored = stays(file, list(description.modalities))
+            names = [name for name in schema.names if not stored or name not in lengths]
+            # Not read_table: it would take folders named like x=1 for columns.
+            table = file.read(names).select(names).cast(pa.schema([schema.field(name) for name in names]))
+            named = table.select([name for name in Row.model_fields if name in names])
+            rows: Sequence[Row] = StoredRows(named, Row.model_construct)
+            checked = (Row.model_validate(values) for values in StoredRows(named, dict[str, Any]))
+            if stored:
+                collections.deque(checked, maxlen=0)
+            else:
+                rows = [*checked]
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: holds text that is not in UTF-8 ({error.reason})") from error
-        except (pa.ArrowException, ValidationError) as error:
+        except (pa.ArrowException, OSError, ValidationError) as error:
             raise UserError(f"{path}: {error}") from error
-        lengths = _length_columns(description)
+        for name in set(lengths) - set(description.modalities):
+            if any(table[one].null_count < len(table) for one in (name, lengths[name]) if one in names):
+                given = ", ".join(description.modalities)
+                raise UserError(f"{path}: {name} is there, and the description has {given} alone")
         arrays = {
-            name: _ragged(path, rows, table, lengths[name], name, modality.shape)
+            name: StoredArrays(file, name, modality.shape, sizes(path, table, lengths[name]))
+            if stored
+            else _ragged(path, rows, table, lengths[name], name, modality.shape)
             for name, modality in description.modalities.items()
         }
-        for name in set(lengths) - set(arrays):
-            if table[name].null_count < len(table):
-                raise UserError(f"{path}: {name} is there, and the description has {', '.join(arrays)} alone")
         return cls(description, rows, **arrays)
+
+
+def _schema_in(path: Path, there: pa.Schema, description: Description) -> pa.Schema:
+    """Of a file's own columns, those that recordings have.
+
+    Raises:
+        UserError: some are missing, or stand more than once.
+    """
+    whole = _schema(description)
+    schema = pa.schema([column for column in whole if column.name in there.names])
+    missing = set(whole.names) - set(schema.names) - set(_LEFT_OUT)
+    if missing:
+        raise UserError(f"{path}: columns missing: {', '.join(sorted(missing))}")
+    twice = [name for name in schema.names if there.names.count(name) > 1]
+    if twice:
+        raise UserError(f"{path}: columns that stand more than once: {', '.join(twice)}; keep one of each")
+    return schema
+
+
+def _write(path: Path, description: Description, wholes: Iterable[Recordings], left_out: Sequence[str]) -> None:
+    """Raises UserError: their descriptions differ, or an id stands twice."""
+    written = {"format": _OLDER if description.is_usual else FORMAT, "description": description.model_dump_json()}
+    schema = _schema(description).with_metadata(written)
+    for name in left_out:
+        schema = schema.remove(schema.get_field_index(name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ids = set[bytes]()
+    with (
+        written_beside(path) as beside,
+        beside.open("w+b") as file,
+        parquet.writing(file, schema) as write,
+    ):
+        for whole in wholes:
+            if whole.description != description:
+                raise UserError(f"{path}: the parts' descriptions differ: one file has one")
+            for one in map(str, whole.column("recording_id")):
+                # Sixteen bytes of each: a million names would take more.
+                name = hashlib.blake2b(one.encode(), digest_size=16).digest()
+                if name in ids:
+                    raise UserError(f"{path}: recording_id {one} stands in several parts")
+                ids.add(name)
+            for part in _parts(whole):
+                write(_table(part, schema))
+
+
+def _parts(whole: Recordings) -> Iterator[Recordings]:
+    """Some recordings at a time, of about `GROUP` bytes of arrays."""
+    modalities = whole.description.modalities
+    sizes = [whole.lengths(name) * int(np.prod(one.shape)) * 4 for name, one in modalities.items()]
+    groups = (np.cumsum(np.sum(sizes, axis=0)) - 1) // GROUP
+    if not groups[-1]:
+        yield whole
+        return
+    for group in np.unique(groups):
+        yield whole.chosen(np.flatnonzero(groups == group))
+
+
+def _table(recordings: Recordings, schema: pa.Schema) -> pa.Table:
+    columns: dict[str, Any] = {name: recordings.column(name) for name in Row.model_fields if name in schema.names}
+    for name, length in _length_columns(recordings.description).items():
+        columns[length] = [None if array is None else len(array) for array in recordings.arrays(name)]
+        columns[name] = [None if array is None else array.ravel() for array in recordings.arrays(name)]
+    return pa.table(columns, schema=schema)
 
 
 def content_of(array: Array) -> bytes | None:
@@ -735,10 +835,17 @@ def _is_text(encode: Callable[[], object], error: type[Exception]) -> bool:
     return True
 
 
-def _float32(name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike | None]) -> tuple[Array | None, ...] | None:
+def _at(items: Any, indices: npt.NDArray[np.int64]) -> Any:
+    stored = isinstance(items, StoredRows | StoredArrays)
+    return items.chosen(indices) if stored else tuple(items[i] for i in indices)
+
+
+def _float32(name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike | None]) -> Arrays | None:
     """Nothing where no recording has one."""
     if len(arrays) != len(rows):
         raise UserError(f"{len(rows)} rows and {len(arrays)} {name} arrays: give one each")
+    if isinstance(arrays, StoredArrays):
+        return arrays if arrays.lengths.any() else None
     converted: list[Array | None] = []
     for row, array in zip(rows, arrays, strict=True):
         if array is None:
@@ -756,7 +863,7 @@ def _float32(name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike | No
 
 
 def _ragged(
-    path: Path, rows: list[Row], table: Any, count: str, name: str, rest: tuple[int, ...]
+    path: Path, rows: Sequence[Row], table: Any, count: str, name: str, rest: tuple[int, ...]
 ) -> list[Array | None]:
     arrays: list[Array | None] = []
     for row, length, flat in zip(rows, table[count].to_pylist(), table[name], strict=True):

@@ -28,6 +28,7 @@ from mmssl.study.words import fold_name
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import augmentation
+from mmssl.training.selection import in_memory
 
 Vectors = npt.NDArray[np.floating]
 
@@ -266,7 +267,7 @@ def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Itera
     sides = split(recordings, model.recipe.data)
     for side, rows in (("training", shown_rows(model.recipe, prepared, sides)), ("held out", sides.validation)):
         rows = having(prepared, rows, model.recipe.data.modalities)
-        inputs = prepared.chosen(model, rows)
+        inputs = in_memory(prepared.chosen(model, rows))
         change, draws = augmentation(model, torch.device("cpu")), torch.Generator().manual_seed(0)
         encoded = [model.encode(inputs), *(model.encode(change(inputs, draws)) for _ in range(VIEWS))]
         for space, shared, mapped in (

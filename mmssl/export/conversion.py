@@ -16,7 +16,8 @@ from mmssl.data.recordings import Recordings, Skeleton
 from mmssl.errors import UserError
 from mmssl.evaluation import scores
 from mmssl.export.raw import RawRecording
-from mmssl.training.model import Inputs, Model, longest, prepare
+from mmssl.training.model import Model
+from mmssl.training.preparation import Inputs, longest, prepare
 
 Form = Literal["onnx", "torch"]
 Precision = Literal["float32", "float16", "int8"]

@@ -135,6 +135,7 @@ def _tune(work: Work, resources: Resources, searcher: PlanSearcher, callback: Re
             at_once=min(share.at_once, plan.total),
             threads=max(1, int(share.cpus)),
             device="cuda" if share.gpus else "cpu",
+            elsewhere=resources.address is not None,
         ),
     )
     tuner = tune.Tuner(

@@ -69,15 +69,20 @@ class Work:
                 del self.records[trial_id]
         return Race(self.plan)
 
-    def setting(self, *, at_once: int, threads: int, device: str) -> Setting:
-        """What the trials have in common."""
+    def setting(self, *, at_once: int, threads: int, device: str, elsewhere: bool = False) -> Setting:
+        """What the trials have in common.
+
+        Args:
+            elsewhere: whether trials may run on other machines, which do not have this one's files.
+        """
         plan, bases = self.plan, list(self.plan.bases.values())
         modalities = sorted({name for base in bases for name in base.data.modalities})
         steps = set(plan.space.grid.get("data.steps", [base.data.steps for base in bases]))
+        prepared = {length: Prepared.of(self.recordings, length, modalities, self.say) for length in steps}
         return Setting(
             root=self.study.root,
             study=self.study.name,
-            prepared={length: Prepared.of(self.recordings, length, modalities) for length in steps},
+            prepared={length: one.in_memory() if elsewhere else one for length, one in prepared.items()},
             splits=plan.splits(self.recordings),
             side=plan.space.side,
             keep_models=plan.space.keep_models != "none",

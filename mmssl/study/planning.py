@@ -89,13 +89,14 @@ def plan_study(
         pretrain_on: what else is among the recordings, as `with_all` has it.
     """
     from mmssl.data.protocols import class_indices, leave_one_subject_out, sides, split
+    from mmssl.data.recordings import UNLABELLED
     from mmssl.data.sources import default_folder, recordings_file
     from mmssl.recipe import USUAL
     from mmssl.study.plan import Dataset, make_plan
     from mmssl.study.refusals import refuse
     from mmssl.study.space import at_point
 
-    if not any(row.label for row in recordings.rows):
+    if (recordings.labels == UNLABELLED).all():
         raise UserError(
             f"{dataset}: no recording has a label, so nothing can be scored: give labelled recordings as the data set, "
             "and these with --pretrain-on"
@@ -120,6 +121,7 @@ def plan_study(
             )
     else:
         folds = list(space.folds)
+    streams = set(recordings.column("source")) - {""}
     file = recordings_file(dataset)
     folder = None if file or dataset == "synthetic" else data or default_folder(name_of(dataset))
     plan = make_plan(
@@ -134,11 +136,11 @@ def plan_study(
             recordings=len(recordings),
             train_subjects=train,
             test_subjects=test,
-            windows=any(row.source for row in recordings.rows),
-            streams=len({row.source for row in recordings.rows} - {""}),
+            windows=bool(streams),
+            streams=len(streams),
             skipped=tuple(skipped),
             pretrain_on=tuple(pretrain_on),
-            unlabelled=sum(not row.label for row in recordings.rows),
+            unlabelled=int((recordings.labels == UNLABELLED).sum()),
             classes=len(recordings.description.classes),
             modalities=USUAL if kinds.items() <= USUAL.items() else kinds,
             having=_having_each(recordings, space.systems),
@@ -261,9 +263,9 @@ def having_some(
     if not wanted:
         return recordings
     kept, total = recordings.having_any(wanted), len(recordings)
-    here = {row.recording_id for row in kept.rows}
-    absent = [row.recording_id for row in recordings.rows if row.recording_id not in here]
-    if absent:
+    if total > len(kept):
+        here = set(kept.column("recording_id"))
+        absent = [one for one in recordings.column("recording_id") if one not in here]
         say(f"{len(absent)} of {total} recordings have no {' and no '.join(wanted)} and are left out: {few(absent)}")
     lacking = {one: ids for one in wanted if (ids := kept.lacking([one]))}
     if lacking:
@@ -444,7 +446,7 @@ def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
     signals = {
         one for one in recordings.description.signals if any(one in b.data.modalities for b in plan.bases.values())
     }
-    if any(row.view for row in recordings.rows) and signals:
+    if any(recordings.column("view")) and signals:
         notes.append(
             f"several cameras share one signal of {' and '.join(sorted(signals))}, which objectives and retrieval take "
             "for that of different recordings"

@@ -16,13 +16,13 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from mmssl.data.quaternions import continuous
 from mmssl.data.recordings import Description, Recordings, Signal, Skeleton
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, readings
 from mmssl.sealed import DamagedError, opened, sealed
 from mmssl.training.encoders import Head, Projector, build_encoders
-from mmssl.training.transforms import Standardisation, prepare_signal, prepare_skeleton
+from mmssl.training.preparation import Inputs, Standardisation, prepare
+from mmssl.training.selection import Recorded
 
 FORMAT = "mmssl.model/3"
 _OLDER = "mmssl.model/2"
@@ -31,85 +31,6 @@ WEIGHTS, FACTS = "model.safetensors", "model.json"
 _DIGEST = "weights_sha256"
 AT_ONCE = 1024
 """Recordings that networks run on without training."""
-
-Inputs = dict[str, npt.NDArray[np.float32]]
-
-
-def prepare(recordings: Recordings, steps: int, modalities: Sequence[str]) -> Inputs:
-    """Each modality's recordings at equal length, before standardisation: (recordings, steps, ...).
-
-    Raises:
-        UserError: the recordings lack a modality.
-    """
-    description = recordings.description
-    inputs: Inputs = {}
-    for modality in modalities:
-        inputs[modality] = prepare_present(recordings, steps, modality)
-        if len(inputs[modality]) < len(recordings):
-            without = recordings.lacking([modality])
-            raise UserError(
-                f"{description.name}: {len(without)} of {len(recordings)} recordings have no {modality}, the first is "
-                f"{without[0]}; Recordings.having() leaves them out"
-            )
-    return inputs
-
-
-def prepare_present(recordings: Recordings, steps: int, modality: str) -> npt.NDArray[np.float32]:
-    """Likewise, of the recordings that have a modality.
-
-    Raises:
-        UserError: none has.
-    """
-    arrays = [array for array in recordings.arrays(modality) if array is not None]
-    if not arrays:
-        raise UserError(
-            f"{recordings.description.name}: the recordings have no {modality}: give some that have, "
-            f"or do with {' and '.join(recordings.modalities)} alone"
-        )
-    own = recordings.description.modalities[modality]
-    _refuse_squeezed(recordings, modality, own.hz, steps)
-    if isinstance(own, Skeleton):
-        return prepare_skeleton(arrays, steps, own.root, own.scale)
-    if not own.quaternions:
-        return prepare_signal(arrays, steps)
-    # Of two quaternions for each orientation that near the one before; what is averaged is not of unit length.
-    even = [continuous(one.astype(np.float64), own.quaternions)[0].astype(np.float32) for one in arrays]
-    prepared = prepare_signal(even, steps)
-    for group in own.quaternions:
-        prepared[..., group] /= np.linalg.norm(prepared[..., group], axis=-1, keepdims=True).clip(min=1e-6)
-    return prepared
-
-
-_LONGEST_STEP = 1.0
-"""Seconds: a step that is longer shows nothing of a movement, of which most are over by then."""
-_MOST_LINES = 1000
-"""In a step, where no rate is known."""
-
-
-def longest(hz: float | None, steps: int) -> float:
-    """Lines of a recording of which so many steps still show the movement."""
-    return (_LONGEST_STEP * hz if hz else _MOST_LINES) * steps
-
-
-def _refuse_squeezed(recordings: Recordings, modality: str, hz: float | None, steps: int) -> None:
-    """Refuse streams that nobody has cut.
-
-    Raises:
-        UserError: a recording is so long that its steps show no movement.
-    """
-    most = longest(hz, steps)
-    long = [
-        (row.recording_id, len(array))
-        for row, array in zip(recordings.rows, recordings.arrays(modality), strict=True)
-        if array is not None and len(array) > most
-    ]
-    if long:
-        name, lines = long[0]
-        lasts = f"lasts {lines / hz:.4g} s" if hz else f"has {lines} lines of {modality}"
-        raise UserError(
-            f"{name} and {len(long) - 1} more of {len(recordings)} recordings are too long for {steps} steps: the "
-            f"first {lasts}; import them cut into windows, as data import FOLDER --window 3s --stride 1.5s"
-        )
 
 
 @dataclass
@@ -177,9 +98,13 @@ class Model:
             part.to(device)
         return self
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.encoders.parameters()).device
+
     def tensors(self, inputs: Inputs) -> dict[str, Tensor]:
         """Prepared inputs, standardised, on the encoders' device."""
-        device = next(self.encoders.parameters()).device
+        device = self.device
         return {
             name: torch.from_numpy(
                 self.standardisations[name].apply(array) if name in self.standardisations else array
@@ -188,7 +113,7 @@ class Model:
         }
 
     @torch.no_grad()
-    def encode(self, tensors: Mapping[str, Tensor], batch_size: int = AT_ONCE) -> dict[str, Tensor]:
+    def encode(self, tensors: Mapping[str, Recorded], batch_size: int = AT_ONCE) -> dict[str, Tensor]:
         """Features of each modality, (recordings, width of its encoder), by frozen encoders in evaluation mode."""
         self.encoders.eval()
         return {

@@ -20,6 +20,7 @@ from mmssl.training.incomplete import Incomplete
 from mmssl.training.masking import Masking
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
+from mmssl.training.selection import Recorded
 from mmssl.training.snapshot import Epoch, Loop, Snapshot
 from mmssl.training.transforms import augment_signal, augment_skeleton, crop_together
 
@@ -54,7 +55,7 @@ class Pretraining:
     def __init__(
         self,
         model: Model,
-        tensors: Mapping[str, Tensor],
+        tensors: Mapping[str, Recorded],
         *,
         seed: int,
         on_epoch: OnEpoch = lambda epoch: None,

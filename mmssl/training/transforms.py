@@ -1,8 +1,7 @@
-"""Recordings of any length become arrays of one shape, once; batches are changed at random, at every training step."""
+"""Batches are changed at random, at every training step."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -13,90 +12,6 @@ from torch import Tensor
 from mmssl.recipe import Crop, SignalAugment, SkeletonAugment
 
 Array = NDArray[np.float32]
-
-
-def prepare_skeleton(
-    skeleton: Sequence[Array],
-    steps: int,
-    root: int | Sequence[int],
-    scale: tuple[int | Sequence[int], int | Sequence[int]],
-) -> Array:
-    """Place, size and resample skeletons.
-
-    The root joint of the first frame becomes the origin, the distance of the two scale joints in that frame the unit of
-    length; each may be the middle of several. Time is normalised by length and interpolated linearly; a single frame is
-    repeated.
-
-    Args:
-        skeleton: one array a recording, (frames, joints, coordinates), in any unit.
-        steps: time steps of the result.
-        root: index of the root joint, or of several.
-        scale: indices of two joints that do not coincide in any first frame, or of several each.
-
-    Returns:
-        (recordings, steps, joints, coordinates).
-    """
-    prepared: list[NDArray[np.float64]] = []
-    for recording in skeleton:
-        joints = recording.astype(np.float64)
-        origin, first, second = (joints[0, np.atleast_1d(at)].mean(axis=0) for at in (root, *scale))
-        prepared.append(_interpolate((joints - origin) / np.linalg.norm(first - second), steps))
-    return np.stack(prepared, dtype=np.float32)
-
-
-def prepare_signal(signal: Sequence[Array], steps: int) -> Array:
-    """Resample signals; the units stay.
-
-    Recordings of more samples than steps, the usual case, are averaged over `steps` windows of equal length.
-    Interpolating between the two nearest samples would ignore all others, and show movement too fast for the steps as
-    slow movement that never was (aliasing). Recordings of fewer samples are interpolated linearly over normalised time;
-    a single sample is repeated.
-
-    Args:
-        signal: one array a recording, (samples, channels).
-        steps: time steps of the result.
-
-    Returns:
-        (recordings, steps, channels).
-    """
-    return np.stack([_average(recording.astype(np.float64), steps) for recording in signal], dtype=np.float32)
-
-
-def _interpolate(x: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-    position = np.linspace(0, len(x) - 1, steps)
-    before = position.astype(np.intp)
-    after = np.minimum(before + 1, len(x) - 1)
-    weight = (position - before).reshape(-1, *(1,) * (x.ndim - 1))
-    return x[before] + weight * (x[after] - x[before])
-
-
-def _average(x: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-    if len(x) <= steps:
-        return _interpolate(x, steps)
-    integral = np.concatenate([np.zeros_like(x[:1]), x.cumsum(axis=0)])
-    return np.diff(_interpolate(integral, steps + 1), axis=0) * (steps / len(x))
-
-
-@dataclass(frozen=True, eq=False)
-class Standardisation:
-    """Per-channel mean and standard deviation, each (channels,), of the recordings that train."""
-
-    mean: Array
-    std: Array
-
-    @classmethod
-    def fit(cls, signal: Array) -> "Standardisation":
-        """Over recordings and time of (recordings, steps, channels); a constant channel has std 1."""
-        constant = signal.min(axis=(0, 1)) == signal.max(axis=(0, 1))
-        std = signal.std(axis=(0, 1), dtype=np.float64)
-        return cls(
-            signal.mean(axis=(0, 1), dtype=np.float64).astype(np.float32),
-            np.where(constant, 1, std).astype(np.float32),
-        )
-
-    def apply(self, signal: Array) -> Array:
-        """(recordings, steps, channels) with mean 0 and standard deviation 1 in each channel, where it was fitted."""
-        return (signal - self.mean) / self.std
 
 
 def crop_together(views: Sequence[Tensor], knobs: Crop, generator: torch.Generator) -> list[Tensor]:

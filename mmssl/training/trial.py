@@ -3,10 +3,10 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from mmssl.training.batch_norm import renew
 from mmssl.training.health import at_scale, embedding_health
 from mmssl.training.model import AT_ONCE, Model
 from mmssl.training.operations import operations
+from mmssl.training.preparation import Standardisation
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import (
     HEALTH_SAMPLE,
@@ -38,8 +39,8 @@ from mmssl.training.pretraining import (
     last_numbers,
     pretrain,
 )
+from mmssl.training.selection import Recorded, Selection, in_memory
 from mmssl.training.snapshot import Epoch, Loop, Snapshot, Snapshots
-from mmssl.training.transforms import Standardisation
 from mmssl.version import code_digest
 
 Files = Mapping[str, bytes]
@@ -57,6 +58,8 @@ class Once(Protocol):
 
 Pretrain = Callable[[Pretraining, Snapshot | None], int]
 """Pre-trains a model, perhaps with others; gives how many."""
+_AT_ONCE = 16_384
+"""Recordings augmented at a time, of those that are not in memory."""
 _WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
 _PRETRAINED = ("encoders", "projectors")
 
@@ -247,7 +250,7 @@ def pretrained(
     return model, latest
 
 
-def _sample(tensor: Tensor) -> Tensor:
+def _sample(tensor: Recorded) -> Recorded:
     """`HEALTH_SAMPLE` recordings at most, the same for all that train on these; files are often sorted by person."""
     if len(tensor) <= HEALTH_SAMPLE:
         return tensor
@@ -263,9 +266,14 @@ def _has(prepared: Prepared, rows: npt.NDArray[np.int64], modalities: Sequence[s
     return {name: torch.from_numpy(prepared.has[name][rows]) for name in modalities}
 
 
-def _of(tensor: Tensor, has: Tensor) -> Tensor:
+_OneOf = TypeVar("_OneOf", Tensor, Recorded)
+
+
+def _of(tensor: _OneOf, has: Tensor) -> _OneOf:
     """Of the recordings that have it."""
-    return tensor if has.all() else tensor[has.to(tensor.device)]
+    if has.all():
+        return tensor
+    return tensor.where(has) if isinstance(tensor, Selection) else tensor[has.to(tensor.device)]
 
 
 def _among(features: Tensor, has: Tensor) -> Tensor:
@@ -278,7 +286,7 @@ def _all_of(has: Has, reading: Sequence[str]) -> Tensor:
     return torch.stack([has[name] for name in reading]).all(dim=0)
 
 
-def fresh(recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device) -> tuple[Model, dict[str, Tensor]]:
+def fresh(recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device) -> tuple[Model, dict[str, Recorded]]:
     """A new model and the inputs that it pre-trains on, NaN where a recording lacks a modality."""
     init, *_ = seeds(recipe)
     torch.manual_seed(init)
@@ -353,7 +361,7 @@ def _guide(
     return _encoded(model, prepared.padded(model, rows), _has(prepared, rows, [modality]))[modality]
 
 
-def _encoded(model: Model, tensors: Mapping[str, Tensor], has: Has) -> dict[str, Tensor]:
+def _encoded(model: Model, tensors: Mapping[str, Recorded], has: Has) -> dict[str, Tensor]:
     """Features, (recordings, width) by modality; NaN where a recording lacks it."""
     found: dict[str, Tensor] = {}
     for name, features in model.encode({one: _of(tensor, has[one]) for one, tensor in tensors.items()}).items():
@@ -367,7 +375,7 @@ def _encoded(model: Model, tensors: Mapping[str, Tensor], has: Has) -> dict[str,
 
 def finetune(
     model: Model,
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Recorded],
     labels: Tensor,
     *,
     seed: int,
@@ -408,37 +416,61 @@ def finetune(
             on_epoch,
             snapshot,
         )
-        features = _finite_features(model, [tensors], has, "fine-tuning")
+        features = _finite_features(model, tensors, has, "fine-tuning", [_as_it_is])
     else:
-        features = _finite_features(model, _versions(model, tensors, labels.device, seed), has, "pre-training")
+        features = _finite_features(model, tensors, has, "pre-training", _versions(model, labels.device, seed))
         latest = _train_head(model, together, features, has, labels, seed, on_epoch)
     for reading in parts:
         _train_head(model, reading, features, has, labels, seed, lambda epoch: None)
     return latest
 
 
-def _versions(
-    model: Model, tensors: Mapping[str, Tensor], device: torch.device, seed: int
-) -> Iterator[Mapping[str, Tensor]]:
+_Change = Callable[[Mapping[str, Recorded]], Mapping[str, Recorded]]
+
+
+def _as_it_is(tensors: Mapping[str, Recorded]) -> Mapping[str, Recorded]:
+    return tensors
+
+
+def _versions(model: Model, device: torch.device, seed: int) -> list[_Change]:
     """The recordings as they are, then augmented, as often as the recipe says."""
-    yield tensors
     augment = augmentation(model, device)
     draws = torch.Generator(device=device).manual_seed(seed)
-    for _ in range(model.recipe.finetune.views):
-        yield augment(tensors, draws)
+
+    def augmented(tensors: Mapping[str, Recorded]) -> Mapping[str, Recorded]:
+        return augment(in_memory(tensors), draws)
+
+    return [_as_it_is, *[augmented] * model.recipe.finetune.views]
 
 
-def _finite_features(model: Model, versions: Iterable[Mapping[str, Tensor]], has: Has, after: str) -> dict[str, Tensor]:
+def _finite_features(
+    model: Model, tensors: Mapping[str, Recorded], has: Has, after: str, versions: Sequence[_Change]
+) -> dict[str, Tensor]:
     """Features by modality, (versions, recordings, width); NaN where a recording lacks it.
 
     The last step of training may have broken what its loss, taken before, did not show.
     """
-    encoded = [_encoded(model, tensors, has) for tensors in versions]
-    features = {name: torch.stack([version[name] for version in encoded]) for name in encoded[0]}
+    parts = [*_parts(tensors, has)]
+    each = [[_encoded(model, change(own), had) for own, had in parts] for change in versions]
+    features = {
+        name: torch.stack([torch.cat([part[name] for part in version]) for version in each]) for name in each[0][0]
+    }
     broken = [name for name, one in features.items() if not _among(one, has[name]).isfinite().all()]
     if broken:
         raise StoppedError("DIVERGED", f"after {after}: {' and '.join(broken)} features are not finite")
     return features
+
+
+def _parts(tensors: Mapping[str, Recorded], has: Has) -> Iterator[tuple[Mapping[str, Recorded], Has]]:
+    """All recordings that are in memory; of others so many at a time that they may be augmented in it."""
+    count, whole = len(next(iter(has.values()))), any(isinstance(one, Selection) for one in tensors.values())
+    for first in range(0, count, _AT_ONCE) if whole else [0]:
+        some = torch.zeros(count, dtype=torch.bool)
+        some[first : first + _AT_ONCE if whole else count] = True
+        yield (
+            {name: _of(one, some) for name, one in tensors.items()},
+            {name: _of(own, some) for name, own in has.items()},
+        )
 
 
 def _train_head(
@@ -465,7 +497,7 @@ def _train_head(
 
 def _train_with_encoders(
     model: Model,
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Recorded],
     labels: Tensor,
     seed: int,
     on_epoch: OnEpoch,
@@ -493,7 +525,7 @@ def _train_with_encoders(
 
 
 def _renew(
-    model: Model, above: nn.Module, run: Callable[[dict[str, Tensor]], object], tensors: Mapping[str, Tensor]
+    model: Model, above: nn.Module, run: Callable[[dict[str, Tensor]], object], tensors: Mapping[str, Recorded]
 ) -> None:
     """New statistics for the encoders, and for what `run` feeds their features to, from all recordings given."""
     first = next(iter(tensors.values()))
@@ -616,4 +648,4 @@ def seeds(recipe: Recipe) -> tuple[int, int, int]:
 def _standardisations(recipe: Recipe, prepared: Prepared, rows: npt.NDArray[np.int64]) -> dict[str, Standardisation]:
     """Of each signal that the recipe takes, over some recordings."""
     signals = [one for one in recipe.data.modalities if one in prepared.description.signals]
-    return {name: Standardisation.fit(prepared.inputs[name][having(prepared, rows, [name])]) for name in signals}
+    return {name: prepared.standardisation(name, having(prepared, rows, [name])) for name in signals}

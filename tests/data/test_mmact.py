@@ -29,13 +29,8 @@ from mmssl.errors import UserError
 from mmssl.recipe import Data, Recipe, knob_names
 from mmssl.study.presets import preset
 from mmssl.training.encoders import build_encoders
-from mmssl.training.transforms import (
-    Standardisation,
-    augment_signal,
-    augment_skeleton,
-    prepare_signal,
-    prepare_skeleton,
-)
+from mmssl.training.preparation import Standardisation, prepare_signal, prepare_skeleton
+from mmssl.training.transforms import augment_signal, augment_skeleton
 from mmssl.training.trial import train
 
 # Seconds of each sensor's samples: other starts, ends and rates; all four cover 0.03 to 1.99.

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mmssl import Description, Recordings, Row, Signal, UserError
 from mmssl.data.quaternions import continuous, quaternions_in
-from mmssl.training.model import prepare
+from mmssl.training.preparation import prepare
 
 
 def test_quaternions_are_known_by_their_names() -> None:

@@ -20,7 +20,7 @@ from mmssl.data.sources import survey
 from mmssl.errors import UserError
 from mmssl.recipe import USUAL
 from mmssl.study.presets import preset
-from mmssl.training.model import prepare
+from mmssl.training.preparation import prepare
 from mmssl.training.trial import train
 
 

@@ -19,8 +19,8 @@ from mmssl.errors import UserError
 from mmssl.export.conversion import PRECISIONS, compared, convert, file_name
 from mmssl.export.raw import RawRecording
 from mmssl.recipe import USUAL, Recipe
-from mmssl.training.model import Model, prepare
-from mmssl.training.transforms import Standardisation
+from mmssl.training.model import Model
+from mmssl.training.preparation import Standardisation, prepare
 from mmssl.training.trial import train
 
 

@@ -15,9 +15,9 @@ from mmssl.recipe import Recipe, Reconstruct
 from mmssl.study.presets import preset
 from mmssl.training.masking import Masking, mask, parts
 from mmssl.training.model import Model
+from mmssl.training.preparation import Standardisation
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch
-from mmssl.training.transforms import Standardisation
 from mmssl.training.trial import fresh, run_trial
 
 ACCELERATION, GYROSCOPE = ("ax", "ay", "az"), ("gx", "gy", "gz")

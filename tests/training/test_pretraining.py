@@ -12,11 +12,11 @@ from mmssl.recipe import Pretrain, Recipe
 from mmssl.storage import Folder
 from mmssl.training.adam import Adam
 from mmssl.training.model import Model
+from mmssl.training.preparation import Standardisation
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, StoppedError, learning_rate, pretrain
 from mmssl.training.snapshot import Epoch, Snapshot
 from mmssl.training.together import pretrain_together
-from mmssl.training.transforms import Standardisation
 
 KNOBS: dict[str, Any] = {
     "data.steps": 16,

@@ -12,14 +12,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from mmssl.recipe import Crop, Jitter, Permute, Rotate, Scale, Shear, Shuffle, SignalAugment, SkeletonAugment
-from mmssl.training.transforms import (
-    Standardisation,
-    augment_signal,
-    augment_skeleton,
-    crop_together,
-    prepare_signal,
-    prepare_skeleton,
-)
+from mmssl.training.preparation import Standardisation, prepare_signal, prepare_skeleton
+from mmssl.training.transforms import augment_signal, augment_skeleton, crop_together
 
 TRIADS = [[(0, 1, 2), (3, 4, 5)], [(6, 7, 8)]]
 

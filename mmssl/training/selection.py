@@ -1,0 +1,69 @@
+"""Recordings that are read when a batch of them is taken."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mmssl.data.recordings import Array
+from mmssl.training.preparation import Standardisation
+
+
+class Selection:
+    """Some recordings of one modality as an encoder takes them, read and standardised when a batch is taken.
+
+    It stands for a tensor of (recordings, steps, ...) that would be too large.
+    """
+
+    def __init__(
+        self,
+        array: Array,
+        rows: npt.NDArray[np.int64],
+        standardisation: Standardisation | None,
+        device: torch.device,
+    ) -> None:
+        self._array, self._rows, self._standardisation, self.device = array, rows, standardisation, device
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self), *self._array.shape[1:]))
+
+    @property
+    def nbytes(self) -> int:
+        return len(self) * self._array[:1].nbytes
+
+    def __getitem__(self, some: Tensor) -> Tensor:
+        """The recordings at some places, (places,), or of a mask, (recordings,) of bool."""
+        return self._read(self._rows[some.cpu().numpy()])
+
+    def where(self, mask: Tensor) -> "Selection":
+        """Those of a mask, (recordings,) of bool."""
+        return Selection(self._array, self._rows[mask.cpu().numpy()], self._standardisation, self.device)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All of them in order, so many at a time."""
+        for first in range(0, len(self), size):
+            yield self._read(self._rows[first : first + size])
+
+    def all(self) -> Tensor:
+        return self._read(self._rows)
+
+    def _read(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        values = np.asarray(self._array[rows])
+        if self._standardisation:
+            values = self._standardisation.apply(values)
+        return torch.from_numpy(values).to(self.device)
+
+
+Recorded = Tensor | Selection
+"""Of one modality, some recordings: (recordings, steps, ...)."""
+
+
+def in_memory(recordings: Mapping[str, Recorded]) -> dict[str, Tensor]:
+    """By modality, all of them at once."""
+    return {name: one.all() if isinstance(one, Selection) else one for name, one in recordings.items()}
