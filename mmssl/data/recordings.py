@@ -472,8 +472,11 @@ class Recordings:
         faults: list[str] = []
         if not self.rows:
             faults.append("there is no recording")
-        counts = collections.Counter(row.recording_id for row in self.rows)
-        faults += [f"{name}: recording_id stands {count} times" for name, count in counts.items() if count > 1]
+        # A number of each: of millions the names would fill the memory.
+        numbers = np.fromiter((hash(row.recording_id) for row in self.rows), dtype=np.int64, count=len(self.rows))
+        if len(np.unique(numbers)) < len(numbers):
+            counts = collections.Counter(row.recording_id for row in self.rows)
+            faults += [f"{name}: recording_id stands {count} times" for name, count in counts.items() if count > 1]
         if not _is_text(description.model_dump_json, PydanticSerializationError):
             faults.append("the description holds half a surrogate pair, which is no text")
         known = set(description.classes)

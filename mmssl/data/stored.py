@@ -15,7 +15,7 @@ Array = npt.NDArray[np.float32]
 T = TypeVar("T")
 IN_MEMORY = 1 << 29
 """Bytes of arrays: of more, a file's stay in it."""
-GROUP = 1 << 24
+GROUP = 1 << 23
 """Bytes of arrays that are written, and later read, at once: a row group of a recordings file."""
 _MOST_AT_ONCE = 1 << 28
 """A file with larger row groups, as older versions wrote them, is read whole."""
@@ -26,12 +26,13 @@ class StoredRows(Sequence[T]):
     """The rows of a table, made when they are looked at: a million of them would fill a gigabyte.
 
     Args:
-        table: whose values have been checked.
+        table: whose values have been checked; columns of empty text alone are left to the rows' defaults.
         make: a row from its values by column.
     """
 
     def __init__(self, table: pa.Table, make: Callable[..., T]) -> None:
-        self._table, self._make = table.combine_chunks(), make
+        given = [name for name in table.column_names if not _is_empty(table[name].unique())]
+        self._table, self._make = table.select(given).combine_chunks(), make
 
     def __len__(self) -> int:
         return len(self._table)
@@ -61,6 +62,10 @@ class StoredRows(Sequence[T]):
         codes = self._table[name].combine_chunks().dictionary_encode()
         values = np.array([*codes.dictionary.to_pylist(), None], dtype=object)
         return values[codes.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False)]
+
+
+def _is_empty(values: pa.Array) -> bool:
+    return len(values) == 1 and values[0].as_py() == ""
 
 
 class StoredArrays(Sequence[Array | None]):

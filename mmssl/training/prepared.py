@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,17 @@ from mmssl.data.recordings import Array, Description, Recordings, Row
 from mmssl.data.stored import IN_MEMORY
 from mmssl.errors import UserError
 from mmssl.storage import written_beside
-from mmssl.training.model import Model
 from mmssl.training.preparation import Standardisation, prepare_some, prepared_blocks
-from mmssl.training.selection import Recorded, Selection
 from mmssl.version import code_digest
+
+if TYPE_CHECKING:
+    from mmssl.training.model import Model
+    from mmssl.training.selection import Recorded
 
 CACHE_VARIABLE = "MMSSL_CACHE"
 _SECONDS_BETWEEN_WORDS = 20.0
+_DAYS_KEPT = 30
+"""Since a study last used what is kept."""
 _AT_ONCE = 16_384
 """Recordings that statistics are taken of at a time."""
 
@@ -95,7 +99,7 @@ class Prepared:
         parts = np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))
         return Standardisation.fit_parts(array[part] for part in parts)
 
-    def chosen(self, model: Model, rows: npt.NDArray[np.int64]) -> dict[str, Recorded]:
+    def chosen(self, model: "Model", rows: npt.NDArray[np.int64]) -> "dict[str, Recorded]":
         """Some recordings as the model's encoders take them.
 
         Raises:
@@ -106,8 +110,10 @@ class Prepared:
                 raise ValueError(f"a recording without {name} is given to encoders of it")
         return self.padded(model, rows)
 
-    def padded(self, model: Model, rows: npt.NDArray[np.int64]) -> dict[str, Recorded]:
+    def padded(self, model: "Model", rows: npt.NDArray[np.int64]) -> "dict[str, Recorded]":
         """Likewise, NaN throughout where one lacks a modality: for whoever looks at `has`."""
+        from mmssl.training.selection import Selection  # With torch, which preparing does without.
+
         every = {
             name: Selection(self.inputs[name], rows, model.standardisations.get(name), model.device)
             for name in model.recipe.data.modalities
@@ -140,6 +146,9 @@ def _kept(recordings: Recordings, steps: int, modality: str, say: Callable[[str]
 
 def _keep(path: Path, recordings: Recordings, steps: int, modality: str, say: Callable[[str], None]) -> None:
     shape = (len(recordings), steps, *recordings.description.modalities[modality].shape)
+    for old in path.parent.glob("*.npy"):
+        if time.time() - old.stat().st_mtime > _DAYS_KEPT * 86_400:
+            old.unlink(missing_ok=True)
     size, free = int(np.prod(shape)) * 4, shutil.disk_usage(path.parent).free
     if size > free:
         raise UserError(

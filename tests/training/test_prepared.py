@@ -1,6 +1,7 @@
 """Prepared recordings that lie in a file train to the same bits as those in memory."""
 
 import errno
+import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,6 +75,21 @@ def test_a_file_keeps_what_memory_would(gaps: Recordings, cache: Path, monkeypat
         with pytest.raises(AssertionError, match="prepared twice"):
             Prepared.of(other, steps, MODALITIES)
     assert len([*cache.iterdir()]) == 2
+
+
+def test_what_nobody_has_used_for_a_month_makes_room(tiny: Recordings, in_files: Path) -> None:
+    Prepared.of(tiny, 16, ["imu"])
+    [first] = in_files.iterdir()
+    Prepared.of(tiny, 17, ["imu"])
+    assert len([*in_files.iterdir()]) == 2
+    month = 31 * 86_400
+    os.utime(first, (first.stat().st_atime - month, first.stat().st_mtime - month))
+    Prepared.of(tiny, 18, ["imu"])
+    assert first not in in_files.iterdir()
+    os.utime(last := max(in_files.iterdir()), (0, 0))
+    Prepared.of(tiny, 17, ["imu"])
+    Prepared.of(tiny, 18, ["imu"])
+    assert last.stat().st_mtime > 0, "used again, it is kept"
 
 
 def test_other_processes_are_sent_the_name_and_other_machines_the_numbers(gaps: Recordings, in_files: Path) -> None:
