@@ -56,12 +56,12 @@ def read(file: Path) -> None:
     started = time.perf_counter()
     recordings = Recordings.load(file)
     loaded = time.perf_counter()
-    assert recordings.fingerprint
+    named = recordings.fingerprint[:12]
     known = time.perf_counter()
     Prepared.of(recordings, RECIPE.data.steps, RECIPE.data.modalities, print)
     done = time.perf_counter()
     print(
-        f"read and checked {loaded - started:.0f} s, fingerprint {known - loaded:.0f} s, "
+        f"read and checked {loaded - started:.0f} s, fingerprint {named} {known - loaded:.0f} s, "
         f"prepared {done - known:.0f} s; most memory {status('VmHWM'):.2f} GB"
     )
 

@@ -9,7 +9,7 @@ import typer
 
 from mmssl.cli.options import DataOption, DatasetArgument, JsonOption
 from mmssl.cli.tables import show_survey
-from mmssl.cli.terminal import console_on, print_json, say
+from mmssl.cli.terminal import console_on, print_json, say, waiting
 from mmssl.errors import UserError
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def open_recordings(
 ) -> "tuple[Recordings, list[str]]":
     from mmssl.data.sources import open_dataset
 
-    recordings, skipped = open_dataset(dataset, data, skip_bad=skip_bad, like=like)
+    with waiting(f"reading {dataset}"):
+        recordings, skipped = open_dataset(dataset, data, skip_bad=skip_bad, like=like)
     if skipped and not quiet:
         say(f"{len(skipped)} faulty recordings left out:")
         for fault in skipped:

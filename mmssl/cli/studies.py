@@ -41,6 +41,7 @@ from mmssl.cli.terminal import (
     roughly,
     say,
     sides_line,
+    waiting,
 )
 from mmssl.process import ASKED_TO_END
 from mmssl.study.planning import (
@@ -304,7 +305,8 @@ def _go_on(
         if not running.as_json:
             for line in _standing(plan, found, retry=retry):
                 say(line)
-        recordings = recordings_of(plan, data)
+        with waiting(f"reading {plan.dataset.source}"):
+            recordings = recordings_of(plan, data)
         end(run_study(found, plan, recordings, running, retry=retry))
 
 

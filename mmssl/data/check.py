@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mmssl.data.mounting import turned, without_gravity
 from mmssl.data.offsets import shift_of
-from mmssl.data.recordings import Array, Recordings, Skeleton, content_of, joints_of
+from mmssl.data.recordings import UNLABELLED, Array, Recordings, Skeleton, content_of, joints_of
 
 SHORT = 8
 """Frames or samples; fewer show no movement."""
@@ -39,15 +39,22 @@ class Finding:
 def examine(recordings: Recordings, steps: int = 50) -> list[Finding]:
     """Everything odd, the worst first.
 
+    Of recordings that stay in their file it looks at `Recordings.to_check`.
+
     Args:
         steps: to which a study resamples.
     """
+    total, recordings = len(recordings), recordings.to_check()
     checks: tuple[Callable[[Recordings], Iterable[Finding]], ...] = (
         _spellings, _copies, _units, _counts, _pairs, _lengths, _still, _joints, _channels, _spans, _axes,
         _gravity, _shifts,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(recordings)]
     found += _stretched(recordings, steps)
+    if len(recordings) < total:
+        labelled = int((recordings.labels != UNLABELLED).sum())
+        what = f"{len(recordings)} of {total} recordings were looked at, {labelled} with a label"
+        found.append(Finding("note", what, "more would not fit into memory; all were read for faults"))
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 
 

@@ -22,10 +22,6 @@ class Held(NamedTuple):
     array: Array
 
 
-_MOST_LOOKED_AT = 20_000
-"""Recordings, spread over all: a clock is one in these too, and millions would not fit into memory."""
-
-
 class Suspect(NamedTuple):
     """A channel that is none, and why."""
 
@@ -46,8 +42,7 @@ def suspects_in(recordings: Recordings, modalities: Collection[str] | None = Non
         modalities: of these alone.
     """
     description, found = recordings.description, list[Suspect]()
-    if len(recordings) > _MOST_LOOKED_AT:
-        recordings = recordings.chosen(np.linspace(0, len(recordings) - 1, _MOST_LOOKED_AT, dtype=np.int64))
+    recordings = recordings.to_check()
     for name, signal in description.signals.items():
         if modalities is None or name in modalities:
             held = [

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticSerializationError
 
 from mmssl import parquet
-from mmssl.data.stored import GROUP, Array, StoredArrays, StoredRows, sizes, stays
+from mmssl.data.stored import GROUP, LOOKED_AT, Array, StoredArrays, StoredRows, sizes, stays
 from mmssl.errors import UserError
 from mmssl.recipe import USUAL, Kind
 from mmssl.storage import written_beside
@@ -480,7 +480,8 @@ class Recordings:
         if not _is_text(description.model_dump_json, PydanticSerializationError):
             faults.append("the description holds half a surrogate pair, which is no text")
         known = set(description.classes)
-        for i, row in enumerate(self.rows):
+        digest = _Digest(description) if isinstance(self.rows, StoredRows) and not faults else None
+        for row, own in self._each():
             if not _is_text("".join(map(str, vars(row).values())).encode, UnicodeEncodeError):
                 faults.append(f"{row.recording_id!r} of {row.subject!r}: half a surrogate pair, which is no text")
             if row.label and row.label not in known:
@@ -491,7 +492,8 @@ class Recordings:
                 faults.append(f"{row.recording_id}: {NO_SUBJECT}")
             elif row.subject and not row.subject.strip():
                 faults.append(f"{row.recording_id}: subject is a blank")
-            own = {name: arrays[i] for name, arrays in self._arrays.items()}
+            if digest and not faults:  # While it is being read: another time would take as long.
+                digest.add(row, own)
             found = [
                 fault
                 for name, array in own.items()
@@ -501,7 +503,14 @@ class Recordings:
             if all(array is None for array in own.values()):
                 found.append(f"has none of {', '.join(description.modalities)}")
             faults += [f"{row.recording_id}: {fault}" for fault in found]
+        if digest and not faults:
+            self.fingerprint = digest.hexdigest()
         return faults
+
+    def _each(self) -> "Iterator[tuple[Row, dict[str, Array | None]]]":
+        """Rows, each with its array of every modality that some recording has."""
+        for row, *own in zip(self.rows, *self._arrays.values(), strict=True):
+            yield row, dict(zip(self._arrays, own, strict=True))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -638,20 +647,22 @@ class Recordings:
         chosen._arrays = {name: own for name, own in arrays.items() if self.has[name][indices].any()}
         return chosen
 
+    def to_check(self) -> "Recordings":
+        """Those whose content is looked at for what is odd: all; where they stay in their file `LOOKED_AT`, the ones
+        with labels first, the others spread over the file."""
+        if not isinstance(self.rows, StoredRows) or len(self) <= LOOKED_AT:
+            return self
+        labelled = np.flatnonzero(self.labels != UNLABELLED)
+        others = np.flatnonzero(self.labels == UNLABELLED)
+        first = _spread(labelled, LOOKED_AT)
+        return self.chosen(np.sort(np.concatenate([first, _spread(others, LOOKED_AT - len(first))])))
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over description, table and every number; the same data give the same fingerprint on any machine."""
-        description = self.description
-        digest = hashlib.sha256(description.model_dump_json().encode())
-        # The older form's order; there the shape alone says which of the two an array is.
-        names, usual = sorted(description.modalities, reverse=True), description.is_usual
-        for row, *own in zip(self.rows, *map(self.arrays, names), strict=True):
-            digest.update(row.model_dump_json().encode())
-            for name, array in zip(names, own, strict=True):
-                if array is not None:
-                    digest.update(("" if usual else name).encode())
-                    digest.update(str(array.shape).encode())
-                    digest.update(array.astype("<f4", copy=False).tobytes())
+        digest = _Digest(self.description)
+        for row, own in self._each():
+            digest.add(row, own)
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
@@ -731,6 +742,27 @@ class Recordings:
             for name, modality in description.modalities.items()
         }
         return cls(description, rows, **arrays)
+
+
+class _Digest:
+    """What recordings are known by, one added after the other."""
+
+    def __init__(self, description: Description) -> None:
+        self._digest = hashlib.sha256(description.model_dump_json().encode())
+        # The older form's order; there the shape alone says which of the two an array is.
+        self._names, self._usual = sorted(description.modalities, reverse=True), description.is_usual
+
+    def add(self, row: Row, arrays: "Mapping[str, Array | None]") -> None:
+        self._digest.update(row.model_dump_json().encode())
+        for name in self._names:
+            array = arrays.get(name)
+            if array is not None:
+                self._digest.update(("" if self._usual else name).encode())
+                self._digest.update(str(array.shape).encode())
+                self._digest.update(array.astype("<f4", copy=False).tobytes())
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
 
 
 def _schema_in(path: Path, there: pa.Schema, description: Description) -> pa.Schema:
@@ -836,6 +868,10 @@ def _is_text(encode: Callable[[], object], error: type[Exception]) -> bool:
     except error:
         return False
     return True
+
+
+def _spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most, dtype=np.int64)]
 
 
 def _at(items: Any, indices: npt.NDArray[np.int64]) -> Any:

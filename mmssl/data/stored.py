@@ -17,6 +17,8 @@ IN_MEMORY = 1 << 29
 """Bytes of arrays: of more, a file's stay in it."""
 GROUP = 1 << 23
 """Bytes of arrays that are written, and later read, at once: a row group of a recordings file."""
+LOOKED_AT = 10_000
+"""Recordings: so many are checked for what is odd, where all would not fit into memory."""
 _MOST_AT_ONCE = 1 << 28
 """A file with larger row groups, as older versions wrote them, is read whole."""
 _ROWS_AT_ONCE = 10_000

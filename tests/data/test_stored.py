@@ -12,6 +12,7 @@ import pytest
 
 from mmssl.data import recordings as module
 from mmssl.data import stored
+from mmssl.data.check import examine
 from mmssl.data.protocols import leave_one_subject_out, split
 from mmssl.data.recordings import Recordings, Row
 from mmssl.data.sources import survey
@@ -202,3 +203,19 @@ def test_a_row_made_of_a_table_is_a_row(both: tuple[Recordings, Recordings]) -> 
     row = kept.rows[0]
     assert isinstance(row, Row)
     assert row.model_dump_json() == Row.model_validate(row.model_dump()).model_dump_json()
+
+
+def test_what_is_odd_is_looked_for_in_some_of_many(
+    both: tuple[Recordings, Recordings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, kept = both
+    same(whole, kept.to_check())
+    for most in (5, 24, 30):
+        monkeypatch.setattr(module, "LOOKED_AT", most)
+        some = kept.to_check()
+        assert len(some) == most
+        assert (some.labels != -1).sum() == min(most, 24), "those with a label come first"
+        assert [*some.rows] == [row for row in whole.rows if row in [*some.rows]], "in their order"
+        [note] = [one for one in examine(kept) if "looked at" in one.what]
+        assert note.what == f"{most} of 36 recordings were looked at, {min(most, 24)} with a label"
+    assert whole.to_check() is whole
