@@ -152,6 +152,7 @@ def best(
         "verdict": said.words,
         "interval": choice.best.estimate.interval,
         "chance": said.chance,
+        "above_chance": said.above_chance,
         "untrained": said.untrained.mean if said.untrained else None,
         "test": choice.test,
         "noise": choice.noise,
