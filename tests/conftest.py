@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from asking import Ask, asked
 from hypothesis import HealthCheck, settings
 from s3_store import CREDENTIALS, Store, running_store
 
@@ -100,6 +101,12 @@ def tiny() -> Recordings:
         protocols={"cross_subject": Protocol(train=("anna", "ben", "chris"), test=("dora",))},
     )
     return Recordings(description, rows, skeleton, imu)
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run a command in this process, as the installed script does."""
+    return asked(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
+from asking import Answer, Ask
 from own_folder import make
 from rich.console import Console
 from rich.text import Text
@@ -38,32 +38,6 @@ from mmssl.study.folder import Record, Study
 from mmssl.study.plan import PlannedTrial, make_plan
 from mmssl.study.presets import RECIPES, SYSTEMS, RecipeName, preset
 from mmssl.study.space import Space
-
-
-@dataclass
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Ask = Callable[..., Answer]
-
-
-@pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Run a command in this process, as the installed script does."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*words: str | Path) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["mmssl-tune", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        captured = capsys.readouterr()
-        return Answer(int(end.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture
@@ -316,7 +290,7 @@ def test_why_trials_have_no_result_is_said(
     monkeypatch.chdir(tmp_path)
     again = ask("retry", "one", "--storage", tmp_path).out.splitlines()
     assert again[:2] == [
-        "study one: 1 COLLAPSED, 3 COMPLETE, 2 DIVERGED, 0 missing; 0 to run",
+        "study one: 1 COLLAPSED, 3 COMPLETE, 2 DIVERGED, 0 missing; nothing to run",
         "DIVERGED and COLLAPSED trials are results and are not run again",
     ]
     assert again[1] not in ask("resume", "one", "--storage", tmp_path).out
@@ -849,7 +823,7 @@ def test_other_recordings_than_the_studys_are_refused(ask: Ask, study: Study, tm
         update={"dataset": plan.dataset.model_copy(update={"source": str(tmp_path / "tiny.parquet")})}
     )
     (study.folder / "plan.json").write_text(moved.model_dump_json())
-    answer = ask("resume", "one", "--storage", tmp_path)
+    answer = ask("retry", "one", "--storage", tmp_path)
     assert answer.code == 2
     assert "planned for other recordings" in answer.err
 
