@@ -109,6 +109,22 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return asked(monkeypatch, capsys)
 
 
+@pytest.fixture
+def encoders(tmp_path: Path, tiny: Recordings) -> Path:
+    """An export of encoders as they are before training."""
+    from mmssl.training.model import Model, Standardisation
+
+    recipe = Recipe().with_knobs({"data.steps": 16, "encoder.imu.layers": 1})
+    model = Model.fresh(
+        recipe, tiny.description, {"imu": Standardisation(np.zeros(4, np.float32), np.ones(4, np.float32))}
+    )
+    folder = tmp_path / "encoders"
+    folder.mkdir()
+    for name, content in model.files().items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Store]:
     """An object store on loopback, with credentials for it in the environment."""

@@ -99,22 +99,6 @@ def unrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies, "console_beside", lambda descriptor: terminal.console_on(stderr=descriptor == 2))
 
 
-@pytest.fixture
-def encoders(tmp_path: Path, tiny: Recordings) -> Path:
-    """An export of encoders as they are before training."""
-    from mmssl.training.model import Model, Standardisation
-
-    recipe = Recipe().with_knobs({"data.steps": 16, "encoder.imu.layers": 1})
-    model = Model.fresh(
-        recipe, tiny.description, {"imu": Standardisation(np.zeros(4, np.float32), np.ones(4, np.float32))}
-    )
-    folder = tmp_path / "encoders"
-    folder.mkdir()
-    for name, content in model.files().items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
 def commands() -> list[list[str]]:
     found: list[list[str]] = []
 

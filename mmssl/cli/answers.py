@@ -9,12 +9,14 @@ import typer
 from mmssl.cli.options import (
     STORAGE,
     DataOption,
+    ForceOption,
     JsonOption,
     StorageOption,
     StudyArgument,
     costs_there,
     path_of,
     points_there,
+    refuse_existing,
     scores_there,
 )
 from mmssl.cli.studies import show_first_failure
@@ -124,6 +126,7 @@ def best(
             rich_help_panel=_EXPORT,
         ),
     ] = None,
+    force: ForceOption = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,8 +142,10 @@ def best(
     from mmssl.study.results import best_of
     from mmssl.study.verdict import conclude
 
-    if (refit or out or no_test) and not export:
-        raise UserError("--refit, --out and --no-test say how to export: add --export")
+    if (refit or out or no_test or force) and not export:
+        raise UserError("--refit, --out, --no-test and --force say how to export: add --export")
+    if out is not None:
+        refuse_existing(out, "--out", force=force, holding="model.json")
     found = find(storage, study)
     plan = found.plan()
     answered = best_of(found, plan, by, cost)

@@ -14,11 +14,13 @@ from mmssl.cli.options import (
     DataOption,
     DatasetArgument,
     DatasetOption,
+    ForceOption,
     JsonOption,
     SetOption,
     SkipOption,
     path_of,
     recipes,
+    refuse_existing,
 )
 from mmssl.cli.recordings import open_recordings
 from mmssl.cli.tables import measured
@@ -128,6 +130,7 @@ def evaluate(
     features: Annotated[
         Path | None, typer.Option(help="Also write the features, as safetensors.", metavar="FILE", parser=path_of)
     ] = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score exported encoders on recordings.
@@ -140,6 +143,8 @@ def evaluate(
     """
     if features is not None and not features.parent.is_dir():
         raise UserError(f"--features {features}: there is no folder {features.parent}")
+    if features is not None:
+        refuse_existing(features, "--features", force=force)
     from mmssl.evaluation import scores
     from mmssl.export.encoders import load_encoders
     from mmssl.study.words import percent
@@ -184,6 +189,7 @@ def predict(
             parser=path_of,
         ),
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Say each recording's class, with its probability.
 
@@ -193,8 +199,8 @@ def predict(
 
     Example: mmssl-tune predict encoders my_recordings.parquet --modalities wrist --out classes.csv
     """
-    _writable(out, ".csv", ".parquet")
-    _writable(picture, ".png", ".svg", ".pdf", option="--picture")
+    _writable(out, ".csv", ".parquet", force=force)
+    _writable(picture, ".png", ".svg", ".pdf", option="--picture", force=force)
     if picture and len(given) > 1:
         raise UserError(f"--picture {picture}: draws the streams of one file, and {len(given)} are given")
 
@@ -238,6 +244,7 @@ def embed(
     data: DataOption = None,
     skip_bad: SkipOption = False,
     modalities: ModalitiesOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Write the encoders' features of each recording.
 
@@ -247,7 +254,7 @@ def embed(
 
     Example: mmssl-tune embed encoders utd_mhad --modalities imu --out features.parquet
     """
-    _writable(out, ".parquet")
+    _writable(out, ".parquet", force=force)
     import pyarrow as pa
 
     def columns(model: "Model", recordings: "Recordings", features: "Features") -> dict[str, Any]:
@@ -286,6 +293,7 @@ def convert(
         Path | None,
         typer.Option(help="Default: model.onnx or model.pt2 in the folder.", metavar="FILE", parser=path_of),
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write encoders with their head as ONNX or for torch.export.
 
@@ -308,7 +316,7 @@ def convert(
     recordings = _left_out(model, folder, on, data, subjects, chosen) if on else None
     files = [out or folder / conversion.file_name(to, one, raw=raw) for one in precisions]
     for file, one in zip(files, precisions, strict=True):
-        _writable(file, conversion.SUFFIXES[to])
+        _writable(file, conversion.SUFFIXES[to], force=force or out is None)
         with waiting(f"writing {file}"):
             difference = conversion.convert(model, to, chosen, file, raw=raw, precision=one)
         same = (
@@ -437,7 +445,7 @@ def _whole(
     return recordings
 
 
-def _writable(out: Path | None, *kinds: str, option: str = "--out") -> None:
+def _writable(out: Path | None, *kinds: str, option: str = "--out", force: bool) -> None:
     """Find out before the work whether its result can be written.
 
     Raises:
@@ -449,6 +457,7 @@ def _writable(out: Path | None, *kinds: str, option: str = "--out") -> None:
         raise UserError(f"{option} {out}: give a file that ends in {' or '.join(kinds)}")
     if not out.parent.is_dir():
         raise UserError(f"{option} {out}: there is no folder {out.parent}")
+    refuse_existing(out, option, force=force)
 
 
 def _write(table: "Table", out: Path | None) -> None:

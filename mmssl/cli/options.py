@@ -173,6 +173,19 @@ def formats_of(words: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kinds))
 
 
+def refuse_existing(path: Path, option: str, *, force: bool, holding: str = "") -> None:
+    """Keep what lies where a command is to write, unless that was asked for.
+
+    Args:
+        holding: the file by which a folder is known; of a file nothing.
+
+    Raises:
+        UserError: it is there.
+    """
+    if (path / holding).is_file() and not force:
+        raise UserError(f"{option} {path}: is there already; give another name, or --force to write over it")
+
+
 # The panels of --help.
 RECORDINGS, SEARCHED, RUNS, TOLD = "Recordings", "What is searched", "Where it runs", "Who is told"
 RARE = {
@@ -290,6 +303,7 @@ StudyArgument = Annotated[
 FormatsOption = Annotated[
     str, typer.Option("--formats", help="Of pictures: png, svg and pdf, as png,svg; or none.", metavar="FORMATS")
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Write over what is there already.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 OLD_NAMES: dict[str, dict[str, str]] = {

@@ -11,6 +11,7 @@ import typer
 
 from mmssl.cli.options import (
     DataOption,
+    ForceOption,
     JsonOption,
     PretrainOnOption,
     RecipeOption,
@@ -18,6 +19,7 @@ from mmssl.cli.options import (
     SkipOption,
     SystemsOption,
     path_of,
+    refuse_existing,
 )
 from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import end
@@ -116,6 +118,7 @@ def data_import(
         str | None,
         typer.Option(help="From one window's beginning to the next one's. Default: a window's length.", metavar="TIME"),
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Make one recordings file of a folder of CSV files; all that is wrong in them is said at once.
 
@@ -133,6 +136,7 @@ def data_import(
         raise UserError(f"--out {out}: give a file that ends in .parquet")
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}")
+    refuse_existing(out, "--out", force=force)
     model = _encoders(like) if like and like.is_dir() else None
     found = read(
         folder,
