@@ -179,7 +179,11 @@ def predict(
     modalities: ModalitiesOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="A .csv or .parquet file. Default: CSV on standard output.", metavar="FILE", parser=path_of),
+        typer.Option(
+            help="A .csv or .parquet file. Default: a table on a terminal, CSV into a pipe.",
+            metavar="FILE",
+            parser=path_of,
+        ),
     ] = None,
     picture: Annotated[
         Path | None,
@@ -190,6 +194,7 @@ def predict(
         ),
     ] = None,
     force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say each recording's class, with its probability.
 
@@ -215,7 +220,38 @@ def predict(
             **{f"p.{name}": probabilities[:, i] for i, name in enumerate(classes)},
         }
 
-    _write(_table(folder, given, data, skip_bad, modalities, columns), out)
+    table = _table(folder, given, data, skip_bad, modalities, columns)
+    if out is not None:
+        _write(table, out, quiet=as_json)
+    if as_json:
+        print_json(table.to_pylist())
+    elif out is None and sys.stdout.isatty():
+        _show_predictions(table, several=len(given) > 1)
+    elif out is None:
+        _print_csv(table)
+
+
+def _show_predictions(table: "Table", *, several: bool) -> None:
+    """For who reads them on a terminal: each recording's class, and how often there is which.
+
+    Args:
+        several: whether they are of several files.
+    """
+    from mmssl.cli.tables import show_table
+    from mmssl.study.words import percent
+
+    shown = {"recording_id": "recording", "subject": "subject", "stream": "stream", "start": "start", "end": "end"}
+    shown = {**({"source": "source"} if several else {}), **shown, "predicted": "predicted"}
+    names = [name for name in shown if name in table.column_names]
+    cells = [
+        [f"{value:g}" if isinstance(value, float) else str(value or "") for value in table[name].to_pylist()]
+        for name in names
+    ]
+    cells.append([percent(value) for value in table["probability"].to_pylist()])
+    show_table("", [*(shown[name] for name in names), "probability, %"], list(zip(*cells, strict=True)))
+    classes = sum(name.startswith("p.") for name in table.column_names)
+    say(f"{len(table)} recordings: {_frequencies(table)}")
+    say(f"probabilities of all {classes} classes: --out FILE.csv")
 
 
 def _draw(
@@ -460,29 +496,37 @@ def _writable(out: Path | None, *kinds: str, option: str = "--out", force: bool)
     refuse_existing(out, option, force=force)
 
 
-def _write(table: "Table", out: Path | None) -> None:
+def _write(table: "Table", out: Path, *, quiet: bool = False) -> None:
     from pyarrow import csv
 
     from mmssl.parquet import write_table
 
     try:
-        if out is None:
-            try:
-                csv.write_csv(_in_cells(table), sys.stdout.buffer)
-                sys.stdout.buffer.flush()
-            except BrokenPipeError:  # Whoever reads has enough, as `head`; Python would complain once more at its end.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        elif out.suffix == ".csv":
+        if out.suffix == ".csv":
             csv.write_csv(_in_cells(table), out)
         else:
             with out.open("w+b") as file:
                 write_table(table, file)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error})") from error
-    if out is not None:
-        counts = Counter(table["predicted"].to_pylist()).most_common() if "predicted" in table.column_names else []
-        found = few([f"{name} {count}" for name, count in counts])
-        say(f"written: {out} ({len(table)} recordings, {table.num_columns} columns){f': {found}' if found else ''}")
+    if not quiet:
+        found = f": {_frequencies(table)}" if "predicted" in table.column_names else ""
+        say(f"written: {out} ({len(table)} recordings, {table.num_columns} columns){found}")
+
+
+def _print_csv(table: "Table") -> None:
+    from pyarrow import csv
+
+    try:
+        csv.write_csv(_in_cells(table), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # Whoever reads has enough, as `head`; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _frequencies(table: "Table") -> str:
+    """How many recordings are taken for which class, the most frequent first."""
+    return few([f"{name} {count}" for name, count in Counter(table["predicted"].to_pylist()).most_common()])
 
 
 def _in_cells(table: "Table") -> "Table":
