@@ -64,7 +64,7 @@ def points_there(context: typer.Context, incomplete: str) -> list[str]:
 
     def points(study: "Study") -> list[str]:
         ids = [point[:8] for point in study.plan().candidates]
-        return ids if len(ids) > 1 else []
+        return ["best", *ids] if len(ids) > 1 else []
 
     return _within_studies(context, incomplete, points, alone=True)
 

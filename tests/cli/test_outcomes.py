@@ -83,3 +83,49 @@ def test_resume_names_what_runs_failed_trials_again(ask: Ask, study: MakeStudy, 
         "study study: 2 COMPLETE, 1 FAILED, 0 missing; nothing to run; those that FAILED once more: "
         f"mmssl-tune retry study --storage {tmp_path}"
     )
+
+
+@pytest.fixture
+def grid(tmp_path: Path, plan_of: Callable[..., Plan]) -> Study:
+    """Two points, of which the second is better on each fold."""
+    plan = plan_of([1.0, 5.0], [1.0])
+
+    def ended(_: Study, trial: PlannedTrial) -> Record:
+        score = (0.5 if trial.point["objective.lambda"] == 1.0 else 0.7) + 0.01 * plan.folds.index(trial.held_out)
+        facts = {f"val.{reading}{what}": score for reading in ("", "imu.", "skeleton.") for what in ("accuracy", "f1")}
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
+
+    return small.study_of(tmp_path, plan, ended)
+
+
+def test_the_best_point_is_compared_by_that_name(ask: Ask, grid: Study, tmp_path: Path) -> None:
+    first, second = (point[:8] for point in grid.plan().candidates)
+    answer = ask("compare", f"study:{first}", "study:best", "--storage", tmp_path, "--json")
+    assert answer.code == 0, answer.err
+    said = json.loads(answer.out)
+    of = {row["point"]: row for row in said["rows"] if row["read_from"] == "imu+skeleton"}
+    assert list(of) == [f"study:{first}", f"study:{second}"]
+    assert of[f"study:{second}"]["difference"] == pytest.approx(0.2)
+    assert said["notes"][0].startswith(f"study:best is study:{second} (lambda=5.0 mu=1.0); chosen by these scores")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["study:best", "study:{second}"], "a point is listed twice"),
+        (["study:best", "study:worst"], "study:worst: study study has no such point; name one as study:POINT, of "),
+        (["study:best", "stduy:best"], "no study stduy; did you mean study"),
+    ],
+)
+def test_a_point_that_is_none_or_twice_is_refused(
+    ask: Ask, grid: Study, tmp_path: Path, words: list[str], said: str
+) -> None:
+    second = list(grid.plan().candidates)[1]
+    answer = ask("compare", *(word.format(second=second[:4]) for word in words), "--storage", tmp_path)
+    assert answer.code == 2 and said in answer.err, answer
+
+
+def test_the_best_of_a_study_without_scores_is_refused_by_its_name(ask: Ask, study: MakeStudy, tmp_path: Path) -> None:
+    study(["DIVERGED", "DIVERGED", "DIVERGED"])
+    answer = ask("compare", "study:best", "study", "--storage", tmp_path)
+    assert answer.code == 2 and answer.err.startswith("mmssl-tune: study:best: no point has all its trials complete")
