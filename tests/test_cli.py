@@ -1013,9 +1013,9 @@ def test_a_folder_of_csv_files_is_imported_checked_and_planned(
     assert answer["findings"][0]["where"] == ["dora_reach_1", "dora_reach_2"]
 
 
-@pytest.mark.parametrize(("labelled", "lacks"), [(True, False), (False, True)])
+@pytest.mark.parametrize(("labelled", "lacks"), [(True, ""), (False, "skeleton"), (True, "imu")])
 def test_what_is_imported_like_encoders_is_for_them_to_predict(
-    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings, labelled: bool, lacks: bool
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings, labelled: bool, lacks: str
 ) -> None:
     folder = tmp_path / "new"
     folder.mkdir()
@@ -1024,7 +1024,7 @@ def test_what_is_imported_like_encoders_is_for_them_to_predict(
         "skeleton": [f"{joint}_{axis}" for joint in skeleton.joints for axis in skeleton.coordinates],
         "imu": signal.channels,
     }
-    names = ["imu"] if lacks else ["skeleton", "imu"]
+    names = [name for name in ("skeleton", "imu") if name != lacks]
     lines = [",".join(["recording_id", "subject", *["label"] * labelled, *names])]
     for i in range(2):
         for name in names:
@@ -1043,7 +1043,7 @@ def test_what_is_imported_like_encoders_is_for_them_to_predict(
     assert imported.code == 0, imported.err
     assert "only pre-train" not in imported.out
     _, command = imported.out.strip().split("; next: mmssl-tune ")
-    assert command == f"predict {encoders} {tmp_path / 'new.parquet'}{' --modalities imu' * lacks}"
+    assert command == f"predict {encoders} {tmp_path / 'new.parquet'}{f' --modalities {names[0]}' if lacks else ''}"
     assert ask(*command.split()).code == 0
 
 

@@ -22,7 +22,7 @@ from mmssl.cli.options import (
     recipes,
     refuse_existing,
 )
-from mmssl.cli.recordings import open_recordings
+from mmssl.cli.recordings import by_what_they_have, open_recordings
 from mmssl.cli.tables import measured
 from mmssl.cli.terminal import as_cell, beside, epoch_progress, print_json, say, sides_line, waiting
 from mmssl.errors import UserError, few
@@ -416,7 +416,7 @@ def _table(
     tables: list[pa.Table] = []
     for word in given:
         recordings, _ = open_recordings(word, data, skip_bad, quiet=True, like=folder)
-        recordings = _whole(recordings, word, chosen, skip_bad, beside())
+        recordings = _whole(model, recordings, word, chosen, skip_bad, beside())
         known: dict[str, Any] = {
             "source": [word] * len(recordings),
             "recording_id": [row.recording_id for row in recordings.rows],
@@ -452,28 +452,29 @@ def _scorable(
             f"{word}: its classes are not those that the head was trained on "
             f"({'; '.join(differ) or 'the same in another order'})"
         )
-    return _whole(recordings, word, chosen, skip_bad, say)
+    return _whole(model, recordings, word, chosen, skip_bad, say)
 
 
 def _whole(
-    recordings: "Recordings", word: str, chosen: list[str], skip_bad: bool, say: "Callable[[str], None]"
+    model: "Model", recordings: "Recordings", word: str, chosen: list[str], skip_bad: bool, say: "Callable[[str], None]"
 ) -> "Recordings":
     """Those that have all that the head reads, which are all, unless others may be left out.
 
     Raises:
         UserError: they may not, or the recordings have no such modality at all.
     """
-    there = [one for one in chosen if one in recordings.kinds]
-    if len(there) < len(chosen):
-        lacking = " and ".join(one for one in chosen if one not in there)
-        hint = f"; --modalities {there[0]} does without" if there else ""
-        raise UserError(f"{word}: its recordings have no {lacking}{hint}")
+    from mmssl.recipe import readings
+
+    others = [one for one in readings(model.recipe) if set(one) <= set(chosen)]
+    other = by_what_they_have(others, recordings).strip()
+    if lacking := [one for one in chosen if one not in recordings.kinds]:
+        hint = f"; {other} does without" if "--modalities" in other else ""
+        raise UserError(f"{word}: its recordings have no {' and '.join(lacking)}{hint}")
     if skip_bad:
         return having(recordings, chosen, say)
     for one in chosen:
         if without := recordings.lacking([one]):
-            others = [other for other in chosen if other != one]
-            ways = f"classify from what they have with --modalities {others[0]}, or " if others else ""
+            ways = "" if "--skip-bad" in other else f"classify from what they have with {other}, or "
             raise UserError(
                 f"{word}: {len(without)} of {len(recordings)} recordings have no {one}, the first is {without[0]}: "
                 f"{ways}leave out who lacks something with --skip-bad"
