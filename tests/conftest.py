@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from asking import Ask, asked
 from hypothesis import HealthCheck, settings
 from s3_store import CREDENTIALS, Store, running_store
 
@@ -100,6 +101,28 @@ def tiny() -> Recordings:
         protocols={"cross_subject": Protocol(train=("anna", "ben", "chris"), test=("dora",))},
     )
     return Recordings(description, rows, skeleton, imu)
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run a command in this process, as the installed script does."""
+    return asked(monkeypatch, capsys)
+
+
+@pytest.fixture
+def encoders(tmp_path: Path, tiny: Recordings) -> Path:
+    """An export of encoders as they are before training."""
+    from mmssl.training.model import Model, Standardisation
+
+    recipe = Recipe().with_knobs({"data.steps": 16, "encoder.imu.layers": 1})
+    model = Model.fresh(
+        recipe, tiny.description, {"imu": Standardisation(np.zeros(4, np.float32), np.ones(4, np.float32))}
+    )
+    folder = tmp_path / "encoders"
+    folder.mkdir()
+    for name, content in model.files().items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
+from asking import Answer, Ask
 from own_folder import make
 from rich.console import Console
 from rich.text import Text
@@ -38,32 +38,6 @@ from mmssl.study.folder import Record, Study
 from mmssl.study.plan import PlannedTrial, make_plan
 from mmssl.study.presets import RECIPES, SYSTEMS, RecipeName, preset
 from mmssl.study.space import Space
-
-
-@dataclass
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Ask = Callable[..., Answer]
-
-
-@pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Run a command in this process, as the installed script does."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*words: str | Path) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["mmssl-tune", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        captured = capsys.readouterr()
-        return Answer(int(end.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture
@@ -123,22 +97,6 @@ def unrun(monkeypatch: pytest.MonkeyPatch) -> None:
     without_ray = SimpleNamespace(run=lambda *a, **k: {})
     monkeypatch.setitem(sys.modules, "mmssl.search.launch", without_ray)
     monkeypatch.setattr(studies, "console_beside", lambda descriptor: terminal.console_on(stderr=descriptor == 2))
-
-
-@pytest.fixture
-def encoders(tmp_path: Path, tiny: Recordings) -> Path:
-    """An export of encoders as they are before training."""
-    from mmssl.training.model import Model, Standardisation
-
-    recipe = Recipe().with_knobs({"data.steps": 16, "encoder.imu.layers": 1})
-    model = Model.fresh(
-        recipe, tiny.description, {"imu": Standardisation(np.zeros(4, np.float32), np.ones(4, np.float32))}
-    )
-    folder = tmp_path / "encoders"
-    folder.mkdir()
-    for name, content in model.files().items():
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def commands() -> list[list[str]]:
@@ -316,7 +274,7 @@ def test_why_trials_have_no_result_is_said(
     monkeypatch.chdir(tmp_path)
     again = ask("retry", "one", "--storage", tmp_path).out.splitlines()
     assert again[:2] == [
-        "study one: 1 COLLAPSED, 3 COMPLETE, 2 DIVERGED, 0 missing; 0 to run",
+        "study one: 1 COLLAPSED, 3 COMPLETE, 2 DIVERGED, 0 missing; nothing to run",
         "DIVERGED and COLLAPSED trials are results and are not run again",
     ]
     assert again[1] not in ask("resume", "one", "--storage", tmp_path).out
@@ -849,7 +807,7 @@ def test_other_recordings_than_the_studys_are_refused(ask: Ask, study: Study, tm
         update={"dataset": plan.dataset.model_copy(update={"source": str(tmp_path / "tiny.parquet")})}
     )
     (study.folder / "plan.json").write_text(moved.model_dump_json())
-    answer = ask("resume", "one", "--storage", tmp_path)
+    answer = ask("retry", "one", "--storage", tmp_path)
     assert answer.code == 2
     assert "planned for other recordings" in answer.err
 
@@ -1055,9 +1013,9 @@ def test_a_folder_of_csv_files_is_imported_checked_and_planned(
     assert answer["findings"][0]["where"] == ["dora_reach_1", "dora_reach_2"]
 
 
-@pytest.mark.parametrize(("labelled", "lacks"), [(True, False), (False, True)])
+@pytest.mark.parametrize(("labelled", "lacks"), [(True, ""), (False, "skeleton"), (True, "imu")])
 def test_what_is_imported_like_encoders_is_for_them_to_predict(
-    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings, labelled: bool, lacks: bool
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings, labelled: bool, lacks: str
 ) -> None:
     folder = tmp_path / "new"
     folder.mkdir()
@@ -1066,7 +1024,7 @@ def test_what_is_imported_like_encoders_is_for_them_to_predict(
         "skeleton": [f"{joint}_{axis}" for joint in skeleton.joints for axis in skeleton.coordinates],
         "imu": signal.channels,
     }
-    names = ["imu"] if lacks else ["skeleton", "imu"]
+    names = [name for name in ("skeleton", "imu") if name != lacks]
     lines = [",".join(["recording_id", "subject", *["label"] * labelled, *names])]
     for i in range(2):
         for name in names:
@@ -1085,7 +1043,7 @@ def test_what_is_imported_like_encoders_is_for_them_to_predict(
     assert imported.code == 0, imported.err
     assert "only pre-train" not in imported.out
     _, command = imported.out.strip().split("; next: mmssl-tune ")
-    assert command == f"predict {encoders} {tmp_path / 'new.parquet'}{' --modalities imu' * lacks}"
+    assert command == f"predict {encoders} {tmp_path / 'new.parquet'}{f' --modalities {names[0]}' if lacks else ''}"
     assert ask(*command.split()).code == 0
 
 

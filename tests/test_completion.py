@@ -85,8 +85,9 @@ def test_points_trials_scores_and_experiments_are_those_there_are(offered, study
     points = [f"alone:{point[:8]}" for point in plan.candidates]
     trial = f"alone:{plan.trials[0].trial_id[:8]}"
     assert len(points) == 2
-    assert offered("compare", "alone:") == points
-    assert offered("compare", "al") == ["alone", *points], "no blank before the colon"
+    every = ["alone:best", *points]
+    assert offered("compare", "alone:") == every
+    assert offered("compare", "al") == ["alone", *every], "no blank before the colon"
     assert offered("compare", points[0], points[1][:-3]) == points[1:]
     assert offered("rerun", "alone:") == [trial], "the other has not been run"
     assert offered("rerun", "al") == [trial]

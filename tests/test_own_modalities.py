@@ -118,7 +118,7 @@ def test_an_export_predicts_from_what_there_is(
     only(lab, "wrist").save(tmp_path / "wrist.parquet")
 
     def predicted(file: str, *words: str) -> list[str]:
-        ask("predict", export, tmp_path / file, *words, "--out", tmp_path / "out.csv")
+        ask("predict", export, tmp_path / file, *words, "--out", tmp_path / "out.csv", "--force")
         return list(pd.read_csv(tmp_path / "out.csv")["predicted"])
 
     encoders = mmssl.load_encoders(export)

@@ -15,39 +15,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import small
+from asking import Ask
 
-from mmssl import Protocol, Recordings, Row, cli
+from mmssl import Protocol, Recordings, Row
 from mmssl.cli import studies, terminal
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.presets import SYSTEMS
 from mmssl.training.trial import pretraining_name
-
-
-@dataclass
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Ask = Callable[..., Answer]
-
-
-@pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Run a command in this process, as the installed script does."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*words: str | Path) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["mmssl-tune", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        captured = capsys.readouterr()
-        return Answer(int(end.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 class Scorer:

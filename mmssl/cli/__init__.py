@@ -52,8 +52,8 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    epilog="Exit status: 0 done; 1 trials failed, a check found faults, or the machine did (disk, memory); 2 the input "
-    "was wrong; 130 interrupted.",
+    epilog="Exit status: 0 done; 1 trials FAILED or none has a score, a check found faults, or the machine did (disk, "
+    "memory); 2 the input was wrong; 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

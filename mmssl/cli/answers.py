@@ -1,6 +1,7 @@
 """Commands that say what came out."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,12 +10,14 @@ import typer
 from mmssl.cli.options import (
     STORAGE,
     DataOption,
+    ForceOption,
     JsonOption,
     StorageOption,
     StudyArgument,
     costs_there,
     path_of,
     points_there,
+    refuse_existing,
     scores_there,
 )
 from mmssl.cli.studies import show_first_failure
@@ -124,6 +127,7 @@ def best(
             rich_help_panel=_EXPORT,
         ),
     ] = None,
+    force: ForceOption = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,8 +143,10 @@ def best(
     from mmssl.study.results import best_of
     from mmssl.study.verdict import conclude
 
-    if (refit or out or no_test) and not export:
-        raise UserError("--refit, --out and --no-test say how to export: add --export")
+    if (refit or out or no_test or force) and not export:
+        raise UserError("--refit, --out, --no-test and --force say how to export: add --export")
+    if out is not None:
+        refuse_existing(out, "--out", force=force, holding="model.json")
     found = find(storage, study)
     plan = found.plan()
     answered = best_of(found, plan, by, cost)
@@ -152,6 +158,7 @@ def best(
         "verdict": said.words,
         "interval": choice.best.estimate.interval,
         "chance": said.chance,
+        "above_chance": said.above_chance,
         "untrained": said.untrained.mean if said.untrained else None,
         "test": choice.test,
         "noise": choice.noise,
@@ -204,8 +211,8 @@ def compare(
         list[str],
         typer.Argument(
             autocompletion=points_there,
-            help="STUDY where it has one point, else STUDY:POINT, by the beginning of its id or its name in tables. "
-            "The others are compared with the first.",
+            help="STUDY where it has one point, else STUDY:best, or STUDY:POINT by the beginning of its id or its name "
+            "in tables. The others are compared with the first.",
             metavar="POINT...",
         ),
     ],
@@ -218,17 +225,48 @@ def compare(
 
     Example: mmssl-tune compare changes:paper changes:pooled longer
 
-    Example: mmssl-tune compare vicreg_grid-utd_mhad-1:3f2a91 vicreg_grid-utd_mhad-1:85af8e --json
+    Example: mmssl-tune compare vicreg_grid-utd_mhad-1:best vicreg_grid-utd_mhad-1:85af8e --json
     """
     from mmssl.experiments.compared import Entrant, compare
 
     if len(points) < 2:
         raise UserError(f"{points[0]}: name a second point to compare it with")
-    if len(set(points)) < len(points):
+    chosen = dict[str, str]()
+    entrants = [Entrant(storage, _point(storage, word, chosen)) for word in points]
+    if len({(one.study.name, one.point_id) for one in entrants}) < len(entrants):
         raise UserError("a point is listed twice")
-    result = compare([Entrant(storage, point) for point in points])
+    result = compare(entrants)
+    result = replace(result, notes=[*chosen.values(), *result.notes])
     if as_json:
         [rows] = result.tables.values()
         print_json({"caption": result.caption, "notes": result.notes, "rows": rows.to_pylist()})
     else:
         show_result(result)
+
+
+def _point(storage: str, word: str, chosen: dict[str, str]) -> str:
+    """The word for a point, of STUDY:best with its id.
+
+    Args:
+        chosen: gets what is to be known of it.
+    """
+    from mmssl.study.folder import find
+    from mmssl.study.results import best_of
+    from mmssl.study.words import point_words
+
+    name, _, wanted = word.partition(":")
+    if wanted != "best":
+        return word
+    study = find(storage, name)
+    plan = study.plan()
+    if "best" in plan.space.variants:
+        return word
+    try:
+        best = best_of(study, plan).choice.best
+    except UserError as error:
+        raise UserError(f"{word}: {error}") from error
+    if plan.space.draws_labels:
+        raise UserError(f"{word}: the best point is the mean of several draws of labels; name the draw to be compared")
+    named = f"{name}:{best.point_id[:8]}"
+    chosen[word] = f"{word} is {named} ({point_words(best.values)}); chosen by these scores, it is flattered by them"
+    return named

@@ -14,13 +14,15 @@ from mmssl.cli.options import (
     DataOption,
     DatasetArgument,
     DatasetOption,
+    ForceOption,
     JsonOption,
     SetOption,
     SkipOption,
     path_of,
     recipes,
+    refuse_existing,
 )
-from mmssl.cli.recordings import open_recordings
+from mmssl.cli.recordings import by_what_they_have, open_recordings
 from mmssl.cli.tables import measured
 from mmssl.cli.terminal import as_cell, beside, epoch_progress, print_json, say, sides_line, waiting
 from mmssl.errors import UserError, few
@@ -128,6 +130,7 @@ def evaluate(
     features: Annotated[
         Path | None, typer.Option(help="Also write the features, as safetensors.", metavar="FILE", parser=path_of)
     ] = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score exported encoders on recordings.
@@ -140,6 +143,8 @@ def evaluate(
     """
     if features is not None and not features.parent.is_dir():
         raise UserError(f"--features {features}: there is no folder {features.parent}")
+    if features is not None:
+        refuse_existing(features, "--features", force=force)
     from mmssl.evaluation import scores
     from mmssl.export.encoders import load_encoders
     from mmssl.study.words import percent
@@ -174,7 +179,11 @@ def predict(
     modalities: ModalitiesOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="A .csv or .parquet file. Default: CSV on standard output.", metavar="FILE", parser=path_of),
+        typer.Option(
+            help="A .csv or .parquet file. Default: a table on a terminal, CSV into a pipe.",
+            metavar="FILE",
+            parser=path_of,
+        ),
     ] = None,
     picture: Annotated[
         Path | None,
@@ -184,6 +193,8 @@ def predict(
             parser=path_of,
         ),
     ] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say each recording's class, with its probability.
 
@@ -193,8 +204,8 @@ def predict(
 
     Example: mmssl-tune predict encoders my_recordings.parquet --modalities wrist --out classes.csv
     """
-    _writable(out, ".csv", ".parquet")
-    _writable(picture, ".png", ".svg", ".pdf", option="--picture")
+    _writable(out, ".csv", ".parquet", force=force)
+    _writable(picture, ".png", ".svg", ".pdf", option="--picture", force=force)
     if picture and len(given) > 1:
         raise UserError(f"--picture {picture}: draws the streams of one file, and {len(given)} are given")
 
@@ -209,7 +220,38 @@ def predict(
             **{f"p.{name}": probabilities[:, i] for i, name in enumerate(classes)},
         }
 
-    _write(_table(folder, given, data, skip_bad, modalities, columns), out)
+    table = _table(folder, given, data, skip_bad, modalities, columns)
+    if out is not None:
+        _write(table, out, quiet=as_json)
+    if as_json:
+        print_json(table.to_pylist())
+    elif out is None and sys.stdout.isatty():
+        _show_predictions(table, several=len(given) > 1)
+    elif out is None:
+        _print_csv(table)
+
+
+def _show_predictions(table: "Table", *, several: bool) -> None:
+    """For who reads them on a terminal: each recording's class, and how often there is which.
+
+    Args:
+        several: whether they are of several files.
+    """
+    from mmssl.cli.tables import show_table
+    from mmssl.study.words import percent
+
+    shown = {"recording_id": "recording", "subject": "subject", "stream": "stream", "start": "start", "end": "end"}
+    shown = {**({"source": "source"} if several else {}), **shown, "predicted": "predicted"}
+    names = [name for name in shown if name in table.column_names]
+    cells = [
+        [f"{value:g}" if isinstance(value, float) else str(value or "") for value in table[name].to_pylist()]
+        for name in names
+    ]
+    cells.append([percent(value) for value in table["probability"].to_pylist()])
+    show_table("", [*(shown[name] for name in names), "probability, %"], list(zip(*cells, strict=True)))
+    classes = sum(name.startswith("p.") for name in table.column_names)
+    say(f"{len(table)} recordings: {_frequencies(table)}")
+    say(f"probabilities of all {classes} classes: --out FILE.csv")
 
 
 def _draw(
@@ -238,6 +280,7 @@ def embed(
     data: DataOption = None,
     skip_bad: SkipOption = False,
     modalities: ModalitiesOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Write the encoders' features of each recording.
 
@@ -247,7 +290,7 @@ def embed(
 
     Example: mmssl-tune embed encoders utd_mhad --modalities imu --out features.parquet
     """
-    _writable(out, ".parquet")
+    _writable(out, ".parquet", force=force)
     import pyarrow as pa
 
     def columns(model: "Model", recordings: "Recordings", features: "Features") -> dict[str, Any]:
@@ -286,6 +329,7 @@ def convert(
         Path | None,
         typer.Option(help="Default: model.onnx or model.pt2 in the folder.", metavar="FILE", parser=path_of),
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write encoders with their head as ONNX or for torch.export.
 
@@ -308,7 +352,7 @@ def convert(
     recordings = _left_out(model, folder, on, data, subjects, chosen) if on else None
     files = [out or folder / conversion.file_name(to, one, raw=raw) for one in precisions]
     for file, one in zip(files, precisions, strict=True):
-        _writable(file, conversion.SUFFIXES[to])
+        _writable(file, conversion.SUFFIXES[to], force=force or out is None)
         with waiting(f"writing {file}"):
             difference = conversion.convert(model, to, chosen, file, raw=raw, precision=one)
         same = (
@@ -372,7 +416,7 @@ def _table(
     tables: list[pa.Table] = []
     for word in given:
         recordings, _ = open_recordings(word, data, skip_bad, quiet=True, like=folder)
-        recordings = _whole(recordings, word, chosen, skip_bad, beside())
+        recordings = _whole(model, recordings, word, chosen, skip_bad, beside())
         known: dict[str, Any] = {
             "source": [word] * len(recordings),
             "recording_id": [row.recording_id for row in recordings.rows],
@@ -408,28 +452,29 @@ def _scorable(
             f"{word}: its classes are not those that the head was trained on "
             f"({'; '.join(differ) or 'the same in another order'})"
         )
-    return _whole(recordings, word, chosen, skip_bad, say)
+    return _whole(model, recordings, word, chosen, skip_bad, say)
 
 
 def _whole(
-    recordings: "Recordings", word: str, chosen: list[str], skip_bad: bool, say: "Callable[[str], None]"
+    model: "Model", recordings: "Recordings", word: str, chosen: list[str], skip_bad: bool, say: "Callable[[str], None]"
 ) -> "Recordings":
     """Those that have all that the head reads, which are all, unless others may be left out.
 
     Raises:
         UserError: they may not, or the recordings have no such modality at all.
     """
-    there = [one for one in chosen if one in recordings.kinds]
-    if len(there) < len(chosen):
-        lacking = " and ".join(one for one in chosen if one not in there)
-        hint = f"; --modalities {there[0]} does without" if there else ""
-        raise UserError(f"{word}: its recordings have no {lacking}{hint}")
+    from mmssl.recipe import readings
+
+    others = [one for one in readings(model.recipe) if set(one) <= set(chosen)]
+    other = by_what_they_have(others, recordings).strip()
+    if lacking := [one for one in chosen if one not in recordings.kinds]:
+        hint = f"; {other} does without" if "--modalities" in other else ""
+        raise UserError(f"{word}: its recordings have no {' and '.join(lacking)}{hint}")
     if skip_bad:
         return having(recordings, chosen, say)
     for one in chosen:
         if without := recordings.lacking([one]):
-            others = [other for other in chosen if other != one]
-            ways = f"classify from what they have with --modalities {others[0]}, or " if others else ""
+            ways = "" if "--skip-bad" in other else f"classify from what they have with {other}, or "
             raise UserError(
                 f"{word}: {len(without)} of {len(recordings)} recordings have no {one}, the first is {without[0]}: "
                 f"{ways}leave out who lacks something with --skip-bad"
@@ -437,7 +482,7 @@ def _whole(
     return recordings
 
 
-def _writable(out: Path | None, *kinds: str, option: str = "--out") -> None:
+def _writable(out: Path | None, *kinds: str, option: str = "--out", force: bool) -> None:
     """Find out before the work whether its result can be written.
 
     Raises:
@@ -449,31 +494,40 @@ def _writable(out: Path | None, *kinds: str, option: str = "--out") -> None:
         raise UserError(f"{option} {out}: give a file that ends in {' or '.join(kinds)}")
     if not out.parent.is_dir():
         raise UserError(f"{option} {out}: there is no folder {out.parent}")
+    refuse_existing(out, option, force=force)
 
 
-def _write(table: "Table", out: Path | None) -> None:
+def _write(table: "Table", out: Path, *, quiet: bool = False) -> None:
     from pyarrow import csv
 
     from mmssl.parquet import write_table
 
     try:
-        if out is None:
-            try:
-                csv.write_csv(_in_cells(table), sys.stdout.buffer)
-                sys.stdout.buffer.flush()
-            except BrokenPipeError:  # Whoever reads has enough, as `head`; Python would complain once more at its end.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        elif out.suffix == ".csv":
+        if out.suffix == ".csv":
             csv.write_csv(_in_cells(table), out)
         else:
             with out.open("w+b") as file:
                 write_table(table, file)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error})") from error
-    if out is not None:
-        counts = Counter(table["predicted"].to_pylist()).most_common() if "predicted" in table.column_names else []
-        found = few([f"{name} {count}" for name, count in counts])
-        say(f"written: {out} ({len(table)} recordings, {table.num_columns} columns){f': {found}' if found else ''}")
+    if not quiet:
+        found = f": {_frequencies(table)}" if "predicted" in table.column_names else ""
+        say(f"written: {out} ({len(table)} recordings, {table.num_columns} columns){found}")
+
+
+def _print_csv(table: "Table") -> None:
+    from pyarrow import csv
+
+    try:
+        csv.write_csv(_in_cells(table), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # Whoever reads has enough, as `head`; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _frequencies(table: "Table") -> str:
+    """How many recordings are taken for which class, the most frequent first."""
+    return few([f"{name} {count}" for name, count in Counter(table["predicted"].to_pylist()).most_common()])
 
 
 def _in_cells(table: "Table") -> "Table":

@@ -64,7 +64,7 @@ def points_there(context: typer.Context, incomplete: str) -> list[str]:
 
     def points(study: "Study") -> list[str]:
         ids = [point[:8] for point in study.plan().candidates]
-        return ids if len(ids) > 1 else []
+        return ["best", *ids] if len(ids) > 1 else []
 
     return _within_studies(context, incomplete, points, alone=True)
 
@@ -171,6 +171,19 @@ def formats_of(words: str) -> tuple[str, ...]:
         if kind not in KINDS:
             raise UserError(f"--formats {kind}: {nearest(kind, [*KINDS, 'none'])}")
     return tuple(dict.fromkeys(kinds))
+
+
+def refuse_existing(path: Path, option: str, *, force: bool, holding: str = "") -> None:
+    """Keep what lies where a command is to write, unless that was asked for.
+
+    Args:
+        holding: the file by which a folder is known; of a file nothing.
+
+    Raises:
+        UserError: it is there.
+    """
+    if (path / holding).is_file() and not force:
+        raise UserError(f"{option} {path}: is there already; give another name, or --force to write over it")
 
 
 # The panels of --help.
@@ -290,6 +303,7 @@ StudyArgument = Annotated[
 FormatsOption = Annotated[
     str, typer.Option("--formats", help="Of pictures: png, svg and pdf, as png,svg; or none.", metavar="FORMATS")
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Write over what is there already.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 OLD_NAMES: dict[str, dict[str, str]] = {

@@ -11,6 +11,7 @@ import typer
 
 from mmssl.cli.options import (
     DataOption,
+    ForceOption,
     JsonOption,
     PretrainOnOption,
     RecipeOption,
@@ -18,8 +19,9 @@ from mmssl.cli.options import (
     SkipOption,
     SystemsOption,
     path_of,
+    refuse_existing,
 )
-from mmssl.cli.recordings import open_recordings
+from mmssl.cli.recordings import by_what_they_have, open_recordings
 from mmssl.cli.running import end
 from mmssl.cli.terminal import in_a_line, print_json, say
 from mmssl.errors import UserError
@@ -116,6 +118,7 @@ def data_import(
         str | None,
         typer.Option(help="From one window's beginning to the next one's. Default: a window's length.", metavar="TIME"),
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Make one recordings file of a folder of CSV files; all that is wrong in them is said at once.
 
@@ -127,12 +130,14 @@ def data_import(
     """
     from mmssl.data.csv_folder import read
     from mmssl.data.recordings import Recordings
+    from mmssl.recipe import readings
 
     out = out or Path(f"{folder.resolve().name}.parquet")
     if out.suffix.lower() != ".parquet":
         raise UserError(f"--out {out}: give a file that ends in .parquet")
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}")
+    refuse_existing(out, "--out", force=force)
     model = _encoders(like) if like and like.is_dir() else None
     found = read(
         folder,
@@ -156,21 +161,15 @@ def data_import(
     recordings, file = found.recordings, shlex.quote(str(out))
     count = f"{len(recordings)} recordings of {_counted(len(recordings.subjects), 'subject')}"
     labels = {row.label for row in recordings.rows} - {""}
-    step = f"mmssl-tune data check {file}" if labels else f"mmssl-tune predict EXPORT {file}"
+    alone = f" --system vicreg_{next(iter(recordings.kinds))}" if len(recordings.kinds) == 1 else ""
+    step = f"mmssl-tune data check {file}{alone}" if labels else f"mmssl-tune predict EXPORT {file}"
     if model:
-        step = _prediction(str(like), model, recordings, file)
+        step = f"mmssl-tune predict {shlex.quote(str(like))} {file}"
+        step += by_what_they_have(readings(model.recipe), recordings)
     classes = f" in {_counted(len(labels), 'class', 'classes')}" if labels else ", without labels"
     say(f"{out}: {count}{classes}; next: {step}")
     if not labels and not model:
         say(f"or pre-train on them too: mmssl-tune launch SPACE --dataset LABELLED.parquet --pretrain-on {file}")
-
-
-def _prediction(export: str, model: "Model", recordings: "Recordings", file: str) -> str:
-    """The command that classifies recordings by what all of them have, or else those that have all."""
-    asked = model.recipe.data.modalities
-    there = [one for one in asked if one in recordings.modalities]
-    less = f" --modalities {','.join(there)}" if there and len(there) < len(asked) else "" if there else " --skip-bad"
-    return f"mmssl-tune predict {shlex.quote(export)} {file}{less}"
 
 
 def _window(window: str | None, stride: str | None) -> "Window | None":
@@ -251,8 +250,11 @@ def _examined(
     except UserError as error:
         return [Finding("error", str(error))], None
     found = [Finding("error", fault, "launch refuses, and goes on without it with --skip-bad") for fault in bad]
-    steps = next(iter(space.bases(name_of(given), recordings.kinds).values())).data.steps
-    found += examine(recordings, steps)
+    try:
+        bases = space.bases(name_of(given), recordings.kinds)
+    except UserError as error:
+        return [Finding("error", str(error)), *found, *examine(recordings)], None
+    found += examine(recordings, next(iter(bases.values())).data.steps)
     plan = None
     try:
         every, more = with_all(recordings, pretrain_on, lambda line: found.append(Finding("note", line)))

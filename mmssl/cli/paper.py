@@ -1,6 +1,7 @@
 """The command that makes the paper's tables and figures."""
 
 import re
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -22,7 +23,7 @@ from mmssl.cli.options import (
 )
 from mmssl.cli.recordings import open_recordings
 from mmssl.cli.running import RunOptions, end, runs_trials
-from mmssl.cli.studies import run_new, run_study
+from mmssl.cli.studies import exit_status, run_new, run_study
 from mmssl.cli.tables import show_result
 from mmssl.cli.terminal import beside, print_json, say, waiting
 from mmssl.errors import UserError
@@ -154,4 +155,4 @@ def reproduce(
         show_result(result)
         for place in (*tables, *texts, *result.figures):
             say(f"written: {place}")
-    end(status or any(record.status == "FAILED" for record in found.records(plan).values()))
+    end(exit_status(Counter(record.status for record in found.records(plan).values()), 0))

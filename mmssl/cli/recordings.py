@@ -13,6 +13,8 @@ from mmssl.cli.terminal import console_on, print_json, say, waiting
 from mmssl.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from mmssl.data.recordings import Recordings
 
 
@@ -110,3 +112,16 @@ def open_recordings(
             "real recordings: --dataset utd_mhad --data DIR, or --dataset my_recordings.parquet"
         )
     return recordings, skipped
+
+
+def by_what_they_have(readings: "Iterable[Sequence[str]]", recordings: "Recordings") -> str:
+    """The options by which encoders classify recordings: from the most that all have, or else that some have.
+
+    Args:
+        readings: what the encoders can classify from.
+    """
+    counts = {tuple(one): len(recordings) - len(recordings.lacking(one)) for one in readings}
+    most = max(counts, key=len)
+    whole = [reading for reading, count in counts.items() if count == len(recordings)]
+    chosen = max(whole, key=len) if whole else most if counts[most] else max(counts, key=lambda one: counts[one])
+    return (f" --modalities {','.join(chosen)}" if chosen != most else "") + ("" if whole else " --skip-bad")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mmssl.study.plan import Plan
 
 PAGE = "report.html"
+_TITLE, _HEAD = b" - mmssl-tune</title>", 10_000
+"""By which a page of ours is known, within how many bytes."""
 
 
 def report(
@@ -33,12 +35,16 @@ def report(
     storage: StorageOption = STORAGE,
     out: Annotated[
         Path | None,
-        typer.Option(help=f"The file to write. Default: {PAGE} inside the study.", metavar="FILE", parser=path_of),
+        typer.Option(
+            help=f"The file to write, anew where it is a study's page. Default: {PAGE} inside the study.",
+            metavar="FILE",
+            parser=path_of,
+        ),
     ] = None,
     figures: Annotated[
         Path | None,
         typer.Option(
-            help="Also write its figures there, and the points as LaTeX and Markdown tables.",
+            help="Also write its figures there, in place of earlier ones, and the points as LaTeX and Markdown tables.",
             metavar="DIR",
             parser=path_of,
         ),
@@ -72,6 +78,8 @@ def report(
         raise UserError(f"--out {out}: is a folder; give a file, as {out / PAGE}")
     if figures is not None and figures.exists() and not figures.is_dir():
         raise UserError(f"--figures {figures}: is a file; give a folder")
+    if out is not None:
+        _refuse_others(out)
     kinds = formats_of(formats)
     if figures is not None and not figures.exists() and _are_formats(str(figures)):
         raise UserError(f"--figures {figures}: give a folder; which formats are written there says --formats {figures}")
@@ -116,6 +124,8 @@ def report(
                 unwritable, out = f"{found.place} cannot be written ({error.strerror})", Path(f"{found.name}.html")
         place = found.files.place(PAGE)
         if out is not None:
+            if unwritable:
+                _refuse_others(out)
             out.write_bytes(html)
             place = str(out)
         written: list[str] = []
@@ -148,6 +158,14 @@ def report(
     say(f"written: {place}")
     if written and figures is not None:
         say(f"written: {len(written)} files in {figures}")
+
+
+def _refuse_others(out: Path) -> None:
+    """Raises UserError: a file is there that is no page of a study."""
+    if out.is_file():
+        with out.open("rb") as file:
+            if _TITLE not in file.read(_HEAD):
+                raise UserError(f"--out {out}: is there already and no page of a study; give another name")
 
 
 def _are_formats(words: str) -> bool:

@@ -35,6 +35,7 @@ from mmssl.cli.tables import show_conclusion, show_points
 from mmssl.cli.terminal import (
     beside,
     console_beside,
+    console_on,
     in_a_line,
     plain,
     print_json,
@@ -302,29 +303,54 @@ def _go_on(
     found = find(storage, name)
     with found.locked():
         plan = found.plan()
+        records = found.records(plan, {} if retry else None)
+        ended = {one: record for one, record in records.items() if not retry or record.status != "FAILED"}
         if not running.as_json:
-            for line in _standing(plan, found, retry=retry):
+            for line in _standing(plan, found, records, ended, retry=retry):
                 say(line)
+        # A race may have more to run though all its trials have a record; who follows a study is told of it once more.
+        if len(ended) == plan.total and plan.space.sampler != "race" and not (running.programs or running.notify):
+            _settle(found, plan, records)
+            end(_outcome(found, plan, records, running, console_on()))
+            return
         with waiting(f"reading {plan.dataset.source}"):
             recordings = recordings_of(plan, data)
         end(run_study(found, plan, recordings, running, retry=retry))
 
 
-def _standing(plan: "Plan", study: "Study", *, retry: bool) -> Iterator[str]:
-    """How many trials have ended how, what is to be run, and what is not run again."""
-    from mmssl.search.stopping import continuing
+def _standing(
+    plan: "Plan", study: "Study", records: "Mapping[str, Record]", ended: "Mapping[str, Record]", *, retry: bool
+) -> Iterator[str]:
+    """How many trials have ended how, what is to be run, and what is not run again.
 
-    records = study.records(plan, {} if retry else None)
-    statuses = [record.status for record in records.values()]
-    counts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses))]
-    missing = plan.total - len(statuses)
-    counts.append(f"{missing} missing")
-    failed = statuses.count("FAILED") if retry else 0
-    ended = {trial_id for trial_id, record in records.items() if not retry or record.status != "FAILED"}
-    goes_on = continuing(study, plan, ended)
-    yield f"study {study.name}: {', '.join(counts)}; {missing + failed} to run{f'; {goes_on}' if goes_on else ''}"
-    if retry and (kept := [one for one in FOR_GOOD if one in statuses and one != "PRUNED"]):
+    Args:
+        ended: of the records, those whose trials are not run again.
+    """
+    statuses = Counter(record.status for record in records.values())
+    counts = [f"{count} {status}" for status, count in sorted(statuses.items())]
+    counts.append(f"{plan.total - len(records)} missing")
+    words = "nothing to run"
+    if left := plan.total - len(ended):
+        from mmssl.search.stopping import continuing
+
+        words = "; ".join(filter(None, [f"{left} to run", continuing(study, plan, ended)]))
+    elif statuses["FAILED"]:
+        words += f"; those that FAILED once more: mmssl-tune retry {study.name}{at_storage(study)}"
+    yield f"study {study.name}: {', '.join(counts)}; {words}"
+    if retry and (kept := [one for one in FOR_GOOD if statuses[one] and one != "PRUNED"]):
         yield f"{' and '.join(kept)} trials are results and are not run again"
+
+
+def _settle(study: "Study", plan: "Plan", records: "Mapping[str, Record]") -> None:
+    """Leave a study as one that has just ended: whole tables, and nobody who runs it."""
+    from mmssl.study import status
+    from mmssl.study.folder import Tables
+
+    tables = Tables(study, plan)
+    for record in records.values():
+        tables.put(record)
+    tables.settle()
+    status.end(study)
 
 
 def run_new(
@@ -367,7 +393,6 @@ def _run_shown(
     summarise: bool,
 ) -> int:
     from mmssl.cli.screen import LiveScreen, takes_pictures
-    from mmssl.study.results import points_in, ranked
 
     kept = f"what has ended is kept: {resuming(study)}" + (
         f" --address {running.cluster}, once it is there again" if running.cluster else ""
@@ -413,6 +438,21 @@ def _run_shown(
     if records is None:
         say(f"stopped; {kept}", console=err)
         return 130
+    return _outcome(study, plan, records, running, out, summarise=summarise)
+
+
+def _outcome(
+    study: "Study",
+    plan: "Plan",
+    records: "Mapping[str, Record]",
+    running: RunOptions,
+    out: "Console",
+    *,
+    summarise: bool = True,
+) -> int:
+    """Print what came out; gives the exit status that follows."""
+    from mmssl.study.results import points_in, ranked
+
     statuses = Counter(record.status for record in records.values())
     left = plan.total - len(records)
     if summarise and running.as_json:
@@ -422,7 +462,7 @@ def _run_shown(
     elif summarise:
         ended = ((record.status, record.cause) for record in records.values())
         show_outcome(study, plan, statuses, ended, left, out)
-    return exit_status(statuses["FAILED"], left)
+    return exit_status(statuses, left)
 
 
 def untrained_score(study: "Study", plan: "Plan") -> float | None:
@@ -433,9 +473,13 @@ def untrained_score(study: "Study", plan: "Plan") -> float | None:
     return untrained.mean if untrained else None
 
 
-def exit_status(failed: int, left: int) -> int:
-    """Of a command that saw a study end with trials that failed, or that are left to run."""
-    return 130 if left else 1 if failed else 0
+def exit_status(statuses: Mapping[str, int], left: int) -> int:
+    """Of a command that saw a study end: 130 where trials are left to run, 1 where one FAILED or none has a score.
+
+    Args:
+        statuses: how many trials have which.
+    """
+    return 130 if left else int(bool(statuses.get("FAILED")) or not statuses.get("COMPLETE"))
 
 
 def show_outcome(

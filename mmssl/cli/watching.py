@@ -120,7 +120,7 @@ class _Watched:
             say(f"detached; study {study.name} {goes_on}; to look again: {_again(study)}")
             return 0 if shown and shown.quit else 130
         view = shown.board.view()
-        failed, left = view.trials.get("FAILED", 0), view.planned - view.ended
+        left = view.planned - view.ended
         ended = ((failure.status, failure.cause) for failure in view.failures)
         death = standing(study).death
         if death and left:
@@ -129,7 +129,7 @@ class _Watched:
             show_outcome(study, plan, view.trials, ended, left, out)
         else:
             say(f"study {study.name} has not begun: {resuming(study)}")
-        return exit_status(failed, left)
+        return exit_status(view.trials, left)
 
     def _keep_up(self, shown: "LiveScreen", follower: "TablePoller", first: "Sequence[Change]") -> None:
         """Show what is new until nothing can be any more.

@@ -678,6 +678,9 @@ def _infer_skeleton(
 def _infer_signal(modality: str, document: dict[str, Any], headers: Sequence[Opened], notes: list[str]) -> None:
     document.setdefault("channels", [name for name in _most(headers) if not no_signal(name)])
     channels = [str(channel) for channel in document["channels"]]
+    units = _units(headers)
+    if "units" not in document and units.keys() >= set(channels):
+        document["units"] = [units[channel] for channel in channels]
     if "sensors" not in document:
         sensors: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
         for channel in channels:
@@ -698,6 +701,16 @@ def _infer_signal(modality: str, document: dict[str, Any], headers: Sequence[Ope
         count = len(document["sensors"])
         turned = f"{count} sensor{'s' * (count != 1)}, as described"
     notes.append(f"{modality}: {len(channels)} channels: {', '.join(channels)}; {turned}")
+
+
+def _units(headers: Sequence[Opened]) -> dict[str, str]:
+    """Of each column whose unit some files say, that of most of them; the others are faulty."""
+    said: dict[str, list[str]] = defaultdict(list)
+    for header in headers:
+        for name, unit in zip(header.names, header.units, strict=False):
+            said[name] += [unit] if unit else []
+    usual = {name: Counter(map(spelt, units)).most_common(1)[0][0] for name, units in said.items() if units}
+    return {name: next(unit for unit in said[name] if spelt(unit) == spelling) for name, spelling in usual.items()}
 
 
 class _Reader:

@@ -96,14 +96,21 @@ def run(
                         settle()
                 abandon(reason)
 
+            log = scratch / LOG
+
+            def note(line: str) -> None:
+                _log(log, line)
+                say(line)
+
+            _log(log, f"{plan.total - len(records)} of {plan.total} trials to run")
             told = [*followed, *([notifier] if notifier else [])]
-            work = Work(study, plan, recordings, records, tables, _logged(_all_of(watch, told), scratch / LOG), say)
+            work = Work(study, plan, recordings, records, tables, _logged(_all_of(watch, told), log), note)
             try:
                 run_all = None if resources.local else _on_ray()  # A tracker's thread that imports Ray too finds half.
                 for relay in followed:
                     relay.start([plan.trial(trial_id) for trial_id in records])
                 if run_all:
-                    run_all(work, resources, scratch / LOG, leave)
+                    run_all(work, resources, log, leave)
                 else:
                     run_here(work, resources)
             finally:
@@ -144,10 +151,14 @@ def _logged(watch: Watch, log: Path) -> Watch:
         if record.status in TERMINAL:
             point = " ".join(f"{knob}={value}" for knob, value in planned.point.items())
             ended = f"{record.status} {record.cause}".rstrip()
-            with log.open("a", encoding="utf-8") as lines:
-                lines.write(f"{datetime.now(UTC):%F %T} {point} seed={planned.seed} fold={planned.fold}: {ended}\n")
+            _log(log, f"{point} seed={planned.seed} fold={planned.fold}: {ended}")
 
     return both
+
+
+def _log(log: Path, line: str) -> None:
+    with log.open("a", encoding="utf-8") as lines:
+        lines.write(f"{datetime.now(UTC):%F %T} {line}\n")
 
 
 @contextmanager

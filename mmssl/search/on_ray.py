@@ -14,6 +14,7 @@ import ray
 from ray import tune
 from ray.air._internal import usage
 from ray.tune.error import TuneError
+from ray.tune.experimental.output import TuneTerminalReporter
 
 from mmssl.private_folder import own_folder, remove
 from mmssl.process import uninterrupted
@@ -160,6 +161,9 @@ def _tune(work: Work, resources: Resources, searcher: PlanSearcher, callback: Re
     )
     # At its end Tune looks for the result files it was told not to write, and complains of each.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    # Tune begins with a box, and ends with a way on where it was interrupted; both name its folder, which is gone then.
+    TuneTerminalReporter.experiment_started = _nothing
+    logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)
     # To count callbacks for whom nobody asks, Ray would load MLflow and wandb wherever they are installed: seconds.
     usage.tag_callbacks = lambda callbacks: False
     try:
@@ -174,6 +178,10 @@ def _tune(work: Work, resources: Resources, searcher: PlanSearcher, callback: Re
             raise
         raise _OutOfMemoryError(share.at_once) from error
     return share
+
+
+def _nothing(*_: object, **__: object) -> None:
+    pass
 
 
 def _behind(error: BaseException | None) -> OSError | MemoryError | None:

@@ -21,6 +21,8 @@ class Conclusion:
     """What to know before trusting it, two at most."""
     chance: float | None
     """The accuracy of guessing."""
+    above_chance: bool | None
+    """Whether the best point is, beyond the noise; None where one of the two is not known."""
     untrained: Baseline | None
     """Encoders that were never trained, with the same head."""
     baseline_command: str
@@ -49,16 +51,26 @@ def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: boo
     statuses = Counter(study.table("trials.parquet", ["status"])["status"].to_pylist())
     whole = sum(statuses[status] for status in TERMINAL) == plan.total
     said = _best_words(choice, metric, whole=whole) if choice else undecided
+    above = _is_above(choice, guessing)
     harmed = untrained is not None and untrained.gain.mean is not None and untrained.gain.mean < 0
     lacking = choice is not None and metric not in LABEL_FREE and untrained is None and not itself
     first, *others = (choice.caveats if choice else []) or [""]
     return Conclusion(
-        "; ".join([said, *beside_words(guessing, None if itself else untrained, itself=itself)]),
+        "; ".join([said, *beside_words(guessing, None if itself else untrained, itself=itself, above=above)]),
         tuple(note for note in (first, "; ".join(others)) if note),
         guessing,
+        above,
         untrained,
         baseline_command(plan, choice, at_storage(study)) if lacking else "",
-        _next(study, plan, best, harmed=harmed, whole=whole, failed=bool(statuses["FAILED"]), running=running),
+        _next(
+            study,
+            plan,
+            best,
+            in_vain=harmed or above is False,
+            whole=whole,
+            failed=bool(statuses["FAILED"]),
+            running=running,
+        ),
     )
 
 
@@ -97,9 +109,25 @@ def beside(study: Study, plan: Plan, metric: str, choice: Choice | None = None) 
     return chance(study, plan, metric), found[0] if found else None
 
 
-def beside_words(guessing: float | None, untrained: Baseline | None, *, itself: bool = False) -> list[str]:
-    """The same in words."""
+def _is_above(choice: Choice | None, guessing: float | None) -> bool | None:
+    """Whether the best point's interval, or where it has none its mean, is above chance."""
+    if choice is None or guessing is None or choice.best.mean is None:
+        return None
+    low = choice.best.estimate.low
+    return (choice.best.mean if low is None else low) > guessing
+
+
+def beside_words(
+    guessing: float | None, untrained: Baseline | None, *, itself: bool = False, above: bool | None = None
+) -> list[str]:
+    """The same in words.
+
+    Args:
+        above: whether the best is above chance, where that is known.
+    """
     words = [f"chance is {percent(guessing)} %"] if guessing is not None else []
+    if above is False:
+        words = [f"the best is not above chance ({percent(guessing)} %) beyond the noise"]
     if itself:
         words.append("the best encoders are untrained ones")
     elif untrained:
@@ -120,14 +148,14 @@ def _is_untrained(plan: Plan, choice: Choice) -> bool:
 
 
 def _next(
-    study: Study, plan: Plan, best: Best | None, *, harmed: bool, whole: bool, failed: bool, running: bool
+    study: Study, plan: Plan, best: Best | None, *, in_vain: bool, whole: bool, failed: bool, running: bool
 ) -> str:
     where = f"{study.name}{at_storage(study)}"
     if running:
         return f"mmssl-tune watch {where}"
     if not whole:
         return f"mmssl-tune resume {where}"
-    if best is not None and not harmed:
+    if best is not None and not in_vain:
         by = f" --by {best.metric}" if best.metric != plan.space.scored else ""
         return f"mmssl-tune best {where}{by} --export"
     if best is not None or plan.space.side == "test":

@@ -299,6 +299,27 @@ def test_a_file_in_another_unit_than_the_others_is_named(tmp_path: Path) -> None
     ]
     kept = read(made, skip_bad=True).recordings
     assert [row.recording_id for row in kept.rows] == ["r0", "r1", "r3"]
+    assert kept.description.signals["imu"].units == ("m/s^2",) * 3
+
+
+@pytest.mark.parametrize(
+    ("header", "units"),
+    [
+        ("acc_x [g],acc_y [g],gyr_x (deg/s)", ("g", "g", "deg/s")),
+        ("acc_x,acc_y,gyr_x\ng,g,µT", ("g", "g", "µT")),
+        ("acc_x [g],acc_y,gyr_x (deg/s)", ()),
+        ("acc_x,acc_y,gyr_x", ()),
+    ],
+    ids=["in brackets", "in a line", "not of all", "none"],
+)
+def test_units_are_kept_where_each_channel_says_its_own(tmp_path: Path, header: str, units: tuple[str, ...]) -> None:
+    made = folder(tmp_path, recordings="recording_id,label,subject,imu\nr1,sit,anna,i.csv\n")
+    (made / "i.csv").write_text(f"{header}\n1,2,3\n4,5,6\n")
+    read(made).recordings.save(tmp_path / "lab.parquet")
+    signal = Recordings.load(tmp_path / "lab.parquet").description.signals["imu"]
+    assert (signal.channels, signal.units) == (("acc_x", "acc_y", "gyr_x"), units)
+    (made / "description.yaml").write_text("modalities: {imu: {units: [m/s^2, m/s^2, rad/s]}}\n")
+    assert read(made).recordings.description.signals["imu"].units == ("m/s^2", "m/s^2", "rad/s"), "what is said counts"
 
 
 def test_a_unit_other_than_that_of_what_they_are_like_is_refused(tmp_path: Path) -> None:

@@ -116,6 +116,14 @@ def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> No
     assert all(line.split("/")[0] == str(i + 1) for i, line in enumerate(lines))
 
 
+def test_the_log_has_the_studys_own_lines(launched: Launched) -> None:
+    first, second, *lines = launched.study.log().decode().splitlines()
+    assert re.fullmatch(r"[-\d]{10} [:\d]{8} 12 of 12 trials to run", first)
+    assert second.endswith(" trials at once, 1 CPU each")
+    assert len(lines) == 12, "a line a trial, and nothing that Ray says of every study"
+    assert all(re.search(r" fold=\w+: (COMPLETE|DIVERGED|FAILED)", line) for line in lines)
+
+
 def test_what_a_worker_gives_is_what_the_same_recipe_gives_alone(launched: Launched, tiny: Recordings) -> None:
     rows = pd.read_parquet(launched.study.folder / "trials.parquet").set_index("trial_id")
     predictions = pd.read_parquet(launched.study.folder / "predictions.parquet")
@@ -293,6 +301,7 @@ def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, f
     assert process.returncode == 130, out + err
     assert "mmssl-tune resume interrupted" in out
     assert "Traceback" not in out + err
+    assert "Tuner.restore" not in study.log().decode(), "Tune's own way on, of a folder that is gone"
     rows = pd.read_parquet(study.folder / "trials.parquet")
     assert len(rows) == 12
     assert "RUNNING" not in set(rows["status"])

@@ -100,7 +100,8 @@ def test_it_loads_no_ray(folder: Path) -> None:
     assert said[-1] == "['torch']"
     assert json.loads("\n".join(said[:-1]))["trials"] == {"COMPLETE": 4, "DIVERGED": 4}
     log = (folder / "here" / "study.log").read_text().splitlines()
-    assert len(log) == 8, "a line a trial"
+    assert [line.split(" ", 2)[2] for line in log[:2]] == ["8 of 8 trials to run", "1 trial at once, 1 CPU each"]
+    assert len(log[2:]) == 8, "a line a trial"
 
 
 def test_planning_loads_neither_ray_nor_torch(folder: Path) -> None:

@@ -116,6 +116,23 @@ def test_untrained_encoders_that_are_better_are_told_so(study: MakeStudy) -> Non
     assert said.words.endswith("; the best encoders are untrained ones") and not said.baseline_command
 
 
+@pytest.mark.parametrize(
+    ("scores", "above"),
+    [([0.35, 0.15, 0.1], False), ([0.6, 0.3, 0.5], False), ([0.6, 0.55, 0.62], True)],
+    ids=["below", "within the noise", "above"],
+)
+def test_what_is_not_above_chance_is_not_for_export(study: MakeStudy, scores: list[float], above: bool) -> None:
+    made = study("one", {"1.0": scores})
+    plan = made.plan()
+    said = conclude(made, plan)
+    low = best_of(made, plan).choice.best.estimate.low
+    assert low is not None and (low > 1 / 3) == above == said.above_chance
+    assert ("the best is not above chance (33.3 %) beyond the noise" in said.words) != above
+    assert ("chance is 33.3 %" in said.words) == above
+    step = f"best one --storage {made.root} --export" if above else f"report one --storage {made.root}"
+    assert said.next_command == f"mmssl-tune {step}"
+
+
 def test_what_is_not_whole_says_so(study: MakeStudy) -> None:
     begun = study("begun", {"1.0": FAR, "5.0": []})
     said = conclude(begun, begun.plan())

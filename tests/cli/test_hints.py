@@ -1,0 +1,89 @@
+"""Commands that other commands propose do what they are proposed for."""
+
+import csv
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from asking import Ask
+from own_folder import make
+
+from mmssl import Recordings
+from mmssl.cli.recordings import by_what_they_have
+
+PAIR = (("imu", "skeleton"), ("imu",), ("skeleton",))
+THREE = (("a", "b", "c"), ("a",), ("b",), ("c",), ("a", "c"))
+
+
+class Having:
+    """Recordings by what each has."""
+
+    def __init__(self, *had: str) -> None:
+        self._had = [words.split() for words in had]
+
+    def __len__(self) -> int:
+        return len(self._had)
+
+    def lacking(self, names: Sequence[str]) -> list[int]:
+        return [i for i, own in enumerate(self._had) if not set(names) <= set(own)]
+
+
+@pytest.mark.parametrize(
+    ("readings", "had", "options"),
+    [
+        (PAIR, ["imu skeleton", "imu skeleton"], ""),
+        (PAIR, ["skeleton", "skeleton"], " --modalities skeleton"),
+        (PAIR, ["imu skeleton", "skeleton"], " --modalities skeleton"),
+        (PAIR, ["imu skeleton", "skeleton", "imu"], " --skip-bad"),
+        (PAIR, ["imu", "skeleton", "skeleton"], " --modalities skeleton --skip-bad"),
+        (THREE, ["a c", "a c"], " --modalities a,c"),
+        (THREE, ["a b", "a b"], " --modalities a"),  # There is no head for both.
+        (THREE, ["b c", "a c"], " --modalities c"),
+    ],
+)
+def test_encoders_read_the_most_that_all_recordings_have(
+    readings: Sequence[Sequence[str]], had: list[str], options: str
+) -> None:
+    assert by_what_they_have(readings, Having(*had)) == options  # pyright: ignore[reportArgumentType]
+
+
+def test_what_predict_proposes_for_recordings_without_a_modality_works(
+    ask: Ask, encoders: Path, tmp_path: Path, tiny: Recordings
+) -> None:
+    skeletons = Recordings(tiny.description, tiny.rows, skeleton=tiny.skeleton)
+    some = Recordings(
+        tiny.description, tiny.rows, skeleton=tiny.skeleton, imu=[*tiny.imu[:9], *[None] * (len(tiny) - 9)]
+    )
+    for recordings in (skeletons, some):
+        recordings.save(tmp_path / "new.parquet")
+        words = ["predict", encoders, tmp_path / "new.parquet"]
+        refused = ask(*words)
+        (option,) = re.findall(r"--modalities \w+", refused.err)
+        assert (refused.code, option) == (2, "--modalities skeleton")
+        assert ask(*words, *option.split()).code == 0
+
+
+@pytest.mark.parametrize("lacks", ["imu", "skeleton"])
+def test_the_step_after_an_import_of_one_modality_works(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "kitchen")
+    table = tmp_path / "kitchen" / "recordings.csv"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in rows[0] if name != lacks], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    imported = ask("data", "import", "kitchen", "--skip-bad")
+    assert imported.code == 0, imported.err
+    step = imported.out.strip().partition("next: mmssl-tune ")[2]
+    assert ask(*shlex.split(step)).code == 0
+    bare = ask("data", "check", "kitchen.parquet", "--json")
+    said = json.loads(bare.out)
+    assert (bare.code, said["errors"]) == (2, 1)
+    assert "choose another with --system, as vicreg_" in said["findings"][0]["what"]
