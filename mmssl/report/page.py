@@ -48,6 +48,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         raise ValueError("the scripts would end before their end")
     statuses = content.standing.trials
     shown = content.ranked[:MOST_RANKED]
+    drawn = (landscape.x, landscape.y) if landscape else ()
     environment = Environment(autoescape=True, trim_blocks=True)
     environment.filters["whole"] = _whole
     template = environment.from_string(kept["html"])
@@ -55,6 +56,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         content=content,
         plan=plan,
         standing=content.standing,
+        over=content.standing.ended == content.standing.planned,
         statuses=", ".join(f"{count} {status}" for status, count in statuses.items()),
         made=f"{content.made:%Y-%m-%d %H:%M} UTC",
         sections=_sections(content, landscape, beside),
@@ -64,40 +66,29 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         in_per_cent=_in_per_cent,
         verdict=verdict(content),
         tiles=_tiles(content),
-        caveats=content.caveats,
         searched=_searched(content),
         landscape=landscape,
         map_title=_map_title(landscape),
-        map_words=_map_words(content, landscape),
-        map_caption=_map_caption(content, landscape),
+        why_no_map=_why_no_map(content),
+        also_searched=[axis.label for axis in content.axes if len(axis.values) > 1 and axis not in drawn],
         ranked=_with_references(content, shown),
-        points=content.ranked,
         cut=len(content.ranked) if len(shown) < len(content.ranked) else 0,
         any_scores=any(one.point.scores for one in content.ranked),
-        ranking_words=_ranking_words(content),
-        interval_words=content.interval,
         MOST_RANKED=MOST_RANKED,
         without_result=without_result,
         complete_points=sum(one.point.complete for one in content.ranked),
-        has_curves=bool(content.curves),
         series=charts.colours(list(plan.dataset.modalities)),
         bad_trials=[row for row in content.trials if ended_badly(row)],
         trials=content.trials if len(content.trials) <= 1000 else [],
         name_of=lambda point_id: content.names[plan.candidate(point_id)],
         beside=beside,
-        beside_words=beside and _beside_words(content, beside),
-        no_curves="No trial recorded an epoch: all have ended." if _over(content) else "No trial has an epoch yet.",
-        no_confusion=_no_confusion(content),
-        readings=list(_readings(content)),
-        confusion_points=_confusion_points(content),
+        few_label_charts=list(_few_label_rows(content)),
         scored_words=_scored_words(content),
         classes=one_line(content.classes),
         exhibit=exhibit,
-        exhibit_words=_exhibit_words(content, exhibit),
         no_exhibit=no_exhibit,
         commands=_commands(content),
         environment=_environment(content),
-        no_looks=_no_looks(content),
         version=version("mmssl-tune"),
         hashes=" ".join(_hash(script) for script in (vega, kept["js"])),
         css=Markup(kept["css"]),  # noqa: S704 - files of this package
@@ -289,30 +280,6 @@ def _map_title(landscape: charts.Landscape | None) -> str:
     return f"Map of {landscape.x.label} and {landscape.y.label}" if landscape.y else f"Over {landscape.x.label}"
 
 
-def _map_words(content: Content, landscape: charts.Landscape | None) -> str:
-    if landscape is None:
-        return f"There is no map: {_why_no_map(content)}. The ranking has all points."
-    if landscape.kind == "line":
-        return f"Each point's mean {content.measure}, with its interval."
-    others = [axis for axis in content.axes if len(axis.values) > 1 and axis not in (landscape.x, landscape.y)]
-    if landscape.kind == "scatter":
-        also = (
-            f" Also searched, and not the same from point to point: {', '.join(axis.label for axis in others)}."
-            if others
-            else ""
-        )
-        return f"Each point where it was drawn, coloured by its mean {content.measure}.{also}"
-    sliced = (
-        " The other knobs are held at values chosen below, since a mean over them would mix what cannot be compared."
-        if others
-        else ""
-    )
-    return (
-        f"Mean {content.measure} of each point, with its standard deviation over seeds and folds.{sliced} Neighbouring "
-        "cells that differ by less than the spread do not differ."
-    )
-
-
 def _why_no_map(content: Content) -> str:
     differ = [axis for axis in content.axes if len(axis.values) > 1]
     if not differ:
@@ -321,26 +288,6 @@ def _why_no_map(content: Content) -> str:
         return f"a map over one knob needs numbers, and {differ[0].label} has none"
     numbers = [axis.label for axis in differ if axis.numeric]
     return f"points drawn from ranges need two knobs whose values are numbers, and only {', '.join(numbers)} has them"
-
-
-def _map_caption(content: Content, landscape: charts.Landscape | None) -> str:
-    if landscape is None:
-        return ""
-    signs = "◆ and a frame about the cell: best; ▲: tied with it; " if content.choice else ""
-    if landscape.kind == "cells":
-        return (
-            f"{signs}a dashed frame inside: the point picked; hatched: not all its trials are complete, so it is not "
-            "compared; empty: not planned. The table of points below says the same in numbers."
-        )
-    if landscape.kind == "line":
-        return f"◆ best, ▲ tied with it, ● other, cross at the foot: not complete. Line: {content.interval}."
-    return "The table of points below says the same in numbers."
-
-
-def _ranking_words(content: Content) -> str:
-    first = f"By mean {content.measure}, points with all trials complete first."
-    threshold = content.choice and content.choice.threshold
-    return f"{first} {threshold.capitalize()}." if threshold else first
 
 
 def _with_references(content: Content, shown: Sequence[Ranked]) -> list[tuple[int, Ranked | Reference]]:
@@ -357,46 +304,6 @@ def _with_references(content: Content, shown: Sequence[Ranked]) -> list[tuple[in
 def _in_per_cent(column: str) -> bool:
     """Whether a column's numbers are scores."""
     return column.rpartition(".")[2] in ("accuracy", "f1")
-
-
-def _no_confusion(content: Content) -> str:
-    if any(one.point.complete for one in content.ranked):
-        return "No prediction of a complete point is kept."
-    return f"No point has all its trials complete{'' if _over(content) else ' yet'}."
-
-
-def _over(content: Content) -> bool:
-    return content.standing.ended == content.standing.planned
-
-
-def _beside_words(content: Content, beside: Against) -> str:
-    tested = beside.tested
-    chance = f" Were there no difference at all, about {0.05 * tested:.1f} of them would be marked by chance."
-    return (
-        f"How far each point's {content.measure} is above that of its like in {beside.name}, in percentage points: "
-        f"trials are paired by seed and fold. {beside.significant} of {tested} tested differences are significant by "
-        f"the paired t-test at the 5 % level, each by itself.{chance if tested > 1 else ''}"
-    )
-
-
-def _confusion_points(content: Content) -> list[tuple[str, str]]:
-    return [
-        (one.point.point_id, one.label + (" (best)" if one.mark == "best" else ""))
-        for one in content.ranked
-        if one.point.point_id in content.confusions
-    ]
-
-
-def _exhibit_words(content: Content, exhibit: Exhibit | None) -> str:
-    if exhibit is None:
-        return ""
-    trial = exhibit.trial
-    held = f"training subject {trial.fold} held out" if trial.held_out else "the test subjects scored"
-    which = "the best point" if content.best else "the point with the highest mean, which is no choice"
-    return (
-        f"{len(exhibit.recordings)} recordings that this trial was scored on and did not train on: trial "
-        f"{trial.trial_id[:8]} (seed {trial.seed}, {held}), of {which} the one whose score is nearest the mean."
-    )
 
 
 def _commands(content: Content) -> list[tuple[str, str]]:
@@ -482,12 +389,6 @@ def _environment(content: Content) -> list[tuple[str, str]]:
     return facts
 
 
-def _no_looks(content: Content) -> str:
-    if content.plan.space.side == "test":
-        return "Every trial of this study scored them; that is what it is for, and why nothing is chosen from it."
-    return "None: no export was made, and no trial has seen them."
-
-
 def _sections(content: Content, landscape: charts.Landscape | None, beside: Against | None) -> list[tuple[str, str]]:
     return [
         ("verdict", "Verdict"),
@@ -504,17 +405,14 @@ def _sections(content: Content, landscape: charts.Landscape | None, beside: Agai
     ]
 
 
-def _readings(content: Content) -> dict[str, list[dict[str, Any]]]:
-    """Of few labels, the rows by what is read: of each system all it was trained on, or some modality alone."""
+def _few_label_rows(content: Content) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the table of few labels, a list for each chart: by the modalities that heads take as inputs."""
     rows = content.few_labels
     whole = [row for row in rows if row["read_from"] == row["trained_on"]]
-    found = {f"from {name}": [row for row in rows if row["read_from"] == name] for name in _read(rows)}
+    inputs = dict.fromkeys(row["read_from"] for row in rows)
+    found = {f"from {name}": [row for row in rows if row["read_from"] == name] for name in inputs}
     several = len({row["trained_on"] for row in rows}) > 1
     return {"from all that each was trained on": whole} | found if several else found
-
-
-def _read(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(row["read_from"] for row in rows))
 
 
 def _data(
@@ -534,7 +432,7 @@ def _data(
         "map": landscape and {"spec": landscape.spec, "rows": landscape.rows},
         "against": beside
         and {"spec": against.spec(content, beside, landscape), "rows": against.rows(beside, landscape)},
-        "labels": {name: few_labels(rows, content.measure) for name, rows in _readings(content).items()},
+        "labels": {name: few_labels(rows, content.measure) for name, rows in _few_label_rows(content).items()},
         "still": still,
         "trials": _trials(content),
         "confusion": {
