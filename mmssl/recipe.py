@@ -440,8 +440,8 @@ class Recipe(Section):
 
 
 def readings(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
-    """What a recipe's model can classify from: all its modalities together first, then each alone, then the subsets
-    that the recipe names, of those that are a part of its modalities."""
+    """The modalities that each head takes as inputs: all together first, then each alone, then the subsets that the
+    recipe names, of those that are a part of its modalities."""
     together = recipe.data.modalities
     if len(together) == 1:
         return (together,)
@@ -450,7 +450,7 @@ def readings(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
 
 
 def readings_of(side: str, recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
-    """What a system's heads classify from, each with what its scores' columns begin with."""
+    """The modalities that each head takes as inputs, with the prefix of its scores' columns."""
     together, *parts = readings(recipe)
     return [(together, side), *((part, f"{side}.{'+'.join(part)}") for part in parts)]
 

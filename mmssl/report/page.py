@@ -107,7 +107,7 @@ _WORDS = re.compile(r"\b([0-9a-f]{40,64})\b|([^\s/,;]*\w-\w[^\s/,;]*)")
 
 
 def _whole(text: str) -> Markup:
-    """Its numbers and names such that no end of a line breaks them, its hashes to be copied: a phone has no room."""
+    """The text with no line break within its numbers and names, and with buttons to copy its hashes."""
     pieces: list[Markup] = []
     place = 0
     for found in _WORDS.finditer(text):
@@ -119,7 +119,7 @@ def _whole(text: str) -> Markup:
 
 
 def verdict(content: Content) -> Verdict:
-    """What came out, in plain words."""
+    """The result in plain words."""
     choice, best = content.choice, content.best
     if choice is None or best is None:
         lines = [_baseline_words(content)] if any(one.point.scores for one in content.ranked) else []
@@ -191,16 +191,16 @@ def _baseline_words(content: Content) -> str:
             if one.study == content.plan.name
             else f" in study {one.study}, on the same {'seeds and ' if one.paired else ''}folds"
         )
-        said = f"Untrained encoders with the same head score {_mean_words(one.mean, one.std)}{where}"
+        score = f"Untrained encoders with the same head score {_mean_words(one.mean, one.std)}{where}"
         if one.gain.mean is None:
-            return f"{said}."
-        ends = told = ""
+            return f"{score}."
+        ends = noise = ""
         if one.gain.over:
             low, high = against.signed(one.gain.low), against.signed(one.gain.high)
             ends = f", 95 % interval over {one.gain.over} {low} to {high}"
-            told = ": within the noise" if one.gain.within_noise else ""
+            noise = ": within the noise" if one.gain.within_noise else ""
         side = "above" if one.gain.mean >= 0 else "below"
-        return f"{said}; the best point is {percent(abs(one.gain.mean))} percentage points {side} them{ends}{told}."
+        return f"{score}; the best point is {percent(abs(one.gain.mean))} percentage points {side} them{ends}{noise}."
     return (
         "No untrained encoders were scored, so what pre-training adds is not known: they are far better than chance. "
         'The command for it stands under "How to make it again".'
@@ -291,7 +291,7 @@ def _why_no_map(content: Content) -> str:
 
 
 def _with_references(content: Content, shown: Sequence[Ranked]) -> list[tuple[int, Ranked | Reference]]:
-    """Points with their ranks, and by their means among those that are complete what they are held against."""
+    """Points with their ranks; references stand among the complete points by their means, with rank 0."""
     beside = [one for one in content.references if one.study != content.plan.name]  # Else it is a point itself.
     complete = [one for one in shown if one.point.complete]
     placed: list[Ranked | Reference] = sorted(
@@ -360,7 +360,7 @@ def _launch(content: Content) -> str:
 def _environment(content: Content) -> list[tuple[str, str]]:
     rows = content.trials
 
-    def said(column: str, what: str = "{}") -> str:
+    def counted(column: str, what: str = "{}") -> str:
         counts: Counter[str] = Counter(what.format(row[column]) for row in rows if row[column] is not None)
         if len(counts) < 2:
             return next(iter(counts), "not known yet")
@@ -376,11 +376,11 @@ def _environment(content: Content) -> list[tuple[str, str]]:
         ("source of the data", " ".join(filter(None, (content.plan.dataset.source, content.plan.dataset.folder)))),
         ("seeds", ", ".join(map(str, content.plan.space.seeds))),
         ("folds", ", ".join("+".join(fold) or "test" for fold in content.plan.folds)),
-        ("git commit", said("git.commit") + state.get(frozenset(clean), "")),
-        *((name, said(f"version.{name}")) for name in ("mmssl", "python", "torch", "ray", "optuna")),
-        ("host", said("host")),
-        ("device", said("device")),
-        ("threads of a trial", said("threads")),
+        ("git commit", counted("git.commit") + state.get(frozenset(clean), "")),
+        *((name, counted(f"version.{name}")) for name in ("mmssl", "python", "torch", "ray", "optuna")),
+        ("host", counted("host")),
+        ("device", counted("device")),
+        ("threads of a trial", counted("threads")),
         ("study", f"{content.where}, planned {content.plan.created:%Y-%m-%d %H:%M} UTC"),
     ]
     if started and finished:
@@ -418,7 +418,7 @@ def _few_label_rows(content: Content) -> dict[str, list[dict[str, Any]]]:
 def _data(
     content: Content, landscape: charts.Landscape | None, exhibit: Exhibit | None, beside: Against | None
 ) -> dict[str, Any]:
-    """What the page's script takes."""
+    """The input of the page's script."""
     still: dict[str, Any] = {}
     if any(one.point.scores for one in content.ranked):
         still["ranking-chart"] = charts.ranking(content)
@@ -452,7 +452,7 @@ def _data(
 
 
 def _points(content: Content) -> dict[str, Any]:
-    """What is said of a point that is picked, and which of its trials is shown."""
+    """Text and trial to show for each point that may be picked."""
     shown = content.shown or next(iter(content.ranked), None)
     return {
         "first": shown and shown.point.point_id,
@@ -512,8 +512,8 @@ def _trials(content: Content) -> dict[str, Any]:
 
 def _trial_words(content: Content, row: dict[str, Any]) -> str:
     score = row[content.metric]
-    said = f"{content.measure} {percent(score)} %" if score is not None else row["cause"] or "no score"
-    return f"seed {row['seed']}, held out {row['fold']}: {row['status']}, {said}"
+    result = f"{content.measure} {percent(score)} %" if score is not None else row["cause"] or "no score"
+    return f"seed {row['seed']}, held out {row['fold']}: {row['status']}, {result}"
 
 
 def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:

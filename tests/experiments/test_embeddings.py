@@ -492,7 +492,10 @@ def test_three_points_need_no_note(study_of: StudyOf, tiny: Recordings) -> None:
 def test_measures_without_labels_are_of_the_kept_models(study_of: StudyOf, tiny: Recordings) -> None:
     weights = [1.0, 5.0, 25.0]
     study, plan = trained(study_of, tiny, ["vicreg"], grid={"objective.lambda": weights}, seeds=(3,))
-    result = unlabelled(study, plan, tiny, ())
+    measured: list[tuple[int, int]] = []
+    result = unlabelled(study, plan, tiny, (), lambda done, total: measured.append((done, total)))
+    models = len(weights) * len(FOLDS)
+    assert measured == [(done, models) for done in range(1, models + 1)]
     rows = rows_of(result, "unlabelled", "measure", "space", "recordings")
     places = {(space, side) for space in ("embedding", "features") for side in ("training", "held out")}
     possible = {(name, *place) for name in (*MEASURES, "clid") for place in places if name != "retrieval"}

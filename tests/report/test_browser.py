@@ -446,7 +446,7 @@ def test_the_map_of_differences_is_in_points_and_frames_what_is_significant(whol
     assert "● and a frame about the cell: significant" in caption
     assert "a dashed frame inside the cell: the point picked" in caption
     rows = {row["id"]: row for row in whole.evaluate(_CELLS)}
-    sure = {name for name, row in rows.items() if row["told"] == "significant"}
+    sure = {name for name, row in rows.items() if row["significance"] == "significant"}
     assert len(rows) == 6
     assert 0 < len(sure) < 6
     for name in rows:
