@@ -182,7 +182,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
     shares, no_shares = _shares(plan, axes, found)
     curves, left_out = _curves(study, plan, order)
     classes = tuple(classes or sorted({*predictions["label"].to_pylist(), *predictions["predicted"].to_pylist()}))
-    few, caption = _few_labels(study, plan)
+    few, caption = _few_labels(study)
     guessing = chance(study, plan, metric)
     return Content(
         plan=plan,
@@ -197,7 +197,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         interval=f"95 % interval over {repeats(plan)}",
         choice=choice,
         undecided=undecided,
-        caveats=_caveats(plan, choice, found),
+        caveats=_caveats(choice, found),
         chance=guessing,
         commonest=_commonest(predictions, guessing),
         baselines=baselines(study, plan, choice),
@@ -280,7 +280,7 @@ def _choice(plan: Plan, found: Sequence[Point], predictions: pa.Table) -> tuple[
         return None, f"There is no best point yet: {error}."
 
 
-def _caveats(plan: Plan, choice: Choice | None, found: Sequence[Point]) -> list[str]:
+def _caveats(choice: Choice | None, found: Sequence[Point]) -> list[str]:
     if choice is None:
         return []
     complete = sum(point.complete for point in found)
@@ -373,7 +373,7 @@ def shares_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
 
 
-def _few_labels(study: Study, plan: Plan) -> tuple[list[dict[str, Any]], str]:
+def _few_labels(study: Study) -> tuple[list[dict[str, Any]], str]:
     """Rows and caption of the table that `reproduce few_labels` made."""
     name = "tables/few_labels.parquet"
     table = study.table(name) if study.files.exists(name) else None

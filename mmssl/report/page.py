@@ -25,7 +25,7 @@ from mmssl.report.exhibit import Exhibit
 from mmssl.study.baseline import baseline_command, data_words, set_word
 from mmssl.study.scores import repeat
 from mmssl.study.space import is_shipped, text_of
-from mmssl.study.words import SYSTEM, percent, without_result
+from mmssl.study.words import percent, without_result
 
 
 class Verdict(NamedTuple):
@@ -50,7 +50,11 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
     shown = content.ranked[:MOST_RANKED]
     drawn = (landscape.x, landscape.y) if landscape else ()
     environment = Environment(autoescape=True, trim_blocks=True)
-    environment.filters["whole"] = _whole
+    environment.filters.update(whole=_whole, plain=plain)
+    where, rerun = _storage_words(content), ""
+    if content.shown:
+        trial = representative(plan, content.shown.point)
+        rerun = f"mmssl-tune rerun {shlex.quote(plan.name)}:{trial.trial_id}{where}"
     template = environment.from_string(kept["html"])
     return template.render(
         content=content,
@@ -59,14 +63,11 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         over=content.standing.ended == content.standing.planned,
         statuses=", ".join(f"{count} {status}" for status, count in statuses.items()),
         made=f"{content.made:%Y-%m-%d %H:%M} UTC",
-        sections=_sections(content, landscape, beside),
         percent=percent,
         signed=against.signed,
         difference=against.interval,
         in_per_cent=_in_per_cent,
         verdict=verdict(content),
-        tiles=_tiles(content),
-        searched=_searched(content),
         landscape=landscape,
         map_title=_map_title(landscape),
         why_no_map=_why_no_map(content),
@@ -87,7 +88,10 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         classes=one_line(content.classes),
         exhibit=exhibit,
         no_exhibit=no_exhibit,
-        commands=_commands(content),
+        launch=_launch(content),
+        rerun=rerun,
+        baseline="" if content.baselines or plan.space.side != "val" else baseline_command(plan, content.choice, where),
+        export=f"mmssl-tune best {shlex.quote(plan.name)} --export --refit --out encoders{where}",
         environment=_environment(content),
         version=version("mmssl-tune"),
         hashes=" ".join(_hash(script) for script in (vega, kept["js"])),
@@ -212,68 +216,6 @@ def _storage_words(content: Content) -> str:
     return f" --storage {shlex.quote(root)}" if root else ""
 
 
-def _tiles(content: Content) -> list[tuple[str, str, str]]:
-    best = content.best
-    if best is None or content.choice is None:
-        return []
-    tiles = [("best point", best.label, best.point.point_id[:8])]
-    spread = (
-        f"± {percent(best.point.std)} over {len(best.point.scores)} trials"
-        if best.point.std is not None
-        else "one trial"
-    )
-    tiles.append((f"mean {content.measure}", f"{percent(best.point.mean)} %", spread))
-    if best.estimate.over:
-        tiles.append(("95 % interval", _interval_words(best), f"over {best.estimate.over}"))
-    others = sum(one.point.complete for one in content.ranked) - 1
-    tiles.append(("tied with it", f"{len(content.choice.tied)} of {others}", content.choice.test))
-    untrained = f"{percent(content.baselines[0].mean)} %" if content.baselines else "not run"
-    guessing = f"chance {percent(content.chance)} %" if content.chance is not None else "the baseline"
-    tiles.append(("untrained encoders", untrained, guessing))
-    tiles.append(("looks at the test", str(len(content.looks)), "by exports"))
-    return tiles
-
-
-def _searched(content: Content) -> list[tuple[str, str]]:
-    plan, space, dataset = content.plan, content.plan.space, content.plan.dataset
-    rows: list[tuple[str, str]] = []
-    for name, values in space.searched.items():
-        rows.append((name, ", ".join(plain(value) for value in values)))
-    for name, knobs in space.variants.items():
-        changes = ", ".join(f"{knob}={plain(value)}" for knob, value in knobs.items())
-        rows.append((f"variant {name}", changes or "no change"))
-    for name, one in space.ranges.items():
-        scale = ", on a logarithmic scale" if one.log else f", in steps of {one.step:g}" if one.step else ""
-        rows.append((name, f"{one.low:g} to {one.high:g}{scale}"))
-    if space.where:
-        rows.append(("only where", "; ".join(space.where)))
-    worth = " whole ones' worth of training" if space.sampler == "race" else ""
-    budget = f", {space.budget} points{worth}" if space.budget else ""
-    every = "grid: every combination" + (" that the conditions admit" if space.where else "")
-    rows.append(("points chosen by", {"grid": every}.get(space.sampler, space.sampler) + budget))
-    if space.prune:
-        rows.append(("pruning", ", ".join(f"{k}: {v}" for k, v in space.prune.model_dump().items() if v)))
-    rows += [("size", plan.size()), ("recipe", space.recipe)]
-    if len(space.systems) == 1:
-        rows.append((SYSTEM, space.systems[0]))
-    rows += [(f"fixed: {knob}", plain(value)) for knob, value in space.fixed.items()]
-    base = next(iter(plan.bases.values()))
-    rows += [
-        ("modalities", " + ".join(base.data.modalities)),
-        ("pre-training", f"{base.pretrain.epochs} epochs, batches of {base.pretrain.batch_size}"),
-        ("data", f"{dataset.name}: {dataset.count}, {len(content.classes)} classes"),
-    ]
-    if dataset.skipped:
-        rows.append(("left out as faulty", ", ".join(dataset.skipped)))
-    test = ", ".join(dataset.test_subjects) or "none"
-    rows += [
-        ("protocol", content.protocol),
-        ("test subjects", test if space.side == "test" else f"{test}: not looked at by the search"),
-        ("compared by", f"{content.metric}, at the last epoch; higher is better"),
-    ]
-    return rows
-
-
 def _map_title(landscape: charts.Landscape | None) -> str:
     if landscape is None:
         return "Map"
@@ -304,45 +246,6 @@ def _with_references(content: Content, shown: Sequence[Ranked]) -> list[tuple[in
 def _in_per_cent(column: str) -> bool:
     """Whether a column's numbers are scores."""
     return column.rpartition(".")[2] in ("accuracy", "f1")
-
-
-def _commands(content: Content) -> list[tuple[str, str]]:
-    plan = content.plan
-    where = _storage_words(content)
-    commands = [
-        (
-            "The same study from the same space. A trial's id is a hash of its recipe and data: the same ids mean the "
-            "same trials.",
-            _launch(content),
-        )
-    ]
-    shown = content.shown
-    if shown:
-        trial = representative(plan, shown.point)
-        commands.append(
-            (
-                "One trial again, compared with what it gave then: to the bit on the same machine, with the same "
-                "versions.",
-                f"mmssl-tune rerun {shlex.quote(plan.name)}:{trial.trial_id}{where}",
-            )
-        )
-    if not content.baselines and plan.space.side == "val":
-        commands.append(
-            (
-                "Untrained encoders with the same head on the same folds; a page written after that has them beside "
-                "the best point.",
-                baseline_command(plan, content.choice, where),
-            )
-        )
-    if content.best:
-        commands.append(
-            (
-                "The best encoders, retrained on all training subjects, for another program. This scores the test "
-                "subjects, and the look is recorded.",
-                f"mmssl-tune best {shlex.quote(plan.name)} --export --refit --out encoders{where}",
-            )
-        )
-    return commands
 
 
 def _launch(content: Content) -> str:
@@ -387,22 +290,6 @@ def _environment(content: Content) -> list[tuple[str, str]]:
         when = f"{min(started):%Y-%m-%d %H:%M} to {max(finished):%Y-%m-%d %H:%M} UTC"
         facts.append(("ran", f"{when}, {spent / 60:.1f} minutes of trials"))
     return facts
-
-
-def _sections(content: Content, landscape: charts.Landscape | None, beside: Against | None) -> list[tuple[str, str]]:
-    return [
-        ("verdict", "Verdict"),
-        ("searched", "Searched"),
-        ("map", _map_title(landscape)),
-        ("ranking", "Ranking"),
-        *([("against", f"Beside {beside.name}")] if beside else []),
-        ("importance", "What matters"),
-        ("trials", "Trials"),
-        ("confusion", "Confusion"),
-        ("recordings", "Recordings"),
-        *([("labels", "Few labels")] if content.few_labels else []),
-        ("reproduce", "Make it again"),
-    ]
 
 
 def _few_label_rows(content: Content) -> dict[str, list[dict[str, Any]]]:
