@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,7 +79,7 @@ class Notifier:
         self._moved = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
 
-    def start(self, ended: Iterable[PlannedTrial]) -> None:
+    def start(self) -> None:
         """Start the thread."""
         self._moved = time.monotonic()
         self._thread.start()
@@ -163,7 +163,7 @@ def notifying(url: str | None, study: Study, plan: Plan, say: Callable[[str], No
         yield None
         return
     notifier = Notifier(url, study, plan, say)
-    notifier.start([])
+    notifier.start()
     try:
         yield notifier
     except BaseException as error:

@@ -101,7 +101,7 @@ def test_what_stops_a_study_is_told(study: Study, hook: Callable[..., Hook]) -> 
 def test_a_study_that_stands_still_is_told_once(study: Study, hook: Callable[..., Hook]) -> None:
     there = hook()
     notifier = Notifier(there.url, study, study.plan(), print, still=0.2)
-    notifier.start([])
+    notifier.start()
     deadline = time.monotonic() + 10
     while not there.got and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -118,7 +118,7 @@ def test_what_is_not_taken_is_said_once_without_the_address(
 ) -> None:
     there, said = hook(*[answer] * 20), list[str]()
     notifier = Notifier(there.url, study, study.plan(), said.append)
-    notifier.start([])
+    notifier.start()
     notifier.changed(study.plan().trials[0], record(study.plan().trials[0], "FAILED", "no"))
     notifier.close()
     assert said == [f"--notify: a message could not be delivered (HTTP status {answer}); the study goes on without"]
@@ -131,7 +131,7 @@ def test_nothing_there_and_nothing_answering_hold_nobody_up(study: Study, hook: 
         pass
     slow = hook(seconds=3)
     notifier = Notifier(slow.url, study, study.plan(), said.append)
-    notifier.start([])
+    notifier.start()
     before = time.monotonic()
     notifier.changed(study.plan().trials[0], record(study.plan().trials[0], "FAILED", "no"))
     assert time.monotonic() - before < 0.5
