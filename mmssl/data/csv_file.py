@@ -69,7 +69,7 @@ def layout_of(path: Path, columns: Sequence[str] = ()) -> Layout:
     body = [row for row in full[max(1, len(full) // 2) :] if len(row) == width] or full[:1]
     numeric = [j for j in range(width) if _share(body, j, delimiter) >= 0.5]
     first = next((i for i, row in enumerate(cells) if _is_data(row, width, numeric, delimiter)), None)
-    if first is None:  # words throughout: the first line names them, and reading says what is no number
+    if first is None:  # words throughout: the first line has the names, and `sheet_of` reports what is no number
         first = next(i for i, row in enumerate(cells) if row) + 1 if full else len(cells)
     header, units, notes = _header(lines[:first], cells[:first], width, delimiter)
     if not header and columns:

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,7 +149,7 @@ def read(
     odd = _mixed_units(lines, headers, description, like)
     faults += odd
     headers = {place: header for place, header in headers.items() if place not in dict(odd)}
-    _check_offsets(offsets or {}, lines)
+    _check_columns("--offset {}", offsets or {}, lines)
     if unseen == "neighbours" and not any(one.bones for one in description.skeletons.values()):
         raise UserError(
             f"{folder}: --unseen neighbours: which joints are neighbours is not known; write bones into {DESCRIPTION}"
@@ -208,12 +208,12 @@ def _of_classes(lines: Sequence[_Line], classes: Sequence[str], faults: list[tup
     return [line for line in lines if line not in strange]
 
 
-def _check_offsets(offsets: Mapping[str, Offset], lines: Sequence[_Line]) -> None:
-    """Raise UserError where an offset is for files that the table does not have."""
-    known = sorted({name for line in lines for name in line.files})
-    for name in offsets:
-        if name not in known:
-            raise UserError(f"--offset {name}: the table has no files of that; {nearest(name, known)}")
+def _check_columns(option: str, names: Iterable[str], lines: Sequence[_Line]) -> None:
+    """Raise UserError where an option, with a place for the name, names files that the table does not have."""
+    present = sorted({name for line in lines for name in line.files})
+    for name in names:
+        if name not in present:
+            raise UserError(f"{option.format(name)}: the table has no files of that; {nearest(name, present)}")
 
 
 def _arrays(
@@ -247,7 +247,7 @@ def _arrays(
 def _without_unseen(
     description: Description, arrays: dict[str, list[Array | None]], unseen: Mapping[str, set[str]]
 ) -> Description:
-    """The description without these joints; `arrays` is changed likewise, in place."""
+    """The description without these joints; they are taken out of `arrays`, in place."""
     modalities = dict(description.modalities)
     for name, joints in unseen.items():
         own = description.skeletons[name]
@@ -348,10 +348,7 @@ def _named_in(lines: Sequence[_Line], columns: Mapping[str, Sequence[str]]) -> d
     Raises:
         UserError: names for files that are not in the table.
     """
-    known = sorted({column for line in lines for column in line.files})
-    for column in columns:
-        if column and column not in known:
-            raise UserError(f"--columns {column}=...: the table has no files of that; {nearest(column, known)}")
+    _check_columns("--columns {}=...", filter(None, columns), lines)
     return {place: columns.get(column, columns.get("", ())) for line in lines for column, place in line.files.items()}
 
 

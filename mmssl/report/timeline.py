@@ -65,23 +65,19 @@ def _bands(rows: Sequence[Row], own: Sequence[int], predictions: Mapping[str, Sa
     for row, after in zip(windows, [*windows[1:], None], strict=True):
         end = min(row.end or 0.0, after.start or 0.0) if after else row.end
         guess = predictions[row.recording_id]
-        bands.append(
-            {
-                "what": "predicted", "start": row.start, "end": end, "class": guess.predicted,
-                "probability": round(guess.probability, 4), "strength": guess.probability,
-                "top": _BANDS["predicted"][0], "bottom": _BANDS["predicted"][1],
-            }
-        )  # fmt: skip
+        sure = {"probability": round(guess.probability, 4), "strength": guess.probability}
+        bands.append(_band("predicted", row.start, end, guess.predicted) | sure)
     for (_, label), several in groupby(windows, key=lambda row: (row.interval, row.label)):
         inside = [*several]
         if label:
-            bands.append(
-                {
-                    "what": "label", "start": inside[0].start, "end": inside[-1].end, "class": label,
-                    "probability": None, "strength": 1, "top": _BANDS["label"][0], "bottom": _BANDS["label"][1],
-                }
-            )  # fmt: skip
+            bands.append(_band("label", inside[0].start, inside[-1].end, label))
     return bands
+
+
+def _band(what: str, start: float | None, end: float | None, label: str) -> dict[str, Any]:
+    top, bottom = _BANDS[what]
+    times = {"start": start, "end": end, "class": label, "probability": None, "strength": 1}
+    return {"what": what, **times, "top": top, "bottom": bottom}
 
 
 def _signal(recordings: Recordings, own: Sequence[int]) -> list[dict[str, Any]]:

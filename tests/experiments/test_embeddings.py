@@ -321,7 +321,7 @@ def test_a_class_without_a_scored_recording_has_no_row(study_of: StudyOf, tiny: 
     assert {label for label, _ in cells} == {"slow", "middle"}
 
 
-def test_pictures_are_written_for_each_system_when_asked_for(made: tuple[Study, Plan], odd: Recordings) -> None:
+def test_pictures_are_written_for_each_system_on_request(made: tuple[Study, Plan], odd: Recordings) -> None:
     study, plan = made
     assert features(study, plan, odd, ()).figures == []
     pictures = [Path(place) for place in features(study, plan, odd, ("png", "svg")).figures]

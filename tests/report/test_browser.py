@@ -778,7 +778,7 @@ def test_points_of_a_sampler_are_scattered(
     assert "3 PRUNED" in window.locator("#ranking").inner_text()
 
 
-def test_few_labels_are_drawn_and_told(
+def test_few_labels_have_a_chart_and_a_caption(
     opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path
 ) -> None:
     import pyarrow as pa

@@ -519,7 +519,7 @@ def test_default_place_is_the_study(lost: tuple[Study, Plan], capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_the_page_is_opened_in_a_browser_where_that_is_asked(
+def test_the_page_is_opened_in_a_browser_on_request(
     lost: tuple[Study, Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
 ) -> None:
     opened: list[str] = []
