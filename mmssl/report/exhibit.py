@@ -248,10 +248,9 @@ def _thinned(array: Floats, most: int) -> Floats:
     """At most `most` rows, by linear interpolation."""
     if len(array) <= most:
         return array
-    at = np.linspace(0, len(array) - 1, most)
-    below = np.floor(at).astype(int).clip(max=len(array) - 2)
-    weight = (at - below).reshape(-1, *[1] * (array.ndim - 1))
-    return (1 - weight) * array[below] + weight * array[below + 1]
+    from scipy.interpolate import make_interp_spline
+
+    return make_interp_spline(np.arange(len(array)), array, k=1)(np.linspace(0, len(array) - 1, most))
 
 
 def _packed(array: Floats, by_column: bool) -> dict[str, Any]:
