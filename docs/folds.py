@@ -57,7 +57,6 @@ def drawing(people: list[str], rows: dict[str, dict[str, str]]) -> str:
             f'height="{HIGH - 4}" rx="4"/>'
             for x, person in enumerate(people)
         ]
-    at = LEFT
     for part, look in looks.items():
         row, column = divmod(list(looks).index(part), 2)
         at, top = LEFT + column * 4 * WIDE, below + 14 + row * 26

@@ -84,9 +84,9 @@ def _command(name: str, command: Any) -> Iterator[str]:
 
 
 def _options(command: Any, parameters: list[Any]) -> str:
-    """What the command's own --help says of its options and arguments."""
-    said = [one.get_help_record(typer.Context(command)) for one in parameters]
-    rows = [[f"`{one[0]}`", re.sub(r" {2,}\[", " [", one[1])] for one in said if one]
+    """A table of the options and arguments, as --help shows them."""
+    records = [one.get_help_record(typer.Context(command)) for one in parameters]
+    rows = [[f"`{one[0]}`", re.sub(r" {2,}\[", " [", one[1])] for one in records if one]
     return _table(["option", "what"], rows)
 
 

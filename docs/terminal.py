@@ -71,28 +71,28 @@ def recorded(screen: pyte.Screen, command: str, folder: Path) -> list[tuple[Fram
 
 def output(command: str, folder: Path) -> Iterator[str]:
     """What it writes to a terminal, as it comes."""
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     own = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     environment = {**own, "TERM": "xterm-256color", "PATH": path, "COLUMNS": str(COLUMNS)}
     shell = ["sh", "-c", command]
-    with subprocess.Popen(shell, cwd=folder, stdin=its, stdout=its, stderr=its, env=environment):
-        os.close(its)
+    with subprocess.Popen(shell, cwd=folder, stdin=child, stdout=child, stderr=child, env=environment):
+        os.close(child)
         rest = b""
         while True:
             try:
                 # Together what comes together: a picture of half a table is none.
-                select.select([ours], [], [])
+                select.select([parent], [], [])
                 time.sleep(0.05)
-                rest += os.read(ours, 1 << 16)
+                rest += os.read(parent, 1 << 16)
             except OSError:  # It has ended.
                 break
             text = rest.decode("utf-8", errors="ignore")
             rest = b"" if text.encode() == rest else rest
             if not rest:
                 yield text
-    os.close(ours)
+    os.close(parent)
 
 
 def frame(screen: pyte.Screen) -> Frame:

@@ -27,11 +27,11 @@ from mmssl.knobs import Count, Names, Positive, Probability, Section, Weight, Wh
 from mmssl.objectives import OBJECTIVES, Objective
 
 Kind = Literal["signal", "skeleton"]
-"""Of a modality: samples x channels, or frames x joints x coordinates."""
+"""Kinds of modalities: samples x channels, or frames x joints x coordinates."""
 USUAL: Mapping[str, Kind] = {"imu": "signal", "skeleton": "skeleton"}
 """The modalities of the data sets that have names, and of all recordings before modalities had names of their own."""
 SECTIONS: Mapping[Kind, str] = {"signal": "imu", "skeleton": "skeleton"}
-"""Names of the knobs' sections that are of all modalities of a kind; older than the kinds."""
+"""Names of the knobs' sections by kind of modality; the names are older than the kinds."""
 
 SIGNAL_FEATURES = 128
 """Width of the transformer in a signal's encoder."""
@@ -49,7 +49,7 @@ def _in_order(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _subsets(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Each spelt in one way."""
+    """The subsets with sorted names, so that each has one spelling."""
     subsets = ["+".join(_in_order(tuple(part.strip() for part in subset.split("+")))) for subset in value]
     for subset in subsets:
         if "+" not in subset or "" in subset.split("+"):
@@ -243,7 +243,7 @@ class Finetune(Section):
     """trained: weight of the variance of each encoder's features, as of embeddings in VICReg, beside the cross-entropy
     (VCReg: Zhu et al., arXiv 2306.13292, on the features that the head reads)."""
     covariance: Weight = 0.0
-    """trained: likewise of their covariance."""
+    """trained: weight of the covariance of each encoder's features, beside the cross-entropy (VCReg)."""
     labels: Annotated[Positive, Field(le=1)] = 1.0
     """Share of the labels of each class that is used, but one label at least."""
     label_draw: Whole = 0
@@ -306,7 +306,7 @@ class Recipe(Section):
         return {knob: written[knob] if knob in written else list(_FIELDS[knob].default) for knob in _FIELDS}
 
     def fitted(self, knob: str, value: Any) -> Value:
-        """A knob's value as a recipe holds it, judged by itself: whether it goes with the other knobs is not asked.
+        """A knob's value as a recipe holds it, checked without regard to the other knobs.
 
         Raises:
             UserError: no such knob, or no value for it.
@@ -410,11 +410,11 @@ class Recipe(Section):
         return found
 
     def given(self) -> list[str]:
-        """The knobs that were given a value: of a recipe that was read, those that its file names."""
+        """The knobs that were set: of a recipe that was read, those in its file."""
         return list(dict(_flatten(self.model_dump(mode="json", by_alias=True, exclude_unset=True))))
 
     def content_id(self, *also: str, knobs: Collection[str] | None = None) -> str:
-        """A short name that is the same for the same knobs (and further facts) and for nothing else.
+        """A hash of the knobs and further facts, 16 hexadecimal digits.
 
         Args:
             knobs: the only ones that count; all by default.
@@ -423,12 +423,12 @@ class Recipe(Section):
         return _content_id(document if knobs is None else _only(document, knobs), *also)
 
     def pretraining_id(self, *also: str) -> str:
-        """As `content_id`, but the same for recipes that differ in fine-tuning alone: they share their encoders."""
+        """A hash like `content_id` of all but fine-tuning: recipes with the same one share their encoders."""
         without = {"finetune"} if self.objective.loss.guided else {"finetune", "guide"}
         return _content_id(self.model_dump(mode="json", by_alias=True, exclude=without), *also)
 
     def guide_of(self, modality: str, kind: Kind) -> "Recipe":
-        """What pre-trains the encoder of one modality that guides cmc_cmkm: SimCLR on the same recordings."""
+        """The recipe that pre-trains one modality's guide of cmc_cmkm: SimCLR on the same recordings."""
         return Recipe(
             data=self.data.model_copy(update={"modalities": (modality,)}),
             augment=every_augmentation(kind),
@@ -440,8 +440,8 @@ class Recipe(Section):
 
 
 def readings(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
-    """What a recipe's model can classify from: all its modalities together first, then each alone, then the subsets
-    that the recipe names, of those that are a part of its modalities."""
+    """The modalities that each head takes as inputs: all together first, then each alone, then the subsets that the
+    recipe names, of those that are a part of its modalities."""
     together = recipe.data.modalities
     if len(together) == 1:
         return (together,)
@@ -450,7 +450,7 @@ def readings(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
 
 
 def readings_of(side: str, recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
-    """What a system's heads classify from, each with what its scores' columns begin with."""
+    """The modalities that each head takes as inputs, with the prefix of its scores' columns."""
     together, *parts = readings(recipe)
     return [(together, side), *((part, f"{side}.{'+'.join(part)}") for part in parts)]
 
@@ -484,8 +484,8 @@ def explain(error: ValidationError) -> list[str]:
     for finding in error.errors():
         place = ".".join(str(part) for part in finding["loc"] if not str(part).startswith("function-"))
         message = finding["msg"].removeprefix("Value error, ")
-        for theirs, plain in _PLAIN.items():
-            message = re.sub(theirs, plain, message)
+        for pydantics, plain in _PLAIN.items():
+            message = re.sub(pydantics, plain, message)
         given = (
             "" if finding["type"] in ("missing", "value_error", "json_invalid") else f" (given: {finding['input']!r})"
         )

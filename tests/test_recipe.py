@@ -39,7 +39,7 @@ def test_a_data_set_of_the_users_own_starts_from_utd_mhads(recipe: RecipeName) -
     assert preset("kitchen", "vicreg", recipe) == preset("utd_mhad", "vicreg", recipe)
 
 
-def test_the_recipe_is_the_default_unless_the_papers_is_asked_for() -> None:
+def test_the_recipe_is_the_default_unless_the_papers_is_chosen() -> None:
     assert preset("utd_mhad") == preset("utd_mhad", "vicreg", "default") != preset("utd_mhad", "vicreg", "paper")
     assert recipe_named("paper") == "paper"
     with pytest.raises(UserError, match="no recipe 'papre'; did you mean paper"):
@@ -245,7 +245,7 @@ def test_all_mistakes_come_in_one_message() -> None:
         ("encoder.imu.heads", 256, "encoder.imu.heads: 256 does not divide the width 128"),
     ],
 )
-def test_mistakes_are_told_in_plain_words(knob: str, value: object, message: str) -> None:
+def test_mistakes_are_reported_in_plain_words(knob: str, value: object, message: str) -> None:
     with pytest.raises(UserError) as caught:
         Recipe().with_knobs({knob: value})
     assert str(caught.value).startswith(message)

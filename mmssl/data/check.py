@@ -1,4 +1,4 @@
-"""What is odd about recordings that can be read, what a study would make of it, and what would be right."""
+"""Findings on recordings that can be read: what is odd, its effect on a study, and the remedy."""
 
 import re
 from collections import Counter, defaultdict
@@ -24,25 +24,25 @@ _NAMED_RATIOS = ((9.81, "g and m/s^2"), (57.3, "rad/s and deg/s"), (1000.0, "uni
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was noticed."""
+    """One thing that is odd."""
 
     severity: Literal["error", "warning", "note"]
     """error: `launch` refuses. warning: it goes on, and the result may mislead. note: harmless, or as it should be."""
     what: str
-    """What is wrong, and how much of it there is."""
+    """The fault, and how much of it there is."""
     then: str = ""
-    """What a study makes of it, and what would be right."""
+    """The effect on a study, and the remedy."""
     where: tuple[str, ...] = ()
-    """Recordings, subjects, channels."""
+    """The recordings, subjects or channels that have it."""
 
 
 def examine(recordings: Recordings, steps: int = 50) -> list[Finding]:
-    """Everything odd, the worst first.
+    """All findings, the worst first.
 
     Of recordings that stay in their file it looks at `Recordings.to_check`.
 
     Args:
-        steps: to which a study resamples.
+        steps: the length to which a study resamples.
     """
     total, recordings = len(recordings), recordings.to_check()
     checks: tuple[Callable[[Recordings], Iterable[Finding]], ...] = (
@@ -59,7 +59,7 @@ def examine(recordings: Recordings, steps: int = 50) -> list[Finding]:
 
 
 def _each(recordings: Recordings, modality: str) -> Iterator[tuple[str, str, Array]]:
-    """Id, subject and array of the recordings that have the modality."""
+    """Id, subject and array of each recording that has the modality."""
     for row, array in zip(recordings.rows, recordings.arrays(modality), strict=True):
         if array is not None:
             yield row.recording_id, row.subject, array
@@ -70,7 +70,7 @@ def _of(some: int, all_: int, what: str = "recordings") -> str:
 
 
 def _spellings(recordings: Recordings) -> Iterator[Finding]:
-    """Names that are one to a reader and two to a program."""
+    """Names of classes or subjects that differ in spelling alone."""
     for what, names, then in (
         ("class", recordings.description.classes, "they are learnt as different classes"),
         ("subject", recordings.subjects, "one person would train and validate: the scores would be too good"),
@@ -85,7 +85,7 @@ def _spellings(recordings: Recordings) -> Iterator[Finding]:
 
 
 def _copies(recordings: Recordings) -> Iterator[Finding]:
-    """The same numbers under two ids."""
+    """Recordings with the same numbers under several ids."""
     for modality in recordings.kinds:
         alike: dict[bytes, list[int]] = defaultdict(list)
         for i, array in enumerate(recordings.arrays(modality)):
@@ -95,7 +95,7 @@ def _copies(recordings: Recordings) -> Iterator[Finding]:
         between = 0
         for group in alike.values():
             rows = [recordings.rows[i] for i in group]
-            # Those of several cameras are one.
+            # Several cameras share one recording of a signal.
             if len({row.view for row in rows}) == len(rows):
                 rows = rows[:1]
             if len(rows) > 1:
@@ -117,14 +117,14 @@ def _copies(recordings: Recordings) -> Iterator[Finding]:
 
 
 def _units(recordings: Recordings) -> Iterator[Finding]:
-    """Signals are standardised over all that train: a unit matters only where it is not the same throughout."""
+    """Units that differ between recordings; one that is the same throughout is standardised away."""
     for modality, signal in recordings.description.signals.items():
         for triad in signal.triads:
             yield from _units_of(recordings, modality, triad, [signal.channels.index(name) for name in triad])
 
 
 def _units_of(recordings: Recordings, modality: str, triad: Sequence[str], at: list[int]) -> Iterator[Finding]:
-    """Of one triad of channels."""
+    """Units of one triad of channels."""
     sizes: dict[str, float] = {}
     subjects: dict[str, list[float]] = defaultdict(list)
     for name, subject, signal in _each(recordings, modality):
@@ -152,7 +152,7 @@ def _units_of(recordings: Recordings, modality: str, triad: Sequence[str], at: l
 
 
 def _acceleration_triads(recordings: Recordings) -> Iterator[tuple[str, str, list[int]]]:
-    """The modality, the first channel and all three indices of each."""
+    """The modality, the first channel and the three indices of each triad of accelerations."""
     for modality, signal in recordings.description.signals.items():
         for triad in signal.triads:
             if _ACCELERATION.search(triad[0]):
@@ -160,7 +160,7 @@ def _acceleration_triads(recordings: Recordings) -> Iterator[tuple[str, str, lis
 
 
 def _axes(recordings: Recordings) -> Iterator[Finding]:
-    """Up is where gravity and the body's length point, for each person alike."""
+    """People whose gravity or body axis points along another axis than most people's."""
     pointing: list[tuple[str, Sequence[str], dict[str, list[npt.NDArray[np.float64]]]]] = []
     for modality, skeleton in recordings.description.skeletons.items():
         body: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
@@ -323,7 +323,7 @@ def _stretched(recordings: Recordings, steps: int) -> Iterator[Finding]:
 
 
 def _longest_run(array: Array) -> int:
-    """Of lines that do not change."""
+    """The largest number of equal lines in a row."""
     if len(array) == 1:
         return 1
     flat = array.reshape(len(array), -1)
@@ -332,7 +332,7 @@ def _longest_run(array: Array) -> int:
 
 
 def _still(recordings: Recordings) -> Iterator[Finding]:
-    """A sensor that stopped, or a tracker that lost the body, repeats its last numbers."""
+    """Recordings that repeat a line for long: a sensor stopped, or a tracker lost the body."""
     for modality in recordings.kinds:
         stuck = tuple(
             f"{name} ({run} of {len(array)})"
@@ -349,15 +349,14 @@ def _still(recordings: Recordings) -> Iterator[Finding]:
 
 
 def _joints(recordings: Recordings) -> Iterator[Finding]:
-    for modality in recordings.description.skeletons:
-        if skeletons := list(_each(recordings, modality)):
-            several = len(recordings.description.skeletons) > 1
-            yield from _joints_of(recordings.description.skeletons[modality], skeletons, modality if several else "")
+    skeletons = recordings.description.skeletons
+    for modality, skeleton in skeletons.items():
+        if arrays := list(_each(recordings, modality)):
+            yield from _joints_of(skeleton, arrays, f"{modality}: " if len(skeletons) > 1 else "")
 
 
-def _joints_of(skeleton: Skeleton, skeletons: list[tuple[str, str, Array]], called: str) -> Iterator[Finding]:
-    """Of one modality; `called` where there are several."""
-    of = f"{called}: " if called else ""
+def _joints_of(skeleton: Skeleton, skeletons: list[tuple[str, str, Array]], of: str) -> Iterator[Finding]:
+    """Findings on one modality's joints; `of` names it where there are several."""
     zero: dict[str, int] = Counter()
     never = np.ones(len(skeleton.joints), dtype=bool)
     for _, _, array in skeletons:
@@ -365,8 +364,8 @@ def _joints_of(skeleton: Skeleton, skeletons: list[tuple[str, str, Array]], call
         never &= at_zero.all(axis=0)
         for joint in np.flatnonzero(at_zero.any(axis=0) & ~at_zero.all(axis=0)):
             zero[skeleton.joints[joint]] += int(at_zero[:, joint].sum())
-    absent = tuple(name for name, one in zip(skeleton.joints, never, strict=True) if one)
-    absent = tuple(name for name in absent if name not in joints_of(skeleton.root_joint))
+    root = joints_of(skeleton.root_joint)
+    absent = tuple(name for name, one in zip(skeleton.joints, never, strict=True) if one and name not in root)
     if absent:
         yield Finding(
             "warning", f"{of}joints that are at zero throughout", "they carry nothing; leave them out", absent
@@ -380,11 +379,13 @@ def _joints_of(skeleton: Skeleton, skeletons: list[tuple[str, str, Array]], call
             tuple(f"{name} ({count})" for name, count in zero.items()),
         )
     odd: list[str] = []
-    for name, _, array in skeletons:
+    medians: dict[str, list[float]] = defaultdict(list)
+    for name, subject, array in skeletons:
         lengths = np.linalg.norm(skeleton.trunk(array).astype(np.float64), axis=1)
         ratio = lengths[0] / np.median(lengths) if np.median(lengths) > 0 else np.inf
         if not 0.5 < ratio < 2:
             odd.append(f"{name} ({ratio:.2g})")
+        medians[subject].append(float(np.median(lengths)))
     if odd:
         yield Finding(
             "warning",
@@ -394,9 +395,6 @@ def _joints_of(skeleton: Skeleton, skeletons: list[tuple[str, str, Array]], call
             "a frame that shows the body upright",
             tuple(odd),
         )
-    medians: dict[str, list[float]] = defaultdict(list)
-    for _, subject, array in skeletons:
-        medians[subject].append(float(np.median(np.linalg.norm(skeleton.trunk(array), axis=1))))
     sizes = [float(np.median(values)) for values in medians.values()]
     if max(sizes) > 10 * min(sizes):
         yield Finding(
@@ -407,14 +405,14 @@ def _joints_of(skeleton: Skeleton, skeletons: list[tuple[str, str, Array]], call
 
 
 def _channels(recordings: Recordings) -> Iterator[Finding]:
-    for modality, signal in recordings.description.signals.items():
-        if signals := list(_each(recordings, modality)):
-            several = len(recordings.description.signals) > 1
-            yield from _channels_of(signal.channels, signals, f"{modality}: " if several else "")
+    signals = recordings.description.signals
+    for modality, signal in signals.items():
+        if arrays := list(_each(recordings, modality)):
+            yield from _channels_of(signal.channels, arrays, f"{modality}: " if len(signals) > 1 else "")
 
 
 def _channels_of(names: tuple[str, ...], signals: list[tuple[str, str, Array]], of: str) -> Iterator[Finding]:
-    """Of one modality; `of` says which where there are several."""
+    """Findings on one modality's channels; `of` names it where there are several."""
     low = np.min([array.min(axis=0) for _, _, array in signals], axis=0)
     high = np.max([array.max(axis=0) for _, _, array in signals], axis=0)
     constant = low == high
@@ -449,7 +447,7 @@ def _channels_of(names: tuple[str, ...], signals: list[tuple[str, str, Array]], 
 
 
 def _clipped(array: Array, low: Array, high: Array) -> npt.NDArray[np.bool_]:
-    """Channels that stay at an end of all recordings' range for three samples or more."""
+    """Whether each channel stays at an end of all recordings' range for three samples or more, (channels,)."""
     if len(array) < 3 or not ((array == low) | (array == high)).any():
         return np.zeros(array.shape[1], dtype=bool)
     stay = np.zeros(array.shape[1], dtype=bool)
@@ -461,7 +459,7 @@ def _clipped(array: Array, low: Array, high: Array) -> npt.NDArray[np.bool_]:
 
 
 def _spans(recordings: Recordings) -> Iterator[Finding]:
-    """All modalities of a recording are taken to span the same time."""
+    """Recordings whose modalities do not span the same time, as a study assumes."""
     for one, other in combinations(recordings.kinds, 2):
         arrays = zip(recordings.rows, recordings.arrays(one), recordings.arrays(other), strict=True)
         ratios = {row.recording_id: len(a) / len(b) for row, a, b in arrays if a is not None and b is not None}

@@ -1,4 +1,4 @@
-"""When each line of a file was taken: stamps read as seconds, and lines laid out evenly by them."""
+"""Time stamps of a file's lines, read as seconds."""
 
 import re
 from collections.abc import Sequence
@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from mmssl.data.columns import seconds_named
-
-Values = npt.NDArray[np.float64]
+from mmssl.data.sheet import Values
 
 pc: Any = pyarrow.compute
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -21,7 +20,7 @@ _DIGITS = re.compile(r"hh:?mm:?ss", re.IGNORECASE)
 _EPOCH = (946_684_800.0, 4_102_444_800.0)
 _DAYS_BEFORE_1970 = {"days of a spreadsheet": 25_569.0, "days of MATLAB": 719_529.0}
 _FASTEST, _SLOWEST = 1 / 25_000, 20.0
-"""Steps of a clock that are believed, in seconds."""
+"""Steps that a clock may have, in seconds."""
 _MOMENT = (
     r"^\s*(?:(?P<a>\d{1,4})(?P<sep>[-/.])(?P<b>\d{1,2})[-/.](?P<c>\d{1,4}))?[T _,]*"
     r"(?:(?P<h>\d{1,2}):(?P<m>\d{2})(?::(?P<s>\d{2})(?:[.,:](?P<f>\d{1,9}))?)?\s*(?P<p>[AaPp]\.?[Mm]\.?)?)?"
@@ -47,10 +46,10 @@ class _Read(NamedTuple):
 
 
 def clock_of(columns: Sequence[tuple[str, str, pa.ChunkedArray]]) -> Clock:
-    """The clock among columns that are called one: name, unit and cells of each.
+    """The clock among columns with a clock's name, given with name, unit and cells.
 
     Raises:
-        ValueError: none of them can be read as one.
+        ValueError: none can be read as a clock.
     """
     read: list[_Read] = []
     faults: list[str] = []
@@ -73,7 +72,7 @@ def clock_of(columns: Sequence[tuple[str, str, pa.ChunkedArray]]) -> Clock:
             raise ValueError(faults[0])
         return Clock(None, notes=(f"{read[0].name} holds dates without a time: no clock",) if read else ())
     moments = [len(np.unique(one.seconds)) for one in usable]
-    # The finest tells most; of those as fine one that can be compared with other files.
+    # The finest; of several, one that can be compared with other files.
     fine = [one for one, count in zip(usable, moments, strict=True) if count >= 0.98 * max(moments)]
     best = next((one for one in fine if one.kind == "epoch"), fine[0])
     others = [one.name for one in read if one is not best]
@@ -82,7 +81,7 @@ def clock_of(columns: Sequence[tuple[str, str, pa.ChunkedArray]]) -> Clock:
 
 
 def since_1970(stamp: float) -> tuple[str, float] | None:
-    """The unit of a stamp that counts from 1970, by its size: its name, and how many seconds it is."""
+    """Name and seconds of a stamp's unit, by the size of the stamp; None where it does not count from 1970."""
     return next(((w, size) for w, size in _UNITS.items() if _EPOCH[0] <= stamp * size <= _EPOCH[1]), None)
 
 
@@ -90,27 +89,27 @@ def _of_numbers(name: str, unit: str, values: Values) -> _Read:
     held = values[np.isfinite(values)]
     if not len(held):
         raise ValueError(f"{name} is empty throughout")
-    said = seconds_named(name, unit)
+    named = seconds_named(name, unit)
     steps = _steps(held)
     middle = float(np.median(held))
-    if (unit_of := since_1970(middle)) and _believed(steps, unit_of[1]):
+    if (unit_of := since_1970(middle)) and _plausible(steps, unit_of[1]):
         word, size = unit_of
-        note = f"{name} counts {word} since 1970, whatever its name says" if said not in (None, size) else ""
+        note = f"{name} counts {word} since 1970, whatever its name says" if named not in (None, size) else ""
         return _Read(name, values * size, "epoch", (note,) if note else ())
     if (day := _of_digits(values, certain=_DIGITS.search(f"{name} {unit}") is not None)) is not None:
         return _Read(name, _over_midnight(day), "day", (f"{name} is a time of day, as 235959.99",))
     for word, before in _DAYS_BEFORE_1970.items():
-        if said is None and _EPOCH[0] <= (middle - before) * _DAY <= _EPOCH[1] and _believed(steps, _DAY):
+        if named is None and _EPOCH[0] <= (middle - before) * _DAY <= _EPOCH[1] and _plausible(steps, _DAY):
             return _Read(name, (values - before) * _DAY, "epoch", (f"{name} counts {word}",))
     if not any(steps):
-        return _Read(name, values * (said or 1.0), "own")
-    if said and _believed(steps, said, slowest=5.0):
-        return _Read(name, values * said, "own")
-    if said is None and _believed(steps, 1.0, slowest=2.5):
-        slow = not _believed(steps, 1.0, slowest=0.5)
+        return _Read(name, values * (named or 1.0), "own")
+    if named and _plausible(steps, named, slowest=5.0):
+        return _Read(name, values * named, "own")
+    if named is None and _plausible(steps, 1.0, slowest=2.5):
+        slow = not _plausible(steps, 1.0, slowest=0.5)
         doubt = f"{name} steps by {max(steps):.4g}: taken for seconds; if it counts milliseconds, call it {name}_ms"
         return _Read(name, values, "own", (doubt,) if slow else ())
-    found = next(((word, size) for word, size in _UNITS.items() if _believed(steps, size, slowest=1.0)), None)
+    found = next(((word, size) for word, size in _UNITS.items() if _plausible(steps, size, slowest=1.0)), None)
     if found is None:
         raise ValueError(f"{name} steps by {max(steps):.4g}: no unit of time makes lines of a recording of that")
     notes = (f"{name} steps by {max(steps):.4g}: taken for {found[0]}",)
@@ -118,13 +117,13 @@ def _of_numbers(name: str, unit: str, values: Values) -> _Read:
 
 
 def _of_digits(values: Values, *, certain: bool) -> Values | None:
-    """Seconds since midnight of numbers that are hours, minutes and seconds in a row, as 235959.99; None of others.
+    """Seconds since midnight of numbers that are hours, minutes and seconds, as 235959.99; None for other numbers.
 
     Args:
-        certain: whether their name says so. Else a minute that is full has to: 59.99 is followed by 100.00.
+        certain: whether the column's name says so; otherwise the end of a minute must: 59.99 is followed by 100.00.
 
     Raises:
-        ValueError: it does, and they are none.
+        ValueError: the name says so, and the numbers are no times of day.
     """
     held = values[np.isfinite(values)]
     hours, minutes, seconds = held // 10_000, held // 100 % 100, held % 100
@@ -143,7 +142,7 @@ def _of_digits(values: Values, *, certain: bool) -> Values | None:
 
 
 def _steps(held: Values) -> list[float]:
-    """From line to line on the whole and, where one stamp is far off, in the middle."""
+    """The mean step and the median step, which differ where one stamp is far off."""
     if len(held) < 2:
         return []
     between = np.abs(np.diff(held))
@@ -152,12 +151,12 @@ def _steps(held: Values) -> list[float]:
     return [span, float(np.percentile(between, 50, method="lower"))] if len(between) else []
 
 
-def _believed(steps: Sequence[float], size: float, slowest: float = _SLOWEST) -> bool:
+def _plausible(steps: Sequence[float], size: float, slowest: float = _SLOWEST) -> bool:
     return not steps or any(_FASTEST * 0.999 <= step * size <= slowest for step in steps)
 
 
 def _of_text(name: str, cells: pa.ChunkedArray) -> _Read:
-    """Dates and times of day, with or without a zone."""
+    """The seconds of dates and times of day, with or without a zone."""
     parts: Any = pc.extract_regex(cells, _MOMENT).combine_chunks()
     raw: dict[str, Any] = {key: parts.field(key) for key in ("a", "sep", "b", "c", "h", "m", "s", "f", "p", "z")}
     has_date, has_time = (_filled(raw[key]) for key in "ah")
@@ -192,7 +191,7 @@ def _filled(texts: Any) -> npt.NDArray[np.bool_]:
 
 
 def _numbers(texts: Any) -> Values:
-    """Zero where there is none."""
+    """The texts as numbers, 0 for an empty one."""
     if not pa.types.is_string(texts.type):
         return np.asarray(texts.to_numpy(zero_copy_only=False), dtype=np.float64)
     empty = pc.equal(pc.fill_null(texts, ""), "")
@@ -201,7 +200,7 @@ def _numbers(texts: Any) -> Values:
 
 
 def _days(name: str, number: dict[str, Values], separators: Any) -> tuple[Values, str]:
-    """Since 1970, and what was decided about the order of day and month."""
+    """Days since 1970, and a note on the order of day and month."""
     a, b, c = (number[key].astype(np.int64) for key in "abc")
     note = ""
     if (a > 31).any():
@@ -222,7 +221,7 @@ def _days(name: str, number: dict[str, Values], separators: Any) -> tuple[Values
 
 
 def _zones(texts: Any) -> Values:
-    """Seconds east of Greenwich."""
+    """The zones' offsets from UTC, in seconds."""
     filled = pc.fill_null(texts, "Z")
     signs = [text.as_py() for text in pc.unique(filled)]
     east = {
@@ -236,6 +235,6 @@ def _zones(texts: Any) -> Values:
 
 
 def _over_midnight(seconds: Values) -> Values:
-    """Times of day that go on after midnight, as seconds since the first one."""
+    """Times of day without the jump at midnight, as seconds since the first midnight."""
     back = np.concatenate([[0.0], np.diff(seconds)]) < -_DAY / 2
     return seconds + _DAY * np.cumsum(back)

@@ -1,4 +1,4 @@
-"""One file of numbers in columns, however a program wrote it: where its names stand, and what it holds."""
+"""A text file of numbers in columns, as any program writes it: its layout and its values."""
 
 import csv
 import mmap
@@ -22,7 +22,7 @@ _NULLS = ["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "NULL", "None", "
 _LARGEST_FILE = 2**33
 _LONGEST_LINE = 2**20
 _SAMPLE = 40
-"""Lines by which the layout is told."""
+"""Lines from which the layout is inferred."""
 _MARKS = ("#", "//", "%")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
@@ -30,12 +30,12 @@ _MOMENT = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|\d{1,2}:\d{2}.*")
 
 
 class Layout(NamedTuple):
-    """Where in a file its names and numbers stand."""
+    """The places of names and numbers in a file."""
 
     names: tuple[str, ...]
-    """Without the units in brackets behind them."""
+    """The columns' names, without units in brackets."""
     units: tuple[str, ...]
-    """One for each name, "" where the file is silent."""
+    """The unit of each column, "" where the file has none."""
     delimiter: str
     decimal: str
     above: int
@@ -50,7 +50,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(path: Path, columns: Sequence[str] = ()) -> Layout:
-    """What the beginning of a file says.
+    """The layout of a file, from its beginning.
 
     Args:
         columns: the names, for a file that begins with numbers.
@@ -69,7 +69,7 @@ def layout_of(path: Path, columns: Sequence[str] = ()) -> Layout:
     body = [row for row in full[max(1, len(full) // 2) :] if len(row) == width] or full[:1]
     numeric = [j for j in range(width) if _share(body, j, delimiter) >= 0.5]
     first = next((i for i, row in enumerate(cells) if _is_data(row, width, numeric, delimiter)), None)
-    if first is None:  # words throughout: the first line names them, and reading says what is no number
+    if first is None:  # words throughout: the first line has the names, and `sheet_of` reports what is no number
         first = next(i for i, row in enumerate(cells) if row) + 1 if full else len(cells)
     header, units, notes = _header(lines[:first], cells[:first], width, delimiter)
     if not header and columns:
@@ -96,7 +96,7 @@ def layout_of(path: Path, columns: Sequence[str] = ()) -> Layout:
 
 
 def sheet_of(path: Path, layout: Layout, columns: Sequence[str]) -> Sheet:
-    """The columns, NaN where a cell is empty, and when each line was taken.
+    """The columns, NaN where a cell is empty, and the time stamps of the lines.
 
     Raises:
         ValueError: what is wrong with the file.
@@ -123,7 +123,7 @@ def sheet_of(path: Path, layout: Layout, columns: Sequence[str]) -> Sheet:
 
 
 def text_of(path: Path) -> str:
-    """Raises ValueError: the file is no text of a size that can be."""
+    """A file's text; raises ValueError where it is too large, or UTF-16."""
     _check_size(path)
     content = path.read_bytes()
     _check_encoding(content)
@@ -135,7 +135,7 @@ def delimiter_of(first_line: str) -> str:
 
 
 def line_of(path: Path, layout: Layout, row: int) -> int:
-    """The line of a file that its row of numbers stands in, both from 0 and 1."""
+    """The line of a file, from 1, that holds a row of numbers, from 0."""
     with path.open("rb") as file:
         numbered = ((n, line) for n, line in enumerate(file, 1) if n > layout.above)
         held = (n for n, line in numbered if line.strip() and not _is_comment(line[:8].decode("latin-1")))
@@ -143,7 +143,7 @@ def line_of(path: Path, layout: Layout, row: int) -> int:
 
 
 def _beginning(path: Path) -> list[str]:
-    """The first lines, as many as tell the layout; what stands above the numbers is text."""
+    """The first lines, from which the layout is inferred."""
     _check_size(path)
     with path.open("rb") as file:
         content = file.read(_LONGEST_LINE + 1)
@@ -153,7 +153,7 @@ def _beginning(path: Path) -> list[str]:
         whole = whole[:-1]
         if not whole:
             raise ValueError(f"line 1 is longer than {_LONGEST_LINE} bytes: no CSV file")
-    # Enough to pass a preamble, and below it enough to tell what is usual.
+    # Enough for a preamble and for the usual lines below it.
     whole = whole[: 20 * _SAMPLE]
     lines = [_decoded(line) for line in whole]
     if whole and not lines[0].replace("\t", "").isprintable():
@@ -185,7 +185,7 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def _delimiter(lines: Sequence[str]) -> str:
-    """The one by which most cells of the last lines are numbers, as many in each line."""
+    """The delimiter with which most cells of the last lines are numbers, as many in each line."""
     tail = lines[max(1, len(lines) // 2, len(lines) - _SAMPLE) :] or lines
     best, most = delimiter_of(lines[0]), 0.0
     for mark in (",", ";", "\t", "|", " "):
@@ -213,7 +213,7 @@ def _column(rows: Sequence[Sequence[str]], j: int) -> Iterator[str]:
 
 
 def _share(rows: Sequence[Sequence[str]], j: int, delimiter: str) -> float:
-    """Of a column's cells that are not empty, how many are numbers."""
+    """The share of numbers among a column's cells that are not empty."""
     held = [cell for cell in _column(rows, j) if cell and cell not in _NULLS]
     return sum(_is_number(cell, delimiter) for cell in held) / len(held) if held else 0.0
 
@@ -229,7 +229,7 @@ def _is_data(row: Sequence[str], width: int, numeric: Sequence[int], delimiter: 
 def _header(
     lines: Sequence[str], cells: Sequence[list[str]], width: int, delimiter: str
 ) -> tuple[list[str], list[str], list[str]]:
-    """Names, units, and what was decided, of the lines above the numbers; no names where there are none."""
+    """Names, units and notes from the lines above the numbers; all empty where there are no names."""
     fits = (width, width - 1)
     at = len(cells)
     while at and (not cells[at - 1] or len(cells[at - 1]) in fits):
@@ -259,22 +259,21 @@ def _header(
 
 
 def _joined(rows: Sequence[Sequence[str]]) -> list[str]:
-    """One name for each column of several lines; a name that stands once stands for those right of it, as in a
-    spreadsheet's merged cells."""
+    """Names joined from several header lines; an empty cell has the name to its left, as merged cells have."""
     filled: list[list[str]] = []
     for row in rows[:-1]:
         last, own = "", list[str]()
         for cell in row:
             last = cell or last
             own.append(last)
-        # A line that says the same of every column, such as who made the file, tells none apart.
+        # A line with the same word for every column, such as the file's author, distinguishes none.
         if len(set(own[1:])) > 1:
             filled.append(own)
     return ["_".join(filter(None, (*words, name))) for *words, name in zip(*filled, rows[-1], strict=True)]
 
 
 def _without_units(header: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Units stay where only they tell two columns apart."""
+    """Names without units, which stay only where they distinguish two columns."""
     count = Counter(names)
     return [name if count[name] == 1 else whole for whole, name in zip(header, names, strict=True)]
 
@@ -291,7 +290,7 @@ def _no_header(cells: Sequence[Sequence[str]], first: int, width: int) -> str:
 
 
 def _table(path: Path, layout: Layout, types: dict[int, pa.DataType]) -> pa.Table:
-    """The columns by their positions, as two may be without a name."""
+    """The columns under their positions as names: two may have no name of their own."""
     content, above = _content(path, layout)
     if content is None:
         raise ValueError("no lines below the header")
@@ -326,7 +325,8 @@ def _table(path: Path, layout: Layout, types: dict[int, pa.DataType]) -> pa.Tabl
 
 
 def _content(path: Path, layout: Layout) -> tuple[Path | bytes | None, int]:
-    """What to parse, the file itself where it can be, and the lines to skip; None where no numbers follow."""
+    """The content to parse, or the file's path where that can be parsed as it is, and the number of lines to skip; None
+    where no numbers follow."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = 0
         for _ in range(layout.above):
@@ -357,15 +357,15 @@ def _check_encoding(content: bytes) -> None:
         raise ValueError("UTF-16; save it as CSV in UTF-8")
 
 
-def _plainly(said: str, path: Path, layout: Layout, skipped: int) -> str:
-    """Arrow's complaint in our words."""
-    if match := re.search(r"CSV column #(\d+): Row #(\d+): .*invalid value '(.*)'", said, re.DOTALL):
+def _plainly(message: str, path: Path, layout: Layout, skipped: int) -> str:
+    """Arrow's message with the file's line and column name."""
+    if match := re.search(r"CSV column #(\d+): Row #(\d+): .*invalid value '(.*)'", message, re.DOTALL):
         column, row, value = match.groups()
         name = layout.names[int(column)] or "a column without name"
         return f"line {line_of(path, layout, int(row) - skipped - 1)}: {name} is no number: {value[:40]!r}"
-    if match := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", said):
+    if match := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", message):
         line = line_of(path, layout, int(match[1]) - skipped - 1)
         return f"line {line}: {match[3]} cells, and the header has {match[2]}"
-    if "straddling" in said:
+    if "straddling" in message:
         return f"a line is longer than {2 * _LONGEST_LINE} bytes: no CSV file"
-    return f"not a readable CSV file ({said.splitlines()[0][:200]})"
+    return f"not a readable CSV file ({message.splitlines()[0][:200]})"

@@ -1,9 +1,9 @@
-"""A folder of CSV files, one a recording and modality, with a table that says which is which."""
+"""A folder of CSV files, one for each recording and modality, and the table that lists them."""
 
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from mmssl.data.alignment import Cut, Offset, Track, cut, in_words, merged, moved
 from mmssl.data.columns import named, no_signal, spelt
 from mmssl.data.csv_file import delimiter_of, text_of
+from mmssl.data.faults import listed, refuse, single
 from mmssl.data.file_names import table_of
 from mmssl.data.formats import CONFIDENCE
 from mmssl.data.missing import Unseen, missing_samples, never_seen, put_in, unseen_joints
@@ -43,7 +44,7 @@ from mmssl.recipe import USUAL, explain
 from mmssl.yaml_file import read as read_yaml
 
 _INTERVALS = "intervals"
-"""The column of files that say what was done when."""
+"""The table's column of files with annotated intervals."""
 TABLE, DESCRIPTION = "recordings.csv", "description.yaml"
 
 _JOINT_AXIS = re.compile(r"(.+?)(?:[_. ]([xyzXYZ])|(?<=[a-z0-9])([XYZ]))")
@@ -60,13 +61,13 @@ _FILE = re.compile(r".*\.(csv|tsv|txt|json|skeleton|c3d|trc|mvnx|parquet)(\.gz)?
 
 
 class Imported(NamedTuple):
-    """What a folder held."""
+    """Recordings read from a folder."""
 
     recordings: Recordings
     notes: list[str]
-    """What was taken for what, and what was done."""
+    """How columns were interpreted, and what was changed."""
     left_out: list[str]
-    """Faults in what was left out."""
+    """Faults of the recordings that were left out."""
 
 
 class _Line(NamedTuple):
@@ -75,9 +76,9 @@ class _Line(NamedTuple):
     number: int
     row: Row
     files: Mapping[str, str]
-    """Of each column that names files; later of each modality."""
+    """By column that names files, after `_joined` by modality."""
     intervals: str = ""
-    """The file that says what was done when."""
+    """The file with annotated intervals."""
 
 
 def read(
@@ -135,28 +136,27 @@ def read(
     of_recordings = {place: path for place, path in paths.items() if place not in intervals}
     headers = _opened(of_recordings, named_in, confidence, faults)
     if lines and paths and not headers:
-        raise UserError(_refusal(folder, faults, "no file can be read"))
+        raise UserError(listed(folder, _by_cause(faults), "no file can be read", len(faults)))
     lines = _joined(lines, described, headers, faults)
     try:
         description = _description(folder, lines, headers, given, like, notes)
     except UserError as error:
         if faults:
-            raise UserError(f"{_refusal(folder, faults, 'besides')}\n{error}") from error
+            besides = listed(folder, _by_cause(faults), "besides", len(faults))
+            raise UserError(f"{besides}\n{error}") from error
         raise
     lines = _of_classes(lines, description.classes, faults)
     odd = _mixed_units(lines, headers, description, like)
     faults += odd
     headers = {place: header for place, header in headers.items() if place not in dict(odd)}
-    _check_offsets(offsets or {}, lines)
+    _check_columns("--offset {}", offsets or {}, lines)
     if unseen == "neighbours" and not any(one.bones for one in description.skeletons.values()):
         raise UserError(
             f"{folder}: --unseen neighbours: which joints are neighbours is not known; write bones into {DESCRIPTION}"
         )
     reader = _Reader(description, fill_gaps, offsets or {}, unseen)
     rows, arrays = _arrays(reader, lines, headers, faults)
-    if faults and not (skip_bad and rows):
-        advice = "mend them, or leave their recordings out with --skip-bad"
-        raise UserError(_refusal(folder, faults, advice if rows else "no recording is whole"))
+    refuse(folder, _by_cause(faults), whole=bool(rows), skip_bad=skip_bad, count=len(faults))
     notes += _unnamed(folder, paths)
     if unseen == "left_out":
         description = _without_unseen(description, arrays, reader.never_seen)
@@ -174,9 +174,9 @@ def read(
     window = window or (like.window if like else None)
     if window or intervals:
         seen = {line.row.recording_id: intervals[line.intervals] for line in lines if line.intervals in intervals}
-        recordings, said = cut_streams(recordings, window, seen, reader.timings)
-        notes += said
-    return Imported(recordings, notes, _in_words(faults))
+        recordings, more = cut_streams(recordings, window, seen, reader.timings)
+        notes += more
+    return Imported(recordings, notes, _by_cause(faults))
 
 
 def _opened(
@@ -185,7 +185,7 @@ def _opened(
     confidence: float,
     faults: list[tuple[str, str]],
 ) -> dict[str, Opened]:
-    """The files whose columns can be told."""
+    """The files whose columns can be read; the others become faults."""
     found: dict[str, Opened] = {}
     for place, path in paths.items():
         try:
@@ -196,7 +196,7 @@ def _opened(
 
 
 def _of_classes(lines: Sequence[_Line], classes: Sequence[str], faults: list[tuple[str, str]]) -> list[_Line]:
-    """The lines without a label, or with that of a class."""
+    """The lines without a label, or with the label of a class; the others become faults."""
     strange = [line for line in lines if line.row.label not in ("", *classes)]
     faults += [
         (
@@ -208,18 +208,18 @@ def _of_classes(lines: Sequence[_Line], classes: Sequence[str], faults: list[tup
     return [line for line in lines if line not in strange]
 
 
-def _check_offsets(offsets: Mapping[str, Offset], lines: Sequence[_Line]) -> None:
-    """Raises UserError: an offset is of files that the table does not have."""
-    known = sorted({name for line in lines for name in line.files})
-    for name in offsets:
-        if name not in known:
-            raise UserError(f"--offset {name}: the table has no files of that; {nearest(name, known)}")
+def _check_columns(option: str, names: Iterable[str], lines: Sequence[_Line]) -> None:
+    """Raise UserError where an option, with a place for the name, names files that the table does not have."""
+    present = sorted({name for line in lines for name in line.files})
+    for name in names:
+        if name not in present:
+            raise UserError(f"{option.format(name)}: the table has no files of that; {nearest(name, present)}")
 
 
 def _arrays(
     reader: "_Reader", lines: Sequence[_Line], headers: Mapping[str, Opened], faults: list[tuple[str, str]]
 ) -> tuple[list[Row], dict[str, list[Array | None]]]:
-    """The rows of the recordings all of whose files can be read, and their arrays by modality."""
+    """Rows and arrays, by modality, of the recordings without a faulty file."""
     rows: list[Row] = []
     arrays: dict[str, list[Array | None]] = {name: [] for line in lines for name in line.files}
     for line in lines:
@@ -247,7 +247,7 @@ def _arrays(
 def _without_unseen(
     description: Description, arrays: dict[str, list[Array | None]], unseen: Mapping[str, set[str]]
 ) -> Description:
-    """The description without joints, which are taken out of the arrays."""
+    """The description without these joints; they are taken out of `arrays`, in place."""
     modalities = dict(description.modalities)
     for name, joints in unseen.items():
         own = description.skeletons[name]
@@ -259,7 +259,7 @@ def _without_unseen(
 
 
 def _unnamed(folder: Path, paths: Mapping[str, Path]) -> list[str]:
-    """A note on files that look like recordings and are none of the table's."""
+    """A note on CSV files that the table does not list."""
     unnamed = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*.csv")
@@ -270,36 +270,31 @@ def _unnamed(folder: Path, paths: Mapping[str, Path]) -> list[str]:
 
 
 def _checked(recordings: Recordings, folder: Path, *, named: Collection[str], notes: list[str]) -> Recordings:
-    """The recordings, whose channels are signals, or are meant because the description names them.
+    """Check that all channels are signals; those that the description names are kept anyway, with a note.
 
     Args:
-        named: modalities whose channels were named, not found.
+        named: modalities whose channels the description names.
 
     Raises:
-        UserError: channels that were found are none.
+        UserError: a channel that was inferred is no signal.
     """
     found = suspects_in(recordings)
     if not found:
         return recordings
-    said = [one.words for one in found]
+    lines = [one.words for one in found]
     if any(one.modality not in named for one in found):
         raise UserError(
-            "\n  ".join([f"{folder}: channels that are no signals would be learnt:", *said])
+            "\n  ".join([f"{folder}: channels that are no signals would be learnt:", *lines])
             + f"\nname the channels to read in {DESCRIPTION}: these without them, or with them if they "
             "are signals all the same"
         )
-    notes += [f"{one}; {DESCRIPTION} names it, and so it stays" for one in said]
+    notes += [f"{one}; {DESCRIPTION} names it, and so it stays" for one in lines]
     meant = {"meant_channels": (*recordings.description.meant_channels, *(one.channel for one in found))}
     changed = recordings.description.model_copy(update=meant)
     return recordings.described(changed)
 
 
-def _refusal(folder: Path, faults: Sequence[tuple[str, str]], advice: str) -> str:
-    count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
-    return f"{folder}: {count} in the files; {advice}:\n  " + "\n  ".join(_in_words(faults))
-
-
-def _in_words(faults: Sequence[tuple[str, str]]) -> list[str]:
+def _by_cause(faults: Sequence[tuple[str, str]]) -> list[str]:
     """A line for each cause: faults that differ in numbers or in what a cell holds are one, and the first is quoted."""
     causes: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for place, fault in faults:
@@ -311,10 +306,10 @@ def _in_words(faults: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _given(folder: Path) -> dict[str, Any]:
-    """What the folder's description says.
+    """The entries of the folder's description; none where there is no such file.
 
     Raises:
-        UserError: it cannot be read, or says what no description has.
+        UserError: it cannot be read, or has unknown entries.
     """
     path = folder / DESCRIPTION
     if not path.exists():
@@ -336,7 +331,7 @@ def _given(folder: Path) -> dict[str, Any]:
 def _intervals(
     lines: Sequence[_Line], paths: Mapping[str, Path], faults: list[tuple[str, str]]
 ) -> dict[str, list[Interval]]:
-    """By file, what was done when."""
+    """The annotated intervals, by file."""
     found: dict[str, list[Interval]] = {}
     for place in dict.fromkeys(line.intervals for line in lines if line.intervals in paths):
         found[place] = []
@@ -348,22 +343,19 @@ def _intervals(
 
 
 def _named_in(lines: Sequence[_Line], columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Of each file, the names that are given for its columns.
+    """The given names of the columns, by file.
 
     Raises:
         UserError: names for files that are not in the table.
     """
-    known = sorted({column for line in lines for column in line.files})
-    for column in columns:
-        if column and column not in known:
-            raise UserError(f"--columns {column}=...: the table has no files of that; {nearest(column, known)}")
+    _check_columns("--columns {}=...", filter(None, columns), lines)
     return {place: columns.get(column, columns.get("", ())) for line in lines for column, place in line.files.items()}
 
 
 def _joined(
     lines: Sequence[_Line], described: set[str], headers: dict[str, Opened], faults: list[tuple[str, str]]
 ) -> list[_Line]:
-    """The lines, with one file of each modality, of which several columns may name parts."""
+    """The lines with one file for each modality; files that make one signal together become one."""
     result: list[_Line] = []
     for line in lines:
         parts: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -385,8 +377,10 @@ def _joined(
 def _mixed_units(
     lines: Sequence[_Line], headers: Mapping[str, Opened], description: Description, like: Description | None
 ) -> list[tuple[str, str]]:
-    """Files that give a channel another unit than most do, or than those that they are like; skeletons are divided by
-    their own length."""
+    """Faults of files whose unit of a channel is not that of most files, or of `like`.
+
+    Skeletons have no such faults: they are divided by their own length.
+    """
     channels = {(modality, name) for modality, name, _ in _channels(description)}
     known = {(modality, name): unit for modality, name, unit in _channels(like) if unit} if like else {}
     units: dict[tuple[str, str], dict[str, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
@@ -408,7 +402,7 @@ def _mixed_units(
 
 
 def _channels(description: Description) -> list[tuple[str, str, str]]:
-    """Of all signals: modality, name, and unit where it is known."""
+    """Modality, name and unit, which may be "", of all channels."""
     found: list[tuple[str, str, str]] = []
     for modality, own in description.modalities.items():
         if isinstance(own, Signal):
@@ -419,8 +413,8 @@ def _channels(description: Description) -> list[tuple[str, str, str]]:
 
 
 def _part(column: str, described: set[str]) -> tuple[str, str]:
-    """The modality that a column's files are of, and which part of it: a column may be called MODALITY_PART, of a
-    signal of the usual name or one that is described."""
+    """The modality of a column's files, and the part of it: a column may be called MODALITY_PART where the modality is
+    a signal with a usual name, or is described."""
     modality, _, part = column.partition("_")
     whole = described | {name for name, kind in USUAL.items() if kind == "signal"}
     return (modality, part) if part and modality in whole and column not in described else (column, "")
@@ -450,10 +444,10 @@ def _table(
         )
     try:
         text = text_of(path) if made is None else made
-        delimiter = delimiter_of(text.partition("\n")[0])
-        reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter_of(text.partition("\n")[0]), strict=True)
         header = [name.strip().lower() for name in next(reader, [])]
-        modalities = _modalities(path.parent, text, delimiter, header, described)
+        numbered = [(reader.line_num, [cell.strip() for cell in cells], cells) for cells in reader]
+        modalities = _modalities(path.parent, header, [cells for _, cells, _ in numbered], described)
         twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
         missing = [name for name in ("recording_id", *(["subject"] if "label" in header else [])) if name not in header]
         if twice:
@@ -469,21 +463,20 @@ def _table(
         lines: list[_Line] = []
         first: dict[str, int] = {}
         spaced: list[int] = []
-        for cells in reader:
-            number, place = reader.line_num, f"{path.name} line {reader.line_num}"
-            if not any(cell.strip() for cell in cells):
+        for number, cells, written in numbered:
+            place = f"{path.name} line {number}"
+            if not any(cells):
                 continue
             if len(cells) != len(header):
                 faults.append((place, f"{len(cells)} cells, and the header has {len(header)}"))
                 continue
-            by_name = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-            if any(cell != cell.strip() for cell in cells):
+            by_name = dict(zip(header, cells, strict=True))
+            if cells != written:
                 spaced.append(number)
-            lacking = [] if by_name["recording_id"] else ["recording_id"]
             files = {one: by_name[one].replace("\\", "/") for one in modalities if by_name.get(one)}
-            seen = by_name.get(_INTERVALS, "").replace("\\", "/")
-            if lacking or not files:
-                faults.append((place, f"{', '.join(lacking) or ' and '.join(modalities)}: empty"))
+            if not by_name["recording_id"] or not files:
+                empty = " and ".join(modalities) if by_name["recording_id"] else "recording_id"
+                faults.append((place, f"{empty}: empty"))
                 continue
             try:
                 row = Row.model_validate({k: v for k, v in by_name.items() if k in Row.model_fields and v})
@@ -497,7 +490,7 @@ def _table(
                 faults.append((place, f"recording_id {row.recording_id} stands in line {first[row.recording_id]} too"))
                 continue
             first[row.recording_id] = number
-            lines.append(_Line(number, row, files, seen))
+            lines.append(_Line(number, row, files, by_name.get(_INTERVALS, "").replace("\\", "/")))
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path}: not a CSV table ({error})") from error
     if close:
@@ -507,23 +500,22 @@ def _table(
     if not labelled and _INTERVALS not in header:
         notes.append(f"{path.name} has no column label: these recordings are to be classified, or to pre-train on")
     elif labelled and (blank := sum(not line.row.label for line in lines)):
-        said = f"{path.name}: {blank} of {len(lines)} recordings have no label"
-        notes.append(f"{said}: these are to be classified, or to pre-train on")
+        count = f"{path.name}: {blank} of {len(lines)} recordings have no label"
+        notes.append(f"{count}: these are to be classified, or to pre-train on")
     if not lines:
-        raise UserError("\n  ".join([f"{path}: no recording is named in it", *_in_words(faults)]))
+        raise UserError("\n  ".join([f"{path}: no recording is named in it", *_by_cause(faults)]))
     return lines
 
 
-def _modalities(folder: Path, text: str, delimiter: str, header: Sequence[str], described: set[str]) -> list[str]:
+def _modalities(folder: Path, header: Sequence[str], lines: Sequence[Sequence[str]], described: set[str]) -> list[str]:
     """The columns whose cells name files.
 
     Raises:
         UserError: no modality can be called as one of them is.
     """
-    lines = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True))[1:]
     found: list[str] = []
     for i, name in enumerate(header):
-        cells = [line[i].strip() for line in lines if len(line) == len(header) and line[i].strip()]
+        cells = [line[i] for line in lines if len(line) == len(header) and line[i]]
         if (
             name
             and name not in (*Row.model_fields, _INTERVALS)
@@ -548,7 +540,7 @@ def _are_files(folder: Path, cells: Sequence[str]) -> bool:
 
 
 def _paths(folder: Path, lines: Sequence[_Line], faults: list[tuple[str, str]]) -> dict[str, Path | None]:
-    """Of each place that the table names, the file; None where there is none to be read."""
+    """The file of each place that the table names; None, with a fault, where there is none to be read."""
     inside = folder.resolve()
     found: dict[str, Path | None] = {}
     for line in lines:
@@ -577,10 +569,10 @@ def _description(
     like: Description | None,
     notes: list[str],
 ) -> Description:
-    """What the numbers mean, from what is given and, where that is silent, from the headers.
+    """The description, from the given entries and otherwise from the headers.
 
     Raises:
-        UserError: something is left open, or does not fit together.
+        UserError: an entry can be found in neither, or they contradict each other.
     """
     document: dict[str, Any] = {"name": folder.resolve().name}
     earlier: dict[str, dict[str, Any]] = {}
@@ -612,12 +604,12 @@ def _description(
 
 
 def _most(headers: Sequence[Opened]) -> tuple[str, ...]:
-    """The columns of most files: one that differs is then the one at fault."""
+    """The columns of most files."""
     return Counter(header.names for header in headers).most_common(1)[0][0]
 
 
 def _axes(columns: Sequence[str]) -> dict[str, list[str]]:
-    """Of each joint, those that have columns."""
+    """The axes that each joint has columns of."""
     axes: dict[str, list[str]] = defaultdict(list)
     for name in columns:
         if match := _JOINT_AXIS.fullmatch(name):
@@ -626,7 +618,7 @@ def _axes(columns: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _kind(columns: Sequence[str]) -> str:
-    """A skeleton is most of a file's columns as places of joints; acc_x is none."""
+    """`skeleton` where most of a file's columns are positions of joints; acc_x is none."""
     joints = [
         axes for axes in _axes([name for name in columns if not _TRIAD.fullmatch(name)]).values() if len(axes) > 1
     ]
@@ -651,8 +643,10 @@ def _infer_skeleton(
     notes.append(f"{modality}: {len(joints)} joints in {len(document['coordinates'])}-D: {', '.join(joints)}")
     by_plain = {re.sub(r"[^a-z]+", "", joint.lower()): joint for joint in joints}
     if "root_joint" not in document:
-        root = next((by_plain[name.replace("_", "")] for name in _ROOTS if name.replace("_", "") in by_plain), None)
-        top = next((by_plain[name.replace("_", "")] for name in _TOPS if name.replace("_", "") in by_plain), None)
+        root, top = (
+            next((by_plain[plain] for name in names if (plain := name.replace("_", "")) in by_plain), None)
+            for names in (_ROOTS, _TOPS)
+        )
         if root is None or (top is None and "scale_joints" not in document):
             indent, above = ("  ", "") if modality in USUAL else ("      ", f"  modalities:\n    {modality}:\n")
             raise UserError(
@@ -714,7 +708,7 @@ def _units(headers: Sequence[Opened]) -> dict[str, str]:
 
 
 class _Reader:
-    """Reads recordings' files as a description has them, and counts what it does to them."""
+    """Reads recordings' files by a description, and keeps count of changes for the notes."""
 
     def __init__(
         self,
@@ -729,7 +723,7 @@ class _Reader:
         """Joints of skeletons that some recording never shows."""
         self._rates: dict[str, dict[str, float]] = defaultdict(dict)
         self._done: dict[str, list[str]] = defaultdict(list)
-        """What was done, and the files it was done to."""
+        """Files by the change that was made to them."""
         self._filled: dict[str, int] = {}
         self._ignored: Counter[str] = Counter()
         self._no_signals: Counter[str] = Counter()
@@ -739,33 +733,34 @@ class _Reader:
         """Of each recording."""
 
     def rate(self, modality: str) -> float | None:
-        """Lines a second, the median of the files with time stamps."""
+        """Lines a second: the median of the files with time stamps."""
         rates = self._rates[modality]
         return float(f"{np.median([*rates.values()]):.4g}") if rates else None
 
     def notes(self) -> list[str]:
-        said: list[str] = []
+        """Notes on rates, changes and columns that were not read."""
+        lines: list[str] = []
         for one in self._description.modalities:
             if (rate := self.rate(one)) is None:
                 continue
-            said.append(f"{one}: {rate:g} a second by its time stamps")
+            lines.append(f"{one}: {rate:g} a second by its time stamps")
             odd = [place for place, own in self._rates[one].items() if not 0.8 < own / rate < 1.25]
             if odd:
-                said.append(f"{one}: {_counted(odd)} at another rate, {self._rates[one][odd[0]]:.4g} a second")
-        said += [f"{_counted(places)}: {what}" for what, places in self._done.items()]
-        said += in_words(self._cuts)
+                lines.append(f"{one}: {_counted(odd)} at another rate, {self._rates[one][odd[0]]:.4g} a second")
+        lines += [f"{_counted(places)}: {what}" for what, places in self._done.items()]
+        lines += in_words(self._cuts)
         if self._filled:
             total = sum(self._filled.values())
-            said.append(f"{total} empty values filled in {len(self._filled)} files, as {next(iter(self._filled))}")
+            lines.append(f"{total} empty values filled in {len(self._filled)} files, as {next(iter(self._filled))}")
         if self._no_signals:
             listed = ", ".join(sorted(self._no_signals))[:300]
-            said.append(f"not read, as no signals by their names: {listed}; channels in {DESCRIPTION} can name them")
+            lines.append(f"not read, as no signals by their names: {listed}; channels in {DESCRIPTION} can name them")
         if self._ignored:
-            said.append(f"columns that are not read: {', '.join(sorted(self._ignored))[:300]}")
-        return said
+            lines.append(f"columns that are not read: {', '.join(sorted(self._ignored))[:300]}")
+        return lines
 
     def track(self, modality: str, place: str, file: Opened) -> Track:
-        """The columns that are wanted, at even moments.
+        """A file's columns of a modality, at even moments.
 
         Raises:
             ValueError: what is wrong with the file.
@@ -798,7 +793,7 @@ class _Reader:
         return track
 
     def _one(self, modality: str, place: str, file: Opened, columns: Sequence[str]) -> Track:
-        """The columns of one file."""
+        """The columns of one file, at even moments."""
         try:
             sheet = file.read(columns)
             values = self._without_codes(modality, place, columns, sheet.values)
@@ -818,10 +813,10 @@ class _Reader:
         return track._replace(values=continuous(track.values, turns)[0]) if turns else track
 
     def side_by_side(self, recording: str, tracks: Mapping[str, Track]) -> dict[str, Array]:
-        """The recording's arrays, over one span of time.
+        """A recording's arrays, cut to the time that all modalities share.
 
         Raises:
-            ValueError: they have none in common, or what is left is no recording.
+            ValueError: they share no time, or too little.
         """
         forced = any(self._offsets[name].needs_rates for name in tracks if name in self._offsets)
         own = {name: self._shifted(name, tracks, forced) for name in tracks}
@@ -846,15 +841,14 @@ class _Reader:
 
     def _shaped(self, modality: str, values: Values) -> Array:
         """(frames, joints, coordinates) or (samples, channels)."""
-        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
-            array = values.astype(np.float32)
+        array = single(values)
         return array.reshape(len(array), *self._description.modalities[modality].shape)
 
     def _faults(self, modality: str, values: Values) -> list[str]:
         return array_faults(self._description, modality, self._shaped(modality, values))
 
     def _columns(self, modality: str, header: Opened) -> tuple[list[str], list[str]]:
-        """The file's columns in the description's order, and those of no use here.
+        """The file's columns in the description's order, and the other columns.
 
         Raises:
             ValueError: some are missing.
@@ -880,7 +874,7 @@ class _Reader:
         return used, [name for name in header.names if name not in used]
 
     def _without_codes(self, modality: str, place: str, columns: Sequence[str], values: Values) -> Values:
-        """NaN in place of numbers that stand for what was not seen or not measured."""
+        """The values with NaN for codes of joints not seen and samples not measured."""
         described = self._description.modalities[modality]
         if isinstance(described, Skeleton):
             kept, found = unseen_joints(values, described.joints, described.root_joint)
@@ -901,7 +895,7 @@ class _Reader:
         return kept
 
     def _whole(self, modality: str, place: str, columns: Sequence[str], values: Values) -> Values:
-        """Without missing values."""
+        """The values without missing ones."""
         own = self._description.modalities[modality]
         unseen = never_seen(values, own.joints) if isinstance(own, Skeleton) else []
         if not unseen or not isinstance(own, Skeleton):

@@ -19,7 +19,8 @@ import pyarrow as pa
 from pyarrow import csv
 from pydantic import Field, TypeAdapter, ValidationError
 
-from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, Signal, Skeleton, array_faults
+from mmssl.data.faults import checked, refuse
+from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, Signal, Skeleton
 from mmssl.errors import UserError, nearest
 
 _ACTIONS = (
@@ -201,11 +202,7 @@ def read(
             )
             skeletons.append(skeleton)
             signals.append(imu)
-    if faults and not (skip_bad and rows):
-        advice = "no recording is whole" if not rows else "mend them, or leave their recordings out with --skip-bad"
-        raise UserError(
-            f"{folder}: {len(faults)} fault{'s' * (len(faults) > 1)} in the files; {advice}:\n  " + "\n  ".join(faults)
-        )
+    refuse(folder, faults, whole=bool(rows), skip_bad=skip_bad)
     return Recordings(description, rows, skeletons, signals), faults
 
 
@@ -361,10 +358,7 @@ def _align(description: Description, tracks: dict[str, _Track]) -> Array:
             values = np.unwrap(values, axis=0, period=360)
         samples = np.stack([np.interp(grid, stamps, axis) for axis in values.T], axis=1)
         channels.append(samples - 360 * np.round(samples[0] / 360) if turns else samples)
-    imu = _single(np.concatenate(channels, axis=1))
-    if faults := array_faults(description, "imu", imu):
-        raise ValueError("; ".join(faults))
-    return imu
+    return checked(description, "imu", np.concatenate(channels, axis=1))
 
 
 def _pose(description: Description, path: Path) -> Array:
@@ -397,16 +391,13 @@ def _pose(description: Description, path: Path) -> Array:
         raise ValueError(f"{bad} numbers are not finite")
     people = people.reshape(len(names), len(numbers), -1, 3)
     person = people[np.argmax(people[..., 2].sum(axis=(1, 2)))]
-    skeleton = _single(_fill(description, numbers, person))
-    if faults := array_faults(description, "skeleton", skeleton):
-        raise ValueError("; ".join(faults))
-    return skeleton
+    return checked(description, "skeleton", _fill(description, numbers, person))
 
 
 def _fill(
     description: Description, numbers: npt.NDArray[np.int64], person: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """(frames in the file, joints, x y confidence) -> (frames without gaps, joints, x y)."""
+    """Interpolate (frames in the file, joints, x y confidence) to (frames without gaps, joints, x y)."""
     own = description.skeletons["skeleton"]
     seen = person[..., 2] > 0
     unseen = [joint for j, joint in enumerate(own.joints) if not seen[:, j].any()]
@@ -421,8 +412,3 @@ def _fill(
         for axis in range(2):
             skeleton[:, j, axis] = np.interp(every, numbers[shown], person[shown, source, axis])
     return skeleton
-
-
-def _single(values: npt.NDArray[np.float64]) -> Array:
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
-        return values.astype(np.float32)

@@ -25,7 +25,7 @@ class _Joint(NamedTuple):
     name: str
     parent: str
     segment: str
-    """The rigid part that carries it."""
+    """The rigid body part that it belongs to."""
     offset: Vector
     """From the parent, standing with hanging arms, in metres: +x to the person's left, +y up, +z forward."""
 
@@ -116,7 +116,7 @@ class _Person:
     offsets: Floats
     """Of the joints from their parents, (joints, 3), metres."""
     posture: Floats
-    """How the segments are held, (segments, 3), rotation vectors in degrees."""
+    """The segments' rest pose, (segments, 3), rotation vectors in degrees."""
     mounting: Floats
     """The sensor on the forearm: rotation vector in degrees, (3,)."""
     amplitude: float
@@ -133,7 +133,7 @@ def generate(*, subjects: int = 8, trials: int = 2, seed: int = 0, noise: float 
         subjects: people, who differ in body, style, and in how they wear the sensor; odd ones train, even ones test.
         trials: recordings of each person and class.
         seed: every random draw comes from it.
-        noise: what the sensors add to the truth, as a multiple of what makes a search worth while; 0 for none.
+        noise: of the sensors, as a multiple of the noise with which points of a search differ; 0 for none.
 
     Raises:
         UserError: fewer than one subject or trial.

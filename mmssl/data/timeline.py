@@ -1,19 +1,20 @@
-"""Lines laid out in time: put in order, at even moments, and said what that took."""
+"""A file's lines put in order of time and at even moments."""
 
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
+from mmssl.data.sheet import Values
+
 Lines = npt.NDArray[np.int64]
 
 _FEW = 0.01
-"""Of the lines; what befalls more is not left to chance."""
+"""Share of the lines up to which a fault counts as an accident."""
 _GAP = 3.0
-"""Usual steps; a longer one is a gap, or lies between two bursts."""
+"""A step longer than this many usual steps is a gap, or lies between two bursts."""
 _MOST_FILLED = 10
-"""Even moments a line; where there are more, the stamps are broken."""
+"""Even moments for each line; more mean broken stamps."""
 
 
 class Timeline(NamedTuple):
@@ -33,8 +34,12 @@ class Timeline(NamedTuple):
     """The longest, in seconds, that is interpolated over."""
 
     def at_even(self, values: Values) -> Values:
-        """Values of all lines, as they are at even moments."""
-        kept = values if len(self.lines) == len(values) and _in_order(self.lines) else values[self.lines]
+        """The values at even moments, by linear interpolation.
+
+        Args:
+            values: of all lines, (lines, columns).
+        """
+        kept = values if np.array_equal(self.lines, np.arange(len(values))) else values[self.lines]
         if self.even is None:
             return kept
         return np.stack([np.interp(self.even, self.stamps, column) for column in kept.T], axis=1)
@@ -45,17 +50,13 @@ class Timeline(NamedTuple):
 
     @property
     def step_kept(self) -> float:
-        """From line to line as they are laid out, whatever the rate: the last stamp is where the lines end."""
+        """The step between lines as they are laid out, so that the last line keeps its stamp."""
         count = len(self.stamps if self.even is None else self.even)
         return float(self.stamps[-1] - self.stamps[0]) / (count - 1)
 
 
-def _in_order(lines: Lines) -> bool:
-    return bool((lines == np.arange(len(lines))).all())
-
-
 def laid_out(seconds: Values, same: npt.NDArray[np.bool_] | None = None) -> Timeline:
-    """Lines by their stamps.
+    """Lay lines out by their stamps.
 
     Equal stamps: lines that are the same to the last digit are one; of the others, up to one in a hundred is left out.
     Where more repeat, or the usual step is half or less of what lines over span make and large steps are many, stamps
@@ -107,7 +108,7 @@ def _resampled(lines: Lines, stamps: Values, usual: float, dropped: int) -> Time
 
 
 class LineError(ValueError):
-    """What is wrong in one line, counted from 0."""
+    """A fault in one line, counted from 0."""
 
     def __init__(self, line: int, fault: str) -> None:
         super().__init__(fault)
@@ -136,6 +137,6 @@ def _sorted(seconds: Values) -> Lines:
 
 
 def _slope(stamps: Values) -> float:
-    """The step that fits all stamps, as the last of rounded ones may be off by a whole one."""
+    """The step by least squares over all stamps: of rounded ones the last may be off by a whole step."""
     at = np.arange(len(stamps)) - (len(stamps) - 1) / 2
     return float(at @ (stamps - stamps.mean()) / (at @ at))

@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, Signal, Skeleton, array_faults
+from mmssl.data.faults import checked, refuse
+from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, Signal, Skeleton
 from mmssl.errors import UserError
 
 _LIMBS = (
@@ -68,6 +69,7 @@ _HOW_TO_GET = "get them with `mmssl-tune data download utd_mhad`, or say where t
 _NAME = re.compile(r"a([0-9]{1,6})_s([0-9]{1,6})_t([0-9]{1,6})_(skeleton|inertial)\.mat", re.IGNORECASE)
 _VARIABLES = {"skeleton": "d_skel", "inertial": "d_iner"}
 _MODALITIES = {"skeleton": "skeleton", "inertial": "imu"}
+"""The variable in the files of each part of the data set, and the modality that it becomes."""
 # The whole data set is 18 MB: a zip entry that claims more than this is no recording.
 _LARGEST_ENTRY = 2**24
 
@@ -114,11 +116,7 @@ def read(folder: Path, *, skip_bad: bool = False) -> tuple[Recordings, list[str]
                 rows.append(Row(recording_id=_stem(key), label=label, subject=str(subject), trial=str(trial)))
                 skeletons.append(arrays["skeleton"])
                 signals.append(arrays["inertial"])
-    if faults and not (skip_bad and rows):
-        advice = "no recording is whole" if not rows else "mend them, or leave their recordings out with --skip-bad"
-        raise UserError(
-            f"{folder}: {len(faults)} fault{'s' * (len(faults) > 1)} in the files; {advice}:\n  " + "\n  ".join(faults)
-        )
+    refuse(folder, faults, whole=bool(rows), skip_bad=skip_bad)
     return Recordings(DESCRIPTION, rows, skeletons, signals), faults
 
 
@@ -222,11 +220,6 @@ def _load(file: _File) -> Array:
         raise ValueError(f"holds no variable {variable}")
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         raise ValueError(f"{variable} is no array of numbers")
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as such
-        array = values.astype(np.float32)
     if file.modality == "skeleton":
-        # joints x coordinates x frames
-        array = np.moveaxis(array, -1, 0)
-    if faults := array_faults(DESCRIPTION, _MODALITIES[file.modality], array):
-        raise ValueError("; ".join(faults))
-    return array
+        values = np.moveaxis(values, -1, 0)  # from joints x coordinates x frames
+    return checked(DESCRIPTION, _MODALITIES[file.modality], values)

@@ -1,4 +1,4 @@
-"""Streams cut into windows of equal length, or by the intervals that somebody annotated in them."""
+"""Streams cut into windows of equal length, or into their annotated intervals."""
 
 import csv
 import math
@@ -18,7 +18,7 @@ _OWN_HALF = 0.5
 
 
 class Interval(NamedTuple):
-    """What somebody saw in a stream."""
+    """An annotated part of a stream."""
 
     start: float
     """In seconds; from 1970 where the annotation has stamps."""
@@ -27,7 +27,7 @@ class Interval(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Of one stream."""
+    """Start and rates of one stream."""
 
     start: float
     """When it begins on the clock of its files; 0 where there is none."""
@@ -36,7 +36,7 @@ class Timing(NamedTuple):
 
 
 class CutStreams(NamedTuple):
-    """Windows as recordings, and what was done to get them."""
+    """Windows as recordings, and notes."""
 
     recordings: Recordings
     notes: list[str]
@@ -46,10 +46,10 @@ def intervals_in(text: str) -> list[Interval]:
     """Read a table with the columns start, end and label.
 
     Stamps are seconds, or milli-, micro- or nanoseconds since 1970 (by their size), or dates with times, in UTC where
-    they name no zone. Cells are divided as those of other tables; where semicolons do that, decimals may have commas.
+    they name no zone. Delimiters are those of other tables; with another than a comma, decimals may have commas.
 
     Raises:
-        ValueError: what is wrong with it, and in which line.
+        ValueError: a fault, with its line.
     """
     delimiter = delimiter_of(text.partition("\n")[0])
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
@@ -72,7 +72,7 @@ def intervals_in(text: str) -> list[Interval]:
             raise ValueError(f"line {reader.line_num}: {error}") from error
         if not one.end > one.start:
             raise ValueError(f"line {reader.line_num}: it ends at {own['end']}, and begins at {own['start']}")
-        if one.label:  # One without a label says no more than its absence.
+        if one.label:  # Without a label it is as if it were not there.
             found.append(one)
     found.sort()
     for before, after in pairwise(found):
@@ -105,7 +105,7 @@ def cut(
     intervals: Mapping[str, Sequence[Interval]],
     timings: Mapping[str, Timing],
 ) -> CutStreams:
-    """CutStreams streams into windows of equal length, or, without any, into their intervals.
+    """Cut streams into windows of equal length, or without a window into their intervals.
 
     A window has the label of the interval that covers at least half of it; of a stream without intervals, the stream's.
     What is left of a stream behind its last whole window is left out, and so is a stream shorter than a window.
@@ -192,10 +192,7 @@ def _pieces(
     for k in range(max(0, count)):
         start = k * window.stride
         end = start + window.seconds
-        if intervals is None:
-            yield _piece(row, start, end, row.label, 0)
-            continue
-        number, label = _label(intervals, start, end)
+        number, label = (0, row.label) if intervals is None else _label(intervals, start, end)
         yield _piece(row, start, end, label, number)
 
 

@@ -1,7 +1,8 @@
 """The paper's tables and figures, each a space to run and a table made of what came out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from mmssl.errors import UserError, nearest
 from mmssl.experiments import paper_tables
 from mmssl.experiments.paper_tables import md, tex
 from mmssl.study.folder import Study
+from mmssl.study.paired import mean_ends
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.space import LABEL_DRAW
 from mmssl.study.words import SYSTEM, TRANSDUCTIVE, VARIANT
@@ -24,28 +26,42 @@ class TableColumn(NamedTuple):
     percent: bool = False
 
 
+def plain_columns(*names: str) -> list[TableColumn]:
+    """Columns shown as they are, under their own names."""
+    return [TableColumn(name, (name,)) for name in names]
+
+
+SCORES = (
+    TableColumn("accuracy", mean_ends("accuracy"), percent=True),
+    TableColumn("seeds ±", ("accuracy.std",), percent=True),
+    TableColumn("F1", mean_ends("f1"), percent=True),
+    TableColumn("n", ("n",)),
+)
+"""The columns of `paired.summary`, shown."""
+
+
 @dataclass
 class Result:
-    """What an experiment gives."""
+    """Caption, tables, notes and figures of an experiment."""
 
     caption: str
     """What was measured, on what, by which protocol."""
     tables: dict[str, pa.Table]
     """By name; the first is the one to show."""
     shown: tuple[TableColumn, ...]
-    """Of the first table."""
+    """Columns to show of the first table."""
     notes: list[str] = field(default_factory=list[str])
     figures: list[str] = field(default_factory=list[str])
-    """Where they are kept."""
+    """Places of their files."""
 
     @property
     def heads(self) -> list[str]:
-        """Of what is shown."""
+        """Headings of the shown columns."""
         return [f"{column.heading} (%)" if column.percent else column.heading for column in self.shown]
 
     @property
     def cells(self) -> list[list[str]]:
-        """What is shown, a list a row."""
+        """The shown cells, a list a row."""
         return [
             [_cell([row[name] for name in column.columns], column.percent) for column in self.shown]
             for row in next(iter(self.tables.values())).to_pylist()
@@ -85,10 +101,19 @@ EXPERIMENTS = {
 
 
 def analyse(
-    experiment: Experiment, study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...] = ()
+    experiment: Experiment,
+    study: Study,
+    plan: Plan,
+    recordings: Recordings,
+    pictures: tuple[str, ...] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
-    """Make an experiment's tables, and its pictures with the given suffixes, from what a study has so far."""
-    # Imported here: the names of the experiments are asked for more often than their results.
+    """Make an experiment's tables, and its pictures with the given suffixes, from the trials that are complete.
+
+    Args:
+        progress: called by `unlabelled`, which computes long, with the models that are measured and their total.
+    """
+    # Imported here: the names of the experiments are needed more often than their results.
     from mmssl.experiments import comparison, embeddings, unlabelled
 
     functions = {
@@ -99,7 +124,7 @@ def analyse(
         "retrieval": embeddings.retrieval,
         "features": embeddings.features,
         "health": embeddings.health,
-        "unlabelled": unlabelled.unlabelled,
+        "unlabelled": partial(unlabelled.unlabelled, progress=progress),
     }
     result = functions[experiment.name](study, plan, recordings, pictures)
     complete = sum(record.status == "COMPLETE" for record in study.records(plan).values())
@@ -161,21 +186,23 @@ def protocol(plan: Plan) -> str:
     if space.side == "test":
         name = next(iter(plan.bases.values())).data.protocol
         scored = (
-            f"{name}: trained on {_listed(dataset.train_subjects)}, "
-            f"test subjects {_listed(dataset.test_subjects)} scored"
+            f"{name}: trained on {', '.join(dataset.train_subjects)}, "
+            f"test subjects {', '.join(dataset.test_subjects)} scored"
         )
     else:
         folds = list(dict.fromkeys(trial.fold for trial in plan.trials))
         scored = (
-            f"training subjects held out in turn ({_listed(folds)}), the others of {_listed(dataset.train_subjects)} "
-            "train; no test subject is looked at"
+            f"training subjects held out in turn ({', '.join(folds)}), the others of "
+            f"{', '.join(dataset.train_subjects)} train; no test subject is looked at"
         )
     admitted = f"; {TRANSDUCTIVE}" if plan.transductive else ""
-    return f"{dataset.name}, {scored}; {len(seeds)} seed{'s' * (len(seeds) > 1)} ({_listed(map(str, seeds))}){admitted}"
+    return (
+        f"{dataset.name}, {scored}; {len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}){admitted}"
+    )
 
 
 def repeats(plan: Plan) -> str:
-    """What intervals of scores and their differences are over (`scores.groups`), in a word."""
+    """The groups that intervals of scores and differences are over (`scores.groups`), in a word."""
     if len(plan.folds) > 1:
         return "folds"
     draws = {trial.point.get(LABEL_DRAW) for trial in plan.trials}
@@ -183,29 +210,21 @@ def repeats(plan: Plan) -> str:
 
 
 def recipes_of(plan: Plan) -> str:
-    """Where the points start from, in words."""
+    """The recipes that the points start from, in words."""
     space = plan.space
     found = dict.fromkeys(space.recipe_of(variant) for variant in space.variants or [None])
-    return f"recipe{'s' * (len(found) > 1)} {_listed(found)}"
+    return f"recipe{'s' * (len(found) > 1)} {', '.join(found)}"
 
 
 def names(plan: Plan) -> dict[str, str]:
-    """What the plan's points are called, by their ids: system and variant, and what else is searched."""
-    return {
-        trial.point_id: " ".join(
-            [
-                plan.base(trial),
-                *(f"{knob.rpartition('.')[2]}={value}" for knob, value in knobs_of(trial).items()),
-            ]
-        )
-        for trial in plan.trials
-    }
+    """The points' names by their ids: system and variant, and the other searched knobs."""
+    found: dict[str, str] = {}
+    for trial in plan.trials:
+        knobs = (f"{knob.rpartition('.')[2]}={value}" for knob, value in knobs_of(trial).items())
+        found[trial.point_id] = " ".join([plan.base(trial), *knobs])
+    return found
 
 
 def knobs_of(trial: PlannedTrial) -> dict[str, Any]:
-    """What is searched beside systems and variants, with the trial's values."""
+    """A trial's values of the searched knobs, without system and variant."""
     return {knob: value for knob, value in trial.point.items() if knob not in (SYSTEM, VARIANT)}
-
-
-def _listed(words: Iterable[str]) -> str:
-    return ", ".join(words)

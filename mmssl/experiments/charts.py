@@ -10,6 +10,7 @@ import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import vl_convert
 
 from mmssl.evaluation import whole_percent
+from mmssl.study.folder import Study
 
 Floats = npt.NDArray[np.floating]
 Rows = Sequence[Mapping[str, Any]]
@@ -75,19 +77,19 @@ def write(path: Path, spec: Mapping[str, Any], title: str, rows: Rows = (), widt
     kind = path.suffix.lower()[1:]
     if kind not in KINDS:
         raise ValueError(f"a figure is written as .{', .'.join(KINDS)}, not as {path.name}")
-    drawn: dict[str, Any] = {
+    whole: dict[str, Any] = {
         **spec,
         "config": {**spec["config"], "background": "white", "font": "sans-serif"},
         "datasets": {**spec.get("datasets", {}), "rows": list(rows)},
         "padding": 8,
     }
-    if drawn.get("width") == "container":
-        drawn |= {"width": width, "autosize": {"type": "pad", "contains": "padding"}}
-    drawn["title"] = {
-        "text": textwrap.wrap(title, max(48, drawn.get("width", 500) // 7)),
+    if whole.get("width") == "container":
+        whole |= {"width": width, "autosize": {"type": "pad", "contains": "padding"}}
+    whole["title"] = {
+        "text": textwrap.wrap(title, max(48, whole.get("width", 500) // 7)),
         "anchor": "start", "fontSize": 13, "color": "var(--ink)", "offset": 12,
     }  # fmt: skip
-    text = json.dumps(one_line(drawn)).replace("url(#hatch)", LIGHT["line"])
+    text = json.dumps(one_line(whole)).replace("url(#hatch)", LIGHT["line"])
     text = re.sub(r"var\(--(\w+)\)", lambda name: LIGHT.get(name[1], name[0]), text)
     if kind == "png":
         path.write_bytes(vl_convert.vegalite_to_png(text, scale=2))
@@ -95,6 +97,14 @@ def write(path: Path, spec: Mapping[str, Any], title: str, rows: Rows = (), widt
         path.write_bytes(vl_convert.vegalite_to_pdf(text))
     else:
         path.write_text(vl_convert.vegalite_to_svg(text), encoding="utf-8")
+
+
+def drawn(
+    study: Study, name: str, kinds: Sequence[str], spec: Mapping[str, Any], title: str, rows: Rows = ()
+) -> list[str]:
+    """Draw a chart into a study, as a file of each kind; gives their places."""
+    draw = partial(write, spec=spec, title=title, rows=rows)
+    return [study.put_figure(f"{name}.{kind}", draw) for kind in kinds]
 
 
 def confusion(classes: Sequence[str]) -> dict[str, Any]:
@@ -124,7 +134,7 @@ def confusion(classes: Sequence[str]) -> dict[str, Any]:
 
 
 def confusion_rows(matrix: Floats, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """What `confusion` draws.
+    """Rows for the chart of `confusion`.
 
     Args:
         matrix: (classes, classes), rows are true classes, shares from 0 to 1; a row of NaN has no recording.
@@ -140,7 +150,7 @@ def confusion_rows(matrix: Floats, classes: Sequence[str]) -> list[dict[str, Any
 
 
 def scatter(classes: Sequence[str], modalities: Sequence[str]) -> dict[str, Any]:
-    """The map of recordings; the page puts its rows in, and says which class is picked out."""
+    """The map of recordings, for a page, which gives its rows and the picked class."""
     classes = list(classes)
     several = [name for name in modalities if name]
     if several:
@@ -150,11 +160,7 @@ def scatter(classes: Sequence[str], modalities: Sequence[str]) -> dict[str, Any]
             legend=alt.Legend(title="modality", symbolStrokeColor="var(--ink)"),
         )
     else:
-        shape = alt.Shape(
-            "label:N",
-            scale=_by_index(classes, range(len(classes)), SHAPES),
-            legend=None,
-        )
+        shape = alt.Shape("label:N", scale=_by_index(classes, range(len(classes)), SHAPES), legend=None)
     colours = _by_index(classes, range(len(classes)), SERIES)
     only = alt.param(name="only", value="")
     picked = alt.param(name="picked", value=-1)
@@ -226,7 +232,7 @@ def few_labels(rows: Rows, measure: str) -> dict[str, Any]:
     """How a score falls with the share of labels: a line a system, its interval as a band.
 
     Args:
-        rows: of the table `few_labels`, those read from one set of modalities, or from all of each system.
+        rows: of the table `few_labels`, with the same modalities as inputs, or all of each system.
     """
     systems = list(dict.fromkeys(row["system"] for row in rows))
     every = range(len(systems))
@@ -279,7 +285,7 @@ def against(x: Floats, y: Floats, x_name: str, y_name: str) -> dict[str, Any]:
 
 
 def has_ends(rows: Rows) -> bool:
-    """Whether an interval is known of any."""
+    """Whether any row has an interval."""
     return any(row["low"] is not None for row in rows)
 
 
@@ -288,7 +294,7 @@ def percents() -> Any:
 
 
 def as_spec(chart: Any, description: str) -> dict[str, Any]:
-    """As the page embeds it; altair has checked it against the schema of Vega-Lite."""
+    """The chart as a Vega-Lite document with this module's config; altair checks it against the schema."""
     spec: dict[str, Any] = chart.properties(
         description=description, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
     ).to_dict()

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from mmssl.errors import UserError
-from mmssl.experiments import Result, TableColumn, names, protocol, repeats
+from mmssl.experiments import SCORES, Result, TableColumn, names, protocol, repeats
 from mmssl.recipe import Recipe, readings_of
 from mmssl.study.folder import Study, find
-from mmssl.study.paired import change, complete, ends, mean_ends, scored, scores_of, summary
+from mmssl.study.paired import change, complete, ends, scored, scores_of, summary
 from mmssl.study.plan import Key, Plan
 from mmssl.study.scores import difference, paired
 from mmssl.study.space import SET_BY_STUDY
@@ -41,10 +41,10 @@ class Entrant:
             if not wanted or f" {title}".endswith(f" {wanted}") or (len(wanted) >= 4 and point_id.startswith(wanted))
         ]
         if len(found) != 1:
-            known = ", ".join(f"{point_id[:8]} ({title})" for point_id, title in list(called.items())[:8])
+            valid = ", ".join(f"{point_id[:8]} ({title})" for point_id, title in list(called.items())[:8])
             more = ", ..." if len(called) > 8 else ""
-            said = f"has {len(found)} {'such ' if wanted else ''}points" if found else "has no such point"
-            raise UserError(f"{word}: study {name} {said}; name one as {name}:POINT, of {known}{more}")
+            fault = f"has {len(found)} {'such ' if wanted else ''}points" if found else "has no such point"
+            raise UserError(f"{word}: study {name} {fault}; name one as {name}:POINT, of {valid}{more}")
         self.point_id = found[0]
         self.trials = self.plan.trials_of(self.point_id)
 
@@ -63,11 +63,11 @@ class Entrant:
 
     @property
     def prefixes(self) -> dict[str, str]:
-        """By what is read, what its scores' columns begin with."""
-        return {"+".join(reading): prefix for reading, prefix in readings_of(self.plan.space.side, self.recipe)}
+        """By the modalities of a head's inputs, the prefix of its scores' columns."""
+        return {"+".join(inputs): prefix for inputs, prefix in readings_of(self.plan.space.side, self.recipe)}
 
     def scores(self, read_from: str) -> dict[str, dict[Key, float]]:
-        """Accuracy and F1 by seed and fold; empty where nothing is read from that."""
+        """Accuracy and F1 by seed and fold; empty where no head has these inputs."""
         prefix = self.prefixes.get(read_from)
         return {name: scores_of(self.rows, f"{prefix}.{name}") if prefix else {} for name in ("accuracy", "f1")}
 
@@ -76,7 +76,7 @@ def compare(entrants: Sequence[Entrant]) -> Result:
     """Each point's scores, and the mean difference from the first point over the seeds and folds that both have.
 
     Raises:
-        UserError: the points are of different recordings or sides, or have no seed and fold in common.
+        UserError: the points have different recordings or scored splits, or no seed and fold in common.
     """
     first, *others = entrants
     for other in others:
@@ -109,10 +109,7 @@ def compare(entrants: Sequence[Entrant]) -> Result:
         (
             TableColumn("point", ("point",)),
             TableColumn("read from", ("read_from",)),
-            TableColumn("accuracy", mean_ends("accuracy"), percent=True),
-            TableColumn("seeds ±", ("accuracy.std",), percent=True),
-            TableColumn("F1", mean_ends("f1"), percent=True),
-            TableColumn("n", ("n",)),
+            *SCORES,
             TableColumn("pairs", ("pairs",)),
             TableColumn("difference", ends("difference"), percent=True),
         ),
@@ -120,24 +117,29 @@ def compare(entrants: Sequence[Entrant]) -> Result:
     )
 
 
-def comparable(mine: Plan, theirs: Plan, first: str, other: str) -> None:
-    """Raises UserError: two studies, called so, are of other recordings, or scored other sides."""
-    if mine.dataset.fingerprint != theirs.dataset.fingerprint:
+def comparable(plan: Plan, other_plan: Plan, name: str, other: str) -> None:
+    """Check that two plans, under the names that messages give them, have the same recordings and scored split.
+
+    Raises:
+        UserError: they have not.
+    """
+    first, second = plan.dataset, other_plan.dataset
+    if first.fingerprint != second.fingerprint:
         raise UserError(
-            f"{other}: is of other recordings ({theirs.dataset.name}, {theirs.dataset.fingerprint[:12]}) than "
-            f"{first} ({mine.dataset.name}, {mine.dataset.fingerprint[:12]})"
+            f"{other}: is of other recordings ({second.name}, {second.fingerprint[:12]}) than "
+            f"{name} ({first.name}, {first.fingerprint[:12]})"
         )
-    if mine.space.side != theirs.space.side:
+    if plan.space.side != other_plan.space.side:
         raise UserError(f"{other}: one of the two scored the test subjects, the other training subjects")
 
 
-def differing(mine: Recipe, theirs: Recipe) -> list[str]:
-    """In which knobs the second differs, as `pretrain.epochs 300, not 100`."""
-    known = mine.knobs()
+def differing(first: Recipe, second: Recipe) -> list[str]:
+    """The knobs in which the second recipe differs, as `pretrain.epochs 300, not 100`."""
+    before = first.knobs()
     return [
-        f"{knob} {value}, not {known[knob]}"
-        for knob, value in theirs.knobs().items()
-        if value != known[knob] and knob not in SET_BY_STUDY
+        f"{knob} {value}, not {before[knob]}"
+        for knob, value in second.knobs().items()
+        if value != before[knob] and knob not in SET_BY_STUDY
     ]
 
 
@@ -151,7 +153,7 @@ def _comparable(first: Entrant, other: Entrant) -> None:
 
 
 def _verdicts(first: Entrant, other: Entrant) -> Iterator[str]:
-    """For each that is read: how far a point is above or below the first, and whether that is more than noise."""
+    """For each head: how far a point is above or below the first, and whether that is more than noise."""
     for read_from in other.prefixes:
         found = difference(paired(other.scores(read_from)["accuracy"], first.scores(read_from)["accuracy"]))
         if found.mean is None:
@@ -167,7 +169,7 @@ def _verdicts(first: Entrant, other: Entrant) -> Iterator[str]:
 
 
 def _notes(first: Entrant, other: Entrant) -> list[str]:
-    """What a reader must know of a pair: what differs in their recipes, and scores that have no pair."""
+    """Notes on a pair: differences of the recipes, and scores that have no pair."""
     notes = [f"{other.word}: {'; '.join(differing(first.recipe, other.recipe)) or 'the same recipe'}"]
     if first.keys != other.keys:
         notes.append(

@@ -1,10 +1,9 @@
-"""Experiments that compare scores: all they need stands in a study's tables."""
+"""Experiments that compare scores, from a study's tables alone."""
 
 import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 from mmssl.data.recordings import Recordings
 from mmssl.data.sources import data_set_of
 from mmssl.errors import UserError
-from mmssl.experiments import Result, TableColumn, knobs_of, names, protocol, recipes_of, repeats
+from mmssl.experiments import SCORES, Result, TableColumn, charts, knobs_of, names, protocol, recipes_of, repeats
 from mmssl.experiments.published import BRINZEA, FEW_LABELS, HIDDEN, PUBLISHED, YANG, Published, hidden_groups
 from mmssl.recipe import Recipe, readings_of
 from mmssl.study.folder import Study
@@ -28,13 +27,12 @@ from mmssl.study.words import SYSTEM, percent
 def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
     """Each system's scores on the side that its study scored, and what pre-training adds to untrained encoders.
 
-    Encoders of several modalities have a row for all together, and one for each alone and for each subset that has a
-    head of its own. The mean is over
-    seeds and folds, with its 95 % interval (`estimate`) over folds, or over seeds where there is one fold; the
-    standard deviation is that of the seeds' means over the folds. The gain is the mean difference from untrained
-    encoders with the same networks and heads at the same seeds and folds, with an interval like it. In a study of
-    variants `difference` is that from the first of them that starts from the same recipe, or for that one from the
-    first of all; for the same system.
+    Encoders of several modalities have a row for all together, one for each alone, and one for each subset that has a
+    head of its own. The mean is over seeds and folds, with its 95 % interval (`estimate`) over folds, or over seeds
+    where there is one fold; the standard deviation is that of the seeds' means over the folds. The gain is the mean
+    difference from untrained encoders with the same networks and heads at the same seeds and folds, with its 95 %
+    interval (`scores.difference`). In a study of variants the column `difference` compares with the first variant of
+    the same system and recipe; that variant itself is compared with the first of the system.
     """
     side, rows = plan.space.side, complete(study)
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -62,30 +60,31 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         lead = first if of_recipe == point_id else of_recipe
         compared = by_point[lead] if lead != point_id else []
         count = scored(by_point[point_id])
-        for reading, prefix in readings_of(side, recipes[point_id]):
+        for inputs, prefix in readings_of(side, recipes[point_id]):
             accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
-            from_lead = partial(_from_lead, prefix, by_point[point_id], compared)
+            f1 = scores_of(by_point[point_id], f"{prefix}.f1")
             gain = paired(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
+            from_lead: dict[str, Any] = {}
+            if plan.space.variants:
+                from_lead = {
+                    "compared_with": plan.variant(trial_of[lead]) if lead != point_id else None,
+                    **change("difference", paired(accuracy, scores_of(compared, f"{prefix}.accuracy"))),
+                    **change("difference.f1", paired(f1, scores_of(compared, f"{prefix}.f1"))),
+                }
             row = {
                 "system": called[point_id],
                 "variant": plan.variant(trial),
                 "method": method,
                 "trained_on": "+".join(modalities),
-                "read_from": "+".join(reading),
+                "read_from": "+".join(inputs),
                 **summary("accuracy", accuracy, count),
-                **summary("f1", scores_of(by_point[point_id], f"{prefix}.f1"), count),
+                **summary("f1", f1, count),
                 "n": len(accuracy),
                 "planned": planned[point_id],
                 **change("gain", gain),
-                **(
-                    {"compared_with": plan.variant(trial_of[lead]) if lead != point_id else None}
-                    | from_lead("accuracy")
-                    | from_lead("f1")
-                    if plan.space.variants
-                    else {}
-                ),
+                **from_lead,
                 "chance": chance,
-                **_stated(published.get(system, []) if reading == modalities else []),
+                **_stated(published.get(system, []) if inputs == modalities else []),
                 "note": "",
             }
             row["note"] = "; ".join([*_remarks(row), *_few_steps(recipes[point_id], by_point[point_id])])
@@ -109,10 +108,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         (
             TableColumn("system", ("system",)),
             TableColumn("read from", ("read_from",)),
-            TableColumn("accuracy", mean_ends("accuracy"), percent=True),
-            TableColumn("seeds ±", ("accuracy.std",), percent=True),
-            TableColumn("F1", mean_ends("f1"), percent=True),
-            TableColumn("n", ("n",)),
+            *SCORES,
             *(
                 [TableColumn("difference", ends("difference"), percent=True), TableColumn("from", ("compared_with",))]
                 if plan.space.variants
@@ -140,17 +136,17 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     for row in complete(study):
         system, share = row["system"], row["param.finetune.labels"]
         rows[system, share].append(row)
-        for reading, prefix in readings_of(side, recipes[system]):
+        for inputs, prefix in readings_of(side, recipes[system]):
             if (score := row[f"{prefix}.{what}"]) is not None:
                 key = row["seed"], row["fold"], row["param.finetune.label_draw"]
-                gathered[system, "+".join(reading), share][key] = score
+                gathered[system, "+".join(inputs), share][key] = score
     labelled = {at: statistics.fmean(row["recordings.labelled"] for row in found) for at, found in rows.items()}
     table: list[dict[str, Any]] = []
     for system in plan.space.systems:
         method, modalities = parsed(system)[0], recipes[system].data.modalities
-        for reading, _ in readings_of(side, recipes[system]):
-            read_from = "+".join(reading)
-            for share in sorted(share for name, read, share in gathered if (name, read) == (system, read_from)):
+        for inputs, _ in readings_of(side, recipes[system]):
+            read_from = "+".join(inputs)
+            for share in sorted(share for *at, share in gathered if at == [system, read_from]):
                 scores = gathered[system, read_from, share]
                 beside = {
                     other: gathered.get((name, read_from, share), {})
@@ -169,7 +165,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "draws": len({draw for *_, draw in scores}),
                         **change("over_supervised", paired(scores, beside.get("supervised", {}))),
                         **change("over_untrained", paired(scores, beside.get("untrained", {}))),
-                        **_stated(published.get(system, []) if reading == modalities else []),
+                        **_stated(published.get(system, []) if inputs == modalities else []),
                     }
                 )
     notes = [
@@ -181,12 +177,9 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     if published:
         notes += [FEW_LABELS, "published figures are with all labels", *_no_comparison(plan, True)]
     figures: list[str] = []
-    for name, (spec, title) in (
-        few_label_charts(table, plan.dataset.name, plan.space.scored).items() if pictures else ()
-    ):
-        from mmssl.experiments.charts import write
-
-        figures += [study.put_figure(f"{name}.{kind}", partial(write, spec=spec, title=title)) for kind in pictures]
+    if pictures:
+        for name, (spec, title) in few_label_charts(table, plan.dataset.name, plan.space.scored).items():
+            figures += charts.drawn(study, name, pictures, spec, title)
     return Result(
         f"Few labels: {protocol(plan)}; {recipes_of(plan)}; {plan.space.scored}, mean and 95 % interval over "
         f"{repeats(plan)}, of scores and of differences.",
@@ -210,15 +203,13 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
 def few_label_charts(
     table: Sequence[Mapping[str, Any]], dataset: str, metric: str
 ) -> dict[str, tuple[dict[str, Any], str]]:
-    """By name, chart and title of each reading in a table that `few_labels` gives, a line a system."""
-    from mmssl.experiments import charts
-
-    readings: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    """Charts of the table that `few_labels` gives, one for each head's inputs: by name, with a title."""
+    by_inputs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in table:
-        readings[row["read_from"]].append(row)
+        by_inputs[row["read_from"]].append(row)
     return {
         f"few_labels-{name.replace('+', '-')}": (charts.few_labels(rows, metric), f"Few labels, {dataset}, {name}")
-        for name, rows in readings.items()
+        for name, rows in by_inputs.items()
     }
 
 
@@ -239,7 +230,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
         hidden = tuple(row["param.pretrain.hidden_classes"])
         trials[row["system"]][hidden][row["seed"], row["fold"]] = trial_id
 
-    def seen(trial_ids: Mapping[Key, str], classes: Iterable[str]) -> dict[Key, list[bool]]:
+    def hits_in(classes: Iterable[str], trial_ids: Mapping[Key, str]) -> dict[Key, list[bool]]:
         found = {key: [hit for name in classes for hit in hits[one][name]] for key, one in trial_ids.items()}
         return {key: some for key, some in found.items() if some}
 
@@ -247,7 +238,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
         return {key: statistics.fmean(some) for key, some in found.items()}
 
     every = recordings.description.classes
-    readings = {group.classes: group for group in hidden_groups(every)}
+    groups_of_paper = {group.classes: group for group in hidden_groups(every)}
     published = HIDDEN.get(_data_set(plan), {}) if _published(plan) and _protocol(plan) == "cross_subject" else {}
     f1 = {trial_id: row[f"{plan.space.side}.f1"] for trial_id, row in rows.items()}
     table: list[dict[str, Any]] = []
@@ -260,11 +251,11 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
             ):
                 if not classes or (not hidden and name != "all"):
                     continue
-                found = seen(trial_ids, classes)
-                ours, beside = accuracy(found), accuracy(seen(groups.get((), {}), classes))
-                lost = paired(ours, beside) if hidden else {}
+                found = hits_in(classes, trial_ids)
+                scores, of_all = accuracy(found), accuracy(hits_in(classes, groups.get((), {})))
+                lost = paired(scores, of_all) if hidden else {}
                 count = recordings_of((key[1], len(some)) for key, some in found.items())
-                group = readings.get(hidden)
+                group = groups_of_paper.get(hidden)
                 stated = published.get(system, {}).get(group.column) if group and name == "all" else None
                 table.append(
                     {
@@ -272,12 +263,12 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                         "hidden": ", ".join(hidden) or "none",
                         "reading": group.reading if group else None,
                         "classes": name,
-                        **summary("accuracy", ours, count),
+                        **summary("accuracy", scores, count),
                         **summary(
                             "f1", {key: f1[one] for key, one in trial_ids.items()} if name == "all" else {}, count
                         ),
-                        "n": len(ours),
-                        "pretrained_on_all": mean(beside),
+                        "n": len(scores),
+                        "pretrained_on_all": mean(of_all),
                         **change("change", lost),
                         **_stated([stated] if stated else []),
                     }
@@ -301,7 +292,11 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
 
 
 def _searches_only(plan: Plan, *knobs: str) -> None:
-    """Raises UserError: points of a system differ in more than these, and would be taken for one."""
+    """Check that a study searches no other knobs: points of a system that differ in those would count as one.
+
+    Raises:
+        UserError: it does.
+    """
     others = [knob for knob in plan.space.searched if knob not in (SYSTEM, *knobs)]
     if others:
         raise UserError(
@@ -309,16 +304,8 @@ def _searches_only(plan: Plan, *knobs: str) -> None:
         )
 
 
-def _from_lead(
-    prefix: str, rows: Sequence[Mapping[str, Any]], lead: Sequence[Mapping[str, Any]], metric: str
-) -> dict[str, float | None]:
-    column = f"{prefix}.{metric}"
-    name = "difference" if metric == "accuracy" else f"difference.{metric}"
-    return change(name, paired(scores_of(rows, column), scores_of(lead, column)))
-
-
 def _remarks(row: Mapping[str, Any]) -> list[str]:
-    """What a reader must know of a row: that it is missing, no better than chance, or below untrained encoders."""
+    """Notes on a row: missing trials, a mean at chance, a mean below untrained encoders."""
     mean, remarks = row["accuracy.mean"], list[str]()
     if row["n"] < row["planned"]:
         remarks.append(f"{row['planned'] - row['n']} of {row['planned']} trials are not complete")
@@ -331,7 +318,7 @@ def _remarks(row: Mapping[str, Any]) -> list[str]:
 
 
 def _few_steps(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Whether the encoders were trained so briefly that the running averages their batch norms keep lag behind."""
+    """A note where training was so short that the running averages of batch norms still hold their first values."""
     if recipe.finetune.batch_norm == "renewed":
         return []
     steps = min((_steps(row) for row in rows), default=0)
@@ -350,12 +337,12 @@ def _steps(row: Mapping[str, Any]) -> int:
 
 
 def _data_set(plan: Plan) -> str:
-    """As published figures name it: classes of MMAct are counted in three ways."""
+    """The data set's name in published figures; MMAct's classes are counted in three ways."""
     return data_set_of(plan.dataset.name) or plan.dataset.name
 
 
 def _published(plan: Plan) -> Mapping[str, Sequence[Published]]:
-    """By system, what was published of the study's data set and protocol; nothing of methods with changes."""
+    """Published figures by system, for the study's data set and protocol; none where it has variants."""
     return {} if plan.space.variants else PUBLISHED.get((_data_set(plan), _protocol(plan)), {})
 
 
@@ -383,7 +370,7 @@ def _stated(figures: Iterable[Published]) -> dict[str, float | None]:
 
 
 def _published_columns(table: Sequence[Mapping[str, Any]]) -> list[TableColumn]:
-    """Those that have a figure in some row."""
+    """Columns of published figures that some row has."""
     return [
         TableColumn(heading, (name,), percent=True)
         for name, (_, _, heading) in _STATED.items()

@@ -1,9 +1,8 @@
-"""Experiments on what the trained encoders make of recordings: they load each trial's weights."""
+"""Experiments on features and embeddings: they load each trial's weights."""
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -17,7 +16,7 @@ from mmssl.data.rows import having
 from mmssl.errors import UserError
 from mmssl.evaluation import confusion, known, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
-from mmssl.experiments import Result, TableColumn, names, protocol
+from mmssl.experiments import Result, TableColumn, charts, names, plain_columns, protocol
 from mmssl.export.encoders import kept_model, representative
 from mmssl.study.folder import Study
 from mmssl.study.paired import spread
@@ -82,7 +81,7 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
         f"Retrieval: {protocol(plan)}. Gallery: the scored recordings of a fold.",
         {"retrieval": pa.Table.from_pylist(table)},
         (
-            *(TableColumn(name, (name,)) for name in ("system", "space", "query", "gallery", "relevant")),
+            *plain_columns("system", "space", "query", "gallery", "relevant"),
             *(TableColumn(name, (name,), percent=True) for name in recalls),
             TableColumn("mAP", ("map", "map.std"), percent=True),
         ),
@@ -130,13 +129,11 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
             }
             for i, (x, y) in zip(rows, xy, strict=True)
         ]
-        for suffix in pictures:
-            from mmssl.experiments.charts import signs, write
-
+        if pictures:
             whose = f"subject {trial.fold} held out" if trial.held_out else "test subjects"
             title = f"{system}: t-SNE of {plan.dataset.name}, {whose}"
-            draw = partial(write, spec=signs(xy, recordings.labels[rows].tolist(), classes), title=title)
-            result.figures.append(study.put_figure(f"tsne-{files[system]}.{suffix}", draw))
+            chart = charts.signs(xy, recordings.labels[rows].tolist(), classes)
+            result.figures += charts.drawn(study, f"tsne-{files[system]}", pictures, chart, title)
     cells: list[dict[str, Any]] = []
     worst: list[dict[str, Any]] = []
     for system, (labels, predicted) in _predictions(study, plan, classes).items():
@@ -153,13 +150,10 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
         worst.append(
             {"system": system, "worst": classes[i], "share": float(diagonal[i]), "taken_for": classes[others.argmax()]}
         )
-        for suffix in pictures:
-            from mmssl.experiments.charts import confusion as chart
-            from mmssl.experiments.charts import confusion_rows, write
-
+        if pictures:
             title = f"{system}: confusion on {plan.dataset.name}, per cent of the true class"
-            draw = partial(write, spec=chart(classes), title=title, rows=confusion_rows(matrix, classes))
-            result.figures.append(study.put_figure(f"confusion-{files[system]}.{suffix}", draw))
+            rows, name = charts.confusion_rows(matrix, classes), f"confusion-{files[system]}"
+            result.figures += charts.drawn(study, name, pictures, charts.confusion(classes), title, rows)
     result.tables = {
         "confusion_worst": pa.Table.from_pylist(worst),
         "confusion": pa.Table.from_pylist(cells),
@@ -182,7 +176,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
         f"Measures without labels against {metric}: {protocol(plan)}.",
         {},
         (
-            *(TableColumn(name, (name,)) for name in ("system", "measure", "spearman", "p")),
+            *plain_columns("system", "measure", "spearman", "p"),
             TableColumn("points", ("n",)),
             TableColumn("picks a point with", ("picked",), percent=True),
             TableColumn("below the best by", ("lost",), percent=True),
@@ -211,12 +205,9 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
                     "lost": float(y.max() - y[chosen]),
                 }
             )
-            for suffix in pictures if len(pairs) > 2 else ():
-                from mmssl.experiments.charts import against, write
-
-                title = f"{system} on {plan.dataset.name}"
-                draw = partial(write, spec=against(x, y, measure, metric), title=title)
-                result.figures.append(study.put_figure(f"health-{system.replace(' ', '-')}-{measure}.{suffix}", draw))
+            if pictures and len(pairs) > 2:
+                title, name = f"{system} on {plan.dataset.name}", f"health-{system.replace(' ', '-')}-{measure}"
+                result.figures += charts.drawn(study, name, pictures, charts.against(x, y, measure, metric), title)
     if not table:
         raise UserError(f"study {study.name}: no point is complete, with encoders trained without labels")
     if max(row["n"] for row in table) < 3:
@@ -228,7 +219,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
 def _scored(
     study: Study, plan: Plan, recordings: Recordings, only: set[str] | None = None
 ) -> Iterator[tuple[PlannedTrial, npt.NDArray[np.int64], dict[str, Vectors], dict[str, Vectors]]]:
-    """Each complete trial with what `vectors` gives of it."""
+    """Each complete trial with the result of `vectors`."""
     complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
     require_models(study, plan, complete)
     prepared: dict[int, Prepared] = {}
@@ -239,7 +230,11 @@ def _scored(
 
 
 def require_models(study: Study, plan: Plan, trial_ids: Iterable[str]) -> None:
-    """Raises UserError: the study has not kept the model of each of these trials."""
+    """Check that the study has kept the models of these trials.
+
+    Raises:
+        UserError: one is missing.
+    """
     if not all(study.has_model(trial_id) for trial_id in trial_ids):
         raise UserError(
             f"study {study.name} has not kept the model of every trial "
@@ -256,7 +251,7 @@ def vectors(
     Embeddings are empty where labels trained the encoders: their projectors are as they were initialised.
 
     Args:
-        prepared: by number of steps, the recordings as they were prepared for trials before; added to.
+        prepared: prepared recordings by number of steps, a cache for calls with the same recordings.
 
     Raises:
         FileNotFoundError: its weights are not kept.
@@ -279,14 +274,14 @@ def vectors(
 
 
 def joined(features: Mapping[str, Vectors]) -> Vectors:
-    """Features of several modalities as one vector a recording, each modality's scaled to length 1 before."""
+    """Features of several modalities joined to one vector a recording, each modality's scaled to length 1."""
     lengths = {name: np.linalg.norm(one, axis=1, keepdims=True) for name, one in features.items()}
     scaled = [one / np.where(lengths[name], lengths[name], 1) for name, one in features.items()]
     return np.concatenate(scaled, axis=1, dtype=np.float32)
 
 
 def _nearest_mean(study: Study, plan: Plan) -> dict[str, PlannedTrial]:
-    """Of each point that has any, the complete trial whose score is nearest the mean of them all."""
+    """By point, the complete trial whose score is nearest the point's mean; points without one are left out."""
     found = points(plan, study.table("trials.parquet"))
     return {point.point_id: representative(plan, point) for point in found if point.scores}
 
@@ -297,15 +292,11 @@ def _predictions(
     """By point's name, true and predicted class indices of all its trials' scored recordings."""
     index = {name: i for i, name in enumerate(classes)}
     called = names(plan)
-    name_of = {trial.trial_id: called[trial.point_id] for trial in plan.trials}
     gathered: dict[str, list[tuple[int, int]]] = {name: [] for name in called.values()}
     for row in study.table("predictions.parquet").to_pylist():
-        gathered[name_of[row["trial_id"]]].append((index[row["label"]], index[row["predicted"]]))
-    return {
-        name: (np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs]))
-        for name, pairs in gathered.items()
-        if pairs
-    }
+        gathered[called[row["point_id"]]].append((index[row["label"]], index[row["predicted"]]))
+    arrays = {name: np.array(pairs) for name, pairs in gathered.items() if pairs}
+    return {name: (pairs[:, 0], pairs[:, 1]) for name, pairs in arrays.items()}
 
 
 def _file_names(names: Iterable[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ class PlannedStudy(NamedTuple):
     plan: Plan
     recordings: Recordings
     planned: bool
-    """Whether it was there already."""
+    """Whether it existed already."""
 
 
 def existing(chosen: Experiment, storage: str, study: str, data: Path | None = None) -> PlannedStudy:
@@ -79,17 +79,17 @@ def planned(
     found = Study(storage, plan.name)
     if not found.exists():
         return PlannedStudy(found, plan, recordings, planned=False)
-    theirs = found.plan()
-    if not theirs.alike(plan):
+    present = found.plan()
+    if not present.alike(plan):
         raise UserError(
             f"study {found.name} exists with other settings: make the experiment from it with "
             f"`mmssl-tune reproduce {chosen.name} {found.name}{at_storage(found)}`, or give this one another --name"
         )
-    return PlannedStudy(found, theirs, recordings, planned=True)
+    return PlannedStudy(found, present, recordings, planned=True)
 
 
 def _folds(given: str | None, chooses: bool, space: Space, dataset: str, recordings: Recordings) -> Any:
-    """The side to score: by default the protocol's own test side where there are recordings of it, as in the paper."""
+    """The folds: by default the protocol's test subjects, as in the paper, where there are recordings of them."""
     from mmssl.data.protocols import split
 
     if chooses:

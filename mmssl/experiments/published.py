@@ -1,4 +1,4 @@
-"""Figures that were published, to stand beside ours; no other is known here, and none is guessed.
+"""Published figures to compare with; none is estimated.
 
 A figure is for one data set and protocol, of its test side; the source is part of it.
 """
@@ -96,12 +96,13 @@ HIDDEN: dict[str, dict[str, dict[int, Published]]] = {
 
 
 class HiddenGroup(NamedTuple):
-    """Classes that pre-training is not shown, as one of the readings of the paper has them."""
+    """Classes that pre-training is not shown, in one interpretation of the paper."""
 
     classes: tuple[str, ...]
     column: int
     """Of Tables 3 and 4."""
     reading: str
+    """The interpretation, in words."""
 
 
 def hidden_groups(classes: Sequence[str]) -> list[HiddenGroup]:

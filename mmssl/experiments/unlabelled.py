@@ -1,4 +1,4 @@
-"""Which measure would have chosen well without labels: of every kept model of a search."""
+"""How well measures without labels choose among the points of a search, from its kept models."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.data.rows import having, shown_rows
 from mmssl.errors import UserError
 from mmssl.evaluation import known, rank_agreement
-from mmssl.experiments import Result, TableColumn, protocol
+from mmssl.experiments import Result, TableColumn, plain_columns, protocol
 from mmssl.experiments.embeddings import require_models
 from mmssl.export.encoders import kept_model
 from mmssl.study.folder import Study
@@ -33,46 +33,46 @@ from mmssl.training.selection import in_memory
 Vectors = npt.NDArray[np.floating]
 
 VIEWS = 4
-"""Augmented ones of each recording, for measures that need views."""
+"""Augmented copies of each recording, for measures that need views."""
 
 
-class Seen(NamedTuple):
-    """What a model makes of some recordings, in one space."""
+class Outputs(NamedTuple):
+    """A model's features or embeddings of some recordings."""
 
     vectors: Mapping[str, Vectors]
     """By modality, (recordings, D)."""
     views: Mapping[str, Vectors]
-    """Of augmented copies, (views, recordings, D)."""
+    """By modality, those of augmented copies, (views, recordings, D)."""
     shared: bool
     """Whether vectors of different modalities can be compared."""
 
 
-def _of_each(function: Callable[[Vectors], float]) -> Callable[[Seen], float]:
-    return lambda seen: fmean(function(one) for one in seen.vectors.values())
+def _of_each(function: Callable[[Vectors], float]) -> Callable[[Outputs], float]:
+    return lambda outputs: fmean(function(one) for one in outputs.vectors.values())
 
 
-def _of_pairs(function: Callable[[Vectors, Vectors], float]) -> Callable[[Seen], float]:
-    def mean(seen: Seen) -> float:
-        if not seen.shared or len(seen.vectors) < 2:
+def _of_pairs(function: Callable[[Vectors, Vectors], float]) -> Callable[[Outputs], float]:
+    def mean(outputs: Outputs) -> float:
+        if not outputs.shared or len(outputs.vectors) < 2:
             return float("nan")
-        return fmean(function(a, b) for a, b in combinations(seen.vectors.values(), 2))
+        return fmean(function(a, b) for a, b in combinations(outputs.vectors.values(), 2))
 
     return mean
 
 
-def _alignment(seen: Seen) -> float:
-    if seen.shared and len(seen.vectors) > 1:
-        return _of_pairs(measures.alignment)(seen)
-    return fmean(measures.alignment(own[0], own[1]) for own in seen.views.values())
+def _alignment(outputs: Outputs) -> float:
+    if outputs.shared and len(outputs.vectors) > 1:
+        return _of_pairs(measures.alignment)(outputs)
+    return fmean(measures.alignment(own[0], own[1]) for own in outputs.views.values())
 
 
-def _lidar(seen: Seen) -> float:
-    if seen.shared:
-        return measures.lidar(np.concatenate(list(seen.views.values())))
-    return fmean(measures.lidar(own) for own in seen.views.values())
+def _lidar(outputs: Outputs) -> float:
+    if outputs.shared:
+        return measures.lidar(np.concatenate(list(outputs.views.values())))
+    return fmean(measures.lidar(own) for own in outputs.views.values())
 
 
-MEASURES: dict[str, tuple[Callable[[Seen], float], int]] = {
+MEASURES: dict[str, tuple[Callable[[Outputs], float], int]] = {
     "rankme": (_of_each(measures.effective_rank), 1),
     "lidar": (_lidar, 1),
     "alpha-req": (_of_each(lambda z: abs(measures.spectral_decay(z) - 1)), -1),
@@ -90,7 +90,13 @@ _SEVERAL = 5
 """Measures whose ranks are averaged."""
 
 
-def unlabelled(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
+def unlabelled(
+    study: Study,
+    plan: Plan,
+    recordings: Recordings,
+    pictures: tuple[str, ...],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Result:
     """How well measures without labels choose among a search's points, from the models that it has kept.
 
     Each is taken of `embedding` (what pre-training compares) and of `features` (what heads take), on the `training`
@@ -99,8 +105,11 @@ def unlabelled(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     the notes have what a random pick loses. Points of different systems, or with different shares of the labels, are
     not compared.
 
-    Which measure is best was seen on the people that it is judged by. So the table `halves` takes each half of the
-    folds for the choice of the measure and judges it by the other half.
+    The table `halves` chooses the measure on each half of the folds and judges it on the other half: in the first table
+    choice and judgement are on the same people.
+
+    Args:
+        progress: called with the models that are measured and their total.
     """
     trials = study.table("trials.parquet")
     measure = plan.space.scored.rpartition(".")[2]
@@ -108,7 +117,7 @@ def unlabelled(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     table: list[dict[str, Any]] = []
     halves: list[dict[str, Any]] = []
     notes: list[str] = []
-    found = _measured(study, plan, recordings)
+    found = _measured(study, plan, recordings, progress)
     scores = {metric: points(plan, trials, metric) for metric in metrics}
     for group, own in _compared(plan).items():
         ids = [
@@ -125,12 +134,12 @@ def unlabelled(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         means = {metric: values.mean(axis=1) for metric, values in scored.items()}
         random = ", ".join(f"{100 * (each.max() - each.mean()):.1f} ({metric})" for metric, each in means.items())
         notes.append(f"{group}: a random pick loses {random} on average")
-        for (one, space, side), values in measured.items():
+        for (one, space, part), values in measured.items():
             over = values.mean(axis=1)
             finite = np.isfinite(over)
             if not finite.any():
                 continue
-            row: dict[str, Any] = {"points of": group, "measure": one, "space": space, "recordings": side}
+            row: dict[str, Any] = {"points of": group, "measure": one, "space": space, "recordings": part}
             for metric, each in means.items():
                 agreement = {name: known(value) for name, value in rank_agreement(over, each).items()}
                 lost = float(each.max() - each[finite][over[finite].argmax()])
@@ -139,25 +148,25 @@ def unlabelled(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         halves += [{"points of": group, **row} for row in _judged_on_others(measured, scored)]
     if not table:
         raise UserError(f"study {study.name}: no two points of a system are complete, with frozen encoders")
-    told = [metric for metric in metrics if any(f"lost.{metric}" in row for row in table)]
+    compared = [metric for metric in metrics if any(f"lost.{metric}" in row for row in table)]
     return Result(
-        f"Measures without labels against {', '.join(told)}: {protocol(plan)}.",
+        f"Measures without labels against {', '.join(compared)}: {protocol(plan)}.",
         {"unlabelled": pa.Table.from_pylist(table), **({"halves": pa.Table.from_pylist(halves)} if halves else {})},
         (
-            *(TableColumn(name, (name,)) for name in ("points of", "measure", "space", "recordings")),
-            *(TableColumn(f"rank correlation, {metric}", (f"spearman.{metric}",)) for metric in told),
-            *(TableColumn(f"lost, {metric}", (f"lost.{metric}",), percent=True) for metric in told),
+            *plain_columns("points of", "measure", "space", "recordings"),
+            *(TableColumn(f"rank correlation, {metric}", (f"spearman.{metric}",)) for metric in compared),
+            *(TableColumn(f"lost, {metric}", (f"lost.{metric}",), percent=True) for metric in compared),
         ),
         notes + _of_halves(halves),
     )
 
 
 Key = tuple[str, str, str]
-"""Measure, space and side."""
+"""Measure, space and split."""
 
 
 def _compared(plan: Plan) -> dict[str, set[str]]:
-    """Points by what they have in common: system, variant, and share of the labels where there are several."""
+    """Groups of points to compare: by system, variant, and share of the labels where there are several."""
     shares = {trial.trial_id: plan.recipe(trial).finetune.labels for trial in plan.trials}
     several = len(set(shares.values())) > 1
     groups: dict[str, set[str]] = defaultdict(set)
@@ -168,26 +177,26 @@ def _compared(plan: Plan) -> dict[str, set[str]]:
 
 
 def _by_fold(point: Point, plan: Plan) -> list[float]:
-    """Its mean over seeds and draws, in each fold."""
+    """A point's mean over seeds and draws of labels, in each fold."""
     folds = [fold_name(held_out) for held_out in plan.folds]
     return [fmean(value for key, value in point.scores.items() if key[1] == fold) for fold in folds]
 
 
 def _over_points(found: Sequence[Mapping[str, Mapping[Key, float]]]) -> dict[Key, Vectors]:
-    """Every measure, (points, folds), more being better."""
+    """Every measure, (points, folds), signed so that more is better."""
     signs = {name: sign for name, (_, sign) in MEASURES.items()}
     keys = dict.fromkeys(key for point in found for fold in point.values() for key in fold)
     table = {key: signs[key[0]] * np.array([[fold[key] for fold in point.values()] for point in found]) for key in keys}
-    for space, side in dict.fromkeys(key[1:] for key in keys):
-        parts = [table[part, space, side] for part in _CLID]
-        if all(part.std() > 0 for part in parts):
-            table["clid", space, side] = np.sum([(part - part.mean()) / part.std() for part in parts], axis=0)
+    for space, part in dict.fromkeys(key[1:] for key in keys):
+        parts = [table[name, space, part] for name in _CLID]
+        if all(one.std() > 0 for one in parts):
+            table["clid", space, part] = np.sum([(one - one.mean()) / one.std() for one in parts], axis=0)
     return table
 
 
 def _judged_on_others(measured: Mapping[Key, Vectors], scored: Mapping[str, Vectors]) -> Iterator[dict[str, Any]]:
-    """With each half of the folds the measure is chosen that loses least there, over all scores; and the five that
-    agree best with the scores, whose mean rank is taken. What both pick in the other half is judged there."""
+    """For each half of the folds: the measure that loses least there over all scores, and the mean rank of the five
+    that agree best with the scores there; both are judged on the other half."""
     folds = next(iter(scored.values())).shape[1]
     usable = {key: values for key, values in measured.items() if np.isfinite(values).all()}
     for chosen in combinations(range(folds), folds // 2) if folds > 1 and usable else ():
@@ -217,7 +226,7 @@ def _judged_on_others(measured: Mapping[Key, Vectors], scored: Mapping[str, Vect
 
 
 def _of_halves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each group and rule."""
+    """A note for each group and rule."""
     lines: list[str] = []
     for group, rule in dict.fromkeys((row["points of"], row["rule"]) for row in rows):
         own = [row for row in rows if (row["points of"], row["rule"]) == (group, rule)]
@@ -233,28 +242,32 @@ def _of_halves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _measured(study: Study, plan: Plan, recordings: Recordings) -> dict[str, dict[str, dict[Key, float]]]:
-    """By point and fold, each measure as the mean over its seeds.
+def _measured(
+    study: Study, plan: Plan, recordings: Recordings, progress: Callable[[int, int], None]
+) -> dict[str, dict[str, dict[Key, float]]]:
+    """By point and fold, each measure's mean over the seeds.
 
     Raises:
         UserError: the study has not kept every model.
     """
     complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
+    recipes = {trial.trial_id: plan.recipe(trial) for trial in plan.trials if trial.trial_id in complete}
+    recipes = {name: recipe for name, recipe in recipes.items() if recipe.finetune.encoders == "frozen"}
+    require_models(study, plan, recipes)
+    total = len({recipe.pretraining_id() for recipe in recipes.values()})
     gathered: dict[tuple[str, str, Key], list[float]] = defaultdict(list)
     of_encoders: dict[str, dict[Key, float]] = {}
     prepared: dict[int, Prepared] = {}
     for trial in plan.trials:
-        recipe = plan.recipe(trial)
-        if trial.trial_id not in complete or recipe.finetune.encoders == "trained":
+        if trial.trial_id not in recipes:
             continue
-        require_models(study, plan, [trial.trial_id])
         # Trials that differ in their heads alone have the same encoders.
-        name = recipe.pretraining_id()
+        name, steps = recipes[trial.trial_id].pretraining_id(), recipes[trial.trial_id].data.steps
         if name not in of_encoders:
-            steps = recipe.data.steps
             if steps not in prepared:
                 prepared[steps] = Prepared.of(recordings, steps, recordings.modalities)
             of_encoders[name] = dict(_of_model(kept_model(study, plan, trial), prepared[steps], recordings))
+            progress(len(of_encoders), total)
         for key, value in of_encoders[name].items():
             gathered[plan.candidate(trial.point_id), trial.fold, key].append(value)
     found: dict[str, dict[str, dict[Key, float]]] = defaultdict(lambda: defaultdict(dict))
@@ -265,7 +278,7 @@ def _measured(study: Study, plan: Plan, recordings: Recordings) -> dict[str, dic
 
 def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Iterator[tuple[Key, float]]:
     sides = split(recordings, model.recipe.data)
-    for side, rows in (("training", shown_rows(model.recipe, prepared, sides)), ("held out", sides.validation)):
+    for part, rows in (("training", shown_rows(model.recipe, prepared, sides)), ("held out", sides.validation)):
         rows = having(prepared, rows, model.recipe.data.modalities)
         inputs = in_memory(prepared.chosen(model, rows))
         change, draws = augmentation(model, torch.device("cpu")), torch.Generator().manual_seed(0)
@@ -276,6 +289,6 @@ def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Itera
         ):
             arrays = [{name: tensor.numpy() for name, tensor in one.items()} for one in mapped]
             plain, *views = arrays
-            seen = Seen(plain, {name: np.stack([view[name] for view in views]) for name in plain}, shared)
+            outputs = Outputs(plain, {name: np.stack([view[name] for view in views]) for name in plain}, shared)
             for name, (measure, _) in MEASURES.items():
-                yield (name, space, side), measure(seen)
+                yield (name, space, part), measure(outputs)

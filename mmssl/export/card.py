@@ -63,19 +63,19 @@ def _front_matter(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _results(facts: Mapping[str, Any], dataset: str) -> Iterator[dict[str, Any]]:
-    """The scores in the Hub's schema: of the point, and of these weights on who was held out and on who tests."""
+    """The scores in the Hub's schema: of the point, and of these weights on the held-out and on the test subjects."""
     data, selection, tested = facts["data"], facts["selection"], facts["tested"]
     of_point = {
         name: (f"mean over {_counted(score['n'], 'seed x fold', 'seeds x folds')}", score["mean"], score)
         for name, score in selection["scores"].items()
     }
     own = {name: ("these weights", value, None) for name, value in facts["metrics"].items() if name in of_point}
-    asked = tested["metrics"] if tested else {}
+    of_tests = tested["metrics"] if tested else {}
     held_out = "+".join(facts["held_out"])
     for scores, who in (
         (of_point, "each fold's held-out subjects"),
-        ({name: score for name, score in own.items() if name not in asked}, f"subject {held_out}, held out"),
-        ({name: ("these weights", value, None) for name, value in asked.items()}, ""),
+        ({name: score for name, score in own.items() if name not in of_tests}, f"subject {held_out}, held out"),
+        ({name: ("these weights", value, None) for name, value in of_tests.items()}, ""),
     ):
         for side, split in _SIDES.items():
             metrics = [
@@ -107,7 +107,7 @@ def _results(facts: Mapping[str, Any], dataset: str) -> Iterator[dict[str, Any]]
 
 
 def _words(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template has names for, beside the facts."""
+    """The variables of the template: the facts, and what is derived from them."""
     recipe, description, selection = model.recipe, model.description, facts["selection"]
     knobs, made = recipe.knobs(), facts["environment"]
     by_objective = ["objective.name", *(f"objective.{name}" for name in recipe.objective.loss.knobs)]
@@ -146,7 +146,7 @@ def _words(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _taken(modality: Skeleton | Signal) -> str:
-    """What a modality of recordings must be, in words."""
+    """The input that a modality takes, in words."""
     if isinstance(modality, Skeleton):
         return (
             f"skeletons of {len(modality.joints)} joints x {len(modality.coordinates)} ({modality.unit or 'any unit'})"
@@ -157,14 +157,14 @@ def _taken(modality: Skeleton | Signal) -> str:
 
 
 def _scored(model: Model, facts: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], str, Any, float | None]]:
-    """Rows of scores: side, by which modalities, measure, of the point, of these weights."""
+    """Rows of scores: split, modalities of the head's inputs, measure, score of the point, score of these weights."""
     scores, tested = facts["selection"]["scores"], facts["tested"]
     also = (tested and tested["metrics"]) or any(name.startswith("test.") for name in scores)
     for side in ("val", "test") if also else ("val",):
-        for reading, prefix in readings_of(side, model.recipe):
+        for inputs, prefix in readings_of(side, model.recipe):
             for measure, title in _MEASURES.items():
                 name = f"{prefix}.{measure}"
-                yield _SIDES[side], reading, title, scores.get(name), facts["metrics"].get(name)
+                yield _SIDES[side], inputs, title, scores.get(name), facts["metrics"].get(name)
 
 
 def _caveats(facts: Mapping[str, Any], reader: Reader | None) -> Iterator[str]:
@@ -186,8 +186,8 @@ def _caveats(facts: Mapping[str, Any], reader: Reader | None) -> Iterator[str]:
 
 def _label(column: str) -> str:
     """A column of scores in words: `val.wrist.f1` is validation F1 by wrist alone."""
-    side, *reading, measure = column.split(".")
-    alone = f" by {' + '.join(reading[0].split('+'))} alone" if reading else ""
+    side, *inputs, measure = column.split(".")
+    alone = f" by {' + '.join(inputs[0].split('+'))} alone" if inputs else ""
     return f"{_SIDES[side]} {_MEASURES[measure]}{alone}"
 
 
@@ -201,6 +201,6 @@ def _counted(count: int, noun: str, many: str = "") -> str:
 
 
 def _plain(value: Any) -> str:
-    """Somebody's words as nothing but words: no line, markup or table of theirs comes into the card."""
+    """Text from elsewhere in one line, escaped for Markdown and HTML."""
     words: Sequence[str] = str(value).split()
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(" ".join(words), quote=False))

@@ -4,7 +4,8 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,7 +24,7 @@ Form = Literal["onnx", "torch"]
 Precision = Literal["float32", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "torch": ".pt2"}
-"""Of the files, by form."""
+"""Suffixes of the files, by form."""
 SCORES = ".scores.json"
 # As for an export that another process loads: sums may be taken in another order.
 TOLERANCE = 1e-4
@@ -31,7 +32,7 @@ _Program = Callable[[Inputs], list[np.ndarray]]
 
 
 def file_name(form: Form, precision: Precision = "float32", *, raw: bool = False) -> str:
-    """Of what `convert` writes, in the exported folder."""
+    """The name of a file that `convert` writes into an exported folder."""
     return f"model{'.raw' * raw}{f'.{precision}' * (precision != 'float32')}{SUFFIXES[form]}"
 
 
@@ -41,7 +42,7 @@ DERIVED = tuple(
     for raw in (False, True)
     for name in (*(file_name(form, one, raw=raw) for one in PRECISIONS), f"model{'.raw' * raw}{SCORES}")
 )
-"""What `convert` writes into an export."""
+"""Names of all files that `convert` writes into an export."""
 
 
 class _Classifier(nn.Module):
@@ -111,7 +112,7 @@ def convert(
     inputs, notes = _made_up(model, modalities, raw, 0), _notes(model, modalities, raw)
     number = torch.export.Dim("number", min=1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Of the exporter's own parts.
+        warnings.simplefilter("ignore")  # Raised by the exporter's own parts.
         # Modalities of a raw recording have lines of their own number.
         sizes = tuple({0: torch.export.Dim.DYNAMIC if raw else number} for _ in inputs)
         program = torch.export.export(classifier, inputs, dynamic_shapes=(sizes,))
@@ -129,7 +130,7 @@ def convert(
         with torch.no_grad():
             expected = [output.numpy() for output in exact(*tried)]
         apart = [float(np.abs(a - b).max()) for a, b in zip(given, expected, strict=True)]
-        # Of coarser networks the probabilities alone: how large their features may be, nobody says.
+        # Of coarser networks the probabilities alone: their features have no known scale.
         differences += apart if precision == "float32" else apart[-1:]
     difference = float(np.max(differences))
     if not difference <= (TOLERANCE if precision == "float32" else 1.0):
@@ -141,14 +142,14 @@ def convert(
 def compared(
     model: Model, form: Form, modalities: Sequence[str], files: Sequence[Path], recordings: Recordings, *, raw: bool
 ) -> dict[str, dict[str, float]]:
-    """What the encoders score on recordings, as `encoders`, and each file beside it: accuracy, F1, size in bytes, the
-    largest difference of a probability from theirs, and the share of recordings that get another class.
+    """Scores of the encoders, as `encoders`, and of each file on recordings: accuracy, F1, size in bytes, the largest
+    difference of a probability from the encoders', and the share of recordings that get another class.
 
     Raises:
         UserError: a file gives no probabilities, as numbers grow too large for float16.
     """
-    ours = model.probabilities(model.features(recordings, modalities))
-    given = {"encoders": (ours, len(model.weights("encoders", "heads")))}
+    exact = model.probabilities(model.features(recordings, modalities))
+    given = {"encoders": (exact, len(model.weights("encoders", "heads")))}
     for file in files:
         found = _probabilities(model, modalities, _program(form, file, modalities), recordings, raw)
         if not np.isfinite(found).all():
@@ -158,15 +159,15 @@ def compared(
         name: {
             **scores(recordings.labels, found.argmax(axis=1)),
             "bytes": size,
-            "difference": float(np.abs(found - ours).max()),
-            "changed": float((found.argmax(axis=1) != ours.argmax(axis=1)).mean()),
+            "difference": float(np.abs(found - exact).max()),
+            "changed": float((found.argmax(axis=1) != exact.argmax(axis=1)).mean()),
         }
         for name, (found, size) in given.items()
     }
 
 
 def _program(form: Form, file: Path, modalities: Sequence[str]) -> _Program:
-    """What a written file computes, by what other programs run it with."""
+    """A written file as a function, run by the library that other programs would use."""
     if form == "torch":
         module = torch.export.load(file).module()
         return lambda inputs: [output.numpy() for output in module(*(torch.tensor(inputs[n]) for n in modalities))]
@@ -199,7 +200,7 @@ def _made_up(model: Model, modalities: Sequence[str], raw: bool, draw: int) -> t
 
 
 def _columns(model: Model, modality: str) -> list[str]:
-    """What a line of a raw recording holds, by the names of a CSV file."""
+    """The columns of a raw recording, by their names in a CSV file."""
     own = model.description.modalities[modality]
     if isinstance(own, Skeleton):
         return [f"{joint}_{axis}" for joint in own.joints for axis in own.coordinates]
@@ -207,7 +208,7 @@ def _columns(model: Model, modality: str) -> list[str]:
 
 
 def _notes(model: Model, modalities: Sequence[str], raw: bool) -> dict[str, str]:
-    """What a reader of the file must know, each as JSON: what goes in, and what the probabilities are of."""
+    """The file's metadata, each as JSON: modalities, steps, classes; of raw recordings also columns and longest."""
     steps, own = model.recipe.data.steps, model.description.modalities
     about: dict[str, Any] = {"modalities": modalities, "steps": steps, "classes": model.description.classes}
     if raw:
@@ -224,11 +225,8 @@ def _write_onnx(
         import onnxscript  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
         raise UserError(f"ONNX needs further packages ({error.name}): pip install 'mmssl-tune[onnx]'") from error
-    # It tells of operators of packages that are not installed, and not used.
-    log = logging.getLogger("torch.onnx._internal.exporter._registration")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
+    # It warns of operators of packages that are neither installed nor used.
+    with _errors_only("torch.onnx._internal.exporter._registration"):
         written = torch.onnx.export(
             program,
             dynamo=True,
@@ -236,8 +234,6 @@ def _write_onnx(
             input_names=list(modalities),
             output_names=[*(f"features.{name}" for name in modalities), "probabilities"],
         )
-    finally:
-        log.setLevel(before)
     made = cast(torch.onnx.ONNXProgram, written)
     made.model.metadata_props.update(notes)
     made.save(file)
@@ -248,10 +244,17 @@ def _quantise(file: Path) -> None:
     recordings are needed for it."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    log = logging.getLogger()
-    before = log.level
-    log.setLevel(logging.ERROR)  # It advises to have the shapes computed first, which the exporter has done.
-    try:
+    with _errors_only(None):  # It advises to have the shapes computed first, which the exporter has done.
         quantize_dynamic(file, file, weight_type=QuantType.QUInt8)
+
+
+@contextmanager
+def _errors_only(logger: str | None) -> Generator[None]:
+    """Without warnings of a logger, by its name; None is the root."""
+    log = logging.getLogger(logger)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
         log.setLevel(before)

@@ -1,4 +1,4 @@
-"""A study's points beside those of another study: differences, by the paired test of every other view."""
+"""Differences of a study's points from those of another study, by the paired test."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _SURE, _UNSURE, _UNTESTED = "significant", "within the noise", "not tested"
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a point is above its like in the other study."""
+    """How far a point is above the point with the same values in the other study."""
 
     ranked: Ranked
     beside: str
@@ -36,7 +36,7 @@ class Difference:
     """Trials of the same seed and fold; of the same fold where no seed is in both."""
 
     @property
-    def told(self) -> str:
+    def significance(self) -> str:
         if not self.estimate.over:
             return _UNTESTED
         return _UNSURE if self.estimate.within_noise else _SURE
@@ -51,20 +51,20 @@ class Against:
 
     @property
     def tested(self) -> int:
-        return sum(one.told != _UNTESTED for one in self.differences)
+        return sum(one.significance != _UNTESTED for one in self.differences)
 
     @property
     def significant(self) -> int:
-        return sum(one.told == _SURE for one in self.differences)
+        return sum(one.significance == _SURE for one in self.differences)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """For a script."""
+        """The differences as JSON has them."""
         return [
             {
                 "point_id": one.ranked.point.point_id, "point": one.ranked.label, "beside": one.beside or None,
                 "difference": one.estimate.mean, "low": one.estimate.low, "high": one.estimate.high,
-                "pairs": one.pairs, "significant": one.told == _SURE,
+                "pairs": one.pairs, "significant": one.significance == _SURE,
             }
             for one in self.differences
         ]  # fmt: skip
@@ -75,18 +75,18 @@ def against(content: Content, other: Study) -> Against:
     from its only point where it has one.
 
     Raises:
-        UserError: the two are of other recordings or sides, or no point has its like.
+        UserError: the two have different recordings or scored splits, or no point has its like.
     """
-    plan, theirs = content.plan, other.plan()
-    comparable(plan, theirs, plan.name, other.name)
-    if content.metric not in theirs.scores:
+    plan, second = content.plan, other.plan()
+    comparable(plan, second, plan.name, other.name)
+    if content.metric not in second.scores:
         raise UserError(f"{other.name}: has no {content.metric}, by which {plan.name} is compared")
-    found = points_in(other, theirs, content.metric)
-    axes = axes_of(theirs, found)
-    searched = sorted(_searched(plan) | _searched(theirs))
+    found = points_in(other, second, content.metric)
+    axes = axes_of(second, found)
+    searched = sorted(_searched(plan) | _searched(second))
     alike: dict[str, list[Point]] = defaultdict(list)
     for point in found:
-        alike[_values(theirs, point, searched)].append(point)
+        alike[_values(second, point, searched)].append(point)
     differences: list[Difference] = []
     pairs: list[tuple[Point, Point]] = []
     for one in content.ranked:
@@ -102,7 +102,7 @@ def against(content: Content, other: Study) -> Against:
             f"{other.name}: none of its points has the values of one of {plan.name}'s: of all that either searches "
             f"({', '.join(searched)}) both must have the same"
         )
-    return Against(other.name, differences, _notes(plan, theirs, pairs, len(content.ranked)))
+    return Against(other.name, differences, _notes(plan, second, pairs, len(content.ranked)))
 
 
 def _searched(plan: Plan) -> set[str]:
@@ -116,11 +116,11 @@ def _values(plan: Plan, point: Point, searched: Sequence[str]) -> str:
     return repr([plan.system(trial), *(knobs.get(knob) for knob in searched)])
 
 
-def _notes(plan: Plan, theirs: Plan, pairs: Sequence[tuple[Point, Point]], count: int) -> list[str]:
-    mine, beside = (one.recipe(one.candidates[p.point_id][0]) for one, p in zip((plan, theirs), pairs[0], strict=True))
-    notes = [f"{theirs.name} differs in {'; '.join(differing(mine, beside)) or 'no knob'}"]
+def _notes(plan: Plan, second: Plan, pairs: Sequence[tuple[Point, Point]], count: int) -> list[str]:
+    mine, beside = (one.recipe(one.candidates[p.point_id][0]) for one, p in zip((plan, second), pairs[0], strict=True))
+    notes = [f"{second.name} differs in {'; '.join(differing(mine, beside)) or 'no knob'}"]
     if len(pairs) < count:
-        notes.append(f"{count - len(pairs)} of {count} points have no like in {theirs.name}")
+        notes.append(f"{count - len(pairs)} of {count} points have no like in {second.name}")
     if any(a.scores.keys() != b.scores.keys() for a, b in pairs):
         notes.append("not all trials have one of the same seed and fold in the other study: differences are over those")
     return notes
@@ -141,20 +141,20 @@ def spec(content: Content, found: Against, over: Landscape | None) -> dict[str, 
 
 
 def rows(found: Against, over: Landscape | None) -> list[dict[str, Any]]:
-    """What is drawn: a row a point, where there is a map with its place there."""
+    """The chart's rows, one a point; with its place on the map where there is one."""
     places = {row["id"]: row for row in over.rows} if over else {}
     drawn: list[dict[str, Any]] = []
     for one in found.differences:
         point, mean = one.ranked.point, one.estimate.mean
         beside = places.get(point.point_id, {})
-        sign = "● " if one.told == _SURE else ""
+        sign = "● " if one.significance == _SURE else ""
         drawn.append(
             {
                 "id": point.point_id, "point": one.ranked.label, "beside": one.beside, "mean": mean,
-                "low": one.estimate.low, "high": one.estimate.high, "n": one.pairs, "told": one.told,
+                "low": one.estimate.low, "high": one.estimate.high, "n": one.pairs, "significance": one.significance,
                 "points": signed(mean), "interval": interval(one.estimate),
                 "state": "not compared" if mean is None else "complete",
-                "mark": MARKS[0] if one.told == _SURE else MARKS[2],
+                "mark": MARKS[0] if one.significance == _SURE else MARKS[2],
                 "first": "-" if mean is None else f"{sign}{signed(mean)}", "second": _half(one.estimate),
                 "brief": "-" if mean is None else f"{100 * mean:+.0f}",
                 **{key: beside[key] for key in ("x", "xs", "y", "ys", "slice") if key in beside},
@@ -164,20 +164,20 @@ def rows(found: Against, over: Landscape | None) -> list[dict[str, Any]]:
 
 
 def _half(estimate: Estimate) -> str:
-    """Of a difference's interval, which lies evenly about it, half the width."""
+    """Half the width of a difference's interval, which is symmetric."""
     if estimate.low is None or estimate.high is None:
         return ""
     return f"± {percent((estimate.high - estimate.low) / 2)}"
 
 
 def signed(difference: float | None) -> str:
-    """In percentage points."""
+    """A difference in percentage points, with its sign."""
     words = percent(difference)
     return words if difference is None or words.startswith("-") else f"+{words}"
 
 
 def interval(estimate: Estimate) -> str:
-    """Of a difference, in percentage points."""
+    """The ends of a difference's interval, in percentage points."""
     return "-" if estimate.low is None else f"{signed(estimate.low)} to {signed(estimate.high)}"
 
 
@@ -189,8 +189,8 @@ def _list(content: Content, found: Against) -> dict[str, Any]:
     )
     kinds = [_SURE, _UNSURE, _UNTESTED]
     colours = alt.Scale(domain=kinds, range=["var(--c1)", "var(--muted)", "var(--muted)"])
-    colour = alt.Color("told:N", scale=colours, legend=alt.Legend(title=None))
-    shape = alt.Shape("told:N", scale=alt.Scale(domain=kinds, range=["diamond", "circle", "cross"]))
+    colour = alt.Color("significance:N", scale=colours, legend=alt.Legend(title=None))
+    shape = alt.Shape("significance:N", scale=alt.Scale(domain=kinds, range=["diamond", "circle", "cross"]))
     title = f"difference in {content.measure} from {found.name}"
     # In percentage points: a difference of 20 is not one by 20 %.
     points = "format(100 * datum.value, '+~f')"
@@ -214,5 +214,5 @@ def _tooltip() -> list[Any]:
         alt.Tooltip("points:N", title="difference in points"),
         alt.Tooltip("interval:N", title="95 % interval"),
         alt.Tooltip("n:Q", title="pairs of trials"),
-        alt.Tooltip("told:N", title="it is"),
+        alt.Tooltip("significance:N", title="it is"),
     ]

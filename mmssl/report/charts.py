@@ -1,4 +1,4 @@
-"""Charts of a study's content: its map, ranking, curves, and what matters."""
+"""Charts of a study: map, ranking, curves, importance of the knobs."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ from mmssl.study.words import percent, without_result
 MOST_ROWS = 40
 """Points in the chart of the ranking; its table has more."""
 MARKS = ["best", "tied with the best", "other"]
-# Viridis' own colours: even in lightness, and told apart by the colour-blind.
+_KINDS, _SIGNS = [*MARKS, "not complete"], ["diamond", "triangle-up", "circle", "cross"]
+# Viridis' own colours: even in lightness, and distinguishable by the colour-blind.
 SCALE = "viridis"
 # From here on viridis is light enough for black letters to be read better than white ones.
 LIGHT_FROM = 0.5
@@ -88,23 +89,29 @@ def _row(one: Ranked, x: Axis, y: Axis | None, part: str) -> dict[str, Any]:
         first = f"✕ {gone} of {point.planned}" if gone else f"{len(point.scores)} of {point.planned}"
         second = "no result" if gone else "done"
     return {
-        "id": point.point_id,
-        "point": one.label,
+        **_facts(one),
         **_place(point, x, y),
-        "mean": mean,
-        "std": point.std,
-        "low": one.low,
-        "high": one.high,
-        "n": len(point.scores),
-        "trials": point.planned,
         "state": "complete" if point.complete else "not complete",
-        "fill": 0.0 if not point.complete else mean,
-        "failed": without_result(point.statuses) or "none",
-        "mark": _mark(one),
         "first": first,
         "second": second,
         "brief": f"{100 * mean:.0f}" if point.complete and mean is not None else "✕" if point.failures else "...",
         "slice": part,
+    }
+
+
+def _facts(one: Ranked) -> dict[str, Any]:
+    """A point's scores, for marks and tooltips."""
+    return {
+        "id": one.point.point_id,
+        "point": one.label,
+        "mean": one.point.mean,
+        "std": one.point.std,
+        "low": one.low,
+        "high": one.high,
+        "n": len(one.point.scores),
+        "trials": one.point.planned,
+        "failed": without_result(one.point.statuses) or "none",
+        "mark": {"best": MARKS[0], "tied": MARKS[1]}.get(one.mark, MARKS[2]),
     }
 
 
@@ -113,10 +120,6 @@ def _place(point: Point, x: Axis, y: Axis | None) -> dict[str, Any]:
     if y:
         place |= {"y": y.of(point) if y.numeric else plain(y.of(point)), "ys": plain(y.of(point))}
     return place
-
-
-def _mark(one: Ranked) -> str:
-    return {"best": MARKS[0], "tied": MARKS[1]}.get(one.mark, MARKS[2])
 
 
 def _tooltip(content: Content) -> list[Any]:
@@ -216,7 +219,7 @@ def _scatter(content: Content, x: Axis, y: Axis, rows: list[dict[str, Any]]) -> 
             y=alt.Y("y:Q", title=y.label, scale=_scale(y), axis=alt.Axis(format=_PLAIN)),
             shape=alt.Shape(
                 "kind:N",
-                scale=alt.Scale(domain=[*MARKS, "not complete"], range=["diamond", "triangle-up", "circle", "cross"]),
+                scale=alt.Scale(domain=_KINDS, range=_SIGNS),
                 legend=alt.Legend(title=None, symbolFillColor="transparent", symbolStrokeColor="var(--ink)"),
             ),
             tooltip=_tooltip(content),
@@ -255,7 +258,7 @@ def _line(content: Content, x: Axis, rows: list[dict[str, Any]]) -> dict[str, An
     line = whole.mark_line(color="var(--c1)", opacity=0.6).encode(y=y)
     rule = whole.mark_rule(color="var(--c1)", strokeWidth=2).encode(y=alt.Y("low:Q"), y2="high:Q")
     dots = whole.mark_point(filled=True, size=POINT_SIZE, opacity=1, cursor="pointer").encode(
-        y=y, color=_mark_colour(None), shape=_mark_shape(None), tooltip=_tooltip(content)
+        y=y, **_by_mark(None), tooltip=_tooltip(content)
     )
     lost = (
         base.transform_filter(alt.datum.state != "complete")
@@ -275,29 +278,15 @@ def _line(content: Content, x: Axis, rows: list[dict[str, Any]]) -> dict[str, An
 
 
 def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
-    """Dot and interval of each point, and each trial's score as a small stroke; what the scores stand beside as lines,
-    and what is within the noise of the best as a band.
+    """Dot and interval of each point, each trial's score as a small stroke, references as lines, and the noise below
+    the best as a band.
 
     Args:
-        legend: of what the marks mean, where no caption says it.
+        legend: of the marks, where no caption explains them.
     """
     shown = [one for one in content.ranked if one.point.mean is not None][:MOST_ROWS]
     order = [one.label for one in shown]
-    rows = [
-        {
-            "id": one.point.point_id,
-            "point": one.label,
-            "mean": one.point.mean,
-            "std": one.point.std,
-            "low": one.low,
-            "high": one.high,
-            "n": len(one.point.scores),
-            "trials": one.point.planned,
-            "failed": without_result(one.point.statuses) or "none",
-            "mark": _mark(one) if one.point.complete else "not complete",
-        }
-        for one in shown
-    ]
+    rows = [_facts(one) | ({} if one.point.complete else {"mark": "not complete"}) for one in shown]
     strokes = [
         {"point": one.label, "score": score, "seed": repeat(key), "fold": key[1]}
         for one in shown
@@ -321,10 +310,10 @@ def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
         )
     )
     rule = base.mark_rule(strokeWidth=2.5, cursor="pointer").encode(
-        x=alt.X("low:Q"), x2="high:Q", color=_mark_colour(legend), tooltip=_tooltip(content)
+        x=alt.X("low:Q"), x2="high:Q", color=_by_mark(legend)["color"], tooltip=_tooltip(content)
     )
     dots = base.mark_point(filled=True, size=POINT_SIZE, opacity=1, cursor="pointer").encode(
-        x=x, color=_mark_colour(legend), shape=_mark_shape(legend), tooltip=_tooltip(content)
+        x=x, **_by_mark(legend), tooltip=_tooltip(content)
     )
     lines: list[dict[str, Any]] = [
         {"mean": one.mean, "name": f"{one.name} {percent(one.mean)}%", "guess": one.name == "chance"}
@@ -345,12 +334,12 @@ def ranking(content: Content, legend: Any = None) -> dict[str, Any]:
     )
 
 
-# Of a point in a list.
 POINT_SIZE = {"expr": "datum.id == picked ? 240 : 85"}
+"""Of a point in a list."""
 
 
 def _noise(content: Content) -> list[Any]:
-    """From the best mean down, differences that the test does not tell apart, as a band."""
+    """A band from the best mean down over differences that the test does not find significant."""
     choice = content.choice
     if choice is None or choice.noise is None or choice.best.mean is None:
         return []
@@ -388,7 +377,7 @@ def importance(content: Content) -> dict[str, Any]:
 
 
 def colours(modalities: Sequence[str]) -> dict[str, str]:
-    """By modality, that of its curves."""
+    """The colour of each modality's curves."""
     own = (SERIES[3], SERIES[2], SERIES[1], SERIES[4], SERIES[6], SERIES[5], SERIES[7])
     return {name: own[i % len(own)] for i, name in enumerate(modalities)}
 
@@ -400,15 +389,15 @@ def curve(modalities: Sequence[str]) -> dict[str, Any]:
     near = alt.selection_point(
         name="near", nearest=True, on="pointerover", clear="pointerout", fields=["epoch"], empty=False
     )
-    said = {"expr": re.sub(r"\bof\.", "(datum.datum || datum).", _SAID)}
-    dots = line.mark_point(filled=True, opacity=1, tooltip=said).encode(
+    tooltip = {"expr": re.sub(r"\bof\.", "(datum.datum || datum).", _TOOLTIP)}
+    dots = line.mark_point(filled=True, opacity=1, tooltip=tooltip).encode(
         size=alt.when(near).then(alt.value(70)).otherwise(alt.value(14))
     )
     chart = alt.layer(line, dots.add_params(near)).properties(width="container", height=130)
     return as_spec(chart, "Curve of one trial over its epochs.")
 
 
-_SAID = "{epoch: of.epoch, value: format(of.value, '.4g'), modality: of.series || 'all', trial: of.trial}"
+_TOOLTIP = "{epoch: of.epoch, value: format(of.value, '.4g'), modality: of.series || 'all', trial: of.trial}"
 
 
 def curves(panels: Sequence[str], modalities: Sequence[str]) -> dict[str, Any]:
@@ -439,20 +428,13 @@ def _curve(data: Any, modalities: Sequence[str], legend: Any) -> Any:
     )
 
 
-def _mark_colour(legend: Any) -> Any:
-    return alt.Color(
-        "mark:N",
-        scale=alt.Scale(domain=[*MARKS, "not complete"], range=["var(--c4)", "var(--c1)", "var(--muted)", "var(--c5)"]),
-        legend=legend,
-    )
-
-
-def _mark_shape(legend: Any) -> Any:
-    return alt.Shape(
-        "mark:N",
-        scale=alt.Scale(domain=[*MARKS, "not complete"], range=["diamond", "triangle-up", "circle", "cross"]),
-        legend=legend,
-    )
+def _by_mark(legend: Any) -> dict[str, Any]:
+    """Colour and shape of a point's mark."""
+    colours = alt.Scale(domain=_KINDS, range=["var(--c4)", "var(--c1)", "var(--muted)", "var(--c5)"])
+    return {
+        "color": alt.Color("mark:N", scale=colours, legend=legend),
+        "shape": alt.Shape("mark:N", scale=alt.Scale(domain=_KINDS, range=_SIGNS), legend=legend),
+    }
 
 
 # With digits of its own: without, Vega takes as many as the step has, and writes 80 as 8e+1.
@@ -460,18 +442,18 @@ _PLAIN = ".6~g"
 
 
 def _epochs() -> Any:
-    """Whole numbers only."""
+    """An axis labelled at whole numbers only."""
     return alt.Axis(tickCount=4, grid=False, labelExpr="datum.value % 1 ? '' : format(datum.value, 'd')")
 
 
 def _values(axis: Axis) -> Any:
-    """Where they are few, the values that were tried; otherwise round numbers."""
+    """An axis labelled at the values that were tried, where they are few; otherwise at round numbers."""
     few: dict[str, Any] = {"values": list(axis.values), "grid": False} if len(axis.values) <= 12 else {}
     return alt.Axis(format=_PLAIN, labelOverlap=True, **few)
 
 
 def _scale(axis: Axis) -> Any:
-    """Logarithmic where it was searched so, or spans a factor of ten or more."""
+    """Logarithmic for an axis that was searched so, or spans a factor of ten or more."""
     low, high = axis.values[0], axis.values[-1]
     if axis.log or (low > 0 and high / low >= 10):
         return alt.Scale(type="log", nice=False, padding=16)

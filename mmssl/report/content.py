@@ -1,4 +1,4 @@
-"""What a page says of a study, as plain facts: gathered from its tables and plan, without a line of HTML."""
+"""The facts that a page shows of a study, from its tables and plan, without HTML."""
 
 import json
 import math
@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mmssl.errors import UserError
-from mmssl.evaluation import confusion
 from mmssl.experiments import protocol, repeats
 from mmssl.study.baseline import Baseline, baselines, chance
 from mmssl.study.folder import Study
@@ -46,7 +45,7 @@ class Axis:
 
     @property
     def numeric(self) -> bool:
-        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
+        return _numeric(self.values)
 
     def of(self, point: Point) -> Any:
         return point.values[self.knobs[0]]
@@ -54,7 +53,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Ranked:
-    """A point, what it is called, how sure its mean is, and how it stands to the best."""
+    """A point with its label, the interval of its mean, and its rank against the best."""
 
     point: Point
     label: str
@@ -71,7 +70,7 @@ class Ranked:
 
 
 class Reference(NamedTuple):
-    """What scores are held against."""
+    """A score to compare with."""
 
     name: str
     mean: float
@@ -136,7 +135,7 @@ class Content:
     """At the test subjects."""
     where: str
     names: dict[str, str] = field(default_factory=dict[str, str])
-    """What points are called, by id."""
+    """Points' labels, by id."""
 
     @property
     def best(self) -> Ranked | None:
@@ -144,12 +143,12 @@ class Content:
 
     @property
     def shown(self) -> Ranked | None:
-        """The point that is looked into: the best, or where nothing may be chosen the first."""
+        """The point shown in detail: the best, or where nothing may be chosen the first complete one."""
         return self.best or next((one for one in self.ranked if one.point.complete), None)
 
     @property
     def references(self) -> list[Reference]:
-        """From below: guessing, the most frequent class, untrained encoders."""
+        """Chance, the most frequent class, untrained encoders; those that there are."""
         found = [Reference("chance", self.chance)] if self.chance is not None else []
         found += [Reference("most frequent class", self.commonest)] if self.commonest is not None else []
         return found + [Reference(one.system, one.mean, one.std, one.study) for one in self.baselines]
@@ -161,7 +160,7 @@ class Content:
 
 
 def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
-    """All that the page says but for what needs recordings.
+    """All facts of the page but those that need recordings.
 
     Args:
         classes: in the data set's order; None where it is not here.
@@ -182,8 +181,8 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
     order = ranked(found)
     shares, no_shares = _shares(plan, axes, found)
     curves, left_out = _curves(study, plan, order)
-    classes = tuple(classes or _classes(predictions))
-    few, caption = _few_labels(study, plan)
+    classes = tuple(classes or sorted({*predictions["label"].to_pylist(), *predictions["predicted"].to_pylist()}))
+    few, caption = _few_labels(study)
     guessing = chance(study, plan, metric)
     return Content(
         plan=plan,
@@ -198,7 +197,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         interval=f"95 % interval over {repeats(plan)}",
         choice=choice,
         undecided=undecided,
-        caveats=_caveats(plan, choice, found),
+        caveats=_caveats(choice, found),
         chance=guessing,
         commonest=_commonest(predictions, guessing),
         baselines=baselines(study, plan, choice),
@@ -218,7 +217,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
 
 
 def axes_of(plan: Plan, found: Sequence[Point]) -> list[Axis]:
-    """What was searched; knobs whose values are the same in every point are one."""
+    """The searched knobs; those whose values are the same in every point make one axis."""
     columns = plan.space.compared({knob: [point.values.get(knob) for point in found] for knob in plan.space.names})
     groups: list[list[str]] = []
     for knob, column in columns.items():
@@ -245,7 +244,7 @@ def axes_of(plan: Plan, found: Sequence[Point]) -> list[Axis]:
 
 
 def label(axes: Sequence[Axis], point: Point) -> str:
-    """What a point is called on the page."""
+    """A point's label on the page."""
     words = [
         str(axis.of(point)) if axis.knobs == (SYSTEM,) else f"{axis.label} = {plain(axis.of(point))}" for axis in axes
     ]
@@ -260,9 +259,12 @@ def plain(value: Any) -> str:
 
 
 def _in_order(values: Iterable[Any]) -> list[Any]:
-    once = {json.dumps(value): value for value in values}.values()
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in once)
-    return sorted(once) if numbers else list(once)
+    different = {json.dumps(value): value for value in values}.values()
+    return sorted(different) if _numeric(different) else list(different)
+
+
+def _numeric(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _choice(plan: Plan, found: Sequence[Point], predictions: pa.Table) -> tuple[Choice | None, str]:
@@ -278,7 +280,7 @@ def _choice(plan: Plan, found: Sequence[Point], predictions: pa.Table) -> tuple[
         return None, f"There is no best point yet: {error}."
 
 
-def _caveats(plan: Plan, choice: Choice | None, found: Sequence[Point]) -> list[str]:
+def _caveats(choice: Choice | None, found: Sequence[Point]) -> list[str]:
     if choice is None:
         return []
     complete = sum(point.complete for point in found)
@@ -351,11 +353,6 @@ def _curves(study: Study, plan: Plan, order: Sequence[Point]) -> tuple[dict[str,
     return dict(curves), len(trials) - len(kept)
 
 
-def _classes(predictions: pa.Table) -> list[str]:
-    there = set(predictions["label"].to_pylist()) | set(predictions["predicted"].to_pylist())
-    return sorted(there)
-
-
 def _confusions(
     plan: Plan, predictions: pa.Table, classes: Sequence[str], order: Sequence[Point]
 ) -> dict[str, npt.NDArray[np.int64]]:
@@ -371,19 +368,17 @@ def _confusions(
 
 
 def shares_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """A confusion matrix as `evaluation.confusion` gives it: shares of the true class; NaN for classes without one."""
-    n = len(counts)
-    labels = np.repeat(np.arange(n), counts.sum(axis=1))
-    predicted = np.concatenate([np.repeat(np.arange(n), row) for row in counts]) if n else labels
-    return confusion(labels, predicted, n)
+    """A confusion matrix, (classes, classes), as shares of the true class; NaN for classes without a recording."""
+    total = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
 
 
-def _few_labels(study: Study, plan: Plan) -> tuple[list[dict[str, Any]], str]:
-    """The table that `reproduce few_labels` made, or would make."""
+def _few_labels(study: Study) -> tuple[list[dict[str, Any]], str]:
+    """Rows and caption of the table that `reproduce few_labels` made."""
     name = "tables/few_labels.parquet"
     table = study.table(name) if study.files.exists(name) else None
     if table is None or "read_from" not in table.column_names:
-        return [], ""  # Made before it was read from each modality: `reproduce` makes it again.
+        return [], ""  # Older versions' tables lack the inputs: `reproduce` makes it again.
     return table.to_pylist(), ((table.schema.metadata or {}).get(b"caption") or b"").decode()
 
 

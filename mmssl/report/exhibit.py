@@ -1,4 +1,4 @@
-"""One checkpoint looked into: where its encoders place the recordings it was scored on, and these as they move."""
+"""One checkpoint in detail: maps of the recordings that it was scored on, its predictions, and recordings to play."""
 
 import base64
 from collections import defaultdict
@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Map:
-    """A t-SNE: one dot a recording, or one a recording and modality."""
+    """A t-SNE map: one dot a recording, or one a recording and modality."""
 
     name: str
     modalities: tuple[str, ...]
@@ -93,13 +93,13 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings, othe
         notes.append(f"the maps show {MOST_MAPPED} of {len(rows)} recordings, drawn at random")
         rows = rows[chosen]
         features, embeddings = ({name: one[chosen] for name, one in found.items()} for found in (features, embeddings))
-    said = {
+    predictions = {
         row["recording_id"]: row for row in study.record(trial.trial_id).predictions if row["split"] == plan.space.side
     }
     shown: list[dict[str, Any]] = []
     for i in rows.tolist():
         row = recordings.rows[i]
-        guess = said.get(row.recording_id, {})
+        guess = predictions.get(row.recording_id, {})
         shown.append(
             {
                 "id": row.recording_id,
@@ -118,15 +118,16 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings, othe
         notes.append(f"of the skeletons {', '.join(skeletons)} the first is drawn")
     for i in played:
         shown[i]["motion"] = _motion(recordings, int(rows[i]), drawn)
-    skeleton, bodies = recordings.description.skeletons.get(drawn), _bodies(recordings, drawn)
+    skeleton = recordings.description.skeletons.get(drawn)
+    bodies = [one for one in recordings.arrays(drawn) if one is not None]
     maps = _maps(features, embeddings, trial.seed, notes)
     places, unplaced = _places(study, plan, trial, recordings, rows, maps, others, prepared)
-    guesses = {name: Said(str(one["predicted"]), float(one["confidence"])) for name, one in said.items()}
+    of_windows = {n: Said(str(p["predicted"]), float(p["confidence"])) for n, p in predictions.items()}
     return Exhibit(
         trial, shown, maps, notes, recordings.description, skeleton, _bones(skeleton, bodies), *_view(skeleton, bodies),
         guesses=_guesses(study, plan, trial, [one["id"] for one in shown], others),
         places=places, unplaced=unplaced,
-        timeline=timelines(recordings, guesses, recordings.description.classes),
+        timeline=timelines(recordings, of_windows, recordings.description.classes),
     )  # fmt: skip
 
 
@@ -153,11 +154,11 @@ def _places(
     study: Study, plan: Plan, trial: PlannedTrial, recordings: Recordings, rows: npt.NDArray[np.int64],
     maps: list[Map], others: Sequence[Point], prepared: dict[int, Prepared],
 ) -> tuple[dict[str, list[Map]], dict[str, str]]:  # fmt: skip
-    """The trials of the same seed and fold, best point first.
+    """Maps by the trials of the same seed and fold, best point first; and why some points have none.
 
     Args:
-        rows: that the trial was scored on.
-        maps: its own.
+        rows: indices of the recordings that `trial` was scored on.
+        maps: of `trial`.
     """
     key = plan.key(trial.point_id, trial.seed, trial.fold)
     most = max(1, min(MOST_PLACING, MOST_PLACED // max(1, len(rows))))
@@ -177,11 +178,11 @@ def _places(
             )
         else:
             try:
-                theirs, features, embeddings = vectors(study, plan, own, recordings, prepared)
+                its_rows, features, embeddings = vectors(study, plan, own, recordings, prepared)
             except UserError as error:
                 missing[point.point_id] = str(error)
                 continue
-            placed = _maps(features, embeddings, own.seed, []) if np.array_equal(theirs, rows) else []
+            placed = _maps(features, embeddings, own.seed, []) if np.array_equal(its_rows, rows) else []
             if [one.name for one in placed] == [one.name for one in maps]:
                 found[point.point_id] = placed
             else:
@@ -212,7 +213,7 @@ def _maps(features: dict[str, Any], embeddings: dict[str, Any], seed: int, notes
 
 
 def _spread(labels: list[str]) -> list[int]:
-    """At most MOST_PLAYED of them, class by class in turn."""
+    """Indices of at most MOST_PLAYED recordings, class by class in turn."""
     by_class: dict[str, list[int]] = defaultdict(list)
     for i, label in enumerate(labels):
         by_class[label].append(i)
@@ -221,7 +222,7 @@ def _spread(labels: list[str]) -> list[int]:
 
 
 def _motion(recordings: Recordings, row: int, drawn: str) -> dict[str, Any]:
-    """A recording as the page plays it: whole numbers of 16 bits, little-endian, in base64, with what they stand for.
+    """A recording as the page plays it: unsigned 16-bit numbers, little-endian, in base64, with their scale.
 
     `body`: the skeleton that is drawn, (frames, joints, coordinates); `signals`: by name, (samples, channels). A number
     is `low` + `step` * its value.
@@ -244,13 +245,12 @@ def _motion(recordings: Recordings, row: int, drawn: str) -> dict[str, Any]:
 
 
 def _thinned(array: Floats, most: int) -> Floats:
-    """At most so many rows, in between by linear interpolation."""
+    """At most `most` rows, by linear interpolation."""
     if len(array) <= most:
         return array
-    at = np.linspace(0, len(array) - 1, most)
-    below = np.floor(at).astype(int).clip(max=len(array) - 2)
-    weight = (at - below).reshape(-1, *[1] * (array.ndim - 1))
-    return (1 - weight) * array[below] + weight * array[below + 1]
+    from scipy.interpolate import make_interp_spline
+
+    return make_interp_spline(np.arange(len(array)), array, k=1)(np.linspace(0, len(array) - 1, most))
 
 
 def _packed(array: Floats, by_column: bool) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def _packed(array: Floats, by_column: bool) -> dict[str, Any]:
 
 
 def _view(skeleton: Skeleton | None, bodies: list[Floats]) -> tuple[tuple[int, int, int | None], tuple[int, int]]:
-    """From where people are seen standing upright, their shoulders across.
+    """Axes and their directions for a view of people upright, from the front.
 
     Up is along the coordinate in which the data set's unit of length (two joints of the trunk, or trunk and head) is
     longest, away from the root; across is the other along which the joints lie wider apart.
@@ -286,7 +286,7 @@ def _view(skeleton: Skeleton | None, bodies: list[Floats]) -> tuple[tuple[int, i
 
 
 def _bones(skeleton: Skeleton | None, bodies: list[Floats]) -> tuple[tuple[str, str], ...]:
-    """Those described; where there are none, what joins all joints by the shortest lines in the mean posture."""
+    """The described bones; where there are none, the minimum spanning tree of the joints' mean distances."""
     if skeleton is None or skeleton.bones:
         return skeleton.bones if skeleton else ()
     from scipy.sparse.csgraph import minimum_spanning_tree
@@ -295,7 +295,3 @@ def _bones(skeleton: Skeleton | None, bodies: list[Floats]) -> tuple[tuple[str, 
     apart = np.mean([pdist(one[0]) for one in bodies], axis=0)
     tree = minimum_spanning_tree(squareform(apart + 1e-9)).tocoo()
     return tuple((skeleton.joints[a], skeleton.joints[b]) for a, b in zip(tree.row, tree.col, strict=True))
-
-
-def _bodies(recordings: Recordings, drawn: str) -> list[Floats]:
-    return [one for one in recordings.arrays(drawn) if one is not None]

@@ -25,7 +25,7 @@ from mmssl.report.exhibit import Exhibit
 from mmssl.study.baseline import baseline_command, data_words, set_word
 from mmssl.study.scores import repeat
 from mmssl.study.space import is_shipped, text_of
-from mmssl.study.words import SYSTEM, percent, without_result
+from mmssl.study.words import percent, without_result
 
 
 class Verdict(NamedTuple):
@@ -48,56 +48,51 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         raise ValueError("the scripts would end before their end")
     statuses = content.standing.trials
     shown = content.ranked[:MOST_RANKED]
+    drawn = (landscape.x, landscape.y) if landscape else ()
     environment = Environment(autoescape=True, trim_blocks=True)
-    environment.filters["whole"] = _whole
+    environment.filters.update(whole=_whole, plain=plain)
+    where, rerun = _storage_words(content), ""
+    if content.shown:
+        trial = representative(plan, content.shown.point)
+        rerun = f"mmssl-tune rerun {shlex.quote(plan.name)}:{trial.trial_id}{where}"
     template = environment.from_string(kept["html"])
     return template.render(
         content=content,
         plan=plan,
         standing=content.standing,
+        over=content.standing.ended == content.standing.planned,
         statuses=", ".join(f"{count} {status}" for status, count in statuses.items()),
         made=f"{content.made:%Y-%m-%d %H:%M} UTC",
-        sections=_sections(content, landscape, beside),
         percent=percent,
         signed=against.signed,
         difference=against.interval,
         in_per_cent=_in_per_cent,
         verdict=verdict(content),
-        tiles=_tiles(content),
-        caveats=content.caveats,
-        searched=_searched(content),
         landscape=landscape,
         map_title=_map_title(landscape),
-        map_words=_map_words(content, landscape),
-        map_caption=_map_caption(content, landscape),
+        why_no_map=_why_no_map(content),
+        also_searched=[axis.label for axis in content.axes if len(axis.values) > 1 and axis not in drawn],
         ranked=_with_references(content, shown),
-        points=content.ranked,
         cut=len(content.ranked) if len(shown) < len(content.ranked) else 0,
         any_scores=any(one.point.scores for one in content.ranked),
-        ranking_words=_ranking_words(content),
-        interval_words=content.interval,
         MOST_RANKED=MOST_RANKED,
         without_result=without_result,
         complete_points=sum(one.point.complete for one in content.ranked),
-        has_curves=bool(content.curves),
         series=charts.colours(list(plan.dataset.modalities)),
         bad_trials=[row for row in content.trials if ended_badly(row)],
         trials=content.trials if len(content.trials) <= 1000 else [],
         name_of=lambda point_id: content.names[plan.candidate(point_id)],
         beside=beside,
-        beside_words=beside and _beside_words(content, beside),
-        no_curves="No trial recorded an epoch: all have ended." if _over(content) else "No trial has an epoch yet.",
-        no_confusion=_no_confusion(content),
-        readings=list(_readings(content)),
-        confusion_points=_confusion_points(content),
+        few_label_charts=list(_few_label_rows(content)),
         scored_words=_scored_words(content),
         classes=one_line(content.classes),
         exhibit=exhibit,
-        exhibit_words=_exhibit_words(content, exhibit),
         no_exhibit=no_exhibit,
-        commands=_commands(content),
+        launch=_launch(content),
+        rerun=rerun,
+        baseline="" if content.baselines or plan.space.side != "val" else baseline_command(plan, content.choice, where),
+        export=f"mmssl-tune best {shlex.quote(plan.name)} --export --refit --out encoders{where}",
         environment=_environment(content),
-        no_looks=_no_looks(content),
         version=version("mmssl-tune"),
         hashes=" ".join(_hash(script) for script in (vega, kept["js"])),
         css=Markup(kept["css"]),  # noqa: S704 - files of this package
@@ -116,7 +111,7 @@ _WORDS = re.compile(r"\b([0-9a-f]{40,64})\b|([^\s/,;]*\w-\w[^\s/,;]*)")
 
 
 def _whole(text: str) -> Markup:
-    """Its numbers and names such that no end of a line breaks them, its hashes to be copied: a phone has no room."""
+    """The text with no line break within its numbers and names, and with buttons to copy its hashes."""
     pieces: list[Markup] = []
     place = 0
     for found in _WORDS.finditer(text):
@@ -128,7 +123,7 @@ def _whole(text: str) -> Markup:
 
 
 def verdict(content: Content) -> Verdict:
-    """What came out, in plain words."""
+    """The result in plain words."""
     choice, best = content.choice, content.best
     if choice is None or best is None:
         lines = [_baseline_words(content)] if any(one.point.scores for one in content.ranked) else []
@@ -200,16 +195,16 @@ def _baseline_words(content: Content) -> str:
             if one.study == content.plan.name
             else f" in study {one.study}, on the same {'seeds and ' if one.paired else ''}folds"
         )
-        said = f"Untrained encoders with the same head score {_mean_words(one.mean, one.std)}{where}"
+        score = f"Untrained encoders with the same head score {_mean_words(one.mean, one.std)}{where}"
         if one.gain.mean is None:
-            return f"{said}."
-        ends = told = ""
+            return f"{score}."
+        ends = noise = ""
         if one.gain.over:
             low, high = against.signed(one.gain.low), against.signed(one.gain.high)
             ends = f", 95 % interval over {one.gain.over} {low} to {high}"
-            told = ": within the noise" if one.gain.within_noise else ""
+            noise = ": within the noise" if one.gain.within_noise else ""
         side = "above" if one.gain.mean >= 0 else "below"
-        return f"{said}; the best point is {percent(abs(one.gain.mean))} percentage points {side} them{ends}{told}."
+        return f"{score}; the best point is {percent(abs(one.gain.mean))} percentage points {side} them{ends}{noise}."
     return (
         "No untrained encoders were scored, so what pre-training adds is not known: they are far better than chance. "
         'The command for it stands under "How to make it again".'
@@ -221,96 +216,10 @@ def _storage_words(content: Content) -> str:
     return f" --storage {shlex.quote(root)}" if root else ""
 
 
-def _tiles(content: Content) -> list[tuple[str, str, str]]:
-    best = content.best
-    if best is None or content.choice is None:
-        return []
-    tiles = [("best point", best.label, best.point.point_id[:8])]
-    spread = (
-        f"± {percent(best.point.std)} over {len(best.point.scores)} trials"
-        if best.point.std is not None
-        else "one trial"
-    )
-    tiles.append((f"mean {content.measure}", f"{percent(best.point.mean)} %", spread))
-    if best.estimate.over:
-        tiles.append(("95 % interval", _interval_words(best), f"over {best.estimate.over}"))
-    others = sum(one.point.complete for one in content.ranked) - 1
-    tiles.append(("tied with it", f"{len(content.choice.tied)} of {others}", content.choice.test))
-    untrained = f"{percent(content.baselines[0].mean)} %" if content.baselines else "not run"
-    guessing = f"chance {percent(content.chance)} %" if content.chance is not None else "the baseline"
-    tiles.append(("untrained encoders", untrained, guessing))
-    tiles.append(("looks at the test", str(len(content.looks)), "by exports"))
-    return tiles
-
-
-def _searched(content: Content) -> list[tuple[str, str]]:
-    plan, space, dataset = content.plan, content.plan.space, content.plan.dataset
-    rows: list[tuple[str, str]] = []
-    for name, values in space.searched.items():
-        rows.append((name, ", ".join(plain(value) for value in values)))
-    for name, knobs in space.variants.items():
-        changes = ", ".join(f"{knob}={plain(value)}" for knob, value in knobs.items())
-        rows.append((f"variant {name}", changes or "no change"))
-    for name, one in space.ranges.items():
-        scale = ", on a logarithmic scale" if one.log else f", in steps of {one.step:g}" if one.step else ""
-        rows.append((name, f"{one.low:g} to {one.high:g}{scale}"))
-    if space.where:
-        rows.append(("only where", "; ".join(space.where)))
-    worth = " whole ones' worth of training" if space.sampler == "race" else ""
-    budget = f", {space.budget} points{worth}" if space.budget else ""
-    every = "grid: every combination" + (" that the conditions admit" if space.where else "")
-    rows.append(("points chosen by", {"grid": every}.get(space.sampler, space.sampler) + budget))
-    if space.prune:
-        rows.append(("pruning", ", ".join(f"{k}: {v}" for k, v in space.prune.model_dump().items() if v)))
-    rows += [("size", plan.size()), ("recipe", space.recipe)]
-    if len(space.systems) == 1:
-        rows.append((SYSTEM, space.systems[0]))
-    rows += [(f"fixed: {knob}", plain(value)) for knob, value in space.fixed.items()]
-    base = next(iter(plan.bases.values()))
-    rows += [
-        ("modalities", " + ".join(base.data.modalities)),
-        ("pre-training", f"{base.pretrain.epochs} epochs, batches of {base.pretrain.batch_size}"),
-        ("data", f"{dataset.name}: {dataset.count}, {len(content.classes)} classes"),
-    ]
-    if dataset.skipped:
-        rows.append(("left out as faulty", ", ".join(dataset.skipped)))
-    test = ", ".join(dataset.test_subjects) or "none"
-    rows += [
-        ("protocol", content.protocol),
-        ("test subjects", test if space.side == "test" else f"{test}: not looked at by the search"),
-        ("compared by", f"{content.metric}, at the last epoch; higher is better"),
-    ]
-    return rows
-
-
 def _map_title(landscape: charts.Landscape | None) -> str:
     if landscape is None:
         return "Map"
     return f"Map of {landscape.x.label} and {landscape.y.label}" if landscape.y else f"Over {landscape.x.label}"
-
-
-def _map_words(content: Content, landscape: charts.Landscape | None) -> str:
-    if landscape is None:
-        return f"There is no map: {_why_no_map(content)}. The ranking has all points."
-    if landscape.kind == "line":
-        return f"Each point's mean {content.measure}, with its interval."
-    others = [axis for axis in content.axes if len(axis.values) > 1 and axis not in (landscape.x, landscape.y)]
-    if landscape.kind == "scatter":
-        also = (
-            f" Also searched, and not the same from point to point: {', '.join(axis.label for axis in others)}."
-            if others
-            else ""
-        )
-        return f"Each point where it was drawn, coloured by its mean {content.measure}.{also}"
-    sliced = (
-        " The other knobs are held at values chosen below, since a mean over them would mix what cannot be compared."
-        if others
-        else ""
-    )
-    return (
-        f"Mean {content.measure} of each point, with its standard deviation over seeds and folds.{sliced} Neighbouring "
-        "cells that differ by less than the spread do not differ."
-    )
 
 
 def _why_no_map(content: Content) -> str:
@@ -323,28 +232,8 @@ def _why_no_map(content: Content) -> str:
     return f"points drawn from ranges need two knobs whose values are numbers, and only {', '.join(numbers)} has them"
 
 
-def _map_caption(content: Content, landscape: charts.Landscape | None) -> str:
-    if landscape is None:
-        return ""
-    signs = "◆ and a frame about the cell: best; ▲: tied with it; " if content.choice else ""
-    if landscape.kind == "cells":
-        return (
-            f"{signs}a dashed frame inside: the point picked; hatched: not all its trials are complete, so it is not "
-            "compared; empty: not planned. The table of points below says the same in numbers."
-        )
-    if landscape.kind == "line":
-        return f"◆ best, ▲ tied with it, ● other, cross at the foot: not complete. Line: {content.interval}."
-    return "The table of points below says the same in numbers."
-
-
-def _ranking_words(content: Content) -> str:
-    first = f"By mean {content.measure}, points with all trials complete first."
-    threshold = content.choice and content.choice.threshold
-    return f"{first} {threshold.capitalize()}." if threshold else first
-
-
 def _with_references(content: Content, shown: Sequence[Ranked]) -> list[tuple[int, Ranked | Reference]]:
-    """Points with their ranks, and by their means among those that are complete what they are held against."""
+    """Points with their ranks; references stand among the complete points by their means, with rank 0."""
     beside = [one for one in content.references if one.study != content.plan.name]  # Else it is a point itself.
     complete = [one for one in shown if one.point.complete]
     placed: list[Ranked | Reference] = sorted(
@@ -357,85 +246,6 @@ def _with_references(content: Content, shown: Sequence[Ranked]) -> list[tuple[in
 def _in_per_cent(column: str) -> bool:
     """Whether a column's numbers are scores."""
     return column.rpartition(".")[2] in ("accuracy", "f1")
-
-
-def _no_confusion(content: Content) -> str:
-    if any(one.point.complete for one in content.ranked):
-        return "No prediction of a complete point is kept."
-    return f"No point has all its trials complete{'' if _over(content) else ' yet'}."
-
-
-def _over(content: Content) -> bool:
-    return content.standing.ended == content.standing.planned
-
-
-def _beside_words(content: Content, beside: Against) -> str:
-    tested = beside.tested
-    chance = f" Were there no difference at all, about {0.05 * tested:.1f} of them would be marked by chance."
-    return (
-        f"How far each point's {content.measure} is above that of its like in {beside.name}, in percentage points: "
-        f"trials are paired by seed and fold. {beside.significant} of {tested} tested differences are significant by "
-        f"the paired t-test at the 5 % level, each by itself.{chance if tested > 1 else ''}"
-    )
-
-
-def _confusion_points(content: Content) -> list[tuple[str, str]]:
-    return [
-        (one.point.point_id, one.label + (" (best)" if one.mark == "best" else ""))
-        for one in content.ranked
-        if one.point.point_id in content.confusions
-    ]
-
-
-def _exhibit_words(content: Content, exhibit: Exhibit | None) -> str:
-    if exhibit is None:
-        return ""
-    trial = exhibit.trial
-    held = f"training subject {trial.fold} held out" if trial.held_out else "the test subjects scored"
-    which = "the best point" if content.best else "the point with the highest mean, which is no choice"
-    return (
-        f"{len(exhibit.recordings)} recordings that this trial was scored on and did not train on: trial "
-        f"{trial.trial_id[:8]} (seed {trial.seed}, {held}), of {which} the one whose score is nearest the mean."
-    )
-
-
-def _commands(content: Content) -> list[tuple[str, str]]:
-    plan = content.plan
-    where = _storage_words(content)
-    commands = [
-        (
-            "The same study from the same space. A trial's id is a hash of its recipe and data: the same ids mean the "
-            "same trials.",
-            _launch(content),
-        )
-    ]
-    shown = content.shown
-    if shown:
-        trial = representative(plan, shown.point)
-        commands.append(
-            (
-                "One trial again, compared with what it gave then: to the bit on the same machine, with the same "
-                "versions.",
-                f"mmssl-tune rerun {shlex.quote(plan.name)}:{trial.trial_id}{where}",
-            )
-        )
-    if not content.baselines and plan.space.side == "val":
-        commands.append(
-            (
-                "Untrained encoders with the same head on the same folds; a page written after that has them beside "
-                "the best point.",
-                baseline_command(plan, content.choice, where),
-            )
-        )
-    if content.best:
-        commands.append(
-            (
-                "The best encoders, retrained on all training subjects, for another program. This scores the test "
-                "subjects, and the look is recorded.",
-                f"mmssl-tune best {shlex.quote(plan.name)} --export --refit --out encoders{where}",
-            )
-        )
-    return commands
 
 
 def _launch(content: Content) -> str:
@@ -453,7 +263,7 @@ def _launch(content: Content) -> str:
 def _environment(content: Content) -> list[tuple[str, str]]:
     rows = content.trials
 
-    def said(column: str, what: str = "{}") -> str:
+    def counted(column: str, what: str = "{}") -> str:
         counts: Counter[str] = Counter(what.format(row[column]) for row in rows if row[column] is not None)
         if len(counts) < 2:
             return next(iter(counts), "not known yet")
@@ -469,11 +279,11 @@ def _environment(content: Content) -> list[tuple[str, str]]:
         ("source of the data", " ".join(filter(None, (content.plan.dataset.source, content.plan.dataset.folder)))),
         ("seeds", ", ".join(map(str, content.plan.space.seeds))),
         ("folds", ", ".join("+".join(fold) or "test" for fold in content.plan.folds)),
-        ("git commit", said("git.commit") + state.get(frozenset(clean), "")),
-        *((name, said(f"version.{name}")) for name in ("mmssl", "python", "torch", "ray", "optuna")),
-        ("host", said("host")),
-        ("device", said("device")),
-        ("threads of a trial", said("threads")),
+        ("git commit", counted("git.commit") + state.get(frozenset(clean), "")),
+        *((name, counted(f"version.{name}")) for name in ("mmssl", "python", "torch", "ray", "optuna")),
+        ("host", counted("host")),
+        ("device", counted("device")),
+        ("threads of a trial", counted("threads")),
         ("study", f"{content.where}, planned {content.plan.created:%Y-%m-%d %H:%M} UTC"),
     ]
     if started and finished:
@@ -482,45 +292,20 @@ def _environment(content: Content) -> list[tuple[str, str]]:
     return facts
 
 
-def _no_looks(content: Content) -> str:
-    if content.plan.space.side == "test":
-        return "Every trial of this study scored them; that is what it is for, and why nothing is chosen from it."
-    return "None: no export was made, and no trial has seen them."
-
-
-def _sections(content: Content, landscape: charts.Landscape | None, beside: Against | None) -> list[tuple[str, str]]:
-    return [
-        ("verdict", "Verdict"),
-        ("searched", "Searched"),
-        ("map", _map_title(landscape)),
-        ("ranking", "Ranking"),
-        *([("against", f"Beside {beside.name}")] if beside else []),
-        ("importance", "What matters"),
-        ("trials", "Trials"),
-        ("confusion", "Confusion"),
-        ("recordings", "Recordings"),
-        *([("labels", "Few labels")] if content.few_labels else []),
-        ("reproduce", "Make it again"),
-    ]
-
-
-def _readings(content: Content) -> dict[str, list[dict[str, Any]]]:
-    """Of few labels, the rows by what is read: of each system all it was trained on, or some modality alone."""
+def _few_label_rows(content: Content) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the table of few labels, a list for each chart: by the modalities that heads take as inputs."""
     rows = content.few_labels
     whole = [row for row in rows if row["read_from"] == row["trained_on"]]
-    found = {f"from {name}": [row for row in rows if row["read_from"] == name] for name in _read(rows)}
+    inputs = dict.fromkeys(row["read_from"] for row in rows)
+    found = {f"from {name}": [row for row in rows if row["read_from"] == name] for name in inputs}
     several = len({row["trained_on"] for row in rows}) > 1
     return {"from all that each was trained on": whole} | found if several else found
-
-
-def _read(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(row["read_from"] for row in rows))
 
 
 def _data(
     content: Content, landscape: charts.Landscape | None, exhibit: Exhibit | None, beside: Against | None
 ) -> dict[str, Any]:
-    """What the page's script takes."""
+    """The input of the page's script."""
     still: dict[str, Any] = {}
     if any(one.point.scores for one in content.ranked):
         still["ranking-chart"] = charts.ranking(content)
@@ -534,7 +319,7 @@ def _data(
         "map": landscape and {"spec": landscape.spec, "rows": landscape.rows},
         "against": beside
         and {"spec": against.spec(content, beside, landscape), "rows": against.rows(beside, landscape)},
-        "labels": {name: few_labels(rows, content.measure) for name, rows in _readings(content).items()},
+        "labels": {name: few_labels(rows, content.measure) for name, rows in _few_label_rows(content).items()},
         "still": still,
         "trials": _trials(content),
         "confusion": {
@@ -554,7 +339,7 @@ def _data(
 
 
 def _points(content: Content) -> dict[str, Any]:
-    """What is said of a point that is picked, and which of its trials is shown."""
+    """Text and trial to show for each point that may be picked."""
     shown = content.shown or next(iter(content.ranked), None)
     return {
         "first": shown and shown.point.point_id,
@@ -614,8 +399,8 @@ def _trials(content: Content) -> dict[str, Any]:
 
 def _trial_words(content: Content, row: dict[str, Any]) -> str:
     score = row[content.metric]
-    said = f"{content.measure} {percent(score)} %" if score is not None else row["cause"] or "no score"
-    return f"seed {row['seed']}, held out {row['fold']}: {row['status']}, {said}"
+    result = f"{content.measure} {percent(score)} %" if score is not None else row["cause"] or "no score"
+    return f"seed {row['seed']}, held out {row['fold']}: {row['status']}, {result}"
 
 
 def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from mmssl.experiments.comparison import few_label_charts
 from mmssl.experiments.paper_tables import md, tex
 from mmssl.export.encoders import representative
 from mmssl.report.charts import curves, landscape, ranking
-from mmssl.report.content import Axis, Content, Ranked, plain, shares_of
+from mmssl.report.content import Content, Ranked, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 from mmssl.study.words import percent
 
@@ -88,7 +88,7 @@ _PANELS = {
     "similarity of positives": {"": "train.positive"},
     "similarity of negatives": {"": "train.negative"},
 }
-_OF_EACH = {"std of embeddings": "std", "effective rank": "effective_rank"}
+_OF_MODALITIES = {"std of embeddings": "std", "effective rank": "effective_rank"}
 _OF_HEADS = {
     "fine-tuning: loss": {"": "train.finetune.loss"},
     "fine-tuning: training accuracy (%)": {"": "train.finetune.accuracy"},
@@ -96,8 +96,8 @@ _OF_HEADS = {
 
 
 def _panels(modalities: Sequence[str]) -> dict[str, dict[str, str]]:
-    """By title, the columns by what their curves are called."""
-    own = {title: {name: f"train.{name}.{what}" for name in modalities} for title, what in _OF_EACH.items()}
+    """Panels of curves by title: the column of each curve, by the curve's name."""
+    own = {title: {name: f"train.{name}.{what}" for name in modalities} for title, what in _OF_MODALITIES.items()}
     return {**_PANELS, **own, **_OF_HEADS}
 
 
@@ -113,23 +113,18 @@ def _curves(content: Content, trial_id: str, panels: Mapping[str, Mapping[str, s
 
 def latex(content: Content) -> str:
     """The points as a booktabs table: best first, the best in bold, those tied with it with a dagger."""
-    axes = content.axes
     rows: list[list[str]] = []
     for one in content.ranked:
-        mean, interval = _figures_of(one)
-        words = [tex(_value(axis, one)) for axis in axes]
-        cells = [*words, tex(mean) + (r"$^\dagger$" if one.mark == "tied" else ""), interval, _count(one)]
+        *knobs, mean, interval, count = _cells(content, one)
+        cells = [*map(tex, knobs), tex(mean) + (r"$^\dagger$" if one.mark == "tied" else ""), interval, count]
         rows.append([rf"\textbf{{{cell}}}" for cell in cells] if one.mark == "best" else cells)
-    heads = [*(tex(axis.label) for axis in axes), tex(f"{content.measure} (%)"), r"95\,\% interval", "$n$"]
-    return paper_tables.latex(tex(_caption(content)), "l" * len(axes) + "rrr", heads, rows)
+    heads = [*(tex(axis.label) for axis in content.axes), tex(f"{content.measure} (%)"), r"95\,\% interval", "$n$"]
+    return paper_tables.latex(tex(_caption(content)), "l" * len(content.axes) + "rrr", heads, rows)
 
 
 def markdown(content: Content) -> str:
-    """The same as a Markdown table."""
-    rows = [
-        [*(md(_value(axis, one)) for axis in content.axes), *_figures_of(one), _count(one), one.mark]
-        for one in content.ranked
-    ]
+    """The points as a Markdown table, best first."""
+    rows = [[*map(md, _cells(content, one)), one.mark] for one in content.ranked]
     heads = [*(md(axis.label) for axis in content.axes), f"{content.measure} (%)", "95 % interval", "n", ""]
     return paper_tables.markdown(md(_caption(content)), heads, rows)
 
@@ -146,16 +141,9 @@ def _caption(content: Content) -> str:
     )
 
 
-def _value(axis: Axis, one: Ranked) -> str:
-    return plain(axis.of(one.point))
-
-
-def _figures_of(one: Ranked) -> tuple[str, str]:
-    if one.point.mean is None:
-        return "-", "-"
-    mean = percent(one.point.mean) + (f" ± {percent(one.point.std)}" if one.point.std is not None else "")
-    return mean, f"{percent(one.low)} to {percent(one.high)}" if one.low is not None else "-"
-
-
-def _count(one: Ranked) -> str:
-    return f"{len(one.point.scores)}/{one.point.planned}"
+def _cells(content: Content, one: Ranked) -> list[str]:
+    """A point's knobs, mean, interval, and number of complete trials."""
+    point = one.point
+    mean = percent(point.mean) + (f" ± {percent(point.std)}" if point.std is not None else "")
+    interval = "-" if one.low is None else f"{percent(one.low)} to {percent(one.high)}"
+    return [*(plain(axis.of(point)) for axis in content.axes), mean, interval, f"{len(point.scores)}/{point.planned}"]

@@ -1,4 +1,4 @@
-"""What encoders say of a stream over its time: its signal, the predictions of its windows, and their labels."""
+"""A chart of streams over time: the signal, the predictions of the windows, and their labels."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -12,32 +12,32 @@ from mmssl.data.recordings import Recordings, Row
 from mmssl.experiments.charts import SERIES, as_spec
 
 MOST_STREAMS = 6
-"""That are drawn; the table has all."""
+"""Streams that are drawn; the table has all."""
 _PLACES = 300
 """Along a stream, at which its signal is drawn."""
 _STREAM = 136
 """Height of a stream's picture, in pixels."""
 _BANDS = {"signal": (20, 72), "predicted": (78, 98), "label": (102, 122)}
-"""From its top."""
+"""Top and bottom of each band, in pixels from the top of the stream's picture."""
 _NAMES = f"datum.value % {_STREAM} < 75 ? 'signal' : datum.value % {_STREAM} < 100 ? 'predicted' : 'label'"
 
 Floats = npt.NDArray[np.float64]
 
 
 class Said(NamedTuple):
-    """Of one window."""
+    """The prediction for one window."""
 
     predicted: str
     probability: float
 
 
-def timelines(recordings: Recordings, said: Mapping[str, Said], classes: Sequence[str]) -> dict[str, Any] | None:
+def timelines(recordings: Recordings, predictions: Mapping[str, Said], classes: Sequence[str]) -> dict[str, Any] | None:
     """A picture of each stream that has predictions, one below the other, at most `MOST_STREAMS`.
 
     Windows that overlap are drawn over the time up to the next one's beginning.
 
     Args:
-        said: by the recording's id; recordings without one are left out.
+        predictions: by the recording's id; recordings without one are left out.
         classes: in the order of their colours.
 
     Returns:
@@ -45,7 +45,7 @@ def timelines(recordings: Recordings, said: Mapping[str, Said], classes: Sequenc
     """
     streams: dict[str, list[int]] = {}
     for i, row in enumerate(recordings.rows):
-        if row.source and row.recording_id in said:
+        if row.source and row.recording_id in predictions:
             streams.setdefault(row.source, []).append(i)
     if not streams:
         return None
@@ -53,35 +53,31 @@ def timelines(recordings: Recordings, said: Mapping[str, Said], classes: Sequenc
     for place, (name, own) in enumerate(list(streams.items())[:MOST_STREAMS]):
         own.sort(key=lambda i: recordings.rows[i].start or 0.0)
         title: dict[str, Any] = {"what": "name", "top": 2, "bottom": 14}
-        for one in (title, *_bands(recordings.rows, own, said), *_signal(recordings, own)):
+        for one in (title, *_bands(recordings.rows, own, predictions), *_signal(recordings, own)):
             top = place * _STREAM
             rows.append({"stream": name, **one, "top": one["top"] + top, "bottom": one["bottom"] + top})
     return _spec(rows, classes)
 
 
-def _bands(rows: Sequence[Row], own: Sequence[int], said: Mapping[str, Said]) -> list[dict[str, Any]]:
+def _bands(rows: Sequence[Row], own: Sequence[int], predictions: Mapping[str, Said]) -> list[dict[str, Any]]:
     windows = [rows[i] for i in own]
     bands: list[dict[str, Any]] = []
     for row, after in zip(windows, [*windows[1:], None], strict=True):
         end = min(row.end or 0.0, after.start or 0.0) if after else row.end
-        guess = said[row.recording_id]
-        bands.append(
-            {
-                "what": "predicted", "start": row.start, "end": end, "class": guess.predicted,
-                "probability": round(guess.probability, 4), "strength": guess.probability,
-                "top": _BANDS["predicted"][0], "bottom": _BANDS["predicted"][1],
-            }
-        )  # fmt: skip
+        guess = predictions[row.recording_id]
+        sure = {"probability": round(guess.probability, 4), "strength": guess.probability}
+        bands.append(_band("predicted", row.start, end, guess.predicted) | sure)
     for (_, label), several in groupby(windows, key=lambda row: (row.interval, row.label)):
         inside = [*several]
         if label:
-            bands.append(
-                {
-                    "what": "label", "start": inside[0].start, "end": inside[-1].end, "class": label,
-                    "probability": None, "strength": 1, "top": _BANDS["label"][0], "bottom": _BANDS["label"][1],
-                }
-            )  # fmt: skip
+            bands.append(_band("label", inside[0].start, inside[-1].end, label))
     return bands
+
+
+def _band(what: str, start: float | None, end: float | None, label: str) -> dict[str, Any]:
+    top, bottom = _BANDS[what]
+    times = {"start": start, "end": end, "class": label, "probability": None, "strength": 1}
+    return {"what": what, **times, "top": top, "bottom": bottom}
 
 
 def _signal(recordings: Recordings, own: Sequence[int]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What becomes a plan: a space with changes, on recordings, refused where it cannot be; and a larger one of a study."""
+"""Making plans: from a space with changes and recordings, and larger ones of existing studies."""
 
 import shlex
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmssl.errors import UserError, few, nearest
 
 STORAGE = "studies"
-"""Where studies lie unless told otherwise."""
+"""The folder of studies by default."""
 
 if TYPE_CHECKING:
     from mmssl.data.check import Finding
@@ -83,10 +83,10 @@ def plan_study(
     skipped: list[str],
     pretrain_on: Sequence[str] = (),
 ) -> "Plan":
-    """The study of a space on recordings; whatever cannot be, fails here, before anything is written.
+    """The plan of a space on recordings; mistakes are found here, before anything is written.
 
     Args:
-        pretrain_on: what else is among the recordings, as `with_all` has it.
+        pretrain_on: data sets and files that are among the recordings, as `with_all` gives them.
     """
     from mmssl.data.protocols import class_indices, leave_one_subject_out, sides, split
     from mmssl.data.recordings import UNLABELLED
@@ -154,7 +154,7 @@ def plan_study(
 
 
 def starting_from(plan: "Plan", study: "Study | None") -> "Plan":
-    """The plan of a race that knows what another study of the same points has scored, on whatever recordings.
+    """The plan of a race that starts with another study's scores of the same points, on any recordings.
 
     Raises:
         UserError: it is no race, or the other study has no score of any of its points.
@@ -169,16 +169,16 @@ def starting_from(plan: "Plan", study: "Study | None") -> "Plan":
             f"--warm-start {study.name}: only a race starts from another study's scores, and the sampler here is "
             f"{plan.space.sampler}: take a space with sampler: race"
         )
-    theirs, metric = study.plan(), plan.space.scored
+    earlier, metric = study.plan(), plan.space.scored
     points = [plan.space.compared(trials[0].point) for trials in plan.candidates.values()]
     columns = ["trial_id", "status", metric]
-    rows: list[dict[str, Any]] = study.table("trials.parquet", columns).to_pylist() if metric in theirs.scores else []
+    rows: list[dict[str, Any]] = study.table("trials.parquet", columns).to_pylist() if metric in earlier.scores else []
     gathered: dict[tuple[int, int, str], list[float]] = {}
     for row in rows:
-        if row["status"] != "COMPLETE" or row[metric] is None or not theirs.has_trial(row["trial_id"]):
+        if row["status"] != "COMPLETE" or row[metric] is None or not earlier.has_trial(row["trial_id"]):
             continue
-        trial = theirs.trial(row["trial_id"])
-        if (point := theirs.space.compared(trial.point)) in points:
+        trial = earlier.trial(row["trial_id"])
+        if (point := earlier.space.compared(trial.point)) in points:
             gathered.setdefault((points.index(point), trial.seed, fold_name(trial.held_out)), []).append(row[metric])
     if not gathered:
         raise UserError(
@@ -193,7 +193,7 @@ def starting_from(plan: "Plan", study: "Study | None") -> "Plan":
 
 
 def _check_subsets(plan: "Plan") -> None:
-    """Raises UserError: a subset is of modalities that no system has beside others."""
+    """Raise UserError where no system has the modalities of a subset, and others."""
     there = list(plan.dataset.modalities)
     for subset in plan.subsets:
         names = subset.split("+")
@@ -235,31 +235,29 @@ def having(
     modalities: Iterable[str],
     say: Callable[[str], None] = lambda line: None,
 ) -> "Recordings":
-    """The recordings with all of the modalities that there are; `say` is told how many lack one.
+    """The recordings with all of the modalities that there are; `say` gets a line on those that lack one.
 
-    Whoever needs a modality that no recording has says so, and what else to take.
+    Modalities that no recording has are not looked for: the caller reports them.
 
     Raises:
         UserError: each modality is there, but never all of them in one recording.
     """
-    asked = set(modalities)
-    wanted = [one for one in recordings.kinds if one in asked]
+    wanted = _present(recordings, modalities)
     kept, without = recordings.having(wanted), recordings.lacking(wanted)
     if without:
-        said = f"{len(without)} of {len(recordings)} recordings have no {' or no '.join(wanted)} and are left out"
-        say(f"{said}: {few(without)}")
+        names = " or no ".join(wanted)
+        say(f"{len(without)} of {len(recordings)} recordings have no {names} and are left out: {few(without)}")
     return kept
 
 
 def having_some(
     recordings: "Recordings", modalities: Iterable[str], say: Callable[[str], None] = lambda line: None
 ) -> "Recordings":
-    """The recordings that have one of the modalities at least; `say` is told how many lack which.
+    """The recordings that have one of the modalities at least; `say` gets lines on those that lack some.
 
-    Whoever needs a modality that no recording has says so, and what else to take.
+    Modalities that no recording has are not looked for: the caller reports them.
     """
-    asked = set(modalities)
-    wanted = [one for one in recordings.kinds if one in asked]
+    wanted = _present(recordings, modalities)
     if not wanted:
         return recordings
     kept, total = recordings.having_any(wanted), len(recordings)
@@ -280,7 +278,7 @@ def having_some(
 def usable(
     recordings: "Recordings", systems: Iterable[str], say: Callable[[str], None] = lambda line: None
 ) -> "Recordings":
-    """The recordings that have something for one of the systems."""
+    """The recordings that have a modality of one of the systems."""
     return having_some(recordings, _taken(recordings, systems), say)
 
 
@@ -288,13 +286,17 @@ def _taken(recordings: "Recordings", systems: Iterable[str]) -> list[str]:
     """The modalities that the systems take."""
     from mmssl.study.presets import system_named
 
-    there = recordings.kinds
-    asked = {one for system in systems for one in system_named(system, there).modalities}
-    return [one for one in there if one in asked]
+    return _present(recordings, (one for s in systems for one in system_named(s, recordings.kinds).modalities))
+
+
+def _present(recordings: "Recordings", modalities: Iterable[str]) -> list[str]:
+    """Those of the modalities that the recordings have, in their order."""
+    wanted = set(modalities)
+    return [one for one in recordings.kinds if one in wanted]
 
 
 def _having_each(recordings: "Recordings", systems: Iterable[str]) -> dict[str, int]:
-    """How many have each modality that the systems take, and all; empty where all have all."""
+    """Numbers of recordings with each modality that the systems take, and with all; empty where all have all."""
     from mmssl.study.plan import ALL
 
     wanted, total = _taken(recordings, systems), len(recordings)
@@ -304,7 +306,7 @@ def _having_each(recordings: "Recordings", systems: Iterable[str]) -> dict[str, 
 
 
 def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
-    """The recordings a study was planned for, looked for where they were then unless told otherwise."""
+    """The recordings that a study was planned for, from `data` or from where they were then."""
     from mmssl.data.sources import open_dataset
 
     folder = data or (Path(plan.dataset.folder) if plan.dataset.folder else None)
@@ -356,7 +358,7 @@ def extend_plan(
     budget: int | None = None,
     data: Path | None = None,
 ) -> "tuple[Plan, Recordings]":
-    """Plan more for a study; by whoever keeps other drivers out. Nothing that was planned changes.
+    """Plan more for a study, whose lock the caller holds. Nothing that was planned changes.
 
     Args:
         seeds: further ones, or their words, separated by commas.
@@ -430,7 +432,7 @@ def _larger(
 
 
 def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
-    """What the reader should know of a plan's folds before believing a number."""
+    """Warnings on a plan: classes that a fold does not train on, cameras that share a signal."""
     from mmssl.data.check import Finding
     from mmssl.data.protocols import unseen_classes
     from mmssl.study.words import fold_name
@@ -456,7 +458,7 @@ def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
 
 @contextmanager
 def created(study: "Study", plan: "Plan") -> "Generator[Plan]":
-    """Make a study and hold its lock; nothing stays of one that is refused before a trial has ended."""
+    """Make a study and hold its lock; a UserError before a trial has ended removes it again."""
     study.create(plan)
     with study.locked():
         try:
@@ -474,5 +476,5 @@ def name_of(dataset: str) -> str:
 
 
 def at_storage(study: "Study") -> str:
-    """The option by which another command finds a study, where it needs one."""
+    """The option --storage of other commands, where the study is not in the default folder."""
     return "" if study.root == str(Path(STORAGE).absolute()) else f" --storage {shlex.quote(study.root)}"

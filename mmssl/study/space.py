@@ -81,7 +81,7 @@ def _is_system(name: str) -> bool:
     return False
 
 
-def _known(value: list[str]) -> list[str]:
+def _all_systems(value: list[str]) -> list[str]:
     for name in value:
         try:
             parsed(name)
@@ -101,11 +101,11 @@ class Sampler(NamedTuple):
     optuna: str
     """Its class in `optuna.samplers`."""
     options: Mapping[str, Any] = {}
-    """What that is given beside its seed."""
+    """Its arguments beside the seed."""
     intervals_only: bool = False
     """Whether it moves within intervals, for one objective, and proposes no listed values."""
     lasting: bool = False
-    """Whether it keeps its state with the trials that it proposed; the others read what came of all, each time anew."""
+    """Whether it keeps its state with the trials that it proposed; the others read all results each time anew."""
 
 
 SAMPLERS = {
@@ -114,7 +114,7 @@ SAMPLERS = {
     "gp": Sampler("GPSampler"),
     "cmaes": Sampler("CmaEsSampler", intervals_only=True, lasting=True),
 }
-"""By the name that a space has for it."""
+"""The samplers by their names in a space."""
 if TYPE_CHECKING:
     SamplerName = str
 else:
@@ -154,10 +154,10 @@ class Prune(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     folds: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Given up when its scores are worse than the best point's on the same folds and seeds, by a Wilcoxon signed-rank
+    """Pruned when its scores are worse than the best point's on the same folds and seeds, by a Wilcoxon signed-rank
     test with a p-value below this."""
     probe: Literal["median", "halving"] | None = None
-    """Given up when the probe of its first trial, a linear classifier on the encoders as they are in the midst of
+    """Pruned when the probe of its first trial, a linear classifier on the encoders as they are in the midst of
     pre-training, scores the validation side below the median of the complete points at that epoch; or when it is not
     among the best third of those that came as far (asynchronous successive halving)."""
     every: Annotated[int, Strict(), Field(ge=1)] = 10
@@ -184,7 +184,11 @@ class Space(BaseModel):
     fixed: dict[str, Any] = {}
     """Knobs that differ from those of `recipe`, the same in every point; what makes a system itself stays."""
     systems: Annotated[
-        list[str], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_known), AfterValidator(_different)
+        list[str],
+        Field(min_length=1),
+        BeforeValidator(_listed),
+        AfterValidator(_all_systems),
+        AfterValidator(_different),
     ] = ["vicreg"]
     """Where the recipes start from, as `mmssl-tune systems` lists them; several are searched like a knob, and change
     slowest."""
@@ -254,12 +258,12 @@ class Space(BaseModel):
 
     @property
     def side(self) -> Literal["val", "test"]:
-        """Which side its trials score."""
+        """The split that its trials score."""
         return "test" if self.folds == "test" else "val"
 
     @property
     def scored(self) -> str:
-        """The metric's column on the side that is scored."""
+        """The metric's column for the scored split."""
         return f"{self.side}.{self.metric.partition('.')[2]}"
 
     @property
@@ -270,7 +274,8 @@ class Space(BaseModel):
     @property
     def searched(self) -> dict[str, list[Any]]:
         """The grid, with the systems where there are several, and the variants where there are any."""
-        return _searched(self.systems, self.variants, self.grid)
+        several = {SYSTEM: self.systems} if len(self.systems) > 1 else {}
+        return several | ({VARIANT: list(self.variants)} if self.variants else {}) | self.grid
 
     @property
     def sampled(self) -> bool:
@@ -279,7 +284,7 @@ class Space(BaseModel):
 
     @property
     def names(self) -> list[str]:
-        """Of all that is searched, in the order in which a point has it."""
+        """Names of all that is searched, in a point's order."""
         return [*self.searched, *self.ranges]
 
     @property
@@ -288,7 +293,7 @@ class Space(BaseModel):
         return (LABEL_DRAW in self.grid or LABEL_DRAW in self.ranges) and len(self.names) > 1
 
     def compared(self, by_name: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a point, or of anything by the names of what is searched, what makes a point another one."""
+        """The entries of a mapping by searched names that distinguish points: all but a draw of labels."""
         left_out = LABEL_DRAW if self.draws_labels else None
         return {name: value for name, value in by_name.items() if name != left_out}
 
@@ -302,10 +307,21 @@ class Space(BaseModel):
         Raises:
             UserError: no such system on these modalities, a fixed knob, or one of a variant, does not fit.
         """
-        return _bases(dataset, self.recipe, self.systems, self.fixed, self.variants, kinds)
+        kinds = kinds_for(self.systems) if kinds is None else kinds
+        return {
+            _base(system, variant): preset(dataset, system, knobs.get(_RECIPE, self.recipe), kinds).with_knobs(
+                {
+                    knob: value
+                    for knob, value in {**self.fixed, **knobs}.items()
+                    if knob not in (_RECIPE, *defined_by(system))
+                }
+            )
+            for system in self.systems
+            for variant, knobs in (self.variants or {"": {}}).items()
+        }
 
     def recipe_of(self, variant: str | None) -> RecipeName:
-        """Where the knobs of a variant start from, or those of all points where there is none."""
+        """The recipe that a variant's knobs start from; of no variant, the space's."""
         return self.variants[variant].get(_RECIPE, self.recipe) if variant else self.recipe
 
     def points(self, bases: Mapping[str, Recipe]) -> list[dict[str, Value]]:
@@ -319,10 +335,10 @@ class Space(BaseModel):
         Raises:
             UserError: one message with every mistake.
         """
-        checked = _check(self.systems, self.fixed, self.variants, self.grid, self.ranges, self.where, bases)
-        if checked.mistakes:
-            raise UserError(_all(f"space {self.name}", checked.mistakes))
-        return [] if self.sampled else checked.points
+        _, points, mistakes = _check(self, bases)
+        if mistakes:
+            raise UserError(_all(f"space {self.name}", mistakes))
+        return [] if self.sampled else points
 
     def admits(self, bases: Mapping[str, Recipe]) -> Callable[[Point], bool]:
         """Whether a point meets `where` and gives a recipe."""
@@ -347,7 +363,7 @@ class SpaceFile(NamedTuple):
 
 
 def available() -> list[SpaceFile]:
-    """Spaces in ./search_spaces, then those that come with the project; of two with one name the local one counts."""
+    """Spaces in ./search_spaces, then shipped ones; of two with one name the local one counts."""
     found: dict[str, SpaceFile] = {}
     for source, folder in _folders().items():
         for path in sorted(folder.glob("*.y*ml")):
@@ -376,21 +392,23 @@ def load(name_or_path: str) -> Space:
     # What is sound beside a faulty part is checked all the same, so that one message names every mistake.
     named = [name for name in _listed(document.get("systems", "vicreg")) if isinstance(name, str) and _is_system(name)]
     systems = named or ["vicreg"]
-    checked = _check(
-        systems,
-        _mapping(document.get("fixed")),
-        {name: _mapping(knobs) for name, knobs in _mapping(document.get("variants")).items()},
-        {knob: _listed(values) for knob, values in _mapping(document.get("grid")).items()},
-        _ranges(document.get("ranges")),
-        [text for text in _listed(document.get("where")) if isinstance(text, str)],
+    draft = Space.model_construct(
+        name=path.stem,
+        systems=systems,
+        fixed=_mapping(document.get("fixed")),
+        variants={name: _mapping(knobs) for name, knobs in _mapping(document.get("variants")).items()},
+        grid={knob: _listed(values) for knob, values in _mapping(document.get("grid")).items()},
+        ranges=_ranges(document.get("ranges")),
+        where=[text for text in _listed(document.get("where")) if isinstance(text, str)],
     )
+    fitted, _, found = _check(draft)
     try:
         space = Space.model_validate({**document, "name": path.stem})
     except ValidationError as error:
-        raise UserError(_all(str(path), [*mistakes, *explain(error), *checked.mistakes])) from error
-    if mistakes or checked.mistakes:
-        raise UserError(_all(str(path), [*mistakes, *checked.mistakes]))
-    space = space.model_copy(update=checked.sound())
+        raise UserError(_all(str(path), [*mistakes, *explain(error), *found])) from error
+    if mistakes or found:
+        raise UserError(_all(str(path), [*mistakes, *found]))
+    space = space.model_copy(update=fitted)
     uneven = [line for knob, interval in space.ranges.items() for line in _uneven(knob, interval)]
     if uneven:
         raise UserError(_all(str(path), uneven))
@@ -398,12 +416,12 @@ def load(name_or_path: str) -> Space:
 
 
 def _enough(space: Space, place: str) -> Space:
-    """The space, if a sampler finds as many points in it as it may choose."""
+    """Return the space, if it has as many points as its budget; raise UserError otherwise."""
     drawn = [_values(interval) for interval in space.ranges.values()]
     if space.sampler == "grid" or not space.budget or any(values is None for values in drawn):
         return space
     listed = [*space.searched.values(), *(values for values in drawn if values is not None)]
-    admitted = space.admits(_bases("", space.recipe, space.systems, space.fixed, space.variants))
+    admitted = space.admits(space.bases(""))
     found = 0
     for values in itertools.islice(itertools.product(*listed), _MOST_COMBINATIONS):
         found += admitted(dict(zip(space.names, values, strict=True)))
@@ -415,7 +433,7 @@ def _enough(space: Space, place: str) -> Space:
 
 
 def _values(interval: Range) -> Sequence[int | float] | None:
-    """All that can be drawn; None where that is not to be counted."""
+    """All values that can be drawn; None for an interval of real numbers without a step."""
     low, high, step = interval.low, interval.high, interval.step
     if isinstance(low, int) and isinstance(high, int):
         return range(low, high + 1, int(step or 1))
@@ -429,7 +447,7 @@ def _steps(interval: Range) -> int:
 
 
 def _uneven(knob: str, interval: Range) -> Iterator[str]:
-    """A step after which the last value is not the high end, as whoever wrote it will believe."""
+    """A mistake where the step does not lead to the high end."""
     if interval.step is None:
         return
     last = Decimal(str(interval.low)) + _steps(interval) * Decimal(str(interval.step))
@@ -452,14 +470,14 @@ def changed(space: Space, **entries: Any) -> Space:
     except ValidationError as error:
         raise UserError(_all(f"space {space.name}", explain(error))) from error
     place = f"space {space.name}"
-    checked = _check(changed.systems, changed.fixed, changed.variants, changed.grid, changed.ranges, changed.where)
-    if checked.mistakes:
-        raise UserError(_all(place, checked.mistakes))
-    return _enough(changed.model_copy(update=checked.sound()), place)
+    fitted, _, mistakes = _check(changed)
+    if mistakes:
+        raise UserError(_all(place, mistakes))
+    return _enough(changed.model_copy(update=fitted), place)
 
 
 def is_shipped(space: Space) -> bool:
-    """Whether it is a space that comes with the project, but for what the command line changes of it."""
+    """Whether it is a shipped space, apart from what the command line changes of it."""
     path = _folders()["shipped"] / f"{space.name}.yaml"
     if not path.is_file():
         return False
@@ -470,7 +488,7 @@ def is_shipped(space: Space) -> bool:
 
 
 def text_of(space: Space) -> str:
-    """The content of a file that `load` makes the same space of."""
+    """The content of a file from which `load` makes the same space."""
     document = space.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name"})
     import yaml
 
@@ -499,7 +517,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _ranges(value: Any) -> dict[str, Range]:
-    """Those that are sound: of the others, the space itself says what is wrong."""
+    """The valid intervals; the validation of the space reports the others."""
     sound: dict[str, Range] = {}
     for knob, given in _mapping(value).items():
         with suppress(ValidationError):
@@ -511,32 +529,23 @@ def _all(place: str, mistakes: Iterable[str]) -> str:
     return "\n  ".join([f"{place}:", *dict.fromkeys(mistakes)])
 
 
-class _Checked(NamedTuple):
-    fixed: dict[str, Value]
-    variants: dict[str, dict[str, Value]]
-    grid: dict[str, list[Value]]
-    ranges: dict[str, Range]
-    points: list[dict[str, Value]]
-    """All there are; none where they cannot be counted."""
-    mistakes: list[str]
-
-    def sound(self) -> dict[str, Any]:
-        """A space's entries with their values as a recipe holds them."""
-        return {"fixed": self.fixed, "variants": self.variants, "grid": self.grid, "ranges": self.ranges}
-
-
 def _check(
-    systems: Sequence[str],
-    fixed: Mapping[str, Any],
-    variants: Mapping[str, Mapping[str, Any]],
-    grid: Mapping[str, list[Any]],
-    ranges: Mapping[str, Range],
-    where: Iterable[str],
-    bases: Mapping[str, Recipe] | None = None,
-) -> _Checked:
-    """Whether each entry fits by itself, and with the others: on UTD-MHAD, where no `bases` are given."""
-    checked = _Checked({}, {}, {}, {}, [], mistakes := [])
-    defining = {knob: name for name in systems for knob in defined_by(name)}
+    space: Space, bases: Mapping[str, Recipe] | None = None
+) -> tuple[dict[str, Any], list[dict[str, Value]], list[str]]:
+    """Whether each entry fits by itself and with the others.
+
+    Args:
+        space: may be a draft that has not been validated, with the entries that are looked at here.
+        bases: the recipes that points' knobs are put in; those of UTD-MHAD by default.
+
+    Returns:
+        The entries with their values as a recipe holds them; the points of a grid, where there is no mistake; and the
+        mistakes.
+    """
+    fixed, variants, grid, ranges = space.fixed, space.variants, space.grid, space.ranges
+    mistakes: list[str] = []
+    points: list[dict[str, Value]] = []
+    defining = {knob: name for name in space.systems for knob in defined_by(name)}
 
     def fitting(part: str, knob: str, value: Any) -> Value:
         if knob in SET_BY_STUDY:
@@ -565,81 +574,58 @@ def _check(
             f"{part}.{knob}: also under {one}; take it out of one of the two" for one in others if knob in also[one]
         )
 
+    fitted: dict[str, dict[str, Any]] = {"fixed": {}, "variants": {}, "grid": {}, "ranges": {}}
     for knob, value in fixed.items():
-        checked.fixed[knob] = fitting("fixed", knob, value)
-        if all(knob in defined_by(name) for name in systems):
+        fitted["fixed"][knob] = fitting("fixed", knob, value)
+        if all(knob in defined_by(name) for name in space.systems):
             mistakes.append(f"fixed.{knob}: {_defines(knob, defining[knob])}")
     for name, knobs in variants.items():
         part = f"variants.{name}"
         start = {_RECIPE: starting(part, knobs[_RECIPE])} if _RECIPE in knobs else {}
         changes = {knob: value for knob, value in knobs.items() if knob != _RECIPE}
-        checked.variants[name] = start | {knob: fitting(part, knob, value) for knob, value in changes.items()}
+        fitted["variants"][name] = start | {knob: fitting(part, knob, value) for knob, value in changes.items()}
         for knob in changes:
             searched_knob(part, knob, "fixed")
     for knob, values in grid.items():
-        checked.grid[knob] = [fitting("grid", knob, value) for value in values]
+        fitted["grid"][knob] = [fitting("grid", knob, value) for value in values]
         searched_knob("grid", knob, "fixed", "variants")
         try:
-            _different(checked.grid[knob])
+            _different(fitted["grid"][knob])
         except ValueError as error:
             mistakes.append(f"grid.{knob}: {error}")
     for knob, interval in ranges.items():
         low, high = (fitting("ranges", knob, end) for end in (interval.low, interval.high))
-        checked.ranges[knob] = interval.model_copy(update={"low": low, "high": high})
+        fitted["ranges"][knob] = interval.model_copy(update={"low": low, "high": high})
         if isinstance(low, int) and isinstance(interval.step, float):
             mistakes.append(f"ranges.{knob}: step {interval.step:g}: the knob is a whole number")
         if knob == "data.steps":
             mistakes.append(f"ranges.{knob}: recordings are prepared once for each length; list lengths under grid")
         searched_knob("ranges", knob, "fixed", "grid", "variants")
-    searched = _searched(systems, variants, checked.grid)
+    checked = space.model_copy(update=fitted)
+    searched = checked.searched
     conditions: list[Callable[[Point], bool]] = []
-    for text in where:
+    for text in space.where:
         try:
-            conditions.append(condition(text, [*fixed, *searched, *ranges]))
+            conditions.append(condition(text, [*fixed, *checked.names]))
         except UserError as error:
             mistakes.extend(str(error).splitlines())
     combinations = math.prod(len(values) for values in searched.values())
     if combinations > _MOST_COMBINATIONS:
         mistakes.append(f"grid: {combinations:,} combinations; at most {_MOST_COMBINATIONS:,} can be planned")
     if mistakes or ranges:
-        return checked
+        return fitted, [], mistakes
     try:
-        bases = bases or _bases("", "default", systems, {}, checked.variants)
+        bases = bases or checked.model_copy(update={"recipe": "default", "fixed": {}}).bases("")
         for values in itertools.product(*searched.values()):
             point = dict(zip(searched, values, strict=True))
             if all(holds(checked.fixed | point) for holds in conditions):
                 at_point(bases, point)
-                checked.points.append(point)
-        if not checked.points:
+                points.append(point)
+        if not points:
             mistakes.append(f"where: none of the grid's {combinations:,} points meets it")
     except UserError as error:
         mistakes.extend(str(error).splitlines())
-    return checked
-
-
-def _searched(
-    systems: Sequence[str], variants: Mapping[str, Any], grid: Mapping[str, list[Any]]
-) -> dict[str, list[Any]]:
-    several = {SYSTEM: list(systems)} if len(systems) > 1 else {}
-    return several | ({VARIANT: list(variants)} if variants else {}) | dict(grid)
-
-
-def _bases(
-    dataset: str,
-    recipe: RecipeName,
-    systems: Sequence[str],
-    fixed: Mapping[str, Any],
-    variants: Mapping[str, Mapping[str, Any]],
-    kinds: Mapping[str, Kind] | None = None,
-) -> dict[str, Recipe]:
-    kinds = kinds_for(systems) if kinds is None else kinds
-    return {
-        _base(system, variant): preset(dataset, system, knobs.get(_RECIPE, recipe), kinds).with_knobs(
-            {knob: value for knob, value in {**fixed, **knobs}.items() if knob not in (_RECIPE, *defined_by(system))}
-        )
-        for system in systems
-        for variant, knobs in (variants or {"": {}}).items()
-    }
+    return fitted, points, mistakes
 
 
 def _base(system: str, variant: str) -> str:
@@ -647,7 +633,7 @@ def _base(system: str, variant: str) -> str:
 
 
 def base_of(bases: Mapping[str, Recipe], point: Point) -> str:
-    """Which of the recipes a point's knobs are put in."""
+    """The key in `bases` of the recipe that a point's knobs are put in."""
     return _base(str(point.get(SYSTEM) or next(iter(bases)).partition(" ")[0]), str(point.get(VARIANT, "")))
 
 

@@ -1,4 +1,4 @@
-"""A study in optuna-dashboard, which shows it as it goes on and can change nothing."""
+"""A study in optuna-dashboard, refreshed while the study runs, read-only."""
 
 import json
 import socket
@@ -17,13 +17,13 @@ from mmssl.study.plan import Plan
 from mmssl.trackers.optuna_study import TABLES, explained, measured, optuna_study
 
 _SECONDS = 2.0
-"""Between two looks at whether the study has gone on."""
+"""Between two refreshes."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class DashboardApp:
-    """A study as an application of optuna-dashboard, made again when the study has gone on."""
+    """A study as a WSGI application of optuna-dashboard, made again when the study's tables change."""
 
     def __init__(self, study: Study, plan: Plan, hosts: Iterable[str] | None) -> None:
         self._study, self._plan, self._hosts = study, plan, hosts
@@ -33,7 +33,7 @@ class DashboardApp:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in what the study's tables say, where they have changed.
+        """Read the study's tables again where they have changed.
 
         Raises:
             UserError: a table is damaged.
@@ -53,9 +53,9 @@ class DashboardApp:
         return self.app(environ, start)
 
     def follow(self, stop: threading.Event) -> None:
-        """Refresh it again and again."""
+        """Refresh it until `stop` is set."""
         while not stop.wait(_SECONDS):
-            with suppress(OSError, UserError):  # It will be there at the next look.
+            with suppress(OSError, UserError):  # The next refresh may succeed.
                 self.refresh()
 
 
@@ -64,8 +64,8 @@ def serve(study: Study, host: str, port: int, ready: Callable[[str], None], goes
 
     Args:
         port: 0 for one that is free.
-        ready: told the address when it answers.
-        goes_on: asked now and then whether it is still wanted.
+        ready: called with the address once it answers.
+        goes_on: called now and then; False ends it.
 
     Raises:
         UserError: nothing can listen there, or a table is damaged.
@@ -95,7 +95,7 @@ def serve(study: Study, host: str, port: int, ready: Callable[[str], None], goes
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a line for every request is nobody's business."""
+        """No line for each request."""
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -107,16 +107,16 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         super().__init__((host, port), _Quiet)
 
     def server_bind(self) -> None:
-        """As the parent's, which asks the network for the machine's name."""
+        """Bind without the parent's look-up of the machine's name in the network."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
 
 def _reading_only(app: Any, hosts: Iterable[str] | None) -> Application:
-    """Refuse whatever would change something, and where names are given whoever asks for another host.
+    """Refuse requests that would change something, and those for a host that is not among `hosts`, where given.
 
-    A page of the web could else have its own name lead here, and read what a browser on this machine may.
+    Otherwise a web page could point its own name here (DNS rebinding) and read what this machine's browser may.
     """
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:

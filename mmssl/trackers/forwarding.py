@@ -1,7 +1,7 @@
-"""Programs that are told of a study while it runs, beside its tables, each in a thread of its own.
+"""Reports of a running study to trackers, beside its tables, each tracker in a thread of its own.
 
-None of them can hold the study up or make it fail: one that does not keep up, or goes wrong, is said to once and told
-no more.
+None of them can hold the study up or make it fail: one that does not keep up, or raises, gets one message and no
+further report.
 """
 
 import math
@@ -21,26 +21,26 @@ from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.words import TERMINAL
 
 _MOST = 10_000
-"""Reports that wait for a program; more are as many as it will never take."""
+"""Reports that may wait for a tracker; one with more never catches up."""
 TRACKER_TIMEOUT_S = 20.0
-"""Seconds without a sign of life after which the end of a study waits no longer for a program."""
+"""Seconds without a sign of life after which the end of a study waits no longer for a tracker."""
 
 Epoch = Mapping[str, Any]
 
 
 class Tracker(Protocol):
-    """A program that is told of trials; whatever it raises ends its being told."""
+    """A program that trials are reported to; after an exception it gets no further report."""
 
     def has(self, trial_id: str) -> bool:
-        """Whether it was told all of a trial that has ended."""
+        """Whether it has the whole of a trial that has ended."""
         ...
 
     def begin(self, planned: PlannedTrial) -> int:
-        """A trial begins, for the first time or again; gives how many of its epochs it was told before."""
+        """A trial begins, for the first time or again; gives how many of its epochs the tracker has already."""
         ...
 
     def epochs(self, planned: PlannedTrial, before: int, epochs: Sequence[Epoch]) -> None:
-        """A trial has come further, by epochs before which there were so many."""
+        """New epochs of a trial, which had `before` epochs until then."""
         ...
 
     def end(self, planned: PlannedTrial, record: Record) -> None:
@@ -48,32 +48,32 @@ class Tracker(Protocol):
         ...
 
     def stop(self) -> None:
-        """Nothing more comes; trials that have begun and not ended were cut off."""
+        """Nothing more comes; trials that began and did not end were interrupted."""
         ...
 
 
 class Forwarder:
-    """Tells one program what happens to a study's trials, in a thread of its own.
+    """Reports a study's trials to one tracker, in a thread of its own.
 
     Args:
-        make: gives the program; called in that thread.
-        say: told where it goes wrong.
+        make: gives the tracker; called in that thread.
+        say: called with a message where the tracker fails.
     """
 
     def __init__(self, name: str, make: Callable[[], Tracker], study: Study, say: Callable[[str], None]) -> None:
         self._name, self._make, self._study, self._say = name, make, study, say
         self._queue: queue.Queue[tuple[PlannedTrial, list[Epoch], Record | None] | None] = queue.Queue(_MOST)
         self._ended: deque[PlannedTrial] = deque()
-        self._told: dict[str, int] = {}
+        self._queued: dict[str, int] = {}
         self._broken = False
         self._moved = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self, ended: Iterable[PlannedTrial]) -> None:
-        """Begin.
+        """Start the thread.
 
         Args:
-            ended: trials that had ended before; it is told of those that it has not.
+            ended: trials that had ended before; those that the tracker lacks are reported too.
         """
         self._ended.extend(ended)
         self._thread.start()
@@ -83,19 +83,19 @@ class Forwarder:
         if self._broken or record.status == "PLANNED":
             return
         # A trial that is begun again, as its worker died, reports from its first epoch, to the same bits.
-        told = self._told.get(planned.trial_id, 0)
-        new = record.epochs[told:]
-        self._told[planned.trial_id] = told + len(new)
+        before = self._queued.get(planned.trial_id, 0)
+        new = record.epochs[before:]
+        self._queued[planned.trial_id] = before + len(new)
         ended = record.status in TERMINAL
         try:
             self._queue.put_nowait((planned, list(new), _without_rows(record) if ended else None))
         except queue.Full:
-            self._give_up(f"has {_MOST} reports of trials still to take")
+            self._drop(f"has {_MOST} reports of trials still to take")
         if ended:
-            del self._told[planned.trial_id]
+            del self._queued[planned.trial_id]
 
     def close(self) -> None:
-        """Wait until it has taken all that it was told, as long as it takes anything at all."""
+        """Wait until the tracker has taken all reports, as long as it takes any at all."""
         self._moved = time.monotonic()
         while not self._broken:
             try:
@@ -109,37 +109,37 @@ class Forwarder:
 
     def _check_life(self) -> None:
         if time.monotonic() - self._moved > TRACKER_TIMEOUT_S:
-            self._give_up(f"has not answered for {TRACKER_TIMEOUT_S:g} s")
+            self._drop(f"has not answered for {TRACKER_TIMEOUT_S:g} s")
 
-    def _give_up(self, reason: str) -> None:
+    def _drop(self, reason: str) -> None:
         if not self._broken:
             self._broken = True
             self._say(f"{self._name} {reason}: it is told no more of this study, which goes on without")
 
     def _run(self) -> None:
         try:
-            follower = self._make()
+            tracker = self._make()
             places: dict[str, tuple[int, int]] = {}
             for planned, epochs, record in self._items():
                 if epochs is None:
-                    if follower.has(planned.trial_id):
+                    if tracker.has(planned.trial_id):
                         continue
                     kept = self._study.record(planned.trial_id)
                     epochs, record = kept.epochs, _without_rows(kept)
-                at, known = places.pop(planned.trial_id, None) or (0, follower.begin(planned))
-                new = epochs[max(0, known - at) :]
+                at, before = places.pop(planned.trial_id, None) or (0, tracker.begin(planned))
+                new = epochs[max(0, before - at) :]
                 if new:
-                    follower.epochs(planned, max(at, known), new)
+                    tracker.epochs(planned, max(at, before), new)
                 if record:
-                    follower.end(planned, record)
+                    tracker.end(planned, record)
                 else:
-                    places[planned.trial_id] = at + len(epochs), known
-            follower.stop()
+                    places[planned.trial_id] = at + len(epochs), before
+            tracker.stop()
         except BaseException as error:  # Whatever it is, the study goes on.
-            self._give_up(f"failed ({without_secrets(error)})")
+            self._drop(f"failed ({without_secrets(error)})")
 
     def _items(self) -> Iterator[tuple[PlannedTrial, Sequence[Epoch] | None, Record | None]]:
-        """What happens, as it happens; while nothing does, the trials that had ended before, without their epochs."""
+        """Reports as they come; while none comes, the trials that had ended before, without their epochs."""
         open_end = True
         while not self._broken and (open_end or self._ended):
             self._moved = time.monotonic()
@@ -152,25 +152,26 @@ class Forwarder:
 
 
 class TuneTrial:
-    """What Ray's callbacks ask of a trial: what it is called, and its recipe with where it stands in the plan.
+    """What Ray's callbacks read of a trial: its name, and as config its recipe and its place in the plan.
 
-    They are told from records rather than by Tune, which knows nothing of trials that are pruned before they begin,
-    and repeats reports.
+    The callbacks are called with records rather than by Tune, which does not know trials that are pruned before they
+    begin, and repeats reports.
     """
 
     def __init__(self, plan: Plan, planned: PlannedTrial) -> None:
         self.trial_id = planned.trial_id
         self.experiment_dir_name = plan.name
-        self.config = {
-            **plan.recipe(planned).knobs(),
-            **planned.model_dump(include={"trial_id", "point_id", "seed"}),
-            "fold": planned.fold,
-            "system": plan.system(planned),
-        }
+        self.config = {**plan.recipe(planned).knobs(), **place_of(plan, planned)}
         self._name = "-".join([planned.point_id[:8], str(planned.seed), planned.fold])
 
     def __str__(self) -> str:
         return self._name
+
+
+def place_of(plan: Plan, planned: PlannedTrial) -> dict[str, Any]:
+    """A trial's place in its plan: its ids, seed, fold and system."""
+    ids = planned.model_dump(include={"trial_id", "point_id", "seed"})
+    return {**ids, "fold": planned.fold, "system": plan.system(planned)}
 
 
 def _without_rows(record: Record) -> Record:
@@ -178,25 +179,24 @@ def _without_rows(record: Record) -> Record:
 
 
 def scores(facts: Mapping[str, Any]) -> dict[str, float]:
-    """What came out of a trial, in finite numbers, by its facts or row."""
+    """A trial's scores, seconds and mean effective rank, where finite; from its facts or its row of the table."""
     found = {name: value for name, value in facts.items() if is_score(name) or name == "seconds.total"}
     ranks = [value for name, value in facts.items() if re.fullmatch(r"embedding\..+\.effective_rank", name)]
-    known = [rank for rank in ranks if rank is not None]
-    if known:
-        found["rankme"] = statistics.fmean(known)
+    measured = [rank for rank in ranks if rank is not None]
+    if measured:
+        found["rankme"] = statistics.fmean(measured)
     return _finite(found)
 
 
 def numbers(epoch: Epoch) -> dict[str, float]:
     """An epoch's finite numbers by phase and column of `epochs.parquet`."""
-    return _finite({f"{epoch['phase']}/{name}": value for name, value in epoch.items() if name not in _WHERE})
-
-
-_WHERE = ("phase", "epoch")
+    return _finite(
+        {f"{epoch['phase']}/{name}": value for name, value in epoch.items() if name not in ("phase", "epoch")}
+    )
 
 
 def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
-    """No program is told of infinities: those that rank runs put them first, and others plot nothing any more."""
+    """Without infinities: trackers that rank runs put them first, and others plot nothing any more."""
     return {name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)}
 
 

@@ -23,10 +23,10 @@ _AT_ONCE = 40
 
 
 class MLflow(MLflowLoggerCallback):
-    """Ray's callback, which finds the server and the experiment and begins and ends the runs.
+    """Ray's callback for the server, the experiment, and the runs' begin and end.
 
-    What it would log it is not asked to: of a batch of epochs it drops every number, of a trial's id it makes one
-    (7731e94 is infinite), and it makes two requests for each.
+    It does not log: Ray's logging drops every number of a batch of epochs, turns a trial's id into a number (7731e94 is
+    infinite), and makes two requests for each.
     """
 
     def __init__(self, study: Study, plan: Plan) -> None:
@@ -44,11 +44,11 @@ class MLflow(MLflowLoggerCallback):
 
     def begin(self, planned: PlannedTrial) -> int:
         trial = self._trials[planned.trial_id] = TuneTrial(self._plan, planned)
-        known = self._found.get(planned.trial_id)
-        if known:
-            self._trial_runs[trial] = known.info.run_id
-            self._client.update_run(known.info.run_id, status="RUNNING")
-            return int(known.data.tags.get(_EPOCHS, 0))
+        earlier = self._found.get(planned.trial_id)
+        if earlier:
+            self._trial_runs[trial] = earlier.info.run_id
+            self._client.update_run(earlier.info.run_id, status="RUNNING")
+            return int(earlier.data.tags.get(_EPOCHS, 0))
         self.log_trial_start(trial)  # pyright: ignore[reportArgumentType]
         self._client.log_batch(
             self._trial_runs[trial],
@@ -62,7 +62,7 @@ class MLflow(MLflowLoggerCallback):
         for start in range(0, len(epochs), _AT_ONCE):
             part = epochs[start : start + _AT_ONCE]
             metrics = [one for epoch in part for one in _metrics(numbers(epoch), int(epoch["epoch"]))]
-            # How many there are is kept with them, so that whoever goes on does not log them twice.
+            # Their number is kept with them, so that a resumed study does not log them twice.
             tags = [RunTag(_EPOCHS, str(before + start + len(part)))]
             self._client.log_batch(run, metrics=metrics, tags=tags)
 
@@ -78,7 +78,7 @@ class MLflow(MLflowLoggerCallback):
         self.mlflow_util.end_run(_STATUSES.get(record.status, "FAILED"), run)
 
     def stop(self) -> None:
-        """Nothing: a run that was cut off goes on when the study is resumed."""
+        """Nothing: an interrupted run goes on when the study is resumed."""
 
     def _runs(self) -> Iterator[Any]:
         token = None
@@ -107,7 +107,7 @@ def register(
         point: any trial of the point.
 
     Returns:
-        Its id; None where MLflow was not told of the study.
+        Its id; None where MLflow has no run of the study.
     """
     client = mlflow.MlflowClient(_uri(study))
     experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME") or plan.name)
@@ -135,8 +135,8 @@ def register(
 
 
 def _uri(study: Study) -> str:
-    """Of the server or the database: that of its own variable, or one beside the studies."""
-    for variable, value in (("TIMEOUT", "10"), ("MAX_RETRIES", "2")):  # Of a server that is gone, minutes else.
+    """The address in $MLFLOW_TRACKING_URI, or of the database beside the studies."""
+    for variable, value in (("TIMEOUT", "10"), ("MAX_RETRIES", "2")):  # By default a server that is gone takes minutes.
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{variable}", value)
     beside = URL.create("sqlite", database=f"{study.root}/mlflow.db")
     return os.environ.get("MLFLOW_TRACKING_URI") or beside.render_as_string(hide_password=False)

@@ -1,6 +1,6 @@
-"""A message to a webhook when a study is over, when its first trial fails, and when it stands still.
+"""Messages to a webhook: when a study is over, when its first trial fails, and when it makes no progress.
 
-It never holds the study up, and its address, which is as good as a password, gets into no message of ours.
+They never hold the study up. The address, which is as good as a password, appears in no output.
 """
 
 import http.client
@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,11 +22,10 @@ from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.verdict import conclude
 from mmssl.study.words import NO_RESULT, TERMINAL, point_words
 
-VARIABLE = "MMSSL_NOTIFY"
 STILL_S = 1800.0
-"""Seconds without a word from any trial after which a study stands still."""
+"""Seconds without a report from any trial after which a study counts as making no progress."""
 _TIMEOUT_S, _WAITS_S = 10.0, (1.0, 4.0, 16.0)
-"""Seconds that an answer may take, and that are waited before it is tried again."""
+"""Timeout of a request, and the waits before it is tried again."""
 _END_S = 20.0
 """Seconds that the end of a study waits for its message."""
 _MOST = 1900
@@ -34,7 +33,7 @@ _MOST = 1900
 
 
 def check_url(url: str) -> None:
-    """Find out early whether it can be an address.
+    """Check that it can be an address.
 
     Raises:
         UserError: it cannot; the message does not repeat it.
@@ -49,7 +48,7 @@ def check_url(url: str) -> None:
 
 
 def request_of(url: str, study: str, event: str, words: str) -> urllib.request.Request:
-    """A message as the host of the address takes it; one that is not known gets JSON with all of it."""
+    """A request in the form that the address's host takes: ntfy, Discord, Slack, or JSON for any other."""
     host, path = (urlsplit(url).hostname or "").lower(), urlsplit(url).path
     headers = {"Content-Type": "application/json", "User-Agent": "mmssl-tune"}
     words = words[:_MOST]
@@ -68,7 +67,7 @@ class Notifier:
     """Sends what happens to a study to an address, in a thread of its own.
 
     Args:
-        say: told once where a message cannot be delivered, without the address.
+        say: called once where a message cannot be delivered, without the address.
     """
 
     def __init__(
@@ -80,8 +79,8 @@ class Notifier:
         self._moved = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
 
-    def start(self, ended: Iterable[PlannedTrial]) -> None:
-        """Begin."""
+    def start(self) -> None:
+        """Start the thread."""
         self._moved = time.monotonic()
         self._thread.start()
 
@@ -94,10 +93,10 @@ class Notifier:
             self._queue.put(("failure", f"study {self._plan.name}: {record.status} {where}: {record.cause}"))
 
     def close(self, reason: str = "", seconds: float = _END_S) -> None:
-        """Say how it ended, and wait for that to be delivered, but not for ever.
+        """Send how the study ended, and wait at most `seconds` for the delivery.
 
         Args:
-            reason: what ended it before its time.
+            reason: what interrupted it.
         """
         self._queue.put(("end", self._ended(reason)))
         self._queue.put(None)
@@ -106,19 +105,17 @@ class Notifier:
             self._complain(f"no answer in {seconds:g} s")
 
     def _ended(self, reason: str) -> str:
-        why = f" ({reason})" if reason else ""
+        study, plan, why = self._study, self._plan, f" ({reason})" if reason else ""
         try:
-            return self._outcome(why)
+            statuses = Counter(study.table("trials.parquet", ["status"])["status"].to_pylist())
+            outcome = conclude(study, plan).words
         except (UserError, OSError):  # Its tables cannot be read.
-            return f"study {self._plan.name} has ended{why}"
-
-    def _outcome(self, why: str) -> str:
-        study, plan = self._study, self._plan
-        statuses = Counter(study.table("trials.parquet", ["status"])["status"].to_pylist())
-        counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()) if status in TERMINAL)
-        left = plan.total - sum(count for status, count in statuses.items() if status in TERMINAL)
+            return f"study {plan.name} has ended{why}"
+        ended = {status: count for status, count in sorted(statuses.items()) if status in TERMINAL}
+        counts = ", ".join(f"{count} {status}" for status, count in ended.items())
+        left = plan.total - sum(ended.values())
         how = f"stopped with {left} of {plan.total} trials to go" if left else "is over"
-        return f"study {plan.name} {how}{why}: {counts or 'no trial has ended'}. {conclude(study, plan).words}"
+        return f"study {plan.name} {how}{why}: {counts or 'no trial has ended'}. {outcome}"
 
     def _run(self) -> None:
         while True:
@@ -147,7 +144,7 @@ class Notifier:
                 if error.code < 500 and error.code != http.client.TOO_MANY_REQUESTS:
                     break
             except (OSError, http.client.HTTPException, ValueError) as error:
-                # Not in its words: some have the address.
+                # Not the error's own words: some have the address.
                 trouble = type(getattr(error, "reason", None) or error).__name__
             if wait is not None:
                 time.sleep(wait)
@@ -161,12 +158,12 @@ class Notifier:
 
 @contextmanager
 def notifying(url: str | None, study: Study, plan: Plan, say: Callable[[str], None]) -> Generator[Notifier | None]:
-    """Whoever is told of a study from here to its end, however that comes."""
+    """A notifier from here to the study's end, also where that is an exception; None without an address."""
     if not url:
         yield None
         return
     notifier = Notifier(url, study, plan, say)
-    notifier.start([])
+    notifier.start()
     try:
         yield notifier
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""A study as Optuna sees it: what its dashboard shows and its plots draw, made from the study's tables."""
+"""A study as an `optuna.Study` in memory, made from its tables, for Optuna's dashboard and plots."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from mmssl.study.columns import PROBE
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.space import Range
-from mmssl.trackers.forwarding import scores
+from mmssl.trackers.forwarding import place_of, scores
 
 RANK = "train.rankme"
 """Mean over the modalities of `train.MODALITY.effective_rank`."""
@@ -76,17 +76,10 @@ def _trial(
     else:
         state = TrialState.RUNNING if status == "RUNNING" else _STATES.get(status, TrialState.FAIL)
     ended = state.is_finished()
-    facts: dict[str, Any] = {
-        **planned.model_dump(include={"trial_id", "point_id", "seed"}),
-        "fold": planned.fold,
-        "system": plan.system(planned),
-    }
+    facts = place_of(plan, planned)
     if ended:
-        facts |= {
-            "status": status,
-            **scores(row),
-            **{name: row[name] for name in ("cause", "host", "device") if row[name]},
-        }
+        facts |= {"status": status, **scores(row)}
+        facts |= {name: row[name] for name in ("cause", "host", "device") if row[name]}
     return FrozenTrial(
         number=-1,  # Given by the storage, like the id.
         trial_id=-1,
@@ -103,15 +96,15 @@ def _trial(
 
 
 def measured(plan: Plan) -> str:
-    """What the intermediate values of a study are: the probe's score in one that probes, else the embeddings' rank.
+    """The column of a study's intermediate values: the probe's score in one that probes, else the embeddings' rank.
 
-    Both can be compared between points, as the loss cannot: its scale is what lambda and mu are.
+    Both can be compared between points; the loss cannot, as lambda and mu scale it.
     """
     return PROBE if plan.space.probe_every else RANK
 
 
 def _curves(plan: Plan, epochs: pa.Table) -> dict[str, dict[int, float]]:
-    """By trial, intermediate values by epoch of pre-training; of long curves a part."""
+    """Intermediate values by trial and epoch of pre-training; long curves are thinned."""
     ranks = [f"train.{modality}.effective_rank" for modality in plan.dataset.modalities]
     columns = [PROBE] if measured(plan) == PROBE else ranks
     epoch = epochs["epoch"].to_numpy()
@@ -143,13 +136,13 @@ def _about(plan: Plan) -> dict[str, Any]:
 
 
 def explained(metric: str) -> str:
-    """What a metric is of, in words."""
+    """Which trial and which subjects a metric is of, in words."""
     side = "the held-out training subjects" if metric.startswith("val.") else "the TEST subjects: choose nothing by it"
     return f"that of one trial (a point with one seed and fold), on {side}"
 
 
 def _local(moment: datetime | None) -> datetime:
-    """Optuna keeps times without a zone, the machine's own."""
+    """A time as Optuna keeps it: without a zone, in the machine's own; now where there is none."""
     return (moment or datetime.now(UTC)).astimezone().replace(tzinfo=None)
 
 
@@ -158,7 +151,7 @@ def _scalar(value: Value) -> str | int | float | bool | None:
 
 
 def distribution_of(interval: Range) -> BaseDistribution:
-    """An interval as Optuna draws from it."""
+    """An interval as Optuna's distribution."""
     low, high = interval.low, interval.high
     if isinstance(low, int) and isinstance(high, int):
         return IntDistribution(low, high, log=interval.log, step=int(interval.step or 1))

@@ -18,9 +18,11 @@ _PACKAGES = {
     "trackio": "trackio",
     "wandb": "wandb",
 }
-"""By extra, what it installs."""
+"""The package that each extra installs."""
+_CLASSES = {"tensorboard": "TensorBoard", "mlflow": "MLflow", "trackio": "Trackio", "wandb": "Wandb"}
+"""Each tracker's class, in the module of its name beside this one."""
 _importing = threading.Lock()
-"""Two threads that import Ray at once find half of it."""
+"""Held while a tracker is imported: two threads that import Ray at once find half of it."""
 
 
 def require(extra: str) -> None:
@@ -58,7 +60,7 @@ def check(programs: Iterable[str], root: str, notify: str | None = None) -> None
 
 
 def forwarders(programs: Iterable[str], study: Study, plan: Plan, say: Callable[[str], None]) -> "list[Forwarder]":
-    """Begin to tell programs of a study."""
+    """A forwarder for each tracker, not started yet."""
     return [Forwarder(program, lambda program=program: _made(program, study, plan), study, say) for program in programs]
 
 
@@ -71,15 +73,14 @@ def register(
     metrics: Mapping[str, float],
     say: Callable[[str], None],
 ) -> None:
-    """Tell MLflow of exported encoders, where it was told of their study; an export does not fail with it.
+    """Call `mmssl.trackers.mlflow.register` where MLflow may have the study; an export does not fail with it.
 
     Args:
-        trial, point: as `mmssl.trackers.mlflow.register` takes them.
+        say: called with the model's id, or with why there is none.
     """
     local = study.files.local
-    elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
-    known = elsewhere or (local and (local.parent / "mlflow.db").is_file())
-    if not known or importlib.util.find_spec("mlflow") is None:
+    has_server = os.environ.get("MLFLOW_TRACKING_URI") or (local and (local.parent / "mlflow.db").is_file())
+    if not has_server or importlib.util.find_spec("mlflow") is None:
         return
     from mmssl.trackers import mlflow
 
@@ -94,23 +95,6 @@ def register(
 
 def _made(program: str, study: Study, plan: Plan) -> Tracker:
     with _importing:
-        make = _tracker(program)
+        module = importlib.import_module(f"mmssl.trackers.{program}")
+    make: Callable[[Study, Plan], Tracker] = getattr(module, _CLASSES[program])
     return make(study, plan)
-
-
-def _tracker(program: str) -> Callable[[Study, Plan], Tracker]:
-    if program == "tensorboard":
-        from mmssl.trackers.tensorboard import TensorBoard
-
-        return TensorBoard
-    if program == "mlflow":
-        from mmssl.trackers.mlflow import MLflow
-
-        return MLflow
-    if program == "trackio":
-        from mmssl.trackers.trackio import Trackio
-
-        return Trackio
-    from mmssl.trackers.wandb import Wandb
-
-    return Wandb

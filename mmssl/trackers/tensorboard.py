@@ -1,6 +1,6 @@
 """TensorBoard's event files of a study: `tensorboard/TRIAL_ID/` in it, by tensorboardX.
 
-Ray's own callback is of no use here: trials report epochs in batches, of which it would make histograms of nothing.
+Ray's own callback does not fit: trials report epochs in batches, of which it would make empty histograms.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _FOLDER, _WHOLE = "tensorboard", "whole"
 
 
 class TensorBoard:
-    """Writes a trial's files as it goes on; of a study in a bucket, they are put there when the trial has ended."""
+    """Writes a trial's files while it runs; for a study in a bucket, uploads them when the trial has ended."""
 
     def __init__(self, study: Study, plan: Plan) -> None:
         self._study, self._plan = study, plan
@@ -31,7 +31,7 @@ class TensorBoard:
 
     def begin(self, planned: PlannedTrial) -> int:
         files = self._study.files.inside(f"{_FOLDER}/{planned.trial_id}")
-        files.remove_all()  # What a driver that was cut off had written of it is written again.
+        files.remove_all()  # What an interrupted driver had written of it is written again.
         folder = Path(self._scratch.name) / planned.trial_id if self._scratch else self._study.folder
         if not self._scratch:
             if not folder.is_dir():

@@ -14,19 +14,18 @@ from mmssl.trackers.forwarding import Epoch, TuneTrial, numbers, scores
 
 
 class Trackio:
-    """Keeps them where Trackio does: $TRACKIO_DIR, or the space or server that its other variables name."""
+    """Logs to where Trackio's variables say: $TRACKIO_DIR, or a space or server."""
 
     def __init__(self, study: Study, plan: Plan) -> None:
         for name in ("trackio", "trackio.run", "trackio.utils"):
-            # They print where answers to scripts and the live picture stand.
+            # They print to standard output, which is for answers to scripts and the live picture.
             vars(importlib.import_module(name))["print"] = lambda *words, **how: None
         self._plan = plan
         self._project = os.environ.get("TRACKIO_PROJECT") or plan.name
         self._runs: dict[str, Any] = {}
-        self._told: dict[str, int] = {}
 
     def has(self, trial_id: str) -> bool:
-        """Taken for granted: of a space nobody knows before it has started."""
+        """Always: what a space holds is not known before it has started."""
         return True
 
     def begin(self, planned: PlannedTrial) -> int:
@@ -43,17 +42,15 @@ class Trackio:
             auto_log_gpu=False,
             auto_log_cpu=False,
         )
-        self._told[planned.trial_id] = told = run._next_step  # pyright: ignore[reportPrivateUsage] - nothing else says
-        return told
+        return run._next_step  # pyright: ignore[reportPrivateUsage] - there is no public name for it
 
     def epochs(self, planned: PlannedTrial, before: int, epochs: Sequence[Epoch]) -> None:
         for step, epoch in enumerate(epochs, before):
             self._runs[planned.trial_id].log({**numbers(epoch), f"{epoch['phase']}/epoch": epoch["epoch"]}, step=step)
-        self._told[planned.trial_id] = before + len(epochs)
 
     def end(self, planned: PlannedTrial, record: Record) -> None:
-        run, step = self._runs.pop(planned.trial_id), self._told.pop(planned.trial_id)
-        run.log({**scores(record.facts), "status": record.status, "cause": record.cause}, step=step)
+        run = self._runs.pop(planned.trial_id)
+        run.log({**scores(record.facts), "status": record.status, "cause": record.cause})
         run.finish()
 
     def stop(self) -> None:

@@ -13,10 +13,10 @@ from mmssl.trackers.forwarding import TRACKER_TIMEOUT_S, Epoch, TuneTrial, numbe
 
 
 class Wandb(WandbLoggerCallback):
-    """Ray's callback, which finds the key and the project and sets up the runs, each of which is one of this process.
+    """Ray's callback for the key, the project and the runs' settings; the runs are all of this process.
 
-    Its own way, two processes for each trial that import Ray and wandb, made the driver of four trials of a second
-    wait eleven seconds for the first, and drops batches of epochs.
+    Ray starts two processes for each trial, which import Ray and wandb: with four trials of a second the driver waited
+    eleven seconds for the first. They also drop batches of epochs.
     """
 
     def __init__(self, study: Study, plan: Plan) -> None:
@@ -44,12 +44,12 @@ class Wandb(WandbLoggerCallback):
         self._runs: dict[str, Any] = {}
 
     def has(self, trial_id: str) -> bool:
-        """Taken for granted: offline nobody can be asked."""
+        """Always: offline there is no server to ask."""
         return True
 
     def begin(self, planned: PlannedTrial) -> int:
         self.log_trial_start(TuneTrial(self._plan, planned))  # pyright: ignore[reportArgumentType]
-        return int(self._runs[planned.trial_id].step)  # Online, that of a run that was cut off goes on.
+        return int(self._runs[planned.trial_id].step)  # Online, the step of an interrupted run goes on.
 
     def epochs(self, planned: PlannedTrial, before: int, epochs: Sequence[Epoch]) -> None:
         for step, epoch in enumerate(epochs, before):

@@ -94,7 +94,7 @@ def written(folder: Path, *, body: float | None, wrist: float | None, seconds: f
     return folder
 
 
-def test_what_is_cut_off_is_said(tmp_path: Path) -> None:
+def test_what_is_cut_off_is_noted(tmp_path: Path) -> None:
     found = read(written(tmp_path / "a", body=EPOCH, wrist=EPOCH + 1))
     body, wrist = (found.recordings.arrays(one)[0] for one in ("skeleton", "imu"))
     assert body is not None

@@ -71,7 +71,7 @@ def test_names_that_differ_in_spelling_alone(sound: Recordings) -> None:
     assert "one person would train and validate" in the(found, "subject ").then
 
 
-def test_copies_between_subjects_are_told_from_those_within(sound: Recordings) -> None:
+def test_copies_between_subjects_are_distinguished_from_those_within(sound: Recordings) -> None:
     ids = [row.recording_id for row in sound.rows]
     within = next(i for i, row in enumerate(sound.rows) if i and row.subject == sound.rows[0].subject)
     between = next(i for i, row in enumerate(sound.rows) if row.subject != sound.rows[0].subject)
@@ -162,6 +162,6 @@ def test_each_oddity_is_found(sound: Recordings, word: str, change: Change) -> N
         assert found.where[0].startswith(sound.rows[2].recording_id)
 
 
-def test_short_recordings_are_said_to_be_stretched(sound: Recordings) -> None:
+def test_short_recordings_are_noted_as_stretched(sound: Recordings) -> None:
     found = the(examine(sound, steps=500), "skeleton: ")
     assert (found.severity, "data.steps=" in found.then) == ("note", True)

@@ -100,7 +100,7 @@ def test_pose_tables_of_three_header_lines(tmp_path: Path) -> None:
         ("a,b,a\n1,2,3\n", "column a stands more than once in the header"),
     ],
 )
-def test_a_header_that_is_none_is_said_to_be_none(tmp_path: Path, text: str, message: str) -> None:
+def test_a_missing_header_is_reported(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         layout_of(tmp_path / "a.csv")

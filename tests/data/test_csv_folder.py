@@ -50,7 +50,7 @@ def test_headers_say_what_the_numbers_mean(tmp_path: Path) -> None:
     assert any("origin pelvis, unit of length pelvis to neck" in note for note in found.notes)
 
 
-def test_a_joint_that_a_recording_never_shows_is_asked_about(tmp_path: Path) -> None:
+def test_a_joint_that_a_recording_never_shows_needs_a_decision(tmp_path: Path) -> None:
     made = folder(
         tmp_path,
         recordings="recording_id,label,subject,skeleton\nr1,sit,anna,s.csv\nr2,sit,ben,t.csv\n",
@@ -223,7 +223,7 @@ def test_gaps_are_faults_unless_they_are_to_be_filled(tmp_path: Path) -> None:
         read(made, fill_gaps=True)
 
 
-def test_joints_that_do_not_say_which_is_the_middle_are_asked_for(tmp_path: Path) -> None:
+def test_joints_without_a_known_root_need_a_description(tmp_path: Path) -> None:
     made = folder(tmp_path, s="k1_x,k1_y,k2_x,k2_y\n0,0,0,1\n")
     with pytest.raises(UserError, match=r"write into .*description.yaml, with two of k1, k2:\n  root_joint: NAME"):
         read(made)
@@ -460,7 +460,7 @@ def test_a_label_that_earlier_recordings_do_not_have_is_the_one_that_is_blamed(t
     assert len(read(made, like=earlier, skip_bad=True).recordings) == 1
 
 
-def test_every_fault_of_every_file_is_said_at_once_and_alike_ones_once(tmp_path: Path) -> None:
+def test_every_fault_of_every_file_is_reported_and_alike_ones_together(tmp_path: Path) -> None:
     lines = "".join(f"r{i},sit,anna,s.csv,i{i}.csv\n" for i in range(6))
     broken = {f"i{i}": "a\n1\n" for i in range(1, 4)}
     made = folder(tmp_path, recordings=HEADER + lines + "r9,sit,anna,s.csv,gone.csv\n", i0=IMU, i4="", i5=IMU, **broken)

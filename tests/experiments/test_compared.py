@@ -77,7 +77,7 @@ def test_a_point_is_compared_with_the_first_by_seed_and_fold(
     assert rows["short", PAIR]["difference"] is rows["short", PAIR]["pairs"] is None
 
 
-def test_only_seeds_and_folds_of_both_are_paired_and_that_is_said(
+def test_only_seeds_and_folds_of_both_are_paired_with_a_note(
     made: Callable[..., Study], tmp_path: Path, scored: dict[tuple[str, int, str], float]
 ) -> None:
     made("first", seeds=(1, 2), fixed={"pretrain.epochs": 3})

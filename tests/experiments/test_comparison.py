@@ -620,7 +620,7 @@ def test_shares_that_come_to_the_same_labels_are_named(study_of: StudyOf, tiny: 
     ]
 
 
-def test_pictures_of_few_labels_are_written_when_asked_for(study_of: StudyOf, tiny: Recordings) -> None:
+def test_pictures_of_few_labels_are_written_on_request(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
     assert few_labels(study, plan, tiny, ()).figures == []
     assert not (study.folder / "figures").exists()
@@ -774,7 +774,7 @@ def test_without_pre_training_on_all_there_is_no_change(study_of: StudyOf, odd: 
     assert [(row["pretrained_on_all"], row["change"]) for row in rows] == [(None, None)] * 3
 
 
-def test_the_papers_hidden_groups_stand_in_both_readings_beside_its_figures(study_of: StudyOf, odd: Recordings) -> None:
+def test_both_interpretations_of_the_papers_hidden_groups_have_its_figures(study_of: StudyOf, odd: Recordings) -> None:
     classes = odd.description.classes
     groups = [list(group.classes) for group in hidden_groups(classes)]
     study, plan = study_of(

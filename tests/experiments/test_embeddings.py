@@ -321,7 +321,7 @@ def test_a_class_without_a_scored_recording_has_no_row(study_of: StudyOf, tiny: 
     assert {label for label, _ in cells} == {"slow", "middle"}
 
 
-def test_pictures_are_written_for_each_system_when_asked_for(made: tuple[Study, Plan], odd: Recordings) -> None:
+def test_pictures_are_written_for_each_system_on_request(made: tuple[Study, Plan], odd: Recordings) -> None:
     study, plan = made
     assert features(study, plan, odd, ()).figures == []
     pictures = [Path(place) for place in features(study, plan, odd, ("png", "svg")).figures]
@@ -492,7 +492,10 @@ def test_three_points_need_no_note(study_of: StudyOf, tiny: Recordings) -> None:
 def test_measures_without_labels_are_of_the_kept_models(study_of: StudyOf, tiny: Recordings) -> None:
     weights = [1.0, 5.0, 25.0]
     study, plan = trained(study_of, tiny, ["vicreg"], grid={"objective.lambda": weights}, seeds=(3,))
-    result = unlabelled(study, plan, tiny, ())
+    measured: list[tuple[int, int]] = []
+    result = unlabelled(study, plan, tiny, (), lambda done, total: measured.append((done, total)))
+    models = len(weights) * len(FOLDS)
+    assert measured == [(done, models) for done in range(1, models + 1)]
     rows = rows_of(result, "unlabelled", "measure", "space", "recordings")
     places = {(space, side) for space in ("embedding", "features") for side in ("training", "held out")}
     possible = {(name, *place) for name in (*MEASURES, "clid") for place in places if name != "retrieval"}

@@ -446,7 +446,7 @@ def test_the_map_of_differences_is_in_points_and_frames_what_is_significant(whol
     assert "● and a frame about the cell: significant" in caption
     assert "a dashed frame inside the cell: the point picked" in caption
     rows = {row["id"]: row for row in whole.evaluate(_CELLS)}
-    sure = {name for name, row in rows.items() if row["told"] == "significant"}
+    sure = {name for name, row in rows.items() if row["significance"] == "significant"}
     assert len(rows) == 6
     assert 0 < len(sure) < 6
     for name in rows:
@@ -778,7 +778,7 @@ def test_points_of_a_sampler_are_scattered(
     assert "3 PRUNED" in window.locator("#ranking").inner_text()
 
 
-def test_few_labels_are_drawn_and_told(
+def test_few_labels_have_a_chart_and_a_caption(
     opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path
 ) -> None:
     import pyarrow as pa

@@ -383,10 +383,10 @@ def test_differences_are_those_of_the_paired_test(
         test = ttest_1samp(apart, 0)
         low, high = test.confidence_interval()
         assert (row["mean"], row["low"], row["high"]) == pytest.approx((np.mean(apart), low, high))
-        assert (row["told"] == "significant") == (test.pvalue < 0.05)
+        assert (row["significance"] == "significant") == (test.pvalue < 0.05)
         assert row["first"] == ("● " if test.pvalue < 0.05 else "") + f"{100 * np.mean(apart):+.1f}"
         assert row["n"] == 3
-    assert {y for (_, y), row in rows.items() if row["told"] == "significant"} == {10.0}
+    assert {y for (_, y), row in rows.items() if row["significance"] == "significant"} == {10.0}
     html = out.read_text("utf-8")
     assert "about 0.2 of them would be marked by chance" in html
     # A study of one point stands beside every point; one of other values beside none.
@@ -519,7 +519,7 @@ def test_default_place_is_the_study(lost: tuple[Study, Plan], capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_the_page_is_opened_in_a_browser_where_that_is_asked(
+def test_the_page_is_opened_in_a_browser_on_request(
     lost: tuple[Study, Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
 ) -> None:
     opened: list[str] = []

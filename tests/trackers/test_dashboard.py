@@ -165,7 +165,7 @@ def test_a_system_is_a_category(tmp_path: Path, dataset: Dataset) -> None:
     ]
 
 
-def test_a_damaged_table_is_said(study: Study) -> None:
+def test_a_damaged_table_is_reported(study: Study) -> None:
     (study.folder / "trials.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(UserError, match=r"trials\.parquet: not readable .*`mmssl-tune resume study` writes it anew"):
         optuna_study(study, study.plan())
@@ -245,7 +245,7 @@ def test_the_command_follows_the_study_refuses_to_write_and_ends_with_ctrl_c(
         assert (process.returncode, rest) == (0, "")
 
 
-def test_another_host_is_warned_of_and_a_port_that_is_taken_is_said(study: Study) -> None:
+def test_another_host_is_warned_of_and_a_port_in_use_is_reported(study: Study) -> None:
     with served(study, "--host", "0.0.0.0") as (said, _):  # noqa: S104
         assert "no passwords" in said
         port = said.rpartition("/dashboard")[0].rpartition(":")[2]

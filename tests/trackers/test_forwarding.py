@@ -1,4 +1,4 @@
-"""Programs that are told of a study while it runs: what they are told, and that none of them holds it up."""
+"""Trackers of a running study: the reports that they get, and that none of them delays it."""
 
 import json
 import math
@@ -30,8 +30,8 @@ from mmssl.trackers.registry import check, require
 SECRET = "correct-horse-battery-staple"  # noqa: S105 - nobody's
 
 
-class Told:
-    """A program that remembers what it was told."""
+class FakeTracker:
+    """A tracker that keeps the reports it gets."""
 
     def __init__(self, known: dict[str, int] | None = None, whole: Sequence[str] = ()) -> None:
         self.known, self.whole = known or {}, whole
@@ -73,19 +73,21 @@ def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> tuple[Study, Plan]:
     return made, plan
 
 
-def told_of(study: Study, program: Told, ended: Sequence[PlannedTrial], *events: tuple[PlannedTrial, Record]) -> None:
-    relay = Forwarder("program", lambda: program, study, pytest.fail)
-    relay.start(ended)
+def reported_to(
+    study: Study, program: FakeTracker, ended: Sequence[PlannedTrial], *events: tuple[PlannedTrial, Record]
+) -> None:
+    forwarder = Forwarder("program", lambda: program, study, pytest.fail)
+    forwarder.start(ended)
     for planned, state in events:
-        relay.changed(planned, state)
-    relay.close()
+        forwarder.changed(planned, state)
+    forwarder.close()
 
 
-def test_each_epoch_is_told_once_though_its_worker_dies_and_it_was_told_before(study: tuple[Study, Plan]) -> None:
+def test_each_epoch_is_reported_once_though_its_worker_dies_or_the_tracker_has_it(study: tuple[Study, Plan]) -> None:
     folder, plan = study
     first, second, third, *_ = plan.trials
-    program = Told(known={second.trial_id: 3})
-    told_of(
+    program = FakeTracker(known={second.trial_id: 3})
+    reported_to(
         folder, program, [],
         (first, record(first, 2)), (first, record(first, 4)), (second, record(second, 2)),
         (first, Record(trial_id=first.trial_id, status="PLANNED")),  # Its worker died; it begins again.
@@ -98,56 +100,56 @@ def test_each_epoch_is_told_once_though_its_worker_dies_and_it_was_told_before(s
     assert program.stopped
 
 
-def test_what_had_ended_before_is_told_where_it_is_not_known(study: tuple[Study, Plan]) -> None:
+def test_trials_that_had_ended_are_reported_to_a_tracker_without_them(study: tuple[Study, Plan]) -> None:
     folder, plan = study
     first, second, *_ = plan.trials
     for planned in (first, second):
         folder.keep(record(planned, 2, "COMPLETE"))
-    program = Told(whole=[first.trial_id])
-    told_of(folder, program, [first, second])
+    program = FakeTracker(whole=[first.trial_id])
+    reported_to(folder, program, [first, second])
     assert program.steps == {second.trial_id: [(0, 1), (1, 2)]}
     assert program.ends == {second.trial_id: "COMPLETE"}
 
 
-def test_a_program_that_fails_is_said_once_and_told_no_more(
+def test_a_tracker_that_fails_gets_one_message_and_no_more_reports(
     study: tuple[Study, Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, plan = study
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     said: list[str] = []
 
-    def make() -> Told:
+    def make() -> FakeTracker:
         raise ConnectionError(f"http://me:{SECRET}@host/api with {SECRET}: gone\nand more")
 
-    relay = Forwarder("mlflow", make, folder, said.append)
-    relay.start(plan.trials)
+    forwarder = Forwarder("mlflow", make, folder, said.append)
+    forwarder.start(plan.trials)
     for _ in range(3):
-        relay.changed(plan.trials[0], record(plan.trials[0], 3))
-    relay.close()
+        forwarder.changed(plan.trials[0], record(plan.trials[0], 3))
+    forwarder.close()
     assert said == [
         "mlflow failed (ConnectionError: http://...@host/api with ...: gone): "
         "it is told no more of this study, which goes on without"
     ]
 
 
-def test_a_program_that_hangs_ends_no_study_late(study: tuple[Study, Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_hangs_delays_no_study(study: tuple[Study, Plan], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, plan = study
     monkeypatch.setattr(live, "TRACKER_TIMEOUT_S", 0.5)
     monkeypatch.setattr(live, "_MOST", 2)
     said: list[str] = []
     never = threading.Event()
 
-    def make() -> Told:
+    def make() -> FakeTracker:
         never.wait()
         raise SystemExit
 
     for events in (1, 5):
-        relay = Forwarder("wandb", make, folder, said.append)
-        relay.start([])
+        forwarder = Forwarder("wandb", make, folder, said.append)
+        forwarder.start([])
         started = time.monotonic()
         for last in range(events):
-            relay.changed(plan.trials[0], record(plan.trials[0], last))
-        relay.close()
+            forwarder.changed(plan.trials[0], record(plan.trials[0], last))
+        forwarder.close()
         assert time.monotonic() - started < 5
     never.set()
     assert [line.partition(":")[0] for line in said] == [
@@ -163,7 +165,7 @@ def test_an_extra_that_is_missing_is_named(extra: str, monkeypatch: pytest.Monke
         require(extra)
 
 
-def test_what_a_program_lacks_is_said_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_a_tracker_lacks_is_reported_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("MLFLOW_TRACKING_URI", "WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"):
@@ -346,7 +348,7 @@ def test_no_secret_is_kept(followed: Study) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_server_that_is_gone_stops_nothing_and_unasked_nothing_is_loaded(folder: Path) -> None:
+def test_a_server_that_is_gone_stops_nothing_and_without_trackers_nothing_is_loaded(folder: Path) -> None:
     gone = launch(folder, "gone", "--mlflow", "--set", "pretrain.epochs=1", "--max-concurrent", "1")
     done = ends(gone, MLFLOW_TRACKING_URI=f"http://me:{SECRET}@127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -397,7 +399,7 @@ def test_mlflow_ranks_no_run_first_for_an_infinite_number(
     assert order("metrics.`pretrain/train.loss` DESC") == by_loss[::-1]
 
 
-def test_no_program_is_told_of_a_number_that_is_not_finite(plan_of: Callable[..., Plan]) -> None:
+def test_no_tracker_gets_a_number_that_is_not_finite(plan_of: Callable[..., Plan]) -> None:
     epoch = {"phase": "pretrain", "epoch": 2, "train.loss": math.inf, "train.variance": 0.5, "probe.accuracy": None}
     assert live.numbers(epoch) == {"pretrain/train.variance": 0.5}
     facts = {"val.accuracy": math.nan, "val.f1": 0.25, "embedding.imu.effective_rank": math.inf}

@@ -67,7 +67,7 @@ def record(trial: PlannedTrial, status: str = "COMPLETE", cause: str = "") -> Re
     return Record.model_validate({"trial_id": trial.trial_id, "status": status, "cause": cause, "facts": facts})
 
 
-def test_it_is_told_of_the_first_failure_and_of_the_end(study: Study, hook: Callable[..., Hook]) -> None:
+def test_messages_are_sent_of_the_first_failure_and_of_the_end(study: Study, hook: Callable[..., Hook]) -> None:
     plan, there, said = study.plan(), hook(503, 429), list[str]()
     tables = Tables(study, plan)
     with notifying(there.url, study, plan, said.append) as notifier:
@@ -87,7 +87,7 @@ def test_it_is_told_of_the_first_failure_and_of_the_end(study: Study, hook: Call
     assert said == []
 
 
-def test_what_stops_a_study_is_told(study: Study, hook: Callable[..., Hook]) -> None:
+def test_the_last_message_names_what_interrupted_the_study(study: Study, hook: Callable[..., Hook]) -> None:
     there = hook()
     with pytest.raises(MemoryError), notifying(there.url, study, study.plan(), print):
         raise MemoryError
@@ -98,10 +98,10 @@ def test_what_stops_a_study_is_told(study: Study, hook: Callable[..., Hook]) -> 
     )
 
 
-def test_a_study_that_stands_still_is_told_once(study: Study, hook: Callable[..., Hook]) -> None:
+def test_a_study_without_progress_gets_one_message(study: Study, hook: Callable[..., Hook]) -> None:
     there = hook()
     notifier = Notifier(there.url, study, study.plan(), print, still=0.2)
-    notifier.start([])
+    notifier.start()
     deadline = time.monotonic() + 10
     while not there.got and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -113,12 +113,12 @@ def test_a_study_that_stands_still_is_told_once(study: Study, hook: Callable[...
 
 
 @pytest.mark.parametrize("answer", [404, 500])
-def test_what_is_not_taken_is_said_once_without_the_address(
+def test_failed_delivery_is_reported_once_without_the_address(
     study: Study, hook: Callable[..., Hook], answer: int
 ) -> None:
     there, said = hook(*[answer] * 20), list[str]()
     notifier = Notifier(there.url, study, study.plan(), said.append)
-    notifier.start([])
+    notifier.start()
     notifier.changed(study.plan().trials[0], record(study.plan().trials[0], "FAILED", "no"))
     notifier.close()
     assert said == [f"--notify: a message could not be delivered (HTTP status {answer}); the study goes on without"]
@@ -131,7 +131,7 @@ def test_nothing_there_and_nothing_answering_hold_nobody_up(study: Study, hook: 
         pass
     slow = hook(seconds=3)
     notifier = Notifier(slow.url, study, study.plan(), said.append)
-    notifier.start([])
+    notifier.start()
     before = time.monotonic()
     notifier.changed(study.plan().trials[0], record(study.plan().trials[0], "FAILED", "no"))
     assert time.monotonic() - before < 0.5

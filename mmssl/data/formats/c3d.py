@@ -12,14 +12,14 @@ from mmssl.data.formats.start import Start
 from mmssl.data.sheet import Sheet
 
 _COMPUTED = ("ANGLES", "FORCES", "MOMENTS", "POWERS", "SCALARS", "REACTIONS")
-"""Groups of POINT that name what Plug-in Gait and others write among the points and is no place."""
+"""Groups of POINT that name values which Plug-in Gait and others write among the points and which are no positions."""
 
 _BLOCK = 512
 _ORDERS = {84: "<", 85: "<", 86: ">"}
-"""Of bytes, by the kind of processor: PC, DEC, MIPS."""
+"""Byte orders, by the kind of processor: PC, DEC, MIPS."""
 
 
-def known(start: Start) -> bool:
+def is_c3d(start: Start) -> bool:
     """The second byte of every C3D file is 0x50."""
     return start.suffix == ".c3d" or (start.head[1:2] == b"\x50" and b"POINT" in start.head)
 
@@ -60,7 +60,7 @@ def read(path: Path) -> Sheet:
 
 
 def _check_length(path: Path) -> None:
-    """Ends of files are ours to find: ezc3d 1.7.2 has not refused them all.
+    """Check that the file is not cut off, which ezc3d 1.7.2 does not always find.
 
     Raises:
         ValueError: it is shorter than it says.
@@ -87,5 +87,5 @@ def _check_length(path: Path) -> None:
 
 
 def _is_list(key: str, name: str) -> bool:
-    """Lists of more than 255 go on in LABELS2, LABELS3."""
+    """Whether a key holds a part of a list: lists of more than 255 go on in LABELS2, LABELS3."""
     return key == name or (key.startswith(name) and key[len(name) :].isdigit())

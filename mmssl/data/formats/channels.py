@@ -1,8 +1,10 @@
-"""What columns of devices' exports hold: channels under this project's names, with their units."""
+"""Channels in the columns of devices' exports, under this project's names and units."""
 
 import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from mmssl.data.sheet import Sheet, Values
 
 _KINDS = (
     ("linear_acc", r"(linear|user) acc"),
@@ -28,7 +30,7 @@ _IN_BRACKETS = re.compile(r"\s*[(\[](?P<unit>[^)\]]*(\([^)]*\))?[^)\]]*)[)\]]\s*
 
 
 class Channel(NamedTuple):
-    """A column that is a channel."""
+    """A column of a file that holds a channel."""
 
     column: int
     name: str
@@ -45,6 +47,11 @@ def apart(column: str) -> tuple[str, str]:
     if not match or match["unit"].isdigit():  # dv[1] is a name
         return column.strip(), ""
     return column[: match.start()].strip(), unit_of(match["unit"])
+
+
+def split_header(header: Sequence[str]) -> list[tuple[int, str, str]]:
+    """The position, name and unit of each column."""
+    return [(i, *apart(name)) for i, name in enumerate(header)]
 
 
 def name_of(column: str) -> str | None:
@@ -65,12 +72,12 @@ def name_of(column: str) -> str | None:
 def channels(
     columns: Iterable[tuple[int, str, str]], clocks: Sequence[int] = ()
 ) -> tuple[list[Channel], tuple[str, ...]]:
-    """Those of the columns (position, name, unit) that are channels, and notes on those that are not.
+    """The channels among columns (position, name, unit), and notes on columns that are none.
 
-    Of two columns for one quantity the first counts. Angles are left out where a quaternion says the same: they jump.
+    Of two columns for one quantity the first counts. Angles, which jump, are left out where there is a quaternion.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no channels.
     """
     found: dict[str, Channel] = {}
     others: list[str] = []
@@ -87,3 +94,17 @@ def channels(
     if not found:
         raise ValueError(f"none of its columns is a known signal: {', '.join(others)[:200]}")
     return list(found.values()), (f"columns that are not read: {', '.join(sorted(others))[:300]}",) if others else ()
+
+
+def sheet_of(
+    found: Sequence[Channel],
+    values: Values,
+    seconds: Values | None,
+    *,
+    epoch: bool = False,
+    rate: float | None = None,
+    notes: tuple[str, ...] = (),
+) -> Sheet:
+    """Channels with their values, (lines, channels), as a sheet."""
+    names, units = tuple(one.name for one in found), tuple(one.unit for one in found)
+    return Sheet(names, values, seconds, epoch, rate, units, notes)

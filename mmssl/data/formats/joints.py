@@ -1,4 +1,4 @@
-"""The joints of networks' bodies, in the networks' order."""
+"""The joints of pose estimators' body models, in their order."""
 
 from collections.abc import Sequence
 

@@ -11,18 +11,18 @@ import pyarrow as pa
 
 from mmssl.data.clock import Clock, clock_of
 from mmssl.data.columns import is_clock, named
+from mmssl.data.formats.estimated import EstimatedPoses, document_of
 from mmssl.data.formats.joints import BLAZE33
 from mmssl.data.formats.people import followed
 from mmssl.data.formats.start import Start, start_of
-from mmssl.data.formats.table import Table, cells
-from mmssl.data.formats.unsure import Unsure, document_of
+from mmssl.data.formats.table import Table, cells, header_of
 from mmssl.data.sheet import Values
 
 _OF_FRAME = (
     "pose_world_landmarks", "poseWorldLandmarks", "world_landmarks", "worldLandmarks",
     "pose_landmarks", "poseLandmarks", "landmarks", "landmark", "keypoints3D", "keypoints",
 )  # fmt: skip
-"""What MediaPipe's landmarks are called, by its interfaces for Python and the web; those in metres first."""
+"""Names of MediaPipe's landmarks in its interfaces for Python and the web; those in metres first."""
 _FRAMES = ("frames", "landmarks", "pose_landmarks", "poses", "results", "data")
 _CONFIDENCE = ("visibility", "score", "confidence", "presence")
 _COLUMN = re.compile(
@@ -30,7 +30,7 @@ _COLUMN = re.compile(
 )
 _NUMBERED = re.compile(r"(?:(?:landmark|lm|kp|pose)?_?)(?P<what>x|y|z|v)_?(?P<number>\d{1,2})", re.IGNORECASE)
 
-# MediaPipe: no file format of its own; what its results look like when they are written as they are.
+# MediaPipe has no file format of its own: these are its results, written as JSON.
 
 
 def is_mediapipe(start: Start) -> bool:
@@ -39,7 +39,7 @@ def is_mediapipe(start: Start) -> bool:
     )
 
 
-def mediapipe(path: Path) -> Unsure:
+def mediapipe(path: Path) -> EstimatedPoses:
     """Raises ValueError: what is wrong in it."""
     document = document_of(path)
     if isinstance(document, dict):
@@ -68,11 +68,11 @@ def mediapipe(path: Path) -> Unsure:
     )
     if frames and not any(np.isfinite(body[:, -1]).any() for frame in frames for body in frame):
         notes += ("no visibility is said in it: all joints count as seen",)
-    return Unsure(BLAZE33, followed(frames), notes, unit="m" if world else "", clock=_clock(document))
+    return EstimatedPoses(BLAZE33, followed(frames), notes, unit="m" if world else "", clock=_clock(document))
 
 
 def _clock(frames: Sequence[Any]) -> Clock:
-    """Of frames that each have a number under a name as timestamp_ms."""
+    """The clock of frames that each have a number under a name as timestamp_ms."""
     first = cast(Mapping[str, Any], frames[0]) if frames and isinstance(frames[0], Mapping) else {}
     for name in filter(is_clock, first):
         moments = [frame.get(name) if isinstance(frame, Mapping) else None for frame in frames]
@@ -82,7 +82,7 @@ def _clock(frames: Sequence[Any]) -> Clock:
 
 
 def _people(frame: Any) -> list[Any]:
-    """A frame holds a person's landmarks, or a list of people, or nothing."""
+    """The people of a frame, which holds one person's landmarks, a list of people, or nothing."""
     if isinstance(frame, dict) and "landmark" in frame:
         frame = cast(dict[str, Any], frame)["landmark"]
     if not frame:
@@ -93,7 +93,7 @@ def _people(frame: Any) -> list[Any]:
 
 
 def _landmarks(person: Sequence[Any], at: int) -> Values:
-    """Mappings with x, y, z and visibility, or these numbers alone."""
+    """A person's landmarks, (33, 4): x, y, z and visibility, from mappings or from lists of these numbers."""
     if len(person) != len(BLAZE33):
         raise ValueError(f"frame {at}: {len(person)} landmarks, where MediaPipe's pose has {len(BLAZE33)}")
     try:
@@ -117,17 +117,17 @@ def is_table(start: Start) -> bool:
 
 
 def _header(start: Start) -> tuple[list[str], str, int]:
-    """Names, delimiter, and the lines that they take: DeepLabCut's are scorer, bodyparts and coords."""
+    """Names, delimiter, and the number of header lines: DeepLabCut has scorer, bodyparts and coords."""
     if not start.lines:
         return [], ",", 0
-    delimiter = max(",;\t", key=start.lines[0].count)
-    first, *others = (cells(line, delimiter) for line in start.lines[:3])
+    first, delimiter = header_of(start.lines[0])
+    others = [cells(line, delimiter) for line in start.lines[1:3]]
     if len(others) == 2 and (first[:1], others[0][:1], others[1][:1]) == (["scorer"], ["bodyparts"], ["coords"]):
         return [f"{joint}_{what}" for joint, what in zip(*others, strict=False)], delimiter, 3
     return first, delimiter, 1
 
 
-def table(path: Path) -> Unsure:
+def table(path: Path) -> EstimatedPoses:
     """Raises ValueError: what is wrong in it."""
     header, delimiter, above = _header(start_of(path))
     columns = _columns(header)
@@ -135,17 +135,18 @@ def table(path: Path) -> Unsure:
     wanted = [one[what] for one in columns.values() for what in (*axes, "sure")]
     whole = Table(path, tuple(header), above, delimiter)
     values = whole.numbers(wanted).reshape(-1, len(columns), len(axes) + 1)
-    # A line without the confidence of a joint is one that the network did not see it in.
+    # Where a line has no confidence for a joint, the network did not see the joint.
     values[..., -1] = np.where(np.isfinite(values).all(axis=2), values[..., -1], 0)
     used = {header[i] for i in wanted}
     others = [name for name in header if name not in used and not is_clock(named(name)[0])]
     notes = (f"columns that are not read: {', '.join(sorted(others))[:300]}",) if others else ()
-    clock = whole.clock()
-    return Unsure(tuple(columns), [{0: frame} for frame in values], notes, clock=Clock(clock.seconds, clock.epoch))
+    stamps = whole.clock()
+    clock = Clock(stamps.seconds, stamps.epoch)
+    return EstimatedPoses(tuple(columns), [{0: frame} for frame in values], notes, clock=clock)
 
 
 def _columns(header: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Of each joint that has x, y and a confidence, where these stand."""
+    """Positions of the columns of each joint that has x, y and a confidence."""
     found: dict[str, dict[str, int]] = {}
     for i, name in enumerate(header):
         match = _COLUMN.fullmatch(name) or _NUMBERED.fullmatch(name)

@@ -1,4 +1,4 @@
-"""Positions of markers or joints as a sheet, and what their labels are called."""
+"""Positions of markers or joints as a sheet, and the joints' names in markers' labels."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def sheet_of(
     unit: str = "",
     notes: tuple[str, ...] = (),
 ) -> Sheet:
-    """Of (frames, joints, coordinates)."""
+    """Positions, (frames, joints, coordinates), as a sheet."""
     axes = AXES[: places.shape[2]]
     names = tuple(f"{joint}_{axis}" for joint in joints for axis in axes)
     units = (unit,) * len(names) if unit else ()
@@ -47,8 +47,8 @@ def of_one_person(labels: Sequence[str], places: Values) -> tuple[list[str], Val
     if len(subjects) > 1 and all(set(one) == set(of_each[subjects[0]]) for one in of_each.values()):
         markers = list(of_each[subjects[0]])
         at = {subject: [one[marker] for marker in markers] for subject, one in of_each.items()}
-        chosen, said = most_moving([{subject: frame[at[subject]] for subject in subjects} for frame in places])
-        return markers, chosen, (*notes, *said)
+        chosen, more = most_moving([{subject: frame[at[subject]] for subject in subjects} for frame in places])
+        return markers, chosen, (*notes, *more)
     markers = [marker for _, _, marker in apart]
     if len(set(markers)) < len(markers):
         raise ValueError(f"markers of {', '.join(subjects)} with the same names: export one subject")

@@ -20,7 +20,7 @@ SEGMENTS = (
 _CHUNK = 2**20
 
 
-def known(start: Start) -> bool:
+def is_mvnx(start: Start) -> bool:
     return start.suffix == ".mvnx" or any("<mvnx" in line for line in start.lines[:20])
 
 
@@ -48,7 +48,7 @@ def _refuse(*_: object) -> None:
 
 
 class _Reader:
-    """Takes segments' names, the rate, and each moving frame's positions as they come by."""
+    """Collects segments' names, the rate, and the positions of each moving frame from expat's events."""
 
     def __init__(self) -> None:
         self._segments: list[str] = []

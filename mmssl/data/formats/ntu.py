@@ -22,7 +22,7 @@ _OF_BODY, _OF_JOINT = 10, 12
 """Numbers in a line; of a joint x, y, z are the first, and whether it was tracked (0: not, 1: inferred, 2) the last."""
 
 
-def known(start: Start) -> bool:
+def is_ntu(start: Start) -> bool:
     return start.suffix == ".skeleton"
 
 
@@ -53,8 +53,8 @@ def read(path: Path) -> Sheet:
                 bodies[body] = np.where(joints[:, -1:] == 0, np.nan, joints[:, :3])
             frames.append(bodies)
     except ValueError as error:
-        said = str(error)
-        raise ValueError(said if said.startswith(("line", "it ends")) else f"line {at}: no number") from error
+        fault = str(error)
+        raise ValueError(fault if fault.startswith(("line", "it ends")) else f"line {at}: no number") from error
     if any(line for line in lines[at:]):
         raise ValueError(f"line {at + 1}: more lines than its {len(frames)} frames have")
     places, notes = most_moving(frames)

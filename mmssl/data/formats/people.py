@@ -1,4 +1,4 @@
-"""One person of the people that a camera saw."""
+"""People that a camera saw: their tracks, and the choice of one."""
 
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -7,13 +7,13 @@ import numpy as np
 from mmssl.data.sheet import Values
 
 _LONGEST = 0.5
-"""Who is in fewer than half as many frames as the longest does not count: a glimpse of a bystander, or a false find."""
+"""Share of the frames of the longest-seen person; who has fewer is a bystander or a false detection."""
 _GONE = 60
-"""Frames after which who comes back counts as someone new."""
+"""Frames after which a person who reappears counts as a new one."""
 
 
 def most_moving(frames: Sequence[Mapping[Hashable, Values]]) -> tuple[Values, tuple[str, ...]]:
-    """The person who moves most of those who are seen long, and what to say of it.
+    """The person who moves most among those seen long enough, with notes.
 
     Args:
         frames: by person, (joints, coordinates) with NaN for what was not seen.
@@ -60,9 +60,9 @@ def _movement(array: Values) -> float:
 
 
 def followed(frames: Sequence[Sequence[Values]]) -> list[dict[Hashable, Values]]:
-    """People without names through the frames: each goes on as whoever was nearest in the last frame they were seen in.
+    """Tracks of people without ids: each detection continues the nearest track.
 
-    Nobody goes on who would have jumped by more than the body's own size, unless there is never more than one.
+    No track jumps by more than the body's own size, unless there is never more than one person.
     """
     if all(len(frame) < 2 for frame in frames):
         return [dict(enumerate(frame)) for frame in frames]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mmssl.data.formats.channels import Channel, apart, channels
+from mmssl.data.formats.channels import Channel, channels, sheet_of, split_header
 from mmssl.data.formats.start import Start, start_of
-from mmssl.data.formats.table import Table, cells
-from mmssl.data.sheet import Sheet, Values
+from mmssl.data.formats.table import Table, cells, header_of
+from mmssl.data.sheet import Sheet
 
 _OF_FILE = (
     ("linear_acc", "m/s^2", r"(?<!total)accelerometer(?!uncalibrated)"),
@@ -18,7 +18,7 @@ _OF_FILE = (
     ("gyro", "rad/s", r"gyroscope"),
     ("mag", "uT", r"magnetometer"),
 )
-"""What x, y and z are in Sensor Logger's files, by the files' names; a unit that differs between phones is open."""
+"""The quantity of x, y and z in Sensor Logger's files, by the files' names; "" for a unit that depends on the phone."""
 
 
 def is_sensor_logger(start: Start) -> bool:
@@ -46,7 +46,7 @@ def sensor_logger(path: Path) -> Sheet:
     values = table.numbers([clock, elapsed, *(one.column for one in found)])
     epoch = bool(np.nanmin(values[:, 0]) > 1e17)  # nanoseconds
     seconds = values[:, 0] * 1e-9 if epoch else values[:, 1]
-    return _sheet(found, values[:, 2:], seconds, epoch, notes)
+    return sheet_of(found, values[:, 2:], seconds, epoch=epoch, notes=notes)
 
 
 def _wrist(name: str) -> str:
@@ -62,12 +62,10 @@ def is_phyphox(start: Start) -> bool:
 
 def phyphox(path: Path) -> Sheet:
     """Raises ValueError: what is wrong with the file."""
-    line = start_of(path).lines[0]
-    delimiter = max(",;\t", key=line.count)
-    header = cells(line, delimiter)
-    found, notes = channels([(i, *apart(name)) for i, name in enumerate(header)], (0,))
+    header, delimiter = header_of(start_of(path).lines[0])
+    found, notes = channels(split_header(header), (0,))
     values = Table(path, tuple(header), 1, delimiter).numbers([0, *(one.column for one in found)])
-    return _sheet(found, values[:, 1:], values[:, 0], False, notes)
+    return sheet_of(found, values[:, 1:], values[:, 0], notes=notes)
 
 
 def is_sensorlog(start: Start) -> bool:
@@ -80,10 +78,8 @@ def sensorlog(path: Path) -> Sheet:
     Its loggingTime is when the line was written, to the millisecond; the sensors' own clock counts from the phone's
     start. Both together are the sensors' moments since 1970.
     """
-    line = start_of(path).lines[0]
-    delimiter = max(",;\t", key=line.count)
-    header = cells(line, delimiter)
-    split = [(i, *apart(name)) for i, name in enumerate(header)]
+    header, delimiter = header_of(start_of(path).lines[0])
+    split = split_header(header)
     clocks = [i for i, name, _ in split if "Timestamp" in name or name in ("loggingTime", "loggingSample")]
     found, notes = channels(split, clocks)
     sensor = re.match(r"[a-z]+", header[found[0].column])
@@ -94,9 +90,4 @@ def sensorlog(path: Path) -> Sheet:
     if clock is not None:
         since_start, values = values[:, 0], values[:, 1:]
         seconds = since_start + (seconds[0] - since_start[0])
-    return _sheet(found, values, seconds, True, notes)
-
-
-def _sheet(found: list[Channel], values: Values, seconds: Values, epoch: bool, notes: tuple[str, ...]) -> Sheet:
-    names, units = tuple(one.name for one in found), tuple(one.unit for one in found)
-    return Sheet(names, values, seconds, epoch, None, units, notes)
+    return sheet_of(found, values, seconds, epoch=True, notes=notes)

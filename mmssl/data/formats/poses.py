@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mmssl.data.formats.estimated import EstimatedPoses, document_of
 from mmssl.data.formats.joints import BODY25, COCO17, COCO18, HALPE26
 from mmssl.data.formats.people import followed
 from mmssl.data.formats.start import Start
-from mmssl.data.formats.unsure import Unsure, document_of
 from mmssl.data.sheet import Values
 
 _T = TypeVar("_T")
 _OPENPOSE = {25: BODY25, 18: COCO18}
 _ALPHAPOSE = {17: COCO17, 26: HALPE26, 133: COCO17, 136: HALPE26}
-"""By how many points the network has; of the whole body's with hands and face the first are the body's."""
+"""Joints by a network's number of points; with hands and face, the first points are the body's."""
 
 
 # OpenPose: a folder with a file for each frame.
@@ -29,7 +29,7 @@ def is_openpose(start: Start) -> bool:
     return start.path.is_dir() and next(start.path.glob("*_keypoints.json"), None) is not None
 
 
-def openpose(folder: Path) -> Unsure:
+def openpose(folder: Path) -> EstimatedPoses:
     """Raises ValueError: what is wrong in it."""
     files = {_number(file.name.removesuffix("_keypoints.json")): file for file in folder.glob("*_keypoints.json")}
     people: dict[int, list[dict[str, Any]]] = {}
@@ -47,7 +47,7 @@ def openpose(folder: Path) -> Unsure:
     }
     lengths = Counter(len(body) for bodies in found.values() for body in bodies)
     joints = _joints(_OPENPOSE, lengths)
-    return Unsure(joints, followed(_in_order(found)))
+    return EstimatedPoses(joints, followed(_in_order(found)))
 
 
 # AlphaPose: one file with an entry for each person in each picture.
@@ -57,7 +57,7 @@ def is_alphapose(start: Start) -> bool:
     return b'"image_id"' in start.head and b'"keypoints"' in start.head
 
 
-def alphapose(path: Path) -> Unsure:
+def alphapose(path: Path) -> EstimatedPoses:
     """Raises ValueError: what is wrong in it."""
     entries = document_of(path)
     if not isinstance(entries, list) or not all(isinstance(one, dict) and "keypoints" in one for one in entries):
@@ -78,12 +78,12 @@ def alphapose(path: Path) -> Unsure:
     )
     if all("" not in one and len(set(one)) == len(one) for one in names.values()):
         named = _in_order(names)
-        return Unsure(joints, [dict(zip(n, f, strict=True)) for n, f in zip(named, frames, strict=True)], notes)
-    return Unsure(joints, followed(frames), notes)
+        return EstimatedPoses(joints, [dict(zip(n, f, strict=True)) for n, f in zip(named, frames, strict=True)], notes)
+    return EstimatedPoses(joints, followed(frames), notes)
 
 
 def _track(idx: Any) -> str:
-    """Whose a body is: a number, or a list with one for each box whose poses were merged; nothing where they differ."""
+    """A body's track: a number, or a list with one for each box whose poses were merged; "" where they differ."""
     numbers = set(np.ravel(np.array([] if idx is None else idx, dtype=object)).tolist())
     return str(numbers.pop()) if len(numbers) == 1 else ""
 
@@ -110,19 +110,19 @@ def _numbers(values: Any, width: int, where: str) -> Values:
     return array.reshape(-1, width)
 
 
-def _joints(known: Mapping[int, tuple[str, ...]], lengths: Mapping[int, int]) -> tuple[str, ...]:
+def _joints(models: Mapping[int, tuple[str, ...]], lengths: Mapping[int, int]) -> tuple[str, ...]:
     if not lengths:
         raise ValueError("nobody was seen in any frame")
     if len(lengths) > 1:
         raise ValueError(f"bodies of {' and '.join(map(str, sorted(lengths)))} joints in one recording")
     (length,) = lengths
-    if length not in known:
-        raise ValueError(f"bodies of {length} joints; known are those of {', '.join(map(str, sorted(known)))}")
-    return known[length]
+    if length not in models:
+        raise ValueError(f"bodies of {length} joints; known are those of {', '.join(map(str, sorted(models)))}")
+    return models[length]
 
 
 def _in_order(found: Mapping[int, list[_T]]) -> list[list[_T]]:
-    """By the pictures' numbers; one that is not there, as where nobody was seen, is a frame without anybody."""
+    """The frames in the order of the pictures' numbers; a missing number is a frame without anybody."""
     numbers = sorted(found)
     step = math.gcd(*(b - a for a, b in pairwise(numbers))) or 1
     frames = range(numbers[0], numbers[-1] + 1, step)

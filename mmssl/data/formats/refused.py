@@ -1,4 +1,4 @@
-"""Files that are not read: what they are, and the shortest way to one that is."""
+"""Formats that are recognised and not supported, with the shortest way to one that is."""
 
 from mmssl.data.formats.start import Start
 
@@ -35,7 +35,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def refusal(start: Start) -> str:
-    """Why it is not read; empty for what may be read."""
+    """The reason why a file is not read; empty for one that may be."""
     if start.path.is_dir():
         return "is a folder without OpenPose's NAME_000000000000_keypoints.json: no other folder is one recording"
     for magic, why in _BY_MAGIC.items():

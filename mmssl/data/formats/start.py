@@ -1,4 +1,4 @@
-"""The beginning of a file, by which its format is known."""
+"""The beginning of a file, by which its format is recognised."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,13 +7,13 @@ _BYTES = 2**16
 
 
 class Start(NamedTuple):
-    """What can be seen of a file without reading it."""
+    """A file's name and beginning."""
 
     path: Path
     head: bytes
     """The first 64 KB; empty for a folder."""
     lines: tuple[str, ...]
-    """The same as text, without ends of lines and a last line that is cut off; none where it is no text."""
+    """`head` as lines of text, without a last line that is cut off; none where it is no text."""
 
     @property
     def suffix(self) -> str:

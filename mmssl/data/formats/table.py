@@ -1,4 +1,4 @@
-"""Columns of a text file whose header a format knows, by their positions."""
+"""Columns of a text file by their positions, for formats that know the header."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ _SAMPLE = 20
 
 
 class Table(NamedTuple):
-    """Where the cells are, and what the columns are called."""
+    """A text file's cells below its header, under the columns' names."""
 
     path: Path
     names: tuple[str, ...]
@@ -23,7 +23,7 @@ class Table(NamedTuple):
     delimiter: str = ","
 
     def numbers(self, wanted: Sequence[int]) -> Values:
-        """(lines, wanted); NaN where a cell is empty.
+        """The wanted columns, (lines, wanted); NaN where a cell is empty.
 
         Raises:
             ValueError: a cell is no number, or a line has too many cells or too few.
@@ -33,10 +33,10 @@ class Table(NamedTuple):
         return sheet_of(self.path, self._layout(called), [called[i] for i in wanted]).values
 
     def moments(self, column: int) -> Values:
-        """Dates with times as seconds since 1970; without a zone as if in UTC.
+        """A column of dates with times as seconds since 1970; those without a zone count as UTC.
 
         Raises:
-            ValueError: a cell is none.
+            ValueError: a cell is no date with a time.
         """
         sheet = sheet_of(self.path, self._layout({column: f"{self.names[column]} time"}), ())
         if sheet.seconds is None or not sheet.epoch:
@@ -44,7 +44,7 @@ class Table(NamedTuple):
         return sheet.seconds
 
     def clock(self) -> Sheet:
-        """What the columns that are called a clock say, without values."""
+        """The clock in the columns that have a clock's name, as a sheet without values."""
         split = {i: named(name) for i, name in enumerate(self.names)}
         clocks = {i: name for i, (name, _) in split.items() if is_clock(name)}
         return sheet_of(self.path, self._layout(clocks, {i: split[i][1] for i in clocks}), ())
@@ -64,8 +64,14 @@ class Table(NamedTuple):
         return Layout(names, own, self.delimiter, decimal, self.skip, text)
 
 
+def header_of(line: str) -> tuple[list[str], str]:
+    """The names in a file's header, and its most frequent delimiter."""
+    delimiter = max(",;\t", key=line.count)
+    return cells(line, delimiter), delimiter
+
+
 def cells(line: str, delimiter: str) -> list[str]:
-    """Of a line of a file, without spaces around them; none for a line without any.
+    """The cells of a line, without spaces around them; none for an empty line.
 
     Raises:
         ValueError: it is no line of a table.

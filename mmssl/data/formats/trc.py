@@ -11,7 +11,7 @@ from mmssl.data.formats.start import Start
 from mmssl.data.sheet import Sheet, Values
 
 
-def known(start: Start) -> bool:
+def is_trc(start: Start) -> bool:
     return start.suffix == ".trc" or (bool(start.lines) and start.lines[0].startswith("PathFileType"))
 
 
@@ -44,7 +44,7 @@ def read(path: Path) -> Sheet:
 
 
 def _about(lines: Sequence[str]) -> dict[str, str]:
-    """The values that stand below DataRate, Units and so on."""
+    """The header's values by name: DataRate, Units and so on."""
     for names, values in pairwise(lines):
         if names.lower().startswith("datarate"):
             pairs = zip(names.split("\t"), values.split("\t"), strict=False)
@@ -53,7 +53,7 @@ def _about(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _values(lines: Sequence[str], first: int, width: int) -> Values:
-    """Of the lines with data; markers not seen are empty cells, and those at a line's end may be left out."""
+    """The numbers, (lines, width); NaN for markers that were not seen, whose cells are empty or missing at the end."""
     rows: list[list[float]] = []
     for number, line in enumerate(lines[first:], first + 1):
         if not line.strip():

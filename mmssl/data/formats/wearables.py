@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmssl.data.formats.channels import Channel, apart, channels, unit_of
+from mmssl.data.formats.channels import Channel, channels, sheet_of, split_header, unit_of
 from mmssl.data.formats.start import Start, start_of
 from mmssl.data.formats.table import Table, cells
 from mmssl.data.sheet import Sheet, Values
@@ -44,11 +44,11 @@ def shimmer(path: Path) -> Sheet:
     table = Table(path, tuple(header), 3, delimiter)
     values = table.numbers([one.column for one in found])
     seconds, epoch = _shimmer_clock(table, {header[i]: i for i in clocks}, units)
-    return _sheet(found, values, seconds, epoch, None, notes)
+    return sheet_of(found, values, seconds, epoch=epoch, notes=notes)
 
 
 def _shimmer_clock(table: Table, clocks: dict[str, int], units: list[str]) -> tuple[Values | None, bool]:
-    """The clock since 1970 before the device's own; milliseconds, or dates in the computer's zone."""
+    """Seconds, and whether they count from 1970: of the clock since 1970 rather than the device's own."""
     for name, at in sorted(clocks.items(), key=lambda one: "Unix" not in one[0]):
         if "Formatted" in name or re.search(r"yyyy", units[at], re.IGNORECASE):
             return table.moments(at), True
@@ -69,7 +69,7 @@ def is_metabase(start: Start) -> bool:
 def metabase(path: Path) -> Sheet:
     """Raises ValueError: what is wrong with the file."""
     header = cells(start_of(path).lines[0], ",")
-    split = [(i, *apart(name)) for i, name in enumerate(header)]
+    split = split_header(header)
     stem = re.sub(r"[^a-z]", "", path.stem.lower())
     named = "linear_acc" if "linear" in stem else "grav" if "gravity" in stem else ""
     if any(words == "w" for _, words, _ in split):
@@ -82,7 +82,7 @@ def metabase(path: Path) -> Sheet:
     if not found:
         raise ValueError(f"no x-axis, y-axis, z-axis of a known unit in its header: {', '.join(header)[:200]}")
     values = Table(path, tuple(header), 1).numbers([0, *(one.column for one in found)])
-    return _sheet(found, values[:, 1:], values[:, 0] * 1e-3, True, None, ())
+    return sheet_of(found, values[:, 1:], values[:, 0] * 1e-3, epoch=True)
 
 
 # Axivity: what OmGui exports of AX3 and AX6, with a header or without.
@@ -107,13 +107,13 @@ def axivity(path: Path) -> Sheet:
     first = start_of(path).lines[0]
     titled = bool(_AX_HEADER.match(first))
     header = cells(first, ",") if titled else list(_AX_NAMES[: len(first.split(","))])
-    found, notes = channels([(i, *apart(name)) for i, name in enumerate(header)], (0,))
+    found, notes = channels(split_header(header), (0,))
     table = Table(path, tuple(header), int(titled))
     values = table.numbers([one.column for one in found])
     seconds = table.moments(0)
     if not titled:
         notes += ("no header: taken for Axivity's, acceleration in g" + ", turning in deg/s" * (len(header) > 4),)
-    return _sheet(found, values, seconds, True, None, notes)
+    return sheet_of(found, values, seconds, epoch=True, notes=notes)
 
 
 # ActiGraph: what ActiLife and CentrePoint export of raw data.
@@ -138,11 +138,11 @@ def actigraph(path: Path) -> Sheet:
     header = cells(lines[rule + 1], ",")
     titled = any("Accelerometer" in name for name in header)
     header = header if titled else list(_ACTI_NAMES)
-    # The date's order is that of the computer which exported it, and is said in the first line.
+    # The first line has the date's order, which is that of the computer which exported it.
     order = re.sub(r"M+|d+|y+", lambda match: _DATES[match[0][0]], about["date"])
-    said = dict(re.findall(r"^Start (Time|Date) (\S+)$", "\n".join(lines[:rule]), re.MULTILINE))
+    start = dict(re.findall(r"^Start (Time|Date) (\S+)$", "\n".join(lines[:rule]), re.MULTILINE))
     try:
-        began = datetime.strptime(f"{said['Date']} {said['Time']}+0000", f"{order} %H:%M:%S%z").timestamp()
+        began = datetime.strptime(f"{start['Date']} {start['Time']}+0000", f"{order} %H:%M:%S%z").timestamp()
     except (KeyError, ValueError, re.error) as error:  # re.error: a date with two years
         raise ValueError(f"no Start Time and Start Date as {about['date']} in its first lines") from error
     found, notes = channels(
@@ -151,7 +151,8 @@ def actigraph(path: Path) -> Sheet:
     values = Table(path, tuple(header), rule + 1 + titled).numbers([one.column for one in found])
     rate = float(about["rate"])
     found = [one._replace(unit=_ACTI_UNITS.get(one.name[:-2], "")) for one in found]
-    return _sheet(found, values, began + np.arange(len(values)) / rate, True, rate, notes)
+    seconds = began + np.arange(len(values)) / rate
+    return sheet_of(found, values, seconds, epoch=True, rate=rate, notes=notes)
 
 
 # Empatica E4: a file for each sensor; when it began, then its rate, then the numbers.
@@ -187,14 +188,3 @@ def empatica(path: Path) -> Sheet:
     began, rate = float(first[0]), float(cells(start.lines[1], ",")[0])
     seconds = began + np.arange(len(values)) / rate
     return Sheet(names, values / (_E4_STEP if kind == "acc" else 1), seconds, True, rate, (_E4[kind],) * len(names))
-
-
-def _sheet(
-    found: list[Channel],
-    values: Values,
-    seconds: Values | None,
-    epoch: bool,
-    rate: float | None,
-    notes: tuple[str, ...],
-) -> Sheet:
-    return Sheet(tuple(c.name for c in found), values, seconds, epoch, rate, tuple(c.unit for c in found), notes)

@@ -1,11 +1,12 @@
 """Xsens' and Movella's sensors: DOT's CSV and the text files of MTw and MTi."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from mmssl.data.formats.channels import channels
+from mmssl.data.formats.channels import Channel, channels, sheet_of
 from mmssl.data.formats.start import Start, start_of
 from mmssl.data.formats.table import Table, cells
 from mmssl.data.sheet import Sheet, Values
@@ -21,7 +22,6 @@ _UNITS = {
     "pitch": "deg",
     "yaw": "deg",
 }
-_DOT_GYRO = "deg/s"
 _COUNTER = 2**16
 _CLOCK = re.compile(r"PacketCounter|SampleTimeFine|(UTC_)?(Year|Month|Day|Hour|Minute|Second|Nano|Valid)")
 
@@ -49,11 +49,10 @@ def dot(path: Path) -> Sheet:
     found, notes = channels([(i, name, "") for i, name in enumerate(header)], (0, clock))
     values = Table(path, tuple(header), at + 1).numbers([clock, *(one.column for one in found)])
     rate = next((match for line in start.lines[:at] if (match := re.match(r"OutputRate:\s*,\s*([\d.]+)", line))), None)
-    names = tuple(one.name for one in found)
-    units = tuple(_DOT_GYRO if name.startswith("gyro") else _unit(name) for name in names)
     # Microseconds in 32 bits, which begin again after 71 minutes.
     seconds = onwards(values[:, 0], 2**32) * 1e-6
-    return Sheet(names, values[:, 1:], seconds, False, float(rate[1]) if rate else None, units, notes)
+    found = _with_units(found, _UNITS | {"gyro": "deg/s"})
+    return sheet_of(found, values[:, 1:], seconds, rate=float(rate[1]) if rate else None, notes=notes)
 
 
 def is_mtw(start: Start) -> bool:
@@ -71,8 +70,8 @@ def mtw(path: Path) -> Sheet:
     found, notes = channels([(i, name, "") for i, name in enumerate(header)], clocks)
     table = Table(path, tuple(header), at + 1, delimiter)
     values = table.numbers([one.column for one in found])
-    said = re.search(r"(?:Update|Sampl(?:e|ing)) Rate:\s*([\d.]+)", "\n".join(start.lines[:at]), re.IGNORECASE)
-    rate = float(said[1]) if said else None
+    match = re.search(r"(?:Update|Sampl(?:e|ing)) Rate:\s*([\d.]+)", "\n".join(start.lines[:at]), re.IGNORECASE)
+    rate = float(match[1]) if match else None
     counter = table.numbers([header.index("PacketCounter")])[:, 0] if "PacketCounter" in header else None
     fine = table.numbers([header.index("SampleTimeFine")])[:, 0] if "SampleTimeFine" in header else None
     seconds = None
@@ -85,15 +84,14 @@ def mtw(path: Path) -> Sheet:
             notes += ("packets were lost on the way, by the counter",)
     if seconds is None and fine is not None and np.isfinite(fine).all():
         seconds = onwards(fine, 2**32) * 1e-4  # ticks of a tenth of a millisecond
-    names = tuple(one.name for one in found)
-    return Sheet(names, values, seconds, False, rate, tuple(map(_unit, names)), notes)
+    return sheet_of(_with_units(found, _UNITS), values, seconds, rate=rate, notes=notes)
 
 
-def _unit(name: str) -> str:
-    return _UNITS.get(name.rpartition("_")[0] or name, "")
+def _with_units(found: list[Channel], units: Mapping[str, str]) -> list[Channel]:
+    return [one._replace(unit=units.get(one.name.rpartition("_")[0] or one.name, "")) for one in found]
 
 
 def onwards(counts: Values, size: int) -> Values:
-    """From 0 on, where a counter begins again after `size`: a step back by more than half of it is one forward."""
+    """Counts from 0 on without wrap-around after `size`: a step back by more than half of that is one forward."""
     steps = np.diff(counts)
     return np.concatenate([[0.0], np.cumsum(np.where(steps < -size / 2, steps + size, steps))])

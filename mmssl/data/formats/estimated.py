@@ -1,4 +1,4 @@
-"""Poses that a network found in a video, with how sure it was of each joint."""
+"""Poses that a network estimated from a video, with a confidence for each joint."""
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
@@ -13,29 +13,29 @@ from mmssl.data.formats.people import most_moving
 from mmssl.data.sheet import Sheet, Values
 
 
-class Unsure(NamedTuple):
-    """Poses with how sure the network was."""
+class EstimatedPoses(NamedTuple):
+    """Poses of one recording, by frame and person."""
 
     joints: tuple[str, ...]
     frames: Sequence[Mapping[Hashable, Values]]
-    """By person, (joints, coordinates + 1): the last is the confidence, NaN where it is not said."""
+    """By person, (joints, coordinates + 1): the last is the confidence, NaN where the file has none."""
     notes: tuple[str, ...] = ()
     unit: str = ""
     clock: Clock = Clock(None)
 
 
-def sheet(unsure: Unsure, confidence: float) -> Sheet:
-    """One person's joints; those of which the network was less sure than `confidence` are missing.
+def sheet(poses: EstimatedPoses, confidence: float) -> Sheet:
+    """One person's joints; those with less than `confidence` are missing.
 
     Raises:
         ValueError: nobody is left.
     """
     below = False
     frames: list[dict[Hashable, Values]] = []
-    for frame in unsure.frames:
+    for frame in poses.frames:
         own: dict[Hashable, Values] = {}
         for person, joints in frame.items():
-            # Exactly 0 is "not seen" whatever the threshold: the place beside it is none.
+            # Exactly 0 means "not seen" whatever the threshold: its coordinates are no position.
             hidden = (joints[:, -1] < confidence) | (joints[:, -1] == 0)
             own[person] = np.where(hidden[:, None], np.nan, joints[:, :-1])
             below |= bool(hidden.any())
@@ -46,16 +46,18 @@ def sheet(unsure: Unsure, confidence: float) -> Sheet:
         raise ValueError(f"{error} with a confidence of {confidence:g} or more") from error
     if below:
         notes = (f"joints with a confidence below {confidence:g} are missing values", *notes)
-    notes = (*unsure.notes, *notes)
-    seconds, epoch, said = unsure.clock
-    return sheet_of(unsure.joints, places, unit=unsure.unit, seconds=seconds, epoch=epoch, notes=(*notes, *said))
+    clock = poses.clock
+    return sheet_of(
+        poses.joints, places, unit=poses.unit, seconds=clock.seconds, epoch=clock.epoch,
+        notes=(*poses.notes, *notes, *clock.notes),
+    )  # fmt: skip
 
 
 def document_of(path: Path) -> Any:
-    """What a JSON file holds.
+    """The content of a JSON or JSON Lines file.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not valid JSON.
     """
     try:
         text = path.read_text("utf-8-sig")

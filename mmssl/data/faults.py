@@ -1,0 +1,49 @@
+"""What readers of data sets share: float32 arrays that are checked, and one message for all faults of a folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mmssl.data.recordings import Array, Description, array_faults
+from mmssl.errors import UserError
+
+
+def single(values: npt.NDArray[np.number]) -> Array:
+    """Numbers as float32; those too large for it become infinite, which `array_faults` reports."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+def checked(description: Description, modality: str, values: npt.NDArray[np.number]) -> Array:
+    """A recording's array of a modality, as float32.
+
+    Raises:
+        ValueError: it is no recording of that modality.
+    """
+    array = single(values)
+    if faults := array_faults(description, modality, array):
+        raise ValueError("; ".join(faults))
+    return array
+
+
+def refuse(folder: Path, faults: Sequence[str], *, whole: bool, skip_bad: bool, count: int | None = None) -> None:
+    """Refuse a folder with faults, unless they are to be left out and leave something.
+
+    Args:
+        whole: whether some recording has no fault.
+        count: of the faults, where a line stands for several.
+
+    Raises:
+        UserError: one message with every fault.
+    """
+    if faults and not (skip_bad and whole):
+        advice = "mend them, or leave their recordings out with --skip-bad" if whole else "no recording is whole"
+        raise UserError(listed(folder, faults, advice, count))
+
+
+def listed(folder: Path, faults: Sequence[str], advice: str, count: int | None = None) -> str:
+    """The message of `refuse`, with other advice."""
+    number = len(faults) if count is None else count
+    return "\n  ".join([f"{folder}: {number} fault{'s' * (number > 1)} in the files; {advice}:", *faults])
