@@ -136,8 +136,12 @@ def reproduce(
         how = f"`mmssl-tune reproduce {experiment} {found.name}{at_storage(found)}`"
         say(f"stopped; {how} goes on", stderr=True)
         end(status)
-    with waiting(f"computing {chosen.name}"):
-        result = experiments.analyse(chosen, found, plan, recordings, pictures)
+    with waiting(f"computing {chosen.name}") as sign:
+
+        def progress(done: int, total: int) -> None:
+            sign.update(f"computing {chosen.name}: {done} of {total} models")
+
+        result = experiments.analyse(chosen, found, plan, recordings, pictures, progress)
         tables, texts = experiments.save(found, result), experiments.save_for_paper(found, result)
     if running.as_json:
         print_json(

@@ -128,7 +128,8 @@ class StoredArrays(Sequence[Array | None]):
             self._held = (group, *self._read(group))
         _, ends, values = self._held
         end = int(ends[row - self._starts[group]])
-        return values[end - length * int(np.prod(self._rest)) : end].reshape(length, *self._rest)
+        # A copy: some recordings of each group would keep all groups in memory.
+        return values[end - length * int(np.prod(self._rest)) : end].reshape(length, *self._rest).copy()
 
     def _read(self, group: int) -> tuple[npt.NDArray[np.int64], Array]:
         """Where each recording's numbers end, and the numbers of all.

@@ -39,6 +39,7 @@ def run_on_ray(work: Work, resources: Resources, log: Path, abandon: Abandon) ->
     """
     on_ray = _OnRay(work, abandon)
     asked: Resources | None = resources
+    work.reopen()  # Else nothing is left of a race that was extended.
     with _output_to(log):
         while asked is not None and len(work.records) < work.plan.total:
             asked = on_ray.go_on(asked)

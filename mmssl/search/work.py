@@ -39,6 +39,7 @@ class Work:
         """The trials that have not ended, who records them, and which points are pruned."""
         plan, records = self.plan, self.records
         sampler = PointSampler(plan, self.study.choices(), records) if plan.space.sampled else None
+        self.reopen()
         race = self._race() if plan.space.sampler == "race" else None
         left = [] if race else [trial for trial in plan.trials if trial.trial_id not in records]
         pruning = Pruning(plan, records)
@@ -58,8 +59,10 @@ class Work:
         recorder = Recorder(self.study, plan, self.tables, queue, records, self.watch, pruning, sampler)
         return queue, recorder, pruning
 
-    def _race(self) -> "Race":
-        """Where it was over and has more to run by now, what was left out is open again."""
+    def reopen(self) -> None:
+        """Forget what a race left out that was over, and has more to run by now."""
+        if self.plan.space.sampler != "race":
+            return
         from mmssl.search.race import Race  # With scipy, a quarter of a second that other studies need not wait.
 
         left = [trial_id for trial_id, record in self.records.items() if record.cause.startswith(LEFT)]
@@ -67,6 +70,10 @@ class Work:
             for trial_id in left:
                 self.study.forget(trial_id)
                 del self.records[trial_id]
+
+    def _race(self) -> "Race":
+        from mmssl.search.race import Race  # As above.
+
         return Race(self.plan)
 
     def setting(self, *, at_once: int, threads: int, device: str, elsewhere: bool = False) -> Setting:

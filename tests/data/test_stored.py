@@ -219,3 +219,11 @@ def test_what_is_odd_is_looked_for_in_some_of_many(
         [note] = [one for one in examine(kept) if "looked at" in one.what]
         assert note.what == f"{most} of 36 recordings were looked at, {min(most, 24)} with a label"
     assert whole.to_check() is whole
+
+
+def test_a_recording_keeps_no_others_in_memory(both: tuple[Recordings, Recordings]) -> None:
+    _, kept = both
+    few = kept.to_check().chosen(np.array([0, 10, 20, 30]))
+    for array in (one for one in few.arrays("imu") if one is not None):
+        whole = array if array.base is None else array.base
+        assert whole.nbytes == array.nbytes
