@@ -15,7 +15,7 @@ import small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmssl import Recordings
+from mmssl import Recordings, launch
 from mmssl.errors import UserError
 from mmssl.search.race import Race
 from mmssl.search.surrogate import Score, posterior
@@ -364,3 +364,16 @@ def test_a_plan_says_how_much_of_it_runs() -> None:
     assert (plan.total, plan.most, plan.open_points) == (100, 20, 0)
     assert plan.size() == "25 points x 1 seed x 4 folds = 100 trials, of which a race runs 20 at most"
     assert plan_of(40).most == 100
+
+
+@pytest.mark.ray
+def test_a_race_that_was_over_goes_on_with_more_to_spend(tmp_path: Path, tiny: Recordings) -> None:
+    """Also under Ray, though every trial has a record by then."""
+    grid = {"objective.lambda": [1, 5, 10, 25]}
+    fixed = {**small.KNOBS, "pretrain.epochs": 1, "finetune.epochs": 1}
+    entries = {"name": "four", "grid": grid, "fixed": fixed, "sampler": "race", "budget": 2}
+    study = launch({**entries, "folds": [["anna"], ["ben"]]}, tiny, storage=tmp_path)
+    trained = study.status().trials["COMPLETE"]
+    assert trained < 8
+    study.extend(budget=4)
+    assert trained < study.status().trials["COMPLETE"] <= 8
