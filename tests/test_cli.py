@@ -269,7 +269,8 @@ def test_why_trials_have_no_result_is_said(
         answer = ask(command, "one", "--storage", tmp_path)
         assert answer.code == 0 and said in answer.out.splitlines(), answer
         assert "COLLAPSED: epoch 2" not in answer.out, "one line"
-    assert "1 of 2 points is left out: 1 COLLAPSED, 2 DIVERGED" in ask("best", "one", "--storage", tmp_path).out
+    said = ask("best", "one", "--storage", tmp_path).out
+    assert "1 of 2 points is left out; trials without a result: 1 COLLAPSED, 2 DIVERGED" in said
     tiny.save(tmp_path / "tiny.parquet")
     monkeypatch.chdir(tmp_path)
     again = ask("retry", "one", "--storage", tmp_path).out.splitlines()

@@ -199,13 +199,19 @@ def test_the_example_with_exported_encoders_runs(
 def test_the_recordings_example_runs(tmp_path: Path) -> None:
     import mmssl
 
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL)
-    arrays = {
-        "array_of_frames_5_3": np.random.default_rng(0).normal(size=(30, 5, 3)),
-        "array_of_samples_6": np.random.default_rng(1).normal(size=(80, 6)),
-    }
-    exec(example.replace("kitchen.parquet", str(tmp_path / "kitchen.parquet")), dict(arrays))  # noqa: S102
-    assert len(mmssl.Recordings.load(tmp_path / "kitchen.parquet")) == 1
+    whole, parts = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL)
+    body, wrist = np.random.default_rng(0).normal(size=(30, 5, 3)), np.random.default_rng(1).normal(size=(80, 6))
+    path = str(tmp_path / "kitchen.parquet")
+    there: dict[str, Any] = {"array_of_frames_5_3": body, "array_of_samples_6": wrist}
+    exec(whole.replace("kitchen.parquet", path), there)  # noqa: S102
+    assert len(mmssl.Recordings.load(path)) == 1
+
+    def one(folder: str) -> tuple[list[mmssl.Row], list[Any], list[Any]]:
+        return [mmssl.Row(recording_id=folder, label="cut", subject="anna")], [body], [wrist]
+
+    there |= {"folders": ["a", "b", "c"], "read_my_format": one}
+    exec(parts.replace("kitchen.parquet", path), there)  # noqa: S102
+    assert [row.recording_id for row in mmssl.Recordings.load(path).rows] == ["a", "b", "c"]
 
 
 def test_the_readmes_example_in_python_runs(

@@ -266,7 +266,10 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None, 
         )
     if left_out:
         verb = "is" if len(left_out) == 1 else "are"
-        caveats.append(f"{len(left_out)} of {len(all_points)} points {verb} left out: {_lacking(left_out)}")
+        caveats.append(
+            f"{len(left_out)} of {len(all_points)} points {verb} left out; trials without a result: "
+            + _lacking(left_out)
+        )
     apart = [_difference(best, other, right) for other in others]
     tied = [other for other, difference in zip(others, apart, strict=True) if difference.within_noise]
     known = [(one.high - one.low) / 2 for one in apart if one.low is not None and one.high is not None]

@@ -41,7 +41,7 @@ def test_points_gather_their_trials(plan_of: Callable[..., Plan]) -> None:
     assert ranked([first, second]) == [second, first]
     choice = choose([first, second])
     assert choice.best is second, "a point with a failed trial must not win on the trials that are left"
-    assert "1 of 2 points is left out: 1 FAILED" in choice.caveats
+    assert "1 of 2 points is left out; trials without a result: 1 FAILED" in choice.caveats
 
 
 def test_points_that_were_not_planned_are_an_error_unless_a_sampler_has_just_chosen_them(
@@ -252,7 +252,10 @@ def test_points_that_are_left_out_are_counted_by_what_their_trials_lack() -> Non
     waiting = Point("c", {}, 3, {}, {"DIVERGED": 1})
     unmeasured = Point("d", {}, 2, {(28, "0"): 0.9}, {"COMPLETE": 2})
     said = choose([point("a", [0.5, 0.6]), diverged, waiting, unmeasured]).caveats
-    assert "3 of 4 points are left out: 1 COMPLETE without this measure, 2 DIVERGED, 2 PLANNED" in said
+    assert (
+        "3 of 4 points are left out; trials without a result: 1 COMPLETE without this measure, 2 DIVERGED, 2 PLANNED"
+        in said
+    )
     with pytest.raises(UserError, match=r"\(1 COMPLETE, 1 DIVERGED\): `mmssl-tune status one` says why"):
         choose([diverged], study="one")
 
