@@ -1,10 +1,12 @@
 """Recordings at equal length, as training takes them."""
 
 import hashlib
+import io
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,24 +126,36 @@ class Prepared:
 
 
 def _kept(recordings: Recordings, steps: int, modality: str, say: Callable[[str], None]) -> Array:
-    """One modality, prepared, from the file that keeps it; made the first time.
+    """One modality, prepared, from the file that keeps it; made the first time, and where the file is damaged.
 
     Raises:
         UserError: there is no room for it.
     """
     facts = [recordings.fingerprint, modality, str(steps), code_digest("mmssl.training.preparation")]
     path = cache_folder() / f"{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:32]}.npy"
-    if not path.is_file():
-        try:
+    try:
+        if not _is_whole(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _keep(path, recordings, steps, modality, say)
-        except OSError as error:
-            raise UserError(
-                f"{path}: the prepared recordings cannot be kept ({error.strerror}); "
-                f"set {CACHE_VARIABLE} to a folder with room"
-            ) from error
-    os.utime(path)
-    return _mapped(path)
+        return _mapped(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: the prepared recordings cannot be kept ({error.strerror}); "
+            f"set {CACHE_VARIABLE} to a folder with room"
+        ) from error
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is there and holds what was written: a bit that has changed since would train unnoticed."""
+    seal = _seal(path)
+    if not (path.is_file() and seal.is_file()):
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == seal.read_text("utf-8")
+
+
+def _seal(path: Path) -> Path:
+    return path.with_suffix(".sha256")
 
 
 def _keep(path: Path, recordings: Recordings, steps: int, modality: str, say: Callable[[str], None]) -> None:
@@ -149,6 +163,7 @@ def _keep(path: Path, recordings: Recordings, steps: int, modality: str, say: Ca
     for old in path.parent.glob("*.npy"):
         if time.time() - old.stat().st_mtime > _DAYS_KEPT * 86_400:
             old.unlink(missing_ok=True)
+            _seal(old).unlink(missing_ok=True)
     size, free = int(np.prod(shape)) * 4, shutil.disk_usage(path.parent).free
     if size > free:
         raise UserError(
@@ -157,20 +172,27 @@ def _keep(path: Path, recordings: Recordings, steps: int, modality: str, say: Ca
         )
     say(f"preparing {modality} of {len(recordings)} recordings, once: {size / 1e9:.1f} GB in {path.parent}")
     with written_beside(path) as beside, beside.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        start = io.BytesIO()
+        np.lib.format.write_array_header_1_0(start, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.write(start.getvalue())
+        digest = hashlib.sha256(start.getvalue())
         done, said = 0, time.monotonic()
         for block in prepared_blocks(recordings, steps, modality):
-            file.write(block.astype("<f4", copy=False).data)
+            content = block.astype("<f4", copy=False).data
+            file.write(content)
+            digest.update(content)
             done += len(block)
             if time.monotonic() - said > _SECONDS_BETWEEN_WORDS:
                 say(f"prepared {modality} of {done} of {len(recordings)} recordings")
                 said = time.monotonic()
         file.flush()
         os.fsync(file.fileno())
+        _seal(path).write_text(digest.hexdigest(), "utf-8")
 
 
 def _mapped(path: str | Path) -> Array:
+    with suppress(OSError):
+        os.utime(path)  # In use: what nobody uses for long is removed.
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 

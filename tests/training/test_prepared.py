@@ -74,19 +74,30 @@ def test_a_file_keeps_what_memory_would(gaps: Recordings, cache: Path, monkeypat
     for other, steps in ((gaps, 17), (gaps.having(["imu"]), 16)):
         with pytest.raises(AssertionError, match="prepared twice"):
             Prepared.of(other, steps, MODALITIES)
-    assert len([*cache.iterdir()]) == 2
+    assert len([*cache.glob("*.npy")]) == 2
+
+
+def test_a_file_whose_bit_has_changed_is_made_again(gaps: Recordings, in_files: Path) -> None:
+    expected = Prepared.of(gaps, 16, ["imu"]).inputs["imu"].copy()
+    [path] = in_files.glob("*.npy")
+    content = path.read_bytes()
+    for damaged in (content[:-5] + bytes([content[-5] ^ 1]) + content[-4:], content[:-100], b""):
+        path.write_bytes(damaged)
+        np.testing.assert_array_equal(Prepared.of(gaps, 16, ["imu"]).inputs["imu"], expected)
+        assert path.read_bytes() == content
 
 
 def test_what_nobody_has_used_for_a_month_makes_room(tiny: Recordings, in_files: Path) -> None:
     Prepared.of(tiny, 16, ["imu"])
-    [first] = in_files.iterdir()
+    [first] = in_files.glob("*.npy")
     Prepared.of(tiny, 17, ["imu"])
-    assert len([*in_files.iterdir()]) == 2
+    assert len([*in_files.glob("*.npy")]) == 2
     month = 31 * 86_400
     os.utime(first, (first.stat().st_atime - month, first.stat().st_mtime - month))
     Prepared.of(tiny, 18, ["imu"])
     assert first not in in_files.iterdir()
-    os.utime(last := max(in_files.iterdir()), (0, 0))
+    assert len([*in_files.iterdir()]) == 4, "with its seal"
+    os.utime(last := max(in_files.glob("*.npy")), (0, 0))
     Prepared.of(tiny, 17, ["imu"])
     Prepared.of(tiny, 18, ["imu"])
     assert last.stat().st_mtime > 0, "used again, it is kept"
@@ -215,4 +226,4 @@ def test_workers_of_ray_read_the_file(
     here = studied(tiny, tmp_path / "here", local=True)
     monkeypatch.setattr(module, "IN_MEMORY", 0)
     assert studied(tiny, tmp_path / "workers") == here
-    assert [path.suffix for path in cache.iterdir()] == [".npy", ".npy"]
+    assert len([*cache.glob("*.npy")]) == 2
