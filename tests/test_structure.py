@@ -224,6 +224,10 @@ def test_light_modules_load_nothing_heavy_in_a_process():
     assert process.stdout.split() == []
 
 
+def test_who_reads_a_study_does_not_wait_for_what_reads_recordings():
+    assert {name for name in loaded_with("mmssl.study.verdict", TREES) if name.startswith("mmssl.data.rec")} == set()
+
+
 def test_no_help_waits_for_libraries():
     code = (
         "import sys, contextlib, io, typer\n"

@@ -3,19 +3,21 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
-from mmssl.data.protocols import Split, split
-from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import USUAL, Kind, Recipe, Value, knob_names
 from mmssl.study.columns import is_score, schemas
 from mmssl.study.presets import RecipeName
 from mmssl.study.space import LABEL_DRAW, Space, at_point, base_of
 from mmssl.study.words import SYSTEM, VARIANT, fold_name
+
+if TYPE_CHECKING:
+    from mmssl.data.protocols import Split
+    from mmssl.data.recordings import Recordings
 
 FORMAT = "mmssl.plan/2"
 
@@ -131,19 +133,25 @@ class EarlierStudy(_Part):
     scores: tuple[EarlierScore, ...]
 
 
+def _with_recipe(space: Any) -> Any:
+    """There was only the paper's recipe before recipes had names."""
+    return {**space, "recipe": "paper"} if isinstance(space, dict) and "recipe" not in space else space
+
+
+# No validator stands before the whole: all would be made Python's objects first, which takes longer of many trials.
 class Plan(_Part):
     format: Literal["mmssl.plan/2"] = FORMAT
     name: str
     created: datetime
-    space: Space
+    space: Annotated[Space, BeforeValidator(_with_recipe)]
     bases: dict[str, Recipe]
     """By system, and variant where there are any, the recipe before a point's knobs, a seed and a fold are put in."""
     knobs: tuple[str, ...] | None = None
     """Those that there were when it was planned: its ids are of them, in every later version too. None in a plan of an
     older version, where the bases name them."""
     dataset: Dataset
-    folds: tuple[tuple[str, ...], ...]
-    """Held-out subjects of each fold."""
+    folds: tuple[tuple[str, ...], ...] = ()
+    """Held-out subjects of each fold; a plan made before folds stood in it has trials in each of them."""
     earlier: Annotated[tuple[EarlierStudy, ...], Field(exclude_if=lambda studies: not studies)] = ()
     """Studies from whose scores a race starts."""
     trials: list[PlannedTrial]
@@ -156,22 +164,10 @@ class Plan(_Part):
     _firsts: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
     _by_content: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
 
-    @model_validator(mode="before")
-    @classmethod
-    def _as_now(cls, document: Any) -> Any:
-        if not isinstance(document, dict):
-            return document
-        # A plan made before folds stood in it has trials in each of them.
-        if "folds" not in document:
-            held_out = [tuple(trial["held_out"]) for trial in document.get("trials", [])]
-            document = {**document, "folds": tuple(dict.fromkeys(held_out))}
-        # There was only the paper's recipe before recipes had names.
-        if isinstance(space := document.get("space"), dict) and "recipe" not in space:
-            document = {**document, "space": {**space, "recipe": "paper"}}
-        return document
-
     @model_validator(mode="after")
     def _indexed(self) -> "Plan":
+        if not self.folds:
+            object.__setattr__(self, "folds", tuple(dict.fromkeys(trial.held_out for trial in self.trials)))
         self._index(self.trials)
         return self
 
@@ -211,7 +207,8 @@ class Plan(_Part):
     def transductive(self) -> bool:
         """Whether a point pre-trains on recordings of people who are scored."""
         knob = "data.transductive"
-        return any(trial.point.get(knob, self.bases[self.base(trial)].data.transductive) for trial in self.trials)
+        firsts = [trials[0] for trials in self._of_point.values()]
+        return any(trial.point.get(knob, self.bases[self.base(trial)].data.transductive) for trial in firsts)
 
     @property
     def open_points(self) -> int:
@@ -275,15 +272,19 @@ class Plan(_Part):
 
     def key(self, point_id: str, seed: int, fold: str) -> Key:
         """Which of its candidate's trials a point's trial is."""
+        if not self.space.draws_labels:
+            return seed, fold
         draw = self._of_point[point_id][0].point.get(LABEL_DRAW)
-        return (seed, fold) if draw is None or not self.space.draws_labels else (seed, fold, draw)
+        return (seed, fold) if draw is None else (seed, fold, draw)
 
-    def splits(self, recordings: Recordings) -> dict[tuple[str, ...], Split]:
+    def splits(self, recordings: "Recordings") -> "dict[tuple[str, ...], Split]":
         """Who trains and who is scored, by the subjects that each fold holds out.
 
         Raises:
             UserError: a fold cannot be.
         """
+        from mmssl.data.protocols import split  # Who reads a study needs none, and it takes its time to load.
+
         base = next(iter(self.bases.values()))
         return {
             held_out: split(recordings, base.with_knobs({"data.validation_subjects": list(held_out)}).data)

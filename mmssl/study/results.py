@@ -172,7 +172,6 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
         values = plan.space.compared(trials_of[0].point)
         point = Point(point_id, values, planned=len(trials_of), place=place, bounded=metric not in LABEL_FREE)
         gathered.update(dict.fromkeys((trial.point_id for trial in trials_of), point))
-    draws_labels = plan.space.draws_labels
     counts = [name for name in counts if name in trials.column_names]
     read = {name: trials[name].to_pylist() for name in (*_KEYS, *scored, *counts, *([cost] if cost else []))}
     for i, (point_id, seed, fold, status) in enumerate(zip(*(read[name] for name in _KEYS), strict=True)):
@@ -186,7 +185,7 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
         point.statuses[status] = point.statuses.get(status, 0) + 1
         values = [read[name][i] for name in scored if read[name][i] is not None]
         if status == "COMPLETE" and values:
-            point.scores[plan.key(point_id, seed, fold) if draws_labels else (seed, fold)] = statistics.fmean(values)
+            point.scores[plan.key(point_id, seed, fold)] = statistics.fmean(values)
             point.recordings[fold] = next((read[name][i] for name in counts if read[name][i] is not None), None)
             point.cost = read[cost][i] if cost else None
     return [point for point_id, point in gathered.items() if point_id == point.point_id]
@@ -197,14 +196,12 @@ def ranked(all_points: Sequence[Point]) -> list[Point]:
 
     By this order points are chosen, and their weights are kept.
     """
-    return sorted(
-        all_points,
-        key=lambda point: (
-            not point.complete,
-            -(point.mean if point.mean is not None else -math.inf),
-            point.place,
-        ),
-    )
+
+    def place(point: Point) -> tuple[bool, float, int]:
+        mean = point.mean
+        return not point.complete, math.inf if mean is None else -mean, point.place
+
+    return sorted(all_points, key=place)
 
 
 def pareto(all_points: Sequence[Point]) -> list[Point]:
