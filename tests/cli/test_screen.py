@@ -50,7 +50,8 @@ def test_a_launch_fills_its_map_and_leaves_the_terminal_whole(tmp_path: Path, ti
         assert text.count("8/8 trials") == 1 and "4 DIVERGED" in text and " running" not in text
         assert "● 2 complete  D 2 DIVERGED  ★ best mean so far" in text
         assert re.search(r"\d DIVERGED: epoch \d+: \w+ is (nan|inf)", text), "equal failures stand together"
-        assert "next: mmssl-tune best live" in " ".join(text.split()), "wherever the line ends"
+        # Whether the best of so few recordings is above chance is not of this test.
+        assert re.search("next: mmssl-tune (best|report) live", " ".join(text.split())), "wherever the line ends"
 
 
 def _neat(text: str, columns: int) -> bool:

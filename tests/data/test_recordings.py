@@ -497,15 +497,17 @@ def test_a_description_of_one_modality_names_nothing_of_the_other() -> None:
 def test_two_that_write_one_file_at_once_leave_one_of_them_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both, write = threading.Barrier(2), pq.write_table
+    both, write = threading.Barrier(2), pq.ParquetWriter.write_table
+    met = list[int]()
 
-    def together(*given: Any, **more: Any) -> None:
-        write(*given, **more)
-        both.wait(10)
+    def together(self: pq.ParquetWriter, table: pa.Table) -> None:
+        write(self, table)
+        met.append(both.wait(10))
 
-    monkeypatch.setattr(pq, "write_table", together)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", together)
     with ThreadPoolExecutor(2) as pool:
         for saving in [pool.submit(small().save, tmp_path / "one.parquet") for _ in range(2)]:
             saving.result()
+    assert sorted(met) == [0, 1]
     assert Recordings.load(tmp_path / "one.parquet").fingerprint == small().fingerprint
     assert [path.name for path in tmp_path.iterdir()] == ["one.parquet"]

@@ -294,7 +294,7 @@ def test_a_write_that_fails_leaves_the_old_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     # A mock: the disk of the machine that runs the tests is not ours to fill.
-    monkeypatch.setattr(store.pq, "write_table", full)
+    monkeypatch.setattr(store.parquet, "write_table", full)
     with pytest.raises(OSError, match="No space left"):
         tables.write()
     monkeypatch.undo()
