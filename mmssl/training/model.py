@@ -22,7 +22,7 @@ from mmssl.recipe import Recipe, readings
 from mmssl.sealed import DamagedError, opened, sealed
 from mmssl.training.encoders import Head, Projector, build_encoders
 from mmssl.training.preparation import Inputs, Standardisation, prepare
-from mmssl.training.selection import Recorded
+from mmssl.training.selection import Recorded, standardised
 
 FORMAT = "mmssl.model/3"
 _OLDER = "mmssl.model/2"
@@ -105,12 +105,7 @@ class Model:
     def tensors(self, inputs: Inputs) -> dict[str, Tensor]:
         """Prepared inputs, standardised, on the encoders' device."""
         device = self.device
-        return {
-            name: torch.from_numpy(
-                self.standardisations[name].apply(array) if name in self.standardisations else array
-            ).to(device)
-            for name, array in inputs.items()
-        }
+        return {name: standardised(array, self.standardisations.get(name), device) for name, array in inputs.items()}
 
     @torch.no_grad()
     def encode(self, tensors: Mapping[str, Recorded], batch_size: int = AT_ONCE) -> dict[str, Tensor]:

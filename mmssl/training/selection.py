@@ -54,14 +54,16 @@ class Selection:
         return self._read(self._rows)
 
     def _read(self, rows: npt.NDArray[np.int64]) -> Tensor:
-        values = np.asarray(self._array[rows])
-        if self._standardisation:
-            values = self._standardisation.apply(values)
-        return torch.from_numpy(values).to(self.device)
+        return standardised(np.asarray(self._array[rows]), self._standardisation, self.device)
 
 
 Recorded = Tensor | Selection
 """Of one modality, some recordings: (recordings, steps, ...)."""
+
+
+def standardised(array: Array, standardisation: Standardisation | None, device: torch.device) -> Tensor:
+    """Prepared recordings of one modality as an encoder takes them; skeletons have no standardisation."""
+    return torch.from_numpy(standardisation.apply(array) if standardisation else array).to(device)
 
 
 def in_memory(recordings: Mapping[str, Recorded]) -> dict[str, Tensor]:
