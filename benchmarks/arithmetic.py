@@ -8,6 +8,7 @@ those of matrix products and convolutions, as torch counts them; the rates are m
 
 import statistics
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from made_up import prepared
@@ -15,6 +16,7 @@ from measure import flops_of, in_turn, machine, ratio, restarted
 
 from mmssl.objectives import vicreg
 from mmssl.process import cpus
+from mmssl.training.bfloat16 import products
 from mmssl.training.model import Model
 from mmssl.training.preparation import Standardisation
 from mmssl.training.pretraining import adam
@@ -36,12 +38,13 @@ def step_of(precision: str) -> Callable[[], None]:
         part.train()
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            a, b = (model.projectors[name](model.encoders[name](x)) for name, x in batch.items())
-        loss = vicreg(a.float(), b.float(), lambda_=25.0, mu=25.0, nu=1.0)["loss"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        with products(torch.device("cpu")) if precision == "bfloat16" else nullcontext():
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                a, b = (model.projectors[name](model.encoders[name](x)) for name, x in batch.items())
+            loss = vicreg(a.float(), b.float(), lambda_=25.0, mu=25.0, nu=1.0)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
 
     return step
 

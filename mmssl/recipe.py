@@ -197,7 +197,9 @@ class Pretrain(Section):
     precision: Literal["float32", "tfloat32", "bfloat16"] = "float32"
     """Of the networks' products, and with bfloat16 of activations; weights, losses and frozen encoders stay float32.
 
-    tfloat32: with a shorter mantissa in the products of Nvidia's GPUs from Ampere on; the same as float32 elsewhere."""
+    bfloat16: on a CPU it saves time with AVX-512 BF16 or AMX; without AVX-512 its products are taken in float32 and
+    rounded. tfloat32: with a shorter mantissa in the products of Nvidia's GPUs from Ampere on; the same as float32
+    elsewhere."""
     hidden_classes: Names = ()
     """Classes whose recordings pre-training is not shown; fine-tuning is."""
     share: Annotated[Positive, Field(le=1)] = 1.0

@@ -31,6 +31,7 @@ from mmssl.search.share import Resources, Share, fit
 from mmssl.search.together import rates
 from mmssl.study.folder import Study, most_pretrained
 from mmssl.study.plan import Plan
+from mmssl.training.bfloat16 import has_instructions
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
 from mmssl.training.together import alike
@@ -71,6 +72,8 @@ class Tried:
     device: str
     together: Mapping[int, float] = field(default_factory=dict[int, float])
     """Epochs a second of so many trials that train as one model, on a GPU; a CPU is faster with each alone."""
+    bfloat16: bool = True
+    """Whether the device has instructions for its products."""
 
 
 def examine(root: str, plan: Plan, recordings: Recordings, resources: Resources) -> Generator[CheckResult]:
@@ -175,6 +178,12 @@ def _study(
         yield CheckResult("training", "fault", tried)
         return
     yield _training(tried, share, there)
+    if not tried.bfloat16 and recipe.pretrain.precision == "bfloat16":
+        yield CheckResult(
+            "precision",
+            "warning",
+            "the processor has no instructions for bfloat16, which saves no time: --set pretrain.precision=float32",
+        )
     if tried.together:
         yield _together(tried.together)
     seconds = statistics.fmean(_seconds(plan.recipe(one), recordings, tried) for one in plan.trials)
@@ -333,6 +342,7 @@ def _measure(recipe: str, prepared: Prepared, sides: Split, threads: int, device
         total=torch.cuda.mem_get_info()[1] if gpu else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         device=torch.cuda.get_device_name() if gpu else f"{threads} of {cpus()} CPUs",
         together=rates(tried, prepared, sides, torch.device(device)) if gpu and alike(tried) else {},
+        bfloat16=has_instructions(torch.device(device)),
     )
 
 

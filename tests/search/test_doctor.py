@@ -11,6 +11,7 @@ from ray_head import Head
 
 from mmssl import Recordings
 from mmssl.search import doctor
+from mmssl.search.nodes import Node
 from mmssl.search.share import Share
 from mmssl.study.plan import Plan, make_plan
 from mmssl.study.space import Space
@@ -83,6 +84,22 @@ def test_on_a_gpu_it_says_how_many_to_train_as_one_model() -> None:
         "4 trials as one model train 3.0 times as fast as one by one: --together 4"
     )
     assert "--together" not in doctor._together({1: 10.0, 2: 9.0, 4: 10.5}).said
+
+
+@pytest.mark.parametrize("instructions", [True, False])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_where_bfloat16_saves_no_time_is_said(
+    tiny: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, instructions: bool
+) -> None:
+    machine = Node("a", "a", {"CPU": 2})
+    tried = doctor.Tried(0.1, 0.1, 10**9, 24 * 10**9, "1 of 2 CPUs", bfloat16=instructions)
+    monkeypatch.setattr(doctor, "_try", lambda *given: tried)
+    plan = plan_of(tiny, grid={"objective.mu": [1, 5]}, fixed={**FIXED, "pretrain.precision": precision})
+    found = {one.check: one for one in doctor._study(str(tmp_path), plan, tiny, Share(1, 0, 2, waits=False), [machine])}
+    assert ("precision" in found) == (precision == "bfloat16" and not instructions)
+    if "precision" in found:
+        assert found["precision"].verdict == "warning"
+        assert "--set pretrain.precision=float32" in found["precision"].said
 
 
 def test_a_storage_in_no_folder_is_a_fault_and_is_not_made(tmp_path: Path) -> None:
