@@ -1,10 +1,11 @@
 """How good representations are, as far as that can be judged without labels.
 
 Arrays of vectors in, (recordings, dimensions), numbers out; nothing is told of classes. Every random choice is seeded,
-so that one model has one number. scipy and scikit-learn are imported where they are used.
+so that one model has one number. scipy is imported where it is used.
 """
 
 import math
+import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ Vectors = npt.NDArray[np.floating]
 
 _DRAWS = 8
 """Subsets of each size, of which `mst_dimension` takes the mean."""
+_STARTS, _ROUNDS = 4, 30
+"""Of k-means."""
 
 
 def effective_rank(z: Vectors) -> float:
@@ -92,17 +95,31 @@ def lidar(views: Vectors, delta: float = 1e-4) -> float:
 def cluster_learnability(z: Vectors) -> float:
     """CL of CLID (Lu et al. 2022, arXiv 2206.01251): how well the nearest neighbour tells the cluster; more is better.
 
-    Clusters are those of k-means, as many as the square root of the recordings; a recording's neighbour is the nearest
-    other one by cosine. The paper takes a k that suits its data and a classifier that sees recordings one by one.
+    Clusters are those of k-means, as many as the square root of the recordings, the best of four starts; a recording's
+    neighbour is the nearest other one by cosine. The paper takes a k that suits its data and a classifier that sees
+    recordings one by one.
+
+    Returns:
+        A share, nan where a value is not finite or there are fewer than three recordings.
     """
-    from sklearn.cluster import KMeans
+    from scipy.cluster.vq import kmeans2
     from threadpoolctl import threadpool_limits
 
     x = _unit(z)
-    with threadpool_limits(1):  # With more, the order of additions differs from run to run.
-        count = max(2, round(math.sqrt(len(x))))
-        clusters = KMeans(count, n_init=4, random_state=0).fit_predict(x)  # pyright: ignore[reportArgumentType]
-    similar = x @ x.T
+    if len(x) < 3 or not np.isfinite(x).all():
+        return math.nan
+    # With more threads, the order of additions differs from run to run.
+    with threadpool_limits(1), warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.filterwarnings("ignore", "One of the clusters is empty")
+        if x.shape[1] > len(x):  # The same distances in fewer dimensions.
+            x = np.linalg.qr(x.T).R.T
+        count, best, clusters = max(2, round(math.sqrt(len(x)))), math.inf, np.zeros(len(x))
+        for start in range(_STARTS):
+            centres, nearest = kmeans2(x, count, iter=_ROUNDS, minit="++", rng=np.random.default_rng(start))
+            spread = float(np.square(x - centres[nearest]).sum())
+            if spread < best:
+                best, clusters = spread, nearest
+        similar = x @ x.T
     np.fill_diagonal(similar, -np.inf)
     return float((clusters[similar.argmax(axis=1)] == clusters).mean())
 

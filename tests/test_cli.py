@@ -567,8 +567,8 @@ def test_results_of_one_modality_of_a_pair(ask: Ask, compared: Callable[..., Stu
         ("results", "--by", "test.accuracy", "--by test.accuracy: did you mean"),
         ("results", "--by", "val.imu.acuracy", "did you mean val.imu.accuracy"),
         ("best", "--by", "rank_me", "--by rank_me: did you mean rankme"),
-        ("best", "--by", "std", "more of it is not better; without labels choose by rankme"),
-        ("best", "--by", "covariance", "more of it is not better; without labels choose by rankme"),
+        ("best", "--by", "std", "more of it is not better; without labels choose by unlabelled"),
+        ("best", "--by", "covariance", "more of it is not better; without labels choose by unlabelled"),
     ],
 )
 def test_a_score_that_the_study_does_not_have_is_refused(

@@ -93,7 +93,7 @@ def test_points_trials_scores_and_experiments_are_those_there_are(offered, study
     assert offered("rerun", "al") == [trial]
     assert offered("reproduce", "") == list(EXPERIMENTS)
     scores = offered("results", "alone", "--by", "")
-    assert {"rankme", "val.accuracy", "val.f1", "val.imu.accuracy"} <= set(scores)
+    assert {"unlabelled", "rankme", "val.accuracy", "val.f1", "val.imu.accuracy"} <= set(scores)
     assert [score for score in scores if "interval" in score] == [], "its recordings are no windows"
 
 

@@ -70,7 +70,7 @@ class OpenStudy:
         trials without a result; `statuses`, how many have which, as a list of (status, count).
 
         Args:
-            metric: such as val.f1, val.wrist.accuracy, rankme; the study's own by default.
+            metric: such as val.f1, val.wrist.accuracy, unlabelled; the study's own by default.
 
         Raises:
             UserError: there is no such metric.
@@ -88,7 +88,7 @@ class OpenStudy:
         """The best point by validation, those tied with it, and what to know of the choice.
 
         Args:
-            by: `rankme`, to choose without labels, or another score than the study's own.
+            by: `unlabelled`, to choose without labels, or another score than the study's own.
             cost: `encoders.parameters` or `encoders.flops`, for the points of which none is better and cheaper.
 
         Raises:

@@ -32,7 +32,7 @@ ByOption = Annotated[
     typer.Option(
         "--by",
         autocompletion=scores_there,
-        help="Another score, as val.f1 or val.wrist.accuracy; rankme needs no labels.",
+        help="Another score, as val.f1 or val.wrist.accuracy; unlabelled and rankme need no labels.",
         metavar="SCORE",
     ),
 ]
@@ -135,7 +135,7 @@ def best(
 
     It is chosen by validation. An export scores the test subjects, once for each checkpoint, and counts it.
 
-    Example: mmssl-tune best --by rankme
+    Example: mmssl-tune best --by unlabelled
 
     Example: mmssl-tune best --export --refit --out encoders
     """

@@ -98,10 +98,10 @@ def _within_studies(
 
 def scores_there(context: typer.Context, incomplete: str) -> list[str]:
     """Scores of the study that is named, for a shell that completes a word."""
-    from mmssl.study.results import RANKME, scores_of
+    from mmssl.study.results import CHOOSING, scores_of
 
     with suppress(UserError, OSError):
-        scores = [RANKME, *scores_of(_study(context, context.params.get("study")).plan())]
+        scores = [*CHOOSING, *scores_of(_study(context, context.params.get("study")).plan())]
         return [name for name in scores if name.startswith(incomplete)]
     return []
 

@@ -165,9 +165,9 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
 def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
     """How well measures that need no labels rank a study's points: Spearman's correlation with the labelled metric.
 
-    The measures are those of the embeddings of the training recordings; `rankme` is their effective rank (Garrido et
-    al., ICML 2023). `picked` is the metric of the point that has most of the measure (of `covariance`, least), `lost`
-    how far that is below the best point. Points of different systems are not compared.
+    The measures are `study.results.LABEL_FREE`, of the training recordings. `picked` is the metric of the point that
+    has most of the measure (of `covariance`, least), `lost` how far that is below the best point. Points of different
+    systems are not compared.
     """
     trials = study.table("trials.parquet")
     metric = plan.space.scored

@@ -20,11 +20,17 @@ from mmssl.study.planning import at_storage
 from mmssl.study.scores import Estimate, repeat
 from mmssl.study.words import NO_RESULT, TRANSDUCTIVE, percent
 
-RANKME = "rankme"
-"""Effective rank of the embeddings of the training recordings, of many a sample (Garrido et al., ICML 2023), mean over
-the modalities: a measure that needs no labels, and compares points of one system alone."""
-LABEL_FREE = {RANKME: "effective_rank", "std": "std", "covariance": "covariance"}
-"""By name, what of `embedding.MODALITY.*` is averaged over the modalities."""
+UNLABELLED, RANKME = "unlabelled", "rankme"
+LABEL_FREE = {
+    UNLABELLED: "features.{}.cluster_learnability",
+    RANKME: "embedding.{}.effective_rank",
+    "std": "embedding.{}.std",
+    "covariance": "embedding.{}.covariance",
+}
+"""Measures that need no labels, of the training recordings: by name, the column whose mean over the modalities it is.
+They compare points of one system alone."""
+CHOOSING = {UNLABELLED: "cluster learnability", RANKME: "RankMe"}
+"""Those of which more is better, in words. The first is what chose best where that was measured (docs/recipes.md)."""
 Hits = Mapping[str, Mapping[tuple[str, str], float]]
 """By point, fold and recording, whether it was classified right."""
 
@@ -149,7 +155,7 @@ def points_in(study: Study, plan: Plan, metric: str | None = None, cost: str | N
 def _columns(plan: Plan, metric: str) -> tuple[list[str], list[str]]:
     """Those whose mean is a trial's score; and those of how many were scored: the first that is there counts."""
     if metric in LABEL_FREE:
-        return [f"embedding.{modality}.{LABEL_FREE[metric]}" for modality in plan.dataset.modalities], [SCORED]
+        return [LABEL_FREE[metric].format(modality) for modality in plan.dataset.modalities], [SCORED]
     return [metric], [*(f"{SCORED}.{reading}" for reading in metric.split(".")[1:-1]), SCORED]
 
 
@@ -165,14 +171,14 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
         UserError: the table has points that no plan of this study can have.
     """
     metric = metric or plan.space.scored
-    scored, counts = _columns(plan, metric)
+    # A table of an earlier version may lack a measure.
+    scored, counts = ([name for name in own if name in trials.column_names] for own in _columns(plan, metric))
     gathered: dict[str, Point] = {}
     """By the id of each of its points, which are several where labels are drawn."""
     for place, (point_id, trials_of) in enumerate(plan.candidates.items()):
         values = plan.space.compared(trials_of[0].point)
         point = Point(point_id, values, planned=len(trials_of), place=place, bounded=metric not in LABEL_FREE)
         gathered.update(dict.fromkeys((trial.point_id for trial in trials_of), point))
-    counts = [name for name in counts if name in trials.column_names]
     read = {name: trials[name].to_pylist() for name in (*_KEYS, *scored, *counts, *([cost] if cost else []))}
     for i, (point_id, seed, fold, status) in enumerate(zip(*(read[name] for name in _KEYS), strict=True)):
         if (point := gathered.get(point_id)) is None:
@@ -312,7 +318,7 @@ def hits_of(predictions: pa.Table) -> Hits:
 def metric_words(metric: str) -> str:
     """A score's column in words, as validation accuracy from wrist."""
     if metric in LABEL_FREE:
-        return "RankMe" if metric == RANKME else metric
+        return CHOOSING.get(metric, metric)
     side, *by, what = metric.split(".")
     words = f"{'validation' if side == 'val' else side} {'F1' if what == 'f1' else what}"
     return words + (f" by {by[0]}" if by == ["interval"] else f" from {'.'.join(by)}" if by else "")
@@ -357,7 +363,7 @@ def best_of(study: Study, plan: Plan, by: str | None = None, cost: str | None = 
     """Choose a study's best point by validation, or without labels.
 
     Args:
-        by: `rankme`, or another score than the study's own.
+        by: `unlabelled` or `rankme`, or another score than the study's own.
         cost: a column of costs; the space's own by default.
 
     Raises:
@@ -369,16 +375,23 @@ def best_of(study: Study, plan: Plan, by: str | None = None, cost: str | None = 
     if plan.space.side == "test" and metric not in LABEL_FREE:
         raise UserError(
             f"study {study.name} scored the test subjects, by which nothing may be chosen: "
-            "choose in a study that holds training subjects out, or without labels (--by rankme)"
+            f"choose in a study that holds training subjects out, or without labels (--by {UNLABELLED})"
         )
-    if metric in LABEL_FREE and metric != RANKME:
-        raise UserError(f"--by {metric}: more of it is not better; without labels choose by {RANKME}")
+    if metric in LABEL_FREE and metric not in CHOOSING:
+        raise UserError(f"--by {metric}: more of it is not better; without labels choose by {UNLABELLED}")
     cost = cost or plan.space.cost
     all_points = points_in(study, plan, metric, cost)
+    if metric in LABEL_FREE and not any(point.scores for point in all_points):
+        done = sum(point.statuses.get("COMPLETE", 0) for point in all_points)
+        if done:
+            raise UserError(
+                f"--by {metric}: none of the {done} COMPLETE trials of study {study.name} has it, as encoders that are "
+                "fine-tuned with the head have not, and those of studies made before it was measured"
+            )
     hits = (lambda: hits_of(study.table("predictions.parquet"))) if metric == "val.accuracy" else None
     choice = choose(all_points, hits, study.name + at_storage(study))
     if plan.transductive:
         choice.caveats.insert(0, TRANSDUCTIVE)
-    if metric == RANKME and len(plan.bases) > 1:
-        choice.caveats.append("RankMe compares points of one system and variant, and these are of several")
+    if metric in CHOOSING and len(plan.bases) > 1:
+        choice.caveats.append(f"{CHOOSING[metric]} compares points of one system and variant, and these are of several")
     return Best(metric, choice, cost, pareto(all_points) if cost else [], len(all_points))

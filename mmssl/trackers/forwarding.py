@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from mmssl.study.columns import is_score
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.results import CHOOSING, LABEL_FREE
 from mmssl.study.words import TERMINAL
 
 _MOST = 10_000
@@ -179,12 +180,12 @@ def _without_rows(record: Record) -> Record:
 
 
 def scores(facts: Mapping[str, Any]) -> dict[str, float]:
-    """A trial's scores, seconds and mean effective rank, where finite; from its facts or its row of the table."""
+    """A trial's scores, seconds and measures without labels, where finite; from its facts or its row of the table."""
     found = {name: value for name, value in facts.items() if is_score(name) or name == "seconds.total"}
-    ranks = [value for name, value in facts.items() if re.fullmatch(r"embedding\..+\.effective_rank", name)]
-    measured = [rank for rank in ranks if rank is not None]
-    if measured:
-        found["rankme"] = statistics.fmean(measured)
+    for measure in CHOOSING:
+        column = re.compile(re.escape(LABEL_FREE[measure]).replace(r"\{\}", ".+"))
+        if measured := [value for name, value in facts.items() if value is not None and column.fullmatch(name)]:
+            found[measure] = statistics.fmean(measured)
     return _finite(found)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, Protocol, TypeVar
@@ -19,6 +20,7 @@ from mmssl.data.rows import enough, having, labelled_rows, seen_rows, shown_rows
 from mmssl.evaluation import by_majority, scores
 from mmssl.objectives.terms import covariance, variance
 from mmssl.recipe import Recipe, readings, readings_of
+from mmssl.training import bfloat16
 from mmssl.training.adam import adam
 from mmssl.training.batch_norm import renew
 from mmssl.training.health import at_scale, embedding_health
@@ -41,6 +43,7 @@ from mmssl.training.pretraining import (
 )
 from mmssl.training.selection import Recorded, Selection, in_memory
 from mmssl.training.snapshot import Epoch, Loop, Snapshot, Snapshots
+from mmssl.unlabelled import cluster_learnability
 from mmssl.version import code_digest
 
 Files = Mapping[str, bytes]
@@ -58,6 +61,8 @@ class Once(Protocol):
 
 Pretrain = Callable[[Pretraining, Snapshot | None], int]
 """Pre-trains a model, perhaps with others; gives how many."""
+CLUSTERED = 512
+"""Recordings at most whose features are clustered, which takes the square of their number."""
 _AT_ONCE = 16_384
 """Recordings augmented at a time, of those that are not in memory."""
 _WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
@@ -218,7 +223,8 @@ def pretrained(
             ]
             _, seed, _ = seeds(recipe)
             training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe, has=has)
-            with gpu_products(tfloat32=recipe.pretrain.precision == "tfloat32"):
+            own = bfloat16.products(device) if recipe.pretrain.precision == "bfloat16" else nullcontext()
+            with gpu_products(tfloat32=recipe.pretrain.precision == "tfloat32"), own:
                 count = pretrain(training, snapshot) if probe else by(training, snapshot)
             return pretrained_files(training, told, count)
 
@@ -243,18 +249,29 @@ def pretrained(
         for name, tensor in own.items():
             projector = model.projectors[name]
             _renew(model, projector, lambda features, up=projector: [up(x) for x in features.values()], {name: tensor})
-    sample = {name: _sample(tensor) for name, tensor in own.items()}
-    for name, embeddings in (model.embed(model.encode(sample)) if frozen else {}).items():
-        health = embedding_health(at_scale(recipe.objective, embeddings))
-        latest |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
-    return model, latest
+    return model, latest | (_without_labels(model, own) if frozen else {})
 
 
-def _sample(tensor: Recorded) -> Recorded:
-    """`HEALTH_SAMPLE` recordings at most, the same for all that train on these; files are often sorted by person."""
-    if len(tensor) <= HEALTH_SAMPLE:
+def _without_labels(model: Model, tensors: Mapping[str, Recorded]) -> Numbers:
+    """What can be said of encoders by the recordings that they saw, without labels."""
+    features = model.encode({name: _sample(tensor, HEALTH_SAMPLE) for name, tensor in tensors.items()})
+    found: Numbers = {}
+    for name, embeddings in model.embed(features).items():
+        health = embedding_health(at_scale(model.recipe.objective, embeddings))
+        found |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
+        learnable = cluster_learnability(_sample(features[name], CLUSTERED).cpu().numpy())
+        found[f"features.{name}.cluster_learnability"] = learnable
+    return found
+
+
+_OneOf = TypeVar("_OneOf", Tensor, Recorded)
+
+
+def _sample(tensor: _OneOf, most: int) -> _OneOf:
+    """So many recordings at most, the same for all that train on these; files are often sorted by person."""
+    if len(tensor) <= most:
         return tensor
-    rows = np.sort(np.random.default_rng(0).choice(len(tensor), HEALTH_SAMPLE, replace=False))
+    rows = np.sort(np.random.default_rng(0).choice(len(tensor), most, replace=False))
     return tensor[torch.from_numpy(rows).to(tensor.device)]
 
 
@@ -264,9 +281,6 @@ Has = Mapping[str, Tensor]
 
 def _has(prepared: Prepared, rows: npt.NDArray[np.int64], modalities: Sequence[str]) -> Has:
     return {name: torch.from_numpy(prepared.has[name][rows]) for name in modalities}
-
-
-_OneOf = TypeVar("_OneOf", Tensor, Recorded)
 
 
 def _of(tensor: _OneOf, has: Tensor) -> _OneOf:

@@ -399,21 +399,24 @@ def test_features_of_nothing_are_empty_tables(study_of: StudyOf, tiny: Recording
 # Health
 
 LAMBDAS = [1.0, 5.0, 10.0, 25.0, 50.0]
-# By lambda: accuracy, then effective rank, deviation and covariance of the embeddings.
+# By lambda: accuracy, then the measures.
+HEALTH = ("unlabelled", "rankme", "std", "covariance")
 MEASURED = {
-    1.0: (0.40, 3.0, 0.9, 0.30),
-    5.0: (0.60, 5.0, 0.8, 0.10),
-    10.0: (0.80, 4.0, 0.7, 0.05),
-    25.0: (0.70, 9.0, 0.6, 0.20),
-    50.0: (0.50, 2.0, 1.1, 0.02),
+    1.0: (0.40, 0.3, 3.0, 0.9, 0.30),
+    5.0: (0.60, 0.6, 5.0, 0.8, 0.10),
+    10.0: (0.80, 0.7, 4.0, 0.7, 0.05),
+    25.0: (0.70, 0.4, 9.0, 0.6, 0.20),
+    50.0: (0.50, 0.5, 2.0, 1.1, 0.02),
 }
 
 
 def measured(plan: Plan, trial: PlannedTrial) -> Record:
     """Every trial a little off its point's values, by amounts that cancel over seeds and folds."""
-    accuracy, *embedding = MEASURED[trial.point["objective.lambda"]]
+    accuracy, learnability, *embedding = MEASURED[trial.point["objective.lambda"]]
     off = (-0.01 if trial.seed == 1 else 0.01) * (1 + FOLDS.index(trial.fold))
     facts = {"val.accuracy": accuracy + off}
+    for modality in ("imu", "skeleton"):
+        facts |= {f"features.{modality}.cluster_learnability": learnability + off}
     for name, value in zip(("effective_rank", "std", "covariance"), embedding, strict=True):
         # Halfway between the modalities lies the measure.
         facts |= {f"embedding.imu.{name}": value * 0.5 + off, f"embedding.skeleton.{name}": value * 1.5 - off}
@@ -424,7 +427,7 @@ def test_measures_are_ranked_against_the_metric_by_spearman(study_of: StudyOf, t
     study, plan = study_of(measured, ["vicreg"], {"objective.lambda": LAMBDAS})
     rows = rows_of(health(study, plan, tiny, ()), "health", "measure")
     accuracy = [MEASURED[one][0] for one in LAMBDAS]
-    for i, measure in enumerate(("rankme", "std", "covariance"), start=1):
+    for i, measure in enumerate(HEALTH, start=1):
         values = [MEASURED[one][i] for one in LAMBDAS]
         row = rows[(measure,)]
         assert row["spearman"] == pytest.approx(stats.spearmanr(values, accuracy).statistic)
@@ -441,6 +444,7 @@ def test_the_point_picked_has_most_of_the_measure_or_least_covariance(study_of: 
     study, plan = study_of(measured, ["vicreg"], {"objective.lambda": LAMBDAS})
     rows = rows_of(health(study, plan, tiny, ()), "health", "measure")
     assert {name: (row["picked"], row["lost"]) for (name,), row in rows.items()} == {
+        "unlabelled": (pytest.approx(0.80), pytest.approx(0)),
         "rankme": (pytest.approx(0.70), pytest.approx(0.10)),
         "std": (pytest.approx(0.50), pytest.approx(0.30)),
         "covariance": (pytest.approx(0.50), pytest.approx(0.30)),
@@ -456,7 +460,7 @@ def test_a_point_that_is_not_complete_is_neither_compared_nor_picked(study_of: S
     study, plan = study_of(end, ["vicreg"], {"objective.lambda": LAMBDAS})
     row = rows_of(health(study, plan, tiny, ()), "health", "measure")[("rankme",)]
     left = [one for one in LAMBDAS if one != 25.0]
-    expected = stats.spearmanr([MEASURED[one][1] for one in left], [MEASURED[one][0] for one in left]).statistic
+    expected = stats.spearmanr([MEASURED[one][2] for one in left], [MEASURED[one][0] for one in left]).statistic
     assert (row["n"], row["spearman"]) == (4, pytest.approx(expected))
     assert (row["picked"], row["lost"]) == (pytest.approx(0.60), pytest.approx(0.20))
 
@@ -465,10 +469,10 @@ def test_points_of_different_systems_are_not_compared(study_of: StudyOf, tiny: R
     study, plan = study_of(measured, ["vicreg", "cmc"], {"objective.lambda": LAMBDAS[:3]})
     result = health(study, plan, tiny, ("png",))
     rows = rows_of(result, "health", "system", "measure")
-    assert set(rows) == {(s, m) for s in ("vicreg", "cmc") for m in ("rankme", "std", "covariance")}
+    assert set(rows) == {(s, m) for s in ("vicreg", "cmc") for m in HEALTH}
     assert {row["n"] for row in rows.values()} == {3}
     assert {Path(place).name for place in result.figures} == {
-        f"health-{system}-{measure}.png" for system in ("vicreg", "cmc") for measure in ("rankme", "std", "covariance")
+        f"health-{system}-{measure}.png" for system in ("vicreg", "cmc") for measure in HEALTH
     }
     assert all(Path(place).is_file() for place in result.figures)
 

@@ -103,17 +103,23 @@ def health_table(plan: Plan, imu: list[float | None], skeleton: list[float | Non
             "seed": [trial.seed for trial in plan.trials],
             "fold": [trial.fold for trial in plan.trials],
             "status": ["COMPLETE"] * len(plan.trials),
-            f"embedding.imu.{measure}": pa.array(imu, pa.float64()),
-            f"embedding.skeleton.{measure}": pa.array(skeleton, pa.float64()),
+            f"{measure[0]}.imu.{measure[1]}": pa.array(imu, pa.float64()),
+            f"{measure[0]}.skeleton.{measure[1]}": pa.array(skeleton, pa.float64()),
         }
     )
 
 
 @pytest.mark.parametrize(
-    ("metric", "column"), [("rankme", "effective_rank"), ("std", "std"), ("covariance", "covariance")]
+    ("metric", "column"),
+    [
+        ("unlabelled", ("features", "cluster_learnability")),
+        ("rankme", ("embedding", "effective_rank")),
+        ("std", ("embedding", "std")),
+        ("covariance", ("embedding", "covariance")),
+    ],
 )
 def test_a_measure_without_labels_is_the_mean_over_the_modalities(
-    plan_of: Callable[..., Plan], metric: str, column: str
+    plan_of: Callable[..., Plan], metric: str, column: tuple[str, str]
 ) -> None:
     plan = plan_of([1.0, 5.0], [2.0])
     trials = health_table(plan, [2, 4, 6, 10, 20, None], [4, 4, 9, 30, None, None], column)

@@ -23,6 +23,7 @@ from mmssl.training.health import embedding_health
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Snapshot
 from mmssl.training.trial import Outcome, pretraining_name, run_trial, train
+from mmssl.unlabelled import cluster_learnability
 
 SMALL = {
     "data.steps": 16,
@@ -705,7 +706,10 @@ def test_the_health_of_the_embeddings_is_that_of_all_that_pre_training_saw(
             training = raw.reshape(-1, raw.shape[-1]).astype(np.float64)
             raw = ((raw - training.mean(axis=0)) / training.std(axis=0)).astype(np.float32)
         with torch.no_grad():
-            embeddings = model.projectors[modality](model.encoders[modality](torch.from_numpy(raw)))
+            features = model.encoders[modality](torch.from_numpy(raw))
+            embeddings = model.projectors[modality](features)
+        learnable = outcome.metrics[f"features.{modality}.cluster_learnability"]
+        assert learnable == pytest.approx(cluster_learnability(features.numpy()), abs=1.01 / len(features))
         if recipe.objective.name != "vicreg":
             embeddings = embeddings / embeddings.norm(dim=1, keepdim=True) * math.sqrt(16)
         for measure, value in embedding_health(embeddings).items():
@@ -745,6 +749,10 @@ def test_of_many_recordings_the_health_is_that_of_a_sample_of_all_and_not_of_the
     health, of_all, of_first = (embedding_health(part) for part in (embeddings[drawn], embeddings, embeddings[:1024]))
     for measure, value in health.items():
         assert outcome.metrics[f"embedding.imu.{measure}"] == pytest.approx(value, rel=1e-3), measure
+    few = features["imu"][drawn][np.sort(np.random.default_rng(0).choice(1024, 512, replace=False))]
+    assert outcome.metrics["features.imu.cluster_learnability"] == pytest.approx(
+        cluster_learnability(few.numpy()), abs=1.01 / 512
+    )
     told = outcome.metrics["embedding.imu.effective_rank"]
     assert told == pytest.approx(of_all["effective_rank"], rel=0.02)
     assert of_first["effective_rank"] != pytest.approx(of_all["effective_rank"], rel=0.1), "or this would show nothing"
@@ -753,7 +761,7 @@ def test_of_many_recordings_the_health_is_that_of_a_sample_of_all_and_not_of_the
 def test_embeddings_that_no_pre_training_made_have_no_health(tiny: Recordings) -> None:
     """A supervised encoder's projector is as it was initialised, and its encoder is not what it was judged on."""
     metrics = train(of_system("supervised"), tiny).metrics
-    assert not [metric for metric in metrics if metric.startswith("embedding.")]
+    assert not [metric for metric in metrics if metric.startswith(("embedding.", "features."))]
 
 
 def test_a_probe_changes_nothing_that_is_trained(tiny: Recordings, recipe: Recipe) -> None:
