@@ -95,9 +95,9 @@ def lidar(views: Vectors, delta: float = 1e-4) -> float:
 def cluster_learnability(z: Vectors) -> float:
     """CL of CLID (Lu et al. 2022, arXiv 2206.01251): how well the nearest neighbour tells the cluster; more is better.
 
-    Clusters are those of k-means, as many as the square root of the recordings, the best of four starts; a recording's
-    neighbour is the nearest other one by cosine. The paper takes a k that suits its data and a classifier that sees
-    recordings one by one.
+    Clusters are those of k-means, as many as the square root of the recordings; a recording's neighbour is the nearest
+    other one by cosine. It is the mean over four starts of k-means, as where one of them ends is partly chance. The
+    paper takes a k that suits its data and a classifier that sees recordings one by one.
 
     Returns:
         A share, nan where a value is not finite or there are fewer than three recordings.
@@ -113,15 +113,12 @@ def cluster_learnability(z: Vectors) -> float:
         warnings.filterwarnings("ignore", "One of the clusters is empty")
         if x.shape[1] > len(x):  # The same distances in fewer dimensions.
             x = np.linalg.qr(x.T).R.T
-        count, best, clusters = max(2, round(math.sqrt(len(x)))), math.inf, np.zeros(len(x))
-        for start in range(_STARTS):
-            centres, nearest = kmeans2(x, count, iter=_ROUNDS, minit="++", rng=np.random.default_rng(start))
-            spread = float(np.square(x - centres[nearest]).sum())
-            if spread < best:
-                best, clusters = spread, nearest
         similar = x @ x.T
-    np.fill_diagonal(similar, -np.inf)
-    return float((clusters[similar.argmax(axis=1)] == clusters).mean())
+        np.fill_diagonal(similar, -np.inf)
+        nearest, count = similar.argmax(axis=1), max(2, round(math.sqrt(len(x))))
+        draws = (np.random.default_rng(start) for start in range(_STARTS))
+        starts = [kmeans2(x, count, iter=_ROUNDS, minit="++", rng=draw)[1] for draw in draws]
+    return float(np.mean([clusters[nearest] == clusters for clusters in starts]))
 
 
 def two_nn_dimension(z: Vectors) -> float:

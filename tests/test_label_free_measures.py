@@ -76,6 +76,17 @@ def test_clusters_that_lie_apart_are_learnable() -> None:
     noise = unlabelled.cluster_learnability(DRAWS.normal(size=(400, 200)))
     assert noise < 0.8
     assert unlabelled.cluster_learnability(apart) == unlabelled.cluster_learnability(3 * apart)
+    blurred = apart + 2 * DRAWS.normal(size=apart.shape)
+    assert 0.1 < unlabelled.cluster_learnability(blurred) < 1
+    assert unlabelled.cluster_learnability(embedded(blurred, 500)) == pytest.approx(
+        unlabelled.cluster_learnability(blurred), abs=0.01
+    ), "of more dimensions than recordings, only what they span counts"
+
+
+def test_without_an_answer_clusters_have_none() -> None:
+    assert math.isnan(unlabelled.cluster_learnability(NORMAL[:2]))
+    assert math.isnan(unlabelled.cluster_learnability(np.where(NORMAL > 3, np.nan, NORMAL)))
+    assert unlabelled.cluster_learnability(np.ones((9, 4))) == 1
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 5])
