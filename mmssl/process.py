@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-ASKED_TO_END = threading.Event()
+END_REQUESTED = threading.Event()
 """Set once SIGTERM or SIGHUP has come."""
 
 
@@ -39,7 +39,7 @@ def interrupted_when_ended() -> Generator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    ASKED_TO_END.set()
+    END_REQUESTED.set()
     present = signal.getsignal(signal.SIGINT)
     if not callable(present):  # A shell has the jobs of its background ignore Ctrl-C.
         raise KeyboardInterrupt

@@ -439,7 +439,7 @@ class Recipe(Section):
         )
 
 
-def readings(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
+def head_inputs(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
     """The modalities that each head takes as inputs: all together first, then each alone, then the subsets that the
     recipe names, of those that are a part of its modalities."""
     together = recipe.data.modalities
@@ -449,9 +449,9 @@ def readings(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
     return (together, *((one,) for one in together), *(one for one in subsets if set(one) < set(together)))
 
 
-def readings_of(side: str, recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
+def scored_inputs(side: str, recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
     """The modalities that each head takes as inputs, with the prefix of its scores' columns."""
-    together, *parts = readings(recipe)
+    together, *parts = head_inputs(recipe)
     return [(together, side), *((part, f"{side}.{'+'.join(part)}") for part in parts)]
 
 

@@ -30,7 +30,7 @@ from mmssl.study.planning import (
 )
 from mmssl.study.results import Best, best_of, metric_of, points_in, ranked
 from mmssl.study.space import Space, changed, load
-from mmssl.study.status import Standing, standing
+from mmssl.study.status import StudyStatus, study_status
 from mmssl.trackers.registry import check
 
 _RECORDINGS = ".recordings"
@@ -58,9 +58,9 @@ class OpenStudy:
         """Where it lies: a folder, or s3://BUCKET/PREFIX/NAME."""
         return self._study.place
 
-    def status(self) -> Standing:
+    def status(self) -> StudyStatus:
         """Where it stands: its state, how many trials have which status, who runs it, how long it may still take."""
-        return standing(self._study)
+        return study_status(self._study)
 
     def results(self, metric: str | None = None) -> pa.Table:
         """Its points, the best first: a row for each, over all seeds and folds.

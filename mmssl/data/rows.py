@@ -9,7 +9,7 @@ import numpy.typing as npt
 from mmssl.data.protocols import Split, class_indices
 from mmssl.data.recordings import Description
 from mmssl.errors import UserError, nearest
-from mmssl.recipe import Recipe, readings
+from mmssl.recipe import Recipe, head_inputs
 
 
 class Labelled(Protocol):
@@ -40,7 +40,7 @@ def enough(recipe: Recipe, data: Labelled, sides: Split) -> None:
     for name in (name for subset in recipe.finetune.subsets for name in subset.split("+") if name not in there):
         raise UserError(f"finetune.subsets: the recordings have no {name}; {nearest(name, there)}")
     shown, labelled = shown_rows(recipe, data, sides), labelled_rows(recipe, data, sides)
-    together, *parts = readings(recipe)
+    together, *parts = head_inputs(recipe)
     counts = [(len(shown), "recording", ""), (len(having(data, labelled, together)), "label", "")]
     if len(having(data, labelled, together)) < len(labelled):
         counts[1] = (*counts[1][:2], f" of recordings with {' and '.join(together)}")

@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from mmssl.data.recordings import Signal, Skeleton
 from mmssl.data.sources import READERS, Reader, data_set_of
-from mmssl.recipe import readings_of
+from mmssl.recipe import scored_inputs
 from mmssl.training.model import FACTS, WEIGHTS, Model
 
 LIBRARY = "mmssl-tune"
@@ -161,7 +161,7 @@ def _scored(model: Model, facts: Mapping[str, Any]) -> Iterator[tuple[str, tuple
     scores, tested = facts["selection"]["scores"], facts["tested"]
     also = (tested and tested["metrics"]) or any(name.startswith("test.") for name in scores)
     for side in ("val", "test") if also else ("val",):
-        for inputs, prefix in readings_of(side, model.recipe):
+        for inputs, prefix in scored_inputs(side, model.recipe):
             for measure, title in _MEASURES.items():
                 name = f"{prefix}.{measure}"
                 yield _SIDES[side], inputs, title, scores.get(name), facts["metrics"].get(name)

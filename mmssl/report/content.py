@@ -20,7 +20,7 @@ from mmssl.study.importance import importance
 from mmssl.study.plan import Plan
 from mmssl.study.results import Choice, Point, choose, hits_of, points, ranked
 from mmssl.study.scores import Estimate, mean
-from mmssl.study.status import Standing, standing
+from mmssl.study.status import StudyStatus, study_status
 from mmssl.study.words import SYSTEM, TERMINAL, value_of
 
 SYMBOLS = {"lambda": "λ", "mu": "μ", "nu": "ν"}  # noqa: RUF001
@@ -100,7 +100,7 @@ class Curves:
 @dataclass(frozen=True)
 class Content:
     plan: Plan
-    standing: Standing
+    status: StudyStatus
     made: datetime
     metric: str
     protocol: str
@@ -186,7 +186,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
     guessing = chance(study, plan, metric)
     return Content(
         plan=plan,
-        standing=standing(study, plan),
+        status=study_status(study, plan),
         made=datetime.now(UTC),
         metric=metric,
         protocol=protocol(plan),

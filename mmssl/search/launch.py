@@ -32,7 +32,7 @@ def run(
     resources: Resources,
     watch: Watch,
     *,
-    known: Callable[[Collection[Record]], None] = lambda records: None,
+    on_existing: Callable[[Collection[Record]], None] = lambda records: None,
     retry: bool = False,
     programs: Sequence[str] = (),
     notify: str | None = None,
@@ -47,7 +47,7 @@ def run(
     Args:
         recordings: those the plan was made for.
         watch: called in this process whenever a trial's record changes.
-        known: called once, with what is kept of the trials that have ended before.
+        on_existing: called at the start, with what is kept of the trials that have ended before.
         retry: run trials that FAILED or whose record is damaged once more; those that diverged or collapsed would do so
             again.
         programs: those that are told of it as it runs; see `mmssl.trackers.registry`.
@@ -84,7 +84,7 @@ def run(
         for trial_id, record in records.items():
             tables.put(record)
             records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
-        known(records.values())
+        on_existing(records.values())
         followed = forwarders(programs, study, plan, say)
 
         with notifying(notify, study, plan, say) as notifier:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 
-from mmssl.process import ASKED_TO_END, cpus
+from mmssl.process import END_REQUESTED, cpus
 from mmssl.search import one_trial
 from mmssl.search.one_trial import Setting, config_of, threads
 from mmssl.search.recorder import Recorder
@@ -110,7 +110,7 @@ class _Interrupts:
             raise KeyboardInterrupt
 
     def _come(self, number: int, frame: FrameType | None) -> None:
-        if self._before is signal.SIG_IGN and not ASKED_TO_END.is_set():  # A shell's job in the background.
+        if self._before is signal.SIG_IGN and not END_REQUESTED.is_set():  # A shell's job in the background.
             return
         self._came = True
         if not self._wait:

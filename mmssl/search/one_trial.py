@@ -14,7 +14,7 @@ import torch
 from mmssl.data.protocols import Split
 from mmssl.data.rows import having, labelled_rows, shown_rows
 from mmssl.environment import machine, packages
-from mmssl.recipe import Recipe, readings
+from mmssl.recipe import Recipe, head_inputs
 from mmssl.study.columns import PROBE, SCORED
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
@@ -154,7 +154,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
 
 def _scored(recipe: Recipe, data: Prepared, rows: npt.NDArray[np.int64]) -> dict[str, int]:
     """How many recordings are scored, and by what each part of the modalities where some lack one."""
-    together, *parts = readings(recipe)
+    together, *parts = head_inputs(recipe)
     counts = {SCORED: data.units(having(data, rows, together))}
     if len(having(data, rows, together)) < len(rows):
         counts |= {f"{SCORED}.{'+'.join(part)}": data.units(having(data, rows, part)) for part in parts}

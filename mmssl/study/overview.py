@@ -235,7 +235,7 @@ class _Pace:
         return max(0.0, (self.each or 0.0) * (self.epochs - self.epoch) - since)
 
 
-class Board:
+class LiveMap:
     """Keeps a study's view up to date, a trial at a time: what a change costs does not grow with the study.
 
     One thread may put while another looks.
@@ -272,7 +272,7 @@ class Board:
         with self._lock:
             self._list()
 
-    def known(self, records: Iterable[Record]) -> None:
+    def add_ended(self, records: Iterable[Record]) -> None:
         """Take in trials that had ended before."""
         with self._lock:
             for record in records:

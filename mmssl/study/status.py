@@ -27,7 +27,7 @@ _DRIVER, _JOB = "driver", "job"
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudyStatus:
     """What is known of a study from outside of the process that runs it."""
 
     study: str
@@ -68,7 +68,7 @@ class Standing:
         return f"{_process(self.died)} ran it and ended without a message; it may have been killed" if self.died else ""
 
 
-def standing(study: Study, plan: Plan | None = None) -> Standing:
+def study_status(study: Study, plan: Plan | None = None) -> StudyStatus:
     """Where a study stands.
 
     Args:
@@ -100,7 +100,7 @@ def standing(study: Study, plan: Plan | None = None) -> Standing:
             (now - row["started"]).total_seconds() for row in rows if row["status"] == "RUNNING" and row["started"]
         ]
         left = time_left(statistics.fmean(lately) if lately else None, going, trials["PLANNED"])
-    return Standing(
+    return StudyStatus(
         study=study.name,
         state="running" if running else "complete" if ended == planned else "stopped",
         trials={status: count for status, count in sorted(trials.items()) if count},

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmssl.data.recordings import Description, Recordings, Signal, Skeleton
 from mmssl.errors import UserError
-from mmssl.recipe import Recipe, readings
+from mmssl.recipe import Recipe, head_inputs
 from mmssl.sealed import DamagedError, opened, sealed
 from mmssl.training.encoders import Head, Projector, build_encoders
 from mmssl.training.preparation import Inputs, Standardisation, prepare
@@ -67,7 +67,7 @@ class Model:
         projectors = {name: Projector(width, recipe.encoder.projector) for name, width in widths.items()}
         heads = {
             "+".join(reading): Head({name: widths[name] for name in reading}, recipe.finetune, len(description.classes))
-            for reading in readings(recipe)
+            for reading in head_inputs(recipe)
         }
         return cls(recipe, description, standardisations, encoders, nn.ModuleDict(projectors), nn.ModuleDict(heads))
 

@@ -18,7 +18,7 @@ from mmssl.data.recordings import Recordings
 from mmssl.data.rows import enough, having, labelled_rows, seen_rows, shown_rows
 from mmssl.evaluation import by_majority, scores
 from mmssl.objectives.terms import covariance, variance
-from mmssl.recipe import Recipe, readings, readings_of
+from mmssl.recipe import Recipe, head_inputs, scored_inputs
 from mmssl.training.adam import adam
 from mmssl.training.batch_norm import renew
 from mmssl.training.health import at_scale, embedding_health
@@ -404,7 +404,7 @@ def finetune(
         StoppedError: the features or the loss are not finite.
     """
     torch.manual_seed(seed)
-    together, *parts = readings(model.recipe)
+    together, *parts = head_inputs(model.recipe)
     has = has or {name: torch.ones(len(labels), dtype=torch.bool) for name in tensors}
     if model.recipe.finetune.encoders == "trained":
         whole = _all_of(has, together)
@@ -597,7 +597,7 @@ def score(
     encoded = _encoded(model, prepared.padded(model, chosen), has)
     features, classes = {name: tensor.cpu().numpy() for name, tensor in encoded.items()}, prepared.description.classes
     metrics: Numbers = {}
-    (together, _), *parts = readings_of(side, model.recipe)
+    (together, _), *parts = scored_inputs(side, model.recipe)
     for reading, prefix in parts:
         usable = _all_of(has, reading).numpy()
         if usable.any():

@@ -302,8 +302,8 @@ def test_every_system_trains(tiny: Recordings, name: str) -> None:
     alone = 0 if method in ("untrained", "supervised") else 3
     assert [epoch["phase"] for epoch in epochs] == [*guided, *["pretrain"] * alone, *["finetune"] * 5]
     scored = {metric for metric in outcome.metrics if metric.startswith(("val.", "test."))}
-    readings = ["", *(f"{modality}." for modality in modalities if len(modalities) > 1)]
-    assert scored == {f"val.{reading}{measure}" for reading in readings for measure in ("accuracy", "f1")}
+    prefixes = ["", *(f"{modality}." for modality in modalities if len(modalities) > 1)]
+    assert scored == {f"val.{reading}{measure}" for reading in prefixes for measure in ("accuracy", "f1")}
     assert all(0 <= outcome.metrics[metric] <= 1 for metric in scored)
     assert outcome.model is not None
     assert list(outcome.model.encoders) == list(outcome.model.projectors) == list(modalities)
