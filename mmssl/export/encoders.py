@@ -286,8 +286,8 @@ def _test(
     if look := study.looks().get(key):
         say(f"the test score is that of look {look['look']} at the test subjects, on {look['when'][:10]}")
         return look, None
-    sides = split(recordings, model.recipe.data)
-    if len(sides.test) == 0:
+    parts = split(recordings, model.recipe.data)
+    if len(parts.test) == 0:
         return None, None
     with ExitStack() as held:
         try:  # A look that cannot be recorded is not taken.
@@ -299,19 +299,19 @@ def _test(
         if key in looks:
             return looks[key], None
         say(
-            f"looking at the test subjects ({', '.join(sides.test_subjects)}): look {len(looks) + 1} of this study; "
+            f"looking at the test subjects ({', '.join(parts.test_subjects)}): look {len(looks) + 1} of this study; "
             "--no-test leaves them"
         )
         data = model.recipe.data
         prepared = Prepared.of(recordings, data.steps, data.modalities)
-        _, metrics = score(model, prepared, sides.test, "test")
+        _, metrics = score(model, prepared, parts.test, "test")
         looks[key] = {
             "look": len(looks) + 1,
             "checkpoint": checkpoint,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "metrics": metrics,
-            "recordings": prepared.units(having(prepared, sides.test, data.modalities)),
-            "subjects": list(sides.test_subjects),
+            "recordings": prepared.units(having(prepared, parts.test, data.modalities)),
+            "subjects": list(parts.test_subjects),
         }
         study.put_looks(looks)
         return looks[key], None

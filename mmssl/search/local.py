@@ -26,7 +26,7 @@ def run_here(work: Work, resources: Resources) -> None:
     A trial computes with as many threads as it would on a Ray of this machine alone, and so comes to the same bits.
 
     Raises:
-        UserError: more is asked per trial than there is, or a sampler finds no further point.
+        UserError: more is requested per trial than there is, or a sampler finds no further point.
         OSError: the study cannot be written any more.
     """
     there = {"CPU": cpus(), "GPU": torch.cuda.device_count()}
@@ -72,7 +72,7 @@ def _run(config: dict[str, Any], setting: Setting, take: Callable[[dict[str, Any
 def _take(recorder: Recorder, planned: PlannedTrial, interrupts: "_Interrupts", result: dict[str, Any]) -> bool:
     """Record a report; whether the trial is to be stopped."""
     with interrupts.after():
-        stopped = "end" not in result and recorder.gives_up(planned, result["epochs"])
+        stopped = "end" not in result and recorder.prunes(planned, result["epochs"])
         recorder.report(planned, {**result, "done": stopped})
         recorder.fail_out_of_memory()  # It had the GPU for itself.
     return stopped

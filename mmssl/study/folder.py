@@ -33,7 +33,7 @@ from mmssl.study.words import TERMINAL, Status
 
 
 class Record(BaseModel):
-    """What is known of one trial once it has begun; kept as JSON beside its checkpoint when it has ended."""
+    """The state of one trial that has begun; kept as JSON beside its checkpoint when it has ended."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -424,7 +424,7 @@ class Study:
         for name, content in files.items():
             self.put(_of(trial_id, name), content)
 
-    def once(self, name: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
+    def cached(self, name: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
         """Files that trials need, of this study or of another beside it: made by the first that asks for them, while
         the others wait.
 
@@ -432,7 +432,7 @@ class Study:
         more than $MMSSL_PRETRAINED_GB gigabytes; with 0 none are kept.
 
         Args:
-            name: what they are known by; a content id.
+            name: their content id.
             make: gives the files by name; whatever it raises is raised, and nothing is kept.
 
         Raises:
@@ -491,7 +491,7 @@ class Study:
                 return
 
     def snapshot_name(self, name: str) -> str:
-        """The file for the snapshot of the training loop that is known by this content id."""
+        """The file for the snapshot of the training loop with this content id."""
         return f"progress/{name}.safetensors"
 
     def drop_snapshot(self, name: str) -> None:

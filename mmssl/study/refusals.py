@@ -131,11 +131,11 @@ def _too_little(plan: Plan, recipes: list[Recipe], recordings: Recordings) -> It
         ): recipe
         for recipe in recipes
     }
-    for held_out, sides in plan.splits(recordings).items():
-        rows = sides.validation if plan.space.side == "val" else sides.test
+    for held_out, parts in plan.splits(recordings).items():
+        rows = parts.validation if plan.space.side == "val" else parts.test
         for recipe in different.values():
             try:
-                enough(recipe, recordings, sides)
+                enough(recipe, recordings, parts)
             except UserError as error:
                 yield f"fold {fold_name(held_out)}: {error}"
                 break

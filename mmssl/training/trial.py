@@ -46,7 +46,7 @@ from mmssl.version import code_digest
 Files = Mapping[str, bytes]
 
 
-class Once(Protocol):
+class Cache(Protocol):
     def __call__(self, name: str, make: Callable[[], Files], /, *, wait: bool = True) -> Files:
         """Make files the first time that a name is asked for, and give those kept from then on.
 
@@ -88,7 +88,7 @@ def run_trial(
     side: Literal["val", "test"] = "val",
     on_epoch: OnEpoch = lambda epoch: None,
     device: str | torch.device = "cpu",
-    once: Once | None = None,
+    cache: Cache | None = None,
     snapshots: Snapshots | None = None,
     probe_every: int | None = None,
     by: Pretrain = pretrain,
@@ -102,7 +102,7 @@ def run_trial(
     Args:
         side: which side to score.
         on_epoch: called after each epoch of all phases with `phase`, `epoch` and that epoch's numbers.
-        once: keeps pre-trained encoders: whoever needs the same takes them from there. Pre-training that is probed is
+        cache: keeps pre-trained encoders: whoever needs the same takes them from there. Pre-training that is probed is
             kept from nobody and by nobody: the probe's scores are those of one trial.
         snapshots: where the loops keep how far they are, and go on from; whoever has the outcome removes them.
         probe_every: after so many epochs of pre-training each, a linear classifier on the encoders as they are scores
@@ -131,7 +131,7 @@ def run_trial(
                 sides,
                 on_epoch=on_epoch,
                 device=device,
-                once=once,
+                cache=cache,
                 snapshots=snapshots,
                 probe=probe,
                 by=by,
@@ -176,14 +176,14 @@ def pretrained(
     *,
     on_epoch: OnEpoch,
     device: torch.device,
-    once: Once | None = None,
+    cache: Cache | None = None,
     snapshots: Snapshots | None = None,
     probe: Probe | None = None,
     by: Pretrain = pretrain,
 ) -> tuple[Model, Numbers]:
     """A model whose encoders are pre-trained and whose heads are new, and the numbers of that pre-training.
 
-    What is taken from `once` is told to `on_epoch` as if it had just been trained.
+    What is taken from `cache` is told to `on_epoch` as if it had just been trained.
 
     Returns:
         The model, and the last epoch's `train...` numbers with the health of the embeddings of `HEALTH_SAMPLE` training
@@ -212,7 +212,7 @@ def pretrained(
             kinds = prepared.description.kinds
             guides = [
                 _guide(
-                    recipe.guide_of(modality, kinds[modality]), prepared, sides, shown, tell, device, once, snapshots
+                    recipe.guide_of(modality, kinds[modality]), prepared, sides, shown, tell, device, cache, snapshots
                 )
                 for modality in (modalities if recipe.objective.loss.guided else ())
             ]
@@ -222,8 +222,8 @@ def pretrained(
                 count = pretrain(training, snapshot) if probe else by(training, snapshot)
             return pretrained_files(training, told, count)
 
-        if once is not None and probe is None:
-            kept = once(name, make)
+        if cache is not None and probe is None:
+            kept = cache(name, make)
             document = json.loads(kept[_EPOCHS])
             if not told:
                 model.put_weights(kept[_WEIGHTS], *_PRETRAINED)
@@ -337,7 +337,7 @@ def _guide(
     rows: npt.NDArray[np.int64],
     on_epoch: OnEpoch,
     device: torch.device,
-    once: Once | None,
+    cache: Cache | None,
     snapshots: Snapshots | None,
 ) -> Tensor:
     """Features of the recordings that pre-train, (recordings, width), by the encoder that guides one modality; NaN
@@ -351,12 +351,12 @@ def _guide(
             sides,
             on_epoch=lambda epoch: on_epoch({**epoch, "phase": phase}),
             device=device,
-            once=once,
+            cache=cache,
             snapshots=snapshots,
         )
     except StoppedError as stopped:
         raise StoppedError(stopped.status, f"{phase}: {stopped}") from stopped
-    if once and snapshots:  # It is kept; and whoever has the outcome does not know of the snapshot.
+    if cache and snapshots:  # It is kept; and whoever has the outcome does not know of the snapshot.
         snapshots(pretraining_name(recipe, prepared.fingerprint)).drop()
     return _encoded(model, prepared.padded(model, rows), _has(prepared, rows, [modality]))[modality]
 

@@ -355,7 +355,7 @@ class Kept:
 def run(recipe: Recipe, recordings: Recordings, kept: Kept | None = None) -> tuple[Outcome, list[Epoch]]:
     epochs: list[Epoch] = []
     prepared, sides = both_sides(recipe, recordings)
-    outcome = run_trial(recipe, prepared, sides, on_epoch=epochs.append, once=kept)
+    outcome = run_trial(recipe, prepared, sides, on_epoch=epochs.append, cache=kept)
     return outcome, epochs
 
 
@@ -491,7 +491,7 @@ def test_a_snapshot_outlasts_a_pre_training_that_is_not_kept(tiny: Recordings, t
     def snapshots(name: str) -> Snapshot:
         return Snapshot(Folder(tmp_path), name, seconds_between=0)
 
-    run_trial(recipe, prepared, sides, once=lambda name, make, wait=True: make(), snapshots=snapshots)
+    run_trial(recipe, prepared, sides, cache=lambda name, make, wait=True: make(), snapshots=snapshots)
     assert [path.name for path in tmp_path.iterdir()] == [pretraining_name(recipe, tiny.fingerprint)]
 
 
@@ -500,7 +500,7 @@ def test_a_probed_pre_training_is_neither_kept_nor_taken(tiny: Recordings) -> No
     prepared, sides = both_sides(recipe, tiny)
     told: list[Epoch] = []
     run(recipe, tiny, kept)
-    outcome = run_trial(recipe, prepared, sides, once=kept, probe_every=1, on_epoch=told.append)
+    outcome = run_trial(recipe, prepared, sides, cache=kept, probe_every=1, on_epoch=told.append)
     assert len(kept.asked) == 1
     assert sum("probe.accuracy" in epoch for epoch in told) == recipe.pretrain.epochs - 1
     assert bits(outcome) == bits(run(recipe, tiny, kept)[0])
