@@ -1,4 +1,4 @@
-"""A process: as others know it, what of the machine it may use, and how it is asked to end."""
+"""A process: its identity, what of the machine it may use, and how it ends on request."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 END_REQUESTED = threading.Event()
-"""Set once SIGTERM or SIGHUP has come."""
+"""Set when SIGTERM or SIGHUP has come."""
 
 
 def interrupt_when_ended() -> None:
@@ -84,8 +84,8 @@ def _shares(line: str, mounts: Path) -> Iterator[float]:
 
 
 def identity() -> dict[str, Any]:
-    """What tells this process from every other: also from one on a machine or in a container of the same name, and
-    from one that has its number after its end."""
+    """What distinguishes this process from every other: also from one on a machine or in a container of the same name,
+    and from one that has its number after its end."""
     return {**_place(), "host": platform.node(), "pid": os.getpid(), "born": _born(os.getpid())}
 
 

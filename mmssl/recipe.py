@@ -257,7 +257,7 @@ class Finetune(Section):
     views: Whole = 0
     """frozen: augmented copies of each labelled recording on whose features the heads train too, in as many steps."""
     batch_norm: Literal["running", "renewed"] = "running"
-    """What encoders' batch norms keep once training is over. running: the averages that it left, of changing weights
+    """What encoders' batch norms keep when training is over. running: the averages that it left, of changing weights
     and augmented batches; renewed: the statistics of the recordings that it saw, as they are, which encoders that
     never train always have."""
     standardise: Annotated[bool, Strict()] = False

@@ -65,11 +65,11 @@ def _drawn_labels(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[n
         return split.train
     draws = np.random.default_rng(recipe.finetune.label_draw)
     labels = data.labels[split.train]
-    chosen: list[npt.NDArray[np.int64]] = []
+    drawn: list[npt.NDArray[np.int64]] = []
     for label in np.unique(labels):
         rows = split.train[labels == label]
-        chosen.append(draws.permutation(rows)[: max(1, round(recipe.finetune.labels * len(rows)))])
-    return np.sort(np.concatenate(chosen)) if chosen else split.train
+        drawn.append(draws.permutation(rows)[: max(1, round(recipe.finetune.labels * len(rows)))])
+    return np.sort(np.concatenate(drawn)) if drawn else split.train
 
 
 def shown_rows(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[np.int64]:

@@ -21,18 +21,18 @@ _MEDIAN_NEEDS = 5
 
 
 def refuse(plan: Plan, recordings: Recordings, before: Plan | None = None) -> None:
-    """Refuse a study whose knobs, pruning or data cannot do what is asked.
+    """Refuse a study whose knobs, pruning or data cannot do what is requested.
 
     Args:
-        before: what the plan was extended from: what could be said of that already does not stop the extension.
+        before: what the plan was extended from: a reason that held for that already does not stop the extension.
 
     Raises:
         UserError: one message with every reason.
     """
     if before is None:
         _refuse_suspects(recordings, {name for base in plan.bases.values() for name in base.data.modalities})
-    known = {_subject(reason) for reason in _reasons(before, recordings)} if before else set[str]()
-    found = [reason for reason in _reasons(plan, recordings) if _subject(reason) not in known]
+    earlier = {_subject(reason) for reason in _reasons(before, recordings)} if before else set[str]()
+    found = [reason for reason in _reasons(plan, recordings) if _subject(reason) not in earlier]
     if found:
         raise UserError("\n  ".join([f"space {plan.space.name}:", *found]))
 

@@ -1,4 +1,4 @@
-"""Where a study stands, as its storage says: what has ended, who runs it, how long it may still take."""
+"""The status of a study, as its storage has it: what has ended, who runs it, how long it may still take."""
 
 import json
 import os
@@ -28,7 +28,7 @@ _DRIVER, _JOB = "driver", "job"
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """What is known of a study from outside of the process that runs it."""
+    """The status of a study, seen from outside of the process that runs it."""
 
     study: str
     state: Literal["running", "stopped", "complete"]
@@ -69,7 +69,7 @@ class StudyStatus:
 
 
 def study_status(study: Study, plan: Plan | None = None) -> StudyStatus:
-    """Where a study stands.
+    """The status of a study.
 
     Args:
         plan: the study's, where it has been read.
@@ -121,7 +121,7 @@ def time_left(each: float | None, going: Sequence[float], waiting: int) -> float
         waiting: how many have not begun.
 
     Returns:
-        None where nothing is known, or nothing runs.
+        None where no trial has ended yet, or nothing runs.
     """
     if each is None or not going:
         return None
@@ -197,10 +197,10 @@ def remember(study: str, address: str, storage: str) -> None:
 def remembered(study: str) -> dict[str, Any] | None:
     """The address and storage that were noted for a study; None where nothing was."""
     try:
-        known = json.loads(opened(_note(study).read_bytes()))
+        note = json.loads(opened(_note(study).read_bytes()))
     except (OSError, ValueError):
         return None
-    return known if isinstance(known, dict) and isinstance(known.get("address"), str) else None
+    return note if isinstance(note, dict) and isinstance(note.get("address"), str) else None
 
 
 def _note(study: str) -> Path:

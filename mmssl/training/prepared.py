@@ -101,7 +101,7 @@ class Prepared:
         parts = np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))
         return Standardisation.fit_parts(array[part] for part in parts)
 
-    def chosen(self, model: "Model", rows: npt.NDArray[np.int64]) -> "dict[str, Recorded]":
+    def selected(self, model: "Model", rows: npt.NDArray[np.int64]) -> "dict[str, Recorded]":
         """Some recordings as the model's encoders take them.
 
         Raises:

@@ -294,7 +294,7 @@ class Probe:
         from sklearn.preprocessing import StandardScaler
 
         def features(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-            encoded = model.encode(self.prepared.chosen(model, rows)).values()
+            encoded = model.encode(self.prepared.selected(model, rows)).values()
             return torch.cat([one.flatten(1) for one in encoded], dim=1).cpu().numpy().astype(np.float64)
 
         train, test = features(self.labelled), features(self.scored)

@@ -559,7 +559,7 @@ def test_each_modality_alone_is_scored_by_a_head_of_its_own(tiny: Recordings, na
     outcome = run_trial(recipe, prepared, sides)
     model = outcome.model
     assert model is not None
-    features = model.encode(prepared.chosen(model, sides.validation))
+    features = model.encode(prepared.selected(model, sides.validation))
     truth = torch.from_numpy(prepared.labels[sides.validation])
     for modality in tuple(USUAL):
         head = model.heads[modality].eval()
@@ -739,7 +739,7 @@ def test_of_many_recordings_the_health_is_that_of_a_sample_of_all_and_not_of_the
     outcome = run_trial(recipe, prepared, sides)
     assert outcome.model is not None
     assert len(sides.train) == 2090
-    features = outcome.model.encode(prepared.chosen(outcome.model, sides.train))
+    features = outcome.model.encode(prepared.selected(outcome.model, sides.train))
     embeddings = outcome.model.embed(features)["imu"]
     drawn = np.sort(np.random.default_rng(0).choice(2090, 1024, replace=False))
     health, of_all, of_first = (embedding_health(part) for part in (embeddings[drawn], embeddings, embeddings[:1024]))
