@@ -449,10 +449,10 @@ def head_inputs(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
     return (together, *((one,) for one in together), *(one for one in subsets if set(one) < set(together)))
 
 
-def scored_inputs(side: str, recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
+def scored_inputs(split: str, recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
     """The modalities that each head takes as inputs, with the prefix of its scores' columns."""
     together, *parts = head_inputs(recipe)
-    return [(together, side), *((part, f"{side}.{'+'.join(part)}") for part in parts)]
+    return [(together, split), *((part, f"{split}.{'+'.join(part)}") for part in parts)]
 
 
 def _content_id(document: dict[str, Any], *also: str) -> str:

@@ -202,7 +202,7 @@ def export(
 
 
 def _selection(study: Study, plan: Plan, choice: Choice, metric: str) -> dict[str, Any]:
-    """How the point was chosen, what its trials score in every reading, and what untrained encoders do."""
+    """How the point was chosen, what its trials score from every set of inputs, and what untrained encoders do."""
     table = study.table("trials.parquet")
     best = choice.best
     chosen_by = points(plan, table, metric)
@@ -280,7 +280,7 @@ def _refitted(plan: Plan, trial: PlannedTrial, recordings: Recordings, on_epoch:
 def _test(
     study: Study, model: Model, recordings: Recordings, checkpoint: str, say: Callable[[str], None]
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """The weights' test score, computed the first time it is asked for; None, and why if that is not plain, where no
+    """The weights' test score, computed at the first request; None, and why if that is not plain, where no
     test subject is present or the look could not be recorded."""
     key = hashlib.sha256(model.files()[WEIGHTS]).hexdigest()[:16]
     if look := study.looks().get(key):

@@ -89,10 +89,10 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings, othe
         ) from error
     notes: list[str] = []
     if len(rows) > MOST_MAPPED:
-        chosen = np.sort(np.random.default_rng(0).choice(len(rows), MOST_MAPPED, replace=False))
+        some = np.sort(np.random.default_rng(0).choice(len(rows), MOST_MAPPED, replace=False))
         notes.append(f"the maps show {MOST_MAPPED} of {len(rows)} recordings, drawn at random")
-        rows = rows[chosen]
-        features, embeddings = ({name: one[chosen] for name, one in found.items()} for found in (features, embeddings))
+        rows = rows[some]
+        features, embeddings = ({name: one[some] for name, one in found.items()} for found in (features, embeddings))
     predictions = {
         row["recording_id"]: row for row in study.record(trial.trial_id).predictions if row["split"] == plan.space.side
     }

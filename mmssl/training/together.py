@@ -79,7 +79,7 @@ def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | Non
     loop = Loop(stacks, optimizer, [*dropout, *(generator for one in trainings for generator in one.generators)])
     reported = snapshot.restore(loop) if snapshot else []
     for epoch in reported:
-        trainings[int(epoch[_MEMBER])].tell({name: value for name, value in epoch.items() if name != _MEMBER})
+        trainings[int(epoch[_MEMBER])].report({name: value for name, value in epoch.items() if name != _MEMBER})
     done = max((len(one.epochs) for one in trainings), default=0)
     for number in range(done + 1, recipe.pretrain.epochs + 1):
         steps = list(zip(*(one.batches() for one in trainings), strict=True))

@@ -21,7 +21,7 @@ from mmssl.objectives.terms import covariance, variance
 from mmssl.recipe import Recipe, head_inputs, scored_inputs
 from mmssl.training.adam import adam
 from mmssl.training.batch_norm import renew
-from mmssl.training.health import at_scale, embedding_health
+from mmssl.training.health import embedding_health, unit_scale
 from mmssl.training.model import AT_ONCE, Model
 from mmssl.training.operations import operations
 from mmssl.training.preparation import Standardisation
@@ -226,7 +226,7 @@ def pretrained(
             kept = cache(name, make)
             document = json.loads(kept[_EPOCHS])
             if not told:
-                model.put_weights(kept[_WEIGHTS], *_PRETRAINED)
+                model.load_weights(kept[_WEIGHTS], *_PRETRAINED)
                 for epoch in document["epochs"]:
                     tell(epoch)
             beside = {"pretrained_together": document["together"]} if document["together"] > 1 else {}
@@ -245,7 +245,7 @@ def pretrained(
             _renew(model, projector, lambda features, up=projector: [up(x) for x in features.values()], {name: tensor})
     sample = {name: _sample(tensor) for name, tensor in own.items()}
     for name, embeddings in (model.embed(model.encode(sample)) if frozen else {}).items():
-        health = embedding_health(at_scale(recipe.objective, embeddings))
+        health = embedding_health(unit_scale(recipe.objective, embeddings))
         latest |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
     return model, latest
 
