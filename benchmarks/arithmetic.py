@@ -31,7 +31,7 @@ def step_of(precision: str) -> Callable[[], None]:
     recipe, data, sides = prepared({"pretrain.precision": precision})
     torch.manual_seed(0)
     model = Model.fresh(recipe, data.description, {"imu": Standardisation.fit(data.inputs["imu"])})
-    batch = {name: tensor.chunk(2)[0] for name, tensor in in_memory(data.chosen(model, sides.train)).items()}
+    batch = {name: tensor.chunk(2)[0] for name, tensor in in_memory(data.selected(model, sides.train)).items()}
     parts = model.encoders, model.projectors
     optimizer = adam(parts, 1e-3)
     for part in parts:

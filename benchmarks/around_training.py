@@ -37,7 +37,7 @@ def against_bare_steps(system: str) -> str:
         for name, one in data.description.signals.items()
     }
     model = Model.fresh(recipe, data.description, as_they_are)
-    tensors = in_memory(data.chosen(model, sides.train))
+    tensors = in_memory(data.selected(model, sides.train))
     seconds = in_turn(
         {
             "pretrain": lambda: pretrain(Pretraining(model, tensors, seed=0)),

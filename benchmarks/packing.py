@@ -26,7 +26,7 @@ def train(recipe: Recipe, data: Prepared, threads: int, together: Barrier) -> No
     """One trial's pre-training, again and again, each time begun with the others and after the last one's end."""
     torch.set_num_threads(threads)
     model = Model.fresh(recipe, data.description, {"imu": Standardisation.fit(data.inputs["imu"])})
-    tensors = data.chosen(model, torch.arange(TRAINING).numpy())
+    tensors = data.selected(model, torch.arange(TRAINING).numpy())
     for _ in range(1 + ROUNDS):
         together.wait()
         pretrain(Pretraining(model, tensors, seed=0))

@@ -108,7 +108,7 @@ def searched(plan: Plan, answer: Answer) -> tuple[dict[str, Any], int]:
         while plan.open_points:
             trials = plan.add(sampler.ask().point)
             run(trials)
-            sampler.tell(trials[0].point_id, records)
+            sampler.learn(trials[0].point_id, records)
     else:
         run(plan.trials)
     whole = {point: trials for point, trials in plan.candidates.items() if all(t.trial_id in records for t in trials)}

@@ -32,7 +32,7 @@ __all__ = [
     "train",
 ]
 
-# Imported when first asked for: numpy, pyarrow and torch together take seconds, and `--help` needs none of them.
+# Imported at the first use: numpy, pyarrow and torch together take seconds, and `--help` needs none of them.
 _HOME = {
     **dict.fromkeys(("OpenStudy", "launch", "open_study", "reproduce"), "mmssl.api.studies"),
     **dict.fromkeys(("Description", "Protocol", "Recordings", "Row", "Signal", "Skeleton"), "mmssl.data.recordings"),

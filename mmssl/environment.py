@@ -19,7 +19,7 @@ def programs() -> dict[str, Any]:
     here = Path(__file__).parent
 
     def git(*words: str) -> str | None:
-        return _said("git", "-C", str(here), *words)
+        return _output("git", "-C", str(here), *words)
 
     # Installed into somebody's project, the package lies in a repository that is not its own.
     own = git("rev-parse", "--show-toplevel") == str(here.parent)
@@ -70,7 +70,7 @@ def packages() -> dict[str, str]:
 
 
 def digest_of(installed: dict[str, str]) -> str:
-    """What a list of distributions is known by."""
+    """A short digest of a list of distributions."""
     return hashlib.sha256(json.dumps(installed, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -92,11 +92,11 @@ def _memory() -> int | None:
 
 @cache
 def _driver() -> str | None:
-    told = _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-    return told.splitlines()[0] if told else None
+    output = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return output.splitlines()[0] if output else None
 
 
-def _said(*words: str) -> str | None:
+def _output(*words: str) -> str | None:
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

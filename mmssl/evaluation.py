@@ -67,7 +67,7 @@ def confusion(labels: Labels, predicted: Labels, classes: int) -> npt.NDArray[np
     """How the recordings of each true class (rows) were predicted (columns), as shares of the row.
 
     Args:
-        labels: (n,), each from 0 to `classes` - 1; likewise `predicted`.
+        labels: (n,), each from 0 to `classes` - 1, as `predicted` are.
 
     Returns:
         (classes, classes): rows sum to 1; those of classes without a recording are NaN.
@@ -233,10 +233,10 @@ def score_interval(
 
     Args:
         groups: the mean score of each.
-        recordings: how many were scored in all groups together; None where it is not known.
+        recordings: how many were scored in all groups together; None where a trial does not have it.
 
     Returns:
-        Lower and upper end; (nan, nan) where a value is not finite, or nothing tells how sure the mean is.
+        Lower and upper end; (nan, nan) where a value is not finite, or nothing gives how sure the mean is.
 
     Raises:
         ValueError: the level, or a score, is not between 0 and 1.
@@ -300,7 +300,7 @@ def _between(angle: float, freedom: int) -> float:
     return 2 / math.pi * (angle + total) if odd else total
 
 
-def known(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     """None for NaN, as tables have it."""
     return None if math.isnan(value) else value
 

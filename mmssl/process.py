@@ -1,4 +1,4 @@
-"""A process: as others know it, what of the machine it may use, and how it is asked to end."""
+"""A process: its identity, what of the machine it may use, and how it ends on request."""
 
 import hashlib
 import os
@@ -12,8 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-ASKED_TO_END = threading.Event()
-"""Set once SIGTERM or SIGHUP has come."""
+END_REQUESTED = threading.Event()
+"""Set when SIGTERM or SIGHUP has come."""
 
 
 def interrupt_when_ended() -> None:
@@ -39,7 +39,7 @@ def interrupted_when_ended() -> Generator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    ASKED_TO_END.set()
+    END_REQUESTED.set()
     present = signal.getsignal(signal.SIGINT)
     if not callable(present):  # A shell has the jobs of its background ignore Ctrl-C.
         raise KeyboardInterrupt
@@ -84,8 +84,8 @@ def _shares(line: str, mounts: Path) -> Iterator[float]:
 
 
 def identity() -> dict[str, Any]:
-    """What tells this process from every other: also from one on a machine or in a container of the same name, and
-    from one that has its number after its end."""
+    """What distinguishes this process from every other: also from one on a machine or in a container of the same name,
+    and from one that has its number after its end."""
     return {**_place(), "host": platform.node(), "pid": os.getpid(), "born": _born(os.getpid())}
 
 

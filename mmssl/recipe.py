@@ -259,7 +259,7 @@ class Finetune(Section):
     views: Whole = 0
     """frozen: augmented copies of each labelled recording on whose features the heads train too, in as many steps."""
     batch_norm: Literal["running", "renewed"] = "running"
-    """What encoders' batch norms keep once training is over. running: the averages that it left, of changing weights
+    """What encoders' batch norms keep when training is over. running: the averages that it left, of changing weights
     and augmented batches; renewed: the statistics of the recordings that it saw, as they are, which encoders that
     never train always have."""
     standardise: Annotated[bool, Strict()] = False
@@ -441,7 +441,7 @@ class Recipe(Section):
         )
 
 
-def readings(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
+def head_inputs(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
     """The modalities that each head takes as inputs: all together first, then each alone, then the subsets that the
     recipe names, of those that are a part of its modalities."""
     together = recipe.data.modalities
@@ -451,10 +451,10 @@ def readings(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
     return (together, *((one,) for one in together), *(one for one in subsets if set(one) < set(together)))
 
 
-def readings_of(side: str, recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
+def scored_inputs(split: str, recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
     """The modalities that each head takes as inputs, with the prefix of its scores' columns."""
-    together, *parts = readings(recipe)
-    return [(together, side), *((part, f"{side}.{'+'.join(part)}") for part in parts)]
+    together, *parts = head_inputs(recipe)
+    return [(together, split), *((part, f"{split}.{'+'.join(part)}") for part in parts)]
 
 
 def _content_id(document: dict[str, Any], *also: str) -> str:

@@ -27,7 +27,7 @@ from mmssl.errors import UserError, nearest
 LEASE_VARIABLE = "MMSSL_LEASE_SECONDS"
 LEASE = 30.0
 """Seconds after which a lease, no more renewed by its holder, is another's to take."""
-# Tries of a request, with growing pauses: an outage of some seconds is nobody's business.
+# Tries of a request, with growing pauses: a failure of some seconds is not reported.
 _ATTEMPTS = 5
 _SECONDS_TO_CONNECT = 3.0
 _SCHEMES = ("http", "https")
@@ -72,7 +72,7 @@ class _Leased(ABC):
 
     @abstractmethod
     def _now(self, name: str) -> float:
-        """What that clock says; it may be asked by a file of such a name."""
+        """That clock's time; a file of such a name may be written to read it."""
 
     @contextmanager
     def _lease(self, name: str, *, wait: bool) -> Generator[Still]:
@@ -142,7 +142,7 @@ class Folder(_Leased):
 
     @property
     def uri(self) -> str:
-        """The place as another process can be told of it."""
+        """The place in the form that another process can use."""
         return str(self.local)
 
     def place(self, name: str = "") -> str:
@@ -279,7 +279,7 @@ class Folder(_Leased):
     def _held(self, name: str) -> bool | None:
         """Whether some process holds a lock of the file system's; None where it has none.
 
-        Whoever looks holds it too, for an instant and shared with all who look; `lock` tells them from a holder.
+        Whoever looks holds it too, for an instant and shared with all who look; `lock` knows them from a holder.
         """
         try:
             with (self.local / name).open("rb") as stream:  # As one may who may not write here.
@@ -365,7 +365,7 @@ class Bucket(_Leased):
             OSError: the store does not answer.
         """
         try:
-            with self._asked(""):
+            with self._query(""):
                 found = self._files(attempts=1).get_file_info(self.bucket)
         except OSError as error:
             if "ACCESS_DENIED" in str(error.__cause__) or "HTTP status 403" in str(error.__cause__):
@@ -382,24 +382,24 @@ class Bucket(_Leased):
 
     def read(self, name: str) -> bytes:
         files, path = self._files(), self._path(name)
-        with self._asked(name):
+        with self._query(name):
             while True:
                 with files.open_input_file(path) as stream:
                     content, version = stream.read(), stream.metadata()
-                # The length was asked for before the content: another may have replaced the object in between.
+                # The length was read before the content: another may have replaced the object in between.
                 with files.open_input_file(path) as stream:
                     if stream.metadata() == version:
                         return content
 
     def write(self, name: str, content: bytes) -> None:
-        with self._asked(name), self._files().open_output_stream(self._path(name)) as stream:
+        with self._query(name), self._files().open_output_stream(self._path(name)) as stream:
             stream.write(content)
 
     def exists(self, name: str) -> bool:
         return bool(self.modified([name]))
 
     def modified(self, names: Iterable[str]) -> dict[str, float]:
-        with self._asked(""):
+        with self._query(""):
             infos = self._files().get_file_info([self._path(name) for name in names])
         return {self._name(info): info.mtime_ns / 1e9 for info in infos if info.type == fs.FileType.File}
 
@@ -417,11 +417,11 @@ class Bucket(_Leased):
         return {self._name(info): info.size for info in self._list(under) if info.type == fs.FileType.File}
 
     def remove(self, name: str) -> None:
-        with self._asked(name), suppress(FileNotFoundError):
+        with self._query(name), suppress(FileNotFoundError):
             self._files().delete_file(self._path(name))
 
     def rename(self, name: str, new: str) -> None:
-        with self._asked(name):
+        with self._query(name):
             self._files().move(self._path(name), self._path(new))
 
     def remove_all(self) -> None:
@@ -447,7 +447,7 @@ class Bucket(_Leased):
         return now
 
     def _list(self, under: str, *, deep: bool = True) -> list[Any]:
-        with self._asked(under):
+        with self._query(under):
             selector = fs.FileSelector(self._path(under), allow_not_found=True, recursive=deep)
             return self._files().get_file_info(selector)
 
@@ -462,8 +462,8 @@ class Bucket(_Leased):
         return info.path.removeprefix(self._path("")).lstrip("/")
 
     @contextmanager
-    def _asked(self, name: str) -> Generator[None]:
-        """Say of an error where it happened and what, in one line, without the request that did not succeed."""
+    def _query(self, name: str) -> Generator[None]:
+        """A request; of its error, one line with the place and the cause, without the request's id."""
         try:
             yield
             _SILENT.discard(self.options)
@@ -471,8 +471,8 @@ class Bucket(_Leased):
             raise FileNotFoundError(errno.ENOENT, "no such object", self.place(name)) from error
         except OSError as error:
             _SILENT.add(self.options)
-            said = re.sub(r"\s*\(Request ID: [^)]*\)", "", " ".join(str(error).split()))
-            raise OSError(f"{self.place(name)}: {said.rpartition('AWS Error ')[2]}") from error
+            text = re.sub(r"\s*\(Request ID: [^)]*\)", "", " ".join(str(error).split()))
+            raise OSError(f"{self.place(name)}: {text.rpartition('AWS Error ')[2]}") from error
 
 
 @dataclass(frozen=True)
@@ -508,7 +508,7 @@ class S3Options:
 
 
 _SILENT: set[S3Options] = set()
-"""Stores that failed when asked last, and are asked once: what is to be told then shall not wait for each request."""
+"""Stores whose last request failed: their next requests are tried once, so that a report does not wait for each."""
 
 Storage = Folder | Bucket
 
@@ -557,12 +557,12 @@ def _endpoint() -> dict[str, str]:
     variable = next((name for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if os.environ.get(name)), None)
     if variable is None:
         return {}
-    said = os.environ[variable]
-    parts = urlsplit(said)
+    text = os.environ[variable]
+    parts = urlsplit(text)
     if parts.scheme in _SCHEMES and _HOST.fullmatch(parts.netloc) and not parts.path.strip("/") and not parts.query:
         return {"endpoint_override": parts.netloc, "scheme": parts.scheme}
-    like = f"http://{said} or https://{said}" if _HOST.fullmatch(said) else "http://HOST:PORT or https://HOST:PORT"
-    raise UserError(f"${variable} is {_plain(said)!r}: give {like}")
+    like = f"http://{text} or https://{text}" if _HOST.fullmatch(text) else "http://HOST:PORT or https://HOST:PORT"
+    raise UserError(f"${variable} is {_plain(text)!r}: give {like}")
 
 
 def _authorities() -> str | None:
@@ -571,10 +571,10 @@ def _authorities() -> str | None:
     Raises:
         UserError: there is no such file.
     """
-    said = os.environ.get("AWS_CA_BUNDLE")
-    if said and not os.access(said, os.R_OK):
-        raise UserError(f"$AWS_CA_BUNDLE is {said!r}: no file that can be read; give one with certificates in PEM")
-    return said or None
+    text = os.environ.get("AWS_CA_BUNDLE")
+    if text and not os.access(text, os.R_OK):
+        raise UserError(f"$AWS_CA_BUNDLE is {text!r}: no file that can be read; give one with certificates in PEM")
+    return text or None
 
 
 def _plain(uri: str) -> str:

@@ -30,7 +30,7 @@ def code_digest(module: str) -> str:
 
 @cache
 def trial_code() -> str:
-    """What all code that a trial runs is known by, as it was when this was first asked: files may change later."""
+    """A digest of all code that a trial runs, as it was at the first call: files may change later."""
     return code_digest("mmssl.search.trainable")[:16]
 
 

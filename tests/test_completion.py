@@ -98,7 +98,7 @@ def test_points_trials_scores_and_experiments_are_those_there_are(offered, study
 
 
 @pytest.mark.parametrize(
-    ("words", "whole", "standing"),
+    ("words", "whole", "prefix"),
     [
         (["m", "launch", "--se"], ["m", "launch", "--se"], ""),
         (["m", "run", "--set", "a.b", "="], ["m", "run", "--set", "a.b="], "a.b="),
@@ -111,8 +111,8 @@ def test_points_trials_scores_and_experiments_are_those_there_are(offered, study
         (["m", "run", "--set", "'a.b=2"], ["m", "run", "--set", "'a.b=2"], ""),
     ],
 )  # fmt: skip
-def test_words_that_bash_split_are_whole_again(words: list[str], whole: list[str], standing: str) -> None:
-    assert rejoined(words) == (whole, standing)
+def test_words_that_bash_split_are_whole_again(words: list[str], whole: list[str], prefix: str) -> None:
+    assert rejoined(words) == (whole, prefix)
 
 
 @pytest.mark.skipif(BASH is None, reason="no bash")

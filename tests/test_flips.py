@@ -106,7 +106,7 @@ def made(root: Path, tiny: Recordings) -> Mapping[str, Kind]:
 
     def pretrained() -> object:
         asked: list[str] = []
-        found = study.once("0123abcd", lambda: asked.append("again") or files)
+        found = study.cached("0123abcd", lambda: asked.append("again") or files)
         return NOTICED if asked else dict(found)
 
     def restored() -> object:

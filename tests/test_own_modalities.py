@@ -17,7 +17,7 @@ from mmssl import Description, Recipe, Recordings, Signal, Skeleton, UserError, 
 from mmssl.evaluation import scores
 from mmssl.export.conversion import convert
 from mmssl.objectives import OBJECTIVES, over_pairs
-from mmssl.recipe import Kind, knob_names, readings_of
+from mmssl.recipe import Kind, knob_names, scored_inputs
 from mmssl.study.presets import SYSTEMS, system_named, systems
 from mmssl.training.model import Model
 from mmssl.training.preparation import prepare
@@ -175,7 +175,7 @@ def test_all_named_give_a_head_of_their_own(lab: Recordings) -> None:
     assert list(model.heads) == ["ankle+body+wrist", "ankle", "body", "wrist", "ankle+wrist", "ankle+body"]
     assert without.metrics.items() <= with_subsets.metrics.items()
     held_out = lab.where(lambda row: row.subject == "anna")
-    for reading, prefix in readings_of("val", model.recipe):
+    for reading, prefix in scored_inputs("val", model.recipe):
         guesses = model.probabilities(model.features(held_out, reading)).argmax(axis=1)
         assert with_subsets.metrics[f"{prefix}.accuracy"] == scores(held_out.labels, guesses)["accuracy"]
     with pytest.raises(UserError, match=r"cannot classify from body, wrist: choose ankle\+body\+wrist or "):

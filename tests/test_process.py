@@ -160,13 +160,13 @@ def test_a_real_control_group_gives_no_more_than_its_share() -> None:
 
 ENDED = """
 import signal, sys, time
-from mmssl.process import ASKED_TO_END, interrupt_when_ended
+from mmssl.process import END_REQUESTED, interrupt_when_ended
 interrupt_when_ended()
 try:
     print("ready", flush=True)
     time.sleep(5)
 except KeyboardInterrupt:
-    print("interrupted", ASKED_TO_END.is_set())
+    print("interrupted", END_REQUESTED.is_set())
 """
 
 

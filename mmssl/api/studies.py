@@ -1,4 +1,4 @@
-"""Studies from Python, as the commands have them: launched, taken up, asked, exported."""
+"""Studies from Python, as the commands have them: launched, taken up, read, exported."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ from mmssl.study.planning import (
 )
 from mmssl.study.results import Best, best_of, metric_of, points_in, ranked
 from mmssl.study.space import Space, changed, load
-from mmssl.study.status import Standing, standing
+from mmssl.study.status import StudyStatus, study_status
 from mmssl.trackers.registry import check
 
 _RECORDINGS = ".recordings"
@@ -58,9 +58,9 @@ class OpenStudy:
         """Where it lies: a folder, or s3://BUCKET/PREFIX/NAME."""
         return self._study.place
 
-    def status(self) -> Standing:
-        """Where it stands: its state, how many trials have which status, who runs it, how long it may still take."""
-        return standing(self._study)
+    def status(self) -> StudyStatus:
+        """Its status: its state, how many trials have which status, who runs it, how long it may still take."""
+        return study_status(self._study)
 
     def results(self, metric: str | None = None) -> pa.Table:
         """Its points, the best first: a row for each, over all seeds and folds.
@@ -234,11 +234,11 @@ def launch(
     Raises:
         UserError: one message with what is wrong; nothing stays of a study that is refused.
     """
-    told = say or (lambda line: None)
+    report = say or (lambda line: None)
     searched = space_with(_space(space), settings, list(systems) if systems else None, recipe, values, seeds, budget)
     found, source, skipped = _recordings(recordings, _path(data), skip_bad, str(storage))
-    found, more = with_all(found, [_recordings(one, None, False, str(storage))[1] for one in pretrain_on], told)
-    found = usable(found, searched.systems, told)
+    found, more = with_all(found, [_recordings(one, None, False, str(storage))[1] for one in pretrain_on], report)
+    found = usable(found, searched.systems, report)
     called = found.description.name if isinstance(recordings, Recordings) else name_of(source)
     plan = plan_study(
         name or free_name(storage, f"{searched.name}-{called}"), searched, found, source, _path(data), skipped, more
@@ -287,13 +287,13 @@ def reproduce(
         UserError: there is no such experiment, or its study cannot be.
         KeyboardInterrupt: its study was interrupted; called again, it goes on.
     """
-    chosen = experiments.find(experiment)
+    selected = experiments.find(experiment)
     if study is not None:
-        found = planned.existing(chosen, str(storage), study, _path(data))
+        found = planned.existing(selected, str(storage), study, _path(data))
     else:
         opened, source, skipped = _recordings(recordings, _path(data), False, str(storage))
         found = planned.planned(
-            chosen, opened, source, _path(data), skipped, storage=str(storage), name=name, folds=folds, seeds=seeds,
+            selected, opened, source, _path(data), skipped, storage=str(storage), name=name, folds=folds, seeds=seeds,
             settings=settings, systems=list(systems) if systems else None, recipe=recipe, hide=hide,
             say=say or (lambda line: None),
         )  # fmt: skip
@@ -307,7 +307,7 @@ def reproduce(
     plan = found.study.plan()
     if len(found.study.records(plan)) < plan.total:
         raise KeyboardInterrupt
-    result = experiments.analyse(chosen, found.study, plan, found.recordings, tuple(figures))
+    result = experiments.analyse(selected, found.study, plan, found.recordings, tuple(figures))
     experiments.save(found.study, result)
     experiments.save_for_paper(found.study, result)
     return result
@@ -323,17 +323,17 @@ def _run(
     trackers: Sequence[str] = (),
     notify: str | None = None,
     watch: Callable[..., None] = lambda planned, record: None,
-    **asked: Any,
+    **options: Any,
 ) -> None:
     from mmssl.search.launch import run
 
     check(trackers, study.root, notify)
     try:
-        resources = Resources(**asked)
+        resources = Resources(**options)
     except TypeError as error:
         raise UserError(str(error).replace("Resources.__init__()", "launch")) from error
-    told = say or (lambda line: None)
-    run(study, plan, recordings, resources, watch, retry=retry, programs=trackers, notify=notify, say=told)
+    report = say or (lambda line: None)
+    run(study, plan, recordings, resources, watch, retry=retry, programs=trackers, notify=notify, say=report)
 
 
 def _space(space: str | Path | Space | Mapping[str, Any]) -> Space:

@@ -60,8 +60,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         say(f"mmssl-tune {version('mmssl-tune')}")
@@ -178,8 +178,8 @@ def main() -> None:
 def _do_without_a_home() -> None:
     """As for a container's user who stands in no list of users: what would be kept there is not."""
     try:
-        known = os.environ.get("HOME") != "" and Path("~").expanduser().is_absolute()
+        has_home = os.environ.get("HOME") != "" and Path("~").expanduser().is_absolute()
     except RuntimeError:
-        known = False
-    if not known:
+        has_home = False
+    if not has_home:
         os.environ["HOME"] = "/"

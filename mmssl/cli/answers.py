@@ -151,15 +151,15 @@ def best(
     plan = found.plan()
     answered = best_of(found, plan, by, cost)
     metric, cost, choice, front = answered.metric, answered.cost, answered.choice, answered.front
-    said = conclude(found, plan, answered)
+    conclusion = conclude(found, plan, answered)
     answer: dict[str, Any] = {
         "study": found.name,
         "metric": metric,
-        "verdict": said.words,
+        "verdict": conclusion.words,
         "interval": choice.best.estimate.interval,
-        "chance": said.chance,
-        "above_chance": said.above_chance,
-        "untrained": said.untrained.mean if said.untrained else None,
+        "chance": conclusion.chance,
+        "above_chance": conclusion.above_chance,
+        "untrained": conclusion.untrained.mean if conclusion.untrained else None,
         "test": choice.test,
         "noise": choice.noise,
         "best": choice.best.row(),
@@ -177,7 +177,7 @@ def best(
         show_first_failure(found, plan)
         if choice.threshold:
             say(choice.threshold)
-        show_conclusion(said, next_step=not export)
+        show_conclusion(conclusion, next_step=not export)
     if export:
         recordings = recordings_of(plan, data)
         from mmssl.export.encoders import export as write
@@ -231,12 +231,12 @@ def compare(
 
     if len(points) < 2:
         raise UserError(f"{points[0]}: name a second point to compare it with")
-    chosen = dict[str, str]()
-    entrants = [Entrant(storage, _point(storage, word, chosen)) for word in points]
+    notes = dict[str, str]()
+    entrants = [Entrant(storage, _point(storage, word, notes)) for word in points]
     if len({(one.study.name, one.point_id) for one in entrants}) < len(entrants):
         raise UserError("a point is listed twice")
     result = compare(entrants)
-    result = replace(result, notes=[*chosen.values(), *result.notes])
+    result = replace(result, notes=[*notes.values(), *result.notes])
     if as_json:
         [rows] = result.tables.values()
         print_json({"caption": result.caption, "notes": result.notes, "rows": rows.to_pylist()})
@@ -244,11 +244,11 @@ def compare(
         show_result(result)
 
 
-def _point(storage: str, word: str, chosen: dict[str, str]) -> str:
+def _point(storage: str, word: str, notes: dict[str, str]) -> str:
     """The word for a point, of STUDY:best with its id.
 
     Args:
-        chosen: gets what is to be known of it.
+        notes: gets a note on how the point was chosen, by its word.
     """
     from mmssl.study.folder import find
     from mmssl.study.results import best_of
@@ -268,5 +268,5 @@ def _point(storage: str, word: str, chosen: dict[str, str]) -> str:
     if plan.space.draws_labels:
         raise UserError(f"{word}: the best point is the mean of several draws of labels; name the draw to be compared")
     named = f"{name}:{best.point_id[:8]}"
-    chosen[word] = f"{word} is {named} ({point_words(best.values)}); chosen by these scores, it is flattered by them"
+    notes[word] = f"{word} is {named} ({point_words(best.values)}); chosen by these scores, it is flattered by them"
     return named

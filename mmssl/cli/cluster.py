@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmssl.search.jobs import Job, Jobs
     from mmssl.study.folder import Study
     from mmssl.study.listing import Listed
-    from mmssl.study.status import Standing
+    from mmssl.study.status import StudyStatus
 
 AddressOption = Annotated[
     str | None,
@@ -45,15 +45,15 @@ def status(
 
     Example: mmssl-tune status --json
     """
-    from mmssl.study.status import standing
+    from mmssl.study.status import study_status
     from mmssl.study.verdict import conclude
 
     found = ReachedStudy(study, storage, address)
     plan = found.study.plan() if found.study else None
-    stands = standing(found.study, plan) if found.study else None
-    said = None
-    if found.study and plan and stands and stands.ended:
-        said = conclude(found.study, plan, running=stands.state == "running")
+    current = study_status(found.study, plan) if found.study else None
+    conclusion = None
+    if found.study and plan and current and current.ended:
+        conclusion = conclude(found.study, plan, running=current.state == "running")
     job, trouble = found.job_or_trouble()
     if as_json:
         print_json(
@@ -61,24 +61,24 @@ def status(
                 "study": found.name,
                 "folder": found.study.place if found.study else None,
                 **{
-                    name: getattr(stands, name, None)
+                    name: getattr(current, name, None)
                     for name in ("state", "planned", "trials", "seconds_left", "driver")
                 },
-                "verdict": said.words if said else None,
+                "verdict": conclusion.words if conclusion else None,
                 "job": asdict(job) if job else None,
                 "trouble": trouble,
             }
         )
         return
-    if found.study and stands:
-        for line in _lines(stands):
+    if found.study and current:
+        for line in _lines(current):
             say(line)
         if plan:
             show_first_failure(found.study, plan)
-        if said:
-            show_conclusion(said, next_step=stands.state != "stopped")
-        if stands.state == "stopped":
-            cluster = f" --address {stands.job['address']}" if stands.job else ""
+        if conclusion:
+            show_conclusion(conclusion, next_step=current.state != "stopped")
+        if current.state == "stopped":
+            cluster = f" --address {current.job['address']}" if current.job else ""
             say(f"to go on: mmssl-tune resume {found.name}{at_storage(found.study)}{cluster}")
     if job:
         say(f"job {job.submission_id}: {job.status} at {job.address}" + (f": {job.said}" if job.said else ""))
@@ -96,9 +96,9 @@ def logs(
     address: AddressOption = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the study ends or stops.")] = False,
 ) -> None:
-    """Print what the process that runs a study has said.
+    """Print the output of the process that runs a study.
 
-    Of a job what it printed, else the study's own log.
+    Of a job this is what it printed, else the study's own log.
 
     Example: mmssl-tune logs vicreg_grid-utd_mhad-1 -f
 
@@ -229,13 +229,13 @@ class ReachedStudy:
             self.study = find(storage, name)
         except UserError as error:
             absent = str(error)
-        known = remembered(name) if name else None
-        if self.study is None and known:
+        remembered_job = remembered(name) if name else None
+        if self.study is None and remembered_job:
             with suppress(UserError):  # It may lie where only the cluster's machines reach.
-                self.study = find(known["storage"], name)
+                self.study = find(remembered_job["storage"], name)
         if self._address is None:
             note = last_job(self.study) if self.study else None
-            self._address = (note or known or {}).get("address")
+            self._address = (note or remembered_job or {}).get("address")
         if self.study is None and self._address is None:
             raise UserError(absent)
         self.name = self.study.name if self.study else name or self.jobs(self._address or "").of(None).study
@@ -248,7 +248,7 @@ class ReachedStudy:
         return self._servers[address]
 
     def job_or_trouble(self) -> "tuple[Job | None, str]":
-        """The study's last job; or why it is not known, where there should be one."""
+        """The study's last job; or why it was not found, where there should be one."""
         if self._address is None:
             return None, ""
         try:
@@ -259,31 +259,31 @@ class ReachedStudy:
             return None, str(error)
 
 
-def _lines(stands: "Standing") -> list[str]:
-    counts = ", ".join(f"{count} {status}" for status, count in stands.trials.items())
+def _lines(current: "StudyStatus") -> list[str]:
+    counts = ", ".join(f"{count} {status}" for status, count in current.trials.items())
     lines = [
-        f"study {stands.study}: {stands.words}",
-        f"{stands.progress}: {counts}",
+        f"study {current.study}: {current.words}",
+        f"{current.progress}: {counts}",
     ]
-    if stands.seconds_left is not None:
-        minutes = round(stands.seconds_left / 60)
+    if current.seconds_left is not None:
+        minutes = round(current.seconds_left / 60)
         lines.append(f"about {minutes // 60} h {minutes % 60} min left at this pace" if minutes else "a minute left")
-    if stands.death:
-        lines.append(stands.death)
+    if current.death:
+        lines.append(current.death)
     return lines
 
 
 def _log_of(study: "Study", follow: bool) -> Iterator[str]:
     """The study's log, and what is added to it as long as something runs the study."""
-    told = 0
+    reported = 0
     while True:
         running = follow and study.in_use()
         try:
             log = study.log()
         except FileNotFoundError as error:
             raise UserError(f"study {study.name}: it has no log yet; it has not been run") from error
-        yield log[told:].decode(errors="replace")
-        told = len(log)
+        yield log[reported:].decode(errors="replace")
+        reported = len(log)
         if not running:
             return
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Bash splits words at `=`, `:` and `@` before it asks for completions: whole words are asked, their ends answered."""
+"""Bash splits words at `=`, `:` and `@` before it asks for completions: whole words are completed, their ends given."""
 
 import os
 from collections.abc import Generator, Sequence
@@ -17,7 +17,7 @@ def whole_words() -> Generator[None]:
         yield
         return
     words = os.environ["COMP_WORDS"].split("\n")[: int(os.environ["COMP_CWORD"]) + 1]
-    whole, standing = rejoined(words)
+    whole, prefix = rejoined(words)
     os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = "\n".join(whole), str(len(whole) - 1)
     answer = StringIO()
     try:
@@ -25,21 +25,21 @@ def whole_words() -> Generator[None]:
             yield
     finally:
         for line in answer.getvalue().splitlines():
-            if end := line.removeprefix(standing):
+            if end := line.removeprefix(prefix):
                 pass_on(f"{end}\n")
 
 
 def rejoined(words: Sequence[str]) -> tuple[list[str], str]:
-    """The words as they were typed, and what bash leaves standing of the last one's value."""
-    whole, standing, before = list[str](), "", " "
+    """The words as they were typed, and the part of the last one that bash keeps."""
+    whole, prefix, before = list[str](), "", " "
     for word in words:
         splits, goes_on = set(word) <= _SPLITTING, set(before) <= _SPLITTING
         if len(whole) > 1 and word and (splits or goes_on):
-            standing = whole[-1] + word * splits
+            prefix = whole[-1] + word * splits
             whole[-1] += word
         else:
             whole.append(word)
-            standing = ""
+            prefix = ""
         before = word or " "
     # What is offered for --OPTION=VALUE is the value.
-    return whole, standing.partition("=")[2] if standing.startswith("-") else standing
+    return whole, prefix.partition("=")[2] if prefix.startswith("-") else prefix

@@ -53,7 +53,7 @@ def doctor(
     searched = space_with(given, settings, systems, recipe)
     findings: list[dict[str, Any]] = []
 
-    def tell(finding: dict[str, Any]) -> None:
+    def add(finding: dict[str, Any]) -> None:
         findings.append(finding)
         if not running.as_json:
             say(f"{finding['verdict']:<8} {finding['check']}: {finding['said']}")
@@ -63,14 +63,14 @@ def doctor(
         recordings = usable(recordings, searched.systems, beside(running.as_json))
         plan = plan_study("doctor", searched, recordings, dataset, data, skipped)
     except UserError as error:
-        tell({"check": "data", "verdict": "fault", "said": str(error)})
+        add({"check": "data", "verdict": "fault", "said": str(error)})
     else:
         if skipped:
-            tell({"check": "data", "verdict": "warning", "said": f"{len(skipped)} faulty recordings: see --skip-bad"})
+            add({"check": "data", "verdict": "warning", "said": f"{len(skipped)} faulty recordings: see --skip-bad"})
         from mmssl.search.doctor import examine
 
         for finding in examine(str(storage), plan, recordings, running.resources()):
-            tell(asdict(finding))
+            add(asdict(finding))
     faults = sum(finding["verdict"] == "fault" for finding in findings)
     if running.as_json:
         print_json({"faults": faults, "findings": findings})

@@ -36,7 +36,7 @@ _ASIDE = "dim"
 _BARS, _SPARKS = "▁▂▃▄▅▆▇█", 14
 _CELLS = 6
 """Width of most numbers of a trial."""
-_SIDES = {"val": "validation", "test": "test"}
+_SPLITS = {"val": "validation", "test": "test"}
 _SHORT = {
     "invariance": "inv", "variance": "var", "covariance": "cov", "on_diagonal": "on", "off_diagonal": "off",
     "positive": "pos", "negative": "neg",
@@ -44,8 +44,8 @@ _SHORT = {
 
 
 @dataclass
-class Asked:
-    """What the keys have asked to be drawn."""
+class ViewOptions:
+    """What the keys have selected to be drawn."""
 
     order: str = "health"
     """Of `ORDERS`, of the trials that run."""
@@ -59,7 +59,7 @@ class Asked:
         """What each key does now, as pieces of a line.
 
         Args:
-            alone: whether one trial's curves are drawn; the one that was asked for may have ended.
+            alone: whether one trial's curves are drawn; the one that was selected may have ended.
         """
         of = {
             "c": (9, "next trial" if alone else "curves of a trial"),
@@ -103,21 +103,21 @@ def draw(
     state: str = "",
     seconds: float | None = None,
     fancy: bool = True,
-    asked: Asked | None = None,
+    options: ViewOptions | None = None,
 ) -> Text:
     """A study's view in at most so many lines and columns.
 
     Args:
-        state: a word or two on how it stands, as `starting`.
+        state: a word or two on its status, as `starting`.
         seconds: for how long it has been run.
         fancy: with symbols that not every encoding has.
-        asked: by keys, which the last line then explains; none where nobody can press any.
+        options: set by keys, which the last line then explains; None where nobody can press any.
     """
     height = max(height, LOWEST)
-    drawing = _Drawing(view, max(width, NARROWEST), height - (asked is not None), fancy, asked or Asked())
+    drawing = _Drawing(view, max(width, NARROWEST), height - (options is not None), fancy, options or ViewOptions())
     lines = drawing.lines(state, seconds)
-    if asked:
-        lines = [*lines[: height - 1], drawing.one_line(asked.help(alone=drawing.alone is not None))]
+    if options:
+        lines = [*lines[: height - 1], drawing.one_line(options.help(alone=drawing.alone is not None))]
     for line in lines:
         line.truncate(width, overflow="ellipsis" if fancy else "crop")
     return Text("\n", no_wrap=True).join(lines[:height])
@@ -136,7 +136,7 @@ class _Drawing:
     width: int
     height: int
     fancy: bool
-    asked: Asked
+    options: ViewOptions
 
     def lines(self, state: str, seconds: float | None) -> list[Text]:
         """Title, map or ranked points, legend, what runs, what failed: each gets what the one before has left."""
@@ -172,7 +172,7 @@ class _Drawing:
     @property
     def alone(self) -> "RunningTrial | None":
         """The trial whose curves are drawn."""
-        return next((trial for trial in self.view.running if trial.trial_id == self.asked.alone), None)
+        return next((trial for trial in self.view.running if trial.trial_id == self.options.alone), None)
 
     def _title(self, state: str, seconds: float | None) -> list[Text]:
         view = self.view
@@ -204,8 +204,8 @@ class _Drawing:
     def _caption(self, heads: str) -> Text:
         """What the numbers are, as far as there is room; `heads` is the first line of a map."""
         view = self.view
-        side, _, measure = view.metric.partition(".")
-        what = f"{_SIDES[side]} {'F1' if measure == 'f1' else measure} in %"
+        split, _, measure = view.metric.partition(".")
+        what = f"{_SPLITS[split]} {'F1' if measure == 'f1' else measure} in %"
         if view.axes and heads and not any(corner in heads for corner in _corners(view.axes)):
             what += f", {_last(view.axes.down)} down, {_last(view.axes.across)} across"
         trials = view.seeds * view.folds
@@ -221,7 +221,7 @@ class _Drawing:
             f"{what}: mean {each}{wary}",
             f"{what}; {trials} a point{wary}",
             f"{what}{wary}",
-            f"{_SIDES[side]} {measure}{wary}",
+            f"{_SPLITS[split]} {measure}{wary}",
         ]
         return Text(next((one for one in candidates if cell_len(one) <= self.width), candidates[-1]), _ASIDE)
 
@@ -248,7 +248,7 @@ class _Drawing:
 
     def _map(self, most: int) -> list[Text] | None:
         """The grid, in the fullest of its forms that fits; None where none does."""
-        axes = None if self.asked.ranked else self.view.axes
+        axes = None if self.options.ranked else self.view.axes
         if axes is None or len(axes.rows) + 1 > most:
             return None
         there = {(cell.values[axes.down], cell.values[axes.across]): cell for cell in self.view.cells}
@@ -327,7 +327,7 @@ class _Drawing:
         return text.append("" if close else " ").append(words, number) if words else text
 
     def _shade(self, mean: float | None) -> str:
-        """How far a mean is above untrained encoders, or below; where they are not known, above the lowest."""
+        """How far a mean is above untrained encoders, or below; where none were scored, above the lowest."""
         means = [cell.mean for cell in self.view.cells if cell.state == "complete" and cell.mean is not None]
         if mean is None or not means:
             return ""
@@ -374,7 +374,7 @@ class _Drawing:
 
     def _running(self, most: int) -> list[Text]:
         """A line for each trial that runs, with its numbers; first those whose embeddings are about to collapse."""
-        running = sorted(self.view.running, key=ORDERS[self.asked.order])
+        running = sorted(self.view.running, key=ORDERS[self.options.order])
         if not running or most < 1:
             return []
         more = len(running) - (most - 1)

@@ -24,7 +24,7 @@ from mmssl.cli.options import (
 )
 from mmssl.cli.recordings import by_what_they_have, open_recordings
 from mmssl.cli.tables import measured
-from mmssl.cli.terminal import as_cell, beside, epoch_progress, print_json, say, sides_line, waiting
+from mmssl.cli.terminal import as_cell, beside, epoch_progress, print_json, say, split_line, waiting
 from mmssl.errors import UserError, few
 from mmssl.study.planning import having, having_some, name_of, settings_of
 
@@ -80,14 +80,14 @@ def run(
 
     start = preset(name_of(dataset), system, recipe_named(recipe), recordings.kinds)
     taken = dict.fromkeys(defined_by(system), f"system {system} sets it; choose another --system instead")
-    chosen = start.with_knobs(settings_of(settings, taken))
-    recordings = having_some(recordings, chosen.data.modalities, beside(as_json))
-    from mmssl.data.protocols import sides, split
+    start = start.with_knobs(settings_of(settings, taken))
+    recordings = having_some(recordings, start.data.modalities, beside(as_json))
+    from mmssl.data.protocols import split, train_and_test
 
-    if not chosen.data.validation_subjects:
-        trained, _ = sides(recordings, chosen.data)
-        chosen = chosen.with_knobs({"data.validation_subjects": [trained[-1]]})
-    parts = split(recordings, chosen.data)
+    if not start.data.validation_subjects:
+        trained, _ = train_and_test(recordings, start.data)
+        start = start.with_knobs({"data.validation_subjects": [trained[-1]]})
+    parts = split(recordings, start.data)
     if out is not None:
         if not out.absolute().parent.is_dir():
             raise UserError(f"--out {out}: there is no folder {out.absolute().parent}")
@@ -100,8 +100,8 @@ def run(
             raise UserError(f"{out}: not empty; choose another place with --out")
     from mmssl.training.trial import train
 
-    with epoch_progress(chosen, "training") as on_epoch:
-        outcome = train(chosen, recordings, on_epoch=on_epoch)
+    with epoch_progress(start, "training") as on_epoch:
+        outcome = train(start, recordings, on_epoch=on_epoch)
     if out is not None and outcome.model is not None:
         for file, content in outcome.model.files(metrics=outcome.metrics).items():
             (out / file).write_bytes(content)
@@ -110,7 +110,7 @@ def run(
             {"status": outcome.status, "cause": outcome.cause, "metrics": outcome.metrics, "seconds": outcome.seconds}
         )
     else:
-        say(sides_line(parts.train_subjects, parts.validation_subjects, parts.test_subjects))
+        say(split_line(parts.train_subjects, parts.validation_subjects, parts.test_subjects))
         say(f"{outcome.status} {outcome.cause}".rstrip())
         for metric, value in outcome.metrics.items():
             say(measured(metric, value))
@@ -151,9 +151,9 @@ def evaluate(
 
     model = load_encoders(folder)
     recordings = _of_subjects(open_recordings(dataset, data, skip_bad, quiet=True, like=folder)[0], subjects)
-    chosen = _modalities(model, modalities)
-    recordings = _scorable(model, recordings, dataset, chosen, skip_bad, beside(as_json))
-    encoded = model.features(recordings, chosen)
+    selected = _modalities(model, modalities)
+    recordings = _scorable(model, recordings, dataset, selected, skip_bad, beside(as_json))
+    encoded = model.features(recordings, selected)
     found = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
     if features is not None:
         from safetensors import SafetensorError
@@ -258,13 +258,13 @@ def _draw(
     picture: Path, recordings: "Recordings", predicted: list[str], probabilities: list[float], classes: "Sequence[str]"
 ) -> None:
     from mmssl.experiments.charts import write
-    from mmssl.report.timeline import Said, timelines
+    from mmssl.report.timeline import Prediction, timelines
 
-    said = {
-        row.recording_id: Said(guess, probability)
+    predictions = {
+        row.recording_id: Prediction(guess, probability)
         for row, guess, probability in zip(recordings.rows, predicted, probabilities, strict=True)
     }
-    spec = timelines(recordings, said, classes)
+    spec = timelines(recordings, predictions, classes)
     if spec is None:
         raise UserError(f"--picture {picture}: these recordings are no windows of streams: import them with --window")
     try:
@@ -342,41 +342,41 @@ def convert(
     from mmssl.export import conversion, load_encoders
 
     model = load_encoders(folder)
-    chosen = _modalities(model, modalities)
-    asked = [word.strip() for word in precision.split(",")]
-    precisions: list[Precision] = [one for one in conversion.PRECISIONS if one in asked]
-    if unknown := [word for word in asked if word not in precisions]:
+    selected = _modalities(model, modalities)
+    requested = [word.strip() for word in precision.split(",")]
+    precisions: list[Precision] = [one for one in conversion.PRECISIONS if one in requested]
+    if unknown := [word for word in requested if word not in precisions]:
         raise UserError(f"--precision {unknown[0]}: choose of {', '.join(conversion.PRECISIONS)}")
     if out and len(precisions) > 1:
         raise UserError(f"--out {out}: is one file, and --precision {precision} makes {len(precisions)}")
-    recordings = _left_out(model, folder, on, data, subjects, chosen) if on else None
+    recordings = _left_out(model, folder, on, data, subjects, selected) if on else None
     files = [out or folder / conversion.file_name(to, one, raw=raw) for one in precisions]
     for file, one in zip(files, precisions, strict=True):
         _writable(file, conversion.SUFFIXES[to], force=force or out is None)
         with waiting(f"writing {file}"):
-            difference = conversion.convert(model, to, chosen, file, raw=raw, precision=one)
+            difference = conversion.convert(model, to, selected, file, raw=raw, precision=one)
         same = (
             "the same as the encoders but for" if one == "float32" else "probabilities of made-up recordings differ by"
         )
-        say(f"{file}: {' + '.join(chosen)}; {same} {difference:.1g}")
+        say(f"{file}: {' + '.join(selected)}; {same} {difference:.1g}")
     if recordings:
-        found = conversion.compared(model, to, chosen, files, recordings, raw=raw)
+        found = conversion.compared(model, to, selected, files, recordings, raw=raw)
         written = (out or folder / conversion.file_name(to, raw=raw)).with_suffix(conversion.SCORES)
-        about = {"recordings": len(recordings), "subjects": recordings.subjects, "modalities": chosen, "files": found}
+        about = {"recordings": len(recordings), "subjects": recordings.subjects, "modalities": selected, "files": found}
         written.write_text(json.dumps(about, indent=1))
         _show_scores(found, recordings)
         say(f"written: {written}")
 
 
 def _left_out(
-    model: "Model", folder: Path, word: str, data: Path | None, subjects: str | None, chosen: list[str]
+    model: "Model", folder: Path, word: str, data: Path | None, subjects: str | None, selected: list[str]
 ) -> "Recordings":
     """Recordings to score converted files on: by default of whom neither these weights nor the test subjects were."""
     held_out = ",".join(model.recipe.data.validation_subjects)
     if not (subjects or held_out):
         raise UserError(f"--on {word}: these encoders were trained on all training subjects: say --subjects")
     recordings = _of_subjects(open_recordings(word, data, False, quiet=True, like=folder)[0], subjects or held_out)
-    return _scorable(model, recordings, word, chosen, True, beside())
+    return _scorable(model, recordings, word, selected, True, beside())
 
 
 def _show_scores(found: "dict[str, dict[str, float]]", recordings: "Recordings") -> None:
@@ -406,34 +406,39 @@ def _table(
     modalities: str | None,
     columns: "Callable[[Model, Recordings, Features], dict[str, Any]]",
 ) -> "Table":
-    """A row for each recording: by what it is known, and the columns made of its features."""
+    """A row for each recording: what identifies it, and the columns made of its features."""
     import pyarrow as pa
 
     from mmssl.export.encoders import load_encoders
 
     model = load_encoders(folder)
-    chosen = _modalities(model, modalities)
+    selected = _modalities(model, modalities)
     tables: list[pa.Table] = []
     for word in given:
         recordings, _ = open_recordings(word, data, skip_bad, quiet=True, like=folder)
-        recordings = _whole(model, recordings, word, chosen, skip_bad, beside())
-        known: dict[str, Any] = {
+        recordings = _whole(model, recordings, word, selected, skip_bad, beside())
+        leading: dict[str, Any] = {
             "source": [word] * len(recordings),
             "recording_id": [row.recording_id for row in recordings.rows],
             "subject": [row.subject for row in recordings.rows],
         }
         if any(row.source for row in recordings.rows):
-            known |= {
+            leading |= {
                 "stream": [row.source for row in recordings.rows],
                 "start": [row.start for row in recordings.rows],
                 "end": [row.end for row in recordings.rows],
             }
-        tables.append(pa.table({**known, **columns(model, recordings, model.features(recordings, chosen))}))
+        tables.append(pa.table({**leading, **columns(model, recordings, model.features(recordings, selected))}))
     return pa.concat_tables(tables, promote_options="default")
 
 
 def _scorable(
-    model: "Model", recordings: "Recordings", word: str, chosen: list[str], skip_bad: bool, say: "Callable[[str], None]"
+    model: "Model",
+    recordings: "Recordings",
+    word: str,
+    modalities: list[str],
+    skip_bad: bool,
+    say: "Callable[[str], None]",
 ) -> "Recordings":
     """Those with a label and all that the head reads.
 
@@ -452,27 +457,32 @@ def _scorable(
             f"{word}: its classes are not those that the head was trained on "
             f"({'; '.join(differ) or 'the same in another order'})"
         )
-    return _whole(model, recordings, word, chosen, skip_bad, say)
+    return _whole(model, recordings, word, modalities, skip_bad, say)
 
 
 def _whole(
-    model: "Model", recordings: "Recordings", word: str, chosen: list[str], skip_bad: bool, say: "Callable[[str], None]"
+    model: "Model",
+    recordings: "Recordings",
+    word: str,
+    modalities: list[str],
+    skip_bad: bool,
+    say: "Callable[[str], None]",
 ) -> "Recordings":
     """Those that have all that the head reads, which are all, unless others may be left out.
 
     Raises:
         UserError: they may not, or the recordings have no such modality at all.
     """
-    from mmssl.recipe import readings
+    from mmssl.recipe import head_inputs
 
-    others = [one for one in readings(model.recipe) if set(one) <= set(chosen)]
+    others = [one for one in head_inputs(model.recipe) if set(one) <= set(modalities)]
     other = by_what_they_have(others, recordings).strip()
-    if lacking := [one for one in chosen if one not in recordings.kinds]:
+    if lacking := [one for one in modalities if one not in recordings.kinds]:
         hint = f"; {other} does without" if "--modalities" in other else ""
         raise UserError(f"{word}: its recordings have no {' and '.join(lacking)}{hint}")
     if skip_bad:
-        return having(recordings, chosen, say)
-    for one in chosen:
+        return having(recordings, modalities, say)
+    for one in modalities:
         if without := recordings.lacking([one]):
             ways = "" if "--skip-bad" in other else f"classify from what they have with {other}, or "
             raise UserError(

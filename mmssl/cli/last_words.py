@@ -1,4 +1,4 @@
-"""What is said of a process that ended without a word: a small program beside it speaks for it.
+"""A message for a process that ended without one: a small program beside it prints it.
 
 Ray's C++ parts end a driver at once when its raylet dies, and nobody inside hears of SIGKILL or of a lack of memory.
 """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def path_of(word: str | Path) -> Path:
-    """A shell leaves the ~ of --data=~/x as it is."""
+    """A path with its ~ expanded, which a shell does not do in --data=~/x."""
     try:
         return Path(word).expanduser()
     except RuntimeError as error:
@@ -25,7 +25,7 @@ def path_of(word: str | Path) -> Path:
 
 
 def storage_of(word: str) -> str:
-    """A folder, or an object store's URI as another machine can be told of it."""
+    """A folder, or an object store's URI in the form that other machines can use."""
     if "://" not in word:
         return str(path_of(word))
     from mmssl.storage import storage_at
@@ -157,7 +157,7 @@ def _settings(incomplete: str) -> list[str]:
 
 
 def formats_of(words: str) -> tuple[str, ...]:
-    """The kinds of pictures that are asked for.
+    """The kinds of pictures that are requested.
 
     Raises:
         UserError: one is none.
@@ -174,10 +174,10 @@ def formats_of(words: str) -> tuple[str, ...]:
 
 
 def refuse_existing(path: Path, option: str, *, force: bool, holding: str = "") -> None:
-    """Keep what lies where a command is to write, unless that was asked for.
+    """Keep what lies where a command is to write, unless `force` is set.
 
     Args:
-        holding: the file by which a folder is known; of a file nothing.
+        holding: the file by which a folder is recognised; empty where the path is a file.
 
     Raises:
         UserError: it is there.
@@ -187,7 +187,7 @@ def refuse_existing(path: Path, option: str, *, force: bool, holding: str = "") 
 
 
 # The panels of --help.
-RECORDINGS, SEARCHED, RUNS, TOLD = "Recordings", "What is searched", "Where it runs", "Who is told"
+RECORDINGS, SEARCHED, RUNS, TRACKERS = "Recordings", "What is searched", "Where it runs", "Who is told"
 RARE = {
     "--skip-bad", "--pretrain-on", "--recipe", "--cpus-per-trial", "--gpus-per-trial", "--together",
     "--address", "--tensorboard", "--mlflow", "--trackio", "--wandb", "--json", "--help-all",

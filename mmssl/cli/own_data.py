@@ -120,7 +120,7 @@ def data_import(
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Make one recordings file of a folder of CSV files; all that is wrong in them is said at once.
+    """Make one recordings file of a folder of CSV files, or list all that is wrong in them.
 
     Example: mmssl-tune data import kitchen --out kitchen.parquet
 
@@ -130,7 +130,7 @@ def data_import(
     """
     from mmssl.data.csv_folder import read
     from mmssl.data.recordings import Recordings
-    from mmssl.recipe import readings
+    from mmssl.recipe import head_inputs
 
     out = out or Path(f"{folder.resolve().name}.parquet")
     if out.suffix.lower() != ".parquet":
@@ -165,7 +165,7 @@ def data_import(
     step = f"mmssl-tune data check {file}{alone}" if labels else f"mmssl-tune predict EXPORT {file}"
     if model:
         step = f"mmssl-tune predict {shlex.quote(str(like))} {file}"
-        step += by_what_they_have(readings(model.recipe), recordings)
+        step += by_what_they_have(head_inputs(model.recipe), recordings)
     classes = f" in {_counted(len(labels), 'class', 'classes')}" if labels else ", without labels"
     say(f"{out}: {count}{classes}; next: {step}")
     if not labels and not model:
@@ -259,8 +259,8 @@ def _examined(
     try:
         every, more = with_all(recordings, pretrain_on, lambda line: found.append(Finding("note", line)))
         if more:
-            said = f"--pretrain-on: {len(every) - len(recordings)} further recordings fit"
-            found.append(Finding("note", said, "they only pre-train; data check FILE says what is odd about them"))
+            what = f"--pretrain-on: {len(every) - len(recordings)} further recordings fit"
+            found.append(Finding("note", what, "they only pre-train; data check FILE says what is odd about them"))
         used = usable(every, space.systems)
         plan = plan_study("check", space, used, given, data, bad, more)
         found += [*plan_warnings(plan, used), *_plan_notes(plan, used)]

@@ -100,7 +100,7 @@ def reproduce(
     from mmssl.experiments import planned
     from mmssl.yaml_file import parse_value
 
-    chosen = experiments.find(experiment)
+    selected = experiments.find(experiment)
     pictures = formats_of(formats)
     running.check()
     if study is not None:
@@ -114,11 +114,11 @@ def reproduce(
         ]  # fmt: skip
         if given:
             raise UserError(f"study {study} was planned already; leave out {', '.join(given)}, or leave out the study")
-        made_from = planned.existing(chosen, storage, study, data)
+        made_from = planned.existing(selected, storage, study, data)
     else:
         recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
         made_from = planned.planned(
-            chosen, recordings, dataset, data, skipped, storage=storage, name=name, folds=folds,
+            selected, recordings, dataset, data, skipped, storage=storage, name=name, folds=folds,
             seeds=[parse_value(word.strip()) for word in seeds.split(",")] if seeds is not None else None,
             settings=settings, systems=systems, recipe=recipe,
             hide=[[word.strip() for word in group.split(",")] for group in hide] if hide else None,
@@ -136,12 +136,12 @@ def reproduce(
         how = f"`mmssl-tune reproduce {experiment} {found.name}{at_storage(found)}`"
         say(f"stopped; {how} goes on", stderr=True)
         end(status)
-    with waiting(f"computing {chosen.name}") as sign:
+    with waiting(f"computing {selected.name}") as sign:
 
         def progress(done: int, total: int) -> None:
-            sign.update(f"computing {chosen.name}: {done} of {total} models")
+            sign.update(f"computing {selected.name}: {done} of {total} models")
 
-        result = experiments.analyse(chosen, found, plan, recordings, pictures, progress)
+        result = experiments.analyse(selected, found, plan, recordings, pictures, progress)
         tables, texts = experiments.save(found, result), experiments.save_for_paper(found, result)
     if running.as_json:
         print_json(

@@ -114,14 +114,14 @@ def open_recordings(
     return recordings, skipped
 
 
-def by_what_they_have(readings: "Iterable[Sequence[str]]", recordings: "Recordings") -> str:
+def by_what_they_have(inputs: "Iterable[Sequence[str]]", recordings: "Recordings") -> str:
     """The options by which encoders classify recordings: from the most that all have, or else that some have.
 
     Args:
-        readings: what the encoders can classify from.
+        inputs: the sets of modalities that the encoders can classify from.
     """
-    counts = {tuple(one): len(recordings) - len(recordings.lacking(one)) for one in readings}
+    counts = {tuple(one): len(recordings) - len(recordings.lacking(one)) for one in inputs}
     most = max(counts, key=len)
-    whole = [reading for reading, count in counts.items() if count == len(recordings)]
-    chosen = max(whole, key=len) if whole else most if counts[most] else max(counts, key=lambda one: counts[one])
-    return (f" --modalities {','.join(chosen)}" if chosen != most else "") + ("" if whole else " --skip-bad")
+    whole = [one for one, count in counts.items() if count == len(recordings)]
+    selected = max(whole, key=len) if whole else most if counts[most] else max(counts, key=lambda one: counts[one])
+    return (f" --modalities {','.join(selected)}" if selected != most else "") + ("" if whole else " --skip-bad")

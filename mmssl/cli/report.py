@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 _TITLE, _HEAD = b" - mmssl-tune</title>", 10_000
-"""By which a page of ours is known, within how many bytes."""
+"""What a page of ours has in its head, and within how many bytes."""
 
 
 def report(
@@ -136,14 +136,14 @@ def report(
     if open_page:
         webbrowser.open(Path(place).absolute().as_uri())
     if as_json:
-        said = verdict(content)
+        conclusion = verdict(content)
         print_json(
             {
                 "study": found.name,
                 "page": place,
                 "bytes": len(html),
-                "verdict": said.headline,
-                "lines": said.lines,
+                "verdict": conclusion.headline,
+                "lines": conclusion.lines,
                 "caveats": content.caveats,
                 "against": beside and {"study": beside.name, "notes": beside.notes, "points": beside.rows},
                 "recordings": missing or None,
@@ -176,7 +176,7 @@ def _are_formats(words: str) -> bool:
 
 
 def _recordings(plan: "Plan", data: Path | None) -> "tuple[Recordings | None, str]":
-    """The study's recordings; None with the reason where they are not here. Those asked for by --data must be."""
+    """The study's recordings; None with the reason where they are not here. Those named by --data must be."""
     try:
         return recordings_of(plan, data), ""
     except UserError as error:

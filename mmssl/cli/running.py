@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from mmssl.cli.options import RUNS, TOLD, JsonOption
+from mmssl.cli.options import RUNS, TRACKERS, JsonOption
 from mmssl.cli.terminal import pass_on, print_json, say
 from mmssl.errors import UserError
 from mmssl.process import cpus, interrupt_when_ended
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mmssl.search.share import Resources
 
 
-def _help_all(context: typer.Context, asked: bool) -> None:
-    if asked and not context.resilient_parsing:
+def _help_all(context: typer.Context, requested: bool) -> None:
+    if requested and not context.resilient_parsing:
         TyperCommand.format_help(cast(TyperCommand, context.command), context, context.make_formatter())
         raise typer.Exit
 
@@ -75,7 +75,7 @@ class PlaceOptions:
         return is_job_server(self.cluster)
 
     def resources(self) -> "Resources":
-        """What is asked of Ray."""
+        """What each trial gets, and where."""
         from mmssl.search.share import Resources
 
         return Resources(self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent, self.cluster)
@@ -93,7 +93,7 @@ class PlaceOptions:
 
 @dataclass(frozen=True)
 class RunOptions(PlaceOptions):
-    """The options of every command that runs trials: also how, and who is told."""
+    """The options of every command that runs trials: also how, and which trackers follow."""
 
     together: Annotated[
         int,
@@ -111,19 +111,19 @@ class RunOptions(PlaceOptions):
     ] = False
     tensorboard: Annotated[
         bool,
-        typer.Option("--tensorboard", help="Write TensorBoard's files into the study.", rich_help_panel=TOLD),
+        typer.Option("--tensorboard", help="Write TensorBoard's files into the study.", rich_help_panel=TRACKERS),
     ] = False
     mlflow: Annotated[
         bool,
-        typer.Option("--mlflow", help="Log to MLflow, as $MLFLOW_TRACKING_URI says.", rich_help_panel=TOLD),
+        typer.Option("--mlflow", help="Log to MLflow, as $MLFLOW_TRACKING_URI says.", rich_help_panel=TRACKERS),
     ] = False
     trackio: Annotated[
         bool,
-        typer.Option("--trackio", help="Log to Trackio, as $TRACKIO_... say.", rich_help_panel=TOLD),
+        typer.Option("--trackio", help="Log to Trackio, as $TRACKIO_... say.", rich_help_panel=TRACKERS),
     ] = False
     wandb: Annotated[
         bool,
-        typer.Option("--wandb", help="Log to Weights & Biases, as $WANDB_... say.", rich_help_panel=TOLD),
+        typer.Option("--wandb", help="Log to Weights & Biases, as $WANDB_... say.", rich_help_panel=TRACKERS),
     ] = False
     notify: Annotated[
         str | None,
@@ -131,14 +131,14 @@ class RunOptions(PlaceOptions):
             envvar="MMSSL_NOTIFY",
             help="A webhook: Slack, Discord, ntfy or any; $MMSSL_NOTIFY.",
             metavar="URL",
-            rich_help_panel=TOLD,
+            rich_help_panel=TRACKERS,
             show_envvar=False,
         ),
     ] = None
 
     @property
     def programs(self) -> list[str]:
-        """The programs that are told of the study as it runs."""
+        """The trackers that the study reports to as it runs."""
         return [program for program in ("tensorboard", "mlflow", "trackio", "wandb") if getattr(self, program)]
 
     @property
@@ -165,7 +165,7 @@ class RunOptions(PlaceOptions):
         """Find out early what would fail later.
 
         Raises:
-            UserError: more is asked than this machine has, and the trials run on it alone; or no cluster is there.
+            UserError: more is requested than this machine has, and the trials run on it alone; or no cluster is there.
         """
         if self.local and max(self.together, self.max_concurrent or 1) > 1:
             raise UserError("--local runs one trial after the other: leave out --together and --max-concurrent")
@@ -275,7 +275,7 @@ def _examine_there(context: typer.Context, given: dict[str, Any], jobs: "Jobs", 
 
 
 def shared_storage(storage: Any) -> str:
-    """A folder of studies as other machines can be told of it.
+    """A folder of studies in the form that other machines can use.
 
     Raises:
         UserError: it is relative to this shell's.
@@ -311,7 +311,7 @@ def _space(given: dict[str, Any]) -> tuple[Path, str]:
     from mmssl.study import space as spaces
 
     word = given["space"]
-    # Its mistakes are told here and now.
+    # Its mistakes are reported before anything is submitted.
     changes = {name: given.get(name) for name in ("settings", "systems", "recipe", "values", "seeds", "budget")}
     searched = space_with(spaces.load(word), **changes)
     found = {space.name: space.path for space in spaces.available()}
@@ -319,7 +319,7 @@ def _space(given: dict[str, Any]) -> tuple[Path, str]:
 
 
 def _free_name(stem: str, storage: str, taken: Sequence[str]) -> str:
-    """A name that no study has, as far as is known here."""
+    """A name that no study in reach has."""
     from mmssl.study.folder import free_name, plain_name
 
     name, number = free_name(storage, stem), 1

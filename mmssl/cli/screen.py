@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from mmssl.cli.drawing import ORDERS, Asked, draw
+from mmssl.cli.drawing import ORDERS, ViewOptions, draw
 from mmssl.cli.keys import keys
 from mmssl.cli.terminal import say
-from mmssl.study.overview import Board, RunningTrial, View
+from mmssl.study.overview import LiveMap, RunningTrial, View
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.words import TERMINAL, percent, point_words
 
@@ -29,8 +29,8 @@ _SECONDS_TO_LOOK, _SECONDS_TO_DRAW = 0.1, 0.4
 
 def takes_pictures(console: "Console") -> bool:
     """Whether a console is a terminal in front of somebody: not a pipe, not a log of continuous integration."""
-    said = os.environ.get("CI", "").lower()
-    return console.file.isatty() and console.is_interactive and said in ("", "0", "false")
+    setting = os.environ.get("CI", "").lower()
+    return console.file.isatty() and console.is_interactive and setting in ("", "0", "false")
 
 
 class LiveScreen:
@@ -38,9 +38,9 @@ class LiveScreen:
 
     Args:
         console: reaches the terminal whatever happens to standard output meanwhile.
-        state: a word on how the study stands, shown beside its name.
+        state: a word on the study's status, shown beside its name.
         since: when it was begun; None where it does not run.
-        stopping: what is said at once when it is asked to end, of the trials that run.
+        stopping: gives the line that is printed as soon as the end is requested, from the trials that run.
         untrained: what untrained encoders score, around which the map is shaded.
         keyed: keys change what is shown, where standard input is a terminal.
     """
@@ -58,12 +58,12 @@ class LiveScreen:
     ) -> None:
         self.state = state
         self.quit = False
-        """Whether a key asked for the end, which comes as Ctrl-C does."""
-        self._asked = Asked()
+        """Whether a key requested the end, which comes as Ctrl-C does."""
+        self._options = ViewOptions()
         self._keys = keys(self._pressed) if keyed else nullcontext(False)
         self._keyed = False
         self._held: tuple[View, float | None] | None = None
-        self.board = Board(plan, since, untrained)
+        self.live_map = LiveMap(plan, since, untrained)
         self._console, self._plan = console, plan
         self._since = since
         self._live: Live | None = None
@@ -95,26 +95,26 @@ class LiveScreen:
 
     def _say_stopping(self, words: Callable[[Sequence[RunningTrial]], str]) -> None:
         self._stops, self.state = True, "stopping"
-        self._print(words(self.board.view().running))
+        self._print(words(self.live_map.view().running))
 
-    def known(self, records: "Collection[Record]") -> None:
+    def add_ended(self, records: "Collection[Record]") -> None:
         """Take in trials that had ended before."""
         if self._live:
             with suppress(OSError):
                 self._console.show_cursor(False)
-        self.board.known(records)
+        self.live_map.add_ended(records)
 
     def put(self, planned: PlannedTrial, record: "Record") -> None:
         """Take in the newest state of a trial."""
         self.state = "stopping" if self._stops else ""
-        self.board.put(planned, record)
+        self.live_map.put(planned, record)
         never_begun = record.status == "PRUNED" and record.started == record.finished
         if not self._live and record.status in TERMINAL and not never_begun:
             metric = self._plan.space.scored
             score = record.facts.get(metric)
-            said = f"{metric} {percent(score)} %" if score is not None else record.cause
+            result = f"{metric} {percent(score)} %" if score is not None else record.cause
             where = f"{point_words(planned.point)} seed={planned.seed} fold={planned.fold}"
-            self._print(f"{self.board.ended}/{self._plan.most} {where}: {record.status} {said}")
+            self._print(f"{self.live_map.ended}/{self._plan.most} {where}: {record.status} {result}")
 
     def note(self, line: str) -> None:
         """Say what the user should know, above the picture."""
@@ -126,7 +126,7 @@ class LiveScreen:
             say(line, console=self._console)
 
     def stop(self) -> None:
-        """Leave the last picture standing and the terminal as it was."""
+        """Leave the last picture on the screen, and the terminal as it was before."""
         self._signals.__exit__(None, None, None)
         live, self._live = self._live, None
         self._ended.set()
@@ -146,25 +146,25 @@ class LiveScreen:
                 self._console.file.flush()
 
     def _pressed(self, key: str) -> None:
-        asked = self._asked
+        options = self._options
         match key.lower():
             case "q":
                 self.quit = True
                 os.kill(os.getpid(), signal.SIGINT)
             case "p":
-                asked.paused = not asked.paused
-                self._held = self._seen() if asked.paused else None
+                options.paused = not options.paused
+                self._held = self._seen() if options.paused else None
             case "s":
                 names = list(ORDERS)
-                asked.order = names[(names.index(asked.order) + 1) % len(names)]
+                options.order = names[(names.index(options.order) + 1) % len(names)]
             case "m":
-                asked.ranked = not asked.ranked
+                options.ranked = not options.ranked
             case "a":
-                asked.alone = ""
+                options.alone = ""
             case "c":
                 running = [trial.trial_id for trial in self._seen()[0].running]
-                at = running.index(asked.alone) + 1 if asked.alone in running else 0
-                asked.alone = running[at % len(running)] if running else ""
+                at = running.index(options.alone) + 1 if options.alone in running else 0
+                options.alone = running[at % len(running)] if running else ""
             case _:
                 return
         self._pressed_last = time.monotonic()
@@ -172,7 +172,7 @@ class LiveScreen:
     def _seen(self) -> "tuple[View, float | None]":
         """What is shown: the study as it is, or as it was when the picture was held; and for how long it has run."""
         since = (datetime.now(UTC) - self._since).total_seconds() if self._since else None
-        return self._held or (self.board.view(), since)
+        return self._held or (self.live_map.view(), since)
 
     def _keep_up(self) -> None:
         drawn: Any = None
@@ -181,7 +181,7 @@ class LiveScreen:
         with suppress(OSError):
             while not self._ended.wait(_SECONDS_TO_LOOK):
                 now = time.monotonic()
-                state = (self.board.changes, self.state, int(now))
+                state = (self.live_map.changes, self.state, int(now))
                 pressed = self._pressed_last >= at
                 if self._fits() and not pressed and (state == drawn or now - at < _SECONDS_TO_DRAW):
                     continue
@@ -204,7 +204,7 @@ class LiveScreen:
         width, height = self._size = _size(self._console)
         self._console.size = (width, height)
         if self._ended.is_set():
-            self._held, self._asked = None, Asked()
+            self._held, self._options = None, ViewOptions()
         view, seconds = self._seen()
         return draw(
             view,
@@ -213,7 +213,7 @@ class LiveScreen:
             state=self.state or ("paused" if self._held else ""),
             seconds=seconds,
             fancy=self._console.encoding.startswith("utf"),
-            asked=self._asked if self._keyed and not self._ended.is_set() else None,
+            options=self._options if self._keyed and not self._ended.is_set() else None,
         )
 
 
@@ -246,10 +246,10 @@ class _Signals:
         os.close(self._theirs)
 
     def _listen(self) -> None:
-        said = False
+        reported = False
         while (number := os.read(self._ours, 1)) not in (_NO_MORE, b""):
-            if not said and number[0] in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                said = True
+            if not reported and number[0] in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                reported = True
                 self._heard()
 
 

@@ -42,8 +42,8 @@ def spaces(
                 "grid": searched.searched,
                 "ranges": ranges,
             }
-            chosen = sampled if searched.sampled else {"points": shown}
-            print_json({"name": searched.name, **chosen, **({"variants": variants} if variants else {})})
+            content = sampled if searched.sampled else {"points": shown}
+            print_json({"name": searched.name, **content, **({"variants": variants} if variants else {})})
             return
         say(f"{searched.name}: {searched.description}")
         for one, knobs in variants.items():

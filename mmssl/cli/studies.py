@@ -41,10 +41,10 @@ from mmssl.cli.terminal import (
     print_json,
     roughly,
     say,
-    sides_line,
+    split_line,
     waiting,
 )
-from mmssl.process import ASKED_TO_END
+from mmssl.process import END_REQUESTED
 from mmssl.study.planning import (
     at_storage,
     created,
@@ -204,7 +204,7 @@ def _say_size(plan: "Plan", recordings: "Recordings") -> None:
 
     say(f"study {plan.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.count})")
     held_out = ["+".join(group) for group in plan.folds if group]
-    say(sides_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
+    say(split_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
     for earlier in plan.earlier:
         say(f"starts from {len(earlier.scores)} scores of study {earlier.name}")
     for finding in [*plan_warnings(plan, recordings), *examine(recordings)]:
@@ -220,7 +220,7 @@ def resume(
     *,
     running: RunOptions,
 ) -> None:
-    """Run what a study still lacks, and say where it stands.
+    """Run what a study still lacks, and print its status.
 
     Example: mmssl-tune resume vicreg_grid-synthetic-1
 
@@ -306,9 +306,9 @@ def _go_on(
         records = found.records(plan, {} if retry else None)
         ended = {one: record for one, record in records.items() if not retry or record.status != "FAILED"}
         if not running.as_json:
-            for line in _standing(plan, found, records, ended, retry=retry):
+            for line in _progress(plan, found, records, ended, retry=retry):
                 say(line)
-        # A race may have more to run though all its trials have a record; who follows a study is told of it once more.
+        # A race may have more to run though all its trials have a record; trackers then get it again.
         if len(ended) == plan.total and plan.space.sampler != "race" and not (running.programs or running.notify):
             _settle(found, plan, records)
             end(_outcome(found, plan, records, running, console_on()))
@@ -318,7 +318,7 @@ def _go_on(
         end(run_study(found, plan, recordings, running, retry=retry))
 
 
-def _standing(
+def _progress(
     plan: "Plan", study: "Study", records: "Mapping[str, Record]", ended: "Mapping[str, Record]", *, retry: bool
 ) -> Iterator[str]:
     """How many trials have ended how, what is to be run, and what is not run again.
@@ -409,7 +409,7 @@ def _run_shown(
     shown = LiveScreen(err, plan, state, datetime.now(UTC), stops, untrained_score(study, plan))
 
     def abandon(reason: str) -> None:
-        _end_at_once(f"{'stopped' if ASKED_TO_END.is_set() else reason}; {kept}", shown, err, unheard.unsay)
+        _end_at_once(f"{'stopped' if END_REQUESTED.is_set() else reason}; {kept}", shown, err, unheard.unsay)
 
     if not takes_pictures(err):
         say(f"{state}; a line follows for each trial that ends", console=err)
@@ -424,7 +424,7 @@ def _run_shown(
                 recordings,
                 running.resources(),
                 shown.put,
-                known=shown.known,
+                on_existing=shown.add_ended,
                 retry=retry,
                 programs=running.programs,
                 notify=running.notify,
@@ -434,7 +434,7 @@ def _run_shown(
         except KeyboardInterrupt:
             pass  # Before there was anything to stop, as while Ray was starting.
         finally:
-            shown.board.settle()
+            shown.live_map.settle()
     if records is None:
         say(f"stopped; {kept}", console=err)
         return 130
@@ -466,7 +466,7 @@ def _outcome(
 
 
 def untrained_score(study: "Study", plan: "Plan") -> float | None:
-    """What untrained encoders score by the study's metric, where that is known."""
+    """What untrained encoders score by the study's metric, where they were scored."""
     from mmssl.study.verdict import beside
 
     untrained = beside(study, plan, plan.space.scored)[1]
@@ -517,7 +517,7 @@ def show_outcome(
 
 
 def show_first_failure(study: "Study", plan: "Plan") -> None:
-    """Say what most trials without a result have none for, and where all of it stands."""
+    """Print why most trials without a result have none, and where the rest is written."""
     table = study.table("trials.parquet", ["status", "cause"])
     for line in _failures(plan, zip(*(table[name].to_pylist() for name in table.column_names), strict=True))[:1]:
         say(f"{line}; more: {_logs(study)}")
@@ -543,16 +543,16 @@ def resuming(study: "Study") -> str:
     return f"mmssl-tune resume {study.name}{at_storage(study)}"
 
 
-def _end_at_once(line: str, shown: "LiveScreen", console: "Console", said: Callable[[], None] = lambda: None) -> None:
+def _end_at_once(line: str, shown: "LiveScreen", console: "Console", then: Callable[[], None] = lambda: None) -> None:
     """End the process, perhaps from a thread that is not its first, which may be caught in Ray for ever.
 
     Args:
-        said: called once the line is out: Ray may end the process before.
+        then: called when the line is out, before the process ends.
     """
-    shown.board.settle()
+    shown.live_map.settle()
     shown.stop()
     with suppress(OSError):  # The terminal may be gone too.
         say(f"mmssl-tune: {line}", console=console)
         console.file.flush()
-    said()
-    os._exit(130 if ASKED_TO_END.is_set() else 1)
+    then()
+    os._exit(130 if END_REQUESTED.is_set() else 1)

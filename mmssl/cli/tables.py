@@ -60,7 +60,7 @@ def show_table(
     rows: Sequence[Sequence[str]],
     console: "Console | None" = None,
 ) -> None:
-    """Print a table. Columns that find no room stand below, beside the first ones once more."""
+    """Print a table. Columns that find no room are printed below, beside the first ones again."""
     console = console or console_on()
     if title:
         say(title, console=console)
@@ -122,16 +122,16 @@ def show_result(result: "Result") -> None:
         say(f"note: {note}")
 
 
-def show_conclusion(said: "Conclusion", *, next_step: bool = True, console: "Console | None" = None) -> None:
+def show_conclusion(conclusion: "Conclusion", *, next_step: bool = True, console: "Console | None" = None) -> None:
     """A study's outcome in a sentence, and what to do next."""
-    say(said.words, console=console)
-    for note in said.notes:
+    say(conclusion.words, console=console)
+    for note in conclusion.notes:
         say(f"note: {note}", console=console)
-    if said.baseline_command:
+    if conclusion.baseline_command:
         say("what pre-training adds is not known: untrained encoders were not scored. To score them:", console=console)
-        say(f"  {said.baseline_command}", console=console)
+        say(f"  {conclusion.baseline_command}", console=console)
     if next_step:
-        say(f"next: {said.next_command}", console=console)
+        say(f"next: {conclusion.next_command}", console=console)
 
 
 def show_points(title: str, rows: "list[Point]", console: "Console | None" = None, *, cost: str | None = None) -> None:

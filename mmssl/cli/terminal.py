@@ -28,11 +28,11 @@ def in_a_line(finding: "Finding") -> str:
     return finding.what + where + (f": {finding.then}" if finding.then else "")
 
 
-def sides_line(
-    train: Sequence[str], validation: Sequence[str], test: Sequence[str], side: str = "val", *, folds: bool = False
+def split_line(
+    train: Sequence[str], validation: Sequence[str], test: Sequence[str], split: str = "val", *, folds: bool = False
 ) -> str:
-    """Who is on each side, in words; `side` is the one that is scored."""
-    if side == "test":
+    """The subjects of each split, in words; `split` is the one that is scored."""
+    if split == "test":
         return f"subjects: train {', '.join(train)}; test, SCORED: {', '.join(test)}; nothing may be chosen by it"
     held_out = (
         f"held out in turn: {', '.join(validation)}" if folds else f"validation: {', '.join(validation) or 'none'}"
@@ -76,7 +76,7 @@ def say(line: str, *, stderr: bool = False, console: "Console | None" = None) ->
 
 
 BAD, ODD, GOOD = "bold red", "magenta", "cyan"
-"""Colours of the terminal's own theme, told apart without red against green; words say the same."""
+"""Colours of the terminal's own theme, distinct without red against green; words say the same."""
 _COLOURED = {
     r"\b(FAILED|DIVERGED|COLLAPSED)\b": BAD,
     r"\bPRUNED\b": ODD,
@@ -115,8 +115,8 @@ def _continued(line: str, indent: str, width: int) -> list[str]:
     first, *others = re.findall(r"(?:'[^']*'|\"[^\"]*\"|\S)+", line)
     lines = [indent + first]
     for number, word in enumerate(others):
-        following = others[number + 1 : number + 2] if word.startswith("--") else []
-        option = " ".join([word, *(one for one in following if not one.startswith("--"))])
+        after = others[number + 1 : number + 2] if word.startswith("--") else []
+        option = " ".join([word, *(one for one in after if not one.startswith("--"))])
         if word.startswith("--") and cell_len(f"{lines[-1]} {option} \\") > width:
             lines[-1] += " \\"
             lines.append(f"{indent}  {word}")
@@ -143,7 +143,7 @@ def ago(moment: datetime | None) -> str:
 
 
 def roughly(seconds: float | None) -> str:
-    """How long something may take, no more exact than is known."""
+    """How long something may take, no more exact than the estimate is."""
     if seconds is None:
         return "-"
     minutes = round(seconds / 60)
@@ -169,9 +169,9 @@ def complain(error: BaseException) -> None:
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def pass_on(said: str) -> None:
-    """Print what another process has said, as it comes."""
-    sys.stdout.write(plain(said, keep="\n\t"))
+def pass_on(text: str) -> None:
+    """Print the output of another process as it comes."""
+    sys.stdout.write(plain(text, keep="\n\t"))
     sys.stdout.flush()
 
 

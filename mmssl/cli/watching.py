@@ -65,17 +65,17 @@ def watch(
 
 
 def _document(study: "Study", plan: "Plan") -> dict[str, Any]:
-    from mmssl.study.overview import Board
+    from mmssl.study.overview import LiveMap
     from mmssl.study.polling import TablePoller
-    from mmssl.study.status import standing
+    from mmssl.study.status import study_status
 
-    stands = standing(study, plan)
-    board = Board(plan, stands.began)
+    status = study_status(study, plan)
+    live_map = LiveMap(plan, status.began)
     for planned, record in TablePoller(study, plan).changes() or []:
-        board.put(planned, record)
-    if stands.state != "running":
-        board.settle()
-    return {"state": stands.state, "driver": stands.driver, "died": stands.died, **board.view().document()}
+        live_map.put(planned, record)
+    if status.state != "running":
+        live_map.settle()
+    return {"state": status.state, "driver": status.driver, "died": status.died, **live_map.view().document()}
 
 
 class _Watched:
@@ -93,25 +93,25 @@ class _Watched:
     def _follow(self, out: "Console") -> int:
         from mmssl.cli.screen import LiveScreen
         from mmssl.study.polling import TablePoller
-        from mmssl.study.status import standing
+        from mmssl.study.status import study_status
 
         study, plan = self._study, self._plan
         follower = TablePoller(study, plan)
         first: list[Change] = []
-        # Read before it is said how many have ended: each that ends after gets its line. A storage that does not answer
-        # is waited for later.
+        # Read before the count of ended trials is printed: each that ends later gets its line. A storage that does not
+        # answer is waited for later.
         with suppress(UserError, OSError):
             first = follower.changes() or []
-        stands, state = standing(study, plan), self._state()
+        status, state = study_status(study, plan), self._state()
         shown: LiveScreen | None = None
         if state is not None:
-            say(f"study {study.name}: {state or stands.words}; {stands.progress}; Ctrl-C leaves it running")
+            say(f"study {study.name}: {state or status.words}; {status.progress}; Ctrl-C leaves it running")
         try:
             untrained = untrained_score(study, plan)
-            with LiveScreen(out, plan, state or "", stands.began, untrained=untrained, keyed=True) as shown:
+            with LiveScreen(out, plan, state or "", status.began, untrained=untrained, keyed=True) as shown:
                 try:
                     self._keep_up(shown, follower, first)
-                    shown.board.settle()
+                    shown.live_map.settle()
                 except KeyboardInterrupt:
                     shown.state = "detached"
                     raise
@@ -119,10 +119,10 @@ class _Watched:
             goes_on = "goes on" if study.in_use() else "does not run"
             say(f"detached; study {study.name} {goes_on}; to look again: {_again(study)}")
             return 0 if shown and shown.quit else 130
-        view = shown.board.view()
+        view = shown.live_map.view()
         left = view.planned - view.ended
         ended = ((failure.status, failure.cause) for failure in view.failures)
-        death = standing(study).death
+        death = study_status(study).death
         if death and left:
             say(death)
         if view.ended:
@@ -138,7 +138,7 @@ class _Watched:
             first: what there was when it began.
         """
         before = [record for _, record in first if record.status in TERMINAL]
-        shown.known(before)
+        shown.add_ended(before)
         for planned, record in first[len(before) :]:
             shown.put(planned, record)
         while True:
@@ -174,7 +174,7 @@ class _Watched:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _state(self) -> str | None:
-        """What is going on, nothing to be said where it runs as it should; None where nothing is."""
+        """What goes on, as a few words; empty where it runs as it should, None where nothing does."""
         if self._study.in_use():
             return ""
         job = self._found.job_or_trouble()[0]

@@ -1,4 +1,4 @@
-"""Files of one recording laid side by side: on one clock, cut to what they all span, or merged into one signal."""
+"""Files of one recording brought together: on one clock, cut to what they all span, or merged into one signal."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ class Track(NamedTuple):
 
     values: Values
     step: float | None = None
-    """Seconds from line to line, where that is known."""
+    """Seconds from line to line; None where nothing gives it."""
     start: float | None = None
     """When the first line was taken; None without stamps."""
     epoch: bool = False
@@ -154,26 +154,26 @@ def _at(track: Track, moments: Values) -> Values:
 def in_words(cuts: Mapping[str, Cut]) -> list[str]:
     """What was done to all recordings."""
     shared = {name: one for name, one in cuts.items() if one.clock}
-    said: list[str] = []
+    notes: list[str] = []
     if any(one.clock == "own" for one in shared.values()):
-        said.append("files of a recording count time from zeros of their own, which are taken for one moment")
+        notes.append("files of a recording count time from zeros of their own, which are taken for one moment")
     late = {name: one.begins for name, one in shared.items() if one.lost}
     if late:
         lost = [shared[name].lost for name in late]
         most = max(late, key=lambda name: shared[name].lost)
         first = next(iter(late))
-        said.append(
+        notes.append(
             f"{len(late)} of {len(cuts)} recordings cut to the span that their files share, the first {first}: "
             f"a median of {np.median(lost):.3g} s is cut off, at most {max(lost):.3g} s (of {most}); the files begin a "
             f"median of {np.median([*late.values()]):.3g} s apart"
         )
     apart = [name for name, one in cuts.items() if one.several and not one.clock]
     if apart:
-        said.append(
+        notes.append(
             f"{len(apart)} of {len(cuts)} recordings have no clock that their files share, as {apart[0]}: these are "
             "taken to begin and end together"
         )
-    return said
+    return notes
 
 
 def _span(track: Track) -> str:

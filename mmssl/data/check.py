@@ -219,7 +219,7 @@ def _apart(ratios: Sequence[float]) -> float:
 
 
 def _mixed(channels: str, ratio: float, where: tuple[str, ...], total: int, what: str = "recordings") -> Finding:
-    guess = next((f": {name}?" for known, name in _NAMED_RATIOS if 0.7 < ratio / known < 1.4), "")
+    guess = next((f": {name}?" for times, name in _NAMED_RATIOS if 0.7 < ratio / times < 1.4), "")
     size = f"{ratio:.3g} times" if np.isfinite(ratio) else "without end"
     return Finding(
         "warning",

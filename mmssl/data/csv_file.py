@@ -325,8 +325,8 @@ def _table(path: Path, layout: Layout, types: dict[int, pa.DataType]) -> pa.Tabl
 
 
 def _content(path: Path, layout: Layout) -> tuple[Path | bytes | None, int]:
-    """The content to parse, or the file's path where that can be parsed as it is, and the number of lines to skip; None
-    where no numbers follow."""
+    """The content to parse, or the file's path where that can be parsed unchanged, and the number of lines to skip;
+    None where no numbers follow."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = 0
         for _ in range(layout.above):

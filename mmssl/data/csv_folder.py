@@ -382,7 +382,7 @@ def _mixed_units(
     Skeletons have no such faults: they are divided by their own length.
     """
     channels = {(modality, name) for modality, name, _ in _channels(description)}
-    known = {(modality, name): unit for modality, name, unit in _channels(like) if unit} if like else {}
+    expected = {(modality, name): unit for modality, name, unit in _channels(like) if unit} if like else {}
     units: dict[tuple[str, str], dict[str, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for modality, place in dict.fromkeys(item for line in lines for item in line.files.items()):
         for name, unit in zip(headers[place].names, headers[place].units, strict=False) if place in headers else ():
@@ -391,7 +391,7 @@ def _mixed_units(
     odd: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for channel, places in units.items():
         most = max(places.values(), key=len)[0][1]
-        usual, whose = (known[channel], "--like has") if channel in known else (most, "other files have")
+        usual, whose = (expected[channel], "--like has") if channel in expected else (most, "other files have")
         for spelling, own in places.items():
             for place, unit in own if spelling != spelt(usual) else ():
                 odd[place, unit, f"{whose} in {usual}"].append(channel[1])
@@ -426,7 +426,7 @@ def _table(
     """The lines that can be read.
 
     Args:
-        described: modalities whose columns are known by their names.
+        described: modalities whose columns are recognised by their names.
         made: the table's text where there is no such file.
 
     Raises:
@@ -456,8 +456,8 @@ def _table(
             what = ", ".join(missing) or "that names files"
             raise UserError(f"{path}: no column {what} in its header {','.join(header)[:200]!r}; expected {shape}")
         labelled = "label" in header
-        known = {*Row.model_fields, *modalities, *USUAL, _INTERVALS}
-        close = [name for name in header if name not in known and nearest(name, sorted(known)).startswith("did")]
+        readable = {*Row.model_fields, *modalities, *USUAL, _INTERVALS}
+        close = [name for name in header if name not in readable and nearest(name, sorted(readable)).startswith("did")]
         if not labelled and "label" in "".join(nearest(name, ["label"]) for name in close):
             raise UserError(f"{path}: column {close[0]!r}: {nearest(close[0], ['label'])}")
         lines: list[_Line] = []
@@ -494,7 +494,9 @@ def _table(
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path}: not a CSV table ({error})") from error
     if close:
-        notes.append(f"{path.name}: columns that are not read: {', '.join(close)} ({nearest(close[0], sorted(known))})")
+        notes.append(
+            f"{path.name}: columns that are not read: {', '.join(close)} ({nearest(close[0], sorted(readable))})"
+        )
     if spaced:
         notes.append(f"{path.name}: spaces around names are not read, as in line {spaced[0]}")
     if not labelled and _INTERVALS not in header:
@@ -699,12 +701,12 @@ def _infer_signal(modality: str, document: dict[str, Any], headers: Sequence[Ope
 
 def _units(headers: Sequence[Opened]) -> dict[str, str]:
     """Of each column whose unit some files say, that of most of them; the others are faulty."""
-    said: dict[str, list[str]] = defaultdict(list)
+    given: dict[str, list[str]] = defaultdict(list)
     for header in headers:
         for name, unit in zip(header.names, header.units, strict=False):
-            said[name] += [unit] if unit else []
-    usual = {name: Counter(map(spelt, units)).most_common(1)[0][0] for name, units in said.items() if units}
-    return {name: next(unit for unit in said[name] if spelt(unit) == spelling) for name, spelling in usual.items()}
+            given[name] += [unit] if unit else []
+    usual = {name: Counter(map(spelt, units)).most_common(1)[0][0] for name, units in given.items() if units}
+    return {name: next(unit for unit in given[name] if spelt(unit) == spelling) for name, spelling in usual.items()}
 
 
 class _Reader:

@@ -80,8 +80,8 @@ def _laid_out(
         cells = dict(key)
         name = [] if with_id else ["_".join(cells[field] for field in fields)]
         rows.append([*name, *(cells.get(field, "") for field in fields), *(own.get(one, "") for one in modalities)])
-    known = {"recordings.csv", "description.yaml"}
-    left = [place for place in others if place not in known]
+    own = {"recordings.csv", "description.yaml"}
+    left = [place for place in others if place not in own]
     notes = [f"{len(rows)} recordings by the names of their files: {', '.join(modalities)}"]
     if left:
         notes.append(f"{len(left)} files are not called as the pattern says, the first is {left[0]}")

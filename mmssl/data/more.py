@@ -17,7 +17,7 @@ def with_more(
     Args:
         more: of the same joints and channels; root and unit of length are taken as here.
         name: of the others; their ids begin with it.
-        say: told what was left out, and who is taken for whom.
+        say: called with what was left out, and who is taken for whom.
 
     Raises:
         UserError: joints, axes or channels differ.

@@ -55,7 +55,7 @@ def suspects_in(recordings: Recordings, modalities: Collection[str] | None = Non
 
 
 def suspects(channels: Sequence[str], recordings: Sequence[Held]) -> list[Suspect]:
-    """Channels that are constant in every recording and differ between them, that tell the class by a whole number, or
+    """Channels that are constant in every recording and differ between them, that number the classes, or
     that only rise in nine of ten recordings; recordings of fewer than eight samples do not count."""
     long = [one for one in recordings if len(one.array) >= LONG]
     if not long:
@@ -63,7 +63,7 @@ def suspects(channels: Sequence[str], recordings: Sequence[Held]) -> list[Suspec
     found: list[Suspect] = []
     for j, channel in enumerate(channels):
         columns = [one.array[:, j] for one in long]
-        why = _constant(long, columns) or _tells(long, columns) or _rising(columns)
+        why = _constant(long, columns) or _class_numbers(long, columns) or _rising(columns)
         if why:
             found.append(Suspect(channel, why))
     return found
@@ -84,7 +84,7 @@ def _constant(long: Sequence[Held], columns: Sequence[Array]) -> str:
     return f"is constant within every recording and differs between them: {meaning}"
 
 
-def _tells(long: Sequence[Held], columns: Sequence[Array]) -> str:
+def _class_numbers(long: Sequence[Held], columns: Sequence[Array]) -> str:
     """Whole numbers, one of which most of each recording holds, another in each class."""
     columns = [column for one, column in zip(long, columns, strict=True) if one.label]
     labels = [one.label for one in long if one.label]

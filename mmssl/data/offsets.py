@@ -70,12 +70,12 @@ def shift_of(recordings: Recordings, body: str, felt: str) -> Shift | None:
 
 def _joints(names: Sequence[str], channels: Sequence[str]) -> list[int]:
     """Those nearest to the sensor by its name, all where it does not say."""
-    said = " ".join(channels).lower()
+    text = " ".join(channels).lower()
     for place, near in _NEAR.items():
-        if place in said:
+        if place in text:
             found = [i for i, name in enumerate(names) if any(word in name.lower() for word in near)]
-            sides = [side for side in ("left", "right") if side in said]
-            sided = [i for i in found if not sides or any(re.search(side, names[i], re.IGNORECASE) for side in sides)]
+            named = [side for side in ("left", "right") if side in text]
+            sided = [i for i in found if not named or any(re.search(side, names[i], re.IGNORECASE) for side in named)]
             if found:
                 return sided or found
     return [*range(len(names))]

@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests: sides of a recipe as row indices."""
+"""Who trains, who validates, who tests: the split of a recipe, as row indices."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -15,9 +15,9 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row indices of the three sides, in the recordings' order; no recording stands on two.
+    """Row indices of training, validation and test, in the recordings' order; no recording is in two of them.
 
-    Those of the sides have labels; of the others, those that belong to nobody who is scored pre-train as well.
+    Those rows have labels; of the others, those that belong to nobody who is scored pre-train as well.
     """
 
     fold: str
@@ -32,7 +32,7 @@ class Split:
     test_subjects: tuple[str, ...]
 
 
-def sides(recordings: Recordings, data: Data) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def train_and_test(recordings: Recordings, data: Data) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Training and test subjects: as the recipe names them, else as its protocol does.
 
     In a data set without protocols everybody trains but the test subjects that the recipe names. Under a protocol by
@@ -41,8 +41,8 @@ def sides(recordings: Recordings, data: Data) -> tuple[tuple[str, ...], tuple[st
     here.
 
     Raises:
-        UserError: no such protocol, a protocol by view for a recipe with signals, a subject on both sides of a
-            protocol by subject, a training subject without recordings to train on, nobody to train.
+        UserError: no such protocol, a protocol by view for a recipe with signals, a subject that would train and test
+            under a protocol by subject, a training subject without recordings to train on, nobody to train.
     """
     name = recordings.description.name
     protocol = _protocol(recordings, data)
@@ -54,7 +54,7 @@ def sides(recordings: Recordings, data: Data) -> tuple[tuple[str, ...], tuple[st
         if both:
             raise UserError(
                 f"subjects {', '.join(both)} would both train and test: "
-                "name both sides with data.train_subjects and data.test_subjects"
+                "name who trains and who tests with data.train_subjects and data.test_subjects"
             )
         where, why_nobody = name, f"every subject of {name} tests"
     else:
@@ -70,20 +70,20 @@ def sides(recordings: Recordings, data: Data) -> tuple[tuple[str, ...], tuple[st
         )
     if absent or not train:
         raise UserError(f"nobody is left to train: {why_nobody}")
-    return _once(train), _once(test)
+    return _unique(train), _unique(test)
 
 
 def split(recordings: Recordings, data: Data) -> Split:
     """The rows that train, validate and test under a recipe; test subjects may have no recordings.
 
     Under a protocol by scene, session or view, subjects held out validate on their recordings in the scenes, sessions
-    or views that train; the test side stays whole.
+    or views that train; the test recordings stay whole.
 
     Raises:
-        UserError: as `sides`; a validation subject that does not train, nobody left to train.
+        UserError: as `train_and_test`; a validation subject that does not train, nobody left to train.
     """
-    train, test = sides(recordings, data)
-    validation = _once(data.validation_subjects)
+    train, test = train_and_test(recordings, data)
+    validation = _unique(data.validation_subjects)
     strangers = [subject for subject in validation if subject not in train]
     if strangers:
         raise UserError(
@@ -94,7 +94,7 @@ def split(recordings: Recordings, data: Data) -> Split:
         raise UserError(f"nobody is left to train: {', '.join(validation)} all validate")
     protocol = _protocol(recordings, data)
     may_train, may_test = _halves(recordings, protocol)
-    chosen = Split(
+    parts = Split(
         fold="+".join(validation) or "all",
         pretrain=np.empty(0, dtype=np.int64),
         train=_of(recordings, may_train, train),
@@ -104,16 +104,16 @@ def split(recordings: Recordings, data: Data) -> Split:
         validation_subjects=validation,
         test_subjects=test,
     )
-    return replace(chosen, pretrain=_pretrain(recordings, chosen, protocol, data.transductive))
+    return replace(parts, pretrain=_pretrain(recordings, parts, protocol, data.transductive))
 
 
 def leave_one_subject_out(recordings: Recordings, data: Data) -> list[tuple[str, ...]]:
     """`validation_subjects` of each fold: every training subject validates once.
 
     Raises:
-        UserError: as `sides`; there is but one training subject.
+        UserError: as `train_and_test`; there is but one training subject.
     """
-    train, _ = sides(recordings, data)
+    train, _ = train_and_test(recordings, data)
     if len(train) == 1:
         raise UserError(f"leave_one_subject_out needs two training subjects or more; there is only {train[0]}")
     return [(subject,) for subject in train]
@@ -162,16 +162,16 @@ def _halves(recordings: Recordings, protocol: Protocol) -> tuple[Indices, Indice
     return labelled[_among(places, train)], labelled[_among(places, protocol.test)]
 
 
-def _pretrain(recordings: Recordings, sides: Split, protocol: Protocol, transductive: bool) -> Indices:
+def _pretrain(recordings: Recordings, train_and_test: Split, protocol: Protocol, transductive: bool) -> Indices:
     """The rows that train, and those without a label that are of nobody, and from nowhere, that is scored."""
     by_subject = protocol.by == "subject"
-    chosen = recordings.labels == UNLABELLED
+    rows = recordings.labels == UNLABELLED
     if not transductive:
-        apart = {*sides.validation_subjects, *(sides.test_subjects if by_subject else ())}
+        apart = {*train_and_test.validation_subjects, *(train_and_test.test_subjects if by_subject else ())}
         elsewhere = () if by_subject else protocol.test
-        chosen &= ~_among(recordings.column("subject"), apart) & ~_among(recordings.column(protocol.by), elsewhere)
-    chosen[sides.train] = True
-    return np.flatnonzero(chosen)
+        rows &= ~_among(recordings.column("subject"), apart) & ~_among(recordings.column(protocol.by), elsewhere)
+    rows[train_and_test.train] = True
+    return np.flatnonzero(rows)
 
 
 def _subjects(recordings: Recordings, rows: Indices) -> tuple[str, ...]:
@@ -187,5 +187,5 @@ def _among(names: npt.NDArray[np.object_], some: Collection[str]) -> npt.NDArray
     return np.array([name in some for name in names], dtype=bool)
 
 
-def _once(names: Iterable[str]) -> tuple[str, ...]:
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))

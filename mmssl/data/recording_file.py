@@ -12,7 +12,7 @@ from mmssl.data.sheet import Sheet
 
 
 class Opened(NamedTuple):
-    """A file whose columns are known."""
+    """A file whose columns have been read."""
 
     path: Path
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ def opened(path: Path, columns: Sequence[str] = (), confidence: float = formats.
         confidence: joints of which a network was less sure are missing.
 
     Raises:
-        ValueError: they cannot be told.
+        ValueError: the file cannot be read.
     """
     sheet = formats.read(path, confidence)
     if sheet:

@@ -36,12 +36,13 @@ NO_SUBJECT = "subject is empty, and it has a label: whoever it is might train an
 
 
 class Protocol(BaseModel):
-    """Who trains and who tests; a search never looks at the test side."""
+    """Who trains and who tests; a search never looks at the test recordings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["subject", "scene", "session", "view"] = Field(default="subject", exclude_if=lambda by: by == "subject")
-    """What the sides name, a column of the table. Files of protocols by subject, and fingerprints, go without it."""
+    """What `train` and `test` name: a column of the table. Files of protocols by subject, and fingerprints, go without
+    it."""
     train: tuple[str, ...] = ()
     """Empty: all but those that test."""
     test: tuple[str, ...] = ()
@@ -86,8 +87,8 @@ class Skeleton(BaseModel):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Skeleton":
-        _some_once("joints", self.joints)
-        _some_once("coordinates", self.coordinates)
+        _some_unique("joints", self.joints)
+        _some_unique("coordinates", self.coordinates)
         for joint in (*self.places, *(joint for bone in self.bones for joint in bone)):
             if joint not in self.joints:
                 raise ValueError(f"joint {joint!r} is not among joints: {', '.join(self.joints)}")
@@ -154,7 +155,7 @@ class Signal(BaseModel):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Signal":
-        _some_once("channels", self.channels)
+        _some_unique("channels", self.channels)
         turned = [channel for sensor in self.sensors for triad in sensor for channel in triad]
         for channel in turned:
             if channel not in self.channels:
@@ -191,13 +192,13 @@ class Signal(BaseModel):
         return [group for sensor in self.turning for group in sensor if len(group) == 4]
 
 
-def _some_once(what: str, names: tuple[str, ...]) -> None:
+def _some_unique(what: str, names: tuple[str, ...]) -> None:
     if not names:
         raise ValueError(f"{what} is empty")
-    _once(what, names)
+    _unique(what, names)
 
 
-def _once(what: str, names: tuple[str, ...]) -> None:
+def _unique(what: str, names: tuple[str, ...]) -> None:
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"{what} names {', '.join(twice)} more than once")
@@ -273,7 +274,7 @@ class Description(BaseModel):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Description":
-        _once("classes", self.classes)
+        _unique("classes", self.classes)
         if not self.modalities:
             raise ValueError("no modality is described: recordings have one at least")
         for name in self.modalities:
@@ -373,7 +374,7 @@ class Row(BaseModel):
     source: str = Field(default="", exclude_if=lambda source: not source)
     """The stream that a window was cut from; this and the next three are of windows alone."""
     start: float | None = Field(default=None, exclude_if=lambda start: start is None)
-    """Seconds from the stream's beginning; likewise `end`."""
+    """Seconds from the stream's beginning, as `end` has them too."""
     end: float | None = Field(default=None, exclude_if=lambda end: end is None)
     interval: str = Field(default="", exclude_if=lambda interval: not interval)
     """Which of the stream's annotated intervals its label is of, counted from 1."""
@@ -432,9 +433,9 @@ class Recordings:
         description: what the numbers mean, those of a modality that is not there included.
         rows: one per recording.
         skeleton: of the modality of that name, one array per recording; None in the place of one that was not recorded.
-        imu: likewise.
-        arrays: likewise, by the names of other modalities. Of a skeleton (frames, joints, coordinates), of a signal
-            (samples, channels); the numbers of frames and samples differ.
+        imu: of the modality of that name, in the same form.
+        arrays: of other modalities, by their names, in the same form. Of a skeleton (frames, joints, coordinates), of a
+            signal (samples, channels); the numbers of frames and samples differ.
 
     Raises:
         UserError: lists everything that does not fit, by recording; or no modality is given.
@@ -536,7 +537,7 @@ class Recordings:
 
     @property
     def imu(self) -> Arrays | None:
-        """Likewise."""
+        """Those of the modality of this name, None where no recording has it."""
         return self._arrays.get("imu")
 
     def lengths(self, modality: str) -> npt.NDArray[np.int64]:
@@ -591,7 +592,7 @@ class Recordings:
     def _with(self, kept: npt.NDArray[np.bool_], what: str) -> "Recordings":
         if not kept.any():
             raise UserError(f"{self.description.name}: no recording has {what}")
-        return self if kept.all() else self.chosen(np.flatnonzero(kept))
+        return self if kept.all() else self.selected(np.flatnonzero(kept))
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -612,7 +613,7 @@ class Recordings:
         kept = self.labels != UNLABELLED
         if not kept.any():
             raise UserError(f"{self.description.name}: no recording has a label, so there is nothing to score")
-        return self.chosen(np.flatnonzero(kept))
+        return self.selected(np.flatnonzero(kept))
 
     @cached_property
     def subjects(self) -> tuple[str, ...]:
@@ -630,22 +631,22 @@ class Recordings:
         Raises:
             UserError: there is none.
         """
-        return self.chosen(np.array([i for i, row in enumerate(self.rows) if keep(row)], dtype=np.int64))
+        return self.selected(np.array([i for i, row in enumerate(self.rows) if keep(row)], dtype=np.int64))
 
-    def chosen(self, indices: npt.NDArray[np.int64]) -> "Recordings":
+    def selected(self, indices: npt.NDArray[np.int64]) -> "Recordings":
         """Some of them, in the order given, which need not be checked again.
 
         Raises:
-            UserError: none is chosen.
+            UserError: none is selected.
         """
         if not len(indices):
             return Recordings(self.description, [], **self._arrays)  # Says that there is none.
-        chosen = Recordings.__new__(Recordings)
-        chosen.description = self.description
-        chosen.rows = _at(self.rows, indices)
+        selected = Recordings.__new__(Recordings)
+        selected.description = self.description
+        selected.rows = _at(self.rows, indices)
         arrays = {name: _at(own, indices) for name, own in self._arrays.items()}
-        chosen._arrays = {name: own for name, own in arrays.items() if self.has[name][indices].any()}
-        return chosen
+        selected._arrays = {name: own for name, own in arrays.items() if self.has[name][indices].any()}
+        return selected
 
     def to_check(self) -> "Recordings":
         """Those whose content is looked at for what is odd: all; where they stay in their file `LOOKED_AT`, the ones
@@ -655,7 +656,7 @@ class Recordings:
         labelled = np.flatnonzero(self.labels != UNLABELLED)
         others = np.flatnonzero(self.labels == UNLABELLED)
         first = _spread(labelled, LOOKED_AT)
-        return self.chosen(np.sort(np.concatenate([first, _spread(others, LOOKED_AT - len(first))])))
+        return self.selected(np.sort(np.concatenate([first, _spread(others, LOOKED_AT - len(first))])))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -745,7 +746,7 @@ class Recordings:
 
 
 class _Digest:
-    """What recordings are known by, one added after the other."""
+    """The fingerprint of recordings, one added after the other."""
 
     def __init__(self, description: Description) -> None:
         self._digest = hashlib.sha256(description.model_dump_json().encode())
@@ -817,7 +818,7 @@ def _parts(whole: Recordings) -> Iterator[Recordings]:
         yield whole
         return
     for group in np.unique(groups):
-        yield whole.chosen(np.flatnonzero(groups == group))
+        yield whole.selected(np.flatnonzero(groups == group))
 
 
 def _table(recordings: Recordings, schema: pa.Schema) -> pa.Table:
@@ -876,7 +877,7 @@ def _spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
 
 def _at(items: Any, indices: npt.NDArray[np.int64]) -> Any:
     stored = isinstance(items, StoredRows | StoredArrays)
-    return items.chosen(indices) if stored else tuple(items[i] for i in indices)
+    return items.selected(indices) if stored else tuple(items[i] for i in indices)
 
 
 def _float32(name: str, rows: Sequence[Row], arrays: Sequence[npt.ArrayLike | None]) -> Arrays | None:

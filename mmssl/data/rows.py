@@ -9,7 +9,7 @@ import numpy.typing as npt
 from mmssl.data.protocols import Split, class_indices
 from mmssl.data.recordings import Description
 from mmssl.errors import UserError, nearest
-from mmssl.recipe import Recipe, readings
+from mmssl.recipe import Recipe, head_inputs
 
 
 class Labelled(Protocol):
@@ -29,7 +29,7 @@ class Labelled(Protocol):
         ...
 
 
-def enough(recipe: Recipe, data: Labelled, sides: Split) -> None:
+def enough(recipe: Recipe, data: Labelled, split: Split) -> None:
     """Whether there is enough to train on.
 
     Raises:
@@ -39,8 +39,8 @@ def enough(recipe: Recipe, data: Labelled, sides: Split) -> None:
     there = list(data.description.modalities)
     for name in (name for subset in recipe.finetune.subsets for name in subset.split("+") if name not in there):
         raise UserError(f"finetune.subsets: the recordings have no {name}; {nearest(name, there)}")
-    shown, labelled = shown_rows(recipe, data, sides), labelled_rows(recipe, data, sides)
-    together, *parts = readings(recipe)
+    shown, labelled = shown_rows(recipe, data, split), labelled_rows(recipe, data, split)
+    together, *parts = head_inputs(recipe)
     counts = [(len(shown), "recording", ""), (len(having(data, labelled, together)), "label", "")]
     if len(having(data, labelled, together)) < len(labelled):
         counts[1] = (*counts[1][:2], f" of recordings with {' and '.join(together)}")
@@ -51,41 +51,41 @@ def enough(recipe: Recipe, data: Labelled, sides: Split) -> None:
             raise UserError(f"{count} {what}{'s' * (count != 1)}{of} to train on: batch statistics need 2 at least")
 
 
-def labelled_rows(recipe: Recipe, data: Labelled, sides: Split) -> npt.NDArray[np.int64]:
+def labelled_rows(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[np.int64]:
     """The training recordings whose labels fine-tuning uses: of each class the recipe's share, one at least.
 
     Labels are drawn whatever modalities their recordings have, so that every recipe draws the same; those without any
     that the recipe takes are of no use to it.
     """
-    return having(data, _drawn_labels(recipe, data, sides), recipe.data.modalities, least=1)
+    return having(data, _drawn_labels(recipe, data, split), recipe.data.modalities, least=1)
 
 
-def _drawn_labels(recipe: Recipe, data: Labelled, sides: Split) -> npt.NDArray[np.int64]:
+def _drawn_labels(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[np.int64]:
     if recipe.finetune.labels == 1:
-        return sides.train
+        return split.train
     draws = np.random.default_rng(recipe.finetune.label_draw)
-    labels = data.labels[sides.train]
-    chosen: list[npt.NDArray[np.int64]] = []
+    labels = data.labels[split.train]
+    drawn: list[npt.NDArray[np.int64]] = []
     for label in np.unique(labels):
-        rows = sides.train[labels == label]
-        chosen.append(draws.permutation(rows)[: max(1, round(recipe.finetune.labels * len(rows)))])
-    return np.sort(np.concatenate(chosen)) if chosen else sides.train
+        rows = split.train[labels == label]
+        drawn.append(draws.permutation(rows)[: max(1, round(recipe.finetune.labels * len(rows)))])
+    return np.sort(np.concatenate(drawn)) if drawn else split.train
 
 
-def shown_rows(recipe: Recipe, data: Labelled, sides: Split) -> npt.NDArray[np.int64]:
+def shown_rows(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[np.int64]:
     """The recordings that pre-training sees, labelled or not: across modalities those that have two of them at least
     (all, where the objective takes all at once), or one where the recipe makes two views of it. Encoders that never
     train have the statistics of all."""
     alone = len(recipe.data.modalities) == 1 or recipe.pretrain.incomplete == "two_views"
     several = len(recipe.data.modalities) if recipe.objective.loss.doubled else 2
     least = 1 if alone or not recipe.pretrain.epochs else several
-    return having(data, seen_rows(recipe, data, sides), recipe.data.modalities, least)
+    return having(data, seen_rows(recipe, data, split), recipe.data.modalities, least)
 
 
-def seen_rows(recipe: Recipe, data: Labelled, sides: Split) -> npt.NDArray[np.int64]:
+def seen_rows(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[np.int64]:
     """The recordings that the signals' statistics are of: all that may pre-train and have a modality of the recipe."""
     hidden = class_indices(data.description, recipe.pretrain.hidden_classes)
-    shown = sides.pretrain[np.isin(data.labels[sides.pretrain], hidden, invert=True)]
+    shown = split.pretrain[np.isin(data.labels[split.pretrain], hidden, invert=True)]
     shown = having(data, shown, recipe.data.modalities, least=1)
     if recipe.pretrain.share == 1:
         return shown

@@ -18,7 +18,7 @@ class Sheet(NamedTuple):
     seconds: Values | None = None
     """When each line was taken, (lines,), as the file has it: not sorted, not evened; None where it does not say."""
     epoch: bool = False
-    """Whether `seconds` count from 1970 (UTC), so that files can be laid side by side; else from a start of the file's
+    """Whether `seconds` count from 1970 (UTC), so that files can be put on one clock; else from a start of the file's
     own, or of the day."""
     rate: float | None = None
     """Lines a second, where the format declares it."""

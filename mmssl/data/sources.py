@@ -29,7 +29,7 @@ class Reader(NamedTuple):
     across: Mapping[str, Any] = {}
     """Knobs that recipes start from across modalities; UTD-MHAD's settings where it gives none."""
     within: Mapping[str, Any] = {}
-    """Those within one modality; likewise."""
+    """Knobs that recipes start from within one modality; UTD-MHAD's settings where it gives none."""
     tuned: Mapping[str, Any] = {}
     """What the recipe `default` changes of both, where that was measured."""
     source: str = ""
@@ -37,7 +37,7 @@ class Reader(NamedTuple):
     limits: str = ""
     """What to know of it before one trusts a score."""
     whole: "Callable[[], Description] | None" = None
-    """Of the whole data set, where its number of recordings is known: this many, and without those never recorded."""
+    """Of the whole data set, where it has a fixed number of recordings: this many, and without those never recorded."""
     recordings: int = 0
     never_recorded: frozenset[tuple[str, str, str]] = frozenset()
     """Class, subject and trial."""
@@ -246,7 +246,7 @@ class Survey:
     unlabelled: int
     """Recordings without a label, which only pre-train."""
     expected: int | None
-    """Recordings in the whole data set, where that is known."""
+    """Recordings in the whole data set, where that is fixed."""
     classes: tuple[str, ...]
     subjects: tuple[str, ...]
     absent_subjects: tuple[str, ...]
@@ -265,14 +265,14 @@ class Survey:
 
     @property
     def whole(self) -> bool | None:
-        """Whether every recording of the data set is here; None where its number is not known."""
+        """Whether every recording of the data set is here; None where its number is not fixed."""
         return None if self.expected is None else self.recordings == self.expected
 
 
 def survey(recordings: "Recordings", problems: Sequence[str] = ()) -> Survey:
     """Count and measure recordings; `problems` are passed on."""
     description = recordings.description
-    known = next((one for one in READERS.values() if one.whole and one.whole() == description), None)
+    reader = next((one for one in READERS.values() if one.whole and one.whole() == description), None)
     by_subject = [protocol for protocol in description.protocols.values() if protocol.by == "subject"]
     named = {subject for protocol in by_subject for subject in (*protocol.train, *protocol.test)}
     counts = Counter((row.subject, row.label) for row in recordings.rows)
@@ -281,12 +281,12 @@ def survey(recordings: "Recordings", problems: Sequence[str] = ()) -> Survey:
         fingerprint=recordings.fingerprint,
         recordings=len(recordings),
         unlabelled=sum(not row.label for row in recordings.rows),
-        expected=known.recordings if known else None,
+        expected=reader.recordings if reader else None,
         classes=description.classes,
         subjects=recordings.subjects,
         absent_subjects=tuple(sorted(named - set(recordings.subjects), key=lambda s: (len(s), s))),
         counts=tuple(tuple(counts[subject, label] for label in description.classes) for subject in recordings.subjects),
-        missing=_missing(recordings, known.never_recorded if known else frozenset()),
+        missing=_missing(recordings, reader.never_recorded if reader else frozenset()),
         lengths={name: _lengths(recordings.arrays(name), one.lines) for name, one in description.modalities.items()},
         having={name: int(has.sum()) for name, has in recordings.has.items()},
         having_all=len(recordings) - len(recordings.lacking(list(recordings.kinds))),

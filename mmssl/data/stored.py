@@ -45,7 +45,7 @@ class StoredRows(Sequence[T]):
     def __getitem__(self, index: slice) -> Sequence[T]: ...
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         if isinstance(index, slice):
-            return self.chosen(np.arange(len(self))[index])
+            return self.selected(np.arange(len(self))[index])
         [values] = self._table.slice(range(len(self))[index], 1).to_pylist()
         return self._make(**values)
 
@@ -54,7 +54,7 @@ class StoredRows(Sequence[T]):
             for values in part.to_pylist():
                 yield self._make(**values)
 
-    def chosen(self, indices: npt.NDArray[np.int64]) -> "StoredRows[T]":
+    def selected(self, indices: npt.NDArray[np.int64]) -> "StoredRows[T]":
         return StoredRows(self._table.take(pa.array(indices)), self._make)
 
     def column(self, name: str) -> npt.NDArray[np.object_] | None:
@@ -105,7 +105,7 @@ class StoredArrays(Sequence[Array | None]):
         """Of all arrays together."""
         return int(self.lengths.sum()) * int(np.prod(self._rest)) * 4
 
-    def chosen(self, indices: npt.NDArray[np.int64]) -> "StoredArrays":
+    def selected(self, indices: npt.NDArray[np.int64]) -> "StoredArrays":
         return StoredArrays(self._file, self.name, self._rest, self._lengths, self._indices[indices])
 
     def __len__(self) -> int:
@@ -117,7 +117,7 @@ class StoredArrays(Sequence[Array | None]):
     def __getitem__(self, index: slice) -> Sequence[Array | None]: ...
     def __getitem__(self, index: int | slice) -> Array | Sequence[Array | None] | None:
         if isinstance(index, slice):
-            return self.chosen(np.arange(len(self))[index])
+            return self.selected(np.arange(len(self))[index])
         row = int(self._indices[index])
         length = int(self._lengths[row])
         if not length:

@@ -1,6 +1,6 @@
 """A small data set made on the spot: bodies moved by joint angles, and the wrist sensor that rides along.
 
-It is for a first look and for tests. Each modality alone leaves classes that it can hardly tell apart: the skeleton
+It is for a first look and for tests. Each modality alone leaves classes that it can hardly separate: the skeleton
 does not see a forearm turn about its own axis, the sensor on the right wrist does not see the left side move.
 """
 

@@ -115,7 +115,7 @@ def cut(
         timings: by the stream's id.
 
     Raises:
-        UserError: a rate is not known, intervals lie outside of their stream, or nothing is left.
+        UserError: a rate is missing, intervals lie outside of their stream, or nothing is left.
     """
     rows: list[Row] = []
     arrays: dict[str, list[Array | None]] = {name: [] for name in streams.kinds}

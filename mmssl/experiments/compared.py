@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from mmssl.errors import UserError
 from mmssl.experiments import SCORES, Result, TableColumn, names, protocol, repeats
-from mmssl.recipe import Recipe, readings_of
+from mmssl.recipe import Recipe, scored_inputs
 from mmssl.study.folder import Study, find
 from mmssl.study.paired import change, complete, ends, scored, scores_of, summary
 from mmssl.study.plan import Key, Plan
@@ -64,7 +64,7 @@ class Entrant:
     @property
     def prefixes(self) -> dict[str, str]:
         """By the modalities of a head's inputs, the prefix of its scores' columns."""
-        return {"+".join(inputs): prefix for inputs, prefix in readings_of(self.plan.space.side, self.recipe)}
+        return {"+".join(inputs): prefix for inputs, prefix in scored_inputs(self.plan.space.side, self.recipe)}
 
     def scores(self, read_from: str) -> dict[str, dict[Key, float]]:
         """Accuracy and F1 by seed and fold; empty where no head has these inputs."""

@@ -14,7 +14,7 @@ from mmssl.data.sources import data_set_of
 from mmssl.errors import UserError
 from mmssl.experiments import SCORES, Result, TableColumn, charts, knobs_of, names, protocol, recipes_of, repeats
 from mmssl.experiments.published import BRINZEA, FEW_LABELS, HIDDEN, PUBLISHED, YANG, Published, hidden_groups
-from mmssl.recipe import Recipe, readings_of
+from mmssl.recipe import Recipe, scored_inputs
 from mmssl.study.folder import Study
 from mmssl.study.paired import change, columns, complete, ends, mean_ends, scored, scores_of, summary
 from mmssl.study.plan import Key, Plan
@@ -60,7 +60,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         lead = first if of_recipe == point_id else of_recipe
         compared = by_point[lead] if lead != point_id else []
         count = scored(by_point[point_id])
-        for inputs, prefix in readings_of(side, recipes[point_id]):
+        for inputs, prefix in scored_inputs(side, recipes[point_id]):
             accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
             f1 = scores_of(by_point[point_id], f"{prefix}.f1")
             gain = paired(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
@@ -136,7 +136,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     for row in complete(study):
         system, share = row["system"], row["param.finetune.labels"]
         rows[system, share].append(row)
-        for inputs, prefix in readings_of(side, recipes[system]):
+        for inputs, prefix in scored_inputs(side, recipes[system]):
             if (score := row[f"{prefix}.{what}"]) is not None:
                 key = row["seed"], row["fold"], row["param.finetune.label_draw"]
                 gathered[system, "+".join(inputs), share][key] = score
@@ -144,7 +144,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     table: list[dict[str, Any]] = []
     for system in plan.space.systems:
         method, modalities = parsed(system)[0], recipes[system].data.modalities
-        for inputs, _ in readings_of(side, recipes[system]):
+        for inputs, _ in scored_inputs(side, recipes[system]):
             read_from = "+".join(inputs)
             for share in sorted(share for *at, share in gathered if at == [system, read_from]):
                 scores = gathered[system, read_from, share]

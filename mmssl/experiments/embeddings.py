@@ -14,7 +14,7 @@ from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import having
 from mmssl.errors import UserError
-from mmssl.evaluation import confusion, known, pair_retrieval, rank_agreement, tsne
+from mmssl.evaluation import confusion, finite_or_none, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Result, TableColumn, charts, names, plain_columns, protocol
 from mmssl.export.encoders import kept_model, representative
@@ -200,7 +200,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
                 {
                     "system": system,
                     "measure": measure,
-                    **{name: known(value) for name, value in rank_agreement(x, y).items()},
+                    **{name: finite_or_none(value) for name, value in rank_agreement(x, y).items()},
                     "picked": float(y[chosen]),
                     "lost": float(y.max() - y[chosen]),
                 }
@@ -264,7 +264,7 @@ def vectors(
     if recipe.data.steps not in prepared:
         prepared[recipe.data.steps] = Prepared.of(recordings, recipe.data.steps, tuple(recordings.kinds))
     rows = having(prepared[recipe.data.steps], rows, recipe.data.modalities)
-    encoded = model.encode(prepared[recipe.data.steps].chosen(model, rows))
+    encoded = model.encode(prepared[recipe.data.steps].selected(model, rows))
     embedded = model.embed(encoded) if recipe.finetune.encoders == "frozen" else {}
     return (
         rows,

@@ -17,7 +17,7 @@ from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import having, shown_rows
 from mmssl.errors import UserError
-from mmssl.evaluation import known, rank_agreement
+from mmssl.evaluation import finite_or_none, rank_agreement
 from mmssl.experiments import Result, TableColumn, plain_columns, protocol
 from mmssl.experiments.embeddings import require_models
 from mmssl.export.encoders import kept_model
@@ -141,7 +141,7 @@ def unlabelled(
                 continue
             row: dict[str, Any] = {"points of": group, "measure": one, "space": space, "recordings": part}
             for metric, each in means.items():
-                agreement = {name: known(value) for name, value in rank_agreement(over, each).items()}
+                agreement = {name: finite_or_none(value) for name, value in rank_agreement(over, each).items()}
                 lost = float(each.max() - each[finite][over[finite].argmax()])
                 row |= {f"{name}.{metric}": value for name, value in {**agreement, "lost": lost}.items()}
             table.append(row)
@@ -280,7 +280,7 @@ def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Itera
     sides = split(recordings, model.recipe.data)
     for part, rows in (("training", shown_rows(model.recipe, prepared, sides)), ("held out", sides.validation)):
         rows = having(prepared, rows, model.recipe.data.modalities)
-        inputs = in_memory(prepared.chosen(model, rows))
+        inputs = in_memory(prepared.selected(model, rows))
         change, draws = augmentation(model, torch.device("cpu")), torch.Generator().manual_seed(0)
         encoded = [model.encode(inputs), *(model.encode(change(inputs, draws)) for _ in range(VIEWS))]
         for space, shared, mapped in (

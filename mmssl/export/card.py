@@ -14,12 +14,12 @@ from jinja2 import Environment, StrictUndefined
 
 from mmssl.data.recordings import Signal, Skeleton
 from mmssl.data.sources import READERS, Reader, data_set_of
-from mmssl.recipe import readings_of
+from mmssl.recipe import scored_inputs
 from mmssl.training.model import FACTS, WEIGHTS, Model
 
 LIBRARY = "mmssl-tune"
 _MEASURES = {"accuracy": "accuracy", "f1": "F1"}
-_SIDES = {"val": "validation", "test": "test"}
+_SPLITS = {"val": "validation", "test": "test"}
 _METHOD = (
     "Yang, H., Ren, Z., Yuan, H., Xu, Z., Zhou, J.: Contrastive self-supervised representation learning without "
     "negative samples for multimodal human action recognition. Frontiers in Neuroscience 17, 2023, "
@@ -77,7 +77,7 @@ def _results(facts: Mapping[str, Any], dataset: str) -> Iterator[dict[str, Any]]
         ({name: score for name, score in own.items() if name not in of_tests}, f"subject {held_out}, held out"),
         ({name: ("these weights", value, None) for name, value in of_tests.items()}, ""),
     ):
-        for side, split in _SIDES.items():
+        for split, title in _SPLITS.items():
             metrics = [
                 {
                     "type": name.rpartition(".")[2],
@@ -86,7 +86,7 @@ def _results(facts: Mapping[str, Any], dataset: str) -> Iterator[dict[str, Any]]
                     **({"args": {"std": score["std"], "n": score["n"]}} if score else {}),
                 }
                 for name, (what, value, score) in scores.items()
-                if name.startswith(f"{side}.")
+                if name.startswith(f"{split}.")
             ]
             if metrics:
                 yield {
@@ -96,9 +96,9 @@ def _results(facts: Mapping[str, Any], dataset: str) -> Iterator[dict[str, Any]]
                         "name": " ".join(data["name"].split()),
                         # By split and config the Hub's library tells results apart, not by their arguments.
                         "config": "the point" if scores is of_point else "these weights",
-                        "split": split,
+                        "split": title,
                         "args": {
-                            "scored": "test subjects" if side == "test" else who,
+                            "scored": "test subjects" if split == "test" else who,
                             "fingerprint": data["fingerprint"],
                         },
                     },
@@ -121,7 +121,7 @@ def _words(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
         "recipe": recipe,
         "description": description,
         "searched": {knob: value for knob, value in selection["point"].items() if knob != "system"},
-        "side": selection["metric"].partition(".")[0],
+        "split": selection["metric"].partition(".")[0],
         "scored": list(_scored(model, facts)),
         "all_tested": any(name.startswith("test.") for name in selection["scores"]),
         "untested": facts.get("untested"),
@@ -160,11 +160,11 @@ def _scored(model: Model, facts: Mapping[str, Any]) -> Iterator[tuple[str, tuple
     """Rows of scores: split, modalities of the head's inputs, measure, score of the point, score of these weights."""
     scores, tested = facts["selection"]["scores"], facts["tested"]
     also = (tested and tested["metrics"]) or any(name.startswith("test.") for name in scores)
-    for side in ("val", "test") if also else ("val",):
-        for inputs, prefix in readings_of(side, model.recipe):
+    for split in ("val", "test") if also else ("val",):
+        for inputs, prefix in scored_inputs(split, model.recipe):
             for measure, title in _MEASURES.items():
                 name = f"{prefix}.{measure}"
-                yield _SIDES[side], inputs, title, scores.get(name), facts["metrics"].get(name)
+                yield _SPLITS[split], inputs, title, scores.get(name), facts["metrics"].get(name)
 
 
 def _caveats(facts: Mapping[str, Any], reader: Reader | None) -> Iterator[str]:
@@ -186,9 +186,9 @@ def _caveats(facts: Mapping[str, Any], reader: Reader | None) -> Iterator[str]:
 
 def _label(column: str) -> str:
     """A column of scores in words: `val.wrist.f1` is validation F1 by wrist alone."""
-    side, *inputs, measure = column.split(".")
+    split, *inputs, measure = column.split(".")
     alone = f" by {' + '.join(inputs[0].split('+'))} alone" if inputs else ""
-    return f"{_SIDES[side]} {_MEASURES[measure]}{alone}"
+    return f"{_SPLITS[split]} {_MEASURES[measure]}{alone}"
 
 
 def _spread(score: Mapping[str, Any]) -> str:

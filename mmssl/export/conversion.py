@@ -130,7 +130,7 @@ def convert(
         with torch.no_grad():
             expected = [output.numpy() for output in exact(*tried)]
         apart = [float(np.abs(a - b).max()) for a, b in zip(given, expected, strict=True)]
-        # Of coarser networks the probabilities alone: their features have no known scale.
+        # Of coarser networks the probabilities alone: their features have a scale of their own.
         differences += apart if precision == "float32" else apart[-1:]
     difference = float(np.max(differences))
     if not difference <= (TOLERANCE if precision == "float32" else 1.0):

@@ -202,7 +202,7 @@ def export(
 
 
 def _selection(study: Study, plan: Plan, choice: Choice, metric: str) -> dict[str, Any]:
-    """How the point was chosen, what its trials score in every reading, and what untrained encoders do."""
+    """How the point was chosen, what its trials score from every set of inputs, and what untrained encoders do."""
     table = study.table("trials.parquet")
     best = choice.best
     chosen_by = points(plan, table, metric)
@@ -280,14 +280,14 @@ def _refitted(plan: Plan, trial: PlannedTrial, recordings: Recordings, on_epoch:
 def _test(
     study: Study, model: Model, recordings: Recordings, checkpoint: str, say: Callable[[str], None]
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """The weights' test score, computed the first time it is asked for; None, and why if that is not plain, where no
+    """The weights' test score, computed at the first request; None, and why if that is not plain, where no
     test subject is present or the look could not be recorded."""
     key = hashlib.sha256(model.files()[WEIGHTS]).hexdigest()[:16]
     if look := study.looks().get(key):
         say(f"the test score is that of look {look['look']} at the test subjects, on {look['when'][:10]}")
         return look, None
-    sides = split(recordings, model.recipe.data)
-    if len(sides.test) == 0:
+    parts = split(recordings, model.recipe.data)
+    if len(parts.test) == 0:
         return None, None
     with ExitStack() as held:
         try:  # A look that cannot be recorded is not taken.
@@ -299,19 +299,19 @@ def _test(
         if key in looks:
             return looks[key], None
         say(
-            f"looking at the test subjects ({', '.join(sides.test_subjects)}): look {len(looks) + 1} of this study; "
+            f"looking at the test subjects ({', '.join(parts.test_subjects)}): look {len(looks) + 1} of this study; "
             "--no-test leaves them"
         )
         data = model.recipe.data
         prepared = Prepared.of(recordings, data.steps, data.modalities)
-        _, metrics = score(model, prepared, sides.test, "test")
+        _, metrics = score(model, prepared, parts.test, "test")
         looks[key] = {
             "look": len(looks) + 1,
             "checkpoint": checkpoint,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "metrics": metrics,
-            "recordings": prepared.units(having(prepared, sides.test, data.modalities)),
-            "subjects": list(sides.test_subjects),
+            "recordings": prepared.units(having(prepared, parts.test, data.modalities)),
+            "subjects": list(parts.test_subjects),
         }
         study.put_looks(looks)
         return looks[key], None

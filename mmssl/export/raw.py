@@ -38,7 +38,7 @@ class RawRecording(nn.Module):
 
 
 def _count(lines: Tensor) -> Tensor:
-    """How many there are, as a number that is computed rather than known."""
+    """How many there are, as a number that the exported graph computes."""
     return torch.ones_like(lines.flatten(1)[:, 0]).sum()
 
 

@@ -31,7 +31,7 @@ def over_pairs(
     guides: Sequence[Tensor] = (),
     learned: Sequence[nn.Module] = (),
 ) -> dict[str, Tensor]:
-    """The mean over all pairs of views of an objective of two, each of its terms likewise.
+    """The means over all pairs of views of an objective of two, and of each of its terms.
 
     Args:
         objective: of the embeddings of two views, and of their guides where there are any.

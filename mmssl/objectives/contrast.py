@@ -69,8 +69,8 @@ def clip(a: Tensor, b: Tensor, *, learned: nn.ParameterDict) -> dict[str, Tensor
 def siglip(a: Tensor, b: Tensor, *, learned: nn.ParameterDict) -> dict[str, Tensor]:
     """SigLIP (Zhai et al., ICCV 2023, Algorithm 1) for the embeddings of two views, each (batch, D).
 
-    Whether two are of one recording is asked of every pair by itself, by logistic regression on their cosine similarity
-    with a learned scale and bias. The sum over all pairs is divided by the batch size.
+    Whether two are of one recording is decided for every pair by itself, by logistic regression on their cosine
+    similarity with a learned scale and bias. The sum over all pairs is divided by the batch size.
 
     Args:
         learned: `scale`, the logarithm of the similarities' factor, and `bias`.
@@ -152,7 +152,8 @@ def cmc_cmkm(
     are mined, so that every embedding keeps a negative.
 
     Args:
-        guide_a: features of the same recordings from a's frozen encoder, (batch, any width); likewise guide_b.
+        guide_a: features of the same recordings from a's frozen encoder, (batch, any width).
+        guide_b: those from b's.
         positives: recordings mined per anchor and modality (1 in the authors' settings).
         negatives_weight: weight of the negatives within a modality (1 in the authors' settings).
 
@@ -219,5 +220,5 @@ def _nearest(z: Tensor, count: int) -> Tensor:
     import torch
 
     others = cosines(z).fill_diagonal_(-math.inf)
-    chosen = others.topk(min(count, len(z) - 2), dim=1).indices
-    return torch.zeros_like(others, dtype=torch.bool).scatter_(1, chosen, True)
+    nearest = others.topk(min(count, len(z) - 2), dim=1).indices
+    return torch.zeros_like(others, dtype=torch.bool).scatter_(1, nearest, True)

@@ -44,14 +44,14 @@ def landscape(content: Content) -> Landscape | None:
     numeric = [axis for axis in content.axes if len(axis.values) > 1]
     if not numeric:
         return None
-    chosen = _chosen(content, numeric)
-    if len(chosen) == 1:
-        (only,) = chosen
+    plotted = _plotted(content, numeric)
+    if len(plotted) == 1:
+        (only,) = plotted
         if not only.numeric:
             return None
         rows = [_row(one, only, None, "") for one in content.ranked]
         return Landscape("line", only, None, rows, [], _line(content, only, rows))
-    x, y = chosen
+    x, y = plotted
     others = [axis for axis in numeric if axis not in (x, y)]
     if any(axis.drawn for axis in numeric):
         if not (x.numeric and y.numeric):
@@ -66,7 +66,7 @@ def landscape(content: Content) -> Landscape | None:
     return Landscape("cells", x, y, rows, slices, cells(content, x, y, rows))
 
 
-def _chosen(content: Content, axes: Sequence[Axis]) -> list[Axis]:
+def _plotted(content: Content, axes: Sequence[Axis]) -> list[Axis]:
     """lambda and mu where both are searched; else those that explain most."""
     named = {axis.label: axis for axis in axes}
     if "λ" in named and "μ" in named:

@@ -20,7 +20,7 @@ from mmssl.study.importance import importance
 from mmssl.study.plan import Plan
 from mmssl.study.results import Choice, Point, choose, hits_of, points, ranked
 from mmssl.study.scores import Estimate, mean
-from mmssl.study.status import Standing, standing
+from mmssl.study.status import StudyStatus, study_status
 from mmssl.study.words import SYSTEM, TERMINAL, value_of
 
 SYMBOLS = {"lambda": "λ", "mu": "μ", "nu": "ν"}  # noqa: RUF001
@@ -100,7 +100,7 @@ class Curves:
 @dataclass(frozen=True)
 class Content:
     plan: Plan
-    standing: Standing
+    status: StudyStatus
     made: datetime
     metric: str
     protocol: str
@@ -115,7 +115,7 @@ class Content:
     chance: float | None
     """The accuracy of guessing; None of another metric."""
     commonest: float | None
-    """The accuracy of naming always the most frequent class; None where that is no more than guessing, or not known."""
+    """The accuracy of always naming the most frequent class; None where that is no better, or counts are missing."""
     baselines: list[Baseline]
     shares: list[KnobShare]
     no_shares: str
@@ -186,7 +186,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
     guessing = chance(study, plan, metric)
     return Content(
         plan=plan,
-        standing=standing(study, plan),
+        status=study_status(study, plan),
         made=datetime.now(UTC),
         metric=metric,
         protocol=protocol(plan),
@@ -284,11 +284,11 @@ def _caveats(choice: Choice | None, found: Sequence[Point]) -> list[str]:
     if choice is None:
         return []
     complete = sum(point.complete for point in found)
-    chosen = [
+    optimism = [
         f"the best was chosen among {complete} by these same recordings, so its score is a little too high; the score "
         "on the test subjects, which an export computes, is not"
     ]
-    return choice.caveats + (chosen if complete > 1 else [])
+    return choice.caveats + (optimism if complete > 1 else [])
 
 
 def _commonest(predictions: pa.Table, guessing: float | None) -> float | None:
@@ -341,13 +341,13 @@ def _curves(study: Study, plan: Plan, order: Sequence[Point]) -> tuple[dict[str,
     for trial_id, phases in rows.items():
         for phase, own in phases.items():
             # The probe is of few epochs, which thinning must not lose.
-            chosen = sorted(
+            thinned = sorted(
                 {own[i] for i in np.linspace(0, len(own) - 1, min(MOST_VALUES, len(own))).round().astype(int)}
                 | {i for i in own if values.get("probe.accuracy", [])[i : i + 1] not in ([], [None])}
             )
-            present = {name: [_short(values[name][i]) for i in chosen] for name in columns}
+            present = {name: [_short(values[name][i]) for i in thinned] for name in columns}
             curves[trial_id][phase] = Curves(
-                [epochs[i] for i in chosen],
+                [epochs[i] for i in thinned],
                 {name: column for name, column in present.items() if any(value is not None for value in column)},
             )
     return dict(curves), len(trials) - len(kept)

@@ -14,7 +14,7 @@ from mmssl.errors import UserError
 from mmssl.evaluation import tsne
 from mmssl.experiments.embeddings import joined, vectors
 from mmssl.export.encoders import representative
-from mmssl.report.timeline import Said, timelines
+from mmssl.report.timeline import Prediction, timelines
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import Point
@@ -89,10 +89,10 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings, othe
         ) from error
     notes: list[str] = []
     if len(rows) > MOST_MAPPED:
-        chosen = np.sort(np.random.default_rng(0).choice(len(rows), MOST_MAPPED, replace=False))
+        some = np.sort(np.random.default_rng(0).choice(len(rows), MOST_MAPPED, replace=False))
         notes.append(f"the maps show {MOST_MAPPED} of {len(rows)} recordings, drawn at random")
-        rows = rows[chosen]
-        features, embeddings = ({name: one[chosen] for name, one in found.items()} for found in (features, embeddings))
+        rows = rows[some]
+        features, embeddings = ({name: one[some] for name, one in found.items()} for found in (features, embeddings))
     predictions = {
         row["recording_id"]: row for row in study.record(trial.trial_id).predictions if row["split"] == plan.space.side
     }
@@ -122,7 +122,7 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings, othe
     bodies = [one for one in recordings.arrays(drawn) if one is not None]
     maps = _maps(features, embeddings, trial.seed, notes)
     places, unplaced = _places(study, plan, trial, recordings, rows, maps, others, prepared)
-    of_windows = {n: Said(str(p["predicted"]), float(p["confidence"])) for n, p in predictions.items()}
+    of_windows = {n: Prediction(str(p["predicted"]), float(p["confidence"])) for n, p in predictions.items()}
     return Exhibit(
         trial, shown, maps, notes, recordings.description, skeleton, _bones(skeleton, bodies), *_view(skeleton, bodies),
         guesses=_guesses(study, plan, trial, [one["id"] for one in shown], others),

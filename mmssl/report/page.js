@@ -53,7 +53,7 @@
   const REACH = 80, reaching = new Set();
   function reach_out(node) {
     reaching.add(node);
-    let told = null;
+    let hovered = null;
     const item = (path) => [].concat(path.__data__ || [])[0];
     const says = (path) => { const one = item(path); return one && one.tooltip !== undefined && one.tooltip !== null; };
     const send = (type, path, event) => path.dispatchEvent(new PointerEvent(type, { clientX: event.clientX, clientY: event.clientY, bubbles: true }));
@@ -71,12 +71,12 @@
     // Vega shows by pointermove and hides by mouseout, which comes before mousemove.
     node.addEventListener("mousemove", (event) => {
       const on = says(event.target) ? null : nearest(event);
-      if (told && told !== on) send("mouseout", told, event);
-      told = on;
+      if (hovered && hovered !== on) send("mouseout", hovered, event);
+      hovered = on;
       node.style.cursor = (on && item(on).cursor) || "";
       if (on) send("pointermove", on, event);
     });
-    node.addEventListener("mouseleave", (event) => { if (told) send("mouseout", told, event); told = null; });
+    node.addEventListener("mouseleave", (event) => { if (hovered) send("mouseout", hovered, event); hovered = null; });
     node.addEventListener("click", (event) => {
       if (!event.isTrusted || says(event.target)) return;
       const on = nearest(event);
@@ -325,10 +325,10 @@
               values.forEach((value, i) => {
                 if (value !== null) points.push({ epoch: own.epochs[i], value, series, trial: which });
               });
-              const known = values.filter((value) => value !== null);
-              if (known.length) {
-                rows.push([`${PHASES[phase]}: ${title}${series ? ` (${series})` : ""}`, id.slice(0, 8), short(known[0]),
-                  short(Math.min(...known)), short(Math.max(...known)), short(known[known.length - 1])]);
+              const present = values.filter((value) => value !== null);
+              if (present.length) {
+                rows.push([`${PHASES[phase]}: ${title}${series ? ` (${series})` : ""}`, id.slice(0, 8), short(present[0]),
+                  short(Math.min(...present)), short(Math.max(...present)), short(present[present.length - 1])]);
               }
             }
           }
@@ -338,9 +338,9 @@
       table(at("curve-table"), ["curve", "trial", "first", "least", "most", "last"], rows);
       for (const [title, one] of views) one.node.hidden = !wanted.some(([name]) => name === title);
       for (const [title, points] of wanted) {
-        const known = views.get(title);
-        if (known) {
-          known.view.then((view) => put(view, points));
+        const existing = views.get(title);
+        if (existing) {
+          existing.view.then((view) => put(view, points));
           continue;
         }
         const node = make("div", { class: "panel" });
@@ -384,19 +384,19 @@
       });
       return found;
     }
-    function tell(found) {
+    function tabulate(found) {
       const wrong = found.filter((row) => row.true !== row.predicted && row.count).sort((a, b) => b.share - a.share || b.count - a.count);
       const shown = wrong.slice(0, 10).map((row) => [row.true, row.predicted, `${row.percent} %`, `${row.count} of ${row.total}`]);
       table(at("confusion-table"), ["true class", "taken for", "share", "recordings x seeds"], shown);
       if (!shown.length) at("confusion-table").replaceChildren(make("caption", {}, "None is taken for another."));
-      const known = [...new Set(found.map((row) => row.true))];
+      const present = [...new Set(found.map((row) => row.true))];
       const line = (name) => found.filter((row) => row.true === name);
-      table(at("confusion-cells"), ["true class", ...classes, "recordings x seeds"], known.map((name) => [name, ...line(name).map((row) => row.percent), `${line(name)[0].total}`]));
+      table(at("confusion-cells"), ["true class", ...classes, "recordings x seeds"], present.map((name) => [name, ...line(name).map((row) => row.percent), `${line(name)[0].total}`]));
     }
     const first = rows();
-    tell(first);
+    tabulate(first);
     later(embed(at("confusion-chart"), spec, first).then((view) => {
-      const show = () => { const found = rows(); tell(found); return put(view, found); };
+      const show = () => { const found = rows(); tabulate(found); return put(view, found); };
       select.addEventListener("change", show);
       follow((id) => {
         if (!cells[id] || select.value === id) return;
@@ -430,9 +430,9 @@
     });
     const show = player_(select, second, items, player);
     const classes = data.confusion.classes;
-    // What is said of a recording, and where it stands, is by the point that is picked; how it moves is its own.
+    // The predicted class and the place of a recording are the picked point's; its motion is its own.
     let placing = shown;
-    function tell(id) {
+    function assign(id) {
       const own = guesses[id];
       if (own) items.forEach((item, i) => { [item.predicted, item.confidence] = own[i] ? [classes[own[i][0]], own[i][1]] : [null, null]; });
       const label = data.points.all[id].label;
@@ -461,12 +461,12 @@
         chip.appendChild(document.createTextNode(name));
         key.appendChild(chip);
       });
-      const known = (item) => item.predicted === null ? "unknown" : item.predicted;
+      const predicted_class = (item) => item.predicted === null ? "unknown" : item.predicted;
       const found = () => {
         const one = maps[Number(viewSelect.value)], [across, up] = places[placing][Number(viewSelect.value)];
         return one.recordings.map((i, j) => {
           const item = items[i];
-          return { i, x: across[j], y: up[j], id: item.id, subject: item.subject, label: item.label, predicted: known(item),
+          return { i, x: across[j], y: up[j], id: item.id, subject: item.subject, label: item.label, predicted: predicted_class(item),
             confidence: item.confidence, right: !wrong(item), modality: one.modalities[j] };
         });
       };
@@ -499,8 +499,8 @@
       if (view) view.signal("picked", Number(select.value)).run();
     });
     second.addEventListener("change", show);
-    followers.unshift((id) => { tell(id); show(); });
-    tell(picked);
+    followers.unshift((id) => { assign(id); show(); });
+    assign(picked);
     show();
   }
 
@@ -616,7 +616,7 @@
     function go(to) { pause(); moment = Math.max(0, Math.min(seconds, to)); paint(); }
     function step(now) {
       if (last === null) return;
-      // A frame may be older than the click that asked for it.
+      // A frame may be older than the click that requested it.
       moment += (Math.max(0, now - last) / 1000) * Number(speed.value);
       if (moment > seconds) moment %= seconds;
       last = now;

@@ -46,7 +46,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
     vega = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue] - its stub forgets the default
     if "</script" in (vega + kept["js"]).lower() or "<!--" in vega + kept["js"]:
         raise ValueError("the scripts would end before their end")
-    statuses = content.standing.trials
+    statuses = content.status.trials
     shown = content.ranked[:MOST_RANKED]
     drawn = (landscape.x, landscape.y) if landscape else ()
     environment = Environment(autoescape=True, trim_blocks=True)
@@ -59,8 +59,8 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
     return template.render(
         content=content,
         plan=plan,
-        standing=content.standing,
-        over=content.standing.ended == content.standing.planned,
+        status=content.status,
+        over=content.status.ended == content.status.planned,
         statuses=", ".join(f"{count} {status}" for status, count in statuses.items()),
         made=f"{content.made:%Y-%m-%d %H:%M} UTC",
         percent=percent,

@@ -68,7 +68,7 @@ def _figures(content: Content, exhibit: Exhibit | None) -> dict[str, Figure]:
     index = {name: i for i, name in enumerate(content.classes)}
     for one in exhibit.maps if exhibit is not None else ():
         if len(set(one.modalities)) > 1:
-            continue  # A paper tells classes apart by shape, so that none is left for modalities.
+            continue  # A paper shows classes by shape, so that none is left for modalities.
         labels = [index[exhibit.recordings[i]["label"]] for i in one.recordings] if exhibit else []
         spec = charts.signs(one.xy, labels, content.classes)
         found[f"tsne-{'-'.join(filter(None, {*one.modalities})) or 'joined'}"] = Figure(

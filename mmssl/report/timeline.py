@@ -24,14 +24,16 @@ _NAMES = f"datum.value % {_STREAM} < 75 ? 'signal' : datum.value % {_STREAM} < 1
 Floats = npt.NDArray[np.float64]
 
 
-class Said(NamedTuple):
+class Prediction(NamedTuple):
     """The prediction for one window."""
 
     predicted: str
     probability: float
 
 
-def timelines(recordings: Recordings, predictions: Mapping[str, Said], classes: Sequence[str]) -> dict[str, Any] | None:
+def timelines(
+    recordings: Recordings, predictions: Mapping[str, Prediction], classes: Sequence[str]
+) -> dict[str, Any] | None:
     """A picture of each stream that has predictions, one below the other, at most `MOST_STREAMS`.
 
     Windows that overlap are drawn over the time up to the next one's beginning.
@@ -59,7 +61,7 @@ def timelines(recordings: Recordings, predictions: Mapping[str, Said], classes: 
     return _spec(rows, classes)
 
 
-def _bands(rows: Sequence[Row], own: Sequence[int], predictions: Mapping[str, Said]) -> list[dict[str, Any]]:
+def _bands(rows: Sequence[Row], own: Sequence[int], predictions: Mapping[str, Prediction]) -> list[dict[str, Any]]:
     windows = [rows[i] for i in own]
     bands: list[dict[str, Any]] = []
     for row, after in zip(windows, [*windows[1:], None], strict=True):

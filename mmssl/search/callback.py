@@ -1,4 +1,4 @@
-"""What Ray Tune says of trials, taken to the recorder; and which of them it runs again, or stops."""
+"""What Ray Tune reports of trials, taken to the recorder; and which of them it runs again, or stops."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmssl.search.searcher import PlanSearcher
 
 
 class RecordingCallback(tune.Callback):
-    """Takes what Tune says of trials to the recorder, and has a trial run again whose worker died.
+    """Takes Tune's reports of trials to the recorder, and has a trial run again whose worker died.
 
     Args:
         alone: whether the trials run on this machine alone.
@@ -52,21 +52,21 @@ class RecordingCallback(tune.Callback):
         if self.recorder.has_ended(planned):
             return
         deaths = self._deaths.setdefault(planned.trial_id, [])
-        told = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
+        text = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
         node = self._nodes.pop(planned.trial_id, "")
         if self._kills.happened(node):
             raise MemoryError
-        if self._alone and (reason := refusal(told)):
+        if self._alone and (reason := refusal(text)):
             raise OSError(
                 f"the package has changed since the study was started: {reason.partition('; install')[0]}; "
                 "what has ended is kept: `mmssl-tune resume` runs the rest with the code that is there now"
             )
-        deaths.append((node, told.strip()))
+        deaths.append((node, text.strip()))
         if len(deaths) <= RESTARTS or (len(deaths) <= MOVES and self._survived(deaths) <= RESTARTS):
             self.recorder.put_back(planned)
             return
-        said = [told for _, told in deaths]
-        self.recorder.fail(planned, _cause(said), "\n\n".join(said))
+        texts = [text for _, text in deaths]
+        self.recorder.fail(planned, _cause(texts), "\n\n".join(texts))
 
     def _survived(self, deaths: Sequence[tuple[str, str]]) -> int:
         """How many of a trial's deaths its node has survived: the others were not the trial's doing."""
@@ -84,17 +84,17 @@ class Scheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         # Tune has flattened the result; a trial that has come to its end is not stopped any more.
         ended = any(name.partition("/")[0] == "end" for name in result)
-        stop = not ended and self._recorder.gives_up(self._searcher.planned[trial.trial_id], result.get("epochs", []))
+        stop = not ended and self._recorder.prunes(self._searcher.planned[trial.trial_id], result.get("epochs", []))
         return FIFOScheduler.STOP if stop else FIFOScheduler.CONTINUE
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # As the recorder's.
+        return {}  # Tune pickles what it is given, for a restore that a study never needs.
 
 
-def _cause(told: Sequence[str]) -> str:
-    """Why a trial's workers died, as far as Ray told of each; its texts have headings that say when."""
-    lines = [line for line in told[-1].splitlines() if not line.startswith("Failure # ")]
-    # Of a process that was killed Ray cannot tell by whom: the kernel does it when memory runs out.
-    killed = any("OOM killer" in text for text in told)
+def _cause(texts: Sequence[str]) -> str:
+    """Why a trial's workers died, as far as Ray reports each; its texts have headings with the time."""
+    lines = [line for line in texts[-1].splitlines() if not line.startswith("Failure # ")]
+    # Ray does not know who killed a process: the kernel does it when memory runs out.
+    killed = any("OOM killer" in text for text in texts)
     perhaps = "; perhaps it was killed because memory ran out" if killed else ""
-    return f"the worker died{f': {lines[0]}' if lines else ''} (it was started {len(told)} times{perhaps})"
+    return f"the worker died{f': {lines[0]}' if lines else ''} (it was started {len(texts)} times{perhaps})"

@@ -24,7 +24,7 @@ from mmssl.errors import UserError
 from mmssl.private_folder import own_folder
 from mmssl.process import cpus
 from mmssl.recipe import Recipe
-from mmssl.search.nodes import Node, faults, nodes, on_each, said_by
+from mmssl.search.nodes import Node, faults, last_line, nodes, on_each
 from mmssl.search.recorder import LEADING
 from mmssl.search.resources import NotStartedError, growth, start
 from mmssl.search.share import Resources, Share, fit
@@ -135,7 +135,7 @@ def _gpus(there: Sequence[Node]) -> Generator[CheckResult]:
     having = [node for node in there if node.resources.get("GPU")]
     for node, answer in on_each(_gpus_seen, having, num_gpus=0.01):
         if isinstance(answer, Exception):
-            yield CheckResult("GPUs", "fault", f"{node.name}: {said_by(answer)}")
+            yield CheckResult("GPUs", "fault", f"{node.name}: {last_line(answer)}")
         elif not answer:
             yield CheckResult(
                 "GPUs",
@@ -200,16 +200,16 @@ def _training(tried: Tried, share: Share, there: Sequence[Node]) -> CheckResult:
     together = int(1 / share.gpus + 1e-6) if 0 < share.gpus < 1 else 1 if share.gpus else share.at_once / len(there)
     together = max(1, math.ceil(min(together, share.at_once)))
     where = "GPU" if share.gpus else "machine"
-    said = f"the largest point on {tried.device}: {step}, at most {tried.memory / GB:.1f} GB of the {where}'s memory"
+    found = f"the largest point on {tried.device}: {step}, at most {tried.memory / GB:.1f} GB of the {where}'s memory"
     each = tried.memory + (_CONTEXT if share.gpus else 0)
     room = int(0.9 * tried.total / each)
     fitting = f"--gpus-per-trial {math.ceil(100 / room) / 100:g}" if share.gpus and room else ""
     if together > room:
-        told = f"{together} such trials at once want more than its {tried.total / GB:.0f} GB"
+        over = f"{together} such trials at once want more than its {tried.total / GB:.0f} GB"
         mend = f"give each more with {fitting or 'a larger GPU'}" if share.gpus else "run fewer with --max-concurrent"
-        return CheckResult("training", "warning", f"{said}; {told}: {mend}, or make batches smaller")
+        return CheckResult("training", "warning", f"{found}; {over}: {mend}, or make batches smaller")
     more = f"; {room} would fit, with {fitting}" if fitting and room >= 2 * together else ""
-    return CheckResult("training", "ok", said + more)
+    return CheckResult("training", "ok", found + more)
 
 
 def _together(rates: Mapping[int, float]) -> CheckResult:
@@ -280,12 +280,12 @@ def _try(recipe: Recipe, prepared: Prepared, recordings: Recordings, share: Shar
             if knob.endswith(".epochs") and isinstance(value, int)
         }
     )
-    sides = split(recordings, recipe.data)
+    parts = split(recordings, recipe.data)
     size = max(recipe.pretrain.batch_size, 2)
-    whole = having(prepared, sides.train, recipe.data.modalities)
+    whole = having(prepared, parts.train, recipe.data.modalities)
     one_batch = replace(
-        sides,
-        pretrain=shown_rows(recipe, prepared, sides)[:size],
+        parts,
+        pretrain=shown_rows(recipe, prepared, parts)[:size],
         train=whole[:size],
         validation=whole[:2],
         test=whole[:2],
@@ -304,14 +304,14 @@ def _try(recipe: Recipe, prepared: Prepared, recordings: Recordings, share: Shar
         ray.cancel(reference, force=True)
         return f"{_EPOCHS} steps take more than {_SECONDS_TO_TRY} s: give trials more CPUs or a GPU, or smaller batches"
     except RayError as error:
-        return f"one batch of the largest point does not train: {said_by(error)}"
+        return f"one batch of the largest point does not train: {last_line(error)}"
 
 
 def _seconds(recipe: Recipe, recordings: Recordings, tried: Tried) -> float:
     """How long a trial takes at the largest point's pace."""
-    sides = split(recordings, recipe.data)
-    batches = math.ceil(len(shown_rows(recipe, recordings, sides)) / recipe.pretrain.batch_size)
-    finetuning = recipe.finetune.epochs * tried.finetune * len(sides.train)
+    parts = split(recordings, recipe.data)
+    batches = math.ceil(len(shown_rows(recipe, recordings, parts)) / recipe.pretrain.batch_size)
+    finetuning = recipe.finetune.epochs * tried.finetune * len(parts.train)
     return recipe.pretrain.epochs * batches * (tried.pretrain or 0) + finetuning
 
 
@@ -322,7 +322,7 @@ def _gpus_seen(node_id: str) -> str:
     return f"{torch.cuda.get_device_name()}, {free / GB:.0f} of {total / GB:.0f} GB free"
 
 
-def _measure(recipe: str, prepared: Prepared, sides: Split, threads: int, device: str) -> Tried:
+def _measure(recipe: str, prepared: Prepared, parts: Split, threads: int, device: str) -> Tried:
     torch.set_num_threads(threads)
     moments: dict[str, list[float]] = {}
 
@@ -330,18 +330,18 @@ def _measure(recipe: str, prepared: Prepared, sides: Split, threads: int, device
         moments.setdefault(str(epoch["phase"]), []).append(time.perf_counter())
 
     tried = Recipe.model_validate_json(recipe)
-    run_trial(tried, prepared, sides, on_epoch=on_epoch, device=device)
+    run_trial(tried, prepared, parts, on_epoch=on_epoch, device=device)
     gpu = device == "cuda"
     memory = torch.cuda.max_memory_allocated() if gpu else 0
     # Linux counts in kB, macOS in bytes.
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Tried(
         pretrain=_pace(moments.get("pretrain", [])),
-        finetune=(_pace(moments.get("finetune", [])) or 0) / len(sides.train),
+        finetune=(_pace(moments.get("finetune", [])) or 0) / len(parts.train),
         memory=memory if gpu else resident,
         total=torch.cuda.mem_get_info()[1] if gpu else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         device=torch.cuda.get_device_name() if gpu else f"{threads} of {cpus()} CPUs",
-        together=rates(tried, prepared, sides, torch.device(device)) if gpu and alike(tried) else {},
+        together=rates(tried, prepared, parts, torch.device(device)) if gpu and alike(tried) else {},
         bfloat16=has_instructions(torch.device(device)),
     )
 

@@ -27,8 +27,8 @@ _BETWEEN = 1.0
 
 def node_of(actor: Any) -> str:
     """The id of the node that an actor runs on; empty where Ray does not know the actor."""
-    known: dict[str, Any] = state.actor_table(actor._actor_id.hex())
-    return known["Address"]["NodeID"] if known else ""
+    entry: dict[str, Any] = state.actor_table(actor._actor_id.hex())
+    return entry["Address"]["NodeID"] if entry else ""
 
 
 def is_lost(node_id: str) -> bool:
@@ -46,14 +46,14 @@ class OutOfMemoryKills:
         self._counts: dict[str, Any] = {}
 
     def watch(self, node_id: str) -> None:
-        """Count from now on; a node that this process is not on is only asked the first time, and not waited for."""
+        """Count from now on; another's node is queried the first time only, without waiting."""
         if node_id == _here():
             self._counts[node_id] = kernel_kills()
         elif node_id and node_id not in self._counts:
             self._counts[node_id] = begun_on(node_id, kernel_kills)
 
     def happened(self, node_id: str) -> bool:
-        """Whether there was one on a node since it was watched; False where it cannot tell."""
+        """Whether there was one on a node since it was watched; False where its kernel has no such count."""
         if node_id not in self._counts or is_lost(node_id):
             return False
         before, now = (
@@ -91,10 +91,10 @@ class HeadWatch:
     Args:
         head: where it listens.
         here: where this node's raylet does.
-        lost: called with the reason, in a thread of its own, once when one has not answered for so many seconds or is
-            gone for certain; this process' own threads may be caught in Ray for longer.
+        lost: called with the reason, in a thread of its own, when one has not answered for so many seconds or is gone
+            for certain; this process' own threads may be caught in Ray for longer.
         cluster: its address, whose head may come back; None for a Ray of this process alone.
-        needed: numbers of the processes here without which Ray ends this process at once, and without a word.
+        needed: numbers of the processes here without which Ray ends this process at once, and without a message.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class HeadWatch:
 
 @contextmanager
 def _open_processes(numbers: Collection[int]) -> Generator[list[int]]:
-    """Descriptors that can be read once a process has ended; none where the system has no such."""
+    """Descriptors that can be read when a process has ended; none where the system has no such."""
     opened = list[int]()
     try:
         if hasattr(os, "pidfd_open"):

@@ -17,14 +17,14 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from mmssl.errors import UserError, nearest
-from mmssl.search.nodes import said_by
+from mmssl.search.nodes import last_line
 from mmssl.study.folder import Study
 from mmssl.study.status import JOB, JOB_ADDRESS, remember
 
 STUDY, STORAGE = "mmssl.study", "mmssl.storage"
 """What a job's metadata call the study it runs, and where that lies."""
 _SECONDS_TO_STOP = 120
-"""How long a driver may report after it was told to stop; Ray's own 3 s are too few."""
+"""How long a driver may report after it was asked to stop; Ray's own 3 s are too few."""
 _SECONDS_TO_START = 60
 """How long a head may take until it runs jobs."""
 _TALKATIVE = (
@@ -46,7 +46,7 @@ class Job:
     status: str
     """PENDING, RUNNING, STOPPED, SUCCEEDED, FAILED."""
     said: str
-    """What Ray says of it."""
+    """Ray's message about it."""
     submitted: float
     """Seconds since 1970."""
 
@@ -70,14 +70,14 @@ class Jobs:
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-        # Ray takes what this variable or RAY_ADDRESS says over what it is told.
+        # Ray takes the value of this variable or of RAY_ADDRESS over its argument.
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address
-        with self._asked():
+        with self._answering():
             self._client = JobSubmissionClient(self.address)
 
     def all(self) -> list[Job]:
         """The jobs that run or ran studies, the last submitted last."""
-        with self._asked():
+        with self._answering():
             found = self._client.list_jobs()
         jobs = [self._job(details) for details in found if STUDY in (details.metadata or {})]
         return sorted(jobs, key=lambda job: job.submitted)
@@ -121,7 +121,7 @@ class Jobs:
             JOB: submission_id,
             JOB_ADDRESS: self.address,
         }
-        with tempfile.TemporaryDirectory() as folder, self._asked():
+        with tempfile.TemporaryDirectory() as folder, self._answering():
             if file is not None:
                 shutil.copy(file, folder)
             until = time.monotonic() + _SECONDS_TO_START
@@ -144,24 +144,24 @@ class Jobs:
         return job
 
     def logs(self, job: Job) -> str:
-        """What its driver has said so far."""
-        with self._asked():
+        """The output of its driver so far."""
+        with self._answering():
             return self._client.get_job_logs(job.submission_id)
 
     def follow(self, job: Job) -> Generator[str]:
-        """What its driver has said and says, until it ends."""
+        """The output of its driver, piece by piece until it ends."""
         pieces = self._client.tail_job_logs(job.submission_id)
 
-        async def following() -> str | None:
+        async def next_piece() -> str | None:
             return await anext(pieces, None)
 
-        with self._asked(), asyncio.Runner() as runner:
-            while (piece := runner.run(following())) is not None:
+        with self._answering(), asyncio.Runner() as runner:
+            while (piece := runner.run(next_piece())) is not None:
                 yield piece
 
     def stop(self, job: Job) -> Job:
         """Have its driver finish reporting and end, and wait until it has."""
-        with self._asked():
+        with self._answering():
             self._client.stop_job(job.submission_id)
             until = time.monotonic() + _SECONDS_TO_STOP + 10
             while True:
@@ -183,8 +183,8 @@ class Jobs:
         )
 
     @contextmanager
-    def _asked(self) -> Generator[None]:
-        """Raises UserError: the cluster did not answer, or refused."""
+    def _answering(self) -> Generator[None]:
+        """A request to the cluster; raises UserError where it does not answer, or refuses."""
         try:
             yield
         except AuthenticationError as error:
@@ -202,4 +202,4 @@ class Jobs:
                 raise UserError(
                     "jobs need Ray's job client, which is not installed: pip install 'mmssl-tune[cluster]'"
                 ) from error
-            raise UserError(f"{self.address}: {said_by(error)}") from error
+            raise UserError(f"{self.address}: {last_line(error)}") from error

@@ -21,7 +21,7 @@ from mmssl.trackers.forwarding import Forwarder
 from mmssl.trackers.notify import Notifier, notifying
 from mmssl.trackers.registry import forwarders
 
-_SECONDS_TO_TELL = 5.0
+_SECONDS_TO_NOTIFY = 5.0
 """How long a process that is about to end waits for a webhook."""
 
 
@@ -32,7 +32,7 @@ def run(
     resources: Resources,
     watch: Watch,
     *,
-    known: Callable[[Collection[Record]], None] = lambda records: None,
+    on_existing: Callable[[Collection[Record]], None] = lambda records: None,
     retry: bool = False,
     programs: Sequence[str] = (),
     notify: str | None = None,
@@ -47,12 +47,12 @@ def run(
     Args:
         recordings: those the plan was made for.
         watch: called in this process whenever a trial's record changes.
-        known: called once, with what is kept of the trials that have ended before.
+        on_existing: called at the start, with what is kept of the trials that have ended before.
         retry: run trials that FAILED or whose record is damaged once more; those that diverged or collapsed would do so
             again.
-        programs: those that are told of it as it runs; see `mmssl.trackers.registry`.
-        notify: address of a webhook that is told of its end, its first failure, and when it stands still.
-        say: told what the user should know while it runs.
+        programs: trackers that it reports to as it runs; see `mmssl.trackers.registry`.
+        notify: address of a webhook that gets its end, its first failure, and when it stands still.
+        say: called with what the user should read while it runs.
         abandon: called with the reason, perhaps in another thread, when Ray is gone and this process should end at
             once, as it may be caught in Ray; the study is whole, and what has ended is kept.
 
@@ -60,8 +60,8 @@ def run(
         The record of every trial that has ended, by trial id; fewer than planned where the run was interrupted.
 
     Raises:
-        UserError: other recordings than the plan's, another driver at work, a damaged record, or more asked per trial
-            than there is.
+        UserError: other recordings than the plan's, another driver at work, a damaged record, or more requested per
+            trial than there is.
         MemoryError: there is not enough for any trial.
     """
     if recordings.fingerprint != plan.dataset.fingerprint:
@@ -84,14 +84,14 @@ def run(
         for trial_id, record in records.items():
             tables.put(record)
             records[trial_id] = record.brief()  # Of thousands, the rest would fill the memory.
-        known(records.values())
-        followed = forwarders(programs, study, plan, say)
+        on_existing(records.values())
+        trackers = forwarders(programs, study, plan, say)
 
         with notifying(notify, study, plan, say) as notifier:
 
             def leave(reason: str, clear: Callable[[], None]) -> None:
-                tell = partial(notifier.close, reason, _SECONDS_TO_TELL) if notifier else _nothing
-                for settle in (tables.settle, lambda: end(study), tell, clear):
+                notify_end = partial(notifier.close, reason, _SECONDS_TO_NOTIFY) if notifier else _nothing
+                for settle in (tables.settle, lambda: end(study), notify_end, clear):
                     with suppress(Exception):  # None of them is worth what the others do.
                         settle()
                 abandon(reason)
@@ -103,20 +103,20 @@ def run(
                 say(line)
 
             _log(log, f"{plan.total - len(records)} of {plan.total} trials to run")
-            told = [*followed, *([notifier] if notifier else [])]
-            work = Work(study, plan, recordings, records, tables, _logged(_all_of(watch, told), log), note)
+            listeners = [*trackers, *([notifier] if notifier else [])]
+            work = Work(study, plan, recordings, records, tables, _logged(_all_of(watch, listeners), log), note)
             try:
                 run_all = None if resources.local else _on_ray()  # A tracker's thread that imports Ray too finds half.
-                for relay in followed:
-                    relay.start([plan.trial(trial_id) for trial_id in records])
+                for tracker in trackers:
+                    tracker.start([plan.trial(trial_id) for trial_id in records])
                 if run_all:
                     run_all(work, resources, log, leave)
                 else:
                     run_here(work, resources)
             finally:
                 with suppress(KeyboardInterrupt):  # A second one waits for none of them.
-                    for relay in followed:
-                        relay.close()
+                    for tracker in trackers:
+                        tracker.close()
                 with uninterrupted():
                     tables.settle()
     return records
@@ -132,15 +132,15 @@ def _nothing() -> None:
     pass
 
 
-def _all_of(watch: Watch, followed: Sequence[Forwarder | Notifier]) -> Watch:
-    """Tell the watcher, and the programs that follow."""
+def _all_of(watch: Watch, listeners: Sequence[Forwarder | Notifier]) -> Watch:
+    """Report to the watcher and to the listeners."""
 
-    def told(planned: PlannedTrial, record: Record) -> None:
+    def report(planned: PlannedTrial, record: Record) -> None:
         watch(planned, record)
-        for relay in followed:
-            relay.changed(planned, record)
+        for one in listeners:
+            one.changed(planned, record)
 
-    return told if followed else watch
+    return report if listeners else watch
 
 
 def _logged(watch: Watch, log: Path) -> Watch:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 
-from mmssl.process import ASKED_TO_END, cpus
+from mmssl.process import END_REQUESTED, cpus
 from mmssl.search import one_trial
 from mmssl.search.one_trial import Setting, config_of, threads
 from mmssl.search.recorder import Recorder
@@ -26,7 +26,7 @@ def run_here(work: Work, resources: Resources) -> None:
     A trial computes with as many threads as it would on a Ray of this machine alone, and so comes to the same bits.
 
     Raises:
-        UserError: more is asked per trial than there is, or a sampler finds no further point.
+        UserError: more is requested per trial than there is, or a sampler finds no further point.
         OSError: the study cannot be written any more.
     """
     there = {"CPU": cpus(), "GPU": torch.cuda.device_count()}
@@ -72,7 +72,7 @@ def _run(config: dict[str, Any], setting: Setting, take: Callable[[dict[str, Any
 def _take(recorder: Recorder, planned: PlannedTrial, interrupts: "_Interrupts", result: dict[str, Any]) -> bool:
     """Record a report; whether the trial is to be stopped."""
     with interrupts.after():
-        stopped = "end" not in result and recorder.gives_up(planned, result["epochs"])
+        stopped = "end" not in result and recorder.prunes(planned, result["epochs"])
         recorder.report(planned, {**result, "done": stopped})
         recorder.fail_out_of_memory()  # It had the GPU for itself.
     return stopped
@@ -110,7 +110,7 @@ class _Interrupts:
             raise KeyboardInterrupt
 
     def _come(self, number: int, frame: FrameType | None) -> None:
-        if self._before is signal.SIG_IGN and not ASKED_TO_END.is_set():  # A shell's job in the background.
+        if self._before is signal.SIG_IGN and not END_REQUESTED.is_set():  # A shell's job in the background.
             return
         self._came = True
         if not self._wait:

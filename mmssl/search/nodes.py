@@ -71,7 +71,7 @@ def faults(study: Study, where: Sequence[Node], terms: Agreement | None = None) 
 
     Args:
         study: what the nodes are to write into, and this process to see.
-        terms: what they must have in common with this process; by default what a study without a plan asks.
+        terms: what they must have in common with this process; by default what a study without a plan needs.
 
     Raises:
         OSError: this process itself cannot write there.
@@ -83,7 +83,7 @@ def faults(study: Study, where: Sequence[Node], terms: Agreement | None = None) 
     found: list[str] = []
     for node, answer in on_each(_answer, where, terms, token):
         if isinstance(answer, Exception):
-            found.append(f"{node.name}: {said_by(answer)}")
+            found.append(f"{node.name}: {last_line(answer)}")
         elif answer:
             found.append(f"{node.name}: {answer}")
         elif study.note(f"node-{node.node_id}") != {"token": token}:
@@ -107,7 +107,7 @@ def on_each(function: Any, where: Sequence[Node], *arguments: Any, **options: An
 
     Args:
         function: called with the node's id and `arguments`.
-        options: of the Ray task, as `num_gpus`; none takes a CPU unless told to.
+        options: of the Ray task, as `num_gpus`; by default it takes no CPU.
     """
     waiting = [(node, begun_on(node.node_id, function, node.node_id, *arguments, **options)) for node in where]
     ray.wait([reference for _, reference in waiting], num_returns=len(waiting), timeout=_SECONDS_TO_ANSWER)
@@ -122,8 +122,8 @@ def on_each(function: Any, where: Sequence[Node], *arguments: Any, **options: An
     return answers
 
 
-def said_by(error: Exception | str) -> str:
-    """The last line of an error from another process, which is the one that says what happened."""
+def last_line(error: Exception | str) -> str:
+    """The last line of an error from another process, which has what happened."""
     # Ray ends some with a full stop on a line of its own.
     lines = [line for line in str(error).splitlines() if line.strip(" .")]
     if any("No module named 'mmssl" in line for line in lines):
@@ -163,9 +163,9 @@ def require(terms: Agreement) -> None:
         raise UserError(f"node {platform.node()} cannot run this study: {reason}")
 
 
-def refusal(told: str) -> str:
+def refusal(text: str) -> str:
     """Why a worker was not to run a trial, where that is what it ended with."""
-    return said_by(told).partition(" cannot run this study: ")[2] if " cannot run this study: " in told else ""
+    return last_line(text).partition(" cannot run this study: ")[2] if " cannot run this study: " in text else ""
 
 
 @cache

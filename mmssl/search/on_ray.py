@@ -34,15 +34,15 @@ def run_on_ray(work: Work, resources: Resources, log: Path, abandon: Abandon) ->
     """Run what has not ended, as many trials at once as fit.
 
     Args:
-        log: of the study; gets what Ray says.
+        log: of the study; gets Ray's output.
         abandon: called when Ray is gone, perhaps in another thread.
     """
     on_ray = _OnRay(work, abandon)
-    asked: Resources | None = resources
+    current: Resources | None = resources
     work.reopen()  # Else nothing is left of a race that was extended.
     with _output_to(log):
-        while asked is not None and len(work.records) < work.plan.total:
-            asked = on_ray.go_on(asked)
+        while current is not None and len(work.records) < work.plan.total:
+            current = on_ray.go_on(current)
 
 
 class _OutOfMemoryError(Exception):
@@ -160,7 +160,7 @@ def _tune(work: Work, resources: Resources, searcher: PlanSearcher, callback: Re
             verbose=0,
         ),
     )
-    # At its end Tune looks for the result files it was told not to write, and complains of each.
+    # At its end Tune looks for the result files that it is set not to write, and complains of each.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     # Tune begins with a box, and ends with a way on where it was interrupted; both name its folder, which is gone then.
     TuneTerminalReporter.experiment_started = _nothing
@@ -209,7 +209,7 @@ def _connected(address: str | None, folder: Path, abandon: Abandon) -> Generator
 
     def clear() -> None:
         remove(folder)
-        kill()  # Once the raylet is, this process may end at any time.
+        kill()  # When the raylet is dead, this process may end at any time.
 
     try:
         try:

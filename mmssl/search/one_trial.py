@@ -14,7 +14,7 @@ import torch
 from mmssl.data.protocols import Split
 from mmssl.data.rows import having, labelled_rows, shown_rows
 from mmssl.environment import machine, packages
-from mmssl.recipe import Recipe, readings
+from mmssl.recipe import Recipe, head_inputs
 from mmssl.study.columns import PROBE, SCORED
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
@@ -41,7 +41,7 @@ class Setting:
     splits: dict[tuple[str, ...], Split]
     """By held-out subjects."""
     side: Literal["val", "test"]
-    """The side that is scored."""
+    """The split that is scored."""
     keep_models: bool
     """Whether the trained model is kept in the study at all."""
     probe_every: int | None
@@ -53,7 +53,7 @@ class Setting:
 
 
 def config_of(plan: Plan, trial: PlannedTrial, probed: bool, others: Sequence[PlannedTrial] = ()) -> dict[str, Any]:
-    """What one trial is told: its id, its recipe, whether it is probed, and the recipes that pre-train with it."""
+    """What one trial gets: its id, its recipe, whether it is probed, and the recipes that pre-train with it."""
     return {
         "trial_id": trial.trial_id,
         # The recipe travels as text: Tune would take a nested one apart.
@@ -99,37 +99,37 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
     facts: dict[str, Any] = {**machine(setting.device), "code": trial_code(), "threads": setting.threads}
     end: dict[str, Any] = {"started": started}
     try:
-        sides, data = setting.splits[recipe.data.validation_subjects], setting.prepared[recipe.data.steps]
+        split, data = setting.splits[recipe.data.validation_subjects], setting.prepared[recipe.data.steps]
         folder = Study(setting.root, setting.study)
         name, made = pretraining_name(recipe, data.fingerprint), list[str]()
         folder.keep_packages(facts["packages"], packages())
         facts |= {
-            "recordings.train": len(shown_rows(recipe, data, sides)),
-            "recordings.labelled": len(labelled_rows(recipe, data, sides)),
-            **_scored(recipe, data, sides.validation if setting.side == "val" else sides.test),
+            "recordings.train": len(shown_rows(recipe, data, split)),
+            "recordings.labelled": len(labelled_rows(recipe, data, split)),
+            **_scored(recipe, data, split.validation if setting.side == "val" else split.test),
             "pretraining_id": name,
         }
 
-        def once(one: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
+        def cache(one: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
             def here() -> Mapping[str, bytes]:
                 made.append(one)
                 return make()
 
-            return folder.once(one, here, wait=wait)
+            return folder.cached(one, here, wait=wait)
 
         recipes = map(Recipe.model_validate_json, config["others"])
         others = [(other, setting.splits[other.data.validation_subjects]) for other in recipes]
         outcome = run_trial(
             recipe,
             data,
-            sides,
+            split,
             side=setting.side,
             on_epoch=on_epoch,
             device=setting.device,
-            once=once,
+            cache=cache,
             probe_every=setting.probe_every if config["probed"] else None,
             snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name)),
-            by=with_others(others, data, torch.device(setting.device), once) if others else pretrain,
+            by=with_others(others, data, torch.device(setting.device), cache) if others else pretrain,
         )
         if recipe.pretrain.epochs and not config["probed"]:
             facts["pretraining_reused"] = name not in made
@@ -154,7 +154,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
 
 def _scored(recipe: Recipe, data: Prepared, rows: npt.NDArray[np.int64]) -> dict[str, int]:
     """How many recordings are scored, and by what each part of the modalities where some lack one."""
-    together, *parts = readings(recipe)
+    together, *parts = head_inputs(recipe)
     counts = {SCORED: data.units(having(data, rows, together))}
     if len(having(data, rows, together)) < len(rows):
         counts |= {f"{SCORED}.{'+'.join(part)}": data.units(having(data, rows, part)) for part in parts}

@@ -1,4 +1,4 @@
-"""Gives points up before all their trials are run, by validation scores alone."""
+"""Prunes points before all their trials are run, by validation scores alone."""
 
 import itertools
 import statistics
@@ -28,7 +28,7 @@ class Pruning:
 
     def __init__(self, plan: Plan, records: Mapping[str, Record]) -> None:
         self._plan, rules = plan, plan.space.prune
-        self.given_up: dict[str, str] = {}
+        self.pruned: dict[str, str] = {}
         """By point, why."""
         self._threshold = rules.folds if rules else None
         self._rule = rules.probe if rules else None
@@ -42,9 +42,9 @@ class Pruning:
                 self.probed(trial, epoch)
             self.ended(trial, record)
             if record.status == "PRUNED":
-                self.given_up[trial.point_id] = record.cause
+                self.pruned[trial.point_id] = record.cause
             else:
-                self.given_up.pop(trial.point_id, None)
+                self.pruned.pop(trial.point_id, None)
 
     def probes(self, trial: PlannedTrial) -> bool:
         """Whether a trial is the one of its point that is probed while it pre-trains."""
@@ -56,7 +56,7 @@ class Pruning:
             return
         if self._probes.lags(trial.point_id, int(epoch["epoch"]), epoch[PROBE]):
             than = "the median of the complete points" if self._rule == "median" else "the best third that came as far"
-            self.given_up.setdefault(
+            self.pruned.setdefault(
                 trial.point_id, f"pruned at epoch {epoch['epoch']}: probe {epoch[PROBE]:.4f} is below {than}"
             )
 
@@ -69,7 +69,7 @@ class Pruning:
             return
         place = self._places[trial.seed, trial.held_out]
         if self._folds.lags(trial.point_id, place, score):
-            self.given_up.setdefault(
+            self.pruned.setdefault(
                 trial.point_id,
                 f"pruned after {self._folds.count(trial.point_id)} trials: worse than the best point on the same "
                 f"folds and seeds (Wilcoxon, p < {self._threshold:g})",
@@ -79,7 +79,7 @@ class Pruning:
 
 
 class _Race:
-    """Points side by side, as trials of a study of Optuna's, which only its pruner looks at."""
+    """Points as trials of a study of Optuna's, which only its pruner looks at."""
 
     def __init__(self, pruner: BasePruner) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -91,7 +91,7 @@ class _Race:
         self._finished: set[str] = set()
 
     def lags(self, point_id: str, step: int, value: float) -> bool:
-        """Whether a point should be pruned at this step; a step that is told again is not judged again."""
+        """Whether a point should be pruned at this step; a step that is reported again is not judged again."""
         values = self._values.setdefault(point_id, {})
         if step in values or point_id in self._finished:
             return False

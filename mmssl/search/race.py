@@ -1,4 +1,4 @@
-"""A race: of a grid's points only those that may still be the best are trained, and only where that tells more.
+"""A race: of a grid's points only those that may still be the best are trained, and only where that decides more.
 
 Trained next is what is expected to raise the best mean most: the knowledge gradient of Frazier, Powell and Dayanik,
 "The knowledge-gradient policy for correlated normal beliefs" (2009), section 3. The beliefs know how far folds, seeds
@@ -145,7 +145,7 @@ class Race:
         return (best, open_cells[best][0]) if best is not None and len(open_cells.get(best, ())) == left else None
 
     def _first(self, open_cells: Mapping[int, Sequence[int]], cells: set[Cell], draws: np.random.Generator) -> Cell:
-        """Any point; then, as long as nothing is known, that which lies farthest from all that have begun."""
+        """Any point; then, as long as there is no score, the one that lies farthest from all that have begun."""
         begun = [point for point, _ in cells]
         fresh = [point for point in open_cells if point not in begun] or list(open_cells)
         near = np.linalg.norm(self._positions[fresh][:, None] - self._positions[begun][None], axis=-1)
@@ -184,7 +184,7 @@ class _Table:
                 if any(record.status in FOR_GOOD for record in ended):
                     bad.append((point, place))
         self.complete = {point for point, parts in whole.items() if all(parts)}
-        if self.scores:  # As bad as the worst that is known.
+        if self.scores:  # As bad as the worst score so far.
             worst = min(score.value for score in self.scores)
             self.scores += [Score(point, place, worst) for point, place in bad]
 

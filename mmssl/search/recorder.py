@@ -21,7 +21,7 @@ Watch = Callable[[PlannedTrial, Record], None]
 
 
 class Recorder:
-    """Turns what trials report into records: durable first, then told to the tables and the watcher."""
+    """Turns what trials report into records: kept first, then put into the tables and shown to the watcher."""
 
     def __init__(
         self,
@@ -41,8 +41,8 @@ class Recorder:
         self._open: dict[str, Record] = {}
         self._out_of_memory: dict[str, tuple[Record, dict[str, Any]]] = {}
         self._facts = programs()
-        for point_id in list(pruning.given_up):
-            self._give_up(point_id)
+        for point_id in list(pruning.pruned):
+            self._withdraw(point_id)
 
     def begin(self, planned: PlannedTrial) -> None:
         """A trial begins, for the first time or again."""
@@ -65,17 +65,17 @@ class Recorder:
         elif end is not None:
             self._end(planned, record, **end)
         elif result.get("done"):
-            cause = self._pruning.given_up[planned.point_id]
+            cause = self._pruning.pruned[planned.point_id]
             self._end(planned, record, status="PRUNED", cause=cause, finished=datetime.now(UTC))
         else:
             self._show(planned, record)
 
-    def gives_up(self, planned: PlannedTrial, epochs: Sequence[Mapping[str, Any]]) -> bool:
+    def prunes(self, planned: PlannedTrial, epochs: Sequence[Mapping[str, Any]]) -> bool:
         """Whether a trial that has come so far is to be stopped."""
         for epoch in epochs:
             self._pruning.probed(planned, epoch)
-        self._give_up(planned.point_id)
-        return planned.point_id in self._pruning.given_up
+        self._withdraw(planned.point_id)
+        return planned.point_id in self._pruning.pruned
 
     def has_ended(self, planned: PlannedTrial) -> bool:
         """Whether a trial has reported its end."""
@@ -88,7 +88,7 @@ class Recorder:
         self._queue.put_back(planned)
 
     def fail(self, planned: PlannedTrial, cause: str, traceback: str) -> None:
-        """A trial was cut off once too often, or before it could begin."""
+        """A trial was cut off more often than it may be, or before it could begin."""
         record = self._open.get(planned.trial_id) or self._begin(planned)
         self._end(planned, record, status="FAILED", cause=cause, traceback=traceback, finished=datetime.now(UTC))
 
@@ -116,9 +116,9 @@ class Recorder:
         for trial_id, record in list(self._open.items()):
             self._end(self._plan.trial(trial_id), record, status="FAILED", cause=cause, finished=datetime.now(UTC))
 
-    def _give_up(self, point_id: str) -> None:
+    def _withdraw(self, point_id: str) -> None:
         """Record the trials of a point that is pruned and have not begun; those that run are stopped."""
-        cause = self._pruning.given_up.get(point_id)
+        cause = self._pruning.pruned.get(point_id)
         if cause:
             self.leave(self._queue.withdraw(point_id), cause)
 
@@ -142,9 +142,9 @@ class Recorder:
         if self._models:
             self._models.ended(planned, ended)
         if self._sampler:
-            self._sampler.tell(planned.point_id, self._records)
+            self._sampler.learn(planned.point_id, self._records)
         self._show(planned, ended)
-        self._give_up(planned.point_id)
+        self._withdraw(planned.point_id)
 
     def _show_waiting(self, planned: PlannedTrial) -> None:
         self._show(planned, Record(trial_id=planned.trial_id, status="PLANNED"))

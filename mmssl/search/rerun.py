@@ -18,9 +18,9 @@ from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch
 from mmssl.training.trial import pretraining_name, run_trial
 
-# Of what else is installed no number of a trial depends, as far as is known.
+# The packages that numbers of a trial depend on; no other is known to change one.
 _COMPUTES = re.compile(r"torch|numpy|scipy|scikit-learn|triton|mkl.*|intel-openmp|nvidia-.*|cuda-.*")
-_SAID_ONLY = ("version.mmssl", "version.ray", "version.optuna", "git.commit", "git.clean", "hardware.cores")
+_MINOR = ("version.mmssl", "version.ray", "version.optuna", "git.commit", "git.clean", "hardware.cores")
 """Columns that are compared too, but cannot change a number by themselves: `pretraining_id` knows the code."""
 
 
@@ -112,10 +112,10 @@ def differences(study: Study, plan: Plan, trial: PlannedTrial, record: Record) -
             here[f"package {name}"] = now.get(name)
     was = {**record.facts, **{f"package {name}": installed for name, installed in (then or {}).items()}}
     changed = {name: (was.get(name), value) for name, value in here.items() if was.get(name) != value}
-    said_only = {name for name in changed if name in _SAID_ONLY or not _computes(name)}
+    minor = {name for name in changed if name in _MINOR or not _computes(name)}
     return Differences(
-        {name: both for name, both in changed.items() if name not in said_only},
-        {name: both for name, both in changed.items() if name in said_only},
+        {name: both for name, both in changed.items() if name not in minor},
+        {name: both for name, both in changed.items() if name in minor},
         gpu=device == "cuda",
     )
 

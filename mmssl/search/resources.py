@@ -148,7 +148,7 @@ def _started_apart() -> Generator[None]:
             setattr(owner, name, one)
 
 
-def _not_started(node: Node, **asked: Any) -> None:
+def _not_started(node: Node, **arguments: Any) -> None:
     """In place of what starts the dashboard."""
 
 
@@ -224,12 +224,12 @@ def growth(launched_from: Path = Path("~/ray_bootstrap_config.yaml")) -> list[Gr
     Args:
         launched_from: the file that `ray up` leaves on the head.
     """
-    # Where whoever runs the cluster has told it, it is the cluster's to say.
-    told = state.get_cluster_config()
-    if told is not None and told.node_group_configs:
+    # Where whoever runs the cluster has set limits, they hold.
+    limits = state.get_cluster_config()
+    if limits is not None and limits.node_group_configs:
         return [
             Growth(UNKNOWN_GROWTH if group.max_count < 0 else group.max_count, dict(group.resources))
-            for group in told.node_group_configs
+            for group in limits.node_group_configs
         ]
     try:
         config = yaml.safe_load(launched_from.expanduser().read_text("utf-8"))

@@ -26,8 +26,8 @@ _RANDOM_DRAWS = 10_000
 class PointSampler:
     """Optuna's sampler of a study, held in memory and made anew from what the study keeps.
 
-    Each choice follows from the space's first seed, the choice's number and what was known then, so that a study that
-    was cut off goes on as it would have done.
+    Each choice follows from the space's first seed, the choice's number and the results until then: a study that was
+    cut off goes on as it would have done.
 
     Args:
         plan: of a space with a sampler.
@@ -40,10 +40,10 @@ class PointSampler:
         self._metrics = [self._space.scored, *([self._space.cost] if self._space.cost else [])]
         self._distributions = _distributions(self._space)
         self._admits = self._space.admits(plan.bases)
-        self._known: set[str] = set()
+        self._planned_points: set[str] = set()
         self._open: dict[str, int] = {}
-        self._told: list[str] = []
-        self._known_values: list[list[float]] = []
+        self._ended_since: list[str] = []
+        self._values: list[list[float]] = []
         self._bad: list[int] = []
         """Points without a result, as long as there is no result at all to compare them with."""
         self._number = 0
@@ -56,11 +56,11 @@ class PointSampler:
         )
         for choice in choices:
             for point_id in choice.after:
-                self.tell(point_id, records)
+                self.learn(point_id, records)
             self._repeat(choice)
-        self._told = []
+        self._ended_since = []
         for point_id in list(self._open):
-            self.tell(point_id, records)
+            self.learn(point_id, records)
 
     def ask(self) -> SampledPoint:
         """A point that was not chosen before.
@@ -68,29 +68,29 @@ class PointSampler:
         Raises:
             UserError: there is none to be found.
         """
-        return self._chosen(*(self._draw() or self._draw_at_random()))
+        return self._as_choice(*(self._draw() or self._draw_at_random()))
 
-    def tell(self, point_id: str, records: Mapping[str, Record]) -> None:
+    def learn(self, point_id: str, records: Mapping[str, Record]) -> None:
         """Learn what came of a point: nothing as long as a trial of it has not ended, and nothing twice."""
         trials = self._plan.trials_of(point_id)
         ended = [records[trial.trial_id] for trial in trials if trial.trial_id in records]
         if point_id not in self._open or len(ended) < len(trials):
             return
         number = self._open.pop(point_id)
-        self._told.append(point_id)
+        self._ended_since.append(point_id)
         statuses = {record.status for record in ended}
         if statuses == {"COMPLETE"}:
             values = [statistics.fmean(record.facts[metric] for record in ended) for metric in self._metrics]
             self._study.tell(number, values)
-            self._known_values.append(values)
+            self._values.append(values)
         elif not statuses.isdisjoint(FOR_GOOD):
             self._bad.append(number)
         else:  # A failure says nothing of the point.
             self._study.tell(number, state=TrialState.FAIL)
-        if self._known_values:
-            # As bad as the worst that is known. Of Optuna's samplers TPE alone looks at pruned trials without values,
+        if self._values:
+            # As bad as the worst result so far. Of Optuna's samplers TPE alone looks at pruned trials without values,
             # and with several objectives none does.
-            scores, *costs = zip(*self._known_values, strict=True)
+            scores, *costs = zip(*self._values, strict=True)
             for bad in self._bad:
                 self._study.tell(bad, [min(scores), *map(max, costs)])
             self._bad.clear()
@@ -100,7 +100,7 @@ class PointSampler:
             self._study.sampler = self._lasting or self._sampler(self._seed(self._number, attempt))
             trial = self._study.ask(self._distributions)
             point = self._point(trial.params)
-            if self._admits(point) and self._plan.point_id(point) not in self._known:
+            if self._admits(point) and self._plan.point_id(point) not in self._planned_points:
                 return trial.number, point
             self._study.tell(trial, state=TrialState.FAIL)
         return None
@@ -110,7 +110,7 @@ class PointSampler:
         for _ in range(_RANDOM_DRAWS):
             params = draws.ask(self._distributions).params
             point = self._point(params)
-            if self._admits(point) and self._plan.point_id(point) not in self._known:
+            if self._admits(point) and self._plan.point_id(point) not in self._planned_points:
                 return self._placed(params), point
         raise UserError(
             f"space {self._space.name}: none of {_RANDOM_DRAWS:,} drawn points is new and meets `where`; "
@@ -122,31 +122,31 @@ class PointSampler:
         if self._lasting:
             drawn = self._draw()
             if drawn and drawn[1] == choice.point:
-                self._chosen(*drawn)
+                self._as_choice(*drawn)
                 return
             if drawn:
                 self._study.tell(drawn[0], state=TrialState.FAIL)
-        self._chosen(self._placed(params), choice.point)
+        self._as_choice(self._placed(params), choice.point)
 
     def _placed(self, params: dict[str, Any]) -> int:
         self._study.enqueue_trial(params)
         return self._study.ask(self._distributions).number
 
-    def _chosen(self, number: int, point: dict[str, Value]) -> SampledPoint:
+    def _as_choice(self, number: int, point: dict[str, Value]) -> SampledPoint:
         point_id = self._plan.point_id(point)
-        self._known.add(point_id)
+        self._planned_points.add(point_id)
         self._open[point_id] = number
-        choice = SampledPoint(number=self._number, point=point, after=self._told)
+        choice = SampledPoint(number=self._number, point=point, after=self._ended_since)
         self._number += 1
-        self._told = []
+        self._ended_since = []
         return choice
 
     def _seed(self, *words: int) -> int:
         return int(np.random.SeedSequence([self._space.seeds[0], *words]).generate_state(1)[0])
 
     def _sampler(self, seed: int) -> BaseSampler:
-        known = SAMPLERS[self._space.sampler]
-        return getattr(optuna.samplers, known.optuna)(seed=seed, **known.options)
+        sampler = SAMPLERS[self._space.sampler]
+        return getattr(optuna.samplers, sampler.optuna)(seed=seed, **sampler.options)
 
     def _point(self, params: Mapping[str, Any]) -> dict[str, Value]:
         choices = self._space.searched

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mmssl.errors import UserError
 
 MOST_CPUS = 4
-"""That a trial is given unasked: its products are too small for many threads."""
+"""That a trial gets by default: its products are too small for many threads."""
 
 UNKNOWN_GROWTH = 200
 """Trials that wait for nodes at once where nobody knows how many nodes may come."""
@@ -68,7 +68,7 @@ def fit(
 ) -> Share:
     """What one trial gets; a trial runs on one node.
 
-    Unless told otherwise a trial gets one CPU: two trials with a thread each take less time than one after the other
+    By default a trial gets one CPU: two trials with a thread each take less time than one after the other
     with two threads (`benchmarks/packing.py`). Where a study has so few trials that CPUs would have nothing to do, and
     there are no GPUs, each gets as many as there are for it, at most `MOST_CPUS`.
 
@@ -91,16 +91,16 @@ def fit(
     # A node of unknown size may be large enough.
     to_come = sum(group.most * (_room(group.resources, cpus, gpus) if group.resources else 1) for group in growth)
     if not there and not to_come:
-        largest = ", ".join(f"{max((node.get(what, 0) for node in kinds), default=0):g} {what}s" for what in _ASKED)
-        asked = f"--cpus-per-trial {cpus:g}" + (f" --gpus-per-trial {gpus:g}" if gpus else "")
+        largest = ", ".join(f"{max((node.get(what, 0) for node in kinds), default=0):g} {what}s" for what in _KINDS)
+        request = f"--cpus-per-trial {cpus:g}" + (f" --gpus-per-trial {gpus:g}" if gpus else "")
         where = "here" if len(kinds) == 1 else "on any one node"
-        raise UserError(f"{asked}: there are no more than {largest} {where}; ask for no more")
+        raise UserError(f"{request}: there are no more than {largest} {where}; ask for no more")
     if any(not group.resources for group in growth):
         to_come = max(to_come, UNKNOWN_GROWTH)
     return Share(cpus, gpus, min(there + to_come, resources.max_concurrent or sys.maxsize), waits=not there)
 
 
-_ASKED = ("CPU", "GPU")
+_KINDS = ("CPU", "GPU")
 
 
 def _room(node: Mapping[str, float], cpus: float, gpus: float) -> int:

@@ -1,4 +1,4 @@
-"""What a study answers when it is asked to stop, or to go on."""
+"""The messages of a study that is stopped, or goes on."""
 
 from collections.abc import Container, Sequence
 

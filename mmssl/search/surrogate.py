@@ -28,7 +28,7 @@ _LEAST = 0.03
 _FEW = 6
 """Scores, from which on they decide."""
 _STUDY = 1.0
-"""Deviation of a study's level where several are looked at: the points that one has asked may be its best."""
+"""Deviation of a study's level where several are looked at: the points queried of one may be its best."""
 _JITTER = 1e-6
 
 
@@ -48,7 +48,7 @@ class Posterior:
     mean: Array
     """(points,)"""
     covariance: Array
-    """(points, points), once the scores that are under way are there too: they need not be known for it."""
+    """(points, points), as if the scores that are under way were there too, of which it does not need the values."""
     steps: Array
     """(points, places, points): the standard deviation by which a further score of a point in a place moves each mean,
     with its sign."""
@@ -67,7 +67,7 @@ def posterior(
 
     A score is the sum of its place's level, of its point's own, of what this place makes of points like this one, and
     of noise. Places of a group (one fold, several seeds) make the same of a point. Scores of other studies, each in
-    units of that study's own deviation, tell what their points come to as well as a place in a group of its own can.
+    units of that study's own deviation, predict what their points come to as well as a place in a group of its own can.
 
     Args:
         positions: (points, knobs), each knob from 0 to 1.
@@ -188,9 +188,9 @@ class _Model:
         prior = self._alike(logs) * (point + own * (self._shares**2).sum()) + self._level(logs)
         seen = self._between(logs, at, in_place, at, in_place) + (noise + _JITTER) * np.eye(len(at))
         factor = cho_factor(seen, lower=True)
-        known = self._over_places(logs, at, in_place)
+        observed = self._over_places(logs, at, in_place)
         cells = self._between(logs, every_point, every_place, at, in_place)
-        cross = self._over_places(logs, every_point, every_place) - known @ cho_solve(factor, cells.T)
+        cross = self._over_places(logs, every_point, every_place) - observed @ cho_solve(factor, cells.T)
         alone = place + self._study + point + own + noise - np.einsum("ij,ji->i", cells, cho_solve(factor, cells.T))
         steps = (cross / np.sqrt(alone.clip(_JITTER))).T.reshape(len(self.positions), self._places, -1)
-        return prior - known @ cho_solve(factor, known.T), steps
+        return prior - observed @ cho_solve(factor, observed.T), steps

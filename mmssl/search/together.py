@@ -80,7 +80,7 @@ def needs(plan: Plan, probed: Callable[[PlannedTrial], bool]) -> Callable[[Plann
 
 
 def rates(
-    recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device, counts: Sequence[int] = (1, 2, 4, 8)
+    recipe: Recipe, prepared: Prepared, split: Split, device: torch.device, counts: Sequence[int] = (1, 2, 4, 8)
 ) -> dict[int, float]:
     """Epochs of pre-training a second, all trials counted, by how many train as one model; as far as memory goes."""
     found: dict[int, float] = {}
@@ -95,7 +95,7 @@ def rates(
         try:
             trainings = [
                 Pretraining(
-                    *fresh(few, prepared, sides, device), seed=i, on_epoch=on_epoch if i == 0 else lambda epoch: None
+                    *fresh(few, prepared, split, device), seed=i, on_epoch=on_epoch if i == 0 else lambda epoch: None
                 )
                 for i in range(count)
             ]

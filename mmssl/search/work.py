@@ -46,13 +46,13 @@ class Work:
 
         def choose() -> list[PlannedTrial]:
             if race:
-                chosen = race.next(records)
+                trials = race.next(records)
                 if race.over and not race.awaits(records):
                     left_out = [trial for trial in plan.trials if trial.trial_id not in records]
                     recorder.leave(left_out, LEFT + race.over)
                     if left_out:
                         self.say(f"{LEFT}{race.over}; {len(left_out)} of {plan.total} trials are left out")
-                return chosen
+                return trials
             return _sampled(self.study, plan, sampler) if sampler else []
 
         queue = TrialQueue(left, choose)
@@ -72,7 +72,7 @@ class Work:
                 del self.records[trial_id]
 
     def _race(self) -> "Race":
-        from mmssl.search.race import Race  # As above.
+        from mmssl.search.race import Race  # With scipy, which other studies need not wait for.
 
         return Race(self.plan)
 

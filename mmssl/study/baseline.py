@@ -89,7 +89,7 @@ def _baselines_in(
     """Untrained encoders that one study scored.
 
     Args:
-        keys: of the trials with which they are to pair, whether or not a best point is known yet.
+        keys: of the trials with which they are to pair, whether or not there is a best point yet.
         best: its scores.
     """
     baselines: list[Baseline] = []

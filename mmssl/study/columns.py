@@ -101,5 +101,5 @@ def schemas(modalities: Sequence[str] = tuple(USUAL), subsets: Sequence[str] = (
 
 
 def is_score(column: str) -> bool:
-    """Whether a column is of what a side scored: by all modalities together, by each alone, or by a subset."""
+    """Whether a column is of a split's scores: by all modalities together, by each alone, or by a subset."""
     return column.startswith(("val.", "test."))

@@ -33,7 +33,7 @@ from mmssl.study.words import TERMINAL, Status
 
 
 class Record(BaseModel):
-    """What is known of one trial once it has begun; kept as JSON beside its checkpoint when it has ended."""
+    """The state of one trial that has begun; kept as JSON beside its checkpoint when it has ended."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -69,7 +69,7 @@ _AT_ONCE = 16
 class Study:
     """What is kept of a study: the folder ROOT/NAME, or the objects of a bucket under that prefix.
 
-    Files are known by their names within it.
+    Files have their names within it.
 
     Args:
         root: where studies lie: a folder, or s3://BUCKET/PREFIX.
@@ -89,7 +89,7 @@ class Study:
 
     @property
     def root(self) -> str:
-        """Where studies lie, as another process can be told of it."""
+        """Where studies lie, in the form that another process can use."""
         return self._around.uri
 
     @property
@@ -213,7 +213,7 @@ class Study:
         return plan
 
     def plan_digest(self) -> str:
-        """SHA-256 of the plan as it is kept.
+        """SHA-256 of the stored plan.
 
         Raises:
             FileNotFoundError: there is none.
@@ -285,12 +285,12 @@ class Study:
                 self._scratch = None
 
     def put_scratch(self) -> None:
-        """Keep the log of `scratch` with the study, as it is now."""
+        """Copy the present log of `scratch` into the study."""
         if self._scratch is not None and (self._scratch / LOG).exists():
             self.put(LOG, (self._scratch / LOG).read_bytes())
 
     def log(self) -> bytes:
-        """What Ray and Optuna have said.
+        """The output of Ray and Optuna.
 
         Raises:
             FileNotFoundError: the study has not been run.
@@ -341,7 +341,7 @@ class Study:
         """Each look at the test subjects, by the weights looked at.
 
         Raises:
-            UserError: how many there were is not known.
+            UserError: the count of them is damaged.
         """
         try:
             looks: dict[str, dict[str, Any]] = json.loads(opened(self.files.read(TESTS)))
@@ -424,7 +424,7 @@ class Study:
         for name, content in files.items():
             self.put(_of(trial_id, name), content)
 
-    def once(self, name: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
+    def cached(self, name: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
         """Files that trials need, of this study or of another beside it: made by the first that asks for them, while
         the others wait.
 
@@ -432,7 +432,7 @@ class Study:
         more than $MMSSL_PRETRAINED_GB gigabytes; with 0 none are kept.
 
         Args:
-            name: what they are known by; a content id.
+            name: their content id.
             make: gives the files by name; whatever it raises is raised, and nothing is kept.
 
         Raises:
@@ -491,7 +491,7 @@ class Study:
                 return
 
     def snapshot_name(self, name: str) -> str:
-        """The file for the snapshot of the training loop that is known by this content id."""
+        """The file for the snapshot of the training loop with this content id."""
         return f"progress/{name}.safetensors"
 
     def drop_snapshot(self, name: str) -> None:
@@ -547,9 +547,9 @@ class Study:
                 import pyarrow.compute as pc  # As in `write_table`.
 
                 # Piece by piece: of a large study, all the curves would fill the memory.
-                asked = pc.field("trial_id").isin(list(trials))
+                wanted_trials = pc.field("trial_id").isin(list(trials))
                 pieces = file.iter_batches(columns=wanted, use_threads=False)
-                found = [pa.Table.from_batches([piece]).filter(asked) for piece in pieces]
+                found = [pa.Table.from_batches([piece]).filter(wanted_trials) for piece in pieces]
                 return pa.concat_tables(found) if found else file.read(wanted, use_threads=False)
         except FileNotFoundError as error:
             raise UserError(f"{place}: there is no such table; is {self.name} a study?") from error
@@ -567,13 +567,13 @@ def most_pretrained() -> float:
     Raises:
         UserError: the environment's word for it is no number of gigabytes.
     """
-    said = os.environ.get(PRETRAINED_VARIABLE, str(_PRETRAINED_GB))
+    setting = os.environ.get(PRETRAINED_VARIABLE, str(_PRETRAINED_GB))
     try:
-        most = float(said)
+        most = float(setting)
     except ValueError:
         most = -1.0
     if not most >= 0:
-        raise UserError(f"${PRETRAINED_VARIABLE} is {said!r}: give gigabytes, as 5 or 0.5; 0 keeps none")
+        raise UserError(f"${PRETRAINED_VARIABLE} is {setting!r}: give gigabytes, as 5 or 0.5; 0 keeps none")
     return most * 1e9
 
 
@@ -647,7 +647,7 @@ class Tables:
         self._ended = [_Rows(schema.empty_table(), np.array([], np.int64)) for schema in plan.schemas.values()]
         """Of each table, the rows of trials that ended before that."""
         self._planned: list[_Rows] = []
-        """A row for each trial of the plan, as it is before it begins."""
+        """A row for each trial of the plan, in its state before it begins."""
         self._next_write = 0.0
         self._lock = threading.RLock()
         """Where Ray holds the thread that runs the study, another settles them."""
@@ -716,9 +716,9 @@ class Tables:
     def _rows(self, records: Sequence[Record]) -> tuple[_Rows, _Rows, _Rows]:
         """Of some trials, for each of the tables."""
         planned = [_planned_columns(self._plan, self._plan.trial(record.trial_id)) for record in records]
-        said = {"status", "cause", "traceback", "started", "finished"}
+        outcome = {"status", "cause", "traceback", "started", "finished"}
         rows = [
-            [{**own, **record.facts, **record.model_dump(include=said)}]
+            [{**own, **record.facts, **record.model_dump(include=outcome)}]
             for own, record in zip(planned, records, strict=True)
         ]
         keys = [{name: own[name] for name in KEYS} for own in planned]

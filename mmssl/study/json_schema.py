@@ -111,7 +111,7 @@ def _bounds(schema: Schema) -> None:
 def meanings(model: type[BaseModel]) -> dict[str, str]:
     """What stands under each field of a model, its own or inherited, as one line.
 
-    It is read from the source when it is asked for: pydantic's `use_attribute_docstrings` would read it whenever the
+    It is read from the source when it is requested: pydantic's `use_attribute_docstrings` would read it whenever the
     program starts.
     """
     found: dict[str, str] = {}

@@ -7,7 +7,7 @@ from datetime import datetime
 from mmssl.errors import UserError
 from mmssl.study.folder import Study, names
 from mmssl.study.results import points_in, ranked
-from mmssl.study.status import standing
+from mmssl.study.status import study_status
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,20 @@ def listed(root: str) -> list[Listed]:
 def _row(study: Study) -> Listed:
     try:
         plan = study.plan()
-        stands = standing(study, plan)
+        status = study_status(study, plan)
         best = next(iter(ranked(points_in(study, plan))), None)
     except UserError as error:
         return Listed(study.name, "damaged", str(error))
     return Listed(
         study.name,
-        stands.state,
+        status.state,
         "",
         plan.dataset.name,
         plan.created,
-        stands.ended,
-        stands.planned,
-        stands.trials,
-        stands.driver["host"] if stands.driver else None,
+        status.ended,
+        status.planned,
+        status.trials,
+        status.driver["host"] if status.driver else None,
         plan.space.scored,
         best.mean if best and best.complete and plan.space.side == "val" else None,
         sum(study.files.sizes("").values()),

@@ -235,15 +235,15 @@ class _Pace:
         return max(0.0, (self.each or 0.0) * (self.epochs - self.epoch) - since)
 
 
-class Board:
-    """Keeps a study's view up to date, a trial at a time: what a change costs does not grow with the study.
+class LiveMap:
+    """Keeps the view of a study, its map included, up to date by trial: the cost of a change does not grow with it.
 
     One thread may put while another looks.
 
     Args:
         plan: a sampler may add points to it meanwhile.
         since: durations of trials that ended before are not taken for those to come; now by default.
-        untrained: what untrained encoders score, where that is known.
+        untrained: what untrained encoders score, where they were scored.
     """
 
     def __init__(self, plan: Plan, since: datetime | None = None, untrained: float | None = None) -> None:
@@ -272,7 +272,7 @@ class Board:
         with self._lock:
             self._list()
 
-    def known(self, records: Iterable[Record]) -> None:
+    def add_ended(self, records: Iterable[Record]) -> None:
         """Take in trials that had ended before."""
         with self._lock:
             for record in records:

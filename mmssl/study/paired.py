@@ -25,8 +25,8 @@ def scored(rows: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def summary(name: str, scores: Scores, recordings: int | None) -> dict[str, float | None]:
-    """Mean over seeds and folds with its 95 % interval (`estimate`); standard deviation over seeds of the mean over
-    folds, and over folds likewise."""
+    """Mean over seeds and folds with its 95 % interval (`estimate`); standard deviations over seeds of the
+    mean over folds, and over folds of the mean over seeds."""
     spreads = {f"{name}.std": spread(scores, 0), f"{name}.std_folds": spread(scores, 1)}
     return columns(mean_ends(name), estimate(scores, recordings)) | spreads
 

@@ -44,7 +44,7 @@ class PlannedTrial(_Part):
     """The searched knobs and their values; `system` and `variant` among them where there are several."""
     seed: int
     held_out: tuple[str, ...]
-    """Subjects of the validation side; none where the test subjects are scored."""
+    """Subjects that validate; none where the test subjects are scored."""
 
     @property
     def fold(self) -> str:
@@ -200,7 +200,7 @@ class Plan(_Part):
 
     @property
     def scores(self) -> list[str]:
-        """Columns of what a side scored, by all modalities together, by each alone and by the subsets."""
+        """Columns of the scored split, by all modalities together, by each alone and by the subsets."""
         return [name for name in self.schemas["trials"].names if is_score(name)]
 
     @property
@@ -319,7 +319,7 @@ class Plan(_Part):
         return point_id in self._of_point
 
     def point_id(self, point: Mapping[str, Value]) -> str:
-        """What a point is known by: as it was planned, or as it would be."""
+        """A point's id: the one it was planned with, or the one it would get."""
         counted = self.counted
         for kept in self._of_point.keys() - set(self._by_content.values()):
             content = _point_id(self.bases, counted, self._of_point[kept][0].point, self.dataset)
@@ -370,7 +370,7 @@ def make_plan(
     """Every point x seed x fold.
 
     Args:
-        points: those that are known; a sampler adds others as it chooses them.
+        points: those planned from the start; a sampler adds others as it chooses them.
         knobs: those that ids are of; all by default.
 
     Raises:
@@ -425,8 +425,8 @@ def extended(plan: Plan, space: Space, folds: Sequence[tuple[str, ...]]) -> Plan
     Raises:
         UserError: the larger space lacks something that was planned.
     """
-    chosen = list({trial.point_id: trial.point for trial in plan.trials}.values())
-    points = chosen if space.sampled else space.points(plan.bases)
+    existing = list({trial.point_id: trial.point for trial in plan.trials}.values())
+    points = existing if space.sampled else space.points(plan.bases)
     larger = make_plan(plan.name, space, plan.bases, plan.dataset, folds, points, plan.counted)
     # Recognised by their knobs, not by ids made today: what was planned keeps those it has.
     kept = {(_values(trial), trial.seed, trial.held_out): trial for trial in plan.trials}

@@ -88,7 +88,7 @@ def plan_study(
     Args:
         pretrain_on: data sets and files that are among the recordings, as `with_all` gives them.
     """
-    from mmssl.data.protocols import class_indices, leave_one_subject_out, sides, split
+    from mmssl.data.protocols import class_indices, leave_one_subject_out, split, train_and_test
     from mmssl.data.recordings import UNLABELLED
     from mmssl.data.sources import default_folder, recordings_file
     from mmssl.recipe import USUAL
@@ -109,7 +109,7 @@ def plan_study(
         hidden = class_indices(recordings.description, at_point(bases, point).pretrain.hidden_classes)
         if len(set(hidden)) == len(recordings.description.classes):
             raise UserError("pretrain.hidden_classes: hides every class, so pre-training would see nothing; leave one")
-    train, test = sides(recordings, first.data)
+    train, test = train_and_test(recordings, first.data)
     if space.folds == "leave_one_subject_out":
         folds = leave_one_subject_out(recordings, first.data)
     elif space.folds == "test":

@@ -145,7 +145,7 @@ def preset(
     Raises:
         UserError: no such system.
     """
-    method, modalities = chosen = system_named(system, kinds)
+    method, modalities = parsed = system_named(system, kinds)
     # One's own, and a data set without settings, start from UTD-MHAD's.
     own, usual = READERS.get(dataset, READERS["utd_mhad"]), READERS["utd_mhad"]
     across, one = {**usual.across, **own.across}, {**usual.within, **own.within}
@@ -154,7 +154,7 @@ def preset(
     values = dict(across if len(modalities) > 1 else one)
     if method in OBJECTIVES and OBJECTIVES[method].guided:
         values |= {f"guide.{name}": one[f"pretrain.{name}"] for name in Guide.model_fields}
-    start = Recipe().with_knobs(values | chosen.defining)
+    start = Recipe().with_knobs(values | parsed.defining)
     if start.pretrain.epochs and (recipe == "paper" or len(modalities) == 1):
         among: set[Kind] = {kinds[name] for name in modalities}
         start = start.model_copy(update={"augment": every_augmentation(*among)})

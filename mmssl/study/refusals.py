@@ -21,18 +21,18 @@ _MEDIAN_NEEDS = 5
 
 
 def refuse(plan: Plan, recordings: Recordings, before: Plan | None = None) -> None:
-    """Refuse a study whose knobs, pruning or data cannot do what is asked.
+    """Refuse a study whose knobs, pruning or data cannot do what is requested.
 
     Args:
-        before: what the plan was extended from: what could be said of that already does not stop the extension.
+        before: what the plan was extended from: a reason that held for that already does not stop the extension.
 
     Raises:
         UserError: one message with every reason.
     """
     if before is None:
         _refuse_suspects(recordings, {name for base in plan.bases.values() for name in base.data.modalities})
-    known = {_subject(reason) for reason in _reasons(before, recordings)} if before else set[str]()
-    found = [reason for reason in _reasons(plan, recordings) if _subject(reason) not in known]
+    earlier = {_subject(reason) for reason in _reasons(before, recordings)} if before else set[str]()
+    found = [reason for reason in _reasons(plan, recordings) if _subject(reason) not in earlier]
     if found:
         raise UserError("\n  ".join([f"space {plan.space.name}:", *found]))
 
@@ -131,11 +131,11 @@ def _too_little(plan: Plan, recipes: list[Recipe], recordings: Recordings) -> It
         ): recipe
         for recipe in recipes
     }
-    for held_out, sides in plan.splits(recordings).items():
-        rows = sides.validation if plan.space.side == "val" else sides.test
+    for held_out, parts in plan.splits(recordings).items():
+        rows = parts.validation if plan.space.side == "val" else parts.test
         for recipe in different.values():
             try:
-                enough(recipe, recordings, sides)
+                enough(recipe, recordings, parts)
             except UserError as error:
                 yield f"fold {fold_name(held_out)}: {error}"
                 break

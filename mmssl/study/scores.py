@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmssl.evaluation import interval, known, score_interval
+from mmssl.evaluation import finite_or_none, interval, score_interval
 from mmssl.study.plan import Key
 
 Scores = Mapping[Key, float]
@@ -61,7 +61,7 @@ def estimate(scores: Scores, recordings: int | None) -> Estimate:
     """Mean of scores from 0 to 1 with `score_interval`.
 
     Args:
-        recordings: how many were scored, those of each fold counted once; None where it is not known.
+        recordings: how many were scored, those of each fold counted once; None where a trial does not have it.
     """
     unit, means = groups(scores)
     low, high = score_interval(means, recordings)
@@ -112,5 +112,5 @@ def recordings_of(counts: Iterable[tuple[str, int | None]]) -> int | None:
 
 
 def _estimate(means: Sequence[float], low: float, high: float, over: str) -> Estimate:
-    ends = known(low), known(high)
+    ends = finite_or_none(low), finite_or_none(high)
     return Estimate(statistics.fmean(means) if means else None, *ends, over if ends[0] is not None else "")

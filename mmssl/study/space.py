@@ -279,7 +279,7 @@ class Space(BaseModel):
 
     @property
     def sampled(self) -> bool:
-        """Whether points are chosen as it goes; all of a grid, and of a race, are known before."""
+        """Whether points are chosen as it goes; all of a grid, and of a race, are planned before."""
         return self.sampler in SAMPLERS
 
     @property

@@ -1,4 +1,4 @@
-"""Where a study stands, as its storage says: what has ended, who runs it, how long it may still take."""
+"""The status of a study, as its storage has it: what has ended, who runs it, how long it may still take."""
 
 import json
 import os
@@ -27,8 +27,8 @@ _DRIVER, _JOB = "driver", "job"
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What is known of a study from outside of the process that runs it."""
+class StudyStatus:
+    """The status of a study, seen from outside of the process that runs it."""
 
     study: str
     state: Literal["running", "stopped", "complete"]
@@ -68,8 +68,8 @@ class Standing:
         return f"{_process(self.died)} ran it and ended without a message; it may have been killed" if self.died else ""
 
 
-def standing(study: Study, plan: Plan | None = None) -> Standing:
-    """Where a study stands.
+def study_status(study: Study, plan: Plan | None = None) -> StudyStatus:
+    """The status of a study.
 
     Args:
         plan: the study's, where it has been read.
@@ -100,7 +100,7 @@ def standing(study: Study, plan: Plan | None = None) -> Standing:
             (now - row["started"]).total_seconds() for row in rows if row["status"] == "RUNNING" and row["started"]
         ]
         left = time_left(statistics.fmean(lately) if lately else None, going, trials["PLANNED"])
-    return Standing(
+    return StudyStatus(
         study=study.name,
         state="running" if running else "complete" if ended == planned else "stopped",
         trials={status: count for status, count in sorted(trials.items()) if count},
@@ -121,7 +121,7 @@ def time_left(each: float | None, going: Sequence[float], waiting: int) -> float
         waiting: how many have not begun.
 
     Returns:
-        None where nothing is known, or nothing runs.
+        None where no trial has ended yet, or nothing runs.
     """
     if each is None or not going:
         return None
@@ -197,10 +197,10 @@ def remember(study: str, address: str, storage: str) -> None:
 def remembered(study: str) -> dict[str, Any] | None:
     """The address and storage that were noted for a study; None where nothing was."""
     try:
-        known = json.loads(opened(_note(study).read_bytes()))
+        note = json.loads(opened(_note(study).read_bytes()))
     except (OSError, ValueError):
         return None
-    return known if isinstance(known, dict) and isinstance(known.get("address"), str) else None
+    return note if isinstance(note, dict) and isinstance(note.get("address"), str) else None
 
 
 def _note(study: str) -> Path:

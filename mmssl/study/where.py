@@ -12,7 +12,7 @@ from mmssl.recipe import Value
 Point = Mapping[str, Value]
 
 _LONGEST = 500
-_KNOWN = "a condition is made of knobs, numbers, strings, lists, == != < <= > >= in, and or not, + - * / ( )"
+_FORM = "a condition is made of knobs, numbers, strings, lists, == != < <= > >= in, and or not, + - * / ( )"
 _KEYWORDS = ("and", "or", "not", "in", "True", "False", "None")
 _TOKEN = re.compile(
     r"""(?P<name> [A-Za-z_]\w* (?: \.[A-Za-z_]\w* )* )
@@ -71,7 +71,7 @@ def condition(text: str, knobs: Collection[str]) -> Callable[[Point], bool]:
     while position < len(text):
         token = _TOKEN.match(text, position)
         if token is None:
-            raise UserError(f"where {text!r}: {text[position]!r} at column {position + 1} is not understood; {_KNOWN}")
+            raise UserError(f"where {text!r}: {text[position]!r} at column {position + 1} is not understood; {_FORM}")
         position = token.end()
         name = token["name"]
         if name is not None and name not in _KEYWORDS:
@@ -83,7 +83,7 @@ def condition(text: str, knobs: Collection[str]) -> Callable[[Point], bool]:
     try:
         term = _term(ast.parse(python.strip(), mode="eval").body, names)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(f"where {text!r}: not understood; {_KNOWN}") from error
+        raise UserError(f"where {text!r}: not understood; {_FORM}") from error
 
     def holds(point: Point) -> bool:
         try:
@@ -146,10 +146,10 @@ def _term(node: ast.expr, knobs: list[str]) -> Callable[[Point], Any]:
             def compare(point: Point) -> bool:
                 value = start(point)
                 for holds, other in links:
-                    following = other(point)
-                    if not holds(value, following):
+                    further = other(point)
+                    if not holds(value, further):
                         return False
-                    value = following
+                    value = further
                 return True
 
             return compare

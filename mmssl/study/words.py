@@ -16,7 +16,7 @@ SYSTEM, VARIANT = "system", "variant"
 TRANSDUCTIVE = (
     "transductive: unlabelled recordings of people who are scored pre-train, so this is no score of new people"
 )
-"""What is said beside every score of a study whose recipe says so."""
+"""The note beside every score of a study whose recipe is transductive."""
 
 
 def without_result(statuses: Mapping[str, int]) -> str:
@@ -30,7 +30,7 @@ def value_of(value: Any) -> str:
 
 
 def short_names(knobs: Sequence[str]) -> list[str]:
-    """Knobs by their last parts, where those tell them apart."""
+    """Knobs by their last parts, where those differ."""
     last = [knob.rpartition(".")[2] for knob in knobs]
     return [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
 

@@ -1,1 +1,1 @@
-"""Who follows a study as it runs: trackers, and Optuna's dashboard."""
+"""Trackers that a study reports to as it runs, and Optuna's dashboard."""

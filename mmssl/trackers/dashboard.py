@@ -46,7 +46,7 @@ class DashboardApp:
         made = optuna_study(self._study, self._plan)
         save_note(made, _note(self._plan))
         self.number = made._study_id  # pyright: ignore[reportPrivateUsage]
-        self.app = _reading_only(wsgi(made._storage), self._hosts)  # pyright: ignore[reportPrivateUsage]
+        self.app = _read_only(wsgi(made._storage), self._hosts)  # pyright: ignore[reportPrivateUsage]
         self._seen = seen
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -64,7 +64,7 @@ def serve(study: Study, host: str, port: int, ready: Callable[[str], None], goes
 
     Args:
         port: 0 for one that is free.
-        ready: called with the address once it answers.
+        ready: called with the address when it answers.
         goes_on: called now and then; False ends it.
 
     Raises:
@@ -79,10 +79,10 @@ def serve(study: Study, host: str, port: int, ready: Callable[[str], None], goes
             "port, or none for a free one"
         ) from error
     stop = threading.Event()
-    following = threading.Thread(target=shown.follow, args=(stop,), daemon=True)
+    polling = threading.Thread(target=shown.follow, args=(stop,), daemon=True)
     with server:
         server.set_app(shown)
-        following.start()
+        polling.start()
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{server.server_port}/dashboard/studies/{shown.number}")
         try:
@@ -90,7 +90,7 @@ def serve(study: Study, host: str, port: int, ready: Callable[[str], None], goes
                 server.handle_request()
         finally:
             stop.set()
-            following.join()
+            polling.join()
 
 
 class _Quiet(WSGIRequestHandler):
@@ -113,7 +113,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
 
-def _reading_only(app: Any, hosts: Iterable[str] | None) -> Application:
+def _read_only(app: Any, hosts: Iterable[str] | None) -> Application:
     """Refuse requests that would change something, and those for a host that is not among `hosts`, where given.
 
     Otherwise a web page could point its own name here (DNS rebinding) and read what this machine's browser may.

@@ -67,7 +67,7 @@ class Notifier:
     """Sends what happens to a study to an address, in a thread of its own.
 
     Args:
-        say: called once where a message cannot be delivered, without the address.
+        say: called at the first message that cannot be delivered, without the address.
     """
 
     def __init__(

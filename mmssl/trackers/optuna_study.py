@@ -137,8 +137,8 @@ def _about(plan: Plan) -> dict[str, Any]:
 
 def explained(metric: str) -> str:
     """Which trial and which subjects a metric is of, in words."""
-    side = "the held-out training subjects" if metric.startswith("val.") else "the TEST subjects: choose nothing by it"
-    return f"that of one trial (a point with one seed and fold), on {side}"
+    who = "the held-out training subjects" if metric.startswith("val.") else "the TEST subjects: choose nothing by it"
+    return f"that of one trial (a point with one seed and fold), on {who}"
 
 
 def _local(moment: datetime | None) -> datetime:

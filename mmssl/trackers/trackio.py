@@ -25,7 +25,7 @@ class Trackio:
         self._runs: dict[str, Any] = {}
 
     def has(self, trial_id: str) -> bool:
-        """Always: what a space holds is not known before it has started."""
+        """Always True: what a space holds is not to be seen before it has started."""
         return True
 
     def begin(self, planned: PlannedTrial) -> int:

@@ -1,4 +1,4 @@
-"""Batch norms' statistics, taken anew once training is over."""
+"""Batch norms' statistics, taken anew when training is over."""
 
 from collections.abc import Callable, Iterable, Sequence
 

@@ -61,7 +61,7 @@ _EPSILON = 1e-6
 
 
 class _TransformerLayer(nn.TransformerEncoderLayer):
-    """Its weights, and what it computes, written out: so that its products can be chosen and counted."""
+    """Its weights, and what it computes, written out: so that its products can be selected and counted."""
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """(batch, steps, width) -> the same; attention is not masked."""
@@ -112,7 +112,7 @@ def _convolution_over_time(channels_in: int, channels_out: int) -> tuple[nn.Modu
 def _sinusoids(steps: int, width: int) -> Tensor:
     """Positional encoding (Vaswani et al. 2017, section 3.5), (steps, width)."""
     if torch.get_default_device().type == "meta":
-        # Shapes are asked for; torch would take seconds to load sympy, by which it knows that of `arange`.
+        # Shapes are read here; torch would take seconds to load sympy, by which it knows that of `arange`.
         return torch.empty(steps, width)
     rates = 10000.0 ** (-torch.arange(0, width, 2) / width)
     angles = torch.arange(steps)[:, None] * rates

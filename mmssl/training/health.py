@@ -32,7 +32,7 @@ def embedding_health(z: Tensor) -> dict[str, float]:
     }
 
 
-def at_scale(knobs: Objective, embeddings: Tensor) -> Tensor:
+def unit_scale(knobs: Objective, embeddings: Tensor) -> Tensor:
     """Embeddings scaled so that a healthy dimension deviates by about 1, where the objective does not see to it."""
     if knobs.loss.holds_scale:
         return embeddings

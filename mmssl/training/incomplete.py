@@ -49,7 +49,8 @@ class Incomplete:
         Args:
             together: a view of the whole batch in each modality, as pairs are augmented; what is given for a recording
                 that lacks one is not looked at.
-            apart: likewise, drawn anew with each call, as two views of one modality are augmented.
+            apart: a view of the whole batch in each modality, drawn anew with each call, as two views of one modality
+                are augmented.
         """
         compared = self._compared(batch)
         paired = together()

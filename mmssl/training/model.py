@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmssl.data.recordings import Description, Recordings, Signal, Skeleton
 from mmssl.errors import UserError
-from mmssl.recipe import Recipe, readings
+from mmssl.recipe import Recipe, head_inputs
 from mmssl.sealed import DamagedError, opened, sealed
 from mmssl.training.encoders import Head, Projector, build_encoders
 from mmssl.training.preparation import Inputs, Standardisation, prepare
@@ -42,7 +42,7 @@ class Model:
         description: the data it was trained on; recordings given to it must agree with its joints, axes and channels.
         standardisations: statistics of the recordings that pre-trained, by signal.
         encoders, projectors: by modality.
-        heads: one for each of `readings`, by its modalities joined with "+".
+        heads: one for each of `head_inputs`, by its modalities joined with "+".
     """
 
     recipe: Recipe
@@ -66,8 +66,8 @@ class Model:
         widths = _widths(encoders)
         projectors = {name: Projector(width, recipe.encoder.projector) for name, width in widths.items()}
         heads = {
-            "+".join(reading): Head({name: widths[name] for name in reading}, recipe.finetune, len(description.classes))
-            for reading in readings(recipe)
+            "+".join(inputs): Head({name: widths[name] for name in inputs}, recipe.finetune, len(description.classes))
+            for inputs in head_inputs(recipe)
         }
         return cls(recipe, description, standardisations, encoders, nn.ModuleDict(projectors), nn.ModuleDict(heads))
 
@@ -205,7 +205,7 @@ class Model:
             }
         )
 
-    def put_weights(self, content: bytes, *parts: str) -> None:
+    def load_weights(self, content: bytes, *parts: str) -> None:
         """Take the weights of some of its parts, of all by default, from what `weights` gave.
 
         Raises:
@@ -283,7 +283,7 @@ class Model:
             _compare(recipe, description, tensors_from_bytes(files[WEIGHTS]))
             with torch.random.fork_rng(devices=[]):  # Weights are drawn to be replaced: the caller's draws stay.
                 model = cls.fresh(recipe, description, standardisations)
-            model.put_weights(files[WEIGHTS])
+            model.load_weights(files[WEIGHTS])
         except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise UserError(f"{where}: not a whole model: {error}") from error
         return model

@@ -1,4 +1,4 @@
-"""Recordings of any length become arrays of one shape, once."""
+"""Recordings of any length become arrays of one shape."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,8 @@ def prepare(recordings: Recordings, steps: int, modalities: Sequence[str]) -> In
 
 
 def prepare_some(recordings: Recordings, steps: int, modality: str) -> Array:
-    """Likewise of one modality, NaN throughout where a recording lacks it, so that no such number passes unnoticed.
+    """One modality's recordings at equal length, NaN throughout where a recording lacks it, so that no such number
+    passes unnoticed.
 
     Raises:
         UserError: all lack it.
@@ -78,7 +79,7 @@ def _prepared(arrays: Sequence[Array], own: Skeleton | Signal, steps: int) -> Ar
 _LONGEST_STEP = 1.0
 """Seconds: a step that is longer shows nothing of a movement, of which most are over by then."""
 _MOST_LINES = 1000
-"""In a step, where no rate is known."""
+"""In a step, where there is no rate."""
 
 
 def longest(hz: float | None, steps: int) -> float:

@@ -64,7 +64,7 @@ class Prepared:
         """Prepare some modalities, or take them from what an earlier study kept.
 
         Args:
-            say: told how far it is, where that takes long.
+            say: called with how far it is, where that takes long.
 
         Raises:
             UserError: no recording has a modality, or no room is left for what has to be kept in a file.
@@ -101,7 +101,7 @@ class Prepared:
         parts = np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))
         return Standardisation.fit_parts(array[part] for part in parts)
 
-    def chosen(self, model: "Model", rows: npt.NDArray[np.int64]) -> "dict[str, Recorded]":
+    def selected(self, model: "Model", rows: npt.NDArray[np.int64]) -> "dict[str, Recorded]":
         """Some recordings as the model's encoders take them.
 
         Raises:
@@ -113,7 +113,7 @@ class Prepared:
         return self.padded(model, rows)
 
     def padded(self, model: "Model", rows: npt.NDArray[np.int64]) -> "dict[str, Recorded]":
-        """Likewise, NaN throughout where one lacks a modality: for whoever looks at `has`."""
+        """Some recordings as the encoders take them, NaN throughout where one lacks a modality: for users of `has`."""
         from mmssl.training.selection import Selection  # With torch, which preparing does without.
 
         every = {
@@ -176,15 +176,15 @@ def _keep(path: Path, recordings: Recordings, steps: int, modality: str, say: Ca
         np.lib.format.write_array_header_1_0(start, {"descr": "<f4", "fortran_order": False, "shape": shape})
         file.write(start.getvalue())
         digest = hashlib.sha256(start.getvalue())
-        done, said = 0, time.monotonic()
+        done, reported = 0, time.monotonic()
         for block in prepared_blocks(recordings, steps, modality):
             content = block.astype("<f4", copy=False).data
             file.write(content)
             digest.update(content)
             done += len(block)
-            if time.monotonic() - said > _SECONDS_BETWEEN_WORDS:
+            if time.monotonic() - reported > _SECONDS_BETWEEN_WORDS:
                 say(f"prepared {modality} of {done} of {len(recordings)} recordings")
-                said = time.monotonic()
+                reported = time.monotonic()
         file.flush()
         os.fsync(file.fileno())
         _seal(path).write_text(digest.hexdigest(), "utf-8")

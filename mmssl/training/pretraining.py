@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmssl.objectives import over_pairs
 from mmssl.recipe import COLLAPSED_BELOW, Augment, Kind, Pretrain, Recipe, every_augmentation
 from mmssl.training.adam import adam
-from mmssl.training.health import at_scale, embedding_health
+from mmssl.training.health import embedding_health, unit_scale
 from mmssl.training.incomplete import Incomplete
 from mmssl.training.masking import Masking
 from mmssl.training.model import Model
@@ -46,7 +46,7 @@ class Pretraining:
         model: its encoders and projectors are trained in place.
         tensors: standardised training inputs by modality, (recordings, steps, ...).
         seed: of every draw.
-        on_epoch: told each epoch's loss terms and embedding health, named `train...`.
+        on_epoch: called with each epoch's loss terms and embedding health, named `train...`.
         guides: for a guided objective, features of the same recordings for each modality, (recordings, any width).
         probe: adds its score to the epochs in which it is due.
         has: by modality which of the recordings have it, (recordings,) of bool; all of them by default.
@@ -150,7 +150,7 @@ class Pretraining:
         return terms["loss"]
 
     def end_epoch(self) -> None:
-        """Tell the epoch's numbers; probe where that is due."""
+        """Report the epoch's numbers; probe where that is due."""
         recipe, number = self.model.recipe, len(self.epochs) + 1
         sums, self._sums = self._sums, dict[str, Tensor]()
         # Batches in which no two recordings could be compared have no terms.
@@ -160,16 +160,16 @@ class Pretraining:
         for i, name in enumerate(self.branches):
             if i not in self._embedded:
                 continue
-            health = embedding_health(at_scale(recipe.objective, self._embedded[i][:HEALTH_SAMPLE]))
+            health = embedding_health(unit_scale(recipe.objective, self._embedded[i][:HEALTH_SAMPLE]))
             latest |= {f"train.{name}.{measure}": value for measure, value in health.items()}
         # After the last epoch the head itself will say more.
         if self.probe and number % self.probe.every == 0 and number < recipe.pretrain.epochs:
             latest["probe.accuracy"] = self.probe.score(self.model)
             self.model.encoders.train()
-        self.tell({"phase": "pretrain", "epoch": number, **latest})
+        self.report({"phase": "pretrain", "epoch": number, **latest})
 
-    def tell(self, epoch: Epoch) -> None:
-        """Count an epoch that is over, and tell of it; one that cannot be mended sets `stopped`."""
+    def report(self, epoch: Epoch) -> None:
+        """Count an epoch that is over, and report it; one that cannot be mended sets `stopped`."""
         self.epochs.append(epoch)
         self._on_epoch(epoch)
         self.stopped = _fault(epoch, self.branches)
@@ -182,7 +182,7 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
     views. Dropout draws from torch's global generator, which is seeded.
 
     Args:
-        snapshot: where it keeps how far it is; the epochs it finds there are told as if they had just been trained.
+        snapshot: where it keeps how far it is; the epochs it finds there are reported as if they had just been trained.
 
     Returns:
         How many were trained: this one. See `mmssl.training.together` for more.
@@ -197,7 +197,7 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
     optimizer = adam(trained.values(), recipe.pretrain.lr)
     loop = Loop(trained, optimizer, training.generators)
     for epoch in snapshot.restore(loop) if snapshot else []:
-        training.tell(epoch)
+        training.report(epoch)
     model.projectors.train()
     model.encoders.train()
     while len(training.epochs) < recipe.pretrain.epochs:
@@ -276,8 +276,8 @@ def gpu_products(*, tfloat32: bool) -> Generator[None]:
 class Probe:
     """Linear evaluation in the midst of pre-training, by which points can be compared that differ in their losses.
 
-    A ridge classifier on standardised features, its strength by leave-one-out on the training side: it has a closed
-    form, so that it costs little and draws nothing.
+    A ridge classifier on standardised features, its strength by leave-one-out on the training recordings: it has a
+    closed form, so that it costs little and draws nothing.
     """
 
     prepared: Prepared
@@ -294,7 +294,7 @@ class Probe:
         from sklearn.preprocessing import StandardScaler
 
         def features(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-            encoded = model.encode(self.prepared.chosen(model, rows)).values()
+            encoded = model.encode(self.prepared.selected(model, rows)).values()
             return torch.cat([one.flatten(1) for one in encoded], dim=1).cpu().numpy().astype(np.float64)
 
         train, test = features(self.labelled), features(self.scored)
@@ -369,7 +369,7 @@ def _fault(epoch: Epoch, branches: Sequence[str]) -> StoppedError | None:
     """A loss that is not finite, or collapsed embeddings; it names epoch and term."""
     numbers = last_numbers([epoch])
     terms = [name for name in numbers if name.count(".") == 1]
-    for name in sorted(terms, key=lambda term: term == "train.loss"):  # a part tells more than the sum
+    for name in sorted(terms, key=lambda term: term == "train.loss"):  # a part explains more than the sum
         if not math.isfinite(numbers[name]):
             return StoppedError("DIVERGED", f"epoch {epoch['epoch']}: {name.removeprefix('train.')} is {numbers[name]}")
     for name in branches:

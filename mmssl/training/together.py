@@ -14,40 +14,40 @@ from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, StoppedError, precision, pretrain, set_rate
 from mmssl.training.snapshot import Loop, Snapshot
 from mmssl.training.stack import Stack
-from mmssl.training.trial import Files, Once, Pretrain, fresh, pretrained_files, pretraining_name, seeds
+from mmssl.training.trial import Cache, Files, Pretrain, fresh, pretrained_files, pretraining_name, seeds
 
-Companion = tuple[Recipe, Split]
+Stacked = tuple[Recipe, Split]
 _MEMBER = "member"
 """In a snapshot of several: whose epoch it is."""
 
 
-def with_others(stacked: Sequence[Companion], prepared: Prepared, device: torch.device, once: Once) -> Pretrain:
+def with_others(stacked: Sequence[Stacked], prepared: Prepared, device: torch.device, cache: Cache) -> Pretrain:
     """How to pre-train a model together with those of others that are not kept yet, which then are, and that no
     other process is pre-training."""
 
     def by(training: Pretraining, snapshot: Snapshot | None) -> int:
         others: dict[str, Pretraining] = {}
 
-        def train(rest: Sequence[Companion]) -> None:
+        def train(rest: Sequence[Stacked]) -> None:
             if not rest:
                 if others:
                     pretrain_together([training, *others.values()], snapshot)
                 else:
                     pretrain(training, snapshot)
                 return
-            (recipe, sides), *further = rest
+            (recipe, split), *further = rest
             name = pretraining_name(recipe, prepared.fingerprint)
 
             def make() -> Files:
                 _, seed, _ = seeds(recipe)
-                others[name] = other = Pretraining(*fresh(recipe, prepared, sides, device), seed=seed)
+                others[name] = other = Pretraining(*fresh(recipe, prepared, split, device), seed=seed)
                 train(further)
                 return pretrained_files(other, other.epochs, 1 + len(others))
 
             # One that is stopped is not kept; its own trial will come to the same end and be recorded for it. One that
             # another process trains is left to it: that one may wait for what this one trains.
             with suppress(StoppedError, HeldError):
-                once(name, make, wait=False)
+                cache(name, make, wait=False)
             if name not in others:
                 train(further)
 
@@ -77,9 +77,9 @@ def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | Non
     dropout = [torch.Generator(device=device).manual_seed(one.seed) for one in trainings]
     optimizer = adam(stacks.values(), recipe.pretrain.lr)
     loop = Loop(stacks, optimizer, [*dropout, *(generator for one in trainings for generator in one.generators)])
-    told = snapshot.restore(loop) if snapshot else []
-    for epoch in told:
-        trainings[int(epoch[_MEMBER])].tell({name: value for name, value in epoch.items() if name != _MEMBER})
+    reported = snapshot.restore(loop) if snapshot else []
+    for epoch in reported:
+        trainings[int(epoch[_MEMBER])].report({name: value for name, value in epoch.items() if name != _MEMBER})
     done = max((len(one.epochs) for one in trainings), default=0)
     for number in range(done + 1, recipe.pretrain.epochs + 1):
         steps = list(zip(*(one.batches() for one in trainings), strict=True))
@@ -101,11 +101,11 @@ def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | Non
         for member, one in enumerate(trainings):
             if one.stopped is None:
                 one.end_epoch()
-                told.append({_MEMBER: member, **one.epochs[-1]})
+                reported.append({_MEMBER: member, **one.epochs[-1]})
         if all(one.stopped for one in trainings):
             break
         if snapshot:
-            snapshot.keep(loop, told, last=number == recipe.pretrain.epochs)
+            snapshot.keep(loop, reported, last=number == recipe.pretrain.epochs)
     for name, stack in stacks.items():
         stack.unstack([nn.Sequential(one.model.encoders[name], one.model.projectors[name]) for one in trainings])
     for one in trainings:
@@ -116,7 +116,7 @@ def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | Non
 def alike(recipe: Recipe) -> str:
     """What recipes must have in common to pre-train together, on equally many recordings; empty for one that cannot."""
     # Guides are pre-trained apart, what an objective or a reconstruction learns is not stacked, of hidden classes each
-    # side has its own number, and torch cannot stack batch norms in bfloat16.
+    # training has its own number, and torch cannot stack batch norms in bfloat16.
     training, loss = recipe.pretrain, recipe.objective.loss
     if loss.guided or loss.learns or training.hidden_classes or training.precision == "bfloat16":
         return ""

@@ -27,16 +27,16 @@ def crop_together(views: Sequence[Tensor], knobs: Crop, generator: torch.Generat
     if knobs.probability == 0:
         return list(views)
     first = views[0]
-    chosen = _uniform(first, (len(first), 1), generator) < knobs.probability
+    changed = _uniform(first, (len(first), 1), generator) < knobs.probability
     whole = torch.arange(first.shape[1], dtype=first.dtype, device=first.device)
-    position = torch.where(chosen, _window(first, knobs.strength, generator), whole)
+    position = torch.where(changed, _window(first, knobs.strength, generator), whole)
     return [_at(view, position) for view in views]
 
 
 def augment_skeleton(x: Tensor, knobs: SkeletonAugment, generator: torch.Generator) -> Tensor:
     """Crop in time, rotate about the origin, shear, scale and jitter, in this order.
 
-    Each changes a recording with its own `probability`, independently; what `strength` means is said in the recipe.
+    Each changes a recording with its own `probability`, independently; the recipe defines `strength`.
     Scaling draws one factor for each recording and coordinate axis. Rotation turns a 2-D skeleton by one angle, a 3-D
     skeleton by three Euler angles; the origin is the root of the first frame before cropping.
 
@@ -72,7 +72,7 @@ def augment_signal(
 ) -> Tensor:
     """Permute time segments, rotate sensors, scale, shuffle channels and jitter, in this order.
 
-    Each changes a recording with its own `probability`, independently; what `strength` means is said in the recipe.
+    Each changes a recording with its own `probability`, independently; the recipe defines `strength`.
     Permutation cuts at random steps and never puts every segment back in its place. Scaling draws one factor for each
     recording and channel. The shuffled channels are at least two, and each of them gets the signal of another.
 
@@ -107,8 +107,8 @@ def _change_some(
 ) -> Tensor:
     for probability, change in changes:
         if probability > 0:
-            chosen = _uniform(x, (len(x), *(1,) * (x.dim() - 1)), generator) < probability
-            x = torch.where(chosen, change(x), x)
+            changed = _uniform(x, (len(x), *(1,) * (x.dim() - 1)), generator) < probability
+            x = torch.where(changed, change(x), x)
     return x
 
 

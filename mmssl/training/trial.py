@@ -19,11 +19,11 @@ from mmssl.data.recordings import Recordings
 from mmssl.data.rows import enough, having, labelled_rows, seen_rows, shown_rows
 from mmssl.evaluation import by_majority, scores
 from mmssl.objectives.terms import covariance, variance
-from mmssl.recipe import Recipe, readings, readings_of
+from mmssl.recipe import Recipe, head_inputs, scored_inputs
 from mmssl.training import bfloat16
 from mmssl.training.adam import adam
 from mmssl.training.batch_norm import renew
-from mmssl.training.health import at_scale, embedding_health
+from mmssl.training.health import embedding_health, unit_scale
 from mmssl.training.model import AT_ONCE, Model
 from mmssl.training.operations import operations
 from mmssl.training.preparation import Standardisation
@@ -49,7 +49,7 @@ from mmssl.version import code_digest
 Files = Mapping[str, bytes]
 
 
-class Once(Protocol):
+class Cache(Protocol):
     def __call__(self, name: str, make: Callable[[], Files], /, *, wait: bool = True) -> Files:
         """Make files the first time that a name is asked for, and give those kept from then on.
 
@@ -93,7 +93,7 @@ def run_trial(
     side: Literal["val", "test"] = "val",
     on_epoch: OnEpoch = lambda epoch: None,
     device: str | torch.device = "cpu",
-    once: Once | None = None,
+    cache: Cache | None = None,
     snapshots: Snapshots | None = None,
     probe_every: int | None = None,
     by: Pretrain = pretrain,
@@ -107,7 +107,7 @@ def run_trial(
     Args:
         side: which side to score.
         on_epoch: called after each epoch of all phases with `phase`, `epoch` and that epoch's numbers.
-        once: keeps pre-trained encoders: whoever needs the same takes them from there. Pre-training that is probed is
+        cache: keeps pre-trained encoders: whoever needs the same takes them from there. Pre-training that is probed is
             kept from nobody and by nobody: the probe's scores are those of one trial.
         snapshots: where the loops keep how far they are, and go on from; whoever has the outcome removes them.
         probe_every: after so many epochs of pre-training each, a linear classifier on the encoders as they are scores
@@ -136,7 +136,7 @@ def run_trial(
                 sides,
                 on_epoch=on_epoch,
                 device=device,
-                once=once,
+                cache=cache,
                 snapshots=snapshots,
                 probe=probe,
                 by=by,
@@ -181,14 +181,14 @@ def pretrained(
     *,
     on_epoch: OnEpoch,
     device: torch.device,
-    once: Once | None = None,
+    cache: Cache | None = None,
     snapshots: Snapshots | None = None,
     probe: Probe | None = None,
     by: Pretrain = pretrain,
 ) -> tuple[Model, Numbers]:
     """A model whose encoders are pre-trained and whose heads are new, and the numbers of that pre-training.
 
-    What is taken from `once` is told to `on_epoch` as if it had just been trained.
+    What is taken from `cache` is told to `on_epoch` as if it had just been trained.
 
     Returns:
         The model, and the last epoch's `train...` numbers with the health of the embeddings of `HEALTH_SAMPLE` training
@@ -217,7 +217,7 @@ def pretrained(
             kinds = prepared.description.kinds
             guides = [
                 _guide(
-                    recipe.guide_of(modality, kinds[modality]), prepared, sides, shown, tell, device, once, snapshots
+                    recipe.guide_of(modality, kinds[modality]), prepared, sides, shown, tell, device, cache, snapshots
                 )
                 for modality in (modalities if recipe.objective.loss.guided else ())
             ]
@@ -228,11 +228,11 @@ def pretrained(
                 count = pretrain(training, snapshot) if probe else by(training, snapshot)
             return pretrained_files(training, told, count)
 
-        if once is not None and probe is None:
-            kept = once(name, make)
+        if cache is not None and probe is None:
+            kept = cache(name, make)
             document = json.loads(kept[_EPOCHS])
             if not told:
-                model.put_weights(kept[_WEIGHTS], *_PRETRAINED)
+                model.load_weights(kept[_WEIGHTS], *_PRETRAINED)
                 for epoch in document["epochs"]:
                     tell(epoch)
             beside = {"pretrained_together": document["together"]} if document["together"] > 1 else {}
@@ -257,7 +257,7 @@ def _without_labels(model: Model, tensors: Mapping[str, Recorded]) -> Numbers:
     features = model.encode({name: _sample(tensor, HEALTH_SAMPLE) for name, tensor in tensors.items()})
     found: Numbers = {}
     for name, embeddings in model.embed(features).items():
-        health = embedding_health(at_scale(model.recipe.objective, embeddings))
+        health = embedding_health(unit_scale(model.recipe.objective, embeddings))
         found |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
         learnable = cluster_learnability(_sample(features[name], CLUSTERED).cpu().numpy())
         found[f"features.{name}.cluster_learnability"] = learnable
@@ -351,7 +351,7 @@ def _guide(
     rows: npt.NDArray[np.int64],
     on_epoch: OnEpoch,
     device: torch.device,
-    once: Once | None,
+    cache: Cache | None,
     snapshots: Snapshots | None,
 ) -> Tensor:
     """Features of the recordings that pre-train, (recordings, width), by the encoder that guides one modality; NaN
@@ -365,12 +365,12 @@ def _guide(
             sides,
             on_epoch=lambda epoch: on_epoch({**epoch, "phase": phase}),
             device=device,
-            once=once,
+            cache=cache,
             snapshots=snapshots,
         )
     except StoppedError as stopped:
         raise StoppedError(stopped.status, f"{phase}: {stopped}") from stopped
-    if once and snapshots:  # It is kept; and whoever has the outcome does not know of the snapshot.
+    if cache and snapshots:  # It is kept; and whoever has the outcome does not know of the snapshot.
         snapshots(pretraining_name(recipe, prepared.fingerprint)).drop()
     return _encoded(model, prepared.padded(model, rows), _has(prepared, rows, [modality]))[modality]
 
@@ -418,7 +418,7 @@ def finetune(
         StoppedError: the features or the loss are not finite.
     """
     torch.manual_seed(seed)
-    together, *parts = readings(model.recipe)
+    together, *parts = head_inputs(model.recipe)
     has = has or {name: torch.ones(len(labels), dtype=torch.bool) for name in tensors}
     if model.recipe.finetune.encoders == "trained":
         whole = _all_of(has, together)
@@ -611,7 +611,7 @@ def score(
     encoded = _encoded(model, prepared.padded(model, chosen), has)
     features, classes = {name: tensor.cpu().numpy() for name, tensor in encoded.items()}, prepared.description.classes
     metrics: Numbers = {}
-    (together, _), *parts = readings_of(side, model.recipe)
+    (together, _), *parts = scored_inputs(side, model.recipe)
     for reading, prefix in parts:
         usable = _all_of(has, reading).numpy()
         if usable.any():

@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from mmssl.cli.drawing import Asked, draw
+from mmssl.cli.drawing import ViewOptions, draw
 from mmssl.cli.terminal import roughly
 from mmssl.study.folder import Record
-from mmssl.study.overview import Axes, Board, Cell, Failure, Health, RunningTrial, View
+from mmssl.study.overview import Axes, Cell, Failure, Health, LiveMap, RunningTrial, View
 from mmssl.study.plan import Plan, PlannedTrial
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -126,10 +126,10 @@ def test_columns_of_what_runs_do_not_come_and_go() -> None:
 def test_keys_are_explained_as_what_is_drawn_takes_them() -> None:
     trial = RunningTrial("t", {"objective.mu": 1.0}, 1, "7", NOON, "pretrain", 2, 9, {}, {}, None, {}, {"loss": [2, 1]})
     running = view(MAP, running=[trial])
-    assert lines(running, 80, 24, asked=Asked(alone="t"))[-1] == "c next trial  a all  p pause  q quit"
+    assert lines(running, 80, 24, options=ViewOptions(alone="t"))[-1] == "c next trial  a all  p pause  q quit"
     whole = "c curves of a trial  s sorted by health  m ranking  p pause  q quit"
-    for asked in (Asked(), Asked(alone="one that has ended")):
-        assert lines(running, 80, 24, asked=asked)[-1] == whole
+    for options in (ViewOptions(), ViewOptions(alone="one that has ended")):
+        assert lines(running, 80, 24, options=options)[-1] == whole
 
 
 def test_cells_are_shaded_around_untrained_encoders() -> None:
@@ -235,14 +235,14 @@ def test_a_picture_fits_any_terminal(shown: View, width: int, height: int, fancy
 
 def test_a_picture_of_ten_thousand_trials_takes_milliseconds(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of([float(i) for i in range(1, 51)], [float(i) for i in range(1, 68)])
-    board = Board(plan, NOON)
+    live_map = LiveMap(plan, NOON)
 
     def record(trial: PlannedTrial) -> Record:
         facts, finish = {"val.accuracy": 0.5}, NOON + timedelta(seconds=1)
         return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts, started=NOON, finished=finish)
 
     for trial in plan.trials[:5000]:
-        board.put(trial, record(trial))
+        live_map.put(trial, record(trial))
     before = time.thread_time()
-    draw(board.view(), 200, 50)
+    draw(live_map.view(), 200, 50)
     assert time.thread_time() - before < 0.5, "some 30 ms, and twice a second at most"

@@ -32,7 +32,7 @@ class Having:
 
 
 @pytest.mark.parametrize(
-    ("readings", "had", "options"),
+    ("inputs", "had", "options"),
     [
         (PAIR, ["imu skeleton", "imu skeleton"], ""),
         (PAIR, ["skeleton", "skeleton"], " --modalities skeleton"),
@@ -45,9 +45,9 @@ class Having:
     ],
 )
 def test_encoders_read_the_most_that_all_recordings_have(
-    readings: Sequence[Sequence[str]], had: list[str], options: str
+    inputs: Sequence[Sequence[str]], had: list[str], options: str
 ) -> None:
-    assert by_what_they_have(readings, Having(*had)) == options  # pyright: ignore[reportArgumentType]
+    assert by_what_they_have(inputs, Having(*had)) == options  # pyright: ignore[reportArgumentType]
 
 
 def test_what_predict_proposes_for_recordings_without_a_modality_works(

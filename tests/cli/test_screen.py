@@ -94,7 +94,7 @@ study = Study(sys.argv[1], "study")
 plan = study.plan()
 with console_beside(2) as console, LiveScreen(console, plan, "starting", datetime.now(UTC)) as shown:
     sys.stdout = sys.stderr = None
-    shown.known([])
+    shown.add_ended([])
     shown.note("one thing [b]to know[/b]")
     shown.put(plan.trials[0], Record(trial_id=plan.trials[0].trial_id, status="RUNNING", started=datetime.now(UTC)))
     time.sleep(1.5)

@@ -16,7 +16,7 @@ import small
 from pseudo_terminal import terminal
 from s3_store import Store
 
-from mmssl.study import status as standing
+from mmssl.study import status
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan
 
@@ -33,7 +33,7 @@ class Driver:
 
     def begin(self) -> None:
         self._held.enter_context(self.study.locked())
-        standing.begin(self.study)
+        status.begin(self.study)
 
     def put(self, number: int, status: Any, score: float | None = None, **others: Any) -> None:
         now = datetime.now(UTC)
@@ -50,7 +50,7 @@ class Driver:
     def end(self, *, killed: bool = False) -> None:
         if not killed:
             self.tables.settle()
-            standing.end(self.study)
+            status.end(self.study)
         self._held.close()
 
 

@@ -205,7 +205,7 @@ def test_without_a_length_the_checks_decide(server: Server, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_brings_nothing_new_is_given_up(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_brings_nothing_new_is_not_asked_again(server: Server, tmp_path: Path) -> None:
     server.ranges = False
     server.most = 1000
     with pytest.raises(UserError, match=r"Inertial\.zip: .*5 times in a row .* 1000 bytes are kept .*in a browser"):

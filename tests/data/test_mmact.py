@@ -22,7 +22,7 @@ from mmact_folder import (
 )
 
 from mmssl.data.mmact import describe, read
-from mmssl.data.protocols import leave_one_subject_out, sides, split
+from mmssl.data.protocols import leave_one_subject_out, split, train_and_test
 from mmssl.data.recordings import Recordings, Row
 from mmssl.data.sources import open_dataset
 from mmssl.errors import UserError
@@ -547,13 +547,13 @@ def test_signals_are_not_tested_across_views(tmp_path: Path) -> None:
     recordings, _ = many(tmp_path, ("1", "4"))
     for modalities in (("imu",), ("imu", "skeleton")):
         data = Data(protocol="cross_view", modalities=modalities)
-        for function in (sides, split, leave_one_subject_out):
+        for function in (train_and_test, split, leave_one_subject_out):
             with pytest.raises(
                 UserError, match="the same for every camera; take skeletons alone, as system vicreg_skeleton"
             ):
                 function(recordings, data)
     with pytest.raises(UserError, match="mmact_35 has no 'cross_view'; did you mean"):
-        sides(read(tmp_path)[0], Data(protocol="cross_view", modalities=("skeleton",)))
+        train_and_test(read(tmp_path)[0], Data(protocol="cross_view", modalities=("skeleton",)))
 
 
 def test_recordings_are_prepared_augmented_and_encoded(tmp_path: Path) -> None:

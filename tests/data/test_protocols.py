@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mmssl.data.protocols import leave_one_subject_out, sides, split, unseen_classes
+from mmssl.data.protocols import leave_one_subject_out, split, train_and_test, unseen_classes
 from mmssl.data.recordings import Description, Protocol, Recordings, Row
 from mmssl.errors import UserError
 from mmssl.recipe import Data
@@ -41,7 +41,7 @@ def knobs(**values: Any) -> Data:
 
 def test_the_protocol_says_who_trains_and_who_tests() -> None:
     recordings = made(["4", "1", "3", "2", "1"], CROSS_SUBJECT)
-    assert sides(recordings, knobs()) == (("1", "3"), ("2", "4"))
+    assert train_and_test(recordings, knobs()) == (("1", "3"), ("2", "4"))
     parts = split(recordings, knobs())
     assert (parts.fold, parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()) == (
         "all",
@@ -71,21 +71,21 @@ def test_a_fold_is_named_after_all_whom_it_holds_out() -> None:
 
 def test_the_recipe_overrides_the_protocol() -> None:
     recordings = made(["1", "2", "3", "4", "5"], CROSS_SUBJECT)
-    assert sides(recordings, knobs(train_subjects=["1", "5"])) == (("1", "5"), ("2", "4"))
-    assert sides(recordings, knobs(test_subjects=["5"])) == (("1", "3"), ("5",))
-    assert sides(recordings, knobs(train_subjects=["4", "2"], test_subjects=["1"])) == (("4", "2"), ("1",))
+    assert train_and_test(recordings, knobs(train_subjects=["1", "5"])) == (("1", "5"), ("2", "4"))
+    assert train_and_test(recordings, knobs(test_subjects=["5"])) == (("1", "3"), ("5",))
+    assert train_and_test(recordings, knobs(train_subjects=["4", "2"], test_subjects=["1"])) == (("4", "2"), ("1",))
 
 
 def test_without_protocols_everybody_trains_but_the_test_subjects() -> None:
     recordings = made(["1", "2", "3"])
-    assert sides(recordings, knobs()) == (("1", "2", "3"), ())
-    assert sides(recordings, knobs(test_subjects=["2"])) == (("1", "3"), ("2",))
-    assert sides(recordings, knobs(train_subjects=["2"])) == (("2",), ())
+    assert train_and_test(recordings, knobs()) == (("1", "2", "3"), ())
+    assert train_and_test(recordings, knobs(test_subjects=["2"])) == (("1", "3"), ("2",))
+    assert train_and_test(recordings, knobs(train_subjects=["2"])) == (("2",), ())
 
 
 def test_a_protocol_that_names_only_test_subjects_trains_on_the_others() -> None:
     recordings = made(["1", "2", "3"], {"cross_subject": Protocol(train=(), test=("2",))})
-    assert sides(recordings, knobs()) == (("1", "3"), ("2",))
+    assert train_and_test(recordings, knobs()) == (("1", "3"), ("2",))
 
 
 def test_test_subjects_may_be_absent() -> None:
@@ -117,12 +117,12 @@ def test_sides_that_cannot_be_are_refused(values: dict[str, Any], message: str) 
 
 def test_training_subjects_of_the_protocol_must_have_recordings() -> None:
     with pytest.raises(UserError, match="training subjects 3 have no recordings in made: name some of 1, 2"):
-        sides(made(["1", "2"], CROSS_SUBJECT), knobs())
+        train_and_test(made(["1", "2"], CROSS_SUBJECT), knobs())
 
 
 def test_somebody_must_train() -> None:
     with pytest.raises(UserError, match="nobody is left to train: every subject of made tests"):
-        sides(made(["1", "2"]), knobs(test_subjects=["1", "2"]))
+        train_and_test(made(["1", "2"]), knobs(test_subjects=["1", "2"]))
 
 
 def test_every_training_subject_is_left_out_once() -> None:
@@ -169,7 +169,7 @@ def test_a_protocol_by_scene_splits_the_recordings_of_the_same_subjects() -> Non
     recordings = placed(PLACED)
     data = knobs(protocol="cross_scene", validation_subjects=["ben"])
     # cy was only in the scene that tests; nobody uses scene 4.
-    assert sides(recordings, data) == (("ann", "ben"), ("ann", "ben", "cy"))
+    assert train_and_test(recordings, data) == (("ann", "ben"), ("ann", "ben", "cy"))
     parts = split(recordings, data)
     assert (parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()) == ([0], [2], [1, 3, 5])
     assert leave_one_subject_out(recordings, data) == [("ann",), ("ben",)]

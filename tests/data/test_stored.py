@@ -77,7 +77,7 @@ def test_a_file_that_stays_on_disk_holds_what_it_holds_in_memory(both: tuple[Rec
         lambda one: one.having_any(["imu"]),
         lambda one: one.labelled(),
         lambda one: one.where(lambda row: row.subject == "ben"),
-        lambda one: one.chosen(np.array([30, 2, 17])),
+        lambda one: one.selected(np.array([30, 2, 17])),
         lambda one: one.having(["imu"]).labelled().where(lambda row: row.trial != "2"),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_file_of_one_large_part_is_read_whole(
 
 def parts(recordings: Recordings) -> Iterator[Recordings]:
     for first in range(0, len(recordings), 10):
-        yield recordings.chosen(np.arange(first, min(first + 10, len(recordings))))
+        yield recordings.selected(np.arange(first, min(first + 10, len(recordings))))
 
 
 def test_parts_are_written_as_one_file(gaps: Recordings, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_parts_that_do_not_fit_together_leave_no_file(gaps: Recordings, tmp_path
     path = tmp_path / "parts.parquet"
     named = gaps.rows[3].recording_id
     with pytest.raises(UserError, match=f"recording_id {named} stands in several parts"):
-        Recordings.save_parts(path, [gaps, gaps.chosen(np.array([3]))])
+        Recordings.save_parts(path, [gaps, gaps.selected(np.array([3]))])
     other = gaps.described(gaps.description.model_copy(update={"name": "other"}))
     with pytest.raises(UserError, match="descriptions differ"):
         Recordings.save_parts(path, [gaps, other])
@@ -223,7 +223,7 @@ def test_what_is_odd_is_looked_for_in_some_of_many(
 
 def test_a_recording_keeps_no_others_in_memory(both: tuple[Recordings, Recordings]) -> None:
     _, kept = both
-    few = kept.to_check().chosen(np.array([0, 10, 20, 30]))
+    few = kept.to_check().selected(np.array([0, 10, 20, 30]))
     for array in (one for one in few.arrays("imu") if one is not None):
         whole = array if array.base is None else array.base
         assert whole.nbytes == array.nbytes

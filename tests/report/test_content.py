@@ -24,7 +24,7 @@ from mmssl.report.exhibit import exhibit
 from mmssl.report.page import render, verdict
 from mmssl.study.baseline import baseline_command
 from mmssl.study.folder import Record, Study
-from mmssl.study.overview import Board
+from mmssl.study.overview import LiveMap
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.presets import preset, recipe_named
 from mmssl.study.results import best_of, stand_beside
@@ -91,9 +91,9 @@ def test_trials_without_a_result_are_counted_alike_in_every_view(
     assert "1 FAILED, 1 DIVERGED" in capsys.readouterr().out
     assert command("status", "lost", "--storage", study.root) == 0
     assert "12 trials have ended: 10 COMPLETE, 1 DIVERGED, 1 FAILED" in capsys.readouterr().out
-    board = Board(plan)
-    board.known(study.records(plan).values())
-    assert board.view().failed == "1 FAILED, 1 DIVERGED"
+    live_map = LiveMap(plan)
+    live_map.add_ended(study.records(plan).values())
+    assert live_map.view().failed == "1 FAILED, 1 DIVERGED"
     assert command("results", "lost", "--storage", study.root) == 0
     shown = capsys.readouterr().out
     html = page.read_text("utf-8")

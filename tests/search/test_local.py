@@ -150,7 +150,7 @@ def planned(tmp_path: Path, tiny: Recordings) -> Callable[..., Study]:
     return make
 
 
-def test_a_point_that_is_given_up_trains_no_further_and_the_next_does(
+def test_a_pruned_point_trains_no_further_and_the_next_does(
     planned: Callable[..., Study], tiny: Recordings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = planned(grid={"pretrain.lr": [0.001, 0.01, 0.02]}, prune={"probe": "halving", "every": 1})

@@ -52,15 +52,15 @@ def test_by_folds_as_the_signed_rank_test_says(plan_for: Callable[..., Plan], dr
     first, second = of_points(plan)
     for trial, score in zip(first, best, strict=True):
         pruning.ended(trial, complete(trial, score))
-    assert pruning.given_up == {}, "there was nothing to compare the first with"
+    assert pruning.pruned == {}, "there was nothing to compare the first with"
     for count, (trial, score) in enumerate(zip(second, other, strict=True), start=1):
         pruning.ended(trial, complete(trial, score))
         gaps = other[:count] - best[:count]
         worse = count > 1 and stats.wilcoxon(gaps, alternative="less", zero_method="zsplit").pvalue < 0.1
         if worse and other[:count].mean() < best.mean():
-            assert pruning.given_up[second[0].point_id].startswith(f"pruned after {count} trials: worse than the best")
+            assert pruning.pruned[second[0].point_id].startswith(f"pruned after {count} trials: worse than the best")
             return
-        assert pruning.given_up == {}, count
+        assert pruning.pruned == {}, count
 
 
 def test_by_folds_a_hard_fold_is_compared_with_itself(plan_for: Callable[..., Plan]) -> None:
@@ -72,13 +72,13 @@ def test_by_folds_a_hard_fold_is_compared_with_itself(plan_for: Callable[..., Pl
         pruning.ended(trial, complete(trial, score))
     for trial, score in zip(reversed(second), reversed(difficulty), strict=True):  # the hard fold first
         pruning.ended(trial, complete(trial, score + 0.01))
-    assert pruning.given_up == {}
+    assert pruning.pruned == {}
 
 
 def probe(plan: Plan, pruning: Pruning, trial: PlannedTrial, epoch: int, score: float) -> bool:
     """Whether the point is pruned by it."""
     pruning.probed(trial, {"phase": "pretrain", "epoch": epoch, "probe.accuracy": score})
-    return trial.point_id in pruning.given_up
+    return trial.point_id in pruning.pruned
 
 
 def test_by_the_median_of_the_complete_points_at_the_same_epoch(plan_for: Callable[..., Plan]) -> None:
@@ -93,7 +93,7 @@ def test_by_the_median_of_the_complete_points_at_the_same_epoch(plan_for: Callab
     assert not probe(plan, pruning, firsts[4], 2, statistics.median([0.2, 0.3, 0.4, 0.5]) + 0.01)
     assert probe(plan, pruning, firsts[4], 4, statistics.median([0.5, 0.6, 0.7, 0.8]) - 0.01)
     assert probe(plan, pruning, firsts[5], 2, 0.34)
-    assert pruning.given_up[firsts[5].point_id] == (
+    assert pruning.pruned[firsts[5].point_id] == (
         "pruned at epoch 2: probe 0.3400 is below the median of the complete points"
     )
 
@@ -135,26 +135,26 @@ def test_taken_up_again_it_knows_what_it_knew_and_judges_nothing_twice(plan_for:
             for epoch in epochs:
                 live.probed(trial, epoch)
             end: dict[str, Any] = {"epochs": epochs, "finished": start + timedelta(minutes=len(records))}
-            cause = live.given_up.get(trial.point_id)
+            cause = live.pruned.get(trial.point_id)
             records[trial.trial_id] = (
                 complete(trial, score, **end)
                 if cause is None
                 else Record.model_validate({"trial_id": trial.trial_id, "status": "PRUNED", "cause": cause, **end})
             )
             live.ended(trial, records[trial.trial_id])
-    assert live.given_up, "something is to be known again"
+    assert live.pruned, "something has to be found again"
     again = Pruning(plan, records)
-    assert again.given_up == live.given_up
-    before = dict(again.given_up)
+    assert again.pruned == live.pruned
+    before = dict(again.pruned)
     for trials in of_points(plan):
         again.probed(trials[0], {"phase": "pretrain", "epoch": 2, "probe.accuracy": 0.0})
-    assert again.given_up == before, "an epoch that is told again, after a worker was killed, is not judged again"
+    assert again.pruned == before, "an epoch that is reported again, after a worker was killed, is not judged again"
 
 
-def test_without_rules_nothing_is_given_up(plan_of: Callable[..., Plan]) -> None:
+def test_without_rules_nothing_is_pruned(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of([1.0, 2.0], [1.0])
     pruning = Pruning(plan, {})
     for trial in plan.trials:
         probe(plan, pruning, trial, 10, 0.0)
         pruning.ended(trial, complete(trial, 0.5 if trial.point["objective.lambda"] == 1 else 0.0))
-    assert pruning.given_up == {}
+    assert pruning.pruned == {}

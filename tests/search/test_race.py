@@ -289,7 +289,7 @@ def test_cut_off_between_two_draws_the_others_are_run_first() -> None:
         assert whole[:cut] + rest == whole
 
 
-def test_what_diverges_is_given_up_and_its_neighbours_are_not_trusted() -> None:
+def test_what_diverges_is_dropped_and_its_neighbours_are_not_trusted() -> None:
     plan = plan_of(6)
 
     def cliff(trial: PlannedTrial) -> float | None:

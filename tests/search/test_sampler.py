@@ -66,7 +66,7 @@ def searched(
         value = score(choice.point)
         facts = {} if value is None else {"val.accuracy": value, "encoders.parameters": 1000.0}
         records |= ended(plan, choice.point, "DIVERGED" if value is None else "COMPLETE", **facts)
-        sampler.tell(plan.point_id(choice.point), records)
+        sampler.learn(plan.point_id(choice.point), records)
     return [choice.point for choice in choices]
 
 
@@ -127,7 +127,7 @@ def test_a_point_that_was_chosen_and_not_run_is_chosen_as_it_was(plan_for: Calla
     plan.add(chosen.point)  # and the driver is killed before a trial of it ends
     again = PointSampler(plan, [*choices, chosen], records)
     records |= ended(plan, chosen.point, **{"val.accuracy": hill(chosen.point)})
-    again.tell(plan.point_id(chosen.point), records)
+    again.learn(plan.point_id(chosen.point), records)
     assert [chosen.point, again.ask().point] == whole[3:5]
 
 
@@ -165,7 +165,7 @@ def test_it_learns_the_mean_over_seeds_and_folds_once_all_have_ended(
             records[trial.trial_id] = Record.model_validate(
                 {"trial_id": trial.trial_id, "status": status, "facts": facts}
             )
-            points.tell(trial.point_id, records)
+            points.learn(trial.point_id, records)
             waits = i < 3 or (value == 0.55 and first == 0)
             assert (points._study.trials[number].state == TrialState.RUNNING) == waits
     trials = points._study.trials
@@ -182,7 +182,7 @@ def test_with_a_cost_it_learns_both(plan_for: Callable[..., Plan], sampler: str)
         point = points.ask().point
         plan.add(point)
         facts = {} if accuracy is None else {"val.accuracy": accuracy, "encoders.parameters": cost}
-        points.tell(plan.point_id(point), ended(plan, point, status, **facts))
+        points.learn(plan.point_id(point), ended(plan, point, status, **facts))
     told = [trial.values for trial in points._study.trials]
     assert told == [[0.5, 2000], [0.7, 3000], [0.5, 3000], None], "the worst of each, so that no point is worse"
     assert [direction.name for direction in points._study.directions] == ["MAXIMIZE", "MINIMIZE"]

@@ -65,7 +65,7 @@ def undisturbed(folder: Path) -> Study:
     return Study(folder, "undisturbed")
 
 
-def test_points_that_are_given_up_are_pruned_as_a_whole(undisturbed: Study) -> None:
+def test_points_are_pruned_as_a_whole(undisturbed: Study) -> None:
     rows = pd.read_parquet(undisturbed.folder / "trials.parquet")
     assert len(rows) == 16
     assert set(rows["status"]) == {"COMPLETE", "PRUNED"}

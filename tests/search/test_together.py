@@ -169,22 +169,22 @@ def test_two_groups_that_want_the_same_in_another_order_do_not_wait_for_each_oth
     sides = plan.splits(tiny)[one.held_out]
     both, made = threading.Barrier(2), list[str]()
 
-    def train(lead: PlannedTrial, companion: PlannedTrial) -> None:
+    def train(lead: PlannedTrial, other: PlannedTrial) -> None:
         study, recipe = Study(tmp_path, lead.trial_id), plan.recipe(lead)
 
-        def once(name: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
+        def cache(name: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
             def meet() -> Mapping[str, bytes]:
                 made.append(name)
                 if len(made) <= 2:
                     both.wait(30)
                 return make()
 
-            return study.once(name, meet, wait=wait)
+            return study.cached(name, meet, wait=wait)
 
         prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
         pretrained(
-            recipe, prepared, sides, on_epoch=lambda epoch: None, device=torch.device("cpu"), once=once,
-            by=with_others([(plan.recipe(companion), sides)], prepared, torch.device("cpu"), once),
+            recipe, prepared, sides, on_epoch=lambda epoch: None, device=torch.device("cpu"), cache=cache,
+            by=with_others([(plan.recipe(other), sides)], prepared, torch.device("cpu"), cache),
         )  # fmt: skip
 
     threads = [threading.Thread(target=train, args=pair, daemon=True) for pair in ((one, two), (two, one))]

@@ -345,33 +345,33 @@ def test_what_several_need_is_made_once_and_read_back(study: Study) -> None:
         made.append("once")
         return {"weights": b"\x00\xff", "epochs": b"[]"}
 
-    first = study.once("0123abcd", make)
-    again = Study(study.folder.parent, "study").once("0123abcd", make)
+    first = study.cached("0123abcd", make)
+    again = Study(study.folder.parent, "study").cached("0123abcd", make)
     assert dict(first) == dict(again) == {"weights": b"\x00\xff", "epochs": b"[]"}
     assert len(made) == 1
-    study.once("ffff", make)
+    study.cached("ffff", make)
     assert len(made) == 2, "by name"
 
 
 def test_another_study_beside_it_takes_what_was_made(study: Study, plan_of: Callable[..., Plan]) -> None:
     other = Study(study.folder.parent, "other")
     other.create(plan_of([1.0], [2.0]))
-    study.once("0123abcd", lambda: {"weights": b"1"})
+    study.cached("0123abcd", lambda: {"weights": b"1"})
     study.drop()
-    assert other.once("0123abcd", dict) == {"weights": b"1"}
+    assert other.cached("0123abcd", dict) == {"weights": b"1"}
     assert names(study.folder.parent) == ["other"]
 
 
 def test_where_nothing_can_be_kept_a_trial_trains_for_itself(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    study.once("0123abcd", lambda: {"weights": b"1"})
+    study.cached("0123abcd", lambda: {"weights": b"1"})
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Folder, "lock", refuse)
     monkeypatch.setattr(Folder, "write", refuse)
-    assert study.once("0123abcd", dict) == {"weights": b"1"}, "what lies there is read without the lock"
-    assert [study.once("ffff", lambda n=n: {"weights": n}) for n in (b"2", b"3")] == [
+    assert study.cached("0123abcd", dict) == {"weights": b"1"}, "what lies there is read without the lock"
+    assert [study.cached("ffff", lambda n=n: {"weights": n}) for n in (b"2", b"3")] == [
         {"weights": b"2"},
         {"weights": b"3"},
     ]
@@ -395,23 +395,23 @@ def test_the_oldest_make_room(study: Study, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MMSSL_PRETRAINED_GB", "3e-6")
     kept = study.folder.parent / ".pretrained"
     for number in range(4):
-        study.once(f"name{number}", lambda: {"weights": bytes(1000)})
+        study.cached(f"name{number}", lambda: {"weights": bytes(1000)})
         os.utime(kept / f"name{number}" / "sha256.json", (number, number))
     assert sorted(path.name for path in kept.iterdir()) == ["name2", "name3"]
-    assert study.once("name3", dict) == {"weights": bytes(1000)}
+    assert study.cached("name3", dict) == {"weights": bytes(1000)}
     monkeypatch.setenv("MMSSL_PRETRAINED_GB", "0")
-    assert study.once("name3", lambda: {"weights": b"new"}) == {"weights": b"new"}
+    assert study.cached("name3", lambda: {"weights": b"new"}) == {"weights": b"new"}
 
 
 def test_what_a_killed_process_left_half_written_goes_first(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMSSL_PRETRAINED_GB", "3.5e-6")
     kept = study.folder.parent / ".pretrained"
-    study.once("whole", lambda: {"weights": bytes(1000)})
+    study.cached("whole", lambda: {"weights": bytes(1000)})
     for name in ("left", "being_made"):
         (kept / name).mkdir()
         (kept / name / "weights").write_bytes(bytes(900))
     with Folder(study.folder.parent).lock(".pretrained/being_made/lock", wait=True):
-        study.once("new", lambda: {"weights": bytes(1000)})
+        study.cached("new", lambda: {"weights": bytes(1000)})
     assert sorted(path.name for path in kept.iterdir()) == ["being_made", "new", "whole"]
 
 
@@ -419,7 +419,7 @@ def test_what_a_killed_process_left_half_written_goes_first(study: Study, monkey
 def test_room_that_is_no_number_is_refused(said: str, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMSSL_PRETRAINED_GB", said)
     with pytest.raises(UserError, match=r"MMSSL_PRETRAINED_GB is '.*': give gigabytes"):
-        study.once("name", dict)
+        study.cached("name", dict)
 
 
 def test_nothing_is_kept_of_what_could_not_be_made(study: Study) -> None:
@@ -427,10 +427,10 @@ def test_nothing_is_kept_of_what_could_not_be_made(study: Study) -> None:
         raise RuntimeError("epoch 3: loss is nan")
 
     with pytest.raises(RuntimeError, match="epoch 3"):
-        study.once("0123abcd", fail)
-    assert study.once("0123abcd", lambda: {"weights": b"1"}) == {"weights": b"1"}
+        study.cached("0123abcd", fail)
+    assert study.cached("0123abcd", lambda: {"weights": b"1"}) == {"weights": b"1"}
     with pytest.raises(RuntimeError, match="epoch 3"):
-        study.once("ffff", fail)
+        study.cached("ffff", fail)
 
 
 def test_half_of_what_a_killed_process_wrote_is_not_taken(study: Study) -> None:
@@ -439,15 +439,15 @@ def test_half_of_what_a_killed_process_wrote_is_not_taken(study: Study) -> None:
     (part / "weights").write_bytes(b"ha")
     (part / "weights.part").write_bytes(b"wh")
     (part / "stray").write_bytes(b"x")
-    assert study.once("0123abcd", lambda: {"weights": b"whole"}) == {"weights": b"whole"}
-    assert study.once("0123abcd", dict) == {"weights": b"whole"}
+    assert study.cached("0123abcd", lambda: {"weights": b"whole"}) == {"weights": b"whole"}
+    assert study.cached("0123abcd", dict) == {"weights": b"whole"}
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one bit", "empty", "gone"])
 @pytest.mark.parametrize("file", ["weights", "sha256.json"])
 def test_what_was_damaged_is_made_again(study: Study, file: str, damage: str) -> None:
     made = {"weights": bytes(range(256)), "epochs": b"[]"}
-    study.once("0123abcd", lambda: made)
+    study.cached("0123abcd", lambda: made)
     path = study.folder.parent / ".pretrained" / "0123abcd" / file
     content = path.read_bytes()
     if damage == "gone":
@@ -456,7 +456,7 @@ def test_what_was_damaged_is_made_again(study: Study, file: str, damage: str) ->
         flipped = content[:7] + bytes([content[7] ^ 1]) + content[8:]
         path.write_bytes({"cut short": content[:-5], "one bit": flipped, "empty": b""}[damage])
     asked: list[str] = []
-    assert study.once("0123abcd", lambda: asked.append("again") or made) == made
+    assert study.cached("0123abcd", lambda: asked.append("again") or made) == made
     assert asked == ["again"]
     assert path.read_bytes() == content
 
@@ -475,7 +475,7 @@ def make():
 (study.folder / f"ready{me}").touch()
 while len(list(study.folder.glob("ready*"))) < 3:
     time.sleep(0.005)
-print(study.once("0123abcd", make)["by"].decode(), end="")
+print(study.cached("0123abcd", make)["by"].decode(), end="")
 """
 
 

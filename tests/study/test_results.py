@@ -245,7 +245,7 @@ def test_what_is_not_complete_is_not_in_the_pareto_set() -> None:
     ]
 
 
-def test_points_that_were_given_up_are_counted_as_such() -> None:
+def test_pruned_points_are_counted_as_such() -> None:
     pruned = Point("b", {}, 2, {(28, "x"): 0.9}, {"COMPLETE": 1, "PRUNED": 1})
     choice = choose([point("a", [0.5, 0.6]), pruned])
     assert choice.best.point_id == "a"

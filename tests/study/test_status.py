@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmssl.errors import UserError
-from mmssl.study import status as standing
+from mmssl.study import status as study_state
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, SampledPoint, make_plan
 from mmssl.study.space import Space
@@ -34,26 +34,26 @@ def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> Study:
 
 
 def test_a_study_whose_driver_was_killed_is_stopped(study: Study) -> None:
-    standing.begin(study)
-    stands = standing.standing(study)
-    assert (stands.state, stands.driver, stands.seconds_left) == ("stopped", None, None)
-    assert stands.died and stands.died["pid"] == os.getpid()
-    assert stands.trials == {"COMPLETE": 2, "DIVERGED": 1, "FAILED": 1, "PLANNED": 2}
-    assert (stands.ended, stands.planned) == (4, 6)
+    study_state.begin(study)
+    found = study_state.study_status(study)
+    assert (found.state, found.driver, found.seconds_left) == ("stopped", None, None)
+    assert found.died and found.died["pid"] == os.getpid()
+    assert found.trials == {"COMPLETE": 2, "DIVERGED": 1, "FAILED": 1, "PLANNED": 2}
+    assert (found.ended, found.planned) == (4, 6)
     with pytest.raises(UserError, match="no process is running it"):
-        standing.stop_driver(study)
+        study_state.stop_driver(study)
 
 
 def test_while_it_is_locked_it_runs_and_its_pace_says_how_long(study: Study) -> None:
     with study.locked():
         began = (datetime.now(UTC) - timedelta(seconds=60)).isoformat()
         study.put_note("driver", {"host": "elsewhere", "pid": 1, "started": began, "job": None})
-        stands = standing.standing(study)
-        assert stands.state == "running"
-        assert stands.trials["RUNNING"] == 1
-        assert stands.seconds_left == pytest.approx(15 + 20, abs=2), "the complete one took 20 s, one has run for 5 s"
+        found = study_state.study_status(study)
+        assert found.state == "running"
+        assert found.trials["RUNNING"] == 1
+        assert found.seconds_left == pytest.approx(15 + 20, abs=2), "the complete one took 20 s, one has run for 5 s"
         with pytest.raises(UserError, match="process 1 of elsewhere, on another machine"):
-            standing.stop_driver(study)
+            study_state.stop_driver(study)
     assert not study.in_use()
 
 
@@ -68,12 +68,12 @@ def test_while_it_is_locked_it_runs_and_its_pace_says_how_long(study: Study) -> 
 )
 def test_stop_signals_nobody_but_the_driver(study: Study, change: dict[str, str], message: str) -> None:
     with subprocess.Popen(["sleep", "60"]) as bystander, study.locked():
-        standing.begin(study)
+        study_state.begin(study)
         noted = study.note("driver")
         assert noted
         study.put_note("driver", {**noted, "pid": bystander.pid, **change})
         with pytest.raises(UserError, match=message):
-            standing.stop_driver(study)
+            study_state.stop_driver(study)
         time.sleep(0.2)
         assert bystander.poll() is None, "it was signalled"
         bystander.kill()
@@ -86,25 +86,25 @@ def test_points_that_are_still_to_be_chosen_are_missing_too(tmp_path: Path, plan
     )
     study = Study(tmp_path, "sampled")
     study.create(make_plan("sampled", space, grid.bases, grid.dataset, grid.folds, []))
-    stands = standing.standing(study)
-    assert (stands.state, stands.planned, stands.trials) == ("stopped", 9, {"PLANNED": 9})
+    found = study_state.study_status(study)
+    assert (found.state, found.planned, found.trials) == ("stopped", 9, {"PLANNED": 9})
     study.keep_choice(SampledPoint(number=0, point={"objective.mu": 2.0}, after=[]))
     plan = study.plan()
     tables = Tables(study, plan)
     for trial in plan.trials:
         tables.put(Record(trial_id=trial.trial_id, status="COMPLETE", facts={"val.accuracy": 0.5}))
     tables.write()
-    stands = standing.standing(study)
-    assert (stands.state, stands.planned, stands.trials) == ("stopped", 9, {"COMPLETE": 3, "PLANNED": 6})
+    found = study_state.study_status(study)
+    assert (found.state, found.planned, found.trials) == ("stopped", 9, {"COMPLETE": 3, "PLANNED": 6})
 
 
 def test_a_submitted_driver_says_which_job_it_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     job = {"submission_id": "study.1", "address": "http://127.0.0.1:8265"}
-    monkeypatch.setenv(standing.JOB, job["submission_id"])
-    monkeypatch.setenv(standing.JOB_ADDRESS, job["address"])
-    standing.begin(study)
-    standing.end(study)
-    assert standing.last_job(study) == job
+    monkeypatch.setenv(study_state.JOB, job["submission_id"])
+    monkeypatch.setenv(study_state.JOB_ADDRESS, job["address"])
+    study_state.begin(study)
+    study_state.end(study)
+    assert study_state.last_job(study) == job
     assert study.note("driver") is None
 
 
@@ -112,16 +112,16 @@ def test_where_a_study_was_submitted_to_is_remembered_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert standing.remembered("mine") is None
-    standing.remember("mine", "http://127.0.0.1:8265", "s3://bucket/studies")
-    assert standing.remembered("mine") == {"address": "http://127.0.0.1:8265", "storage": "s3://bucket/studies"}
+    assert study_state.remembered("mine") is None
+    study_state.remember("mine", "http://127.0.0.1:8265", "s3://bucket/studies")
+    assert study_state.remembered("mine") == {"address": "http://127.0.0.1:8265", "storage": "s3://bucket/studies"}
     (note,) = tmp_path.rglob("mine.json")
     for damaged in ("", "[]", '{"address": 3}'):
         note.write_text(damaged)
-        assert standing.remembered("mine") is None
+        assert study_state.remembered("mine") is None
     with pytest.raises(UserError, match="study name"):
-        standing.remembered("../mine")
+        study_state.remembered("../mine")
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    standing.remember("mine", "http://127.0.0.1:8265", "s3://bucket/studies")  # Nowhere, and the job is submitted.
-    assert standing.remembered("mine") is None
+    study_state.remember("mine", "http://127.0.0.1:8265", "s3://bucket/studies")  # Nowhere, and the job is submitted.
+    assert study_state.remembered("mine") is None

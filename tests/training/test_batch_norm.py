@@ -82,7 +82,7 @@ def test_pretraining_stays_and_the_encoders_take_the_training_recordings_own(tin
     ):
         assert torch.equal(weight, same), name
     prepared = Prepared.of(tiny, 16, ("imu", "skeleton"))
-    imu = prepared.chosen(renewed, split(tiny, recipe.data).train)["imu"]
+    imu = prepared.selected(renewed, split(tiny, recipe.data).train)["imu"]
     convolution, norm, *_ = renewed.encoders["imu"].get_submodule("convolutions").children()
     seen = convolution(imu.transpose(1, 2)).detach()
     torch.testing.assert_close(norm.get_buffer("running_mean"), seen.mean(dim=(0, 2)))
@@ -96,7 +96,7 @@ def test_so_do_encoders_that_never_trained_and_those_that_trained_with_labels(ti
         model = train(recipe, tiny).model
         assert model is not None
         prepared = Prepared.of(tiny, 16, ("imu", "skeleton"))
-        tensors = prepared.chosen(model, split(tiny, recipe.data).train)
+        tensors = prepared.selected(model, split(tiny, recipe.data).train)
         convolution, norm, *_ = model.encoders["imu"].get_submodule("convolutions").children()
         seen = convolution(tensors["imu"].transpose(1, 2)).detach()
         torch.testing.assert_close(norm.get_buffer("running_mean"), seen.mean(dim=(0, 2)))

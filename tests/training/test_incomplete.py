@@ -100,7 +100,7 @@ def test_left_out_of_pre_training_they_change_nothing_in_it(gaps: Recordings) ->
     model, _ = fresh(recipe, prepared, sides, torch.device("cpu"))
     whole = np.array([i for i in sides.pretrain if all(prepared.has[one][i] for one in ("imu", "skeleton"))])
     assert shown_rows(recipe, prepared, sides).tolist() == whole.tolist()
-    pretrain(Pretraining(model, prepared.chosen(model, whole), seed=seeds(recipe)[1]))
+    pretrain(Pretraining(model, prepared.selected(model, whole), seed=seeds(recipe)[1]))
     theirs = outcome(recipe, gaps).model
     assert theirs is not None
     for name, weight in model.projectors.state_dict().items():
@@ -112,7 +112,7 @@ def test_what_lacks_a_modality_is_refused_by_encoders_of_it(gaps: Recordings) ->
     model = outcome(recipe, gaps).model
     assert model is not None
     with pytest.raises(ValueError, match="a recording without imu is given to encoders of it"):
-        Prepared.of(gaps, 16, recipe.data.modalities).chosen(model, np.arange(3))
+        Prepared.of(gaps, 16, recipe.data.modalities).selected(model, np.arange(3))
     with pytest.raises(UserError, match=r"recordings have no imu, the first is anna-slow-1"):
         model.features(gaps)
 

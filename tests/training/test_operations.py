@@ -39,7 +39,7 @@ def test_of_encoders_as_torch_counts_them(tiny: Recordings) -> None:
     recipe = preset("synthetic", "vicreg").with_knobs({"data.steps": 16})
     model = Model.fresh(recipe, tiny.description, {})
     prepared = Prepared.of(tiny, 16, tiny.modalities)
-    inputs = prepared.chosen(model, np.arange(1))
+    inputs = prepared.selected(model, np.arange(1))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.encode(inputs)
     assert operations(lambda: model.encode(inputs)) == counter.get_total_flops() > 0

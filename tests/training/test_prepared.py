@@ -166,7 +166,7 @@ def test_a_selection_gives_what_the_tensor_would(tiny: Recordings, in_files: Pat
     fitted = {"imu": prepared.standardisation("imu", rows)}
     model = Model.fresh(recipe, prepared.description, fitted)
     expected = model.tensors({name: prepared.inputs[name][rows] for name in MODALITIES})
-    for name, one in prepared.chosen(model, rows).items():
+    for name, one in prepared.selected(model, rows).items():
         assert isinstance(one, Selection)
         tensor = expected[name]
         assert one.shape == tensor.shape

@@ -45,7 +45,7 @@ def trainings(tiny: Recordings, trials: list[dict[str, Any]]) -> list[Pretrainin
         model = Model.fresh(recipe, prepared.description, {"imu": Standardisation.fit(imu[rows])})
         # In float32 Adam makes steps of full length of rounding errors, how large depending on the processor.
         model.encoders.double(), model.projectors.double()
-        tensors = {name: tensor.double() for name, tensor in prepared.chosen(model, rows).items()}
+        tensors = {name: tensor.double() for name, tensor in prepared.selected(model, rows).items()}
         made.append(Pretraining(model, tensors, seed=recipe.seed + 1))
     return made
 

@@ -303,8 +303,8 @@ def test_every_system_trains(tiny: Recordings, name: str) -> None:
     alone = 0 if method in ("untrained", "supervised") else 3
     assert [epoch["phase"] for epoch in epochs] == [*guided, *["pretrain"] * alone, *["finetune"] * 5]
     scored = {metric for metric in outcome.metrics if metric.startswith(("val.", "test."))}
-    readings = ["", *(f"{modality}." for modality in modalities if len(modalities) > 1)]
-    assert scored == {f"val.{reading}{measure}" for reading in readings for measure in ("accuracy", "f1")}
+    prefixes = ["", *(f"{modality}." for modality in modalities if len(modalities) > 1)]
+    assert scored == {f"val.{reading}{measure}" for reading in prefixes for measure in ("accuracy", "f1")}
     assert all(0 <= outcome.metrics[metric] <= 1 for metric in scored)
     assert outcome.model is not None
     assert list(outcome.model.encoders) == list(outcome.model.projectors) == list(modalities)
@@ -356,7 +356,7 @@ class Kept:
 def run(recipe: Recipe, recordings: Recordings, kept: Kept | None = None) -> tuple[Outcome, list[Epoch]]:
     epochs: list[Epoch] = []
     prepared, sides = both_sides(recipe, recordings)
-    outcome = run_trial(recipe, prepared, sides, on_epoch=epochs.append, once=kept)
+    outcome = run_trial(recipe, prepared, sides, on_epoch=epochs.append, cache=kept)
     return outcome, epochs
 
 
@@ -492,7 +492,7 @@ def test_a_snapshot_outlasts_a_pre_training_that_is_not_kept(tiny: Recordings, t
     def snapshots(name: str) -> Snapshot:
         return Snapshot(Folder(tmp_path), name, seconds_between=0)
 
-    run_trial(recipe, prepared, sides, once=lambda name, make, wait=True: make(), snapshots=snapshots)
+    run_trial(recipe, prepared, sides, cache=lambda name, make, wait=True: make(), snapshots=snapshots)
     assert [path.name for path in tmp_path.iterdir()] == [pretraining_name(recipe, tiny.fingerprint)]
 
 
@@ -501,7 +501,7 @@ def test_a_probed_pre_training_is_neither_kept_nor_taken(tiny: Recordings) -> No
     prepared, sides = both_sides(recipe, tiny)
     told: list[Epoch] = []
     run(recipe, tiny, kept)
-    outcome = run_trial(recipe, prepared, sides, once=kept, probe_every=1, on_epoch=told.append)
+    outcome = run_trial(recipe, prepared, sides, cache=kept, probe_every=1, on_epoch=told.append)
     assert len(kept.asked) == 1
     assert sum("probe.accuracy" in epoch for epoch in told) == recipe.pretrain.epochs - 1
     assert bits(outcome) == bits(run(recipe, tiny, kept)[0])
@@ -560,7 +560,7 @@ def test_each_modality_alone_is_scored_by_a_head_of_its_own(tiny: Recordings, na
     outcome = run_trial(recipe, prepared, sides)
     model = outcome.model
     assert model is not None
-    features = model.encode(prepared.chosen(model, sides.validation))
+    features = model.encode(prepared.selected(model, sides.validation))
     truth = torch.from_numpy(prepared.labels[sides.validation])
     for modality in tuple(USUAL):
         head = model.heads[modality].eval()
@@ -743,7 +743,7 @@ def test_of_many_recordings_the_health_is_that_of_a_sample_of_all_and_not_of_the
     outcome = run_trial(recipe, prepared, sides)
     assert outcome.model is not None
     assert len(sides.train) == 2090
-    features = outcome.model.encode(prepared.chosen(outcome.model, sides.train))
+    features = outcome.model.encode(prepared.selected(outcome.model, sides.train))
     embeddings = outcome.model.embed(features)["imu"]
     drawn = np.sort(np.random.default_rng(0).choice(2090, 1024, replace=False))
     health, of_all, of_first = (embedding_health(part) for part in (embeddings[drawn], embeddings, embeddings[:1024]))

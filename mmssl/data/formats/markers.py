@@ -47,8 +47,8 @@ def of_one_person(labels: Sequence[str], places: Values) -> tuple[list[str], Val
     if len(subjects) > 1 and all(set(one) == set(of_each[subjects[0]]) for one in of_each.values()):
         markers = list(of_each[subjects[0]])
         at = {subject: [one[marker] for marker in markers] for subject, one in of_each.items()}
-        chosen, more = most_moving([{subject: frame[at[subject]] for subject in subjects} for frame in places])
-        return markers, chosen, (*notes, *more)
+        taken, more = most_moving([{subject: frame[at[subject]] for subject in subjects} for frame in places])
+        return markers, taken, (*notes, *more)
     markers = [marker for _, _, marker in apart]
     if len(set(markers)) < len(markers):
         raise ValueError(f"markers of {', '.join(subjects)} with the same names: export one subject")

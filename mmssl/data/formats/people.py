@@ -33,12 +33,12 @@ def most_moving(frames: Sequence[Mapping[Hashable, Values]]) -> tuple[Values, tu
         raise ValueError("nobody was seen in any frame")
     long = [person for person, count in seen.items() if count >= _LONGEST * max(seen.values())]
     arrays = {person: _of(person, frames) for person in long}
-    chosen = max(long, key=lambda person: _movement(arrays[person]))
-    array = arrays[chosen]
+    taken = max(long, key=lambda person: _movement(arrays[person]))
+    array = arrays[taken]
     notes: list[str] = []
     if len(seen) > 1:
         notes.append("several people were seen: the one who moves most is read")
-    if seen[chosen] < len(frames):
+    if seen[taken] < len(frames):
         notes.append("frames in which nobody was seen, or not the one who is read, are missing values")
     return array, tuple(notes)
 
