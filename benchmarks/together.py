@@ -7,7 +7,7 @@ import torch
 from made_up import prepared
 from measure import machine, restarted
 
-from mmssl.search.together import rates
+from mmssl.training.together import rates
 
 
 def main() -> None:

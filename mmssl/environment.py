@@ -11,8 +11,6 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 
 def programs() -> dict[str, Any]:
     """The versions of what runs a study, and the checkout they come from."""
@@ -40,12 +38,14 @@ def machine(device: str) -> dict[str, Any]:
     Args:
         device: cpu or cuda.
     """
+    import torch  # The driver, which asks for `programs` alone, need not load it.
+
     gpu = device == "cuda"
     cudnn = torch.backends.cudnn
     return {
         "host": platform.node(),
         "device": torch.cuda.get_device_name() if gpu else "cpu",
-        "version.torch": torch.__version__,
+        "version.torch": str(torch.__version__),  # Else of a class of its own, for which whoever gets it loads torch.
         "version.cuda": torch.version.cuda if gpu else None,
         "version.cudnn": str(cudnn.version()) if gpu else None,
         "packages": digest_of(packages()),

@@ -22,7 +22,7 @@ from mmssl.cli import studies, terminal
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.presets import SYSTEMS
-from mmssl.training.trial import pretraining_name
+from mmssl.training.kept import pretraining_name
 
 
 class Scorer:

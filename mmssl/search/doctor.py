@@ -28,13 +28,12 @@ from mmssl.search.nodes import Node, faults, last_line, nodes, on_each
 from mmssl.search.recorder import LEADING
 from mmssl.search.resources import NotStartedError, growth, start
 from mmssl.search.share import Resources, Share, fit
-from mmssl.search.together import rates
 from mmssl.study.folder import Study, most_pretrained
 from mmssl.study.plan import Plan
 from mmssl.training.bfloat16 import has_instructions
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
-from mmssl.training.together import alike
+from mmssl.training.together import alike, rates
 from mmssl.training.trial import run_trial
 
 _CONTEXT = 500_000_000

@@ -9,7 +9,6 @@ from pathlib import Path
 from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.process import interrupted_when_ended, uninterrupted
-from mmssl.search.local import run_here
 from mmssl.search.recorder import Watch
 from mmssl.search.share import Resources
 from mmssl.search.work import Abandon, Work
@@ -106,13 +105,11 @@ def run(
             listeners = [*trackers, *([notifier] if notifier else [])]
             work = Work(study, plan, recordings, records, tables, _logged(_all_of(watch, listeners), log), note)
             try:
-                run_all = None if resources.local else _on_ray()  # A tracker's thread that imports Ray too finds half.
+                # Before trackers start: one whose thread imports Ray too would find half of it.
+                run_all = _here() if resources.local else _on_ray(log, leave)
                 for tracker in trackers:
                     tracker.start([plan.trial(trial_id) for trial_id in records])
-                if run_all:
-                    run_all(work, resources, log, leave)
-                else:
-                    run_here(work, resources)
+                run_all(work, resources)
             finally:
                 with suppress(KeyboardInterrupt):  # A second one waits for none of them.
                     for tracker in trackers:
@@ -122,10 +119,16 @@ def run(
     return records
 
 
-def _on_ray() -> Callable[[Work, Resources, Path, Abandon], None]:
-    from mmssl.search.on_ray import run_on_ray  # Loads Ray.
+def _here() -> Callable[[Work, Resources], None]:
+    from mmssl.search.local import run_here  # Loads torch.
 
-    return run_on_ray
+    return run_here
+
+
+def _on_ray(log: Path, leave: Abandon) -> Callable[[Work, Resources], None]:
+    from mmssl.search.on_ray import run_on_ray  # Loads Ray, and not torch, which only its workers need.
+
+    return lambda work, resources: run_on_ray(work, resources, log, leave)
 
 
 def _nothing() -> None:

@@ -13,8 +13,9 @@ import torch
 
 from mmssl.process import END_REQUESTED, cpus
 from mmssl.search import one_trial
-from mmssl.search.one_trial import Setting, config_of, threads
+from mmssl.search.one_trial import threads
 from mmssl.search.recorder import Recorder
+from mmssl.search.setting import Setting, config_of
 from mmssl.search.share import Resources, fit
 from mmssl.search.work import Work
 from mmssl.study.plan import PlannedTrial

@@ -2,65 +2,31 @@
 
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmssl.data.protocols import Split
 from mmssl.data.rows import having, labelled_rows, shown_rows
 from mmssl.environment import machine, packages
 from mmssl.recipe import Recipe, head_inputs
+from mmssl.search.setting import Setting
 from mmssl.study.columns import PROBE, SCORED
 from mmssl.study.folder import Study
-from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import pretrain
 from mmssl.training.snapshot import Epoch, Snapshot
 from mmssl.training.together import with_others
-from mmssl.training.trial import Outcome, pretraining_name, run_trial
+from mmssl.training.trial import Outcome, run_trial
 from mmssl.version import trial_code
 
 trial_code()  # Of the code that has just been loaded.
 # Each report costs the driver more than an epoch of a small study costs a worker (`benchmarks/reports.py`).
 _SECONDS_BETWEEN_REPORTS, _SECONDS_A_REPORT = 2.0, 0.002
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What the trials of a study have in common."""
-
-    root: str
-    study: str
-    prepared: dict[int, Prepared]
-    """By number of time steps."""
-    splits: dict[tuple[str, ...], Split]
-    """By held-out subjects."""
-    side: Literal["val", "test"]
-    """The split that is scored."""
-    keep_models: bool
-    """Whether the trained model is kept in the study at all."""
-    probe_every: int | None
-    """Epochs from one probe to the next, of trials that are probed."""
-    at_once: int
-    """How many trials share the driver, whose time they may not take more than half of with their reports."""
-    threads: int
-    device: str
-
-
-def config_of(plan: Plan, trial: PlannedTrial, probed: bool, others: Sequence[PlannedTrial] = ()) -> dict[str, Any]:
-    """What one trial gets: its id, its recipe, whether it is probed, and the recipes that pre-train with it."""
-    return {
-        "trial_id": trial.trial_id,
-        # The recipe travels as text: Tune would take a nested one apart.
-        "recipe": plan.recipe(trial).model_dump_json(by_alias=True),
-        "probed": probed,
-        "others": [plan.recipe(other).model_dump_json(by_alias=True) for other in others],
-    }
 
 
 @contextmanager
@@ -78,7 +44,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
     """Train the recipe in `config`, keep the model in the study, report epochs in batches and the outcome at the end.
 
     Args:
-        config: as `config_of` makes it.
+        config: as `setting.config_of` makes it.
         report: takes {"epochs": [...]}, the last time also with the "end".
     """
     recipe = Recipe.model_validate_json(config["recipe"])

@@ -12,7 +12,7 @@ from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import Point, ranked
 from mmssl.study.words import FOR_GOOD
-from mmssl.training.trial import pretraining_name, trial_name
+from mmssl.training.kept import pretraining_name, trial_name
 
 LEADING = 3
 """Points whose weights are kept, of those that are complete."""

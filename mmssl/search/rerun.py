@@ -14,9 +14,10 @@ from mmssl.search.one_trial import threads
 from mmssl.study.columns import is_score
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch
-from mmssl.training.trial import pretraining_name, run_trial
+from mmssl.training.trial import run_trial
 
 # The packages that numbers of a trial depend on; no other is known to change one.
 _COMPUTES = re.compile(r"torch|numpy|scipy|scikit-learn|triton|mkl.*|intel-openmp|nvidia-.*|cuda-.*")

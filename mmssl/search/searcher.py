@@ -6,8 +6,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from mmssl.search.one_trial import config_of
 from mmssl.search.queue import TrialQueue
+from mmssl.search.setting import config_of
 from mmssl.study.plan import Plan, PlannedTrial, StackedTrials
 
 

@@ -5,8 +5,7 @@ from collections.abc import Container, Sequence
 from mmssl.study.folder import Study
 from mmssl.study.overview import RunningTrial
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.training.snapshot import epochs_in
-from mmssl.training.trial import pretraining_name, trial_name
+from mmssl.training.kept import epochs_in, pretraining_name, trial_name
 
 _MOST = 4
 """Epochs that are named one by one."""

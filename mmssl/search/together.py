@@ -1,23 +1,14 @@
-"""Which trials of a study share a pre-training, which pre-train as one model, and whether that is faster."""
+"""Which trials of a study share a pre-training, and which pre-train as one model."""
 
-import time
 from collections.abc import Callable, Container, Sequence
 from functools import cache
 
-import torch
-
-from mmssl.data.protocols import Split
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import shown_rows
 from mmssl.errors import UserError
-from mmssl.recipe import Recipe
 from mmssl.study.folder import PRETRAINED_VARIABLE, most_pretrained
 from mmssl.study.plan import Plan, PlannedTrial, StackedTrials
-from mmssl.training.prepared import Prepared
-from mmssl.training.pretraining import Pretraining, pretrain
-from mmssl.training.snapshot import Epoch
-from mmssl.training.together import alike, pretrain_together
-from mmssl.training.trial import fresh, pretraining_name
+from mmssl.training.kept import pretraining_name
 
 
 def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int) -> list[StackedTrials]:
@@ -37,6 +28,8 @@ def groups(plan: Plan, recordings: Recordings, ended: Container[str], most: int)
         most == 1 or plan.space.probe_every or plan.dataset.having or plan.space.sampler == "race"
     ):  # What a batch compares differs from trial to trial.
         return []
+    from mmssl.training.together import alike  # Loads torch.
+
     splits = plan.splits(recordings)
     like: dict[str, dict[str, list[PlannedTrial]]] = {}
     for trial in plan.trials:
@@ -77,33 +70,3 @@ def needs(plan: Plan, probed: Callable[[PlannedTrial], bool]) -> Callable[[Plann
         return [pretraining_name(one, plan.dataset.fingerprint) for one in recipes]
 
     return lambda trial: of(trial.trial_id)
-
-
-def rates(
-    recipe: Recipe, prepared: Prepared, split: Split, device: torch.device, counts: Sequence[int] = (1, 2, 4, 8)
-) -> dict[int, float]:
-    """Epochs of pre-training a second, all trials counted, by how many train as one model; as far as memory goes."""
-    found: dict[int, float] = {}
-    for count in counts:
-        ends: list[float] = []
-
-        def on_epoch(epoch: Epoch, ends: list[float] = ends) -> None:
-            ends.append(time.perf_counter())  # Its numbers have been read: a GPU has done its work.
-
-        # The first epoch warms up.
-        few = recipe.with_knobs({"pretrain.epochs": 4})
-        try:
-            trainings = [
-                Pretraining(
-                    *fresh(few, prepared, split, device), seed=i, on_epoch=on_epoch if i == 0 else lambda epoch: None
-                )
-                for i in range(count)
-            ]
-            if count == 1:
-                pretrain(trainings[0])
-            else:
-                pretrain_together(trainings)
-        except torch.OutOfMemoryError:
-            break
-        found[count] = count * (len(ends) - 1) / (ends[-1] - ends[0])
-    return found

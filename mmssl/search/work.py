@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmssl.data.recordings import Recordings
-from mmssl.search.one_trial import Setting
 from mmssl.search.pruning import Pruning
 from mmssl.search.queue import TrialQueue
 from mmssl.search.recorder import Recorder, Watch
 from mmssl.search.sampler import PointSampler
+from mmssl.search.setting import Setting
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.words import LEFT

@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from mmssl.storage import Storage
+from mmssl.training.kept import EPOCHS
 
 SECONDS_VARIABLE = "MMSSL_SNAPSHOT_SECONDS"
 # A snapshot is some tens of MB: more often would be felt in the time a short trial takes.
@@ -105,7 +105,7 @@ class Snapshot:
         try:
             tensors = tensors_from_bytes(self._files.read(self._name))
             whole = torch.equal(tensors.pop("sha256"), digest_of(tensors))
-            epochs: list[Epoch] = json.loads(tensors.pop("epochs").numpy().tobytes()) if whole else []
+            epochs: list[Epoch] = json.loads(tensors.pop(EPOCHS).numpy().tobytes()) if whole else []
         except (FileNotFoundError, SafetensorError, KeyError, ValueError):
             return []
         if not whole or not loop.fits(tensors):
@@ -123,7 +123,7 @@ class Snapshot:
         if not due and not (last and self._kept):
             return
         text = torch.frombuffer(bytearray(json.dumps(list(epochs)).encode()), dtype=torch.uint8)
-        tensors = {**loop.tensors(), "epochs": text}
+        tensors = {**loop.tensors(), EPOCHS: text}
         with suppress(OSError):
             self._files.write(self._name, tensors_to_bytes({**tensors, "sha256": digest_of(tensors)}))
             self._kept = True
@@ -133,13 +133,6 @@ class Snapshot:
         """Remove the file; one that stays all the same is removed with the trial's end."""
         with suppress(OSError):
             self._files.remove(self._name)
-
-
-def epochs_in(path: Path) -> int:
-    """How many epochs the snapshot in a file has behind it; 0 where none is there."""
-    with suppress(OSError, SafetensorError, ValueError), safe_open(path, "pt") as file:
-        return len(json.loads(file.get_tensor("epochs").numpy().tobytes()))
-    return 0
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> Tensor:

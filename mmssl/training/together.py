@@ -1,5 +1,6 @@
 """Several trials' pre-trainings as one model: for GPUs that one small model leaves idle; on a CPU it is slower."""
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -10,11 +11,12 @@ from mmssl.data.protocols import Split
 from mmssl.recipe import Recipe
 from mmssl.storage import HeldError
 from mmssl.training.adam import adam
+from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, StoppedError, precision, pretrain, set_rate
-from mmssl.training.snapshot import Loop, Snapshot
+from mmssl.training.snapshot import Epoch, Loop, Snapshot
 from mmssl.training.stack import Stack
-from mmssl.training.trial import Cache, Files, Pretrain, fresh, pretrained_files, pretraining_name, seeds
+from mmssl.training.trial import Cache, Files, Pretrain, fresh, pretrained_files, seeds
 
 Stacked = tuple[Recipe, Split]
 _MEMBER = "member"
@@ -123,3 +125,33 @@ def alike(recipe: Recipe) -> str:
     if not training.epochs or recipe.reconstruct.weight:
         return ""
     return str((recipe.data.steps, recipe.data.modalities, loss.doubled, recipe.encoder, recipe.pretrain))
+
+
+def rates(
+    recipe: Recipe, prepared: Prepared, split: Split, device: torch.device, counts: Sequence[int] = (1, 2, 4, 8)
+) -> dict[int, float]:
+    """Epochs of pre-training a second, all trials counted, by how many train as one model; as far as memory goes."""
+    found: dict[int, float] = {}
+    for count in counts:
+        ends: list[float] = []
+
+        def on_epoch(epoch: Epoch, ends: list[float] = ends) -> None:
+            ends.append(time.perf_counter())  # Its numbers have been read: a GPU has done its work.
+
+        # The first epoch warms up.
+        few = recipe.with_knobs({"pretrain.epochs": 4})
+        try:
+            trainings = [
+                Pretraining(
+                    *fresh(few, prepared, split, device), seed=i, on_epoch=on_epoch if i == 0 else lambda epoch: None
+                )
+                for i in range(count)
+            ]
+            if count == 1:
+                pretrain(trainings[0])
+            else:
+                pretrain_together(trainings)
+        except torch.OutOfMemoryError:
+            break
+        found[count] = count * (len(ends) - 1) / (ends[-1] - ends[0])
+    return found

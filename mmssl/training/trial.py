@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from mmssl.training import bfloat16
 from mmssl.training.adam import adam
 from mmssl.training.batch_norm import renew
 from mmssl.training.health import embedding_health, unit_scale
+from mmssl.training.kept import pretraining_name, trial_name
 from mmssl.training.model import AT_ONCE, Model
 from mmssl.training.operations import operations
 from mmssl.training.preparation import Standardisation
@@ -44,7 +44,6 @@ from mmssl.training.pretraining import (
 from mmssl.training.selection import Recorded, Selection, in_memory
 from mmssl.training.snapshot import Epoch, Loop, Snapshot, Snapshots
 from mmssl.unlabelled import cluster_learnability
-from mmssl.version import code_digest
 
 Files = Mapping[str, bytes]
 
@@ -322,26 +321,6 @@ def pretrained_files(training: Pretraining, told: Sequence[Epoch], together: int
         raise training.stopped
     document = {"epochs": told, "together": together}
     return {_WEIGHTS: training.model.weights(*_PRETRAINED), _EPOCHS: json.dumps(document).encode()}
-
-
-def pretraining_name(recipe: Recipe, fingerprint: str) -> str:
-    """What a pre-training is known by: the same where recipe (but for fine-tuning), data and code are the same.
-
-    Args:
-        fingerprint: of the recordings.
-    """
-    return recipe.pretraining_id(fingerprint, _code_version())
-
-
-def trial_name(recipe: Recipe, fingerprint: str) -> str:
-    """As `pretraining_name`, of all that one trial trains."""
-    return recipe.content_id(fingerprint, _code_version())
-
-
-@cache
-def _code_version() -> str:
-    """Of all code that training may run: of that module with what it imports, as this one, and torch's."""
-    return f"{code_digest('mmssl.training.together')} {torch.__version__.partition('+')[0]}"
 
 
 def _guide(

@@ -21,9 +21,10 @@ from mmssl.data.protocols import split
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
 from mmssl.trackers.optuna_study import optuna_study
+from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch
-from mmssl.training.trial import pretraining_name, run_trial
+from mmssl.training.trial import run_trial
 
 pytestmark = pytest.mark.ray
 

@@ -104,6 +104,13 @@ def test_it_loads_no_ray(folder: Path) -> None:
     assert len(log[2:]) == 8, "a line a trial"
 
 
+@pytest.mark.ray
+def test_where_ray_trains_only_workers_load_torch(folder: Path) -> None:
+    said = loading(*words(folder, "there", "--json", "--set", "finetune.epochs=1")[3:])
+    assert said[-1] == "['ray']"
+    assert json.loads("\n".join(said[:-1]))["trials"] == {"COMPLETE": 4, "DIVERGED": 4}
+
+
 def test_planning_loads_neither_ray_nor_torch(folder: Path) -> None:
     said = loading(*words(folder, "planned", "--dry-run")[3:])
     assert "nothing was started" in said[-2] and said[-1] == "[]"

@@ -20,8 +20,8 @@ from mmssl import Recordings
 from mmssl.recipe import Recipe
 from mmssl.search import callback, launch, on_ray, one_trial
 from mmssl.search.callback import RecordingCallback
-from mmssl.search.one_trial import Setting
 from mmssl.search.searcher import PlanSearcher
+from mmssl.search.setting import Setting
 from mmssl.search.share import Resources, Share
 from mmssl.search.work import Work
 from mmssl.study.folder import Study

@@ -16,8 +16,9 @@ from mmssl.search.rerun import Differences, Rerun, differences, find_trial, orig
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, make_plan
 from mmssl.study.space import Space
+from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared
-from mmssl.training.trial import pretraining_name, run_trial
+from mmssl.training.trial import run_trial
 
 THEN = {"status": "COMPLETE", "cause": "", "val.accuracy": 0.9, "val.f1": 0.88, "train.loss": 20.0}
 OTHER = {"host": ("there", "here")}

@@ -24,7 +24,7 @@ from mmssl import Recordings
 from mmssl.errors import UserError
 from mmssl.search import nodes, on_ray, trainable
 from mmssl.search import resources as cluster
-from mmssl.search.one_trial import Setting
+from mmssl.search.setting import Setting
 from mmssl.search.share import MOST_CPUS, Growth, Resources, Share, fit
 from mmssl.study.folder import Study
 

@@ -17,7 +17,7 @@ from mmssl.search.stopping import continuing, stopping
 from mmssl.study.folder import Study
 from mmssl.study.overview import RunningTrial
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.training.trial import pretraining_name, trial_name
+from mmssl.training.kept import pretraining_name, trial_name
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from mmssl.search.together import groups, needs
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial, make_plan
 from mmssl.study.space import Space
+from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared
 from mmssl.training.together import with_others
-from mmssl.training.trial import pretrained, pretraining_name
+from mmssl.training.trial import pretrained
 
 GRID = {"objective.lambda": [1.0, 10.0], "pretrain.lr": [1e-4, 1e-3], "finetune.lr": [0.001, 0.01]}
 

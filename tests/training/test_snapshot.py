@@ -10,7 +10,6 @@ from mmssl import Recipe, Recordings
 from mmssl.data.protocols import split
 from mmssl.storage import Folder
 from mmssl.study.presets import preset
-from mmssl.training import trial as training
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Snapshot, digest_of
 from mmssl.training.trial import Outcome, run_trial
@@ -95,7 +94,7 @@ def test_killed_at_every_epoch_it_ends_with_the_same_bits_and_the_same_curve(
         assert torch.equal(tensor, theirs[name]), name
 
 
-def test_an_epoch_that_was_kept_is_not_trained_again(tiny: Recordings, tmp_path: Path) -> None:
+def test_an_epoch_that_wx_is_not_trained_again(tiny: Recordings, tmp_path: Path) -> None:
     recipe = recipe_of("vicreg")
     with pytest.raises(Killed):
         outcome_of(recipe, tiny, tmp_path, die_after=3)
@@ -116,7 +115,7 @@ def test_a_snapshot_of_other_training_code_is_not_gone_on_from(
     recipe = recipe_of(system)
     undisturbed, curve = outcome_of(recipe, tiny, None, probe_every=probe_every)
     with pytest.raises(Killed), monkeypatch.context() as other:
-        other.setattr(training, "_code_version", lambda: "other code")
+        other.setattr("mmssl.training.kept._code_version", lambda: "other code")
         outcome_of(recipe, tiny, tmp_path, die_after=3, probe_every=probe_every)
     (file,) = tmp_path.iterdir()
     kept = load_file(file)

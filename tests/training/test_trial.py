@@ -18,11 +18,13 @@ from mmssl.data.rows import labelled_rows
 from mmssl.recipe import SIGNAL_FEATURES, USUAL
 from mmssl.storage import Folder
 from mmssl.study.presets import SYSTEMS, RecipeName
+from mmssl.training import kept
 from mmssl.training import trial as training
 from mmssl.training.health import embedding_health
+from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Snapshot
-from mmssl.training.trial import Outcome, pretraining_name, run_trial, train
+from mmssl.training.trial import Outcome, run_trial, train
 from mmssl.unlabelled import cluster_learnability
 
 SMALL = {
@@ -431,12 +433,12 @@ def test_a_pre_training_of_other_code_or_another_torch_is_another(
     package = shutil.copytree(Path(version.__file__).parent, tmp_path / "mmssl")
 
     def name() -> str:
-        training._code_version.cache_clear()  # pyright: ignore[reportPrivateUsage]
+        kept._code_version.cache_clear()  # pyright: ignore[reportPrivateUsage]
         return pretraining_name(Recipe(), "data")
 
     ours = name()
     with monkeypatch.context() as patched:
-        patched.setattr("torch.__version__", "1.0")
+        patched.setattr(kept, "version", lambda name: "1.0")
         assert name() != ours
     with monkeypatch.context() as patched:
         patched.setattr("mmssl.version._TOP", package)
