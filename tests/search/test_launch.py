@@ -253,7 +253,7 @@ def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder
     assert set(predictions["split"]) == {"test"}
     assert set(predictions["subject"]) == {"dora"}
     cmc = plan.recipe(plan.trials[2])
-    trained = [plan.recipe(plan.trials[0]), cmc, *(cmc.guide_of(modality) for modality in cmc.data.modalities)]
+    trained = [plan.recipe(plan.trials[0]), cmc, *(cmc.guide_of(one, tiny.kinds[one]) for one in cmc.data.modalities)]
     kept = {pretraining_name(recipe, tiny.fingerprint) for recipe in trained}
     assert len(kept) == 3
     assert {path.name for path in (folder / "shared" / ".pretrained").iterdir()} == kept
