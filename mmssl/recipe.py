@@ -206,8 +206,9 @@ class Pretrain(Section):
     """Share of the recordings that pre-training is shown, drawn whatever their labels; fine-tuning has all."""
     incomplete: Literal["left_out", "two_views"] = "left_out"
     """Across modalities, the recordings that have but one of them. left_out: they do not pre-train; two_views: two
-    views of what they have do, by the same objective, augmented as where a modality is alone. With three modalities or
-    more, a recording that has two pre-trains their pair in either case, unless the objective takes all at once."""
+    views of what they have do, by the same objective, a modality that `augment` leaves as it is augmented in every way
+    that the paper names. With three modalities or more, a recording that has two pre-trains their pair in either case,
+    unless the objective takes all at once."""
 
 
 class Reconstruct(Section):
@@ -469,6 +470,15 @@ def every_augmentation(*kinds: Kind) -> Augment:
     own = tuple(f"augment.{SECTIONS[kind]}." for kind in kinds)
     knobs = [name for name in _FIELDS if name.startswith(own) and name.endswith("probability")]
     return Recipe().with_knobs(dict.fromkeys(knobs, 0.75)).augment
+
+
+def augmentation_apart(augment: Augment, *kinds: Kind) -> Augment:
+    """How two views of one modality are made beside pairs of modalities: as these are, or, where they leave it as it
+    is, in every way that the paper names, since views that do not differ are no task."""
+    every = every_augmentation(*kinds)
+    sections = {SECTIONS[kind] for kind in kinds}
+    still = [one for one in sections if not any(way.probability for _, way in getattr(augment, one))]
+    return augment.model_copy(update={one: getattr(every, one) for one in still})
 
 
 _PLAIN = {

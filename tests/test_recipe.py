@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl import Recipe, UserError, preset
-from mmssl.recipe import SIGNAL_FEATURES, USUAL, knob_names
+from mmssl.recipe import SIGNAL_FEATURES, USUAL, Augment, augmentation_apart, knob_names
 from mmssl.study.presets import RECIPES, SYSTEMS, RecipeName, recipe_named
 
 DATASETS = ("utd_mhad", "mmact", "synthetic", "kitchen")
@@ -111,7 +111,7 @@ def test_in_the_paper_self_supervision_augments_each_modality_by_itself_in_every
     }
 
 
-def test_the_default_augments_a_pair_in_pre_training_and_the_views_of_one_modality_as_the_paper_does() -> None:
+def test_the_default_augments_less_but_for_two_views_of_a_skeleton() -> None:
     on = {knob for knob, value in preset("utd_mhad").knobs().items() if knob.endswith(".probability") and value}
     assert on == {
         "augment.crop.probability",
@@ -121,8 +121,16 @@ def test_the_default_augments_a_pair_in_pre_training_and_the_views_of_one_modali
     }
     for name, (method, modalities) in SYSTEMS.items():
         if method in SELF_SUPERVISED:
-            like = preset("utd_mhad") if len(modalities) == len(USUAL) else preset("utd_mhad", name, "paper")
+            like = preset("utd_mhad", name, "paper") if modalities == ("skeleton",) else preset("utd_mhad")
             assert preset("utd_mhad", name).augment == like.augment
+
+
+def test_views_of_one_modality_differ_beside_pairs_too() -> None:
+    default, paper = (preset("utd_mhad", recipe=recipe).augment for recipe in RECIPES)
+    assert augmentation_apart(paper, "signal", "skeleton") == paper
+    apart = augmentation_apart(default, "signal", "skeleton")
+    assert (apart.imu, apart.crop, apart.skeleton) == (default.imu, default.crop, paper.skeleton)
+    assert augmentation_apart(Augment(), "signal") == Augment(imu=paper.imu)
 
 
 @pytest.mark.parametrize(("name", "meant"), [("simclr", "simclr_imu"), ("vicregg", "vicreg"), ("cmk", "cmc")])

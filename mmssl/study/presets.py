@@ -12,8 +12,8 @@ RecipeName = Literal["default", "paper"]
 """paper: its architecture and settings, nothing added; default: changed where it was measured to help."""
 RECIPES: tuple[RecipeName, ...] = get_args(RecipeName)
 
-# What `default` changes of the settings across modalities, which it takes for one modality too. Across modalities
-# this is its whole augmentation; two views of one modality are augmented as in the paper.
+# What `default` changes of the settings across modalities, which it takes for one modality too. It is its whole
+# augmentation, but for two views of a skeleton, which are augmented as in the paper.
 _OURS: dict[str, Any] = {
     "augment.crop.probability": 0.5,
     "augment.imu.rotate.probability": 0.5,
@@ -136,8 +136,9 @@ def preset(
     """The recipe a system starts from on a data set; one of the user's own data starts from UTD-MHAD's.
 
     The paper's augments each modality by itself, in every way that it names, within a modality and across (equations 7
-    and 8); `default` does so within a modality alone. In the paper's, neither an untrained nor a supervised encoder is
-    shown augmented recordings.
+    and 8), and shows augmented recordings neither to an untrained nor to a supervised encoder. `default` augments two
+    views of a skeleton so, and all else less: an encoder for whom an IMU's channels change places learns less from
+    that than it has untrained (docs/recipes.md).
 
     Args:
         kinds: of the data set's modalities, by name, as `Recordings.kinds` gives them.
@@ -155,7 +156,8 @@ def preset(
     if method in OBJECTIVES and OBJECTIVES[method].guided:
         values |= {f"guide.{name}": one[f"pretrain.{name}"] for name in Guide.model_fields}
     start = Recipe().with_knobs(values | parsed.defining)
-    if start.pretrain.epochs and (recipe == "paper" or len(modalities) == 1):
-        among: set[Kind] = {kinds[name] for name in modalities}
+    among: set[Kind] = {kinds[name] for name in modalities}
+    two_skeletons = len(modalities) == 1 and among == {"skeleton"}
+    if start.pretrain.epochs and (recipe == "paper" or two_skeletons):
         start = start.model_copy(update={"augment": every_augmentation(*among)})
     return start

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.objectives import over_pairs
-from mmssl.recipe import COLLAPSED_BELOW, Augment, Kind, Pretrain, Recipe, every_augmentation
+from mmssl.recipe import COLLAPSED_BELOW, Augment, Kind, Pretrain, Recipe, augmentation_apart
 from mmssl.training.adam import adam
 from mmssl.training.health import embedding_health, unit_scale
 from mmssl.training.incomplete import Incomplete
@@ -80,7 +80,8 @@ class Pretraining:
         self._guides = guides
         lacks = has is not None and not all(own.all() for own in has.values())
         kinds: set[Kind] = {model.description.kinds[name] for name in modalities}
-        self._augment_apart = augmentation(model, self.device, every_augmentation(*kinds))
+        apart = augmentation_apart(model.recipe.augment, *kinds)
+        self._augment_apart = augmentation(model, self.device, apart)
         self._incomplete = Incomplete(has, model.recipe) if has is not None and lacks else None
         self.masking = _new(lambda: Masking(model), seed).to(self.device) if model.recipe.reconstruct.weight else None
         self._whole: list[Tensor] = []
