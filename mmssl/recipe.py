@@ -434,7 +434,7 @@ class Recipe(Section):
         """The recipe that pre-trains one modality's guide of cmc_cmkm: SimCLR on the same recordings."""
         return Recipe(
             data=self.data.model_copy(update={"modalities": (modality,)}),
-            augment=every_augmentation(kind),
+            augment=augmentation_apart(self.augment, kind),
             encoder=self.encoder,
             objective=Objective(name="simclr", temperature=self.objective.temperature),
             pretrain=self.pretrain.model_copy(update=self.guide.model_dump()),
@@ -476,9 +476,9 @@ def augmentation_apart(augment: Augment, *kinds: Kind) -> Augment:
     """How two views of one modality are made beside pairs of modalities: as these are, or, where they leave it as it
     is, in every way that the paper names, since views that do not differ are no task."""
     every = every_augmentation(*kinds)
-    sections = {SECTIONS[kind] for kind in kinds}
-    still = [one for one in sections if not any(way.probability for _, way in getattr(augment, one))]
-    return augment.model_copy(update={one: getattr(every, one) for one in still})
+    own = {name: getattr(augment, name) for name in (SECTIONS[kind] for kind in kinds)}
+    changed = {name: section for name, section in own.items() if any(way.probability for _, way in section)}
+    return every.model_copy(update={**changed, **({"crop": augment.crop} if changed else {})})
 
 
 _PLAIN = {
