@@ -486,7 +486,7 @@ def test_tooltips_answer_beside_a_mark(whole: Page, mark: str, away: tuple[int, 
 
 def test_recordings_answer_to_a_pointer_and_a_click_beside_their_marks(opened: Open) -> None:
     window = opened(reduced_motion="reduce")
-    # Of all marks the one farthest from its neighbours: there is room beside it.
+    # Of all marks the one farthest from its neighbours: there is room beside it, towards the chart's middle.
     lone = window.evaluate(
         """() => {
             const at = (path) => {
@@ -496,16 +496,18 @@ def test_recordings_answer_to_a_pointer_and_a_click_beside_their_marks(opened: O
             const all = [...document.querySelectorAll('#tsne-chart svg .mark-symbol.role-mark path')].map(at);
             const room = all.map(([x, y], i) =>
                 Math.min(...all.filter((_, j) => j !== i).map(([a, b]) => Math.hypot(a - x, b - y))));
-            return [room.indexOf(Math.max(...room)), Math.max(...room)];
+            const lone = room.indexOf(Math.max(...room));
+            const chart = document.querySelector('#tsne-chart svg').getBoundingClientRect();
+            return [lone, room[lone], all[lone][1] < chart.y + chart.height / 2 ? 24 : -24];
         }"""
     )
     assert lone[1] > 50
     mark = window.locator("#tsne-chart svg .mark-symbol.role-mark path").nth(lone[0])
-    answers(window, mark, (0, 24), "recording")
+    answers(window, mark, (0, lone[2]), "recording")
     name = (mark.get_attribute("aria-label") or "").split("recording: ")[1].split(";")[0]
     box = mark.bounding_box()
     assert box
-    window.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + 24)
+    window.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + lone[2])
     assert window.locator("#recording-words").inner_text().startswith(name)
 
 
