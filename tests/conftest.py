@@ -42,12 +42,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start Ray go first: the longest, one of them at the end would leave a process without work."""
-    starting = {item.path for item in items if item.get_closest_marker("ray")}
-    items.sort(key=lambda item: item.path not in starting)
-
-
 @pytest.fixture(scope="session")
 def utd_mhad() -> Path:
     """The folder with real UTD-MHAD recordings, half of it or the whole; tests are skipped where it is absent."""
