@@ -551,6 +551,15 @@ def test_best_by_rankme_has_the_highest_mean_over_the_modalities(
     assert not any("RankMe" in caveat for caveat in alone["caveats"])
 
 
+def test_a_study_without_the_measure_is_not_chosen_by_it(
+    ask: Ask, compared: Callable[..., Study], tmp_path: Path
+) -> None:
+    compared("older", ["vicreg", "cmc"], TWO_FOLDS)
+    answer = ask("best", "--storage", tmp_path, "--by", "unlabelled")
+    assert answer.code == 2
+    assert "--by unlabelled: none of the 4 COMPLETE trials of study older has it" in answer.err
+
+
 def test_results_of_one_modality_of_a_pair(ask: Ask, compared: Callable[..., Study], tmp_path: Path) -> None:
     compared("one", ["vicreg", "cmc"], TWO_FOLDS)
     answer = json.loads(ask("results", "--storage", tmp_path, "--by", "val.imu.accuracy", "--json").out)

@@ -222,8 +222,8 @@ def pretrained(
             ]
             _, seed, _ = seeds(recipe)
             training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe, has=has)
-            own = bfloat16.products(device) if recipe.pretrain.precision == "bfloat16" else nullcontext()
-            with gpu_products(tfloat32=recipe.pretrain.precision == "tfloat32"), own:
+            rounded = bfloat16.products(device) if recipe.pretrain.precision == "bfloat16" else nullcontext()
+            with gpu_products(tfloat32=recipe.pretrain.precision == "tfloat32"), rounded:
                 count = pretrain(training, snapshot) if probe else by(training, snapshot)
             return pretrained_files(training, told, count)
 
