@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -648,6 +649,10 @@ class Tables:
         """Of each table, the rows of trials that ended before that."""
         self._planned: list[_Rows] = []
         """A row for each trial of the plan, in its state before it begins."""
+        self._running: Sequence[_Rows] | None = None
+        """Of each table, the rows of trials that had begun and not ended when tables were written last."""
+        # The trials of a point stand together, and making a recipe costs more than all else about a row.
+        self._knobs = lru_cache(maxsize=64)(lambda point_id: plan.recipe(plan.trials_of(point_id)[0]).knobs())
         self._next_write = 0.0
         self._lock = threading.RLock()
         """Where Ray holds the thread that runs the study, another settles them."""
@@ -670,7 +675,7 @@ class Tables:
                 self._open[record.trial_id] = record
 
     def write(self) -> None:
-        """Write all three tables, and the files that go with them."""
+        """Write the tables that have changed, and the files that go with them."""
         with self._lock:
             if not self._settled:
                 self._write()
@@ -678,6 +683,7 @@ class Tables:
     def _write(self) -> None:
         started = time.monotonic()
         unseen = self._plan.trials[len(self._places) :]
+        before, self._running = None if unseen or self._fresh else self._running, None
         self._places |= {trial.trial_id: place for place, trial in enumerate(unseen, len(self._places))}
         self._planned += self._rows([Record(trial_id=trial.trial_id, status="PLANNED") for trial in unseen])[:1]
         self._take_in()
@@ -686,8 +692,11 @@ class Tables:
         for rows in (self._ended[0], running[0]):
             waiting[rows.trials] = False
         for i, (name, ended, own) in enumerate(zip(self._plan.schemas, self._ended, running, strict=True)):
+            if before is not None and own.table.equals(before[i].table):
+                continue  # A trial that goes on has new epochs alone.
             others = [] if i else [part.where(waiting[part.trials]) for part in self._planned]
             self._study.put_table(f"{name}.parquet", _Rows.joined([ended, own, *others]).ordered())
+        self._running = running
         self._study.put_scratch()
         # Writing again costs as much as there are rows: spend at most a tenth of the time on it.
         now = time.monotonic()
@@ -706,6 +715,7 @@ class Tables:
         """Write for the last time: trials that were cut off are planned again, not running."""
         with self._lock:
             self._open.clear()
+            self._running = None  # Whatever became of the files meanwhile, all are written once more.
             self.write()
             self._settled = True
 
@@ -715,7 +725,7 @@ class Tables:
 
     def _rows(self, records: Sequence[Record]) -> tuple[_Rows, _Rows, _Rows]:
         """Of some trials, for each of the tables."""
-        planned = [_planned_columns(self._plan, self._plan.trial(record.trial_id)) for record in records]
+        planned = [self._planned_columns(self._plan.trial(record.trial_id)) for record in records]
         outcome = {"status", "cause", "traceback", "started", "finished"}
         rows = [
             [{**own, **record.facts, **record.model_dump(include=outcome)}]
@@ -735,21 +745,21 @@ class Tables:
             table(predictions, [record.predictions for record in records]),
         )
 
-
-def _planned_columns(plan: Plan, trial: PlannedTrial) -> dict[str, Any]:
-    dataset = plan.dataset
-    return {
-        **trial.model_dump(include={"trial_id", "point_id", "seed"}),
-        "fold": trial.fold,
-        "recipe": plan.recipe_name(trial),
-        "system": plan.system(trial),
-        "variant": plan.variant(trial),
-        **{f"param.{name}": value for name, value in plan.recipe(trial).knobs().items()},
-        "subjects.train": [subject for subject in dataset.train_subjects if subject not in trial.held_out],
-        "subjects.validation": list(trial.held_out),
-        "data.name": dataset.name,
-        "data.fingerprint": dataset.fingerprint,
-    }
+    def _planned_columns(self, trial: PlannedTrial) -> dict[str, Any]:
+        plan, dataset = self._plan, self._plan.dataset
+        own = {"seed": trial.seed, "data.validation_subjects": list(trial.held_out)}
+        return {
+            **trial.model_dump(include={"trial_id", "point_id", "seed"}),
+            "fold": trial.fold,
+            "recipe": plan.recipe_name(trial),
+            "system": plan.system(trial),
+            "variant": plan.variant(trial),
+            **{f"param.{name}": value for name, value in (self._knobs(trial.point_id) | own).items()},
+            "subjects.train": [subject for subject in dataset.train_subjects if subject not in trial.held_out],
+            "subjects.validation": list(trial.held_out),
+            "data.name": dataset.name,
+            "data.fingerprint": dataset.fingerprint,
+        }
 
 
 def plain_name(stem: str) -> str:

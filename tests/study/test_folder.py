@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import duckdb
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -119,6 +121,74 @@ def test_tables_follow_the_records_and_are_read_by_other_libraries(
     tables.settle()
     assert list(pd.read_parquet(study.folder / "trials.parquet")["status"])[:2] == ["COMPLETE", "PLANNED"]
     assert pq.read_table(study.folder / "epochs.parquet").num_rows == 2
+
+
+def test_a_report_of_a_trial_that_goes_on_writes_the_curves_alone(
+    tmp_path: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of([1.0], [2.0])
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    tables = Tables(study, plan)
+    put_table, written = study.put_table, list[str]()
+
+    def noted(name: str, table: pa.Table) -> str:
+        place = put_table(name, table)  # Where that fails it has not been written.
+        written.append(name)
+        return place
+
+    monkeypatch.setattr(study, "put_table", noted)
+    every = ["trials.parquet", "epochs.parquet", "predictions.parquet"]
+
+    def writes() -> list[str]:
+        written.clear()
+        tables.write()
+        return list(written)
+
+    first, second = (trial.trial_id for trial in plan.trials[:2])
+    running = Record(trial_id=first, status="RUNNING", epochs=[{"phase": "pretrain", "epoch": 1}])
+    tables.put(running)
+    assert writes() == every
+    assert writes() == []
+    running.epochs.append({"phase": "pretrain", "epoch": 2})
+    tables.put(running)
+    assert writes() == ["epochs.parquet"]
+    assert study.table("epochs.parquet")["epoch"].to_pylist() == [1, 2]
+    tables.put(Record(trial_id=second, status="RUNNING"))
+    assert writes() == ["trials.parquet"]
+    tables.put(ended(first))
+    assert writes() == every
+    with monkeypatch.context() as full:
+        # A mock: the disk of the machine that runs the tests is not ours to fill.
+        full.setattr(store.parquet, "write_table", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        tables.put(ended(second))
+        with pytest.raises(OSError, match="No space left"):
+            tables.write()
+    assert writes() == every, "what could not be written is written when it can be"
+    (study.folder / "predictions.parquet").unlink()
+    tables.settle()
+    assert [row["status"] for row in study.table("trials.parquet").to_pylist()][:3] == [
+        "COMPLETE",
+        "COMPLETE",
+        "PLANNED",
+    ]
+    assert study.table("predictions.parquet").num_rows == 2
+
+
+def test_rows_have_the_knobs_of_their_own_recipe(tmp_path: Path, dataset: Dataset) -> None:
+    """A row's columns, against the recipe that its trial is trained by, which is made anew for each."""
+    grid = {"objective.mu": [1.0, 5.0]}
+    space = Space(name="s", systems=["vicreg", "vicreg_imu"], grid=grid, seeds=[28, 29])
+    bases = space.bases("synthetic")
+    plan = make_plan("study", space, bases, dataset, [("1",), ("3", "5")], space.points(bases))
+    study = Study(tmp_path, "study")
+    study.create(plan)
+    rows = study.table("trials.parquet").to_pylist()
+    assert len(rows) == len(plan.trials) > 8
+    for row, trial in zip(rows, plan.trials, strict=True):
+        own = {name.removeprefix("param."): value for name, value in row.items() if name.startswith("param.")}
+        assert own == plan.recipe(trial).knobs()
+        assert (row["seed"], row["subjects.validation"]) == (trial.seed, list(trial.held_out))
 
 
 def test_schemas_do_not_depend_on_what_happened(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
