@@ -4,6 +4,8 @@ import os
 
 # Tune's own result files would repeat ours, at a price per trial and report.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+# What Tune writes every ten seconds, all trials in it, is for a restore that a study never needs: it has its records.
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
 # glibc gives large activations back to the system and maps them anew in each step: a third of a step's time.
 os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(10**11))
