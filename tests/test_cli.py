@@ -81,7 +81,7 @@ def compared(tmp_path: Path, tiny: Recordings) -> Callable[..., Study]:
 
         def ended(_: Study, trial: PlannedTrial) -> Record:
             i = turn[trial.trial_id]
-            facts = {f"{space.side}.{measure}": value for measure, value in FACTS[i].items()}
+            facts = {f"{space.scored_split}.{measure}": value for measure, value in FACTS[i].items()}
             imu, skeleton = RANKS[plan.system(trial)][i]
             facts |= {"embedding.imu.effective_rank": imu, "embedding.skeleton.effective_rank": skeleton}
             return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)

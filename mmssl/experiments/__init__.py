@@ -183,7 +183,7 @@ def protocol(plan: Plan) -> str:
     """Who trained and who was scored, in words, with data set and seeds."""
     dataset, space = plan.dataset, plan.space
     seeds = sorted({trial.seed for trial in plan.trials})
-    if space.side == "test":
+    if space.scored_split == "test":
         name = next(iter(plan.bases.values())).data.protocol
         scored = (
             f"{name}: trained on {', '.join(dataset.train_subjects)}, "

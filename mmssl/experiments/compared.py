@@ -64,7 +64,7 @@ class Entrant:
     @property
     def prefixes(self) -> dict[str, str]:
         """By the modalities of a head's inputs, the prefix of its scores' columns."""
-        return {"+".join(inputs): prefix for inputs, prefix in scored_inputs(self.plan.space.side, self.recipe)}
+        return {"+".join(inputs): prefix for inputs, prefix in scored_inputs(self.plan.space.scored_split, self.recipe)}
 
     def scores(self, read_from: str) -> dict[str, dict[Key, float]]:
         """Accuracy and F1 by seed and fold; empty where no head has these inputs."""
@@ -129,7 +129,7 @@ def comparable(plan: Plan, other_plan: Plan, name: str, other: str) -> None:
             f"{other}: is of other recordings ({second.name}, {second.fingerprint[:12]}) than "
             f"{name} ({first.name}, {first.fingerprint[:12]})"
         )
-    if plan.space.side != other_plan.space.side:
+    if plan.space.scored_split != other_plan.space.scored_split:
         raise UserError(f"{other}: one of the two scored the test subjects, the other training subjects")
 
 

@@ -25,7 +25,7 @@ from mmssl.study.words import SYSTEM, percent
 
 
 def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
-    """Each system's scores on the side that its study scored, and what pre-training adds to untrained encoders.
+    """Each system's scores on the split that its study scored, and what pre-training adds to untrained encoders.
 
     Encoders of several modalities have a row for all together, one for each alone, and one for each subset that has a
     head of its own. The mean is over seeds and folds, with its 95 % interval (`estimate`) over folds, or over seeds
@@ -34,7 +34,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     interval (`scores.difference`). In a study of variants the column `difference` compares with the first variant of
     the same system and recipe; that variant itself is compared with the first of the system.
     """
-    side, rows = plan.space.side, complete(study)
+    split, rows = plan.space.scored_split, complete(study)
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_point[row["point_id"]].append(row)
@@ -60,7 +60,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         lead = first if of_recipe == point_id else of_recipe
         compared = by_point[lead] if lead != point_id else []
         count = scored(by_point[point_id])
-        for inputs, prefix in scored_inputs(side, recipes[point_id]):
+        for inputs, prefix in scored_inputs(split, recipes[point_id]):
             accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
             f1 = scores_of(by_point[point_id], f"{prefix}.f1")
             gain = paired(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
@@ -129,14 +129,14 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     labels: Figure 5 itself has no numbers in print.
     """
     _searches_only(plan, "finetune.labels", "finetune.label_draw")
-    side, _, what = plan.space.scored.partition(".")
+    split, _, what = plan.space.scored.partition(".")
     published, recipes = _published(plan), {plan.system(trial): plan.recipe(trial) for trial in plan.trials}
     gathered: dict[tuple[str, str, float], dict[Key, float]] = defaultdict(dict)
     rows: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
     for row in complete(study):
         system, share = row["system"], row["param.finetune.labels"]
         rows[system, share].append(row)
-        for inputs, prefix in scored_inputs(side, recipes[system]):
+        for inputs, prefix in scored_inputs(split, recipes[system]):
             if (score := row[f"{prefix}.{what}"]) is not None:
                 key = row["seed"], row["fold"], row["param.finetune.label_draw"]
                 gathered[system, "+".join(inputs), share][key] = score
@@ -144,7 +144,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     table: list[dict[str, Any]] = []
     for system in plan.space.systems:
         method, modalities = parsed(system)[0], recipes[system].data.modalities
-        for inputs, _ in scored_inputs(side, recipes[system]):
+        for inputs, _ in scored_inputs(split, recipes[system]):
             read_from = "+".join(inputs)
             for share in sorted(share for *at, share in gathered if at == [system, read_from]):
                 scores = gathered[system, read_from, share]
@@ -240,7 +240,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     every = recordings.description.classes
     groups_of_paper = {group.classes: group for group in hidden_groups(every)}
     published = HIDDEN.get(_data_set(plan), {}) if _published(plan) and _protocol(plan) == "cross_subject" else {}
-    f1 = {trial_id: row[f"{plan.space.side}.f1"] for trial_id, row in rows.items()}
+    f1 = {trial_id: row[f"{plan.space.scored_split}.f1"] for trial_id, row in rows.items()}
     table: list[dict[str, Any]] = []
     for system, groups in trials.items():
         for hidden, trial_ids in groups.items():
@@ -351,7 +351,7 @@ def _protocol(plan: Plan) -> str:
 
 
 def _no_comparison(plan: Plan, published: bool) -> list[str]:
-    if not published or plan.space.side == "test":
+    if not published or plan.space.scored_split == "test":
         return []
     return ["published figures are of the test subjects, ours here are not: they are no comparison"]
 

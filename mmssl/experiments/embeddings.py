@@ -259,8 +259,8 @@ def vectors(
     """
     recipe = plan.recipe(trial)
     model = kept_model(study, plan, trial)
-    sides = split(recordings, recipe.data)
-    rows = sides.validation if plan.space.side == "val" else sides.test
+    parts = split(recordings, recipe.data)
+    rows = parts.validation if plan.space.scored_split == "val" else parts.test
     if recipe.data.steps not in prepared:
         prepared[recipe.data.steps] = Prepared.of(recordings, recipe.data.steps, tuple(recordings.kinds))
     rows = having(prepared[recipe.data.steps], rows, recipe.data.modalities)

@@ -32,7 +32,7 @@ def existing(chosen: Experiment, storage: str, study: str, data: Path | None = N
     """
     found = find(storage, study)
     plan = found.plan()
-    if chosen.chooses and plan.space.side == "test":
+    if chosen.chooses and plan.space.scored_split == "test":
         raise UserError(
             f"study {study}: scored the test subjects, by which points may not be compared; "
             "name one that holds training subjects out"

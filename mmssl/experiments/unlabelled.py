@@ -113,7 +113,9 @@ def unlabelled(
     """
     trials = study.table("trials.parquet")
     measure = plan.space.scored.rpartition(".")[2]
-    metrics = [name for name in plan.scores if name.startswith(f"{plan.space.side}.") and name.endswith(f".{measure}")]
+    metrics = [
+        name for name in plan.scores if name.startswith(f"{plan.space.scored_split}.") and name.endswith(f".{measure}")
+    ]
     table: list[dict[str, Any]] = []
     halves: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -277,8 +279,8 @@ def _measured(
 
 
 def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Iterator[tuple[Key, float]]:
-    sides = split(recordings, model.recipe.data)
-    for part, rows in (("training", shown_rows(model.recipe, prepared, sides)), ("held out", sides.validation)):
+    parts = split(recordings, model.recipe.data)
+    for part, rows in (("training", shown_rows(model.recipe, prepared, parts)), ("held out", parts.validation)):
         rows = having(prepared, rows, model.recipe.data.modalities)
         inputs = in_memory(prepared.selected(model, rows))
         change, draws = augmentation(model, torch.device("cpu")), torch.Generator().manual_seed(0)

@@ -319,8 +319,8 @@ def metric_words(metric: str) -> str:
     """A score's column in words, as validation accuracy from wrist."""
     if metric in LABEL_FREE:
         return CHOOSING.get(metric, metric)
-    side, *by, what = metric.split(".")
-    words = f"{'validation' if side == 'val' else side} {'F1' if what == 'f1' else what}"
+    split, *by, what = metric.split(".")
+    words = f"{'validation' if split == 'val' else split} {'F1' if what == 'f1' else what}"
     return words + (f" by {by[0]}" if by == ["interval"] else f" from {'.'.join(by)}" if by else "")
 
 
@@ -335,10 +335,10 @@ def metric_of(name: str | None, plan: "Plan") -> str:
 
 
 def scores_of(plan: "Plan") -> list[str]:
-    """The columns of scores that the study's trials have, on the side that is scored."""
+    """The columns of scores that the study's trials have, on the scored split."""
     several = any(len(base.data.modalities) > 1 for base in plan.bases.values())
-    found = [score for score in plan.scores if score.startswith(f"{plan.space.side}.")]
-    windows = f"{plan.space.side}.interval."
+    found = [score for score in plan.scores if score.startswith(f"{plan.space.scored_split}.")]
+    windows = f"{plan.space.scored_split}.interval."
     if not several:
         found = [score for score in found if score.count(".") == 1 or score.startswith(windows)]
     if not plan.dataset.windows:
@@ -372,7 +372,7 @@ def best_of(study: Study, plan: Plan, by: str | None = None, cost: str | None = 
     if cost is not None and cost not in COSTS:
         raise UserError(f"--cost {cost}: {nearest(cost, list(COSTS))}")
     metric = metric_of(by, plan)
-    if plan.space.side == "test" and metric not in LABEL_FREE:
+    if plan.space.scored_split == "test" and metric not in LABEL_FREE:
         raise UserError(
             f"study {study.name} scored the test subjects, by which nothing may be chosen: "
             f"choose in a study that holds training subjects out, or without labels (--by {UNLABELLED})"

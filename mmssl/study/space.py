@@ -158,7 +158,7 @@ class Prune(BaseModel):
     test with a p-value below this."""
     probe: Literal["median", "halving"] | None = None
     """Pruned when the probe of its first trial, a linear classifier on the encoders as they are in the midst of
-    pre-training, scores the validation side below the median of the complete points at that epoch; or when it is not
+    pre-training, scores the validation split below the median of the complete points at that epoch; or when it is not
     among the best third of those that came as far (asynchronous successive halving)."""
     every: Annotated[int, Strict(), Field(ge=1)] = 10
     """Epochs of pre-training from one probe to the next."""
@@ -257,14 +257,14 @@ class Space(BaseModel):
         return self
 
     @property
-    def side(self) -> Literal["val", "test"]:
+    def scored_split(self) -> Literal["val", "test"]:
         """The split that its trials score."""
         return "test" if self.folds == "test" else "val"
 
     @property
     def scored(self) -> str:
         """The metric's column for the scored split."""
-        return f"{self.side}.{self.metric.partition('.')[2]}"
+        return f"{self.scored_split}.{self.metric.partition('.')[2]}"
 
     @property
     def probe_every(self) -> int | None:

@@ -39,7 +39,7 @@ def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: boo
         running: whether a process runs it.
     """
     undecided = ""
-    if best is None and plan.space.side == "test":
+    if best is None and plan.space.scored_split == "test":
         undecided = "scored the test subjects, by which nothing may be chosen"
     elif best is None and not any(point.complete for point in points_in(study, plan)):
         undecided = "no point has all its trials complete"
@@ -158,6 +158,6 @@ def _next(
     if best is not None and not in_vain:
         by = f" --by {best.metric}" if best.metric != plan.space.scored else ""
         return f"mmssl-tune best {where}{by} --export"
-    if best is not None or plan.space.side == "test":
+    if best is not None or plan.space.scored_split == "test":
         return f"mmssl-tune report {where}"
     return f"mmssl-tune {'retry' if failed else 'logs'} {where}"

@@ -87,9 +87,9 @@ class Outcome:
 def run_trial(
     recipe: Recipe,
     prepared: Prepared,
-    sides: Split,
+    split: Split,
     *,
-    side: Literal["val", "test"] = "val",
+    scored_split: Literal["val", "test"] = "val",
     on_epoch: OnEpoch = lambda epoch: None,
     device: str | torch.device = "cpu",
     cache: Cache | None = None,
@@ -99,18 +99,18 @@ def run_trial(
 ) -> Outcome:
     """Pre-train, freeze, fine-tune and score one recipe.
 
-    The training side alone gives the signals' statistics, the pre-training batches and the labels of the heads; the
-    scored side is looked at once, at the end. Two runs of one recipe give the same bits on the same machine and number
+    The training split alone gives the signals' statistics, the pre-training batches and the labels of the heads; the
+    scored split is looked at once, at the end. Two runs of one recipe give the same bits on the same machine and number
     of threads (CPU): every draw comes from `recipe.seed`, and the choice of labels from `finetune.label_draw`.
 
     Args:
-        side: which side to score.
+        scored_split: the split to score.
         on_epoch: called after each epoch of all phases with `phase`, `epoch` and that epoch's numbers.
         cache: keeps pre-trained encoders: whoever needs the same takes them from there. Pre-training that is probed is
             kept from nobody and by nobody: the probe's scores are those of one trial.
         snapshots: where the loops keep how far they are, and go on from; whoever has the outcome removes them.
         probe_every: after so many epochs of pre-training each, a linear classifier on the encoders as they are scores
-            the scored side as `probe.accuracy`; training goes the same way with it and without.
+            the scored split as `probe.accuracy`; training goes the same way with it and without.
         by: how it pre-trains, where it is not probed.
 
     Returns:
@@ -121,9 +121,9 @@ def run_trial(
     """
     device = torch.device(device)
     *_, finetuning = seeds(recipe)
-    rows = sides.validation if side == "val" else sides.test
-    labelled = labelled_rows(recipe, prepared, sides)
-    enough(recipe, prepared, sides)
+    rows = split.validation if scored_split == "val" else split.test
+    labelled = labelled_rows(recipe, prepared, split)
+    enough(recipe, prepared, split)
     whole, scored_whole = (having(prepared, some, recipe.data.modalities) for some in (labelled, rows))
     probe = Probe(prepared, whole, scored_whole, probe_every) if probe_every else None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), gpu_products(tfloat32=False):
@@ -132,7 +132,7 @@ def run_trial(
             model, metrics = pretrained(
                 recipe,
                 prepared,
-                sides,
+                split,
                 on_epoch=on_epoch,
                 device=device,
                 cache=cache,
@@ -156,7 +156,7 @@ def run_trial(
         finetuned = time.perf_counter()
         outcome = Outcome("COMPLETE", metrics=metrics | _costs(model, prepared), model=model)
         if len(having(prepared, rows, recipe.data.modalities, least=1)):
-            outcome.predictions, scored = score(model, prepared, rows, side)
+            outcome.predictions, scored = score(model, prepared, rows, scored_split)
             outcome.metrics |= scored
         outcome.seconds = {
             "pretrain": ready - started,
@@ -176,7 +176,7 @@ def train(recipe: Recipe, recordings: Recordings, *, on_epoch: OnEpoch = lambda 
 def pretrained(
     recipe: Recipe,
     prepared: Prepared,
-    sides: Split,
+    split: Split,
     *,
     on_epoch: OnEpoch,
     device: torch.device,
@@ -187,7 +187,7 @@ def pretrained(
 ) -> tuple[Model, Numbers]:
     """A model whose encoders are pre-trained and whose heads are new, and the numbers of that pre-training.
 
-    What is taken from `cache` is told to `on_epoch` as if it had just been trained.
+    What is taken from `cache` is reported to `on_epoch` as if it had just been trained.
 
     Returns:
         The model, and the last epoch's `train...` numbers with the health of the embeddings of `HEALTH_SAMPLE` training
@@ -198,47 +198,47 @@ def pretrained(
         StoppedError: as `pretrain`.
         UserError: a hidden class does not exist.
     """
-    model, tensors = fresh(recipe, prepared, sides, device)
-    shown, modalities = shown_rows(recipe, prepared, sides), recipe.data.modalities
+    model, tensors = fresh(recipe, prepared, split, device)
+    shown, modalities = shown_rows(recipe, prepared, split), recipe.data.modalities
     has = _has(prepared, shown, modalities)
     latest: Numbers = {}
     if recipe.pretrain.epochs:
-        told: list[Epoch] = []
+        reported: list[Epoch] = []
         name = pretraining_name(recipe, prepared.fingerprint)
         # What is probed has a snapshot of its own, since the epochs in it are.
         snapshot = snapshots(trial_name(recipe, prepared.fingerprint) if probe else name) if snapshots else None
 
-        def tell(epoch: Epoch) -> None:
-            told.append(epoch)
+        def report(epoch: Epoch) -> None:
+            reported.append(epoch)
             on_epoch(epoch)
 
         def make() -> Files:
             kinds = prepared.description.kinds
             guides = [
                 _guide(
-                    recipe.guide_of(modality, kinds[modality]), prepared, sides, shown, tell, device, cache, snapshots
+                    recipe.guide_of(modality, kinds[modality]), prepared, split, shown, report, device, cache, snapshots
                 )
                 for modality in (modalities if recipe.objective.loss.guided else ())
             ]
             _, seed, _ = seeds(recipe)
-            training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe, has=has)
+            training = Pretraining(model, tensors, seed=seed, on_epoch=report, guides=guides, probe=probe, has=has)
             rounded = bfloat16.products(device) if recipe.pretrain.precision == "bfloat16" else nullcontext()
             with gpu_products(tfloat32=recipe.pretrain.precision == "tfloat32"), rounded:
                 count = pretrain(training, snapshot) if probe else by(training, snapshot)
-            return pretrained_files(training, told, count)
+            return pretrained_files(training, reported, count)
 
         if cache is not None and probe is None:
             kept = cache(name, make)
             document = json.loads(kept[_EPOCHS])
-            if not told:
+            if not reported:
                 model.load_weights(kept[_WEIGHTS], *_PRETRAINED)
                 for epoch in document["epochs"]:
-                    tell(epoch)
+                    report(epoch)
             beside = {"pretrained_together": document["together"]} if document["together"] > 1 else {}
         else:
             make()
             beside = {}
-        latest = last_numbers(told) | beside
+        latest = last_numbers(reported) | beside
     frozen = recipe.finetune.encoders == "frozen"
     own = {name: _of(tensor, has[name]) for name, tensor in tensors.items()}
     # Encoders that never trained have no averages: without statistics of their own they would be a baseline too low.
@@ -299,16 +299,16 @@ def _all_of(has: Has, reading: Sequence[str]) -> Tensor:
     return torch.stack([has[name] for name in reading]).all(dim=0)
 
 
-def fresh(recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device) -> tuple[Model, dict[str, Recorded]]:
+def fresh(recipe: Recipe, prepared: Prepared, split: Split, device: torch.device) -> tuple[Model, dict[str, Recorded]]:
     """A new model and the inputs that it pre-trains on, NaN where a recording lacks a modality."""
     init, *_ = seeds(recipe)
     torch.manual_seed(init)
-    seen = seen_rows(recipe, prepared, sides)
+    seen = seen_rows(recipe, prepared, split)
     model = Model.fresh(recipe, prepared.description, _standardisations(recipe, prepared, seen)).to(device)
-    return model, prepared.padded(model, shown_rows(recipe, prepared, sides))
+    return model, prepared.padded(model, shown_rows(recipe, prepared, split))
 
 
-def pretrained_files(training: Pretraining, told: Sequence[Epoch], together: int) -> Files:
+def pretrained_files(training: Pretraining, epochs: Sequence[Epoch], together: int) -> Files:
     """What is kept of a pre-training.
 
     Args:
@@ -319,14 +319,14 @@ def pretrained_files(training: Pretraining, told: Sequence[Epoch], together: int
     """
     if training.stopped:
         raise training.stopped
-    document = {"epochs": told, "together": together}
+    document = {"epochs": epochs, "together": together}
     return {_WEIGHTS: training.model.weights(*_PRETRAINED), _EPOCHS: json.dumps(document).encode()}
 
 
 def _guide(
     recipe: Recipe,
     prepared: Prepared,
-    sides: Split,
+    split: Split,
     rows: npt.NDArray[np.int64],
     on_epoch: OnEpoch,
     device: torch.device,
@@ -341,7 +341,7 @@ def _guide(
         model, _ = pretrained(
             recipe,
             prepared,
-            sides,
+            split,
             on_epoch=lambda epoch: on_epoch({**epoch, "phase": phase}),
             device=device,
             cache=cache,
@@ -578,19 +578,19 @@ def _classify(
 
 
 def score(
-    model: Model, prepared: Prepared, chosen: npt.NDArray[np.int64], side: str
+    model: Model, prepared: Prepared, chosen: npt.NDArray[np.int64], scored_split: str
 ) -> tuple[list[dict[str, str | float]], Numbers]:
-    """Predictions for some recordings, a row each, and their metrics under the name of the side they are on.
+    """Predictions for some recordings, a row each, and their metrics under the name of the split they are in.
 
-    The predictions and `SIDE.METRIC` are those of all modalities together; of several `SIDE.MODALITY.METRIC` are those
-    of one alone, and `SIDE.ONE+OTHER.METRIC` those of a subset with a head of its own. Each is of the recordings that
-    have what it is by; of none there is no metric.
+    The predictions and `SPLIT.METRIC` are those of all modalities together; of several `SPLIT.MODALITY.METRIC` are
+    those of one alone, and `SPLIT.ONE+OTHER.METRIC` those of a subset with a head of its own. Each is of the recordings
+    that have what it is by; of none there is no metric.
     """
     has = _has(prepared, chosen, model.recipe.data.modalities)
     encoded = _encoded(model, prepared.padded(model, chosen), has)
     features, classes = {name: tensor.cpu().numpy() for name, tensor in encoded.items()}, prepared.description.classes
     metrics: Numbers = {}
-    (together, _), *parts = scored_inputs(side, model.recipe)
+    (together, _), *parts = scored_inputs(scored_split, model.recipe)
     for reading, prefix in parts:
         usable = _all_of(has, reading).numpy()
         if usable.any():
@@ -603,15 +603,15 @@ def score(
         return [], metrics
     probabilities = model.probabilities({name: own[whole] for name, own in features.items()})
     predicted = probabilities.argmax(axis=1)
-    own = {f"{side}.{name}": value for name, value in scores(labels, predicted).items()}
+    own = {f"{scored_split}.{name}": value for name, value in scores(labels, predicted).items()}
     units = [prepared.rows[i].unit for i in chosen]
     if any(prepared.rows[i].source for i in chosen):
         voted = scores(*by_majority(units, labels, probabilities))
-        own |= {f"{side}.interval.{name}": value for name, value in voted.items()}
+        own |= {f"{scored_split}.interval.{name}": value for name, value in voted.items()}
     metrics = own | metrics
     rows: list[dict[str, str | float]] = [
         {
-            "split": side,
+            "split": scored_split,
             "recording_id": prepared.rows[i].recording_id,
             "unit": prepared.rows[i].unit,
             "subject": prepared.rows[i].subject,

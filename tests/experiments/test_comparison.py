@@ -728,8 +728,8 @@ def test_accuracy_on_hidden_and_other_classes_beside_pre_training_on_all(study_o
     assert len(rows) == 2 * (1 + 3 + 3)
     for system in ("vicreg", "cmc"):
         for hidden in groups:
-            sides = {"all": every, "hidden": tuple(hidden), "others": tuple(n for n in every if n not in hidden)}
-            for name, classes in sides.items() if hidden else [("all", every)]:
+            subsets = {"all": every, "hidden": tuple(hidden), "others": tuple(n for n in every if n not in hidden)}
+            for name, classes in subsets.items() if hidden else [("all", every)]:
                 row = rows[system, ", ".join(hidden) or "none", name]
                 ours = np.array([share_right(odd, plan, system, hidden, key, classes) for key in KEYS])
                 beside = np.array([share_right(odd, plan, system, [], key, classes) for key in KEYS])

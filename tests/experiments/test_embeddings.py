@@ -52,7 +52,7 @@ def trained(study_of: StudyOf, recordings: Recordings, systems: list[str], **how
             return Record(trial_id=trial.trial_id, status="FAILED", cause="MemoryError: too much")
         recipe = plan.recipe(trial)
         prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
-        outcome = run_trial(recipe, prepared, split(recordings, recipe.data), side=plan.space.side)
+        outcome = run_trial(recipe, prepared, split(recordings, recipe.data), scored_split=plan.space.scored_split)
         assert outcome.model is not None
         models[trial.trial_id] = outcome.model.files()
         predictions = [{**row, "confidence": float(row["confidence"])} for row in outcome.predictions]

@@ -128,9 +128,9 @@ def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finish
     (look,) = looks.values()
     assert trial.trial_id in look["checkpoint"]
     recipe = plan.recipe(trial)
-    sides = split(tiny, recipe.data)
+    parts = split(tiny, recipe.data)
     prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
-    _, metrics = score(mmssl.load_encoders(exported.folder), prepared, sides.test, "test")
+    _, metrics = score(mmssl.load_encoders(exported.folder), prepared, parts.test, "test")
     assert look["metrics"] == metrics
     assert look["look"] == 1
     said: list[str] = []

@@ -609,8 +609,8 @@ def test_a_condition_may_free_a_knob_that_does_nothing_for_a_system(write):
 
 def test_the_side_that_is_scored_follows_the_folds(write):
     held_out, tested = load(write(GRID)), load(write(GRID + "folds: test\nmetric: val.f1\n"))
-    assert (held_out.side, held_out.scored) == ("val", "val.accuracy")
-    assert (tested.side, tested.scored) == ("test", "test.f1")
+    assert (held_out.scored_split, held_out.scored) == ("val", "val.accuracy")
+    assert (tested.scored_split, tested.scored) == ("test", "test.f1")
     assert Space.model_validate_json(tested.model_dump_json()) == tested
 
 
