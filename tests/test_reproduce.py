@@ -439,7 +439,7 @@ def test_the_written_table_carries_its_caption_for_every_reader(held_out: Made) 
     caption = pq.read_schema(path).metadata[b"caption"].decode()
     assert caption in held_out.done.stdout
     assert "training subjects held out in turn (anna, ben, chris)" in caption
-    assert "no test subject is looked at; 1 seed (28); 3 epochs of pre-training, 6 of fine-tuning" in caption
+    assert "test subjects are not used; 1 seed (28); 3 epochs of pre-training, 6 of fine-tuning" in caption
     assert pd.read_parquet(path).shape == pq.read_table(path).shape
     assert f"written: {path}" in held_out.done.stdout
 

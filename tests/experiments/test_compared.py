@@ -97,7 +97,8 @@ def test_only_seeds_and_folds_of_both_are_paired_with_a_note(
     )
     assert [recipes, pairs] == [
         "second: objective.mu 5.0, not 25.0; pretrain.epochs 4, not 3",
-        "second: 2 pairs of 6 and 4 trials: the means are not over the same seeds and folds, the difference is",
+        "second: 2 pairs of 6 and 4 trials: the means are over different seeds and folds; "
+        "the difference is over the pairs",
     ]
 
 

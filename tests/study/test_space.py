@@ -173,7 +173,7 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
         ),
         ("ranges: {data.steps: {low: 16, high: 64}}", "list lengths under grid"),
         ("ranges: {seed: {low: 1, high: 2}}", "ranges.seed: a study takes its seeds from `seeds`"),
-        ("sampler: tpe", "budget: sampler tpe has to be told how many points to choose"),
+        ("sampler: tpe", "budget: sampler tpe needs the number of points to choose"),
         ("metric: test.accuracy", "metric: input should be 'val.accuracy' or 'val.f1' (given: 'test.accuracy')"),
         ("seed: [1]", "seed: no such entry; did you mean seeds?"),
         ("name: mine", "name: no such entry; a space is named by its file"),

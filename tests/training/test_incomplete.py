@@ -111,7 +111,7 @@ def test_what_lacks_a_modality_is_refused_by_encoders_of_it(gaps: Recordings) ->
     recipe = Recipe().with_knobs(SMALL)
     model = outcome(recipe, gaps).model
     assert model is not None
-    with pytest.raises(ValueError, match="a recording without imu is given to encoders of it"):
+    with pytest.raises(ValueError, match="a recording has no imu, which the encoders take"):
         Prepared.of(gaps, 16, recipe.data.modalities).selected(model, np.arange(3))
     with pytest.raises(UserError, match=r"recordings have no imu, the first is anna-slow-1"):
         model.features(gaps)
