@@ -28,10 +28,10 @@ SIZE = 2048
 
 def step_of(precision: str) -> Callable[[], None]:
     """One step as `pretrain` takes it."""
-    recipe, data, sides = prepared({"pretrain.precision": precision})
+    recipe, data, split = prepared({"pretrain.precision": precision})
     torch.manual_seed(0)
     model = Model.fresh(recipe, data.description, {"imu": Standardisation.fit(data.inputs["imu"])})
-    batch = {name: tensor.chunk(2)[0] for name, tensor in in_memory(data.selected(model, sides.train)).items()}
+    batch = {name: tensor.chunk(2)[0] for name, tensor in in_memory(data.selected(model, split.train)).items()}
     parts = model.encoders, model.projectors
     optimizer = adam(parts, 1e-3)
     for part in parts:

@@ -31,13 +31,13 @@ EPOCHS, ROUNDS = 4, 5
 
 def against_bare_steps(system: str) -> str:
     """Pre-training over the same number of bare steps of the same networks, each on a batch that is ready."""
-    recipe, data, sides = prepared({"pretrain.epochs": EPOCHS}, system)
+    recipe, data, split = prepared({"pretrain.epochs": EPOCHS}, system)
     as_they_are = {
         name: Standardisation(*(np.full(one.shape, value, np.float32) for value in (0, 1)))
         for name, one in data.description.signals.items()
     }
     model = Model.fresh(recipe, data.description, as_they_are)
-    tensors = in_memory(data.selected(model, sides.train))
+    tensors = in_memory(data.selected(model, split.train))
     seconds = in_turn(
         {
             "pretrain": lambda: pretrain(Pretraining(model, tensors, seed=0)),
@@ -69,12 +69,12 @@ def bare(model: Model, tensors: dict[str, torch.Tensor]) -> None:
             optimizer.step()
 
 
-def after_pretraining(recipe: Recipe, data: Prepared, sides: Split) -> str:
+def after_pretraining(recipe: Recipe, data: Prepared, split: Split) -> str:
     """Fine-tuning and scoring over pre-training, from a trial with a twentieth of its epochs."""
     few = recipe.with_knobs({"pretrain.epochs": recipe.pretrain.epochs // 20})
     shares: list[float] = []
     for _ in range(3):
-        seconds = run_trial(few, data, sides).seconds
+        seconds = run_trial(few, data, split).seconds
         shares.append((seconds["finetune"] + seconds["score"]) / (20 * seconds["pretrain"]))
     return f"{statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f})"
 
@@ -84,8 +84,8 @@ def main() -> None:
     print(machine(1))
     for system in ("vicreg", "vicreg_imu", "vicreg_skeleton"):
         print(f"{system}: pre-training over bare steps {against_bare_steps(system)}")
-    recipe, data, sides = prepared()
-    print(f"vicreg: fine-tuning and scoring over pre-training {after_pretraining(recipe, data, sides)}")
+    recipe, data, split = prepared()
+    print(f"vicreg: fine-tuning and scoring over pre-training {after_pretraining(recipe, data, split)}")
     made = recordings()
     started = time.perf_counter()
     Prepared.of(made, recipe.data.steps, recipe.data.modalities)

@@ -119,12 +119,12 @@ def in_memory(content: Prepared, workers: int) -> None:
 def around_steps(large: Prepared) -> None:
     """What indexing and augmentation add to steps on ready batches, of few recordings and of all."""
     torch.set_num_threads(1)
-    _, small, sides = small_ones()
+    _, small, split = small_ones()
     few = replace(
         small,
-        inputs={name: array[sides.train] for name, array in small.inputs.items()},
-        labels=small.labels[sides.train],
-        has={name: own[sides.train] for name, own in small.has.items()},
+        inputs={name: array[split.train] for name, array in small.inputs.items()},
+        labels=small.labels[split.train],
+        has={name: own[split.train] for name, own in small.has.items()},
     )
     trainings = {"few": pretraining(few), "all": pretraining(large)}
     ready = trainings["few"]

@@ -39,5 +39,5 @@ def prepared(knobs: Mapping[str, Any] | None = None, system: str = "vicreg") -> 
     made = recordings()
     rows = np.arange(len(made))
     train, validation, test = rows[:TRAINING], rows[TRAINING:], rows[:0]
-    sides = Split("7", train, train, validation, test, ("1", "3", "5"), ("7",), ())
-    return recipe, Prepared.of(made, recipe.data.steps, recipe.data.modalities), sides
+    split = Split("7", train, train, validation, test, ("1", "3", "5"), ("7",), ())
+    return recipe, Prepared.of(made, recipe.data.steps, recipe.data.modalities), split

@@ -14,8 +14,8 @@ def main() -> None:
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(machine(1), torch.cuda.get_device_name() if device.type == "cuda" else "")
-    recipe, data, sides = prepared()
-    found = rates(recipe, data, sides, device)
+    recipe, data, split = prepared()
+    found = rates(recipe, data, split, device)
     for count, rate in found.items():
         print(f"{count} together: {rate:.2f} epochs a second, {rate / found[1]:.2f} of one by one")
 

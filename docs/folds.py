@@ -29,13 +29,13 @@ def parts() -> tuple[list[str], dict[str, dict[str, str]]]:
     people = sorted({row.subject for row in recordings.rows})
     rows: dict[str, dict[str, str]] = {}
     for number, fold in enumerate(leave_one_subject_out(recordings, data), start=1):
-        sides = split(recordings, data.model_copy(update={"validation_subjects": fold}))
-        chosen = {TRAINS: sides.train, HELD_OUT: sides.validation, UNSEEN: sides.test}
+        of_fold = split(recordings, data.model_copy(update={"validation_subjects": fold}))
+        chosen = {TRAINS: of_fold.train, HELD_OUT: of_fold.validation, UNSEEN: of_fold.test}
         rows[f"fold {number}"] = {recordings.rows[i].subject: part for part, some in chosen.items() for i in some}
-    sides = split(recordings, data)
+    whole = split(recordings, data)
     rows["best --export --refit"] = {
         recordings.rows[i].subject: part
-        for part, some in {TRAINS: sides.train, TESTED: sides.test}.items()
+        for part, some in {TRAINS: whole.train, TESTED: whole.test}.items()
         for i in some
     }
     return people, rows

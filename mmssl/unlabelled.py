@@ -1,7 +1,7 @@
 """How good representations are, as far as that can be judged without labels.
 
-Arrays of vectors in, (recordings, dimensions), numbers out; nothing is told of classes. Every random choice is seeded,
-so that one model has one number. scipy is imported where it is used.
+Each takes vectors, (recordings, dimensions), without classes, and returns a number. Every random choice is seeded, so
+one model has one number. scipy is imported where it is used.
 """
 
 import math
@@ -67,7 +67,7 @@ def normality(z: Vectors, directions: int = 256) -> float:
 
 
 def lidar(views: Vectors, delta: float = 1e-4) -> float:
-    """LiDAR (Thilak et al., ICLR 2024): effective rank of what tells recordings apart; more is better.
+    """LiDAR (Thilak et al., ICLR 2024): effective rank of the differences between recordings; more is better.
 
     Recordings are the classes of a linear discriminant analysis, their views the members. It is the rank, as in
     `effective_rank` but of eigenvalues, of within ** -1/2 @ between @ within ** -1/2.
@@ -81,7 +81,7 @@ def lidar(views: Vectors, delta: float = 1e-4) -> float:
     """
     views = np.asarray(views, np.float64)
     if len(views) < 2:
-        raise ValueError("recordings are told apart by two views of each at least")
+        raise ValueError("lidar needs at least two views of each recording")
     means = views.mean(axis=0)
     centred = means - means.mean(axis=0)
     between = centred.T @ centred / (len(means) - 1)
@@ -93,7 +93,7 @@ def lidar(views: Vectors, delta: float = 1e-4) -> float:
 
 
 def cluster_learnability(z: Vectors) -> float:
-    """CL of CLID (Lu et al. 2022, arXiv 2206.01251): how well the nearest neighbour tells the cluster; more is better.
+    """CL of CLID (Lu et al. 2022, arXiv 2206.01251): how well neighbours predict the cluster; more is better.
 
     Clusters are those of k-means, as many as the square root of the recordings; a recording's neighbour is the nearest
     other one by cosine. It is the mean over four starts of k-means, as where one of them ends is partly chance. The
@@ -131,9 +131,9 @@ def two_nn_dimension(z: Vectors) -> float:
     distances = squareform(pdist(np.asarray(z, np.float64)))
     np.fill_diagonal(distances, np.inf)
     first, second = np.partition(distances, 1, axis=1)[:, :2].T
-    told = first > 0
-    total = float(np.log(second[told] / first[told]).sum())
-    return float(told.sum()) / total if total > 0 else math.nan
+    distinct = first > 0
+    total = float(np.log(second[distinct] / first[distinct]).sum())
+    return float(distinct.sum()) / total if total > 0 else math.nan
 
 
 def mst_dimension(z: Vectors) -> float:

@@ -81,7 +81,7 @@ def compared(tmp_path: Path, tiny: Recordings) -> Callable[..., Study]:
 
         def ended(_: Study, trial: PlannedTrial) -> Record:
             i = turn[trial.trial_id]
-            facts = {f"{space.side}.{measure}": value for measure, value in FACTS[i].items()}
+            facts = {f"{space.scored_split}.{measure}": value for measure, value in FACTS[i].items()}
             imu, skeleton = RANKS[plan.system(trial)][i]
             facts |= {"embedding.imu.effective_rank": imu, "embedding.skeleton.effective_rank": skeleton}
             return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
@@ -332,7 +332,7 @@ BAD = [
     (["resume"], "no study here"),
     (["results", "--json", "--csv"], "--json and --csv: choose one"),
     (["results", "--storage=~nobody-of-this-name/x"], "~nobody-of-this-name/x: there is no such user"),
-    (["evaluate", "nowhere", "--dataset", "synthetic"], "no export lies here"),
+    (["evaluate", "nowhere", "--dataset", "synthetic"], "is no export"),
     (["evaluate", "nowhere", "--dataset", "synthetic", "--features", "no/such/f"], "there is no folder no/such"),
     (["spaces", "nothing"], "no space 'nothing'"),
     (["data", "info", "--dataset", "nothing"], "no data set 'nothing'"),
@@ -576,8 +576,8 @@ def test_results_of_one_modality_of_a_pair(ask: Ask, compared: Callable[..., Stu
         ("results", "--by", "test.accuracy", "--by test.accuracy: did you mean"),
         ("results", "--by", "val.imu.acuracy", "did you mean val.imu.accuracy"),
         ("best", "--by", "rank_me", "--by rank_me: did you mean rankme"),
-        ("best", "--by", "std", "more of it is not better; without labels choose by unlabelled"),
-        ("best", "--by", "covariance", "more of it is not better; without labels choose by unlabelled"),
+        ("best", "--by", "std", "more of it is not better; to choose without labels: --by unlabelled"),
+        ("best", "--by", "covariance", "more of it is not better; to choose without labels: --by unlabelled"),
     ],
 )
 def test_a_score_that_the_study_does_not_have_is_refused(
@@ -946,7 +946,7 @@ def test_names_do_not_reach_into_the_terminal(ask: Ask, tmp_path: Path, tiny: Re
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["predict", "nowhere", "synthetic"], "no export lies here"),
+        (["predict", "nowhere", "synthetic"], "is no export"),
         (["predict", "nowhere", "synthetic", "--out", "x.xlsx"], "ends in .csv or .parquet"),
         (["embed", "nowhere", "synthetic", "--out", "x.csv"], "ends in .parquet"),
         (["embed", "nowhere", "synthetic", "--out", "no/such/x.parquet"], "there is no folder no/such"),

@@ -176,7 +176,7 @@ def test_the_spaces_in_the_documents_are_spaces() -> None:
     assert {name: base.pretrain.epochs for name, base in compared.items()} == {
         "untrained": 0, "supervised": 0, "vicreg": 100, "cmc": 100
     }  # fmt: skip
-    assert spaces[-1].side == "test"
+    assert spaces[-1].scored_split == "test"
 
 
 def test_the_example_with_exported_encoders_runs(

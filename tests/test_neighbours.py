@@ -43,7 +43,7 @@ def make(shared: Path, tiny: Recordings) -> Callable[..., tuple[Study, Plan]]:
                 return Record(trial_id=trial.trial_id, status="PLANNED")
             recipe = plan.recipe(trial)
             prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
-            outcome = run_trial(recipe, prepared, plan.splits(tiny)[trial.held_out], side="val")
+            outcome = run_trial(recipe, prepared, plan.splits(tiny)[trial.held_out], scored_split="val")
             assert outcome.model is not None
             study.put_model(trial.trial_id, outcome.model.files())
             return Record(

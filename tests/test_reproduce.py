@@ -62,12 +62,12 @@ class Scorer:
 
     @staticmethod
     def scored(plan: Plan, trial: PlannedTrial, recordings: Recordings) -> Record:
-        system, side = plan.system(trial), plan.space.side
+        system, split = plan.system(trial), plan.space.scored_split
         accuracy = (len(plan.trials) * 7 + int(trial.trial_id, 16)) % 101 / 100
         facts: dict[str, Any] = {"recordings.train": 18, "recordings.labelled": 18}
         modalities = SYSTEMS[system].modalities
         for reading in ("", *(f"{name}." for name in modalities if len(modalities) > 1)):
-            facts |= {f"{side}.{reading}accuracy": accuracy, f"{side}.{reading}f1": accuracy}
+            facts |= {f"{split}.{reading}accuracy": accuracy, f"{split}.{reading}f1": accuracy}
         for name in modalities:
             facts |= {
                 f"embedding.{name}.{measure}": accuracy + 1 for measure in ("effective_rank", "std", "covariance")
@@ -75,7 +75,7 @@ class Scorer:
         rows = [row for row in recordings.rows if row.subject in (trial.held_out or plan.dataset.test_subjects)]
         predictions = [
             {
-                "split": side, "recording_id": row.recording_id, "subject": row.subject, "label": row.label,
+                "split": split, "recording_id": row.recording_id, "subject": row.subject, "label": row.label,
                 "predicted": row.label, "confidence": 1.0,
             }
             for row in rows
@@ -439,7 +439,7 @@ def test_the_written_table_carries_its_caption_for_every_reader(held_out: Made) 
     caption = pq.read_schema(path).metadata[b"caption"].decode()
     assert caption in held_out.done.stdout
     assert "training subjects held out in turn (anna, ben, chris)" in caption
-    assert "no test subject is looked at; 1 seed (28); 3 epochs of pre-training, 6 of fine-tuning" in caption
+    assert "test subjects are not used; 1 seed (28); 3 epochs of pre-training, 6 of fine-tuning" in caption
     assert pd.read_parquet(path).shape == pq.read_table(path).shape
     assert f"written: {path}" in held_out.done.stdout
 

@@ -36,7 +36,7 @@ def run_without_ray(space: Space, recordings: Recordings, root: Path, folds: lis
     def trained(study: Study, trial: PlannedTrial) -> Record:
         recipe = plan.recipe(trial)
         prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
-        outcome = run_trial(recipe, prepared, split(recordings, recipe.data), side=space.side)
+        outcome = run_trial(recipe, prepared, split(recordings, recipe.data), scored_split=space.scored_split)
         assert outcome.model is not None
         study.put_model(trial.trial_id, outcome.model.files())
         return Record(trial_id=trial.trial_id, status="COMPLETE", facts=dict(outcome.metrics))

@@ -26,7 +26,7 @@ from mmssl.cli import (
     watching,
 )
 from mmssl.cli.completion import whole_words
-from mmssl.cli.options import RARE, RARE_OF, as_now
+from mmssl.cli.options import RARE, RARE_BY_COMMAND, as_now
 from mmssl.cli.terminal import beside, complain, say
 from mmssl.errors import UserError
 
@@ -122,7 +122,7 @@ class _Command(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         rare: list[Any] = []
         if any("--help-all" in one.opts for one in self.params):
-            rare = [one for one in self.params if (RARE | RARE_OF.get(self.name or "", set())) & set(one.opts)]
+            rare = [one for one in self.params if (RARE | RARE_BY_COMMAND.get(self.name or "", set())) & set(one.opts)]
             more = [one.opts[0] for one in rare if one.opts[0] != "--help-all"]
             self.epilog = f"More, with --help-all: {', '.join(more)}"
         for one in rare:

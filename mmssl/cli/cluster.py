@@ -81,9 +81,9 @@ def status(
             cluster = f" --address {current.job['address']}" if current.job else ""
             say(f"to go on: mmssl-tune resume {found.name}{at_storage(found.study)}{cluster}")
     if job:
-        say(f"job {job.submission_id}: {job.status} at {job.address}" + (f": {job.said}" if job.said else ""))
+        say(f"job {job.submission_id}: {job.status} at {job.address}" + (f": {job.message}" if job.message else ""))
         if not found.study:
-            say(f"no plan of it is to be seen from here in {job.storage}; the last it said:")
+            say(f"no plan of it is to be seen from here in {job.storage}; its last lines:")
             for line in found.jobs(job.address).logs(job).splitlines()[-5:]:
                 say(f"  {line}")
     if trouble:

@@ -56,17 +56,17 @@ def doctor(
     def add(finding: dict[str, Any]) -> None:
         findings.append(finding)
         if not running.as_json:
-            say(f"{finding['verdict']:<8} {finding['check']}: {finding['said']}")
+            say(f"{finding['verdict']:<8} {finding['check']}: {finding['message']}")
 
     try:
         recordings, skipped = open_recordings(dataset, data, skip_bad=True, quiet=True)
         recordings = usable(recordings, searched.systems, beside(running.as_json))
         plan = plan_study("doctor", searched, recordings, dataset, data, skipped)
     except UserError as error:
-        add({"check": "data", "verdict": "fault", "said": str(error)})
+        add({"check": "data", "verdict": "fault", "message": str(error)})
     else:
         if skipped:
-            add({"check": "data", "verdict": "warning", "said": f"{len(skipped)} faulty recordings: see --skip-bad"})
+            add({"check": "data", "verdict": "warning", "message": f"{len(skipped)} faulty recordings: see --skip-bad"})
         from mmssl.search.doctor import examine
 
         for finding in examine(str(storage), plan, recordings, running.resources()):

@@ -152,7 +152,8 @@ def evaluate(
     model = load_encoders(folder)
     recordings = _of_subjects(open_recordings(dataset, data, skip_bad, quiet=True, like=folder)[0], subjects)
     selected = _modalities(model, modalities)
-    recordings = _scorable(model, recordings, dataset, selected, skip_bad, beside(as_json))
+    recordings = _labelled(model, recordings, dataset, beside(as_json))
+    recordings = _complete(model, recordings, dataset, selected, skip_bad, beside(as_json))
     encoded = model.features(recordings, selected)
     found = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
     if features is not None:
@@ -376,7 +377,7 @@ def _left_out(
     if not (subjects or held_out):
         raise UserError(f"--on {word}: these encoders were trained on all training subjects: say --subjects")
     recordings = _of_subjects(open_recordings(word, data, False, quiet=True, like=folder)[0], subjects or held_out)
-    return _scorable(model, recordings, word, selected, True, beside())
+    return _complete(model, _labelled(model, recordings, word, beside()), word, selected, True, beside())
 
 
 def _show_scores(found: "dict[str, dict[str, float]]", recordings: "Recordings") -> None:
@@ -416,7 +417,7 @@ def _table(
     tables: list[pa.Table] = []
     for word in given:
         recordings, _ = open_recordings(word, data, skip_bad, quiet=True, like=folder)
-        recordings = _whole(model, recordings, word, selected, skip_bad, beside())
+        recordings = _complete(model, recordings, word, selected, skip_bad, beside())
         leading: dict[str, Any] = {
             "source": [word] * len(recordings),
             "recording_id": [row.recording_id for row in recordings.rows],
@@ -432,18 +433,11 @@ def _table(
     return pa.concat_tables(tables, promote_options="default")
 
 
-def _scorable(
-    model: "Model",
-    recordings: "Recordings",
-    word: str,
-    modalities: list[str],
-    skip_bad: bool,
-    say: "Callable[[str], None]",
-) -> "Recordings":
-    """Those with a label and all that the head reads.
+def _labelled(model: "Model", recordings: "Recordings", word: str, say: "Callable[[str], None]") -> "Recordings":
+    """Recordings with a label, whose classes are the head's.
 
     Raises:
-        UserError: they have other classes, or lack something.
+        UserError: they have other classes.
     """
     if without := len(recordings) - len(recordings.labelled()):
         say(f"{without} of {len(recordings)} recordings have no label and are not scored")
@@ -457,10 +451,10 @@ def _scorable(
             f"{word}: its classes are not those that the head was trained on "
             f"({'; '.join(differ) or 'the same in another order'})"
         )
-    return _whole(model, recordings, word, modalities, skip_bad, say)
+    return recordings
 
 
-def _whole(
+def _complete(
     model: "Model",
     recordings: "Recordings",
     word: str,
@@ -468,10 +462,13 @@ def _whole(
     skip_bad: bool,
     say: "Callable[[str], None]",
 ) -> "Recordings":
-    """Those that have all that the head reads, which are all, unless others may be left out.
+    """Recordings that have all modalities which the head reads.
+
+    Args:
+        skip_bad: leave the others out.
 
     Raises:
-        UserError: they may not, or the recordings have no such modality at all.
+        UserError: some lack a modality and may not be left out, or all lack it.
     """
     from mmssl.recipe import head_inputs
 

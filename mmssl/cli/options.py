@@ -187,14 +187,14 @@ def refuse_existing(path: Path, option: str, *, force: bool, holding: str = "") 
 
 
 # The panels of --help.
-RECORDINGS, SEARCHED, RUNS, TRACKERS = "Recordings", "What is searched", "Where it runs", "Who is told"
+RECORDINGS, SEARCHED, RUNS, TRACKERS = "Recordings", "What is searched", "Where it runs", "Trackers"
 RARE = {
     "--skip-bad", "--pretrain-on", "--recipe", "--cpus-per-trial", "--gpus-per-trial", "--together",
     "--address", "--tensorboard", "--mlflow", "--trackio", "--wandb", "--json", "--help-all",
 }  # fmt: skip
 """Options that `--help` of a command that runs trials leaves to `--help-all`."""
-RARE_OF = {"launch": {"--seeds", "--budget", "--warm-start"}}
-"""Further ones of single commands."""
+RARE_BY_COMMAND = {"launch": {"--seeds", "--budget", "--warm-start"}}
+"""Further ones, by command."""
 
 SpaceArgument = Annotated[
     str,

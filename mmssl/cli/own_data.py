@@ -287,7 +287,7 @@ def _plan_notes(plan: "Plan", recordings: "Recordings") -> "Iterator[Finding]":
         half = max(8, 2 ** int(math.log2(max(2, fewest / 4))))
         yield Finding(
             "note",
-            f"a training side has {fewest} recordings, and pretrain.batch_size is {training.batch_size}",
+            f"a training split has {fewest} recordings, and pretrain.batch_size is {training.batch_size}",
             f"an epoch is one step, {training.epochs} in all; --set pretrain.batch_size={half} makes "
             f"{math.ceil(fewest / half) * training.epochs}",
         )

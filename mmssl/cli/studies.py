@@ -204,7 +204,8 @@ def _say_size(plan: "Plan", recordings: "Recordings") -> None:
 
     say(f"study {plan.name}: {plan.size()} on {plan.dataset.name} ({plan.dataset.count})")
     held_out = ["+".join(group) for group in plan.folds if group]
-    say(split_line(plan.dataset.train_subjects, held_out, plan.dataset.test_subjects, plan.space.side, folds=True))
+    train, test = plan.dataset.train_subjects, plan.dataset.test_subjects
+    say(split_line(train, held_out, test, plan.space.scored_split, folds=True))
     for earlier in plan.earlier:
         say(f"starts from {len(earlier.scores)} scores of study {earlier.name}")
     for finding in [*plan_warnings(plan, recordings), *examine(recordings)]:

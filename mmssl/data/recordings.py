@@ -480,12 +480,12 @@ class Recordings:
             faults += [f"{name}: recording_id stands {count} times" for name, count in counts.items() if count > 1]
         if not _is_text(description.model_dump_json, PydanticSerializationError):
             faults.append("the description holds half a surrogate pair, which is no text")
-        known = set(description.classes)
+        classes = set(description.classes)
         digest = _Digest(description) if isinstance(self.rows, StoredRows) and not faults else None
         for row, own in self._each():
             if not _is_text("".join(map(str, vars(row).values())).encode, UnicodeEncodeError):
                 faults.append(f"{row.recording_id!r} of {row.subject!r}: half a surrogate pair, which is no text")
-            if row.label and row.label not in known:
+            if row.label and row.label not in classes:
                 faults.append(f"{row.recording_id}: label {row.label!r} is not among the classes")
             if not row.recording_id.strip():
                 faults.append("a recording: recording_id is empty")

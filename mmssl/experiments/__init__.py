@@ -1,4 +1,4 @@
-"""The paper's tables and figures, each a space to run and a table made of what came out."""
+"""The paper's tables and figures: for each a space to run, and a table of its results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from mmssl.study.words import SYSTEM, TRANSDUCTIVE, VARIANT
 
 
 class TableColumn(NamedTuple):
-    """How a table is shown: one column of it, a value with its spread, or a value with both ends of its interval."""
+    """A column to show: a value, a value with its spread, or a value with its interval."""
 
     heading: str
     columns: tuple[str, ...]
@@ -37,7 +37,7 @@ SCORES = (
     TableColumn("F1", mean_ends("f1"), percent=True),
     TableColumn("n", ("n",)),
 )
-"""The columns of `paired.summary`, shown."""
+"""How the columns of `paired.summary` are shown."""
 
 
 @dataclass
@@ -45,14 +45,14 @@ class Result:
     """Caption, tables, notes and figures of an experiment."""
 
     caption: str
-    """What was measured, on what, by which protocol."""
+    """What was measured, on which data, by which protocol."""
     tables: dict[str, pa.Table]
-    """By name; the first is the one to show."""
+    """By name; the first one is shown."""
     shown: tuple[TableColumn, ...]
-    """Columns to show of the first table."""
+    """The columns of the first table to show."""
     notes: list[str] = field(default_factory=list[str])
     figures: list[str] = field(default_factory=list[str])
-    """Places of their files."""
+    """Where the files are."""
 
     @property
     def heads(self) -> list[str]:
@@ -61,7 +61,7 @@ class Result:
 
     @property
     def cells(self) -> list[list[str]]:
-        """The shown cells, a list a row."""
+        """The cells of the shown columns, a list for each row."""
         return [
             [_cell([row[name] for name in column.columns], column.percent) for column in self.shown]
             for row in next(iter(self.tables.values())).to_pylist()
@@ -72,9 +72,9 @@ class Experiment(NamedTuple):
     name: str
     what: str
     space: str
-    """The space whose study it is made from; several experiments share a study."""
+    """The space of its study; several experiments can share a study."""
     chooses: bool = False
-    """Whether it compares points to choose among them: then no test subject may be scored."""
+    """Whether it compares points to choose among them: then test subjects may not be scored."""
 
 
 EXPERIMENTS = {
@@ -108,12 +108,13 @@ def analyse(
     pictures: tuple[str, ...] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
-    """Make an experiment's tables, and its pictures with the given suffixes, from the trials that are complete.
+    """Make an experiment's tables and pictures from the complete trials.
 
     Args:
-        progress: called by `unlabelled`, which computes long, with the models that are measured and their total.
+        pictures: the suffixes of the pictures' files.
+        progress: called by `unlabelled`, which takes long, with the number of models done and their total.
     """
-    # Imported here: the names of the experiments are needed more often than their results.
+    # Imported here, since most callers need only the names of the experiments.
     from mmssl.experiments import comparison, embeddings, unlabelled
 
     functions = {
@@ -140,7 +141,7 @@ def find(name: str) -> Experiment:
 
 
 def save(study: Study, result: Result) -> list[str]:
-    """Write the tables into the study, their caption in the schema's metadata; gives where they are kept."""
+    """Write the tables into the study, with the caption in the schema's metadata; returns where they are."""
     return [
         study.put_table(f"tables/{name}.parquet", table.replace_schema_metadata({"caption": result.caption}))
         for name, table in result.tables.items()
@@ -148,7 +149,7 @@ def save(study: Study, result: Result) -> list[str]:
 
 
 def save_for_paper(study: Study, result: Result) -> list[str]:
-    """Write what is shown as a Markdown and a LaTeX table into the study, with caption and notes; gives where."""
+    """Write the shown table into the study as Markdown and LaTeX, with caption and notes; returns where they are."""
     caption = " ".join([result.caption, *(f"Note: {note}." for note in result.notes)])
     heads, cells = result.heads, result.cells
     texts = {
@@ -161,7 +162,7 @@ def save_for_paper(study: Study, result: Result) -> list[str]:
 
 
 def _cell(values: Sequence[Any], percent: bool) -> str:
-    """A value, a value with its spread, or a value with both ends of its interval."""
+    """A value, a value with its spread, or a value with its interval."""
 
     def one(value: Any) -> str:
         if not isinstance(value, float):
@@ -180,10 +181,10 @@ def _cell(values: Sequence[Any], percent: bool) -> str:
 
 
 def protocol(plan: Plan) -> str:
-    """Who trained and who was scored, in words, with data set and seeds."""
+    """Data set, training and scored subjects, and seeds, in words."""
     dataset, space = plan.dataset, plan.space
     seeds = sorted({trial.seed for trial in plan.trials})
-    if space.side == "test":
+    if space.scored_split == "test":
         name = next(iter(plan.bases.values())).data.protocol
         scored = (
             f"{name}: trained on {', '.join(dataset.train_subjects)}, "
@@ -193,7 +194,7 @@ def protocol(plan: Plan) -> str:
         folds = list(dict.fromkeys(trial.fold for trial in plan.trials))
         scored = (
             f"training subjects held out in turn ({', '.join(folds)}), the others of "
-            f"{', '.join(dataset.train_subjects)} train; no test subject is looked at"
+            f"{', '.join(dataset.train_subjects)} train; test subjects are not used"
         )
     admitted = f"; {TRANSDUCTIVE}" if plan.transductive else ""
     return (
@@ -202,7 +203,7 @@ def protocol(plan: Plan) -> str:
 
 
 def repeats(plan: Plan) -> str:
-    """The groups that intervals of scores and differences are over (`scores.groups`), in a word."""
+    """What intervals of scores and differences are over (`scores.groups`), in a word."""
     if len(plan.folds) > 1:
         return "folds"
     draws = {trial.point.get(LABEL_DRAW) for trial in plan.trials}
@@ -217,7 +218,7 @@ def recipes_of(plan: Plan) -> str:
 
 
 def names(plan: Plan) -> dict[str, str]:
-    """The points' names by their ids: system and variant, and the other searched knobs."""
+    """The points' names by id: system, variant and the other searched knobs."""
     found: dict[str, str] = {}
     for trial in plan.trials:
         knobs = (f"{knob.rpartition('.')[2]}={value}" for knob, value in knobs_of(trial).items())
@@ -226,5 +227,5 @@ def names(plan: Plan) -> dict[str, str]:
 
 
 def knobs_of(trial: PlannedTrial) -> dict[str, Any]:
-    """A trial's values of the searched knobs, without system and variant."""
+    """A trial's searched knobs, without system and variant."""
     return {knob: value for knob, value in trial.point.items() if knob not in (SYSTEM, VARIANT)}

@@ -1,8 +1,8 @@
-"""Charts as Vega-Lite, for a study's page, and as files for a paper: .png, .svg or .pdf.
+"""Charts as Vega-Lite for a study's page, and as .png, .svg or .pdf files for a paper.
 
-Colours of text, lines and series are the page's CSS variables, so that light, dark and print need no other drawing. In
-a file they are the light ones. The same numbers give the same picture, and but for PDF, in which the order of fonts
-is chance, the same bytes with the same vl-convert.
+Colours are the page's CSS variables, so that one chart serves light, dark and print; files have the light colours. The
+same numbers give the same picture, and with the same vl-convert the same bytes, except in PDF, whose fonts have no
+fixed order.
 """
 
 import json
@@ -27,12 +27,12 @@ Rows = Sequence[Mapping[str, Any]]
 
 SERIES = [f"var(--c{i})" for i in range(1, 9)]
 SHAPES = ["circle", "triangle-up", "square", "diamond", "cross", "triangle-down", "triangle-right"]
-"""8 and 7 share no divisor: neighbours in a list differ in both, and 56 names have signs of their own."""
+"""8 colours and 7 shapes have no common divisor, so 56 classes have unique marks, and neighbours differ in both."""
 LIGHT = {
     "paper": "#ffffff", "ink": "#16191d", "muted": "#51595f", "line": "#d3d8dd", "c1": "#0069a6", "c2": "#a86500",
     "c3": "#00805c", "c4": "#c04a00", "c5": "#b0447f", "c6": "#2b7fae", "c7": "#77700a", "c8": "#5c5f66",
 }  # fmt: skip
-"""The page's colours on paper, as page.css has them."""
+"""The page's colours for print, as in page.css."""
 KINDS = ("png", "svg", "pdf")
 CONFIG: dict[str, Any] = {
     "background": "transparent",
@@ -64,12 +64,12 @@ CONFIG: dict[str, Any] = {
 
 
 def write(path: Path, spec: Mapping[str, Any], title: str, rows: Rows = (), width: int = 420) -> None:
-    """Draw a chart into a file, of the kind that its suffix names.
+    """Draw a chart into a file; its suffix is the format.
 
     Args:
-        path: the file, replaced where there is one.
-        rows: what a page would put into the chart's data.
-        width: in pixels, of which 96 are an inch, for a chart as wide as the page.
+        path: the file, replaced if it exists.
+        rows: the chart's data, which a page adds itself.
+        width: of a chart as wide as the page, in pixels (96 an inch).
 
     Raises:
         ValueError: another suffix.
@@ -102,13 +102,13 @@ def write(path: Path, spec: Mapping[str, Any], title: str, rows: Rows = (), widt
 def drawn(
     study: Study, name: str, kinds: Sequence[str], spec: Mapping[str, Any], title: str, rows: Rows = ()
 ) -> list[str]:
-    """Draw a chart into a study, as a file of each kind; gives their places."""
+    """Draw a chart into a study, as a file of each kind; returns where they are."""
     draw = partial(write, spec=spec, title=title, rows=rows)
     return [study.put_figure(f"{name}.{kind}", draw) for kind in kinds]
 
 
 def confusion(classes: Sequence[str]) -> dict[str, Any]:
-    """For rows of true, predicted, share, count, percent: one matrix."""
+    """The chart of a confusion matrix, for rows of true, predicted, share, count, percent."""
     classes = list(classes)
     base = alt.Chart(alt.NamedData(name="rows")).encode(
         x=alt.X("predicted:N", sort=classes, scale=alt.Scale(domain=classes), title="predicted",
@@ -117,7 +117,7 @@ def confusion(classes: Sequence[str]) -> dict[str, Any]:
                 axis=alt.Axis(labelLimit=160)),
     )  # fmt: skip
     cells = base.mark_rect(fill="var(--c1)", stroke="var(--line)", strokeWidth=0.5).encode(
-        # Never so dark that the number in it could not be read, on light paper or dark.
+        # Light enough that the number stays readable on light and dark pages.
         fillOpacity=alt.FillOpacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0, 0.55]), legend=None),
         tooltip=["true:N", "predicted:N", alt.Tooltip("share:Q", format=".1%"), "count:Q"],
     )
@@ -137,7 +137,7 @@ def confusion_rows(matrix: Floats, classes: Sequence[str]) -> list[dict[str, Any
     """Rows for the chart of `confusion`.
 
     Args:
-        matrix: (classes, classes), rows are true classes, shares from 0 to 1; a row of NaN has no recording.
+        matrix: (classes, classes), shares from 0 to 1; rows are true classes, NaN where a class has no recording.
     """
     middle = classes[len(classes) // 2] if classes else ""
     rows: list[dict[str, Any]] = [
@@ -150,7 +150,7 @@ def confusion_rows(matrix: Floats, classes: Sequence[str]) -> list[dict[str, Any
 
 
 def scatter(classes: Sequence[str], modalities: Sequence[str]) -> dict[str, Any]:
-    """The map of recordings, for a page, which gives its rows and the picked class."""
+    """The page's map of recordings; the page adds the rows and the picked class."""
     classes = list(classes)
     several = [name for name in modalities if name]
     if several:
@@ -197,11 +197,11 @@ def scatter(classes: Sequence[str], modalities: Sequence[str]) -> dict[str, Any]
 
 
 def signs(points: Floats, labels: Sequence[int], classes: Sequence[str]) -> dict[str, Any]:
-    """The map of recordings for a paper: a class keeps its colour and shape whichever others are shown.
+    """The map of recordings for a paper; a class keeps its colour and shape whichever classes are shown.
 
     Args:
         points: (recordings, 2), without unit.
-        labels: (recordings,), indices of classes. Those without a recording are left out of the legend.
+        labels: (recordings,), indices of classes. Classes without a recording are left out of the legend.
     """
     rows = [{"x": float(x), "y": float(y), "label": classes[i]} for (x, y), i in zip(points, labels, strict=True)]
     present = sorted(set(map(int, labels)))
@@ -229,7 +229,7 @@ def _by_index(names: list[str], indices: Sequence[int], range_: Sequence[str]) -
 
 
 def few_labels(rows: Rows, measure: str) -> dict[str, Any]:
-    """How a score falls with the share of labels: a line a system, its interval as a band.
+    """Score by share of labels: a line a system, with its interval as a band.
 
     Args:
         rows: of the table `few_labels`, with the same modalities as inputs, or all of each system.
@@ -270,7 +270,7 @@ def few_labels(rows: Rows, measure: str) -> dict[str, Any]:
 
 
 def against(x: Floats, y: Floats, x_name: str, y_name: str) -> dict[str, Any]:
-    """One number of each point of a study against another; points where either is not finite are counted, not drawn."""
+    """Two numbers of each point of a study against each other; points where one is not finite are only counted."""
     rows = [{"x": float(a), "y": float(b)} for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     left_out = f"; {len(x) - len(rows)} not finite" if len(rows) < len(x) else ""
     chart = (
@@ -294,7 +294,7 @@ def percents() -> Any:
 
 
 def as_spec(chart: Any, description: str) -> dict[str, Any]:
-    """The chart as a Vega-Lite document with this module's config; altair checks it against the schema."""
+    """The chart as a Vega-Lite document with this module's config, checked by altair against the schema."""
     spec: dict[str, Any] = chart.properties(
         description=description, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
     ).to_dict()
@@ -304,12 +304,12 @@ def as_spec(chart: Any, description: str) -> dict[str, Any]:
     return spec
 
 
-# Vega's expressions end at a line's end, wherever it stands: those in names are shown by their pictures.
+# A line break, even in a name, ends a Vega expression; names show the control characters' pictures instead.
 _PICTURES = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421, 0x85: 0x2424, 0x2028: 0x2424, 0x2029: 0x2424}
 
 
 def one_line(value: Any) -> Any:
-    """The same document, every text in it without control characters and ends of lines."""
+    """The same document, with control characters and line breaks in its texts replaced."""
     if isinstance(value, str):
         return value.translate(_PICTURES)
     if isinstance(value, dict):

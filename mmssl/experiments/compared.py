@@ -22,11 +22,11 @@ class Entrant:
 
     Args:
         storage: where the study is.
-        word: STUDY where it has one point, or STUDY:POINT: by the beginning of its id, or by what tables call it, of
-            which the end (a variant's name) is enough.
+        word: STUDY, if it has one point; or STUDY:POINT, where POINT is the beginning of its id or the end of its name
+            in tables, such as a variant.
 
     Raises:
-        UserError: no such study or point, or several.
+        UserError: there is no such study or point, or several.
     """
 
     def __init__(self, storage: str, word: str) -> None:
@@ -54,7 +54,7 @@ class Entrant:
 
     @property
     def keys(self) -> set[Key]:
-        """Seeds and folds of its complete trials."""
+        """The seeds and folds of its complete trials."""
         return {(row["seed"], row["fold"]) for row in self.rows}
 
     @property
@@ -63,17 +63,17 @@ class Entrant:
 
     @property
     def prefixes(self) -> dict[str, str]:
-        """By the modalities of a head's inputs, the prefix of its scores' columns."""
-        return {"+".join(inputs): prefix for inputs, prefix in scored_inputs(self.plan.space.side, self.recipe)}
+        """The prefix of the scores' columns, by the modalities that a head reads."""
+        return {"+".join(inputs): prefix for inputs, prefix in scored_inputs(self.plan.space.scored_split, self.recipe)}
 
     def scores(self, read_from: str) -> dict[str, dict[Key, float]]:
-        """Accuracy and F1 by seed and fold; empty where no head has these inputs."""
+        """Accuracy and F1 by seed and fold; empty where no head reads these modalities."""
         prefix = self.prefixes.get(read_from)
         return {name: scores_of(self.rows, f"{prefix}.{name}") if prefix else {} for name in ("accuracy", "f1")}
 
 
 def compare(entrants: Sequence[Entrant]) -> Result:
-    """Each point's scores, and the mean difference from the first point over the seeds and folds that both have.
+    """Each point's scores, and its mean difference from the first point over the seeds and folds that both have.
 
     Raises:
         UserError: the points have different recordings or scored splits, or no seed and fold in common.
@@ -118,10 +118,10 @@ def compare(entrants: Sequence[Entrant]) -> Result:
 
 
 def comparable(plan: Plan, other_plan: Plan, name: str, other: str) -> None:
-    """Check that two plans, under the names that messages give them, have the same recordings and scored split.
+    """Check that two plans have the same recordings and the same scored split; `name` and `other` are for messages.
 
     Raises:
-        UserError: they have not.
+        UserError: they do not.
     """
     first, second = plan.dataset, other_plan.dataset
     if first.fingerprint != second.fingerprint:
@@ -129,12 +129,12 @@ def comparable(plan: Plan, other_plan: Plan, name: str, other: str) -> None:
             f"{other}: is of other recordings ({second.name}, {second.fingerprint[:12]}) than "
             f"{name} ({first.name}, {first.fingerprint[:12]})"
         )
-    if plan.space.side != other_plan.space.side:
+    if plan.space.scored_split != other_plan.space.scored_split:
         raise UserError(f"{other}: one of the two scored the test subjects, the other training subjects")
 
 
 def differing(first: Recipe, second: Recipe) -> list[str]:
-    """The knobs in which the second recipe differs, as `pretrain.epochs 300, not 100`."""
+    """The knobs in which the second recipe differs, such as `pretrain.epochs 300, not 100`."""
     before = first.knobs()
     return [
         f"{knob} {value}, not {before[knob]}"
@@ -153,7 +153,7 @@ def _comparable(first: Entrant, other: Entrant) -> None:
 
 
 def _verdicts(first: Entrant, other: Entrant) -> Iterator[str]:
-    """For each head: how far a point is above or below the first, and whether that is more than noise."""
+    """For each head: the difference from the first point, and whether it is within the noise."""
     for read_from in other.prefixes:
         found = difference(paired(other.scores(read_from)["accuracy"], first.scores(read_from)["accuracy"]))
         if found.mean is None:
@@ -165,15 +165,15 @@ def _verdicts(first: Entrant, other: Entrant) -> Iterator[str]:
             ends = f"{percent(found.low)} to {percent(found.high)}"
             yield f"{words}, {sure} the noise (paired t-test over {found.over}: 95 % interval {ends})"
         else:
-            yield f"{words}; one pair tells no noise"
+            yield f"{words}; the noise is unknown, as there is one pair"
 
 
 def _notes(first: Entrant, other: Entrant) -> list[str]:
-    """Notes on a pair: differences of the recipes, and scores that have no pair."""
+    """Notes on a pair of points: differences of the recipes, and scores without a pair."""
     notes = [f"{other.word}: {'; '.join(differing(first.recipe, other.recipe)) or 'the same recipe'}"]
     if first.keys != other.keys:
         notes.append(
             f"{other.word}: {len(first.keys & other.keys)} pairs of {len(first.keys)} and {len(other.keys)} trials: "
-            "the means are not over the same seeds and folds, the difference is"
+            "the means are over different seeds and folds; the difference is over the pairs"
         )
     return notes

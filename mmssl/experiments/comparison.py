@@ -1,4 +1,4 @@
-"""Experiments that compare scores, from a study's tables alone."""
+"""Experiments that compare scores; they read only a study's tables."""
 
 import math
 import statistics
@@ -25,21 +25,20 @@ from mmssl.study.words import SYSTEM, percent
 
 
 def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
-    """Each system's scores on the side that its study scored, and what pre-training adds to untrained encoders.
+    """Each system's scores on the scored split, and its gain over untrained encoders.
 
-    Encoders of several modalities have a row for all together, one for each alone, and one for each subset that has a
-    head of its own. The mean is over seeds and folds, with its 95 % interval (`estimate`) over folds, or over seeds
-    where there is one fold; the standard deviation is that of the seeds' means over the folds. The gain is the mean
-    difference from untrained encoders with the same networks and heads at the same seeds and folds, with its 95 %
-    interval (`scores.difference`). In a study of variants the column `difference` compares with the first variant of
-    the same system and recipe; that variant itself is compared with the first of the system.
+    Encoders of several modalities have a row for all together, one for each alone, and one for each subset with a head
+    of its own. The mean is over seeds and folds, with its 95 % interval (`estimate`) over folds, or over seeds where
+    there is one fold. The standard deviation is that of the seeds' means over the folds. The gain is the mean
+    difference from untrained encoders with the same networks and heads, paired by seed and fold, with its 95 % interval
+    (`scores.difference`). In a study of variants the column `difference` compares with the first variant of the same
+    system and recipe; that variant itself is compared with the first of the system.
     """
-    side, rows = plan.space.side, complete(study)
+    split, rows = plan.space.scored_split, complete(study)
     by_point: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_point[row["point_id"]].append(row)
     published = _published(plan)
-    # A class is hit by chance once in as many as there are.
     chance = 1 / len(recordings.description.classes)
     planned = Counter(trial.point_id for trial in plan.trials)
     called, trial_of = names(plan), {trial.point_id: trial for trial in plan.trials}
@@ -60,7 +59,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         lead = first if of_recipe == point_id else of_recipe
         compared = by_point[lead] if lead != point_id else []
         count = scored(by_point[point_id])
-        for inputs, prefix in scored_inputs(side, recipes[point_id]):
+        for inputs, prefix in scored_inputs(split, recipes[point_id]):
             accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
             f1 = scores_of(by_point[point_id], f"{prefix}.f1")
             gain = paired(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
@@ -125,18 +124,18 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     """Scores by the share of the labels that fine-tuning uses (Figure 5), from all modalities and from each alone.
 
     Differences from supervised learning and from untrained encoders are paired by labels, seed and fold. Intervals are
-    over folds, or of one fold over draws of labels (`groups`). Beside them stands what the paper's Table 2 has with all
-    labels: Figure 5 itself has no numbers in print.
+    over folds, or over draws of labels where there is one fold (`groups`). For comparison there are the scores with all
+    labels from the paper's Table 2, since Figure 5 has no numbers in print.
     """
     _searches_only(plan, "finetune.labels", "finetune.label_draw")
-    side, _, what = plan.space.scored.partition(".")
+    split, _, what = plan.space.scored.partition(".")
     published, recipes = _published(plan), {plan.system(trial): plan.recipe(trial) for trial in plan.trials}
     gathered: dict[tuple[str, str, float], dict[Key, float]] = defaultdict(dict)
     rows: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
     for row in complete(study):
         system, share = row["system"], row["param.finetune.labels"]
         rows[system, share].append(row)
-        for inputs, prefix in scored_inputs(side, recipes[system]):
+        for inputs, prefix in scored_inputs(split, recipes[system]):
             if (score := row[f"{prefix}.{what}"]) is not None:
                 key = row["seed"], row["fold"], row["param.finetune.label_draw"]
                 gathered[system, "+".join(inputs), share][key] = score
@@ -144,7 +143,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     table: list[dict[str, Any]] = []
     for system in plan.space.systems:
         method, modalities = parsed(system)[0], recipes[system].data.modalities
-        for inputs, _ in scored_inputs(side, recipes[system]):
+        for inputs, _ in scored_inputs(split, recipes[system]):
             read_from = "+".join(inputs)
             for share in sorted(share for *at, share in gathered if at == [system, read_from]):
                 scores = gathered[system, read_from, share]
@@ -203,7 +202,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
 def few_label_charts(
     table: Sequence[Mapping[str, Any]], dataset: str, metric: str
 ) -> dict[str, tuple[dict[str, Any], str]]:
-    """Charts of the table that `few_labels` gives, one for each head's inputs: by name, with a title."""
+    """Charts of the table from `few_labels` with their titles, by name; one for the inputs of each head."""
     by_inputs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in table:
         by_inputs[row["read_from"]].append(row)
@@ -216,7 +215,7 @@ def few_label_charts(
 def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
     """Accuracy where pre-training did not see some classes, on these and on the others (Tables 3 and 4).
 
-    Beside it stands the accuracy on the same classes of the same system pre-trained on all; the difference is paired by
+    The baseline is the same system pre-trained on all classes, scored on the same ones. The difference is paired by
     seed and fold, with its interval over folds (`change`).
     """
     _searches_only(plan, "pretrain.hidden_classes")
@@ -240,7 +239,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     every = recordings.description.classes
     groups_of_paper = {group.classes: group for group in hidden_groups(every)}
     published = HIDDEN.get(_data_set(plan), {}) if _published(plan) and _protocol(plan) == "cross_subject" else {}
-    f1 = {trial_id: row[f"{plan.space.side}.f1"] for trial_id, row in rows.items()}
+    f1 = {trial_id: row[f"{plan.space.scored_split}.f1"] for trial_id, row in rows.items()}
     table: list[dict[str, Any]] = []
     for system, groups in trials.items():
         for hidden, trial_ids in groups.items():
@@ -292,10 +291,10 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
 
 
 def _searches_only(plan: Plan, *knobs: str) -> None:
-    """Check that a study searches no other knobs: points of a system that differ in those would count as one.
+    """Check that a study searches no other knobs: points that differ in those would count as one.
 
     Raises:
-        UserError: it does.
+        UserError: it searches others.
     """
     others = [knob for knob in plan.space.searched if knob not in (SYSTEM, *knobs)]
     if others:
@@ -305,7 +304,7 @@ def _searches_only(plan: Plan, *knobs: str) -> None:
 
 
 def _remarks(row: Mapping[str, Any]) -> list[str]:
-    """Notes on a row: missing trials, a mean at chance, a mean below untrained encoders."""
+    """Notes on a row: missing trials, a mean at chance or below, a mean below untrained encoders."""
     mean, remarks = row["accuracy.mean"], list[str]()
     if row["n"] < row["planned"]:
         remarks.append(f"{row['planned'] - row['n']} of {row['planned']} trials are not complete")
@@ -318,11 +317,11 @@ def _remarks(row: Mapping[str, Any]) -> list[str]:
 
 
 def _few_steps(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A note where training was so short that the running averages of batch norms still hold their first values."""
+    """A note where training was too short for batch norm's running averages."""
     if recipe.finetune.batch_norm == "renewed":
         return []
     steps = min((_steps(row) for row in rows), default=0)
-    # They move by a tenth a step (torch's default), and all of them began at mean 0 and variance 1.
+    # Each step replaces a tenth of them (torch's default); they began at mean 0 and variance 1.
     left = 0.9**steps
     if steps == 0 or left < 0.01:
         return []
@@ -337,12 +336,12 @@ def _steps(row: Mapping[str, Any]) -> int:
 
 
 def _data_set(plan: Plan) -> str:
-    """The data set's name in published figures; MMAct's classes are counted in three ways."""
+    """The data set's name in published figures: `mmact` also for `mmact_36`."""
     return data_set_of(plan.dataset.name) or plan.dataset.name
 
 
 def _published(plan: Plan) -> Mapping[str, Sequence[Published]]:
-    """Published figures by system, for the study's data set and protocol; none where it has variants."""
+    """Published figures by system, for the study's data set and protocol; none for a study of variants."""
     return {} if plan.space.variants else PUBLISHED.get((_data_set(plan), _protocol(plan)), {})
 
 
@@ -351,9 +350,9 @@ def _protocol(plan: Plan) -> str:
 
 
 def _no_comparison(plan: Plan, published: bool) -> list[str]:
-    if not published or plan.space.side == "test":
+    if not published or plan.space.scored_split == "test":
         return []
-    return ["published figures are of the test subjects, ours here are not: they are no comparison"]
+    return ["published figures are of the test subjects, these are not: they cannot be compared"]
 
 
 _STATED = {
@@ -361,7 +360,7 @@ _STATED = {
     for name, source in (("yang", YANG), ("brinzea", BRINZEA))
     for measure, heading in (("accuracy", "accuracy"), ("f1", "F1"))
 }
-"""Columns of published figures: the source, which of its measures, and the heading."""
+"""Columns of published figures: source, measure and heading."""
 
 
 def _stated(figures: Iterable[Published]) -> dict[str, float | None]:
@@ -370,7 +369,7 @@ def _stated(figures: Iterable[Published]) -> dict[str, float | None]:
 
 
 def _published_columns(table: Sequence[Mapping[str, Any]]) -> list[TableColumn]:
-    """Columns of published figures that some row has."""
+    """The columns of published figures that are not empty."""
     return [
         TableColumn(heading, (name,), percent=True)
         for name, (_, _, heading) in _STATED.items()

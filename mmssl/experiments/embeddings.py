@@ -1,4 +1,4 @@
-"""Experiments on features and embeddings: they load each trial's weights."""
+"""Experiments on features and embeddings, from each trial's kept model."""
 
 import re
 from collections import defaultdict
@@ -31,18 +31,18 @@ Vectors = npt.NDArray[np.float32]
 def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
     """Nearest neighbours by cosine among the scored recordings of each fold.
 
-    `relevant` says what counts as found: `class`, a recording of the same class other than the query itself, or
-    `recording`, the query's own recording in the other modality (its map is the mean reciprocal rank). `space` says
-    what is compared: `embedding`, what pre-training compares, or `features`, what the heads take. Encoders trained with
-    labels have no embedding; features of two modalities cannot be compared. Numbers are means over seeds and folds,
-    with the standard deviation over seeds of map; map leaves out folds in which no class has two recordings.
+    `relevant` is what counts as found: `class`, another recording of the query's class; or `recording`, the query's own
+    recording in the other modality (map is then the mean reciprocal rank). `space` is what is compared: `embedding`,
+    the projector's output, or `features`, the heads' input. Encoders trained with labels have no embeddings; features
+    of two modalities cannot be compared. Numbers are means over seeds and folds; map also has its standard deviation
+    over seeds, and leaves out folds in which no class has two recordings.
     """
     gathered: dict[tuple[str, ...], dict[tuple[int, str], dict[str, float]]] = defaultdict(dict)
     called = names(plan)
     notes: list[str] = []
     for trial, rows, features, embeddings in _scored(study, plan, recordings):
         if len(rows) == 1:
-            notes.append(f"fold {trial.fold}: one recording, so none to find")
+            notes.append(f"fold {trial.fold}: one recording only, so there is none to find")
             continue
         labels = recordings.labels[rows]
         spaces = {"embedding": embeddings, "features": features}
@@ -92,9 +92,9 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
 def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
     """t-SNE of each point's features, and its confusion matrix (Figures 6 to 9).
 
-    t-SNE shows the scored recordings of one trial, that whose score is nearest the point's mean; features of two
-    modalities are joined after each recording's are scaled to length 1. The confusion matrix is over all seeds and
-    folds; its rows are the true classes and sum to 1.
+    t-SNE shows the scored recordings of one trial, the one whose score is nearest the point's mean; features of two
+    modalities are scaled to length 1 and joined. The confusion matrix is over all seeds and folds; its rows are the
+    true classes and sum to 1.
     """
     classes = recordings.description.classes
     nearest, called = _nearest_mean(study, plan), names(plan)
@@ -163,11 +163,11 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
 
 
 def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
-    """How well measures that need no labels rank a study's points: Spearman's correlation with the labelled metric.
+    """How well measures without labels rank a study's points: Spearman's correlation with the metric.
 
-    The measures are `study.results.LABEL_FREE`, of the training recordings. `picked` is the metric of the point that
-    has most of the measure (of `covariance`, least), `lost` how far that is below the best point. Points of different
-    systems are not compared.
+    The measures are `study.results.LABEL_FREE`, on the training recordings. `picked` is the metric of the point with
+    the largest value of the measure (of `covariance`, the smallest); `lost` is how far it is below the best point.
+    Points of different systems are not compared.
     """
     trials = study.table("trials.parquet")
     metric = plan.space.scored
@@ -209,7 +209,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
                 title, name = f"{system} on {plan.dataset.name}", f"health-{system.replace(' ', '-')}-{measure}"
                 result.figures += charts.drawn(study, name, pictures, charts.against(x, y, measure, metric), title)
     if not table:
-        raise UserError(f"study {study.name}: no point is complete, with encoders trained without labels")
+        raise UserError(f"study {study.name}: no point with encoders trained without labels is complete")
     if max(row["n"] for row in table) < 3:
         result.notes.append("a rank correlation needs three points of a system: search its knobs with `launch` first")
     result.tables = {"health": pa.Table.from_pylist(table)}
@@ -219,7 +219,7 @@ def health(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str
 def _scored(
     study: Study, plan: Plan, recordings: Recordings, only: set[str] | None = None
 ) -> Iterator[tuple[PlannedTrial, npt.NDArray[np.int64], dict[str, Vectors], dict[str, Vectors]]]:
-    """Each complete trial with the result of `vectors`."""
+    """Each complete trial, with the result of `vectors`."""
     complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
     require_models(study, plan, complete)
     prepared: dict[int, Prepared] = {}
@@ -233,7 +233,7 @@ def require_models(study: Study, plan: Plan, trial_ids: Iterable[str]) -> None:
     """Check that the study has kept the models of these trials.
 
     Raises:
-        UserError: one is missing.
+        UserError: a model is missing.
     """
     if not all(study.has_model(trial_id) for trial_id in trial_ids):
         raise UserError(
@@ -245,22 +245,22 @@ def require_models(study: Study, plan: Plan, trial_ids: Iterable[str]) -> None:
 def vectors(
     study: Study, plan: Plan, trial: PlannedTrial, recordings: Recordings, prepared: dict[int, Prepared]
 ) -> tuple[npt.NDArray[np.int64], dict[str, Vectors], dict[str, Vectors]]:
-    """The rows that a trial was scored on by all its modalities; their features and embeddings by modality, (rows,
-    width).
+    """The rows of a trial's scored recordings that have all its modalities; their features and embeddings by modality,
+    (rows, width).
 
-    Embeddings are empty where labels trained the encoders: their projectors are as they were initialised.
+    There are no embeddings where the encoders were trained with labels, as their projectors are untrained.
 
     Args:
-        prepared: prepared recordings by number of steps, a cache for calls with the same recordings.
+        prepared: prepared recordings by number of steps; a cache for calls with the same recordings.
 
     Raises:
-        FileNotFoundError: its weights are not kept.
-        UserError: they are damaged, or another trial's.
+        FileNotFoundError: the trial's model was not kept.
+        UserError: the model is damaged, or another trial's.
     """
     recipe = plan.recipe(trial)
     model = kept_model(study, plan, trial)
-    sides = split(recordings, recipe.data)
-    rows = sides.validation if plan.space.side == "val" else sides.test
+    parts = split(recordings, recipe.data)
+    rows = parts.validation if plan.space.scored_split == "val" else parts.test
     if recipe.data.steps not in prepared:
         prepared[recipe.data.steps] = Prepared.of(recordings, recipe.data.steps, tuple(recordings.kinds))
     rows = having(prepared[recipe.data.steps], rows, recipe.data.modalities)
@@ -274,14 +274,15 @@ def vectors(
 
 
 def joined(features: Mapping[str, Vectors]) -> Vectors:
-    """Features of several modalities joined to one vector a recording, each modality's scaled to length 1."""
+    """Features of several modalities as one vector per recording, each modality scaled to length 1."""
     lengths = {name: np.linalg.norm(one, axis=1, keepdims=True) for name, one in features.items()}
     scaled = [one / np.where(lengths[name], lengths[name], 1) for name, one in features.items()]
     return np.concatenate(scaled, axis=1, dtype=np.float32)
 
 
 def _nearest_mean(study: Study, plan: Plan) -> dict[str, PlannedTrial]:
-    """By point, the complete trial whose score is nearest the point's mean; points without one are left out."""
+    """By point, the complete trial whose score is nearest the point's mean; points without a complete trial are left
+    out."""
     found = points(plan, study.table("trials.parquet"))
     return {point.point_id: representative(plan, point) for point in found if point.scores}
 
@@ -289,7 +290,7 @@ def _nearest_mean(study: Study, plan: Plan) -> dict[str, PlannedTrial]:
 def _predictions(
     study: Study, plan: Plan, classes: Sequence[str]
 ) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """By point's name, true and predicted class indices of all its trials' scored recordings."""
+    """True and predicted class indices of the scored recordings of all trials, by the point's name."""
     index = {name: i for i, name in enumerate(classes)}
     called = names(plan)
     gathered: dict[str, list[tuple[int, int]]] = {name: [] for name in called.values()}
@@ -300,7 +301,7 @@ def _predictions(
 
 
 def _file_names(names: Iterable[str]) -> dict[str, str]:
-    """A part of a file's name for each name, no two the same."""
+    """A unique part of a file name for each name."""
     found: dict[str, str] = {}
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name)[:100]

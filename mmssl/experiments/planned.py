@@ -1,4 +1,4 @@
-"""The study that an experiment is made from: an existing one, or one planned for it."""
+"""The study of an experiment: an existing one, or one planned for it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmssl.study.space import Space
 
 
 class PlannedStudy(NamedTuple):
-    """A study for an experiment."""
+    """The study of an experiment, with its plan and recordings."""
 
     study: Study
     plan: Plan
@@ -32,10 +32,10 @@ def existing(chosen: Experiment, storage: str, study: str, data: Path | None = N
     """
     found = find(storage, study)
     plan = found.plan()
-    if chosen.chooses and plan.space.side == "test":
+    if chosen.chooses and plan.space.scored_split == "test":
         raise UserError(
             f"study {study}: scored the test subjects, by which points may not be compared; "
-            "name one that holds training subjects out"
+            "name a study that holds training subjects out"
         )
     return PlannedStudy(found, plan, recordings_of(plan, data), planned=True)
 
@@ -57,11 +57,11 @@ def planned(
     hide: Sequence[Sequence[str]] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> PlannedStudy:
-    """The study of the experiment's space on recordings; that of an earlier call, where it has the same plan.
+    """Plan the study of the experiment's space on recordings; an earlier study with the same plan is reused.
 
     Args:
         dataset: name or file of the recordings.
-        hide: of hidden_classes: the groups to hide; the paper's by default.
+        hide: for hidden_classes, the groups of classes to hide; the paper's by default.
 
     Raises:
         UserError: it cannot be planned, or a study of this name has other settings.
@@ -82,14 +82,14 @@ def planned(
     present = found.plan()
     if not present.alike(plan):
         raise UserError(
-            f"study {found.name} exists with other settings: make the experiment from it with "
-            f"`mmssl-tune reproduce {chosen.name} {found.name}{at_storage(found)}`, or give this one another --name"
+            f"study {found.name} exists with other settings: use it with "
+            f"`mmssl-tune reproduce {chosen.name} {found.name}{at_storage(found)}`, or choose another --name"
         )
     return PlannedStudy(found, present, recordings, planned=True)
 
 
 def _folds(given: str | None, chooses: bool, space: Space, dataset: str, recordings: Recordings) -> Any:
-    """The folds: by default the protocol's test subjects, as in the paper, where there are recordings of them."""
+    """The folds; by default the test subjects, as in the paper, where there are recordings of them."""
     from mmssl.data.protocols import split
 
     if chooses:

@@ -1,6 +1,6 @@
-"""Published figures to compare with; none is estimated.
+"""Published scores to compare with, each with its source; none is estimated.
 
-A figure is for one data set and protocol, of its test side; the source is part of it.
+Each is for the test subjects of one data set and protocol.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 YANG = "Yang et al. 2023"
 BRINZEA = "Brinzea et al. 2022"
-"""The table in the README of the authors' own code, which the paper of the same authors goes with."""
+"""The table in the README of the authors' own code."""
 
 
 class Published(NamedTuple):
-    """Shares, 0 to 1; None where a source does not give one."""
+    """Scores from 0 to 1; None where the source has none."""
 
     accuracy: float | None
     f1: float | None
@@ -24,7 +24,7 @@ def _share(percent: float) -> float:
 
 
 _COLUMNS = (("utd_mhad", "cross_subject"), ("mmact", "cross_subject"), ("mmact", "cross_scene"))
-"""Data set and protocol of the tables' columns below, which are in per cent."""
+"""Data set and protocol of the columns below, which are in per cent."""
 # Table 2 of Yang et al.: accuracy and F1.
 _YANG = {
     "supervised_imu": ((79.77, 79.59), (62.15, 62.32), (78.27, 71.86)),
@@ -64,7 +64,7 @@ def _figures(system: str, column: int) -> Iterator[Published]:
 PUBLISHED: dict[tuple[str, str], dict[str, list[Published]]] = {
     at: {system: list(_figures(system, column)) for system in _YANG} for column, at in enumerate(_COLUMNS)
 }
-"""The paper's Table 2, whole, and what Brinzea et al. give: by data set and protocol, then by system."""
+"""All of the paper's Table 2, and the scores of Brinzea et al.: by data set and protocol, then by system."""
 
 FEW_LABELS = (
     "the paper's Figure 5 has no numbers in print; it says that contrastive learning is ahead of supervised learning "
@@ -92,24 +92,24 @@ HIDDEN: dict[str, dict[str, dict[int, Published]]] = {
         },
     }.items()
 }
-"""Tables 3 and 4, by data set, system and column; the scores are over all classes."""
+"""Tables 3 and 4 by data set, system and column; the scores are over all classes."""
 
 
 class HiddenGroup(NamedTuple):
-    """Classes that pre-training is not shown, in one interpretation of the paper."""
+    """Classes to hide from pre-training, in one interpretation of the paper."""
 
     classes: tuple[str, ...]
     column: int
-    """Of Tables 3 and 4."""
+    """The column of Tables 3 and 4."""
     reading: str
     """The interpretation, in words."""
 
 
 def hidden_groups(classes: Sequence[str]) -> list[HiddenGroup]:
-    """What Tables 3 and 4 may have hidden; groups that would hide every class are left out.
+    """The groups of classes that Tables 3 and 4 may have hidden, without those that would hide every class.
 
-    The paper pre-trains without "the action categories index [1, 2, 5]" under columns "num_classes" 1, 2 and 5: the
-    classes with these numbers, one at a time, or as many classes, here the first of them.
+    The paper pre-trains without "the action categories index [1, 2, 5]", under columns "num_classes" 1, 2 and 5. That
+    may mean the classes with these numbers, one at a time, or so many classes, here the first ones.
     """
     groups = [HiddenGroup(tuple(classes[:1]), 1, "class 1; the first class")]
     groups += [HiddenGroup(tuple(classes[n - 1 : n]), n, f"class {n}") for n in (2, 5)]

@@ -1,4 +1,4 @@
-"""How well measures without labels choose among the points of a search, from its kept models."""
+"""How well measures without labels choose among the points of a search; it reads the kept models."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ class Outputs(NamedTuple):
     vectors: Mapping[str, Vectors]
     """By modality, (recordings, D)."""
     views: Mapping[str, Vectors]
-    """By modality, those of augmented copies, (views, recordings, D)."""
+    """The same of augmented copies, (views, recordings, D)."""
     shared: bool
     """Whether vectors of different modalities can be compared."""
 
@@ -84,10 +84,10 @@ MEASURES: dict[str, tuple[Callable[[Outputs], float], int]] = {
     "uniformity": (_of_each(measures.uniformity), -1),
     "retrieval": (_of_pairs(measures.retrieval), 1),
 }
-"""By name: the measure, and whether more (1) or less (-1) of it is better."""
+"""By name: the measure, and 1 where more of it is better, -1 where less is."""
 _CLID = ("cluster learnability", "two-nn dimension")
 _SEVERAL = 5
-"""Measures whose ranks are averaged."""
+"""How many measures the mean rank is over."""
 
 
 def unlabelled(
@@ -97,23 +97,25 @@ def unlabelled(
     pictures: tuple[str, ...],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
-    """How well measures without labels choose among a search's points, from the models that it has kept.
+    """How well measures without labels choose among a search's points.
 
-    Each is taken of `embedding` (what pre-training compares) and of `features` (what heads take), on the `training`
-    recordings and on those `held out`; the mean over modalities, and over a point's trials. `clid` is the sum of its
-    two parts, each standardised over the points. `lost` is how far the point that the measure picks is below the best;
-    the notes have what a random pick loses. Points of different systems, or with different shares of the labels, are
-    not compared.
+    Each measure is computed on `embedding` (the projectors' output) and on `features` (the heads' input), of the
+    `training` recordings and of those `held out`, and averaged over modalities and a point's trials. `clid` is the sum
+    of its two parts, each standardised over the points. `lost` is how far the point that the measure picks is below the
+    best; the notes have the loss of a random pick. Points of different systems, or with different shares of the labels,
+    are not compared.
 
-    The table `halves` chooses the measure on each half of the folds and judges it on the other half: in the first table
-    choice and judgement are on the same people.
+    In this table the measures are chosen and scored on the same people. The table `halves` chooses on each half of the
+    folds and scores on the other half.
 
     Args:
-        progress: called with the models that are measured and their total.
+        progress: called with the number of models done and their total.
     """
     trials = study.table("trials.parquet")
     measure = plan.space.scored.rpartition(".")[2]
-    metrics = [name for name in plan.scores if name.startswith(f"{plan.space.side}.") and name.endswith(f".{measure}")]
+    metrics = [
+        name for name in plan.scores if name.startswith(f"{plan.space.scored_split}.") and name.endswith(f".{measure}")
+    ]
     table: list[dict[str, Any]] = []
     halves: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -147,7 +149,7 @@ def unlabelled(
             table.append(row)
         halves += [{"points of": group, **row} for row in _judged_on_others(measured, scored)]
     if not table:
-        raise UserError(f"study {study.name}: no two points of a system are complete, with frozen encoders")
+        raise UserError(f"study {study.name}: no system has two complete points with frozen encoders")
     compared = [metric for metric in metrics if any(f"lost.{metric}" in row for row in table)]
     return Result(
         f"Measures without labels against {', '.join(compared)}: {protocol(plan)}.",
@@ -166,7 +168,7 @@ Key = tuple[str, str, str]
 
 
 def _compared(plan: Plan) -> dict[str, set[str]]:
-    """Groups of points to compare: by system, variant, and share of the labels where there are several."""
+    """The points to compare with each other: by system, variant and, where there are several, share of the labels."""
     shares = {trial.trial_id: plan.recipe(trial).finetune.labels for trial in plan.trials}
     several = len(set(shares.values())) > 1
     groups: dict[str, set[str]] = defaultdict(set)
@@ -183,7 +185,7 @@ def _by_fold(point: Point, plan: Plan) -> list[float]:
 
 
 def _over_points(found: Sequence[Mapping[str, Mapping[Key, float]]]) -> dict[Key, Vectors]:
-    """Every measure, (points, folds), signed so that more is better."""
+    """Every measure, (points, folds), with the sign that makes more better."""
     signs = {name: sign for name, (_, sign) in MEASURES.items()}
     keys = dict.fromkeys(key for point in found for fold in point.values() for key in fold)
     table = {key: signs[key[0]] * np.array([[fold[key] for fold in point.values()] for point in found]) for key in keys}
@@ -196,7 +198,7 @@ def _over_points(found: Sequence[Mapping[str, Mapping[Key, float]]]) -> dict[Key
 
 def _judged_on_others(measured: Mapping[Key, Vectors], scored: Mapping[str, Vectors]) -> Iterator[dict[str, Any]]:
     """For each half of the folds: the measure that loses least there over all scores, and the mean rank of the five
-    that agree best with the scores there; both are judged on the other half."""
+    measures that agree best with the scores there; both scored on the other half."""
     folds = next(iter(scored.values())).shape[1]
     usable = {key: values for key, values in measured.items() if np.isfinite(values).all()}
     for chosen in combinations(range(folds), folds // 2) if folds > 1 and usable else ():
@@ -245,10 +247,10 @@ def _of_halves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _measured(
     study: Study, plan: Plan, recordings: Recordings, progress: Callable[[int, int], None]
 ) -> dict[str, dict[str, dict[Key, float]]]:
-    """By point and fold, each measure's mean over the seeds.
+    """Each measure's mean over the seeds, by point and fold.
 
     Raises:
-        UserError: the study has not kept every model.
+        UserError: a model is missing.
     """
     complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
     recipes = {trial.trial_id: plan.recipe(trial) for trial in plan.trials if trial.trial_id in complete}
@@ -277,8 +279,8 @@ def _measured(
 
 
 def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Iterator[tuple[Key, float]]:
-    sides = split(recordings, model.recipe.data)
-    for part, rows in (("training", shown_rows(model.recipe, prepared, sides)), ("held out", sides.validation)):
+    parts = split(recordings, model.recipe.data)
+    for part, rows in (("training", shown_rows(model.recipe, prepared, parts)), ("held out", parts.validation)):
         rows = having(prepared, rows, model.recipe.data.modalities)
         inputs = in_memory(prepared.selected(model, rows))
         change, draws = augmentation(model, torch.device("cpu")), torch.Generator().manual_seed(0)

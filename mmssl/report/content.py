@@ -268,7 +268,7 @@ def _numeric(values: Iterable[Any]) -> bool:
 
 
 def _choice(plan: Plan, found: Sequence[Point], predictions: pa.Table) -> tuple[Choice | None, str]:
-    if plan.space.side == "test":
+    if plan.space.scored_split == "test":
         return None, (
             "This study scored the test subjects, so nothing may be chosen from it: the points are compared, in the "
             "order of their means, and the highest is no choice."

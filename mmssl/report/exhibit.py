@@ -94,7 +94,9 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings, othe
         rows = rows[some]
         features, embeddings = ({name: one[some] for name, one in found.items()} for found in (features, embeddings))
     predictions = {
-        row["recording_id"]: row for row in study.record(trial.trial_id).predictions if row["split"] == plan.space.side
+        row["recording_id"]: row
+        for row in study.record(trial.trial_id).predictions
+        if row["split"] == plan.space.scored_split
     }
     shown: list[dict[str, Any]] = []
     for i in rows.tolist():

@@ -90,7 +90,9 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         no_exhibit=no_exhibit,
         launch=_launch(content),
         rerun=rerun,
-        baseline="" if content.baselines or plan.space.side != "val" else baseline_command(plan, content.choice, where),
+        baseline=""
+        if content.baselines or plan.space.scored_split != "val"
+        else baseline_command(plan, content.choice, where),
         export=f"mmssl-tune best {shlex.quote(plan.name)} --export --refit --out encoders{where}",
         environment=_environment(content),
         version=version("mmssl-tune"),
@@ -182,7 +184,7 @@ def _spread_words(content: Content) -> str:
 
 
 def _scored_words(content: Content) -> str:
-    if content.plan.space.side == "test":
+    if content.plan.space.scored_split == "test":
         return f"on the test subjects {', '.join(content.plan.dataset.test_subjects)}"
     return "on training subjects held out in turn"
 

@@ -130,7 +130,7 @@ def markdown(content: Content) -> str:
 
 
 def _caption(content: Content) -> str:
-    tied = f" Tied: not told from the best ({content.choice.test})." if content.choice else ""
+    tied = f" Tied: not significantly different from the best ({content.choice.test})." if content.choice else ""
     beside = "".join(
         f" {one.name.capitalize()}: {percent(one.mean)}{f' ± {percent(one.std)}' if one.std is not None else ''} %."
         for one in content.references

@@ -48,11 +48,11 @@ _BYTES_PER_EPOCH = 400
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check gave."""
+    """The result of one check."""
 
     check: str
     verdict: Literal["ok", "warning", "fault"]
-    said: str
+    message: str
     """What was found and, unless it is well, what to do."""
 
 

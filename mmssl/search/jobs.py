@@ -45,7 +45,7 @@ class Job:
     storage: str
     status: str
     """PENDING, RUNNING, STOPPED, SUCCEEDED, FAILED."""
-    said: str
+    message: str
     """Ray's message about it."""
     submitted: float
     """Seconds since 1970."""
@@ -178,7 +178,7 @@ class Jobs:
             study=about.get(STUDY, ""),
             storage=about.get(STORAGE, ""),
             status=details.status.value,
-            said=details.message or "",
+            message=details.message or "",
             submitted=(details.start_time or 0) / 1000,
         )
 

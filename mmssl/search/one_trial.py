@@ -72,7 +72,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
         facts |= {
             "recordings.train": len(shown_rows(recipe, data, split)),
             "recordings.labelled": len(labelled_rows(recipe, data, split)),
-            **_scored(recipe, data, split.validation if setting.side == "val" else split.test),
+            **_scored(recipe, data, split.validation if setting.scored_split == "val" else split.test),
             "pretraining_id": name,
         }
 
@@ -89,7 +89,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
             recipe,
             data,
             split,
-            side=setting.side,
+            scored_split=setting.scored_split,
             on_epoch=on_epoch,
             device=setting.device,
             cache=cache,

@@ -19,8 +19,8 @@ from mmssl.study.plan import Plan, PlannedTrial
 class Pruning:
     """The points of a study that are pruned, and the rules of `Prune` that decide it.
 
-    Points are compared on the same folds and seeds only: the probe on the first of them, of which each point runs one
-    trial, and finished trials each with the best point's on the same fold and seed.
+    Points are compared on the same folds and seeds only: probes on the first fold and seed, where each point runs one
+    trial; finished trials with the best point's on the same fold and seed.
 
     Args:
         records: of the trials that have ended before, by trial id.
@@ -29,11 +29,11 @@ class Pruning:
     def __init__(self, plan: Plan, records: Mapping[str, Record]) -> None:
         self._plan, rules = plan, plan.space.prune
         self.pruned: dict[str, str] = {}
-        """By point, why."""
+        """By point, the reason."""
         self._threshold = rules.folds if rules else None
         self._rule = rules.probe if rules else None
-        self._folds = _Race(_fold_rule(self._threshold)) if self._threshold else None
-        self._probes = _Race(_probe_rule(self._rule, rules.every)) if rules and self._rule else None
+        self._folds = _PointPruner(_fold_rule(self._threshold)) if self._threshold else None
+        self._probes = _PointPruner(_probe_rule(self._rule, rules.every)) if rules and self._rule else None
         places = itertools.product(plan.space.seeds, plan.folds)
         self._places = {place: number for number, place in enumerate(places)}
         for record in sorted(records.values(), key=lambda record: (record.finished is None, record.finished)):
@@ -54,7 +54,7 @@ class Pruning:
         """Judge a point by an epoch of one of its trials, if it was probed."""
         if self._probes is None or PROBE not in epoch or not self.probes(trial):
             return
-        if self._probes.lags(trial.point_id, int(epoch["epoch"]), epoch[PROBE]):
+        if self._probes.should_prune(trial.point_id, int(epoch["epoch"]), epoch[PROBE]):
             than = "the median of the complete points" if self._rule == "median" else "the best third that came as far"
             self.pruned.setdefault(
                 trial.point_id, f"pruned at epoch {epoch['epoch']}: probe {epoch[PROBE]:.4f} is below {than}"
@@ -68,7 +68,7 @@ class Pruning:
         if self._folds is None or score is None:
             return
         place = self._places[trial.seed, trial.held_out]
-        if self._folds.lags(trial.point_id, place, score):
+        if self._folds.should_prune(trial.point_id, place, score):
             self.pruned.setdefault(
                 trial.point_id,
                 f"pruned after {self._folds.count(trial.point_id)} trials: worse than the best point on the same "
@@ -78,36 +78,36 @@ class Pruning:
             self._folds.finish(trial.point_id, self._folds.mean(trial.point_id))
 
 
-class _Race:
-    """Points as trials of a study of Optuna's, which only its pruner looks at."""
+class _PointPruner:
+    """One of Optuna's pruners, which judges points: each is a trial of a study in memory."""
 
     def __init__(self, pruner: BasePruner) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(), pruner=pruner, direction="maximize"
         )
-        self._runners: dict[str, optuna.Trial] = {}
+        self._trials: dict[str, optuna.Trial] = {}
         self._values: dict[str, dict[int, float]] = {}
         self._finished: set[str] = set()
 
-    def lags(self, point_id: str, step: int, value: float) -> bool:
+    def should_prune(self, point_id: str, step: int, value: float) -> bool:
         """Whether a point should be pruned at this step; a step that is reported again is not judged again."""
         values = self._values.setdefault(point_id, {})
         if step in values or point_id in self._finished:
             return False
         values[step] = value
-        if point_id not in self._runners:
-            self._runners[point_id] = self._study.ask()
-        runner = self._runners[point_id]
-        runner.report(value, step)
-        return runner.should_prune()
+        if point_id not in self._trials:
+            self._trials[point_id] = self._study.ask()
+        trial = self._trials[point_id]
+        trial.report(value, step)
+        return trial.should_prune()
 
     def finish(self, point_id: str, value: float | None) -> None:
-        if point_id in self._finished or point_id not in self._runners:
+        if point_id in self._finished or point_id not in self._trials:
             return
         self._finished.add(point_id)
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
-        self._study.tell(self._runners[point_id], value, state=state)
+        self._study.tell(self._trials[point_id], value, state=state)
 
     def count(self, point_id: str) -> int:
         return len(self._values.get(point_id, {}))

@@ -136,7 +136,7 @@ def rerun(
             recipe,
             Prepared.of(recordings, recipe.data.steps, recipe.data.modalities),
             plan.splits(recordings)[trial.held_out],
-            side=plan.space.side,
+            scored_split=plan.space.scored_split,
             on_epoch=on_epoch,
             device=_device(record),
         )

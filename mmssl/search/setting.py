@@ -19,7 +19,7 @@ class Setting:
     """By number of time steps."""
     splits: dict[tuple[str, ...], Split]
     """By held-out subjects."""
-    side: Literal["val", "test"]
+    scored_split: Literal["val", "test"]
     """The split that is scored."""
     keep_models: bool
     """Whether the trained model is kept in the study at all."""

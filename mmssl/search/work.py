@@ -91,7 +91,7 @@ class Work:
             study=self.study.name,
             prepared={length: one.in_memory() if elsewhere else one for length, one in prepared.items()},
             splits=plan.splits(self.recordings),
-            side=plan.space.side,
+            scored_split=plan.space.scored_split,
             keep_models=plan.space.keep_models != "none",
             probe_every=plan.space.probe_every,
             at_once=at_once,

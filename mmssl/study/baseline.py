@@ -67,7 +67,10 @@ def baselines(study: Study, plan: Plan, choice: Choice | None, metric: str | Non
         other = Study(study.root, name)
         try:
             theirs = other.plan()
-            same = theirs.dataset.fingerprint == plan.dataset.fingerprint and theirs.space.side == plan.space.side
+            same = (
+                theirs.dataset.fingerprint == plan.dataset.fingerprint
+                and theirs.space.scored_split == plan.space.scored_split
+            )
             if same and set(theirs.folds) == set(plan.folds) and metric in theirs.scores:
                 beside = _baselines_in(other, theirs, recipes, keys, best, metric)
                 found = max(found, beside, key=lambda ones: [(one.paired, one.n) for one in ones[:1]])

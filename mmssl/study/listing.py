@@ -52,6 +52,6 @@ def _row(study: Study) -> Listed:
         status.trials,
         status.driver["host"] if status.driver else None,
         plan.space.scored,
-        best.mean if best and best.complete and plan.space.side == "val" else None,
+        best.mean if best and best.complete and plan.space.scored_split == "val" else None,
         sum(study.files.sizes("").values()),
     )

@@ -1,4 +1,4 @@
-"""A study while it runs, as plain data for a screen or a script: its points, what runs, what failed, how long to go."""
+"""A running study as plain data for a screen or a script: points, running trials, failures, time left."""
 
 import heapq
 import re
@@ -26,7 +26,7 @@ LOW_RANK = 2.0
 _FAILURES_KEPT = 50
 _EPOCHS_KEPT = 1000
 _ACROSS = "lambda"
-"""The knob that every map has across, as papers do."""
+"""The knob on the horizontal axis of every map, as in papers."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Cell:
     values: Mapping[str, Any]
     """The searched knobs."""
     state: CellState
-    """complete: every trial has a score. Else what runs comes before what failed, and that before what waits."""
+    """`complete` where every trial has a score; else `running` where a trial runs; else a failure, if there is one."""
     mean: float | None
-    """Of the scored trials."""
+    """Over the scored trials."""
     std: float | None
     """Their sample standard deviation; None for fewer than two."""
     n: int
-    """How many trials the mean rests on."""
+    """How many trials are scored."""
     planned: int
     index: int
     """Its place in the plan."""
@@ -51,7 +51,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Health:
-    """Embeddings of one modality in the last epoch of pre-training; see `epochs.parquet`."""
+    """Signs of collapse in one modality's embeddings, from the last epoch of pre-training (see `epochs.parquet`)."""
 
     std: float
     effective_rank: float
@@ -71,7 +71,7 @@ class Health:
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial that runs, with what it reported last."""
+    """A running trial with its latest report."""
 
     trial_id: str
     values: Mapping[str, Any]
@@ -84,14 +84,14 @@ class RunningTrial:
     epochs: int = 0
     """Of that phase."""
     terms: Mapping[str, float] = field(default_factory=dict[str, float])
-    """The objective's, of the last epoch of pre-training, with `loss`."""
+    """The objective's terms and `loss` in the last epoch of pre-training."""
     finetune: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Loss and training accuracy of the head in the last epoch of fine-tuning."""
+    """The head's loss and training accuracy in the last epoch of fine-tuning."""
     probe: float | None = None
     health: Mapping[str, Health] = field(default_factory=dict[str, Health])
     """By modality."""
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
-    """The objective's terms by epoch, the last of them last; of a study that is watched, since it is."""
+    """The objective's terms by epoch, the newest last, since the study has been watched."""
 
     @property
     def near_collapse(self) -> bool:
@@ -111,7 +111,7 @@ class Failure:
 
 
 class AlikeFailures(NamedTuple):
-    """Failures that differ in numbers alone, as by the epoch."""
+    """Failures whose causes are the same but for numbers, such as the epoch."""
 
     number: int
     status: str
@@ -120,7 +120,7 @@ class AlikeFailures(NamedTuple):
 
 
 def alike(failures: Iterable[tuple[str, str]]) -> list[AlikeFailures]:
-    """Failures by status and cause, the most frequent first."""
+    """Failures grouped by status and cause, the most frequent first."""
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for status, cause in failures:
         groups.setdefault((status, re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "#", cause)), []).append((status, cause))
@@ -129,7 +129,7 @@ def alike(failures: Iterable[tuple[str, str]]) -> list[AlikeFailures]:
 
 @dataclass(frozen=True)
 class Axes:
-    """Two searched knobs, each with the values it takes, of which a map can be drawn."""
+    """The two searched knobs of a map, with their values."""
 
     down: str
     across: str
@@ -143,30 +143,30 @@ class View:
 
     study: str
     metric: str
-    """The column that is shown, as val.accuracy."""
+    """The column that is shown, such as val.accuracy."""
     choosable: bool
-    """Whether a point may be called best by it: not by the test subjects' scores."""
+    """Whether it may choose the best point; scores of test subjects may not."""
     seeds: int
     folds: int
     planned: int
     trials: Mapping[str, int]
-    """How many have which status; those that a sampler has yet to choose are PLANNED."""
+    """Counts by status; trials that a sampler has yet to choose are PLANNED."""
     axes: Axes | None
     cells: Sequence[Cell]
     """In the plan's order."""
     best: frozenset[str]
-    """Ids of the complete points with the highest mean: more than one where they are equal."""
+    """Ids of the complete points with the highest mean: several where means are equal."""
     running: Sequence[RunningTrial]
     """In the order in which they began."""
     failures: Sequence[Failure]
-    """The latest, the last of them last."""
+    """The latest ones, the newest last."""
     seconds_left: float | None
     untrained: float | None = None
-    """What untrained encoders score."""
+    """The score of untrained encoders."""
     terms: Sequence[str] = ()
-    """Loss terms that the study's trials report, whether or not one that runs has."""
+    """All loss terms that the study's trials report."""
     modalities: Sequence[str] = ()
-    """Those whose embeddings a trial has reported."""
+    """All modalities whose embeddings the study's trials report."""
     probed: bool = False
     """Whether a trial has reported a probe."""
     held_out: Sequence[str] = ()
@@ -182,14 +182,14 @@ class View:
         return without_result({status: count for status, count in self.trials.items() if status != "PRUNED"})
 
     def leading(self, most: int) -> list[Cell]:
-        """The first points in rank: complete ones by their mean, then those that run, have begun, failed, wait."""
+        """The first points in rank: complete ones by their mean, then running, begun, failed and planned ones."""
         order = ("complete", "running", "begun", "failed", "diverged", "collapsed", "pruned", "planned")
         return heapq.nsmallest(
             most, self.cells, key=lambda cell: (order.index(cell.state), -(cell.mean or 0.0), cell.index)
         )
 
     def document(self) -> dict[str, Any]:
-        """For a script."""
+        """The view as JSON values."""
         return {
             "study": self.study,
             "metric": self.metric,
@@ -206,11 +206,11 @@ class View:
 
 @dataclass
 class _Pace:
-    """How fast a trial goes through its longest phase, from where it was first seen: it may go on from a snapshot."""
+    """The speed of a trial in its longest phase, measured from its first report: it may resume from a snapshot."""
 
     began: datetime
     first: int
-    """The epoch it had behind it then."""
+    """The epoch of the first report."""
     reached: datetime | None = None
     epoch: int = 0
     epochs: int = 0
@@ -221,7 +221,7 @@ class _Pace:
 
     @property
     def each(self) -> float | None:
-        """Seconds of an epoch; None before a second report."""
+        """Seconds an epoch; None before the second report."""
         return (self.reached - self.began).total_seconds() / (self.epoch - self.first) if self.reached else None
 
     @property
@@ -230,20 +230,20 @@ class _Pace:
         return (self.each or 0.0) * self.epochs
 
     def rest(self, now: datetime) -> float:
-        """Seconds that it still takes."""
+        """Seconds left of the phase."""
         since = (now - self.reached).total_seconds() if self.reached else 0.0
         return max(0.0, (self.each or 0.0) * (self.epochs - self.epoch) - since)
 
 
 class LiveMap:
-    """Keeps the view of a study, its map included, up to date by trial: the cost of a change does not grow with it.
+    """Keeps the view of a study up to date, trial by trial; the cost of a change does not grow with the study.
 
-    One thread may put while another looks.
+    One thread may write while another reads.
 
     Args:
         plan: a sampler may add points to it meanwhile.
-        since: durations of trials that ended before are not taken for those to come; now by default.
-        untrained: what untrained encoders score, where they were scored.
+        since: only trials that ended later count for the time left; now by default.
+        untrained: the score of untrained encoders, if there is one.
     """
 
     def __init__(self, plan: Plan, since: datetime | None = None, untrained: float | None = None) -> None:
@@ -256,7 +256,7 @@ class LiveMap:
         self._plan, self._since = plan, since or datetime.now(UTC)
         self._lock = threading.Lock()
         self.changes = 0
-        """Grows whenever the view does."""
+        """Grows with every change of the view."""
         self._points: dict[str, Point] = {}
         self._cells: dict[str, Cell] = {}
         self._axes = axes(plan)
@@ -273,18 +273,18 @@ class LiveMap:
             self._list()
 
     def add_ended(self, records: Iterable[Record]) -> None:
-        """Take in trials that had ended before."""
+        """Add trials that had ended before."""
         with self._lock:
             for record in records:
                 self._put(self._plan.trial(record.trial_id), record)
 
     def put(self, planned: PlannedTrial, record: Record) -> None:
-        """Take in the newest state of a trial."""
+        """Update a trial."""
         with self._lock:
             self._put(planned, record)
 
     def settle(self) -> None:
-        """Nothing runs any more: trials that were cut off are planned again."""
+        """Nothing runs any more: mark the trials that were cut off as planned."""
         for trial_id in list(self._running):
             self.put(self._plan.trial(trial_id), Record(trial_id=trial_id, status="PLANNED"))
 
@@ -304,14 +304,14 @@ class LiveMap:
             return View(
                 study=plan.name,
                 metric=space.scored,
-                choosable=space.side == "val",
+                choosable=space.scored_split == "val",
                 seeds=len(space.seeds),
                 folds=len(plan.folds),
                 planned=plan.total,
                 trials={status: count for status, count in counts.items() if count},
                 axes=self._axes,
                 cells=list(self._cells.values()),
-                best=frozenset(self._best[1]) if space.side == "val" else frozenset(),
+                best=frozenset(self._best[1]) if space.scored_split == "val" else frozenset(),
                 running=running,
                 failures=list(self._failures),
                 seconds_left=self._left(running, min(counts["PLANNED"], max(0, plan.most - begun)), moment),
@@ -323,7 +323,7 @@ class LiveMap:
             )
 
     def _left(self, running: Sequence[RunningTrial], waiting: int, now: datetime) -> float | None:
-        """By the trials that have ended; until there is one, by the epochs of those that run."""
+        """Estimated from the trials that have ended; before the first, from the epochs of the running ones."""
         each = self._seconds / self._timed if self._timed else None
         paces = [pace for trial in running if (pace := self._paces.get(trial.trial_id)) and pace.each is not None]
         if each is None and paces and len(paces) == len(running):
@@ -333,7 +333,7 @@ class LiveMap:
         return time_left(each, going, waiting)
 
     def _list(self) -> None:
-        """Take in the points that are new in the plan."""
+        """Add the points that are new in the plan."""
         trials = self._plan.trials
         while self._listed < len(trials):
             planned = trials[self._listed]
@@ -354,7 +354,7 @@ class LiveMap:
                 self._counts[before] -= 1
                 point.statuses[before] -= 1
             self._status[trial_id] = record.status
-            if record.status == "PLANNED":  # Counted by what is left, together with those never heard of.
+            if record.status == "PLANNED":  # Counted as the rest, with the trials that never reported.
                 del self._status[trial_id]
             else:
                 self._counts[record.status] += 1
@@ -457,7 +457,7 @@ class LiveMap:
 
 
 def _equal(one: float, other: float) -> bool:
-    """Whether means are the same but for the order in which they were summed."""
+    """Whether two means are equal up to rounding."""
     return abs(one - other) < 1e-9
 
 
@@ -473,7 +473,7 @@ def _state(point: Point) -> CellState:
 
 
 def axes(plan: Plan) -> Axes | None:
-    """The two knobs of a grid of numbers; None where something else is searched, or most of the grid is left out."""
+    """The two knobs of a numeric grid; None where anything else is searched, or most of the grid is left out."""
     grid = plan.space.compared(plan.space.grid)
     if len(grid) != 2 or plan.space.ranges or len(plan.space.systems) > 1:
         return None

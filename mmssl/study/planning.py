@@ -421,7 +421,7 @@ def _larger(
         more["grid"] = grid
     groups = list(plan.folds)
     if folds:
-        if space.side == "test":
+        if space.scored_split == "test":
             raise UserError("--folds: this study holds nobody out, it scores the test subjects")
         added_folds = changed(space, folds=parse_value(folds) if isinstance(folds, str) else folds).folds
         if isinstance(added_folds, str):
@@ -439,7 +439,7 @@ def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
 
     notes: list[str] = []
     for held_out, parts in plan.splits(recordings).items():
-        rows, what = (parts.validation, "validates") if plan.space.side == "val" else (parts.test, "tests")
+        rows, what = (parts.validation, "validates") if plan.space.scored_split == "val" else (parts.test, "tests")
         classes = unseen_classes(recordings, rows, parts.train)
         if classes:
             notes.append(

@@ -1,4 +1,4 @@
-"""What a study's tables say: points with their spread, and the best of them as far as the noise allows."""
+"""A study's points with their scores, and the best of them with those statistically tied with it."""
 
 import math
 import statistics
@@ -27,24 +27,24 @@ LABEL_FREE = {
     "std": "embedding.{}.std",
     "covariance": "embedding.{}.covariance",
 }
-"""Measures that need no labels, of the training recordings: by name, the column whose mean over the modalities it is.
-They compare points of one system alone."""
+"""Measures without labels, on the training recordings: by name, the column that is averaged over the modalities. They
+compare points of one system only."""
 CHOOSING = {UNLABELLED: "cluster learnability", RANKME: "RankMe"}
-"""Those of which more is better, in words. The first is what chose best where that was measured (docs/recipes.md)."""
+"""Those where more is better, in words. The first chose best where that was measured (docs/recipes.md)."""
 Hits = Mapping[str, Mapping[tuple[str, str], float]]
-"""By point, fold and recording, whether it was classified right."""
+"""By point, then by fold and recording: 1 where it was classified right, 0 where wrong; of windows the share right."""
 
 
 def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
-    """Whether one is of encoders that were never trained, with the networks of the other and heads trained alike: then
-    the difference of their scores is what training the encoders adds."""
+    """Whether the first recipe is the untrained baseline of the second: the same networks and heads, no training of the
+    encoders. Then the difference of their scores is what training adds."""
     if untrained.pretrain.epochs or untrained.finetune.encoders == "trained":
         return False
 
     def shared(recipe: Recipe) -> tuple[object, ...]:
-        # Heads are shown augmented recordings only where they train on such copies.
+        # Heads see augmented recordings only where they train on such copies.
         augment = recipe.augment if recipe.finetune.views else None
-        # It says what trained encoders keep; untrained ones have the recordings' statistics whatever it says.
+        # Untrained encoders have the recordings' statistics whatever `batch_norm` says.
         heads = recipe.finetune.model_copy(update={"encoders": "frozen", "batch_norm": "running"})
         seen = recipe.pretrain.hidden_classes
         return recipe.data.modalities, recipe.data.steps, seen, recipe.encoder, heads, augment
@@ -64,13 +64,13 @@ class Point:
     """The metric by seed and fold, of trials that are COMPLETE."""
     statuses: dict[str, int] = field(default_factory=dict[str, int])
     cost: float | None = None
-    """What its encoders cost, where that was asked for."""
+    """Of its encoders, where a column of costs is given."""
     place: int = 0
-    """In the plan; of equal points the first is the best."""
+    """In the plan; it breaks ties."""
     bounded: bool = True
     """Whether the metric is from 0 to 1."""
     recordings: dict[str, int | None] = field(default_factory=dict[str, int | None])
-    """By fold, how many were scored."""
+    """How many were scored, by fold."""
 
     @property
     def complete(self) -> bool:
@@ -87,7 +87,7 @@ class Point:
 
     @property
     def estimate(self) -> Estimate:
-        """The mean with its interval, which measures without labels have none of."""
+        """The mean with its interval; measures without labels have no interval."""
         if not self.bounded:
             return Estimate(self.mean, None, None, "")
         return scores.estimate(self.scores, scores.recordings_of(self.recordings.items()))
@@ -117,28 +117,28 @@ class Point:
 class Choice:
     best: Point
     tied: list[Point]
-    """Complete points whose difference from the best is within the noise, best first."""
+    """Complete points whose difference from the best is not significant, best first."""
     noise: float | None
-    """Half the width of a difference's interval, median over the other points; None where unknown."""
+    """Half the width of the interval of a difference from the best, median over the other points; None without one."""
     caveats: list[str]
     """What the reader must know before trusting the choice."""
     compared: int = 0
     """How many other points are complete."""
     test: str = ""
-    """What tells points apart, in words."""
+    """The significance test, in words."""
     by_point: tuple[float, float] | None = None
-    """The least and the greatest of what `noise` is the median of."""
+    """The smallest and largest of the values that `noise` is the median of."""
 
     @property
     def threshold(self) -> str | None:
-        """What the test can tell, in the words of every view."""
+        """The smallest significant difference from the best, in words."""
         if self.noise is None:
             return None
-        said, unit = (percent, " percentage points") if self.best.bounded else ("{:.3g}".format, "")
+        shown, unit = (percent, " percentage points") if self.best.bounded else ("{:.3g}".format, "")
         about, others = "", ""
         if self.by_point and self.by_point[0] < self.by_point[1]:
-            about, others = "about ", f"; by point {' to '.join(map(said, self.by_point))}"
-        most = f"{about}{said(self.noise)}{unit}"
+            about, others = "about ", f"; by point {' to '.join(map(shown, self.by_point))}"
+        most = f"{about}{shown(self.noise)}{unit}"
         return f"a difference from the best below {most} is within the noise ({self.test}{others})"
 
 
@@ -146,24 +146,24 @@ _KEYS = ["point_id", "seed", "fold", "status"]
 
 
 def points_in(study: Study, plan: Plan, metric: str | None = None, cost: str | None = None) -> list[Point]:
-    """`points` of a study's table, of which no other columns are read."""
+    """`points` of a study's table; reads only the columns it needs."""
     scored, counts = _columns(plan, metric or plan.space.scored)
     table = study.table("trials.parquet", [*_KEYS, *scored, *counts, *([cost] if cost else [])])
     return points(plan, table, metric, cost)
 
 
 def _columns(plan: Plan, metric: str) -> tuple[list[str], list[str]]:
-    """Those whose mean is a trial's score; and those of how many were scored: the first that is there counts."""
+    """The columns whose mean is a trial's score, and those of how many were scored: the first one there counts."""
     if metric in LABEL_FREE:
         return [LABEL_FREE[metric].format(modality) for modality in plan.dataset.modalities], [SCORED]
     return [metric], [*(f"{SCORED}.{reading}" for reading in metric.split(".")[1:-1]), SCORED]
 
 
 def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | None = None) -> list[Point]:
-    """The plan's points in its order, with what the trials' table says of them; draws of labels are one point's.
+    """The plan's points in its order, with their scores and statuses; draws of labels belong to one point.
 
     Args:
-        trials: `trials.parquet`. Points in it that a sampler has chosen since the plan was read are left out.
+        trials: `trials.parquet`. Points that a sampler has chosen since the plan was read are left out.
         metric: a column of scores, or a name in `LABEL_FREE`; the study's own metric by default.
         cost: a column of costs.
 
@@ -174,7 +174,7 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
     # A table of an earlier version may lack a measure.
     scored, counts = ([name for name in own if name in trials.column_names] for own in _columns(plan, metric))
     gathered: dict[str, Point] = {}
-    """By the id of each of its points, which are several where labels are drawn."""
+    """By point id; with draws of labels several ids lead to one point."""
     for place, (point_id, trials_of) in enumerate(plan.candidates.items()):
         values = plan.space.compared(trials_of[0].point)
         point = Point(point_id, values, planned=len(trials_of), place=place, bounded=metric not in LABEL_FREE)
@@ -198,9 +198,9 @@ def points(plan: Plan, trials: pa.Table, metric: str | None = None, cost: str | 
 
 
 def ranked(all_points: Sequence[Point]) -> list[Point]:
-    """Complete points first, by mean, highest first; then the others. Equal ones stand in the plan's order.
+    """Complete points by mean, highest first, then the others; ties in the plan's order.
 
-    By this order points are chosen, and their weights are kept.
+    The order in which points are chosen and their weights kept.
     """
 
     def place(point: Point) -> tuple[bool, float, int]:
@@ -211,7 +211,7 @@ def ranked(all_points: Sequence[Point]) -> list[Point]:
 
 
 def pareto(all_points: Sequence[Point]) -> list[Point]:
-    """The complete points of which no other is at least as good in mean and cost and better in one, cheapest first."""
+    """The Pareto front of mean and cost among the complete points, cheapest first."""
     complete = [point for point in all_points if point.complete and point.cost is not None]
     complete.sort(key=lambda point: (point.cost or 0.0, -(point.mean or 0.0)))
     front: list[Point] = []
@@ -222,15 +222,15 @@ def pareto(all_points: Sequence[Point]) -> list[Point]:
 
 
 def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None, study: str = "STUDY") -> Choice:
-    """The point with the highest mean among those whose every trial is complete, and those tied with it.
+    """The point with the highest mean among those whose trials are all complete, and those tied with it.
 
-    Tied means: a paired t-test does not tell the two apart at the 5 % level. What it is over says `scores.groups`:
-    folds, of one fold seeds. Points of a single trial each are paired by recording where `hits` are given, else there
-    is no noise to measure, and every choice is a guess: the caveats say so.
+    Two points are tied when a paired t-test finds no significant difference at the 5 % level. Pairs are folds, or seeds
+    where there is one fold (`scores.groups`). Points of one trial each are paired by recording where `hits` are given;
+    else there is no test, and a caveat says so.
 
     Args:
-        hits: gives what `hits_of` does, of points of one trial each.
-        study: its words in a command.
+        hits: returns the result of `hits_of`, for points of one trial each.
+        study: its name in commands.
 
     Raises:
         UserError: no point is complete.
@@ -241,19 +241,19 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None, 
         for point in all_points:
             for status, count in point.statuses.items():
                 counts[status] = counts.get(status, 0) + count
-        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none is chosen yet"
+        listed = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none is chosen yet"
         open_ones = not counts or counts.get("PLANNED", 0) + counts.get("RUNNING", 0)
         retry, why = f"`mmssl-tune retry {study}` runs what failed", f"`mmssl-tune status {study}` says why"
         failed = retry if counts.get("FAILED") else why
         hint = f"`mmssl-tune resume {study}` runs what is missing" if open_ones else failed
-        raise UserError(f"no point has all its trials complete ({said}): {hint}")
+        raise UserError(f"no point has all its trials complete ({listed}): {hint}")
     best, *others = complete
     right: Hits = hits() if hits and len(best.scores) == 1 else {}
     caveats: list[str] = []
     if right:
         caveats.append(
-            f"one seed and one fold: points are compared by its {len(right[best.point_id])} recordings, which do not "
-            "tell what other seeds or people would change"
+            f"one seed and one fold: points are compared by its {len(right[best.point_id])} recordings; what other "
+            "seeds or people would change is unknown"
         )
     elif len(best.scores) < 2:
         caveats.append("one seed and one fold: the noise is unknown, so no point can be called better than another")
@@ -262,10 +262,9 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None, 
     pruned = [point for point in all_points if point.statuses.get("PRUNED") and not point.complete]
     left_out = [point for point in all_points if not (point.complete or point.statuses.get("PRUNED"))]
     if pruned:
-        were, they = ("was", "it") if len(pruned) == 1 else ("were", "they")
+        were, their = ("was", "its") if len(pruned) == 1 else ("were", "their")
         caveats.append(
-            f"{len(pruned)} of {len(all_points)} points {were} not trained to the end: how good {they} would have "
-            "become is not known"
+            f"{len(pruned)} of {len(all_points)} points {were} not trained to the end: {their} final score is unknown"
         )
     if left_out:
         verb = "is" if len(left_out) == 1 else "are"
@@ -275,17 +274,18 @@ def choose(all_points: Sequence[Point], hits: Callable[[], Hits] | None = None, 
         )
     apart = [_difference(best, other, right) for other in others]
     tied = [other for other, difference in zip(others, apart, strict=True) if difference.within_noise]
-    known = [(one.high - one.low) / 2 for one in apart if one.low is not None and one.high is not None]
+    half_widths = [(one.high - one.low) / 2 for one in apart if one.low is not None and one.high is not None]
     over = next((one.over for one in apart if one.over), "")
-    if known and 2 * len(tied) > len(others):
+    if half_widths and 2 * len(tied) > len(others):
         caveats.append("most points are tied: more seeds would tell more of them apart, and so would more people")
     test = f"paired t-test over {over}, 95 %" if over else "no test: one trial each"
-    by_point = (min(known), max(known)) if known else None
-    return Choice(best, tied, statistics.median(known) if known else None, caveats, len(others), test, by_point)
+    by_point = (min(half_widths), max(half_widths)) if half_widths else None
+    noise = statistics.median(half_widths) if half_widths else None
+    return Choice(best, tied, noise, caveats, len(others), test, by_point)
 
 
 def _lacking(left_out: Sequence[Point]) -> str:
-    """Why points are not complete: their trials without a result, by status."""
+    """The points' trials without a result, counted by status."""
     counts: Counter[str] = Counter()
     for point in left_out:
         counts.update({status: n for status, n in point.statuses.items() if status != "COMPLETE"})
@@ -302,7 +302,7 @@ def _difference(best: Point, other: Point, right: Hits) -> Estimate:
 
 
 def hits_of(predictions: pa.Table) -> Hits:
-    """Which held-out recordings were classified right, of points of one trial each; of windows the share in each unit.
+    """Which held-out recordings each point classified right; of windows the share in each unit.
 
     Args:
         predictions: `predictions.parquet`.
@@ -316,16 +316,16 @@ def hits_of(predictions: pa.Table) -> Hits:
 
 
 def metric_words(metric: str) -> str:
-    """A score's column in words, as validation accuracy from wrist."""
+    """A score's column in words, such as "validation accuracy from wrist"."""
     if metric in LABEL_FREE:
         return CHOOSING.get(metric, metric)
-    side, *by, what = metric.split(".")
-    words = f"{'validation' if side == 'val' else side} {'F1' if what == 'f1' else what}"
+    split, *by, what = metric.split(".")
+    words = f"{'validation' if split == 'val' else split} {'F1' if what == 'f1' else what}"
     return words + (f" by {by[0]}" if by == ["interval"] else f" from {'.'.join(by)}" if by else "")
 
 
 def metric_of(name: str | None, plan: "Plan") -> str:
-    """A column of scores that the study has, or a measure without labels."""
+    """The name of a column of scores or of a measure without labels, checked; the study's own metric by default."""
     if name is None:
         return plan.space.scored
     valid = [*scores_of(plan), *LABEL_FREE]
@@ -335,10 +335,10 @@ def metric_of(name: str | None, plan: "Plan") -> str:
 
 
 def scores_of(plan: "Plan") -> list[str]:
-    """The columns of scores that the study's trials have, on the side that is scored."""
+    """The columns of scores that the study's trials have, on the scored split."""
     several = any(len(base.data.modalities) > 1 for base in plan.bases.values())
-    found = [score for score in plan.scores if score.startswith(f"{plan.space.side}.")]
-    windows = f"{plan.space.side}.interval."
+    found = [score for score in plan.scores if score.startswith(f"{plan.space.scored_split}.")]
+    windows = f"{plan.space.scored_split}.interval."
     if not several:
         found = [score for score in found if score.count(".") == 1 or score.startswith(windows)]
     if not plan.dataset.windows:
@@ -347,16 +347,16 @@ def scores_of(plan: "Plan") -> list[str]:
 
 
 class Best(NamedTuple):
-    """The best point of a study, and by what."""
+    """The best point of a study, and the score it was chosen by."""
 
     metric: str
     choice: Choice
     cost: str | None
-    """The column of costs that was looked at."""
+    """The column of costs, if any."""
     front: list[Point]
-    """The points of which none is better and cheaper."""
+    """The Pareto front of score and cost."""
     points: int
-    """Of the study."""
+    """How many the study has."""
 
 
 def best_of(study: Study, plan: Plan, by: str | None = None, cost: str | None = None) -> Best:
@@ -372,26 +372,26 @@ def best_of(study: Study, plan: Plan, by: str | None = None, cost: str | None = 
     if cost is not None and cost not in COSTS:
         raise UserError(f"--cost {cost}: {nearest(cost, list(COSTS))}")
     metric = metric_of(by, plan)
-    if plan.space.side == "test" and metric not in LABEL_FREE:
+    if plan.space.scored_split == "test" and metric not in LABEL_FREE:
         raise UserError(
             f"study {study.name} scored the test subjects, by which nothing may be chosen: "
             f"choose in a study that holds training subjects out, or without labels (--by {UNLABELLED})"
         )
     if metric in LABEL_FREE and metric not in CHOOSING:
-        raise UserError(f"--by {metric}: more of it is not better; without labels choose by {UNLABELLED}")
+        raise UserError(f"--by {metric}: more of it is not better; to choose without labels: --by {UNLABELLED}")
     cost = cost or plan.space.cost
     all_points = points_in(study, plan, metric, cost)
     if metric in LABEL_FREE and not any(point.scores for point in all_points):
         done = sum(point.statuses.get("COMPLETE", 0) for point in all_points)
         if done:
             raise UserError(
-                f"--by {metric}: none of the {done} COMPLETE trials of study {study.name} has it, as encoders that are "
-                "fine-tuned with the head have not, and those of studies made before it was measured"
+                f"--by {metric}: none of the {done} COMPLETE trials of study {study.name} has it: it is not measured "
+                "where encoders are fine-tuned with the head, nor was it by older versions"
             )
     hits = (lambda: hits_of(study.table("predictions.parquet"))) if metric == "val.accuracy" else None
     choice = choose(all_points, hits, study.name + at_storage(study))
     if plan.transductive:
         choice.caveats.insert(0, TRANSDUCTIVE)
     if metric in CHOOSING and len(plan.bases) > 1:
-        choice.caveats.append(f"{CHOOSING[metric]} compares points of one system and variant, and these are of several")
+        choice.caveats.append(f"{CHOOSING[metric]} compares points of one system and variant, but these are of several")
     return Best(metric, choice, cost, pareto(all_points) if cost else [], len(all_points))

@@ -157,9 +157,9 @@ class Prune(BaseModel):
     """Pruned when its scores are worse than the best point's on the same folds and seeds, by a Wilcoxon signed-rank
     test with a p-value below this."""
     probe: Literal["median", "halving"] | None = None
-    """Pruned when the probe of its first trial, a linear classifier on the encoders as they are in the midst of
-    pre-training, scores the validation side below the median of the complete points at that epoch; or when it is not
-    among the best third of those that came as far (asynchronous successive halving)."""
+    """The probe of a point's first trial is a linear classifier on the encoders as they are during pre-training, scored
+    on the validation split. `median`: pruned when it is below the median of the complete points at that epoch.
+    `halving`: pruned when it is not in the best third of those that came as far (asynchronous successive halving)."""
     every: Annotated[int, Strict(), Field(ge=1)] = 10
     """Epochs of pre-training from one probe to the next."""
 
@@ -240,7 +240,7 @@ class Space(BaseModel):
             if self.budget is not None:
                 wrong.append("budget: a grid runs all its points; leave it out, or choose a sampler")
         elif self.budget is None:
-            wrong.append(f"budget: sampler {self.sampler} has to be told how many points to choose, as `budget: 40`")
+            wrong.append(f"budget: sampler {self.sampler} needs the number of points to choose, as `budget: 40`")
         if self.sampler in SAMPLERS and SAMPLERS[self.sampler].intervals_only:
             if self.grid or self.variants or len(self.systems) > 1:
                 wrong.append(f"sampler {self.sampler}: moves within intervals; give all its knobs under ranges")
@@ -257,14 +257,14 @@ class Space(BaseModel):
         return self
 
     @property
-    def side(self) -> Literal["val", "test"]:
+    def scored_split(self) -> Literal["val", "test"]:
         """The split that its trials score."""
         return "test" if self.folds == "test" else "val"
 
     @property
     def scored(self) -> str:
         """The metric's column for the scored split."""
-        return f"{self.side}.{self.metric.partition('.')[2]}"
+        return f"{self.scored_split}.{self.metric.partition('.')[2]}"
 
     @property
     def probe_every(self) -> int | None:

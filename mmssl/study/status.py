@@ -1,4 +1,4 @@
-"""The status of a study, as its storage has it: what has ended, who runs it, how long it may still take."""
+"""The status of a study, read from its storage: which trials have ended, which process runs it, the time left."""
 
 import json
 import os
@@ -22,27 +22,27 @@ from mmssl.study.plan import Plan
 from mmssl.study.words import TERMINAL
 
 JOB, JOB_ADDRESS = "MMSSL_JOB", "MMSSL_JOB_ADDRESS"
-"""Environment variables by which a submitted driver knows its job."""
+"""Environment variables that give a submitted driver its job."""
 _DRIVER, _JOB = "driver", "job"
 
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """The status of a study, seen from outside of the process that runs it."""
+    """The status of a study, as any process can read it."""
 
     study: str
     state: Literal["running", "stopped", "complete"]
     trials: dict[str, int]
-    """How many have which status."""
+    """Counts by status."""
     planned: int
     seconds_left: float | None
-    """As `time_left` has it, by the trials that have ended since the driver began; None where nothing runs."""
+    """`time_left`, estimated from the trials that ended since the driver began; None where nothing runs."""
     driver: dict[str, Any] | None
-    """Identity, start and job of the process that runs it."""
+    """The process that runs it: identity, start and job."""
     died: dict[str, Any] | None
-    """The same of a process that ran it last and ended without a message: killed, or its machine is gone."""
+    """The last process that ran it, if it ended without a message: it was killed, or its machine is gone."""
     job: dict[str, Any] | None
-    """The job that ran it last: its submission id, and the cluster's address."""
+    """The last job that ran it: its submission id and the cluster's address."""
 
     @property
     def ended(self) -> int:
@@ -50,7 +50,7 @@ class StudyStatus:
 
     @property
     def began(self) -> datetime | None:
-        """When the process that runs it began; None where none does."""
+        """When the process that runs it began; None where nothing runs."""
         return datetime.fromisoformat(self.driver["started"]) if self.driver else None
 
     @property
@@ -64,7 +64,7 @@ class StudyStatus:
 
     @property
     def death(self) -> str:
-        """Who left the study in the midst; empty where nobody did."""
+        """A sentence about the process that died; empty where none did."""
         return f"{_process(self.died)} ran it and ended without a message; it may have been killed" if self.died else ""
 
 
@@ -72,10 +72,10 @@ def study_status(study: Study, plan: Plan | None = None) -> StudyStatus:
     """The status of a study.
 
     Args:
-        plan: the study's, where it has been read.
+        plan: the study's plan, if it has been read already.
 
     Raises:
-        UserError: it has no plan or no tables that can be read.
+        UserError: its plan or tables cannot be read.
     """
     planned = (plan or study.plan()).total
     running = study.in_use()
@@ -83,7 +83,7 @@ def study_status(study: Study, plan: Plan | None = None) -> StudyStatus:
     driver = noted if running else None
     table = study.table("trials.parquet", ["status", "started", "finished"])
     trials: Counter[str] = Counter(table["status"].to_pylist())
-    if not running:  # A driver that was killed had no time to say that nothing runs.
+    if not running:  # A killed driver leaves trials marked as RUNNING.
         trials["PLANNED"] += trials.pop("RUNNING", 0)
     trials["PLANNED"] += planned - len(table)  # Of points that a sampler has still to choose.
     ended = sum(count for status, count in trials.items() if status in TERMINAL)
@@ -113,15 +113,15 @@ def study_status(study: Study, plan: Plan | None = None) -> StudyStatus:
 
 
 def time_left(each: float | None, going: Sequence[float], waiting: int) -> float | None:
-    """Seconds until a study has ended, if every trial takes as long and as many run at once as now.
+    """Seconds until a study has ended, if all trials take equally long and as many run at once as now.
 
     Args:
-        each: seconds that complete trials took, in the mean; None where there is none yet.
-        going: for how many seconds each of those that run has run.
-        waiting: how many have not begun.
+        each: mean seconds of the complete trials; None without any.
+        going: seconds that each running trial has run so far.
+        waiting: how many trials have not begun.
 
     Returns:
-        None where no trial has ended yet, or nothing runs.
+        None where no trial is complete yet, or nothing runs.
     """
     if each is None or not going:
         return None
@@ -134,7 +134,7 @@ def _process(driver: dict[str, Any]) -> str:
 
 
 def last_job(study: Study) -> dict[str, Any] | None:
-    """The job that ran a study last, as its driver noted it; None where it was never run by one."""
+    """The last job that ran a study, as its driver noted it; None where no job ever did."""
     return study.note(_JOB)
 
 
@@ -148,7 +148,7 @@ def begin(study: Study) -> None:
 
 
 def end(study: Study) -> None:
-    """Note that it no longer does."""
+    """Note that this process no longer runs the study."""
     study.drop_note(_DRIVER)
 
 
@@ -158,10 +158,10 @@ def _noted(study: Study) -> dict[str, Any] | None:
 
 
 def stop_driver(study: Study) -> None:
-    """Have the process that runs a study on this machine finish reporting and end.
+    """Ask the process that runs a study on this machine to finish its reports and end.
 
     Raises:
-        UserError: none does here, or it is another user's.
+        UserError: no process runs it here, or it is another user's.
     """
     driver = _noted(study) if study.in_use() else None
     if driver is None:
@@ -175,27 +175,27 @@ def stop_driver(study: Study) -> None:
         )
     if not alive:
         raise UserError(
-            f"study {study.name}: {process}, which ran it, has ended, and another holds the study's lock for a moment; "
-            "nothing was signalled: ask again with `mmssl-tune status`"
+            f"study {study.name}: {process}, which ran it, has ended; another process holds the study's lock for now, "
+            "so nothing was signalled: look again with `mmssl-tune status`"
         )
     try:
         os.kill(driver["pid"], signal.SIGTERM)
     except ProcessLookupError:
         pass  # It has just ended by itself.
     except PermissionError as error:
-        raise UserError(f"study {study.name} is run by {process}, which is another user's to stop") from error
+        raise UserError(f"study {study.name} is run by {process} of another user, who alone can stop it") from error
 
 
 def remember(study: str, address: str, storage: str) -> None:
-    """Note in the user's own folder where a study runs, so that its name alone leads there from another shell."""
+    """Note in the user's own folder where a study runs, so that another shell finds it by its name."""
     path = _note(study)
-    with suppress(OSError):  # Without a home that can be written, the address has to be given again.
+    with suppress(OSError):  # Where the home cannot be written, users give the address again.
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(sealed(json.dumps({"address": address, "storage": storage}).encode()))
 
 
 def remembered(study: str) -> dict[str, Any] | None:
-    """The address and storage that were noted for a study; None where nothing was."""
+    """The address and storage noted for a study; None without a note."""
     try:
         note = json.loads(opened(_note(study).read_bytes()))
     except (OSError, ValueError):

@@ -22,11 +22,11 @@ class Conclusion:
     chance: float | None
     """The accuracy of guessing."""
     above_chance: bool | None
-    """Whether the best point is, beyond the noise; None where one of the two is not known."""
+    """Whether the best point is, beyond the noise; None without a best point or without chance."""
     untrained: Baseline | None
-    """Encoders that were never trained, with the same head."""
+    """The baseline: untrained encoders with the same head."""
     baseline_command: str
-    """The command that scores those; empty where they are scored, or where nothing stands beside them."""
+    """The command that scores the baseline; empty where it is scored, or where it does not apply."""
     next_command: str
     """What to do next."""
 
@@ -35,11 +35,11 @@ def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: boo
     """What came out of a study so far.
 
     Args:
-        best: where it has been chosen already, perhaps by another score than the study's own.
+        best: if it has been chosen already, perhaps by another score than the study's own.
         running: whether a process runs it.
     """
     undecided = ""
-    if best is None and plan.space.side == "test":
+    if best is None and plan.space.scored_split == "test":
         undecided = "scored the test subjects, by which nothing may be chosen"
     elif best is None and not any(point.complete for point in points_in(study, plan)):
         undecided = "no point has all its trials complete"
@@ -50,13 +50,13 @@ def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: boo
     itself = choice is not None and _is_untrained(plan, choice)
     statuses = Counter(study.table("trials.parquet", ["status"])["status"].to_pylist())
     whole = sum(statuses[status] for status in TERMINAL) == plan.total
-    said = _best_words(choice, metric, whole=whole) if choice else undecided
+    result = _best_words(choice, metric, whole=whole) if choice else undecided
     above = _is_above(choice, guessing)
     harmed = untrained is not None and untrained.gain.mean is not None and untrained.gain.mean < 0
     lacking = choice is not None and metric not in LABEL_FREE and untrained is None and not itself
     first, *others = (choice.caveats if choice else []) or [""]
     return Conclusion(
-        "; ".join([said, *beside_words(guessing, None if itself else untrained, itself=itself, above=above)]),
+        "; ".join([result, *beside_words(guessing, None if itself else untrained, itself=itself, above=above)]),
         tuple(note for note in (first, "; ".join(others)) if note),
         guessing,
         above,
@@ -85,7 +85,7 @@ def _best_words(choice: Choice, metric: str, *, whole: bool) -> str:
     if not others:
         ties = "no other point is complete to compare it with"
     elif choice.noise is None:
-        ties = f"one trial each does not tell whether the {others} other {points} are worse"
+        ties = f"with one trial each there is no test of whether the {others} other {points} are worse"
     elif tied == others:
         ties = f"{'the other point is' if others == 1 else f'all {others} other points are'} statistically tied with it"
     elif not tied:
@@ -96,10 +96,10 @@ def _best_words(choice: Choice, metric: str, *, whole: bool) -> str:
 
 
 def beside(study: Study, plan: Plan, metric: str, choice: Choice | None = None) -> tuple[float | None, Baseline | None]:
-    """What a score stands beside: chance, and untrained encoders, as far as they are known.
+    """What to compare a score with: chance and the untrained baseline, each None where there is none.
 
     Args:
-        choice: the gain is that of its best point.
+        choice: its best point's gain over the baseline is given.
     """
     if metric in LABEL_FREE:
         return None, None
@@ -120,10 +120,10 @@ def _is_above(choice: Choice | None, guessing: float | None) -> bool | None:
 def beside_words(
     guessing: float | None, untrained: Baseline | None, *, itself: bool = False, above: bool | None = None
 ) -> list[str]:
-    """The same in words.
+    """Chance and the untrained baseline in words.
 
     Args:
-        above: whether the best is above chance, where that is known.
+        above: whether the best is above chance; None where unknown.
     """
     words = [f"chance is {percent(guessing)} %"] if guessing is not None else []
     if above is False:
@@ -131,14 +131,14 @@ def beside_words(
     if itself:
         words.append("the best encoders are untrained ones")
     elif untrained:
-        gain, told = untrained.gain, ""
+        gain, difference = untrained.gain, ""
         if gain.mean is not None:
             apart = f"{percent(abs(gain.mean))} points {'less' if gain.mean >= 0 else 'more'}"
             sure = f", {'within' if gain.within_noise else 'beyond'} the noise" if gain.over else ""
-            told = f" ({apart}{sure})"
+            difference = f" ({apart}{sure})"
             if gain.mean < 0:
                 words.append("pre-training has not helped")
-        words.append(f"untrained encoders have {percent(untrained.mean)} %{told}")
+        words.append(f"untrained encoders have {percent(untrained.mean)} %{difference}")
     return words
 
 
@@ -158,6 +158,6 @@ def _next(
     if best is not None and not in_vain:
         by = f" --by {best.metric}" if best.metric != plan.space.scored else ""
         return f"mmssl-tune best {where}{by} --export"
-    if best is not None or plan.space.side == "test":
+    if best is not None or plan.space.scored_split == "test":
         return f"mmssl-tune report {where}"
     return f"mmssl-tune {'retry' if failed else 'logs'} {where}"

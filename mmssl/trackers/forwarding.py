@@ -25,6 +25,8 @@ _MOST = 10_000
 """Reports that may wait for a tracker; one with more never catches up."""
 TRACKER_TIMEOUT_S = 20.0
 """Seconds without a sign of life after which the end of a study waits no longer for a tracker."""
+_MEASURES = {name: re.compile(re.escape(LABEL_FREE[name]).replace(r"\{\}", ".+")) for name in CHOOSING}
+"""Measures without labels: by name, what matches their columns."""
 
 Epoch = Mapping[str, Any]
 
@@ -115,7 +117,7 @@ class Forwarder:
     def _drop(self, reason: str) -> None:
         if not self._broken:
             self._broken = True
-            self._say(f"{self._name} {reason}: it is told no more of this study, which goes on without")
+            self._say(f"{self._name} {reason}: it gets no further reports; the study goes on without it")
 
     def _run(self) -> None:
         try:
@@ -182,10 +184,9 @@ def _without_rows(record: Record) -> Record:
 def scores(facts: Mapping[str, Any]) -> dict[str, float]:
     """A trial's scores, seconds and measures without labels, where finite; from its facts or its row of the table."""
     found = {name: value for name, value in facts.items() if is_score(name) or name == "seconds.total"}
-    for measure in CHOOSING:
-        column = re.compile(re.escape(LABEL_FREE[measure]).replace(r"\{\}", ".+"))
-        if measured := [value for name, value in facts.items() if value is not None and column.fullmatch(name)]:
-            found[measure] = statistics.fmean(measured)
+    for measure, columns in _MEASURES.items():
+        if values := [value for name, value in facts.items() if value is not None and columns.fullmatch(name)]:
+            found[measure] = statistics.fmean(values)
     return _finite(found)
 
 

@@ -125,7 +125,7 @@ class Notifier:
                 quiet = time.monotonic() - self._moved
                 if quiet > self._still and not self._stands:
                     self._stands = True
-                    words = f"no trial has said a word for {quiet / 60:.0f} minutes; look at it with mmssl-tune status"
+                    words = f"no trial has reported for {quiet / 60:.0f} minutes; look at it with mmssl-tune status"
                     self._deliver("still", f"study {self._plan.name} stands still: {words} {self._plan.name}")
                 continue
             if message is None:

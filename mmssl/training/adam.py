@@ -1,4 +1,4 @@
-"""Adam without torch's compiler, which torch's own methods load when first called: 3 s of CPU in each process."""
+"""Adam without torch's compiler, which torch's own methods load at the first call: 3 s of CPU in each process."""
 
 from collections.abc import Iterable, Sequence
 from inspect import unwrap
@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 
 class Adam(torch.optim.Adam):
-    """To the bit what torch's is. What is taken off is for programs that are compiled, and asks the compiler."""
+    """torch's Adam, to the bit. The decorators that it unwraps ask the compiler, and serve compiled programs only."""
 
     add_param_group = unwrap(Optimizer.add_param_group)
     zero_grad = unwrap(Optimizer.zero_grad)
@@ -22,7 +22,7 @@ def adam(modules: Iterable[nn.Module], lr: float, rates: Sequence[float] | None 
     """Adam over all weights of some modules.
 
     Args:
-        rates: of each module, as a multiple of `lr`; 1 where not given.
+        rates: each module's learning rate as a multiple of `lr`; 1 by default.
     """
     parts = [list(module.parameters()) for module in modules]
     groups = [

@@ -1,4 +1,4 @@
-"""Batch norms' statistics, taken anew when training is over."""
+"""Batch-norm statistics, computed anew after training."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,15 +10,15 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @torch.no_grad()
 def renew(networks: Sequence[nn.Module], run: Callable[[Tensor], object], parts: Iterable[Tensor]) -> None:
-    """Replace running averages by the statistics of given recordings, under the weights as they are ("precise" batch
-    norm; Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3).
+    """Replace the running averages by the statistics of given recordings under the final weights ("precise" batch norm;
+    Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3).
 
-    Each batch norm takes the mean over the parts of their means and variances. Nothing is drawn: dropout stays off.
+    Each batch norm takes the mean of the parts' means and of their variances. Nothing is drawn: dropout stays off.
 
     Args:
-        networks: whose batch norms they are; left in evaluation mode.
-        run: runs them once on some recordings.
-        parts: the indices of these, each of two at least, in parts as equal as can be.
+        networks: the networks with the batch norms; left in evaluation mode.
+        run: runs the networks on the recordings with given indices.
+        parts: indices of the recordings, in parts of two at least, as equal as can be.
     """
     for network in networks:
         network.eval()

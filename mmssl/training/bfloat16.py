@@ -1,4 +1,4 @@
-"""Products in bfloat16 on a processor that has no instructions for them."""
+"""bfloat16 products on CPUs without instructions for them."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ _PRODUCTS = frozenset(
 
 
 def has_instructions(device: torch.device) -> bool:
-    """Whether torch multiplies bfloat16 on a device as fast as it can: on CPUs from AVX-512 on."""
+    """Whether a device has instructions for bfloat16 products: CPUs do from AVX-512 on."""
     return device.type != "cpu" or (
         torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
@@ -32,10 +32,10 @@ def has_instructions(device: torch.device) -> bool:
 
 @contextmanager
 def products(device: torch.device) -> Generator[None]:
-    """Where a CPU has no instructions, products of bfloat16 are taken in float32 and rounded to bfloat16.
+    """On a CPU without instructions, compute bfloat16 products in float32 and round them to bfloat16.
 
-    That is what the instructions do, but for the order of additions. torch takes them one number at a time there, and
-    a step some ten times as long as in float32 (2.13, AVX2).
+    The instructions do the same, but for the order of additions. There torch multiplies one number at a time, and a
+    training step takes about ten times as long as in float32 (2.13, AVX2).
     """
     if has_instructions(device):
         yield

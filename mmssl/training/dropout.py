@@ -1,17 +1,17 @@
-"""Dropout whose masks are drawn a machine word at a time: torch draws one by one on a CPU, a tenth of a step's time."""
+"""Dropout masks drawn a machine word at a time: torch draws value by value on a CPU, for a tenth of a step's time."""
 
 import torch
 from torch import Generator, Tensor
 
 _VALUES_A_WORD = 4
-_LEVELS = 2**16  # Of a value's part of a word.
+_LEVELS = 2**16  # Of each value's 16 bits.
 
 
 def mask(x: Tensor, p: float, generator: Generator | None = None) -> Tensor:
-    """What dropout multiplies x with: 0 for a share p of the values, for the others what keeps the mean.
+    """A dropout mask to multiply x with: 0 for a share p of the values, 1 / (1 - p) for the others.
 
     Args:
-        p: 0 to 1, without 1; rounded to 1 in 65,536, with which the others are scaled.
+        p: from 0 to below 1; rounded to a multiple of 1/65,536.
         generator: on x's device; torch's global one by default.
     """
     dropped = min(round(p * _LEVELS), _LEVELS - 1)

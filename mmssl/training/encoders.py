@@ -1,6 +1,6 @@
-"""Networks: one encoder a modality, the projector that pre-training discards, and the head that fine-tuning trains.
+"""Networks: one encoder a modality, the projector for pre-training only, and the head that fine-tuning trains.
 
-Constructors run no data through the network: widths are arithmetic, and batch-norm statistics stay as new.
+Constructors compute widths without a forward pass, so batch-norm statistics stay as initialised.
 """
 
 import math
@@ -22,7 +22,7 @@ class SignalEncoder(nn.Module):
     Args:
         channels: of the signal.
         steps: time steps; every input has exactly these.
-        knobs: the transformer's.
+        knobs: of the transformer.
     """
 
     positions: Tensor
@@ -47,8 +47,7 @@ class SignalEncoder(nn.Module):
         )
 
     def forward(self, signal: Tensor) -> Tensor:
-        """(batch, steps, channels) -> (batch, width): the features of every step, one step after the other, or what
-        `pooling` makes of them."""
+        """(batch, steps, channels) -> (batch, width): the features of all steps in a row, or pooled over the steps."""
         features: Tensor = self.convolutions(signal.transpose(1, 2)).transpose(1, 2)
         features = self.transformer(_dropout(features + self.positions, self.dropout))
         if self.pooling == "none":
@@ -56,12 +55,12 @@ class SignalEncoder(nn.Module):
         return torch.cat([features.mean(dim=1), (features.var(dim=1) + _EPSILON).sqrt(), features.amax(dim=1)], dim=1)
 
 
-# Under the root of a variance, whose slope at zero is not finite.
+# Added to a variance, as the root's slope at zero is not finite.
 _EPSILON = 1e-6
 
 
 class _TransformerLayer(nn.TransformerEncoderLayer):
-    """Its weights, and what it computes, written out: so that its products can be selected and counted."""
+    """The same weights and results, with the computation written out, to choose and count its products."""
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """(batch, steps, width) -> the same; attention is not masked."""
@@ -79,7 +78,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Ten
     """softmax(query key^T / sqrt(width)) value, each (batch, heads, steps, width)."""
     if not stacked() and not (dropout and _draws_here(query)):
         return nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-    # Written out as torch does it where it has no kernel for it.
+    # The same computation as torch's without a fused kernel.
     scale = math.sqrt(1 / math.sqrt(query.shape[-1]))
     weights = ((query * scale) @ (key * scale).transpose(-2, -1)).softmax(dim=-1)
     return (_masked(weights, dropout) if dropout else weights) @ value
@@ -92,7 +91,8 @@ def _dropout(x: Tensor, layer: nn.Dropout) -> Tensor:
 
 
 def _draws_here(x: Tensor) -> bool:
-    """Whether dropout's masks are our own: a GPU draws its own fast, but in a stack for all networks at once."""
+    """Whether dropout masks are drawn by `dropout.mask`. A GPU's own are fast, but in a stack they would be drawn for
+    all networks at once."""
     return stacked() or x.device.type == "cpu"
 
 
@@ -101,7 +101,7 @@ def _masked(x: Tensor, p: float) -> Tensor:
 
 
 def _convolution_over_time(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
-    # No bias here and below where batch norm follows: it would subtract it again.
+    # No bias here and below where batch norm follows: it would subtract the bias again.
     return (
         nn.Conv1d(channels_in, channels_out, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm1d(channels_out),
@@ -112,7 +112,7 @@ def _convolution_over_time(channels_in: int, channels_out: int) -> tuple[nn.Modu
 def _sinusoids(steps: int, width: int) -> Tensor:
     """Positional encoding (Vaswani et al. 2017, section 3.5), (steps, width)."""
     if torch.get_default_device().type == "meta":
-        # Shapes are read here; torch would take seconds to load sympy, by which it knows that of `arange`.
+        # Only the shape is needed; for `arange` torch would load sympy, which takes seconds.
         return torch.empty(steps, width)
     rates = 10000.0 ** (-torch.arange(0, width, 2) / width)
     angles = torch.arange(steps)[:, None] * rates
@@ -122,10 +122,10 @@ def _sinusoids(steps: int, width: int) -> Tensor:
 class SkeletonEncoder(nn.Module):
     """Co-occurrence network (Li et al., IJCAI 2018; Yang et al. 2023, Fig. 2).
 
-    Two streams, the joints' positions and their temporal differences, are each turned into 32 features a joint; the
-    joints then become the channels, so that the next convolution sees all of them at once; the streams are joined for
-    two more convolutions. ReLU follows the first, fifth and sixth convolution as in the original, batch norm each of
-    them. Everything is padded, so that any number of steps from 16 on will do.
+    There are two streams: the joints' positions and their temporal differences. Each becomes 32 features a joint; then
+    the joints become the channels, so that the next convolution sees all of them at once. The streams are joined for
+    two more convolutions. Batch norm follows every convolution; ReLU, as in the original, the first, fifth and sixth.
+    All convolutions are padded, so any number of steps from 16 on works.
 
     Args:
         joints: joints of the skeleton.
@@ -135,7 +135,7 @@ class SkeletonEncoder(nn.Module):
 
     def __init__(self, joints: int, coordinates: int, steps: int) -> None:
         super().__init__()
-        # Four times a pooling halves time and the axis of the 32 point features.
+        # Four poolings halve time and the axis of the 32 point features.
         self.width = 256 * (steps // 16) * (32 // 16)
         self.positions = _Stream(joints, coordinates)
         self.differences = _Stream(joints, coordinates)
@@ -165,16 +165,15 @@ class _Stream(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, steps, joints, coordinates) -> (batch, 64, steps // 4, 8)."""
         first, norm, relu, second, last = self.point
-        # The largest activations of all: they are kept small in number, and with channels last in memory, as the input
-        # has them, which a CPU takes twice as fast.
+        # The network's largest activations: there are as few as possible, and channels come last in memory, as in the
+        # input, which is twice as fast on a CPU.
         weight, bias = _folded(cast(nn.Conv2d, first), cast(nn.BatchNorm2d, norm), x.flatten(0, 2))
         if x.device.type == "cpu" and weight.requires_grad and not stacked():
             points = points_of(x, weight, bias, cast(nn.Conv2d, second).weight).permute(0, 3, 1, 2)
         else:
             points = second(relu(nn.functional.linear(x, weight, bias)).permute(0, 3, 1, 2))
         points = last(points)
-        # Through the flat view the gradient comes back in that layout too; batch norm is several times slower on any
-        # other.
+        # The flat view gives the gradient that layout too; batch norm is several times slower on any other.
         points = points.permute(0, 2, 3, 1)
         points = points.reshape(-1, 32).view(points.shape)
         joints_as_channels = points.transpose(1, 2)
@@ -184,7 +183,7 @@ class _Stream(nn.Module):
 
 
 def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the linear map that a 1x1 convolution and the batch norm after it are, for x (n, channels).
+    """A 1x1 convolution and its batch norm as one linear map of x (n, channels): its weight and bias.
 
     Mean and covariance of the few input channels give the batch statistics of the many output channels.
     """
@@ -223,9 +222,9 @@ class _Linear(nn.Linear):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """As torch's, for x (..., width); in training in float32 on a CPU by oneDNN.
+    """torch's `linear`, for x (..., width); trained in float32 on a CPU, it is computed by oneDNN.
 
-    Torch leaves these products to MKL, which on AMD's processors takes more than twice as long.
+    torch uses MKL, which takes more than twice as long on AMD's processors.
     """
     trains = weight.requires_grad and torch.is_grad_enabled()
     exact = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
@@ -254,7 +253,7 @@ class _OneDnnLinear(torch.autograd.Function):
         )
 
 
-# Not of torch's public interface: its compiler calls it.
+# Not in torch's public interface; its compiler calls it.
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -263,7 +262,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Projector(nn.Sequential):
-    """Maps an encoder's features to the embeddings that the objective sees; classification does without it.
+    """Maps an encoder's features to the embeddings that the objective sees; not used in classification.
 
     (batch, width_in) -> (batch, knobs.width)
     """
@@ -276,8 +275,8 @@ class Head(nn.Module):
     """Classifier over the features of one or more frozen encoders.
 
     Args:
-        widths: width of each modality's features; their order is the order in which they are joined.
-        knobs: width of each modality's linear layer, and what comes before it.
+        widths: width of each modality's features, in the order in which they are joined.
+        knobs: of fine-tuning, for the width of each modality's linear layer and what comes before it.
         classes: number of classes.
     """
 
@@ -304,7 +303,7 @@ def build_encoders(recipe: Recipe, shapes: Mapping[str, tuple[int, ...]]) -> nn.
     """The recipe's encoders by modality, in the recipe's order; each has a `width`.
 
     Args:
-        shapes: by modality that of a sample, (channels,), or of a frame, (joints, coordinates).
+        shapes: by modality, the shape of a sample, (channels,), or of a frame, (joints, coordinates).
     """
     steps = recipe.data.steps
     encoders = nn.ModuleDict()

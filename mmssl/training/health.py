@@ -11,13 +11,13 @@ from mmssl.objectives.terms import covariance
 
 
 def embedding_health(z: Tensor) -> dict[str, float]:
-    """Signs of collapse in embeddings (batch, D); every value is nan if one is not finite or there are fewer than two.
+    """Signs of collapse in embeddings (batch, D); all NaN if an embedding is not finite or there are fewer than two.
 
     Returns:
         "std": standard deviation, mean over the dimensions; 0 when all embeddings are the same.
         "effective_rank": exp(-sum p log p) with p = s / sum(s), s the singular values of z: RankMe (Garrido et al.,
-            ICML 2023), without its small constant for the logarithm of zero. As there, z is not centred: it is 1 when
-            all embeddings lie on one line through zero, so also when all are the same, and min(batch, D) at most.
+            ICML 2023), without its small constant for the logarithm of zero. As there, z is not centred. It is 1 when
+            all embeddings lie on one line through zero, as when all are the same; at most it is min(batch, D).
         "covariance": the covariance term of the objective.
     """
     z = z.detach().cpu().double()
@@ -33,7 +33,7 @@ def embedding_health(z: Tensor) -> dict[str, float]:
 
 
 def unit_scale(knobs: Objective, embeddings: Tensor) -> Tensor:
-    """Embeddings scaled so that a healthy dimension deviates by about 1, where the objective does not see to it."""
+    """Embeddings scaled so that a healthy dimension has standard deviation 1 or so, unless the objective does it."""
     if knobs.loss.holds_scale:
         return embeddings
     return functional.normalize(embeddings, dim=1) * math.sqrt(embeddings.shape[1])

@@ -1,4 +1,4 @@
-"""What pre-training compares in a batch whose recordings lack modalities: of each what it has."""
+"""Pre-training on recordings that lack modalities: each is compared by the modalities it has."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -11,7 +11,7 @@ from mmssl.recipe import Recipe
 
 
 class _Compared(NamedTuple):
-    """Two modalities, by their places, or two views of one."""
+    """Two modalities to compare, by index; the same index twice for two views of one modality."""
 
     first: int
     second: int
@@ -24,12 +24,14 @@ class _Compared(NamedTuple):
 
 
 class Incomplete:
-    """Each pair of modalities is compared in the recordings that have both; where the recipe says so, those that have
-    one alone in two views of it. The loss is the mean over all that is compared, each recording counted as often as it
-    is. What fewer than two recordings of a batch have is left out of it: there are no statistics of one.
+    """Each pair of modalities is compared in the recordings that have both. Where the recipe says so, recordings that
+    have one modality alone are compared in two views of it.
+
+    The loss is the mean over all comparisons of all recordings. A comparison for which a batch has fewer than two
+    recordings is left out, as one recording has no statistics.
 
     Args:
-        has: by modality which recordings have it, (recordings,) of bool.
+        has: by modality, which recordings have it, (recordings,) of bool.
     """
 
     def __init__(self, has: Mapping[str, Tensor], recipe: Recipe) -> None:
@@ -43,14 +45,14 @@ class Incomplete:
         together: Callable[[], Sequence[Tensor]],
         apart: Callable[[], Sequence[Tensor]],
     ) -> list[Tensor]:
-        """Of each modality the views of the recordings that are compared across modalities, then the first and the
-        second ones of those that have it alone.
+        """By modality: views of the recordings compared across modalities, then the first and the second views of the
+        recordings that have this modality alone.
 
         Args:
-            together: a view of the whole batch in each modality, as pairs are augmented; what is given for a recording
-                that lacks one is not looked at.
-            apart: a view of the whole batch in each modality, drawn anew with each call, as two views of one modality
-                are augmented.
+            together: a view of the whole batch in each modality, augmented for pairs of modalities; rows of recordings
+                that lack a modality are ignored.
+            apart: a view of the whole batch in each modality, augmented for two views of one modality; drawn anew with
+                each call.
         """
         compared = self._compared(batch)
         paired = together()
@@ -78,11 +80,11 @@ class Incomplete:
         learned: Sequence[nn.Module],
         batch: Tensor,
     ) -> dict[str, Tensor]:
-        """The objective's terms, from the embeddings of what `views` gave.
+        """The objective's terms, from the embeddings of the result of `views`.
 
         Args:
-            guides: of the whole batch, one a modality, or none.
-            learned: what the objective learns for each pair of modalities, in the pairs' order, or nothing.
+            guides: features of the whole batch, one tensor a modality, or none.
+            learned: the objective's modules, one for each pair of modalities in order, or none.
         """
         compared = self._compared(batch)
         total = sum(one.shared for one in compared)
@@ -112,7 +114,7 @@ class Incomplete:
         return [one for one in found if one.shared >= 2]
 
     def _across(self, compared: Sequence[_Compared], batch: Tensor, place: int) -> Tensor:
-        """Which recordings of the batch are compared across modalities by one of them."""
+        """Which recordings of the batch are compared across modalities in this one."""
         rows = [one.rows for one in compared if place in (one.first, one.second) and one.first != one.second]
         return torch.stack([torch.zeros(len(batch), dtype=torch.bool), *rows]).any(dim=0)
 

@@ -1,4 +1,4 @@
-"""What is kept of a training, as far as a process without torch needs it: its names, and how far it is."""
+"""Names of kept trainings and the epochs of their snapshots, without torch."""
 
 import json
 from contextlib import suppress
@@ -12,11 +12,11 @@ from mmssl.recipe import Recipe
 from mmssl.version import code_digest
 
 EPOCHS = "epochs"
-"""In a snapshot, the epochs that are behind it, as JSON."""
+"""In a snapshot, the epochs done, as JSON."""
 
 
 def pretraining_name(recipe: Recipe, fingerprint: str) -> str:
-    """What a pre-training is known by: the same where recipe (but for fine-tuning), data and code are the same.
+    """A pre-training's id: the same where recipe (except fine-tuning), data and code are the same.
 
     Args:
         fingerprint: of the recordings.
@@ -25,18 +25,18 @@ def pretraining_name(recipe: Recipe, fingerprint: str) -> str:
 
 
 def trial_name(recipe: Recipe, fingerprint: str) -> str:
-    """As `pretraining_name`, of all that one trial trains."""
+    """The id of all that one trial trains: likewise, but with fine-tuning."""
     return recipe.content_id(fingerprint, _code_version())
 
 
 @cache
 def _code_version() -> str:
-    """Of all code that training may run: of the module that imports the rest of it, and torch's."""
+    """The version of all code that training may run, torch included; one module imports the rest of it."""
     return f"{code_digest('mmssl.training.together')} {version('torch').partition('+')[0]}"
 
 
 def epochs_in(path: Path) -> int:
-    """How many epochs the snapshot in a file has behind it; 0 where none is there."""
+    """How many epochs the snapshot in a file has done; 0 where there is none."""
     with suppress(OSError, SafetensorError, ValueError), safe_open(path, "np") as file:
         return len(json.loads(file.get_tensor(EPOCHS).tobytes()))
     return 0

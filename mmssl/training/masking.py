@@ -1,8 +1,8 @@
-"""Masked reconstruction: parts of what encoders see are hidden, and small decoders give them back from the features.
+"""Masked reconstruction: parts of the encoders' inputs are masked; small decoders reconstruct them from the features.
 
-Spans of time and whole channels are hidden as in LIMU-BERT (Xu et al., SenSys 2021) and "An improved masking strategy
+Spans of time and whole channels are masked as in LIMU-BERT (Xu et al., SenSys 2021) and "An improved masking strategy
 for self-supervised masked reconstruction in human activity recognition" (Wang, Zhu and Ning, arXiv 2312.04147). The
-decoders read what heads read, so that it is these features that must hold what was hidden.
+decoders read the same features as the heads, so these must hold what was masked.
 """
 
 import torch
@@ -15,7 +15,8 @@ from mmssl.training.model import Model
 
 
 class Masking(nn.Module):
-    """One decoder a modality, as deep as a projector and as wide inside; new, by torch's global generator."""
+    """One decoder a modality, as deep as a projector with the same hidden width, initialised from torch's global
+    generator."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -28,17 +29,17 @@ class Masking(nn.Module):
             self.decoders[name] = Projector(width, knobs)
 
     def mask(self, view: Tensor, modality: str, draws: Generator) -> Tensor:
-        """What of a batch is hidden, bool, like it: (batch, steps, ...)."""
+        """Which values of a batch are masked: bool, shaped like the view."""
         return mask(view, self._knobs, self.get_buffer(f"parts_{modality}"), draws)
 
     def error(self, features: Tensor, modality: str, view: Tensor, hidden: Tensor) -> Tensor:
-        """Squared error of the hidden values as the decoder gives them, over that of the batch's mean at each step.
+        """Squared error of the decoder on the masked values, relative to that of the batch's mean at each step.
 
-        1 is what is had without looking, 0 perfect, whatever the units.
+        In any units, 0 is perfect and 1 no better than the mean.
 
         Args:
-            features: (batch, width), of the view with parts hidden.
-            view: before they were.
+            features: (batch, width), of the masked view.
+            view: the view before masking.
         """
         given, wanted, where = self.decoders[modality](features.float()), view.float().flatten(1), hidden.flatten(1)
         wrong = ((given - wanted).square() * where).sum()
@@ -46,12 +47,12 @@ class Masking(nn.Module):
         return wrong / blind.clamp(min=_LITTLE)
 
 
-# Where chance hides nothing, and in a batch of equal recordings, the error stays finite.
+# Keeps the error finite where nothing is masked, or all recordings of a batch are equal.
 _LITTLE = 1e-6
 
 
 def parts(description: Description, modality: str) -> Tensor:
-    """What is hidden as one, (parts, values of a step) of bool: a joint, a sensor's triad, a channel of no triad."""
+    """What is masked together, (parts, values of a step) of bool: a joint, a sensor's triad, a channel of no triad."""
     own = description.modalities[modality]
     if not isinstance(own, Signal):
         joints, coordinates = own.shape
@@ -65,15 +66,15 @@ def parts(description: Description, modality: str) -> Tensor:
 
 
 def mask(x: Tensor, knobs: Reconstruct, together: Tensor, draws: Generator) -> Tensor:
-    """What of a batch is hidden, bool like it; never all of a recording's time nor all of its parts.
+    """Which values of a batch are masked, bool; never all of a recording's time nor all of its parts.
 
     Args:
         x: (batch, steps, ...).
-        together: as `parts` gives it.
+        together: the result of `parts`.
         draws: on x's device, or on the CPU to get the same draws on any device.
     """
     batch, steps = x.shape[:2]
-    # Spans begin anywhere: a recording's first may be cut.
+    # Spans begin anywhere, so a recording's first span may be cut.
     shift = torch.randint(knobs.span, (batch, 1), generator=draws, device=draws.device).to(x.device)
     span = (torch.arange(steps, device=x.device) + shift) // knobs.span
     times = _some(span, knobs.time, draws)
@@ -82,10 +83,10 @@ def mask(x: Tensor, knobs: Reconstruct, together: Tensor, draws: Generator) -> T
 
 
 def _some(group: Tensor, share: float, draws: Generator) -> Tensor:
-    """For groups that are hidden as one, each with probability `share`, but never all that a recording has.
+    """Mask whole groups, each with probability `share`, but never all groups of a recording.
 
     Args:
-        group: (batch, places), from 0, which is not skipped.
+        group: (batch, places), the group of each place, numbered from 0 without gaps.
 
     Returns:
         (batch, places) of bool.

@@ -1,4 +1,4 @@
-"""A trained pair of encoders with its head: from raw recordings to features and classes, and to files and back."""
+"""Trained encoders with their heads: raw recordings to features and classes; saved to files and loaded."""
 
 import hashlib
 import json
@@ -26,11 +26,11 @@ from mmssl.training.selection import Recorded, standardised
 
 FORMAT = "mmssl.model/3"
 _OLDER = "mmssl.model/2"
-"""With the statistics of one IMU."""
+"""With the statistics of a single IMU."""
 WEIGHTS, FACTS = "model.safetensors", "model.json"
 _DIGEST = "weights_sha256"
 AT_ONCE = 1024
-"""Recordings that networks run on without training."""
+"""Batch size without training."""
 
 
 @dataclass
@@ -38,9 +38,9 @@ class Model:
     """Frozen encoders, the projectors of their pre-training, and heads trained on their features.
 
     Attributes:
-        recipe: the run that made it, seed and fold included.
-        description: the data it was trained on; recordings given to it must agree with its joints, axes and channels.
-        standardisations: statistics of the recordings that pre-trained, by signal.
+        recipe: of its training, seed and fold included.
+        description: of its training data; new recordings must have the same joints, axes and channels.
+        standardisations: statistics of the recordings of its pre-training, by signal.
         encoders, projectors: by modality.
         heads: one for each of `head_inputs`, by its modalities joined with "+".
     """
@@ -60,8 +60,8 @@ class Model:
     def fresh(
         cls, recipe: Recipe, description: Description, standardisations: Mapping[str, Standardisation]
     ) -> "Model":
-        """Initialised from torch's global generator, which the caller seeds; the heads last, so that nothing about them
-        changes the encoders."""
+        """A new model, initialised from torch's global generator, which the caller seeds; the heads come last, so that
+        they do not change the encoders' weights."""
         encoders = build_encoders(recipe, {name: one.shape for name, one in description.modalities.items()})
         widths = _widths(encoders)
         projectors = {name: Projector(width, recipe.encoder.projector) for name, width in widths.items()}
@@ -77,14 +77,14 @@ class Model:
 
     @property
     def widths(self) -> dict[str, int]:
-        """Width of each modality's features."""
+        """The width of each modality's features."""
         return _widths(self.encoders)
 
     def head(self, modalities: Sequence[str]) -> Head:
         """The head that classifies from these modalities.
 
         Raises:
-            UserError: there is none: the model has other modalities.
+            UserError: there is no such head.
         """
         name = "+".join(sorted(modalities))
         if name not in self.heads:
@@ -118,7 +118,7 @@ class Model:
 
     @torch.no_grad()
     def embed(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What pre-training compares, (recordings, width of the projector) by modality, from what `encode` returns."""
+        """Embeddings by modality, (recordings, width of the projector), from the features that `encode` returns."""
         self.projectors.eval()
         return {name: self.projectors[name](tensor) for name, tensor in features.items()}
 
@@ -131,7 +131,7 @@ class Model:
             modalities: only these; the recordings may lack the others.
 
         Raises:
-            UserError: the recordings' joints, axes, channels or windows are not those the encoders were trained on.
+            UserError: the recordings have other joints, axes, channels or windows than the training data.
         """
         wanted = self.recipe.data.modalities if modalities is None else modalities
         self.head(wanted)
@@ -140,8 +140,7 @@ class Model:
         return {modality: tensor.cpu().numpy() for modality, tensor in encoded.items()}
 
     def fitted(self, recordings: Recordings, modalities: Sequence[str]) -> Recordings:
-        """The recordings, described as the encoders take them: root and unit of length are part of the encoders,
-        whatever the new recordings would use.
+        """The recordings with the encoders' root joint and unit of length, which replace their own.
 
         Raises:
             UserError: as `features`.
@@ -152,7 +151,11 @@ class Model:
         return recordings.described(theirs.model_copy(update={"modalities": {**theirs.modalities, **ours}}))
 
     def _check_windows(self, recordings: Recordings) -> None:
-        """Raises UserError: the encoders were trained on windows of another length than these."""
+        """Check the length of the windows.
+
+        Raises:
+            UserError: the encoders were trained on windows of another length.
+        """
         ours, theirs = self.description.window, recordings.description.window
         if ours and (theirs is None or theirs.seconds != ours.seconds):
             given = f"windows of {theirs.seconds:g} s" if theirs else "no such windows"
@@ -162,10 +165,10 @@ class Model:
             )
 
     def _fitting(self, description: Description, name: str) -> Skeleton | Signal:
-        """What the encoders take as a modality.
+        """A modality's description as the encoders have it, at the recordings' rate.
 
         Raises:
-            UserError: that of other recordings differs in joints, axes or channels.
+            UserError: the recordings differ from it in joints, axes or channels.
         """
         ours, theirs = self.description.modalities[name], description.modalities.get(name)
         if theirs is None:
@@ -191,12 +194,12 @@ class Model:
         return torch.softmax(logits.float(), dim=1).cpu().numpy()
 
     def predict(self, recordings: Recordings, modalities: Sequence[str] | None = None) -> list[str]:
-        """The likeliest class name of each recording, from all modalities or from some."""
+        """The most probable class of each recording, from all modalities or from some."""
         best = self.probabilities(self.features(recordings, modalities)).argmax(axis=1)
         return [self.description.classes[i] for i in best]
 
     def weights(self, *parts: str) -> bytes:
-        """The weights of some of its parts, of all by default, as the content of a safetensors file."""
+        """The weights of some parts, of all by default, as the content of a safetensors file."""
         return tensors_to_bytes(
             {
                 f"{part}.{name}": tensor.contiguous().cpu()
@@ -206,7 +209,7 @@ class Model:
         )
 
     def load_weights(self, content: bytes, *parts: str) -> None:
-        """Take the weights of some of its parts, of all by default, from what `weights` gave.
+        """Load the weights of some parts, of all by default, from what `weights` returned.
 
         Raises:
             SafetensorError: the content is damaged.
@@ -218,10 +221,10 @@ class Model:
             self.parts[part].load_state_dict(own)
 
     def files(self, **facts: object) -> dict[str, bytes]:
-        """The model as file contents by file name: weights as safetensors, and the JSON that rebuilds it.
+        """The model's files by name: weights as safetensors, everything else as JSON.
 
         Args:
-            facts: further JSON values to keep beside it, such as metrics.
+            facts: further JSON values to store, such as metrics.
         """
         weights = self.weights()
         document = {
@@ -239,21 +242,21 @@ class Model:
 
     @classmethod
     def from_pretrained(cls, place: str | Path, **hub: Any) -> "Model":
-        """Load an exported folder, of this machine or of the Hugging Face Hub, which needs the extra `hub`.
+        """Load an export from a folder, or from the Hugging Face Hub, which needs the extra `hub`.
 
         Args:
-            place: the folder; or, where no such folder is and it is no Path, a repository as OWNER/NAME.
-            hub: as `huggingface_hub.snapshot_download` takes them: revision, token, cache_dir, local_files_only ...
+            place: a folder; or, as a string where there is no such folder, a repository OWNER/NAME.
+            hub: arguments of `huggingface_hub.snapshot_download`: revision, token, cache_dir, local_files_only ...
 
         Raises:
-            UserError: there is no whole export.
+            UserError: there is no export, or it is damaged.
         """
         folder = Path(place)
         if isinstance(place, str) and not folder.exists() and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", place):
             folder = _downloaded(place, hub)
         missing = [name for name in (WEIGHTS, FACTS) if not (folder / name).is_file()]
         if missing:
-            raise UserError(f"{place}: no export lies here ({' and '.join(missing)} missing)")
+            raise UserError(f"{place}: is no export ({' and '.join(missing)} missing)")
         try:
             return cls.from_files({name: (folder / name).read_bytes() for name in (WEIGHTS, FACTS)}, str(place))
         except UserError as error:
@@ -261,7 +264,7 @@ class Model:
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], where: str) -> "Model":
-        """Rebuild what `files` gave; every weight must be there and fit, which is found out before any is made.
+        """Rebuild a model from what `files` returned; all weights are checked before the model is built.
 
         Args:
             files: contents of `WEIGHTS` and `FACTS`.
@@ -281,7 +284,7 @@ class Model:
             description = Description.model_validate(document["description"])
             standardisations = _standardisations(document, recipe, description)
             _compare(recipe, description, tensors_from_bytes(files[WEIGHTS]))
-            with torch.random.fork_rng(devices=[]):  # Weights are drawn to be replaced: the caller's draws stay.
+            with torch.random.fork_rng(devices=[]):  # Initial weights are replaced; the caller's draws stay the same.
                 model = cls.fresh(recipe, description, standardisations)
             model.load_weights(files[WEIGHTS])
         except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
@@ -290,18 +293,18 @@ class Model:
 
 
 def _downloaded(repository: str, hub: Mapping[str, Any]) -> Path:
-    """The files of a model repository of the Hugging Face Hub, of which nothing is run, in its own cache."""
+    """The files of a model repository of the Hugging Face Hub, in the Hub's own cache; no code of it is run."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise UserError(
-            f"{repository}: no folder; to load it from the Hugging Face Hub: pip install 'mmssl-tune[hub]'"
+            f"{repository}: not a folder; to load it from the Hugging Face Hub: pip install 'mmssl-tune[hub]'"
         ) from error
     try:
         return Path(snapshot_download(repository, allow_patterns=[WEIGHTS, FACTS], **hub))
-    except (OSError, ValueError) as error:  # The library's own errors are of these kinds.
+    except (OSError, ValueError) as error:  # The library's own errors derive from these.
         first = str(error).strip().splitlines()[0]
-        raise UserError(f"{repository}: no folder, and not to be had from the Hugging Face Hub ({first})") from error
+        raise UserError(f"{repository}: not a folder, nor loadable from the Hugging Face Hub ({first})") from error
 
 
 def _document(content: bytes) -> dict[str, Any]:
@@ -314,9 +317,9 @@ def _document(content: bytes) -> dict[str, Any]:
 def _standardisations(
     document: Mapping[str, Any], recipe: Recipe, description: Description
 ) -> dict[str, Standardisation]:
-    """Of each signal that the recipe takes, as a model's document has them."""
+    """The statistics of each signal that the recipe takes, from a model's document."""
     given = document.get("standardisation")
-    if given is None:  # Of the one signal that there was.
+    if given is None:  # The older format, with one signal.
         given = {"imu": {"mean": document["imu_mean"], "std": document["imu_std"]}}
     return {
         name: Standardisation(
@@ -331,15 +334,15 @@ def _standardisations(
 def _numbers(
     document: Mapping[str, Any], signal: str, name: str, channels: int, *, above: float
 ) -> npt.NDArray[np.float32]:
-    """One of a signal's statistics as a model's document has it.
+    """One of a signal's statistics, from a model's document.
 
     Raises:
-        ValueError: it is none for so many channels.
+        ValueError: it is not one valid number for each channel.
     """
     given = document[name]
     if not isinstance(given, list) or not all(isinstance(number, int | float) for number in given):
         given = [[]]
-    with np.errstate(over="ignore"):  # Too large for float32 becomes infinite, which is refused.
+    with np.errstate(over="ignore"):  # Numbers too large for float32 become infinite, and are refused.
         numbers = np.array(given, np.float32)
     if numbers.shape != (channels,) or not (np.isfinite(numbers) & (numbers > above)).all():
         kind = "finite" if above < 0 else "positive"
@@ -348,10 +351,10 @@ def _numbers(
 
 
 def _compare(recipe: Recipe, description: Description, tensors: Mapping[str, Tensor]) -> None:
-    """Find out, without making it, whether a model can have these weights.
+    """Check that a model of this recipe can have these weights, without building it.
 
     Raises:
-        ValueError: one is missing, of another size or kind, or not of such a model.
+        ValueError: a weight is missing, unexpected, or of another shape or type.
     """
     if set(description.signals) & set(recipe.data.modalities) and recipe.encoder.imu.layers > len(tensors):
         raise ValueError(f"{recipe.encoder.imu.layers} layers by the recipe, {len(tensors)} weights in {WEIGHTS}")
@@ -359,7 +362,7 @@ def _compare(recipe: Recipe, description: Description, tensors: Mapping[str, Ten
         model = Model.fresh(recipe, description, {})
     wanted = {f"{part}.{k}": v for part, module in model.parts.items() for k, v in module.state_dict().items()}
     for name in (name for name in (*wanted, *tensors) if name not in wanted or name not in tensors):
-        raise ValueError(f"{name} is {'missing' if name in wanted else 'of no such model'}")
+        raise ValueError(f"{name} is {'missing' if name in wanted else 'not part of this model'}")
     for name, tensor in tensors.items():
         found, expected = ((tuple(one.shape), one.dtype) for one in (tensor, wanted[name]))
         if found != expected:

@@ -1,4 +1,4 @@
-"""How many floating-point operations a computation takes."""
+"""Count the floating-point operations of a computation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from torch.utils.flop_counter import flop_registry
 
 def operations(run: Callable[[], object]) -> int:
     """Floating-point operations of the matrix products and convolutions in `run`, as torch counts them."""
-    # Fused attention is not counted.
+    # torch does not count fused attention.
     with sdpa_kernel(SDPBackend.MATH), _Counter() as counter:
         run()
     return counter.total
 
 
 class _Counter(TorchDispatchMode):
-    """The sum of what torch's `FlopCounterMode` finds, which loads torch's compiler: 3 s of CPU in each process."""
+    """torch's `FlopCounterMode` without torch's compiler, which costs 3 s of CPU in each process."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _Counter(TorchDispatchMode):
         named = kwargs or {}
         counted = flop_registry.get(func.overloadpacket)
         if counted is None:
-            with self:  # What it is made of may be counted.
+            with self:  # Its parts may be counted.
                 made = func.decompose(*args, **named)
             if made is not NotImplemented:
                 return made

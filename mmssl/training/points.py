@@ -1,7 +1,7 @@
 """The skeleton encoder's features of each joint, a few recordings at a time.
 
-Between a joint's 3 coordinates and its 32 features lie 64, the largest activations of all. A CPU takes longer to write
-and read them than to compute them. So they stay in its cache, and the backward pass computes them again.
+Between a joint's 3 coordinates and its 32 features come 64 channels, the network's largest activations. A CPU takes
+longer to write and read them than to compute them. So they stay in its cache, and the backward pass recomputes them.
 """
 
 from typing import Any
@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 _CACHED = 2**21
-"""Bytes of activations that are computed together: what a core's own cache holds, more or less."""
+"""Bytes of activations to compute at a time: about what a core's own cache holds."""
 
 
 def features(x: Tensor, weight: Tensor, bias: Tensor, kernel: Tensor) -> Tensor:
-    """A convolution over time of a linear map's positive part.
+    """A linear map, ReLU and a convolution over time.
 
     Args:
         x: (batch, steps, joints, coordinates).
@@ -48,7 +48,7 @@ class _Features(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         [gradient] = gradients
         x, *weights = ctx.saved_tensors
-        # Sums over parts are taken in the weights' own precision.
+        # Gradients are summed over parts in the weights' own precision.
         of_weight, of_bias, of_kernel = (torch.zeros_like(tensor) for tensor in weights)
         weight, bias, kernel = (tensor.to(ctx.dtype) for tensor in weights)
         of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None

@@ -1,4 +1,4 @@
-"""Recordings of any length become arrays of one shape."""
+"""Prepare recordings: resample them to equal length."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mmssl.errors import UserError
 
 Inputs = dict[str, Array]
 _AT_ONCE = 1024
-"""Recordings: their arrays of double precision are all that preparing needs beside its result."""
+"""Recordings prepared at a time, which limits the memory for their arrays of double precision."""
 
 
 def prepare(recordings: Recordings, steps: int, modalities: Sequence[str]) -> Inputs:
@@ -34,18 +34,17 @@ def prepare(recordings: Recordings, steps: int, modalities: Sequence[str]) -> In
 
 
 def prepare_some(recordings: Recordings, steps: int, modality: str) -> Array:
-    """One modality's recordings at equal length, NaN throughout where a recording lacks it, so that no such number
-    passes unnoticed.
+    """One modality's recordings at equal length; all NaN where a recording lacks it, so that its use is noticed.
 
     Raises:
-        UserError: all lack it.
+        UserError: all recordings lack it.
     """
     blocks = [*prepared_blocks(recordings, steps, modality)]
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def prepared_blocks(recordings: Recordings, steps: int, modality: str) -> Iterator[Array]:
-    """As `prepare_some`, a thousand recordings at a time, in their order."""
+    """`prepare_some` in blocks of a thousand recordings, in their order."""
     has = recordings.has.get(modality, np.zeros(0, dtype=bool))
     if not has.any():
         raise UserError(
@@ -68,7 +67,7 @@ def _prepared(arrays: Sequence[Array], own: Skeleton | Signal, steps: int) -> Ar
         return prepare_skeleton(arrays, steps, own.root, own.scale)
     if not own.quaternions:
         return prepare_signal(arrays, steps)
-    # Of two quaternions for each orientation that near the one before; what is averaged is not of unit length.
+    # Each orientation has two quaternions: take the one near that before. Averages are not of unit length.
     even = [continuous(one.astype(np.float64), own.quaternions)[0].astype(np.float32) for one in arrays]
     prepared = prepare_signal(even, steps)
     for group in own.quaternions:
@@ -77,18 +76,18 @@ def _prepared(arrays: Sequence[Array], own: Skeleton | Signal, steps: int) -> Ar
 
 
 _LONGEST_STEP = 1.0
-"""Seconds: a step that is longer shows nothing of a movement, of which most are over by then."""
+"""Seconds: most movements are over by then, so a longer step shows nothing of them."""
 _MOST_LINES = 1000
-"""In a step, where there is no rate."""
+"""Lines a step, where the rate is unknown."""
 
 
 def longest(hz: float | None, steps: int) -> float:
-    """Lines of a recording of which so many steps still show the movement."""
+    """The most lines of a recording at which so many steps still show the movement."""
     return (_LONGEST_STEP * hz if hz else _MOST_LINES) * steps
 
 
 def _refuse_squeezed(recordings: Recordings, modality: str, hz: float | None, steps: int) -> None:
-    """Refuse streams that nobody has cut.
+    """Refuse streams that were not cut into windows.
 
     Raises:
         UserError: a recording is so long that its steps show no movement.
@@ -110,11 +109,10 @@ def prepare_skeleton(
     root: int | Sequence[int],
     scale: tuple[int | Sequence[int], int | Sequence[int]],
 ) -> Array:
-    """Place, size and resample skeletons.
+    """Centre, scale and resample skeletons.
 
-    The root joint of the first frame becomes the origin, the distance of the two scale joints in that frame the unit of
-    length; each may be the middle of several. Time is normalised by length and interpolated linearly; a single frame is
-    repeated.
+    The root joint of the first frame becomes the origin; the distance of the two scale joints in that frame becomes the
+    unit of length. Each joint may be the mean of several. Time is interpolated linearly; a single frame is repeated.
 
     Args:
         skeleton: one array a recording, (frames, joints, coordinates), in any unit.
@@ -136,10 +134,9 @@ def prepare_skeleton(
 def prepare_signal(signal: Sequence[Array], steps: int) -> Array:
     """Resample signals; the units stay.
 
-    Recordings of more samples than steps, the usual case, are averaged over `steps` windows of equal length.
-    Interpolating between the two nearest samples would ignore all others, and show movement too fast for the steps as
-    slow movement that never was (aliasing). Recordings of fewer samples are interpolated linearly over normalised time;
-    a single sample is repeated.
+    Recordings with more samples than steps, the usual case, are averaged over `steps` windows of equal length.
+    Interpolating between the two nearest samples would ignore all others, and turn fast movement into slow movement
+    (aliasing). Recordings with fewer samples are interpolated linearly; a single sample is repeated.
 
     Args:
         signal: one array a recording, (samples, channels).
@@ -168,7 +165,7 @@ def _average(x: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Standardisation:
-    """Per-channel mean and standard deviation, each (channels,), of the recordings that train."""
+    """Per-channel mean and standard deviation of the training recordings, each (channels,)."""
 
     mean: Array
     std: Array
@@ -180,7 +177,7 @@ class Standardisation:
 
     @classmethod
     def fit_parts(cls, parts: Iterable[Array]) -> "Standardisation":
-        """As `fit`, of parts of the recordings, of which one at a time need be in memory."""
+        """`fit` over parts of the recordings, of which one at a time needs to be in memory."""
         axes = (0, 1)
         each = [
             (
@@ -200,5 +197,5 @@ class Standardisation:
         return cls(mean.astype(np.float32), np.where(constant, 1, std).astype(np.float32))
 
     def apply(self, signal: Array) -> Array:
-        """(recordings, steps, channels) with mean 0 and standard deviation 1 in each channel, where it was fitted."""
+        """Standardise (recordings, steps, channels): mean 0 and standard deviation 1 in each channel, where fitted."""
         return (signal - self.mean) / self.std

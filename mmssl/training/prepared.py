@@ -1,4 +1,4 @@
-"""Recordings at equal length, as training takes them."""
+"""Recordings at equal length, ready for training."""
 
 import hashlib
 import io
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 CACHE_VARIABLE = "MMSSL_CACHE"
 _SECONDS_BETWEEN_WORDS = 20.0
 _DAYS_KEPT = 30
-"""Since a study last used what is kept."""
+"""Days since a study last used a file."""
 _AT_ONCE = 16_384
-"""Recordings that statistics are taken of at a time."""
+"""Recordings at a time, for statistics."""
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Recordings at equal length: made once per study, read by every trial.
 
-    What is larger than `IN_MEMORY` lies in a file that all processes of a machine map into memory: the pages are there
-    once, however many read them. Such arrays are pickled as the file's name.
+    If they are larger than `IN_MEMORY`, they are kept in a file that all processes of a machine share as a memory map.
+    Such arrays are pickled as the file's name.
     """
 
     description: Description
@@ -48,10 +48,9 @@ class Prepared:
     labels: npt.NDArray[np.int64]
     """Class index of each recording, (recordings,)."""
     inputs: Mapping[str, Array]
-    """By modality, (recordings, steps, ...); NaN throughout where a recording lacks it, so that no such number passes
-    unnoticed."""
+    """By modality, (recordings, steps, ...); all NaN where a recording lacks it, so that its use is noticed."""
     has: Mapping[str, npt.NDArray[np.bool_]]
-    """By modality whether each recording has it, (recordings,)."""
+    """By modality, which recordings have it, (recordings,)."""
 
     @classmethod
     def of(
@@ -61,13 +60,13 @@ class Prepared:
         modalities: Sequence[str],
         say: Callable[[str], None] = lambda line: None,
     ) -> "Prepared":
-        """Prepare some modalities, or take them from what an earlier study kept.
+        """Prepare some modalities, or take them from the files of an earlier study.
 
         Args:
-            say: called with how far it is, where that takes long.
+            say: called with the progress where that takes long.
 
         Raises:
-            UserError: no recording has a modality, or no room is left for what has to be kept in a file.
+            UserError: no recording has a modality, or the disk has no room for a file.
         """
         one = sum(int(np.prod(recordings.description.modalities[name].shape)) for name in modalities)
         kept = len(recordings) * steps * one * 4 > IN_MEMORY
@@ -79,7 +78,7 @@ class Prepared:
         return cls(recordings.description, recordings.fingerprint, recordings.rows, recordings.labels, inputs, has)
 
     def in_memory(self) -> "Prepared":
-        """The same for other machines, which lack its files: pickled by content."""
+        """The same, pickled by content: for other machines, which lack its files."""
         return replace(self, inputs={name: np.asarray(array) for name, array in self.inputs.items()})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -92,29 +91,29 @@ class Prepared:
         vars(self).update(state, inputs={**inputs, **files})
 
     def units(self, rows: npt.NDArray[np.int64]) -> int:
-        """How many independent recordings some are: windows of one annotated interval count once."""
+        """How many independent recordings: windows of one annotated interval count once."""
         return len({self.rows[i].unit for i in rows})
 
     def standardisation(self, modality: str, rows: npt.NDArray[np.int64]) -> Standardisation:
-        """Of a signal, over some recordings, which have it."""
+        """A signal's mean and standard deviation over some recordings, which must have it."""
         array = self.inputs[modality]
         parts = np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))
         return Standardisation.fit_parts(array[part] for part in parts)
 
     def selected(self, model: "Model", rows: npt.NDArray[np.int64]) -> "dict[str, Recorded]":
-        """Some recordings as the model's encoders take them.
+        """Some recordings as inputs of the model's encoders.
 
         Raises:
-            ValueError: one lacks a modality.
+            ValueError: a recording lacks a modality.
         """
         for name in model.recipe.data.modalities:
             if not self.has[name][rows].all():
-                raise ValueError(f"a recording without {name} is given to encoders of it")
+                raise ValueError(f"a recording has no {name}, which the encoders take")
         return self.padded(model, rows)
 
     def padded(self, model: "Model", rows: npt.NDArray[np.int64]) -> "dict[str, Recorded]":
-        """Some recordings as the encoders take them, NaN throughout where one lacks a modality: for users of `has`."""
-        from mmssl.training.selection import Selection  # With torch, which preparing does without.
+        """Likewise, all NaN where a recording lacks a modality: for callers that use `has`."""
+        from mmssl.training.selection import Selection  # It loads torch, which preparing does without.
 
         every = {
             name: Selection(self.inputs[name], rows, model.standardisations.get(name), model.device)
@@ -126,10 +125,10 @@ class Prepared:
 
 
 def _kept(recordings: Recordings, steps: int, modality: str, say: Callable[[str], None]) -> Array:
-    """One modality, prepared, from the file that keeps it; made the first time, and where the file is damaged.
+    """One modality, prepared, from its file; the file is made the first time, and again where it is damaged.
 
     Raises:
-        UserError: there is no room for it.
+        UserError: the file cannot be written.
     """
     facts = [recordings.fingerprint, modality, str(steps), code_digest("mmssl.training.preparation")]
     path = cache_folder() / f"{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:32]}.npy"
@@ -146,7 +145,7 @@ def _kept(recordings: Recordings, steps: int, modality: str, say: Callable[[str]
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file is there and holds what was written: a bit that has changed since would train unnoticed."""
+    """Whether a file is there and undamaged: a flipped bit would go unnoticed in training."""
     seal = _seal(path)
     if not (path.is_file() and seal.is_file()):
         return False
@@ -192,13 +191,13 @@ def _keep(path: Path, recordings: Recordings, steps: int, modality: str, say: Ca
 
 def _mapped(path: str | Path) -> Array:
     with suppress(OSError):
-        os.utime(path)  # In use: what nobody uses for long is removed.
+        os.utime(path)  # Marks it as used: files that are unused for long are removed.
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def cache_folder() -> Path:
-    """Where prepared recordings are kept that are too large for memory: $MMSSL_CACHE, or where the operating system
-    keeps caches; whatever is in it may be removed while no study runs."""
+    """The folder of prepared recordings that are too large for memory: $MMSSL_CACHE, or the operating system's folder
+    for caches. Its files may be removed while no study runs."""
     from platformdirs import user_cache_path
 
     given = os.environ.get(CACHE_VARIABLE)

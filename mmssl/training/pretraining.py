@@ -1,4 +1,4 @@
-"""Train one trial's encoders without labels by the recipe's objective."""
+"""Train one trial's encoders without labels, with the recipe's objective."""
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -32,7 +32,7 @@ OnEpoch = Callable[[Epoch], None]
 
 
 class StoppedError(Exception):
-    """Training has failed in a way that more epochs cannot mend."""
+    """Training has failed beyond recovery."""
 
     def __init__(self, status: Literal["DIVERGED", "COLLAPSED"], cause: str) -> None:
         super().__init__(cause)
@@ -40,7 +40,7 @@ class StoppedError(Exception):
 
 
 class Pretraining:
-    """One trial's pre-training: what it draws, its loss and its numbers; its networks may train beside others'.
+    """One trial's pre-training: its random draws, its loss and its numbers. Its networks may train in a stack.
 
     Args:
         model: its encoders and projectors are trained in place.
@@ -49,7 +49,7 @@ class Pretraining:
         on_epoch: called with each epoch's loss terms and embedding health, named `train...`.
         guides: for a guided objective, features of the same recordings for each modality, (recordings, any width).
         probe: adds its score to the epochs in which it is due.
-        has: by modality which of the recordings have it, (recordings,) of bool; all of them by default.
+        has: by modality, which recordings have it, (recordings,) of bool; all by default.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Pretraining:
 
     @property
     def generators(self) -> list[torch.Generator]:
-        """All that it draws from, but for torch's own."""
+        """The generators it draws from, except torch's global one."""
         return [self._order, self._draws]
 
     def batches(self) -> tuple[Tensor, ...]:
@@ -103,9 +103,9 @@ class Pretraining:
         )
 
     def views(self, batch: Tensor) -> list[Tensor]:
-        """Augmented views of a batch, one for each of the branches; parts are hidden where the recipe says so.
+        """Augmented views of a batch, one for each branch; masked where the recipe says so.
 
-        Where recordings lack a modality, the views are of those that have it; a branch without a use has an empty one.
+        Where recordings lack a modality, the views are of those that have it; a branch without any has an empty view.
         """
         views = self._augmented(batch)
         if self.masking is None:
@@ -124,10 +124,10 @@ class Pretraining:
         return [view for _ in range(copies) for view in self._augment(shown, self._draws).values()]
 
     def loss(self, views: Sequence[Tensor], batch: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        """The objective of the views' embeddings, each (batch, D); its terms are added to the epoch's.
+        """The loss of the views' embeddings, each (batch, D); its terms are added to the epoch's.
 
         Args:
-            features: of the same views, each (batch, width), where parts of them are hidden.
+            features: of the same views, each (batch, width); needed where views are masked.
         """
         embedded = [embeddings.float() for embeddings in views]
         guides = [guide[batch] for guide in self._guides]
@@ -143,7 +143,7 @@ class Pretraining:
             error = torch.stack(errors).mean()
             terms["loss"] = terms["loss"] + self.model.recipe.reconstruct.weight * error
             terms["reconstruction"] = error
-        # Of one that has no recordings in this batch the embeddings before stay.
+        # A branch without recordings in this batch keeps its embeddings of the batch before.
         self._embedded |= {i: own.detach() for i, own in enumerate(embedded) if len(own)}
         self._counted += len(batch)
         for name, term in terms.items():
@@ -151,26 +151,26 @@ class Pretraining:
         return terms["loss"]
 
     def end_epoch(self) -> None:
-        """Report the epoch's numbers; probe where that is due."""
+        """Report the epoch's numbers, with a probe where one is due."""
         recipe, number = self.model.recipe, len(self.epochs) + 1
         sums, self._sums = self._sums, dict[str, Tensor]()
         # Batches in which no two recordings could be compared have no terms.
         counted, self._counted = self._counted / self.recordings, 0
         latest: Numbers = {f"train.{name}": float(term) / (counted or 1.0) for name, term in sums.items()}
-        # Of the last batch: embeddings of several would come from as many different weights.
+        # Of the last batch only: every batch changes the weights.
         for i, name in enumerate(self.branches):
             if i not in self._embedded:
                 continue
             health = embedding_health(unit_scale(recipe.objective, self._embedded[i][:HEALTH_SAMPLE]))
             latest |= {f"train.{name}.{measure}": value for measure, value in health.items()}
-        # After the last epoch the head itself will say more.
+        # After the last epoch the head itself is scored.
         if self.probe and number % self.probe.every == 0 and number < recipe.pretrain.epochs:
             latest["probe.accuracy"] = self.probe.score(self.model)
             self.model.encoders.train()
         self.report({"phase": "pretrain", "epoch": number, **latest})
 
     def report(self, epoch: Epoch) -> None:
-        """Count an epoch that is over, and report it; one that cannot be mended sets `stopped`."""
+        """Add an epoch to those done, and report it; sets `stopped` where it diverged or collapsed."""
         self.epochs.append(epoch)
         self._on_epoch(epoch)
         self.stopped = _fault(epoch, self.branches)
@@ -179,14 +179,14 @@ class Pretraining:
 def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
     """Train the encoders by the recipe's objective, without labels (for VICReg the paper's Algorithm 1).
 
-    With several modalities their embeddings are drawn to each other, pair by pair; with one, those of two augmented
-    views. Dropout draws from torch's global generator, which is seeded.
+    With several modalities each pair of their embeddings is compared; with one, the embeddings of two augmented views.
+    Dropout draws from torch's global generator, which is seeded.
 
     Args:
-        snapshot: where it keeps how far it is; the epochs it finds there are reported as if they had just been trained.
+        snapshot: training resumes from it; its epochs are reported as if they had just been trained.
 
     Returns:
-        How many were trained: this one. See `mmssl.training.together` for more.
+        1, the number of models trained; `mmssl.training.together` trains several.
 
     Raises:
         StoppedError: the loss is not finite, or the embeddings have collapsed; it names epoch and term.
@@ -232,7 +232,7 @@ def pretrain(training: Pretraining, snapshot: Snapshot | None = None) -> int:
 
 
 def _learned(model: Model, branches: int, seed: int) -> nn.ModuleList:
-    """What the objective trains beside the encoders: a module for each pair of branches, or none."""
+    """The objective's own modules: one for each pair of branches, or none."""
     learns = model.recipe.objective.loss.learns
     if learns is None:
         return nn.ModuleList()
@@ -244,7 +244,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def _new(make: Callable[[], _Module], seed: int) -> _Module:
-    """Whose weights are drawn from a seed of their own: with it and without it the encoders begin alike."""
+    """A module with weights from a generator of its own, so that the encoders start the same without it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
@@ -275,18 +275,18 @@ def gpu_products(*, tfloat32: bool) -> Generator[None]:
 
 @dataclass(frozen=True)
 class Probe:
-    """Linear evaluation in the midst of pre-training, by which points can be compared that differ in their losses.
+    """Linear evaluation during pre-training: it compares points whose losses are not comparable.
 
-    A ridge classifier on standardised features, its strength by leave-one-out on the training recordings: it has a
-    closed form, so that it costs little and draws nothing.
+    A ridge classifier on standardised features; leave-one-out on the training recordings chooses its strength. It has a
+    closed form, so it costs little and draws nothing.
     """
 
     prepared: Prepared
     labelled: npt.NDArray[np.int64]
-    """Recordings it is fitted to."""
+    """The recordings it is fitted on."""
     scored: npt.NDArray[np.int64]
     every: int
-    """Epochs from one to the next."""
+    """Epochs from one probe to the next."""
 
     def score(self, model: Model) -> float:
         """Accuracy on the scored recordings, 0 to 1; leaves the encoders in evaluation mode."""
@@ -307,22 +307,22 @@ class Probe:
 
 
 def last_numbers(epochs: Sequence[Epoch]) -> Numbers:
-    """The last epoch's."""
+    """The last epoch's `train...` numbers."""
     return {name: float(value) for name, value in epochs[-1].items() if name.startswith("train.")} if epochs else {}
 
 
-# A tenth of all steps, as is usual.
+# A usual share of all steps.
 _WARM_UP = 0.1
 
 
 def set_rate(optimizer: torch.optim.Optimizer, knobs: Pretrain, step: int, steps_an_epoch: int) -> None:
-    """The rate of a step, counted over all epochs from 0; it depends on nothing else, so that training can go on."""
+    """Set the learning rate of a step, counted from 0 over all epochs: where training resumes, it is the same."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(knobs, step, knobs.epochs * steps_an_epoch)
 
 
 def learning_rate(knobs: Pretrain, step: int, steps: int) -> float:
-    """As `knobs.schedule` says; `step` is from 0 to below `steps`."""
+    """The learning rate of a step, 0 to `steps` - 1, by `knobs.schedule`."""
     if knobs.schedule == "constant":
         return knobs.lr
     rise = max(1, round(_WARM_UP * steps))
@@ -334,7 +334,7 @@ def learning_rate(knobs: Pretrain, step: int, steps: int) -> float:
 def augmentation(
     model: Model, device: torch.device, knobs: Augment | None = None
 ) -> Callable[[Mapping[str, Tensor], torch.Generator], dict[str, Tensor]]:
-    """A function that changes the modalities of the same recordings, cut in time alike, as the recipe says.
+    """A function that augments a batch by modality; all modalities of a recording are cropped in time alike.
 
     Args:
         knobs: instead of the recipe's.
@@ -360,14 +360,14 @@ def augmentation(
 def batches(count: int, most: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     """All recordings in random order, in the fewest batches of at most `most`, as equal as can be.
 
-    Equal, because the statistics that VICReg takes over a short last batch would be noise; never one recording alone,
-    of which there are none (an odd one out makes a batch of `most + 1`).
+    Equal, because VICReg's statistics over a short last batch would be noise. Never one recording alone, which has no
+    statistics: an odd one out makes a batch of `most + 1`.
     """
     return torch.randperm(count, generator=generator).tensor_split(max(1, min(math.ceil(count / most), count // 2)))
 
 
 def _fault(epoch: Epoch, branches: Sequence[str]) -> StoppedError | None:
-    """A loss that is not finite, or collapsed embeddings; it names epoch and term."""
+    """The error for a loss that is not finite or for collapsed embeddings, with epoch and term; None without either."""
     numbers = last_numbers([epoch])
     terms = [name for name in numbers if name.count(".") == 1]
     for name in sorted(terms, key=lambda term: term == "train.loss"):  # a part explains more than the sum

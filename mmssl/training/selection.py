@@ -1,4 +1,4 @@
-"""Recordings that are read when a batch of them is taken."""
+"""Recordings that are read batch by batch."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,9 +12,9 @@ from mmssl.training.preparation import Standardisation
 
 
 class Selection:
-    """Some recordings of one modality as an encoder takes them, read and standardised when a batch is taken.
+    """Some recordings of one modality, read and standardised batch by batch.
 
-    It stands for a tensor of (recordings, steps, ...) that would be too large.
+    It replaces a tensor of (recordings, steps, ...) that would be too large.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Selection:
         return len(self) * self._array[:1].nbytes
 
     def __getitem__(self, some: Tensor) -> Tensor:
-        """The recordings at some places, (places,), or of a mask, (recordings,) of bool."""
+        """The recordings at some indices, (indices,), or under a mask, (recordings,) of bool."""
         return self._read(self._rows[some.cpu().numpy()])
 
     def where(self, mask: Tensor) -> "Selection":
-        """Those of a mask, (recordings,) of bool."""
+        """The recordings under a mask, (recordings,) of bool, still unread."""
         return Selection(self._array, self._rows[mask.cpu().numpy()], self._standardisation, self.device)
 
     def split(self, size: int) -> Iterator[Tensor]:
@@ -58,14 +58,14 @@ class Selection:
 
 
 Recorded = Tensor | Selection
-"""Of one modality, some recordings: (recordings, steps, ...)."""
+"""Some recordings of one modality: (recordings, steps, ...)."""
 
 
 def standardised(array: Array, standardisation: Standardisation | None, device: torch.device) -> Tensor:
-    """Prepared recordings of one modality as an encoder takes them; skeletons have no standardisation."""
+    """Prepared recordings of one modality, standardised for an encoder; skeletons have no standardisation."""
     return torch.from_numpy(standardisation.apply(array) if standardisation else array).to(device)
 
 
 def in_memory(recordings: Mapping[str, Recorded]) -> dict[str, Tensor]:
-    """By modality, all of them at once."""
+    """Read all of them, by modality."""
     return {name: one.all() if isinstance(one, Selection) else one for name, one in recordings.items()}

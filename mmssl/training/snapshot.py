@@ -1,4 +1,4 @@
-"""Where a training loop stands, kept in a file: a process that was killed goes on from there, to the same bits."""
+"""Snapshots of training loops: a killed trial resumes from its snapshot, with the same results to the bit."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from mmssl.storage import Storage
 from mmssl.training.kept import EPOCHS
 
 SECONDS_VARIABLE = "MMSSL_SNAPSHOT_SECONDS"
-# A snapshot is some tens of MB: more often would be felt in the time a short trial takes.
+# A snapshot is some tens of MB: writing it more often would slow short trials down.
 SECONDS_BETWEEN = 30.0
 
 Epoch = dict[str, str | int | float]
@@ -26,7 +26,7 @@ Epoch = dict[str, str | int | float]
 
 @dataclass(frozen=True)
 class Loop:
-    """All that changes while a loop trains, torch's own random state apart."""
+    """The state of a training loop, except torch's global random state."""
 
     modules: Mapping[str, nn.Module]
     optimizer: torch.optim.Optimizer
@@ -51,7 +51,7 @@ class Loop:
         return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
 
     def fits(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether they are of a loop over modules like these."""
+        """Whether the tensors are those of a loop with modules like these."""
 
         def shapes(found: Mapping[str, Tensor]) -> dict[str, torch.Size]:
             return {
@@ -61,7 +61,7 @@ class Loop:
         return shapes(tensors) == shapes(self.tensors())
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put everything where it stood when `tensors` gave these."""
+        """Restore the state that `tensors` returned."""
 
         def under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -84,9 +84,9 @@ class Snapshot:
     """The file of one loop.
 
     Args:
-        files: where it lies, or will.
+        files: the storage of the file.
         name: its name there.
-        seconds_between: how long at least from one writing to the next; $MMSSL_SNAPSHOT_SECONDS or 30 by default.
+        seconds_between: seconds at least between two writes; $MMSSL_SNAPSHOT_SECONDS or 30 by default.
     """
 
     def __init__(self, files: Storage, name: str, seconds_between: float | None = None) -> None:
@@ -97,10 +97,10 @@ class Snapshot:
         self._kept = False
 
     def restore(self, loop: Loop) -> list[Epoch]:
-        """Put a loop where it stood; what is damaged, absent or of another program leaves it at its beginning.
+        """Restore a loop; a snapshot that is absent, damaged or of another program leaves it as it is.
 
         Returns:
-            The epochs it had behind it.
+            The epochs done, none where nothing was restored.
         """
         try:
             tensors = tensors_from_bytes(self._files.read(self._name))
@@ -115,9 +115,9 @@ class Snapshot:
         return epochs
 
     def keep(self, loop: Loop, epochs: Sequence[Epoch], *, last: bool) -> None:
-        """Write the file, if it is time or this is the last epoch of a loop that has taken that long before.
+        """Write the file if it is due, or after the last epoch if it was ever written.
 
-        Where it cannot be written, training goes on without: it would lose more by giving up than by a later kill.
+        Where it cannot be written, training continues: ending now would lose more than a later kill.
         """
         due = time.monotonic() - self._tried >= self._seconds
         if not due and not (last and self._kept):
@@ -130,7 +130,7 @@ class Snapshot:
         self._tried = time.monotonic()
 
     def drop(self) -> None:
-        """Remove the file; one that stays all the same is removed with the trial's end."""
+        """Remove the file; if that fails, the end of the trial removes it."""
         with suppress(OSError):
             self._files.remove(self._name)
 
@@ -145,4 +145,4 @@ def digest_of(tensors: Mapping[str, Tensor]) -> Tensor:
 
 
 Snapshots = Callable[[str], Snapshot]
-"""The snapshot of a loop by the content id of what it trains."""
+"""The snapshot of a loop, by the content id of what it trains."""

@@ -1,4 +1,4 @@
-"""Networks of one architecture as one, whose every weight has a first dimension for them: each kernel runs once."""
+"""Networks of one architecture as one network with stacked weights: each kernel runs once for all of them."""
 
 import copy
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from mmssl.training.dropout import mask
 
 _stacked: ContextVar[Sequence[torch.Generator] | None] = ContextVar("_stacked", default=None)
-"""In a stack's forward pass: what each network's dropout draws from."""
+"""In a stack's forward pass: the generator of each network's dropout."""
 
 
 def stacked() -> bool:
-    """Whether this is the forward pass of a stack, in which torch lacks some operations."""
+    """Whether this is the forward pass of a stack, where torch lacks some operations."""
     return _stacked.get() is not None
 
 
 class Stack(nn.Module):
-    """Networks of one architecture as one, whose every weight has a first dimension for them.
+    """Networks of one architecture as one; the first dimension of every weight is the network.
 
     Args:
-        networks: in training mode from then on; their weights are copied.
+        networks: their weights are copied; they are left in training mode.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -36,13 +36,13 @@ class Stack(nn.Module):
         for name, buffer in buffers.items():
             self.register_buffer(_flat(name), buffer)
         self._names = list(weights), list(buffers)
-        self._network = [copy.deepcopy(networks[0]).to("meta")]  # Not a part: it has no weights of its own.
+        self._network = [copy.deepcopy(networks[0]).to("meta")]  # In a list, so that its weights are not registered.
 
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator]) -> Tensor:
         """(networks, batch, ...) -> (networks, batch, width).
 
         Args:
-            dropout: what each network's dropout draws from.
+            dropout: the generator of each network's dropout.
         """
         own = dict(self.named_parameters()), dict(self.named_buffers())
         weights, buffers = (
@@ -61,7 +61,7 @@ class Stack(nn.Module):
 
     @torch.no_grad()
     def unstack(self, networks: Sequence[nn.Module]) -> None:
-        """Give each network its weights."""
+        """Copy the weights back into each network."""
         state = self.state_dict()
         for i, network in enumerate(networks):
             for name, tensor in network.state_dict().items():
@@ -74,7 +74,7 @@ def masked(x: Tensor, p: float) -> Tensor:
 
 
 class _Mask(torch.autograd.Function):
-    """What dropout multiplies with: each network's is drawn as it would be without the others, on a CPU to the bit."""
+    """Dropout masks: each network's is drawn as if it were alone, on a CPU to the bit."""
 
     @staticmethod
     def forward(x: Tensor, p: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Several trials' pre-trainings as one model: for GPUs that one small model leaves idle; on a CPU it is slower."""
+"""Pre-train several trials as one stacked model: faster on a GPU that one small model leaves idle, slower on a CPU."""
 
 import time
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from mmssl.training.trial import Cache, Files, Pretrain, fresh, pretrained_files
 
 Stacked = tuple[Recipe, Split]
 _MEMBER = "member"
-"""In a snapshot of several: whose epoch it is."""
+"""In a snapshot of several models: the key of the model that an epoch belongs to."""
 
 
 def with_others(stacked: Sequence[Stacked], prepared: Prepared, device: torch.device, cache: Cache) -> Pretrain:
-    """How to pre-train a model together with those of others that are not kept yet, which then are, and that no
-    other process is pre-training."""
+    """Pre-train a model together with those of other trials, which are then cached. Models that are cached already, or
+    that another process is pre-training, are left out."""
 
     def by(training: Pretraining, snapshot: Snapshot | None) -> int:
         others: dict[str, Pretraining] = {}
@@ -46,8 +46,8 @@ def with_others(stacked: Sequence[Stacked], prepared: Prepared, device: torch.de
                 train(further)
                 return pretrained_files(other, other.epochs, 1 + len(others))
 
-            # One that is stopped is not kept; its own trial will come to the same end and be recorded for it. One that
-            # another process trains is left to it: that one may wait for what this one trains.
+            # A model that diverges or collapses is not cached: its own trial will end the same way, and be recorded.
+            # One that another process trains is not waited for: that process may be waiting for this one.
             with suppress(StoppedError, HeldError):
                 cache(name, make, wait=False)
             if name not in others:
@@ -60,15 +60,15 @@ def with_others(stacked: Sequence[Stacked], prepared: Prepared, device: torch.de
 
 
 def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | None = None) -> None:
-    """Train several as one model with stacked weights: each kernel of the networks runs once for all of them.
+    """Train several models as one with stacked weights: each kernel of the networks runs once for all of them.
 
-    Each draws what it would draw alone, dropout included (on a CPU; a GPU's own dropout draws otherwise), and comes to
-    the same losses within the floats' error. One that is stopped leaves the others alone.
+    Each model draws what it would draw alone, dropout included (on a CPU; a GPU's own dropout draws otherwise), and its
+    losses are the same up to rounding. One that is stopped does not affect the others.
 
     Args:
-        trainings: without probes, alike in what `alike` compares; their models are trained in place, and those that are
-            stopped say why in `stopped`.
-        snapshot: as for `pretrain`, of all of them.
+        trainings: without probes, equal by `alike`; their models are trained in place, and those that are stopped have
+            the reason in `stopped`.
+        snapshot: of all of them; training resumes from it.
     """
     first = trainings[0]
     recipe, device = first.model.recipe, first.device
@@ -116,9 +116,9 @@ def pretrain_together(trainings: Sequence[Pretraining], snapshot: Snapshot | Non
 
 
 def alike(recipe: Recipe) -> str:
-    """What recipes must have in common to pre-train together, on equally many recordings; empty for one that cannot."""
-    # Guides are pre-trained apart, what an objective or a reconstruction learns is not stacked, of hidden classes each
-    # training has its own number, and torch cannot stack batch norms in bfloat16.
+    """A key: recipes with the same one can pre-train together, on equally many recordings; empty where none can."""
+    # Guides are pre-trained apart; modules of an objective or a reconstruction are not stacked; with hidden classes the
+    # number of recordings differs; torch cannot stack batch norms in bfloat16.
     training, loss = recipe.pretrain, recipe.objective.loss
     if loss.guided or loss.learns or training.hidden_classes or training.precision == "bfloat16":
         return ""
@@ -130,13 +130,13 @@ def alike(recipe: Recipe) -> str:
 def rates(
     recipe: Recipe, prepared: Prepared, split: Split, device: torch.device, counts: Sequence[int] = (1, 2, 4, 8)
 ) -> dict[int, float]:
-    """Epochs of pre-training a second, all trials counted, by how many train as one model; as far as memory goes."""
+    """Epochs of pre-training per second, summed over the models, by how many train as one; as far as memory allows."""
     found: dict[int, float] = {}
     for count in counts:
         ends: list[float] = []
 
         def on_epoch(epoch: Epoch, ends: list[float] = ends) -> None:
-            ends.append(time.perf_counter())  # Its numbers have been read: a GPU has done its work.
+            ends.append(time.perf_counter())  # The numbers have been read, so a GPU has finished the epoch.
 
         # The first epoch warms up.
         few = recipe.with_knobs({"pretrain.epochs": 4})

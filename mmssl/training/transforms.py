@@ -1,4 +1,4 @@
-"""Batches are changed at random, at every training step."""
+"""Random augmentations of batches."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -15,14 +15,14 @@ Array = NDArray[np.float32]
 
 
 def crop_together(views: Sequence[Tensor], knobs: Crop, generator: torch.Generator) -> list[Tensor]:
-    """Cut the same share of the time away from all modalities of a recording, with the knobs' probability.
+    """Crop all modalities of a recording to the same span of time, with the knobs' probability.
 
     Args:
         views: (batch, steps, ...) each, of the same recordings; not modified.
-        generator: the only source of randomness, as below.
+        generator: the only source of randomness.
 
     Returns:
-        Tensors like them.
+        Tensors of the same shapes.
     """
     if knobs.probability == 0:
         return list(views)
@@ -36,9 +36,9 @@ def crop_together(views: Sequence[Tensor], knobs: Crop, generator: torch.Generat
 def augment_skeleton(x: Tensor, knobs: SkeletonAugment, generator: torch.Generator) -> Tensor:
     """Crop in time, rotate about the origin, shear, scale and jitter, in this order.
 
-    Each changes a recording with its own `probability`, independently; the recipe defines `strength`.
-    Scaling draws one factor for each recording and coordinate axis. Rotation turns a 2-D skeleton by one angle, a 3-D
-    skeleton by three Euler angles; the origin is the root of the first frame before cropping.
+    Each is applied to a recording with its own `probability`, independently; the recipe defines `strength`. Scaling
+    draws one factor for each recording and coordinate axis. Rotation turns a 2-D skeleton by one angle, a 3-D skeleton
+    by three Euler angles. The origin is the root joint of the first frame before cropping.
 
     Args:
         x: (batch, steps, joints, coordinates), prepared; not modified.
@@ -72,16 +72,16 @@ def augment_signal(
 ) -> Tensor:
     """Permute time segments, rotate sensors, scale, shuffle channels and jitter, in this order.
 
-    Each changes a recording with its own `probability`, independently; the recipe defines `strength`.
-    Permutation cuts at random steps and never puts every segment back in its place. Scaling draws one factor for each
-    recording and channel. The shuffled channels are at least two, and each of them gets the signal of another.
+    Each is applied to a recording with its own `probability`, independently; the recipe defines `strength`. Permutation
+    cuts at random steps and never leaves every segment in its place. Scaling draws one factor for each recording and
+    channel. At least two channels are shuffled, and each of them gets the signal of another.
 
     Args:
         x: (batch, steps, channels); not modified.
         generator: the only source of randomness; on x's device, or on the CPU to get the same draws on any device.
-        sensors: for each rigid sensor the channel indices of its x, y, z triads, which turn together, and of
-            quaternions w, x, y, z that turn its axes into the world's. Without sensors nothing is rotated.
-        standardisation: mean and std, each (channels,), if x is standardised: a sensor turns in its raw units.
+        sensors: for each rigid sensor, the channel indices of its x, y, z triads, which rotate together, and of its
+            quaternions w, x, y, z, which rotate its axes into the world's. Without sensors nothing is rotated.
+        standardisation: mean and std, each (channels,), if x is standardised: rotation is in raw units.
 
     Returns:
         A tensor like x.
@@ -123,7 +123,7 @@ def _crop(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
 
 
 def _window(like: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Where in time each recording's steps are taken from, (batch, steps), in steps."""
+    """The position in time, in steps, that each step of the crop is taken from, (batch, steps)."""
     steps = like.shape[1]
     cut = _uniform(like, (len(like), 1), generator, high=strength)
     start = cut * _uniform(like, (len(like), 1), generator)
@@ -142,7 +142,7 @@ def _at(x: Tensor, position: Tensor) -> Tensor:
 
 
 def _rotations(like: Tensor, coordinates: int, strength: float, generator: torch.Generator) -> Tensor:
-    """One matrix a recording, (batch, coordinates, coordinates): a turn in each coordinate plane, in a row."""
+    """One matrix a recording, (batch, coordinates, coordinates): rotations in all coordinate planes, multiplied."""
     planes = list(combinations(range(coordinates), 2))
     angles = math.radians(strength) * _uniform(like, (len(planes), len(like)), generator, -1, 1)
     unturned = torch.eye(coordinates, dtype=like.dtype, device=like.device).expand(len(like), -1, -1)
@@ -183,7 +183,7 @@ def _permute(x: Tensor, strength: int, generator: torch.Generator) -> Tensor:
     rank = _uniform(x, (batch, steps - 1), generator).argsort(dim=1).argsort(dim=1)
     segment = torch.nn.functional.pad((rank < segments - 1).cumsum(dim=1), (1, 0))
     key = _uniform(x, (batch, strength), generator).take_along_dim(segment, dim=1)
-    # Where chance sorts every segment into its own place, the order is reversed.
+    # If every segment stays in its place by chance, the order is reversed.
     key = torch.where((key.diff(dim=1) >= 0).all(dim=1, keepdim=True), -key, key)
     return x.take_along_dim(key.argsort(dim=1, stable=True)[..., None], dim=1)
 
@@ -201,23 +201,23 @@ def _rotate_sensors(
         rotations = _rotations(x, 3, strength, generator)
         for group in map(list, groups):
             raw = x[..., group] * std[group] + mean[group]
-            # Axes that were turned have to be turned back before they are turned into the world's.
+            # A quaternion rotates the sensor's axes into the world's, so the augmentation is undone first.
             matrices = rotations if len(group) == 3 else _turned_back(rotations)
             rotated[..., group] = (_turn(raw, matrices) - mean[group]) / std[group]
     return rotated
 
 
 def _turned_back(rotations: Tensor) -> Tensor:
-    """What takes quaternions q to q times the inverse of a rotation, (batch, 3, 3) -> (batch, 4, 4), w first."""
+    """Matrices that multiply a quaternion q by the inverse of a rotation, (batch, 3, 3) -> (batch, 4, 4), w first."""
     w, x, y, z = _quaternions(rotations).unbind(dim=1)
     rows = [(w, x, y, z), (-x, w, -z, y), (-y, z, w, -x), (-z, -y, x, w)]
     return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
 
 
 def _quaternions(rotations: Tensor) -> Tensor:
-    """Of rotation matrices, (batch, 3, 3) -> (batch, 4), w first."""
+    """Quaternions of rotation matrices, (batch, 3, 3) -> (batch, 4), w first."""
     (a, b, c), (d, e, f), (g, h, i) = (row.unbind(dim=1) for row in rotations.unbind(dim=1))
-    # Four times the quaternion's products with itself: each row is a multiple of it, the longest the surest.
+    # Each row is a multiple of the quaternion; the longest is the most exact.
     products = [
         (1 + a + e + i, h - f, c - g, d - b),
         (h - f, 1 + a - e - i, b + d, c + g),
@@ -233,6 +233,6 @@ def _shuffle(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     channels = x.shape[-1]
     count = max(2, round(strength * channels)) if strength > 0 else 0
     order = _uniform(x, (len(x), channels), generator).argsort(dim=1)
-    # The first `count` of a random order hand their signals on in a circle.
+    # The first `count` channels of a random order pass their signals on in a circle.
     giver = torch.cat([order[:, :count].roll(1, dims=1), order[:, count:]], dim=1)
     return x.take_along_dim(torch.empty_like(order).scatter_(1, order, giver)[:, None], dim=2)

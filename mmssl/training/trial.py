@@ -1,4 +1,4 @@
-"""Pre-train encoders without labels, freeze them, fine-tune a head: the only training loops."""
+"""One trial: pre-train encoders without labels, freeze them, fine-tune a head, score."""
 
 import json
 import math
@@ -50,7 +50,7 @@ Files = Mapping[str, bytes]
 
 class Cache(Protocol):
     def __call__(self, name: str, make: Callable[[], Files], /, *, wait: bool = True) -> Files:
-        """Make files the first time that a name is asked for, and give those kept from then on.
+        """Make files at the first call with a name, and return those kept from then on.
 
         Raises:
             HeldError: another process is making them, and `wait` is False.
@@ -59,18 +59,18 @@ class Cache(Protocol):
 
 
 Pretrain = Callable[[Pretraining, Snapshot | None], int]
-"""Pre-trains a model, perhaps with others; gives how many."""
+"""Pre-trains a model, perhaps with others; returns how many."""
 CLUSTERED = 512
-"""Recordings at most whose features are clustered, which takes the square of their number."""
+"""Most recordings to cluster: the cost grows with the square of their number."""
 _AT_ONCE = 16_384
-"""Recordings augmented at a time, of those that are not in memory."""
+"""Recordings augmented at a time where they are not all in memory."""
 _WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
 _PRETRAINED = ("encoders", "projectors")
 
 
 @dataclass
 class Outcome:
-    """What one trial gives."""
+    """The result of one trial."""
 
     status: Literal["COMPLETE", "DIVERGED", "COLLAPSED"]
     cause: str = ""
@@ -81,15 +81,15 @@ class Outcome:
     predictions: list[dict[str, str | float]] = field(default_factory=list[dict[str, str | float]])
     """One row per recording scored."""
     model: Model | None = None
-    """What was trained; None where pre-training was stopped."""
+    """The trained model; None where training was stopped."""
 
 
 def run_trial(
     recipe: Recipe,
     prepared: Prepared,
-    sides: Split,
+    split: Split,
     *,
-    side: Literal["val", "test"] = "val",
+    scored_split: Literal["val", "test"] = "val",
     on_epoch: OnEpoch = lambda epoch: None,
     device: str | torch.device = "cpu",
     cache: Cache | None = None,
@@ -99,31 +99,32 @@ def run_trial(
 ) -> Outcome:
     """Pre-train, freeze, fine-tune and score one recipe.
 
-    The training side alone gives the signals' statistics, the pre-training batches and the labels of the heads; the
-    scored side is looked at once, at the end. Two runs of one recipe give the same bits on the same machine and number
-    of threads (CPU): every draw comes from `recipe.seed`, and the choice of labels from `finetune.label_draw`.
+    The signals' statistics and the pre-training batches come from `split.pretrain`, the heads' labels from
+    `split.train`; the scored split is used at the end, and by the probe. Two runs of one recipe give the same bits on
+    the same machine with the same number of threads (CPU): every draw comes from `recipe.seed`, the choice of labels
+    from `finetune.label_draw`.
 
     Args:
-        side: which side to score.
-        on_epoch: called after each epoch of all phases with `phase`, `epoch` and that epoch's numbers.
-        cache: keeps pre-trained encoders: whoever needs the same takes them from there. Pre-training that is probed is
-            kept from nobody and by nobody: the probe's scores are those of one trial.
-        snapshots: where the loops keep how far they are, and go on from; whoever has the outcome removes them.
-        probe_every: after so many epochs of pre-training each, a linear classifier on the encoders as they are scores
-            the scored side as `probe.accuracy`; training goes the same way with it and without.
-        by: how it pre-trains, where it is not probed.
+        scored_split: the split to score.
+        on_epoch: called after each epoch of every phase with `phase`, `epoch` and that epoch's numbers.
+        cache: keeps pre-trained encoders for the trials that share them. Pre-training that is probed bypasses it: the
+            probe's scores belong to one trial.
+        snapshots: training resumes from its snapshots; the caller removes them.
+        probe_every: epochs from one probe to the next. A probe is a linear classifier on the encoders as they are; its
+            score on the scored split is reported as `probe.accuracy`, and does not change training.
+        by: how to pre-train, where it is not probed.
 
     Returns:
-        The outcome; a loss that is not finite and collapsed embeddings end it with the status that says so.
+        The outcome. Its status is DIVERGED where a loss is not finite, COLLAPSED where the embeddings have collapsed.
 
     Raises:
         UserError: fewer than two recordings or labels to train on, or a hidden class that does not exist.
     """
     device = torch.device(device)
     *_, finetuning = seeds(recipe)
-    rows = sides.validation if side == "val" else sides.test
-    labelled = labelled_rows(recipe, prepared, sides)
-    enough(recipe, prepared, sides)
+    rows = split.validation if scored_split == "val" else split.test
+    labelled = labelled_rows(recipe, prepared, split)
+    enough(recipe, prepared, split)
     whole, scored_whole = (having(prepared, some, recipe.data.modalities) for some in (labelled, rows))
     probe = Probe(prepared, whole, scored_whole, probe_every) if probe_every else None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), gpu_products(tfloat32=False):
@@ -132,7 +133,7 @@ def run_trial(
             model, metrics = pretrained(
                 recipe,
                 prepared,
-                sides,
+                split,
                 on_epoch=on_epoch,
                 device=device,
                 cache=cache,
@@ -156,7 +157,7 @@ def run_trial(
         finetuned = time.perf_counter()
         outcome = Outcome("COMPLETE", metrics=metrics | _costs(model, prepared), model=model)
         if len(having(prepared, rows, recipe.data.modalities, least=1)):
-            outcome.predictions, scored = score(model, prepared, rows, side)
+            outcome.predictions, scored = score(model, prepared, rows, scored_split)
             outcome.metrics |= scored
         outcome.seconds = {
             "pretrain": ready - started,
@@ -167,7 +168,7 @@ def run_trial(
 
 
 def train(recipe: Recipe, recordings: Recordings, *, on_epoch: OnEpoch = lambda epoch: None) -> Outcome:
-    """`run_trial` from raw recordings, for use without a study; on a GPU where there is one."""
+    """Train and score one recipe on raw recordings, without a study; on a GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
     return run_trial(recipe, prepared, split(recordings, recipe.data), on_epoch=on_epoch, device=device)
@@ -176,7 +177,7 @@ def train(recipe: Recipe, recordings: Recordings, *, on_epoch: OnEpoch = lambda 
 def pretrained(
     recipe: Recipe,
     prepared: Prepared,
-    sides: Split,
+    split: Split,
     *,
     on_epoch: OnEpoch,
     device: torch.device,
@@ -185,64 +186,63 @@ def pretrained(
     probe: Probe | None = None,
     by: Pretrain = pretrain,
 ) -> tuple[Model, Numbers]:
-    """A model whose encoders are pre-trained and whose heads are new, and the numbers of that pre-training.
+    """A model with pre-trained encoders and new heads, and the numbers of its pre-training.
 
-    What is taken from `cache` is told to `on_epoch` as if it had just been trained.
+    Encoders from `cache` report their epochs to `on_epoch` as if they had just been trained.
 
     Returns:
-        The model, and the last epoch's `train...` numbers with the health of the embeddings of `HEALTH_SAMPLE` training
-        recordings at most, drawn from all, `embedding...`; and how many were `pretrained_together` where it was more
-        than this one.
+        The model, and its numbers: the last epoch's `train...`; `embedding...` and `features...` of a sample of the
+        training recordings; `pretrained_together`, how many models trained as one, where there were several.
 
     Raises:
         StoppedError: as `pretrain`.
         UserError: a hidden class does not exist.
     """
-    model, tensors = fresh(recipe, prepared, sides, device)
-    shown, modalities = shown_rows(recipe, prepared, sides), recipe.data.modalities
+    model, tensors = fresh(recipe, prepared, split, device)
+    shown, modalities = shown_rows(recipe, prepared, split), recipe.data.modalities
     has = _has(prepared, shown, modalities)
     latest: Numbers = {}
     if recipe.pretrain.epochs:
-        told: list[Epoch] = []
+        reported: list[Epoch] = []
         name = pretraining_name(recipe, prepared.fingerprint)
-        # What is probed has a snapshot of its own, since the epochs in it are.
+        # Epochs with probes belong to one trial, and so does the snapshot that holds them.
         snapshot = snapshots(trial_name(recipe, prepared.fingerprint) if probe else name) if snapshots else None
 
-        def tell(epoch: Epoch) -> None:
-            told.append(epoch)
+        def report(epoch: Epoch) -> None:
+            reported.append(epoch)
             on_epoch(epoch)
 
         def make() -> Files:
             kinds = prepared.description.kinds
             guides = [
                 _guide(
-                    recipe.guide_of(modality, kinds[modality]), prepared, sides, shown, tell, device, cache, snapshots
+                    recipe.guide_of(modality, kinds[modality]), prepared, split, shown, report, device, cache, snapshots
                 )
                 for modality in (modalities if recipe.objective.loss.guided else ())
             ]
             _, seed, _ = seeds(recipe)
-            training = Pretraining(model, tensors, seed=seed, on_epoch=tell, guides=guides, probe=probe, has=has)
+            training = Pretraining(model, tensors, seed=seed, on_epoch=report, guides=guides, probe=probe, has=has)
             rounded = bfloat16.products(device) if recipe.pretrain.precision == "bfloat16" else nullcontext()
             with gpu_products(tfloat32=recipe.pretrain.precision == "tfloat32"), rounded:
                 count = pretrain(training, snapshot) if probe else by(training, snapshot)
-            return pretrained_files(training, told, count)
+            return pretrained_files(training, reported, count)
 
         if cache is not None and probe is None:
             kept = cache(name, make)
             document = json.loads(kept[_EPOCHS])
-            if not told:
+            if not reported:
                 model.load_weights(kept[_WEIGHTS], *_PRETRAINED)
                 for epoch in document["epochs"]:
-                    tell(epoch)
+                    report(epoch)
             beside = {"pretrained_together": document["together"]} if document["together"] > 1 else {}
         else:
             make()
             beside = {}
-        latest = last_numbers(told) | beside
+        latest = last_numbers(reported) | beside
     frozen = recipe.finetune.encoders == "frozen"
     own = {name: _of(tensor, has[name]) for name, tensor in tensors.items()}
-    # Encoders that never trained have no averages: without statistics of their own they would be a baseline too low.
-    # Those of recordings with parts hidden are of other numbers.
+    # Untrained encoders have no running averages: without statistics of their own they would be too low a baseline.
+    # After masked pre-training the averages are of masked recordings.
     renewed = recipe.finetune.batch_norm == "renewed" or not recipe.pretrain.epochs or recipe.reconstruct.weight > 0
     if frozen and renewed:
         for name, tensor in own.items():
@@ -252,7 +252,7 @@ def pretrained(
 
 
 def _without_labels(model: Model, tensors: Mapping[str, Recorded]) -> Numbers:
-    """What can be said of encoders by the recordings that they saw, without labels."""
+    """Measures of the encoders that need no labels, on the recordings they were trained on."""
     features = model.encode({name: _sample(tensor, HEALTH_SAMPLE) for name, tensor in tensors.items()})
     found: Numbers = {}
     for name, embeddings in model.embed(features).items():
@@ -267,7 +267,7 @@ _OneOf = TypeVar("_OneOf", Tensor, Recorded)
 
 
 def _sample(tensor: _OneOf, most: int) -> _OneOf:
-    """So many recordings at most, the same for all that train on these; files are often sorted by person."""
+    """At most so many recordings, drawn with a fixed seed, since files are often sorted by person."""
     if len(tensor) <= most:
         return tensor
     rows = np.sort(np.random.default_rng(0).choice(len(tensor), most, replace=False))
@@ -275,7 +275,7 @@ def _sample(tensor: _OneOf, most: int) -> _OneOf:
 
 
 Has = Mapping[str, Tensor]
-"""By modality, which of some recordings have it: (recordings,) of bool."""
+"""By modality, which recordings have it: (recordings,) of bool."""
 
 
 def _has(prepared: Prepared, rows: npt.NDArray[np.int64], modalities: Sequence[str]) -> Has:
@@ -283,65 +283,65 @@ def _has(prepared: Prepared, rows: npt.NDArray[np.int64], modalities: Sequence[s
 
 
 def _of(tensor: _OneOf, has: Tensor) -> _OneOf:
-    """Of the recordings that have it."""
+    """Only the recordings that have it."""
     if has.all():
         return tensor
     return tensor.where(has) if isinstance(tensor, Selection) else tensor[has.to(tensor.device)]
 
 
 def _among(features: Tensor, has: Tensor) -> Tensor:
-    """Likewise, of each version."""
+    """The same for features, (versions, recordings, width)."""
     return features if has.all() else features[:, has.to(features.device)]
 
 
 def _all_of(has: Has, reading: Sequence[str]) -> Tensor:
-    """Which recordings have all that a head reads."""
+    """Which recordings have all modalities that a head reads."""
     return torch.stack([has[name] for name in reading]).all(dim=0)
 
 
-def fresh(recipe: Recipe, prepared: Prepared, sides: Split, device: torch.device) -> tuple[Model, dict[str, Recorded]]:
-    """A new model and the inputs that it pre-trains on, NaN where a recording lacks a modality."""
+def fresh(recipe: Recipe, prepared: Prepared, split: Split, device: torch.device) -> tuple[Model, dict[str, Recorded]]:
+    """A new model and the inputs it pre-trains on, NaN where a recording lacks a modality."""
     init, *_ = seeds(recipe)
     torch.manual_seed(init)
-    seen = seen_rows(recipe, prepared, sides)
+    seen = seen_rows(recipe, prepared, split)
     model = Model.fresh(recipe, prepared.description, _standardisations(recipe, prepared, seen)).to(device)
-    return model, prepared.padded(model, shown_rows(recipe, prepared, sides))
+    return model, prepared.padded(model, shown_rows(recipe, prepared, split))
 
 
-def pretrained_files(training: Pretraining, told: Sequence[Epoch], together: int) -> Files:
-    """What is kept of a pre-training.
+def pretrained_files(training: Pretraining, epochs: Sequence[Epoch], together: int) -> Files:
+    """The files that keep a pre-training.
 
     Args:
         together: how many were trained as one model.
 
     Raises:
-        StoppedError: it was.
+        StoppedError: the pre-training was stopped.
     """
     if training.stopped:
         raise training.stopped
-    document = {"epochs": told, "together": together}
+    document = {"epochs": epochs, "together": together}
     return {_WEIGHTS: training.model.weights(*_PRETRAINED), _EPOCHS: json.dumps(document).encode()}
 
 
 def _guide(
     recipe: Recipe,
     prepared: Prepared,
-    sides: Split,
+    split: Split,
     rows: npt.NDArray[np.int64],
     on_epoch: OnEpoch,
     device: torch.device,
     cache: Cache | None,
     snapshots: Snapshots | None,
 ) -> Tensor:
-    """Features of the recordings that pre-train, (recordings, width), by the encoder that guides one modality; NaN
-    where one lacks it."""
+    """One modality's guide: features of the recordings that pre-train, (recordings, width), by an encoder trained for
+    it; NaN where a recording lacks the modality."""
     [modality] = recipe.data.modalities
     phase = f"guide.{modality}"
     try:
         model, _ = pretrained(
             recipe,
             prepared,
-            sides,
+            split,
             on_epoch=lambda epoch: on_epoch({**epoch, "phase": phase}),
             device=device,
             cache=cache,
@@ -349,7 +349,7 @@ def _guide(
         )
     except StoppedError as stopped:
         raise StoppedError(stopped.status, f"{phase}: {stopped}") from stopped
-    if cache and snapshots:  # It is kept; and whoever has the outcome does not know of the snapshot.
+    if cache and snapshots:  # The encoder is in the cache, and the caller does not know of this snapshot.
         snapshots(pretraining_name(recipe, prepared.fingerprint)).drop()
     return _encoded(model, prepared.padded(model, rows), _has(prepared, rows, [modality]))[modality]
 
@@ -376,19 +376,19 @@ def finetune(
     snapshot: Snapshot | None = None,
     has: Has | None = None,
 ) -> Numbers:
-    """Train the heads: that of all modalities together, then one for each alone and for each subset; each on the
-    recordings that have what it reads.
+    """Train the heads: first that of all modalities together, then one for each modality and each subset. Each trains
+    on the recordings that have the modalities it reads.
 
-    They train on the features of frozen encoders, which are computed once; where the recipe trains the encoders too,
-    they are trained with the first head and frozen for the others.
+    Frozen encoders compute their features once. Where the recipe trains the encoders too, they are trained with the
+    first head and frozen for the others.
 
     Args:
         model: its heads are trained in place, and its encoders if the recipe says so.
-        tensors: standardised inputs of the recordings whose labels are used, by modality.
+        tensors: standardised inputs of the labelled recordings, by modality.
         labels: class index of each, (recordings,).
-        on_epoch: called for the first head alone.
-        snapshot: where training of encoders keeps how far it is; a head alone takes seconds, and is trained anew.
-        has: which of the recordings have each modality; all of them by default.
+        on_epoch: called for the first head only.
+        snapshot: training of the encoders resumes from it; heads take seconds, and have none.
+        has: which recordings have each modality; all by default.
 
     Returns:
         The last epoch's `train.finetune.loss` and `train.finetune.accuracy` of the first head.
@@ -426,7 +426,7 @@ def _as_it_is(tensors: Mapping[str, Recorded]) -> Mapping[str, Recorded]:
 
 
 def _versions(model: Model, device: torch.device, seed: int) -> list[_Change]:
-    """The recordings as they are, then augmented, as often as the recipe says."""
+    """The recordings as they are, then `finetune.views` augmented versions of them."""
     augment = augmentation(model, device)
     draws = torch.Generator(device=device).manual_seed(seed)
 
@@ -441,7 +441,8 @@ def _finite_features(
 ) -> dict[str, Tensor]:
     """Features by modality, (versions, recordings, width); NaN where a recording lacks it.
 
-    The last step of training may have broken what its loss, taken before, did not show.
+    Raises:
+        StoppedError: they are not finite. The loss cannot show what the last step of training broke.
     """
     parts = [*_parts(tensors, has)]
     each = [[_encoded(model, change(own), had) for own, had in parts] for change in versions]
@@ -455,7 +456,7 @@ def _finite_features(
 
 
 def _parts(tensors: Mapping[str, Recorded], has: Has) -> Iterator[tuple[Mapping[str, Recorded], Has]]:
-    """All recordings that are in memory; of others so many at a time that they may be augmented in it."""
+    """All recordings where they are in memory, else as many at a time as can be augmented in memory."""
     count, whole = len(next(iter(has.values()))), any(isinstance(one, Selection) for one in tensors.values())
     for first in range(0, count, _AT_ONCE) if whole else [0]:
         some = torch.zeros(count, dtype=torch.bool)
@@ -475,7 +476,7 @@ def _train_head(
     seed: int,
     on_epoch: OnEpoch,
 ) -> Numbers:
-    """On one version of each recording at a time, drawn anew in every batch."""
+    """Train one head; each batch takes one version of each recording, drawn at random."""
     head, usable = model.head(reading), _all_of(has, reading)
     features, labels = {name: _among(features[name], usable) for name in reading}, _of(labels, usable)
     versions = len(features[reading[0]])
@@ -520,7 +521,8 @@ def _train_with_encoders(
 def _renew(
     model: Model, above: nn.Module, run: Callable[[dict[str, Tensor]], object], tensors: Mapping[str, Recorded]
 ) -> None:
-    """New statistics for the encoders, and for what `run` feeds their features to, from all recordings given."""
+    """New batch-norm statistics from all recordings given, for the encoders and for `above`, which reads their features
+    in `run`."""
     first = next(iter(tensors.values()))
     order = torch.Generator().manual_seed(model.recipe.seed)
     renew(
@@ -540,8 +542,12 @@ def _classify(
     generators: Sequence[torch.Generator] = (),
     snapshot: Snapshot | None = None,
 ) -> Numbers:
-    """Train modules by cross-entropy; `logits_of` takes the indices of a batch, and draws from `generators`. It also
-    gives what is added to the loss."""
+    """Train modules by cross-entropy.
+
+    Args:
+        logits_of: takes a batch's indices; returns its logits and a penalty that is added to the loss.
+        generators: what `logits_of` draws from.
+    """
     knobs = model.recipe.finetune
     rates = {name: knobs.encoder_rate if name == "encoders" else 1.0 for name in trained}
     optimizer = adam(trained.values(), knobs.lr, list(rates.values()))
@@ -578,19 +584,19 @@ def _classify(
 
 
 def score(
-    model: Model, prepared: Prepared, chosen: npt.NDArray[np.int64], side: str
+    model: Model, prepared: Prepared, chosen: npt.NDArray[np.int64], scored_split: str
 ) -> tuple[list[dict[str, str | float]], Numbers]:
-    """Predictions for some recordings, a row each, and their metrics under the name of the side they are on.
+    """Predictions for some recordings, a row each, and their metrics, named by the split they are in.
 
-    The predictions and `SIDE.METRIC` are those of all modalities together; of several `SIDE.MODALITY.METRIC` are those
-    of one alone, and `SIDE.ONE+OTHER.METRIC` those of a subset with a head of its own. Each is of the recordings that
-    have what it is by; of none there is no metric.
+    The predictions and `SPLIT.METRIC` are those of all modalities together. Where there are several,
+    `SPLIT.MODALITY.METRIC` is that of one alone, `SPLIT.ONE+OTHER.METRIC` that of a subset with a head of its own. Each
+    is over the recordings that have these modalities; without any there is no metric.
     """
     has = _has(prepared, chosen, model.recipe.data.modalities)
     encoded = _encoded(model, prepared.padded(model, chosen), has)
     features, classes = {name: tensor.cpu().numpy() for name, tensor in encoded.items()}, prepared.description.classes
     metrics: Numbers = {}
-    (together, _), *parts = scored_inputs(side, model.recipe)
+    (together, _), *parts = scored_inputs(scored_split, model.recipe)
     for reading, prefix in parts:
         usable = _all_of(has, reading).numpy()
         if usable.any():
@@ -603,15 +609,15 @@ def score(
         return [], metrics
     probabilities = model.probabilities({name: own[whole] for name, own in features.items()})
     predicted = probabilities.argmax(axis=1)
-    own = {f"{side}.{name}": value for name, value in scores(labels, predicted).items()}
+    own = {f"{scored_split}.{name}": value for name, value in scores(labels, predicted).items()}
     units = [prepared.rows[i].unit for i in chosen]
     if any(prepared.rows[i].source for i in chosen):
         voted = scores(*by_majority(units, labels, probabilities))
-        own |= {f"{side}.interval.{name}": value for name, value in voted.items()}
+        own |= {f"{scored_split}.interval.{name}": value for name, value in voted.items()}
     metrics = own | metrics
     rows: list[dict[str, str | float]] = [
         {
-            "split": side,
+            "split": scored_split,
             "recording_id": prepared.rows[i].recording_id,
             "unit": prepared.rows[i].unit,
             "subject": prepared.rows[i].subject,
@@ -625,7 +631,7 @@ def score(
 
 
 def _costs(model: Model, prepared: Prepared) -> Numbers:
-    """What the encoders cost: their parameters, and floating-point operations for one recording."""
+    """The encoders' cost: their parameters, and floating-point operations for one recording."""
     return {
         "encoders.parameters": sum(weight.numel() for weight in model.encoders.parameters()),
         "encoders.flops": operations(lambda: model.encode(prepared.padded(model, np.arange(1)))),
@@ -633,12 +639,12 @@ def _costs(model: Model, prepared: Prepared) -> Numbers:
 
 
 def seeds(recipe: Recipe) -> tuple[int, int, int]:
-    """Of the weights' initial values, of pre-training and of fine-tuning."""
+    """The seeds of the initial weights, of pre-training and of fine-tuning."""
     init, pretraining, finetuning = (int(word) for word in np.random.SeedSequence(recipe.seed).generate_state(3))
     return init, pretraining, finetuning
 
 
 def _standardisations(recipe: Recipe, prepared: Prepared, rows: npt.NDArray[np.int64]) -> dict[str, Standardisation]:
-    """Of each signal that the recipe takes, over some recordings."""
+    """One for each signal that the recipe takes, over some recordings."""
     signals = [one for one in recipe.data.modalities if one in prepared.description.signals]
     return {name: prepared.standardisation(name, having(prepared, rows, [name])) for name in signals}

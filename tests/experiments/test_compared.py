@@ -30,14 +30,14 @@ def made(study_of: StudyOf, tmp_path: Path, scored: dict[tuple[str, int, str], f
     """Studies in one storage, scored at random; each modality alone is a share of both."""
     rng = np.random.default_rng(0)
 
-    def make(name: str, systems: tuple[str, ...] = ("vicreg",), side: str = "val", **entries: Any) -> Study:
+    def make(name: str, systems: tuple[str, ...] = ("vicreg",), split: str = "val", **entries: Any) -> Study:
         def end(plan: Plan, trial: PlannedTrial) -> Record:
             accuracy = float(rng.uniform(0.3, 0.9))
             called = f"{name}:{plan.variant(trial)}" if plan.variant(trial) else name
             scored[called, trial.seed, trial.fold] = accuracy
-            facts = {f"{side}.accuracy": accuracy, f"{side}.f1": accuracy**2}
+            facts = {f"{split}.accuracy": accuracy, f"{split}.f1": accuracy**2}
             if plan.system(trial) == "vicreg":
-                facts |= {f"{side}.imu.accuracy": accuracy / 2, f"{side}.skeleton.accuracy": accuracy / 4}
+                facts |= {f"{split}.imu.accuracy": accuracy / 2, f"{split}.skeleton.accuracy": accuracy / 4}
             return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
 
         return study_of(end, list(systems), root=tmp_path, name=name, **entries)[0]
@@ -97,7 +97,8 @@ def test_only_seeds_and_folds_of_both_are_paired_with_a_note(
     )
     assert [recipes, pairs] == [
         "second: objective.mu 5.0, not 25.0; pretrain.epochs 4, not 3",
-        "second: 2 pairs of 6 and 4 trials: the means are not over the same seeds and folds, the difference is",
+        "second: 2 pairs of 6 and 4 trials: the means are over different seeds and folds; "
+        "the difference is over the pairs",
     ]
 
 
@@ -120,7 +121,7 @@ def test_what_cannot_be_compared_is_refused(made: Callable[..., Study], tmp_path
     made("one")
     made("other_seeds", seeds=(7,))
     made("other_people", recordings=tiny.where(lambda row: row.subject != "dora"))
-    made("tested", folds="test", side="test")
+    made("tested", folds="test", split="test")
     made("several", grid={"objective.mu": [1.0, 5.0]})
 
     def refusal(*words: str) -> str:

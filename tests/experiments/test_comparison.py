@@ -358,7 +358,7 @@ def test_published_figures_stand_beside_both_modalities_of_their_data_set(study_
         ("cmc", "imu+skeleton"): [0.9512, 0.9508, 0.9604, None],
         ("supervised", "imu+skeleton"): [0.9651, 0.9636, 0.9721, None],
     }
-    assert "published figures are of the test subjects, ours here are not: they are no comparison" in result.notes
+    assert "published figures are of the test subjects, these are not: they cannot be compared" in result.notes
     shown = dict(zip(result.heads, result.cells[list(rows).index(("vicreg", "imu+skeleton"))], strict=True))
     assert shown["Yang et al. 2023, accuracy (%)"] == "96.1"
     assert shown["Yang et al. 2023, F1 (%)"] == "97.0"
@@ -728,8 +728,8 @@ def test_accuracy_on_hidden_and_other_classes_beside_pre_training_on_all(study_o
     assert len(rows) == 2 * (1 + 3 + 3)
     for system in ("vicreg", "cmc"):
         for hidden in groups:
-            sides = {"all": every, "hidden": tuple(hidden), "others": tuple(n for n in every if n not in hidden)}
-            for name, classes in sides.items() if hidden else [("all", every)]:
+            subsets = {"all": every, "hidden": tuple(hidden), "others": tuple(n for n in every if n not in hidden)}
+            for name, classes in subsets.items() if hidden else [("all", every)]:
                 row = rows[system, ", ".join(hidden) or "none", name]
                 ours = np.array([share_right(odd, plan, system, hidden, key, classes) for key in KEYS])
                 beside = np.array([share_right(odd, plan, system, [], key, classes) for key in KEYS])
@@ -803,7 +803,7 @@ def test_both_interpretations_of_the_papers_hidden_groups_have_its_figures(study
     shown = dict(zip(result.heads, result.cells[list(rows).index(("vicreg", classes[1], "all"))], strict=True))
     assert shown["Yang et al. 2023, accuracy (%)"] == "94.0"
     assert shown["Yang et al. 2023, F1 (%)"] == "93.8"
-    assert "published figures are of the test subjects, ours here are not: they are no comparison" in result.notes
+    assert "published figures are of the test subjects, these are not: they cannot be compared" in result.notes
 
 
 def test_the_papers_hidden_groups_have_no_figures_of_another_protocol(study_of: StudyOf, odd: Recordings) -> None:
@@ -869,7 +869,7 @@ def test_the_caption_says_who_was_held_out(study_of: StudyOf) -> None:
     _, plan = study_of(complete, ["vicreg"])
     assert protocol(plan) == (
         "tiny, training subjects held out in turn (anna, ben, chris), the others of anna, ben, chris train; "
-        "no test subject is looked at; 2 seeds (1, 2)"
+        "test subjects are not used; 2 seeds (1, 2)"
     )
 
 

@@ -52,7 +52,7 @@ def trained(study_of: StudyOf, recordings: Recordings, systems: list[str], **how
             return Record(trial_id=trial.trial_id, status="FAILED", cause="MemoryError: too much")
         recipe = plan.recipe(trial)
         prepared = Prepared.of(recordings, recipe.data.steps, recipe.data.modalities)
-        outcome = run_trial(recipe, prepared, split(recordings, recipe.data), side=plan.space.side)
+        outcome = run_trial(recipe, prepared, split(recordings, recipe.data), scored_split=plan.space.scored_split)
         assert outcome.model is not None
         models[trial.trial_id] = outcome.model.files()
         predictions = [{**row, "confidence": float(row["confidence"])} for row in outcome.predictions]
@@ -200,7 +200,7 @@ def test_a_fold_of_one_recording_has_nothing_to_retrieve(study_of: StudyOf, tiny
     some = tiny.where(lambda row: row.subject != "ben" or row.recording_id == "ben-fast-1")
     result = retrieval(*trained(study_of, some, ["untrained"], seeds=(3,)), some, ())
     assert {row["n"] for row in result.tables["retrieval"].to_pylist()} == {2}
-    assert result.notes == ["fold ben: one recording, so none to find"]
+    assert result.notes == ["fold ben: one recording only, so there is none to find"]
 
 
 def test_retrieval_of_nothing_is_an_empty_table(study_of: StudyOf, tiny: Recordings) -> None:
@@ -554,7 +554,7 @@ def test_where_nothing_is_complete_there_is_nothing_to_rank(study_of: StudyOf, t
         return measured(plan, trial)
 
     study, plan = study_of(end, ["vicreg"], {"objective.lambda": LAMBDAS})
-    with pytest.raises(UserError, match="study made: no point is complete, with encoders trained without labels"):
+    with pytest.raises(UserError, match="study made: no point with encoders trained without labels is complete"):
         health(study, plan, tiny, ())
 
 
@@ -563,7 +563,7 @@ def test_encoders_trained_with_labels_have_no_measure(study_of: StudyOf, tiny: R
         return Record(trial_id=trial.trial_id, status="COMPLETE", facts={"val.accuracy": 0.5})
 
     study, plan = study_of(end, ["supervised"], {"finetune.lr": [0.001, 0.01, 0.1]})
-    with pytest.raises(UserError, match="no point is complete, with encoders trained without labels"):
+    with pytest.raises(UserError, match="no point with encoders trained without labels is complete"):
         health(study, plan, tiny, ())
 
 

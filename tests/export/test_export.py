@@ -128,9 +128,9 @@ def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finish
     (look,) = looks.values()
     assert trial.trial_id in look["checkpoint"]
     recipe = plan.recipe(trial)
-    sides = split(tiny, recipe.data)
+    parts = split(tiny, recipe.data)
     prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
-    _, metrics = score(mmssl.load_encoders(exported.folder), prepared, sides.test, "test")
+    _, metrics = score(mmssl.load_encoders(exported.folder), prepared, parts.test, "test")
     assert look["metrics"] == metrics
     assert look["look"] == 1
     said: list[str] = []
@@ -301,12 +301,12 @@ def test_encoders_are_loaded_by_the_name_of_a_repository(
     offline: dict[str, Any] = {"cache_dir": tmp_path, "local_files_only": True}
     loaded = mmssl.Encoders.from_pretrained("you/your-encoders", revision="v1", **offline)
     assert loaded.predict(tiny) == mmssl.Encoders.from_pretrained(str(exported.folder)).predict(tiny)
-    with pytest.raises(UserError, match=r"me/none: no folder, and not to be had from the Hugging Face Hub \("):
+    with pytest.raises(UserError, match=r"me/none: not a folder, nor loadable from the Hugging Face Hub \("):
         mmssl.Encoders.from_pretrained("me/none", **offline)
-    with pytest.raises(UserError, match=r"me/none: no export lies here"):
+    with pytest.raises(UserError, match=r"me/none: is no export"):
         mmssl.load_encoders("me/none")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match=r"you/your-encoders: no folder; .* pip install 'mmssl-tune\[hub\]'"):
+    with pytest.raises(UserError, match=r"you/your-encoders: not a folder; .* pip install 'mmssl-tune\[hub\]'"):
         mmssl.Encoders.from_pretrained("you/your-encoders")
 
 
@@ -484,7 +484,7 @@ def test_what_does_not_fit_the_weights_is_refused_before_it_takes_memory(
     put_document(copy, {"recipe": document["recipe"]})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(
-        UserError, match=r"not a whole model: .*(by the recipe|missing|of no such model|overflowed).*export again"
+        UserError, match=r"not a whole model: .*(by the recipe|missing|not part of this model|overflowed).*export again"
     ):
         mmssl.load_encoders(copy)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kB"

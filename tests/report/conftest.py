@@ -87,7 +87,7 @@ def _trained(study: Study, plan: Plan, trial: PlannedTrial, recordings: Recordin
         recipe,
         Prepared.of(recordings, recipe.data.steps, recipe.data.modalities),
         plan.splits(recordings)[trial.held_out],
-        side=plan.space.side,
+        scored_split=plan.space.scored_split,
         on_epoch=epochs.append,
     )
     if outcome.model is not None:

@@ -69,21 +69,22 @@ def test_a_trial_that_would_not_fit_beside_its_like_is_warned_of() -> None:
     assert doctor._training(tried, alone, []).verdict == "ok"
     finding = doctor._training(tried, thirds, [])
     assert finding.verdict == "warning"
-    assert "3 such trials at once want more than its 24 GB: give each more with --gpus-per-trial 0.5," in finding.said
+    wanted = "3 such trials at once want more than its 24 GB: give each more with --gpus-per-trial 0.5,"
+    assert wanted in finding.message
     small = doctor.Tried(pretrain=0.1, finetune=0.1, memory=10**9, total=24 * 10**9, device="a GPU")
     quarters = doctor._training(small, Share(1, 0.25, 4, waits=False), [])
     assert quarters.verdict == "ok"
-    assert quarters.said.endswith("; 14 would fit, with --gpus-per-trial 0.08"), "21.6 GB for those of 1.5 GB"
-    assert "would fit" not in doctor._training(small, Share(1, 0.08, 12, waits=False), []).said
+    assert quarters.message.endswith("; 14 would fit, with --gpus-per-trial 0.08"), "21.6 GB for those of 1.5 GB"
+    assert "would fit" not in doctor._training(small, Share(1, 0.08, 12, waits=False), []).message
     huge = doctor.Tried(pretrain=0.1, finetune=0.1, memory=30 * 10**9, total=24 * 10**9, device="a GPU")
-    assert "give each more with a larger GPU, or make batches smaller" in doctor._training(huge, alone, []).said
+    assert "give each more with a larger GPU, or make batches smaller" in doctor._training(huge, alone, []).message
 
 
 def test_on_a_gpu_it_says_how_many_to_train_as_one_model() -> None:
-    assert doctor._together({1: 10.0, 2: 18.0, 4: 30.0, 8: 29.0}).said.endswith(
+    assert doctor._together({1: 10.0, 2: 18.0, 4: 30.0, 8: 29.0}).message.endswith(
         "4 trials as one model train 3.0 times as fast as one by one: --together 4"
     )
-    assert "--together" not in doctor._together({1: 10.0, 2: 9.0, 4: 10.5}).said
+    assert "--together" not in doctor._together({1: 10.0, 2: 9.0, 4: 10.5}).message
 
 
 @pytest.mark.parametrize("instructions", [True, False])
@@ -99,12 +100,12 @@ def test_where_bfloat16_saves_no_time_is_said(
     assert ("precision" in found) == (precision == "bfloat16" and not instructions)
     if "precision" in found:
         assert found["precision"].verdict == "warning"
-        assert "--set pretrain.precision=float32" in found["precision"].said
+        assert "--set pretrain.precision=float32" in found["precision"].message
 
 
 def test_a_storage_in_no_folder_is_a_fault_and_is_not_made(tmp_path: Path) -> None:
     [finding] = doctor._storage(str(tmp_path / "no" / "studies"), [])
-    assert (finding.verdict, finding.said) == (
+    assert (finding.verdict, finding.message) == (
         "fault", f"--storage {tmp_path / 'no' / 'studies'}: there is no folder {tmp_path / 'no'}"
     )  # fmt: skip
     assert list(tmp_path.iterdir()) == []

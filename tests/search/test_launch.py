@@ -243,7 +243,7 @@ def test_systems_that_share_their_pre_training_give_what_each_gives_alone(folder
         recipe = plan.recipe(trial)
         told: list[Epoch] = []
         prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
-        alone = run_trial(recipe, prepared, split(tiny, recipe.data), side="test", on_epoch=told.append)
+        alone = run_trial(recipe, prepared, split(tiny, recipe.data), scored_split="test", on_epoch=told.append)
         for name, value in alone.metrics.items():
             assert rows.loc[trial.trial_id, name] == value, name
         curve = epochs[epochs["trial_id"] == trial.trial_id]

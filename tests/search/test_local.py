@@ -162,7 +162,9 @@ def test_a_pruned_point_trains_no_further_and_the_next_does(
 ) -> None:
     study = planned(grid={"pretrain.lr": [0.001, 0.01, 0.02]}, prune={"probe": "halving", "every": 1})
     trials = study.plan().trials
-    monkeypatch.setattr(pruning._Race, "lags", lambda self, point_id, step, value: point_id == trials[1].point_id)
+    monkeypatch.setattr(
+        pruning._PointPruner, "should_prune", lambda self, point_id, step, value: point_id == trials[1].point_id
+    )
     seen: list[tuple[int, str]] = []
 
     def watch(trial: PlannedTrial, record: Record) -> None:

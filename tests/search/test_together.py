@@ -167,7 +167,7 @@ def test_two_groups_that_want_the_same_in_another_order_do_not_wait_for_each_oth
     """Two studies of one storage, by grids 1, 25 and 25, 1: each trains its first, then wants the other's."""
     plan = planned(small.space(1, grid={"objective.mu": [1.0, 25.0]}))
     one, two = (trial for trial in plan.trials if trial.held_out == ("anna",))
-    sides = plan.splits(tiny)[one.held_out]
+    split = plan.splits(tiny)[one.held_out]
     both, made = threading.Barrier(2), list[str]()
 
     def train(lead: PlannedTrial, other: PlannedTrial) -> None:
@@ -184,8 +184,8 @@ def test_two_groups_that_want_the_same_in_another_order_do_not_wait_for_each_oth
 
         prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
         pretrained(
-            recipe, prepared, sides, on_epoch=lambda epoch: None, device=torch.device("cpu"), cache=cache,
-            by=with_others([(plan.recipe(other), sides)], prepared, torch.device("cpu"), cache),
+            recipe, prepared, split, on_epoch=lambda epoch: None, device=torch.device("cpu"), cache=cache,
+            by=with_others([(plan.recipe(other), split)], prepared, torch.device("cpu"), cache),
         )  # fmt: skip
 
     threads = [threading.Thread(target=train, args=pair, daemon=True) for pair in ((one, two), (two, one))]

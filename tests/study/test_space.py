@@ -173,7 +173,7 @@ def test_a_word_is_a_number_only_where_it_looks_like_one(text: str, value: objec
         ),
         ("ranges: {data.steps: {low: 16, high: 64}}", "list lengths under grid"),
         ("ranges: {seed: {low: 1, high: 2}}", "ranges.seed: a study takes its seeds from `seeds`"),
-        ("sampler: tpe", "budget: sampler tpe has to be told how many points to choose"),
+        ("sampler: tpe", "budget: sampler tpe needs the number of points to choose"),
         ("metric: test.accuracy", "metric: input should be 'val.accuracy' or 'val.f1' (given: 'test.accuracy')"),
         ("seed: [1]", "seed: no such entry; did you mean seeds?"),
         ("name: mine", "name: no such entry; a space is named by its file"),
@@ -609,8 +609,8 @@ def test_a_condition_may_free_a_knob_that_does_nothing_for_a_system(write):
 
 def test_the_side_that_is_scored_follows_the_folds(write):
     held_out, tested = load(write(GRID)), load(write(GRID + "folds: test\nmetric: val.f1\n"))
-    assert (held_out.side, held_out.scored) == ("val", "val.accuracy")
-    assert (tested.side, tested.scored) == ("test", "test.f1")
+    assert (held_out.scored_split, held_out.scored) == ("val", "val.accuracy")
+    assert (tested.scored_split, tested.scored) == ("test", "test.f1")
     assert Space.model_validate_json(tested.model_dump_json()) == tested
 
 

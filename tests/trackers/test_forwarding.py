@@ -128,7 +128,7 @@ def test_a_tracker_that_fails_gets_one_message_and_no_more_reports(
     forwarder.close()
     assert said == [
         "mlflow failed (ConnectionError: http://...@host/api with ...: gone): "
-        "it is told no more of this study, which goes on without"
+        "it gets no further reports; the study goes on without it"
     ]
 
 
@@ -353,7 +353,7 @@ def test_a_server_that_is_gone_stops_nothing_and_without_trackers_nothing_is_loa
     done = ends(gone, MLFLOW_TRACKING_URI=f"http://me:{SECRET}@127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len([line for line in done.stderr.splitlines() if "mlflow" in line]) == 1, done.stderr
-    assert "note: mlflow failed (" in done.stderr and "which goes on without" in done.stderr
+    assert "note: mlflow failed (" in done.stderr and "the study goes on without it" in done.stderr
     study = Study(folder, "gone")
     assert SECRET not in done.stdout + done.stderr + study.log().decode()
     assert set(pd.read_parquet(study.folder / "trials.parquet")["status"]) == {"COMPLETE", "DIVERGED"}

@@ -96,10 +96,10 @@ def test_left_out_of_pre_training_they_change_nothing_in_it(gaps: Recordings) ->
     """But for the signals' statistics: with the same of those it comes to the same bits as without them."""
     recipe = Recipe().with_knobs(SMALL)
     prepared = Prepared.of(gaps, 16, recipe.data.modalities)
-    sides = split(gaps, recipe.data)
-    model, _ = fresh(recipe, prepared, sides, torch.device("cpu"))
-    whole = np.array([i for i in sides.pretrain if all(prepared.has[one][i] for one in ("imu", "skeleton"))])
-    assert shown_rows(recipe, prepared, sides).tolist() == whole.tolist()
+    parts = split(gaps, recipe.data)
+    model, _ = fresh(recipe, prepared, parts, torch.device("cpu"))
+    whole = np.array([i for i in parts.pretrain if all(prepared.has[one][i] for one in ("imu", "skeleton"))])
+    assert shown_rows(recipe, prepared, parts).tolist() == whole.tolist()
     pretrain(Pretraining(model, prepared.selected(model, whole), seed=seeds(recipe)[1]))
     theirs = outcome(recipe, gaps).model
     assert theirs is not None
@@ -111,7 +111,7 @@ def test_what_lacks_a_modality_is_refused_by_encoders_of_it(gaps: Recordings) ->
     recipe = Recipe().with_knobs(SMALL)
     model = outcome(recipe, gaps).model
     assert model is not None
-    with pytest.raises(ValueError, match="a recording without imu is given to encoders of it"):
+    with pytest.raises(ValueError, match="a recording has no imu, which the encoders take"):
         Prepared.of(gaps, 16, recipe.data.modalities).selected(model, np.arange(3))
     with pytest.raises(UserError, match=r"recordings have no imu, the first is anna-slow-1"):
         model.features(gaps)
@@ -178,10 +178,10 @@ def test_every_objective_across_modalities_is_trained_by_what_is_there(gaps: Rec
 
 def test_their_loss_is_the_objective_over_all_that_is_compared(gaps: Recordings) -> None:
     recipe = Recipe().with_knobs({**SMALL, "pretrain.incomplete": "two_views", "pretrain.epochs": 1})
-    prepared, sides = Prepared.of(gaps, 16, recipe.data.modalities), split(gaps, recipe.data)
-    shown = shown_rows(recipe, prepared, sides)
-    assert shown.tolist() == sides.pretrain.tolist()
-    model, tensors = fresh(recipe, prepared, sides, torch.device("cpu"))
+    prepared, parts = Prepared.of(gaps, 16, recipe.data.modalities), split(gaps, recipe.data)
+    shown = shown_rows(recipe, prepared, parts)
+    assert shown.tolist() == parts.pretrain.tolist()
+    model, tensors = fresh(recipe, prepared, parts, torch.device("cpu"))
     has = {name: torch.from_numpy(prepared.has[name][shown]) for name in recipe.data.modalities}
     training = Pretraining(model, tensors, seed=1, has=has)
     batch = torch.arange(len(shown))
@@ -236,8 +236,8 @@ def test_a_fold_that_nobody_can_be_scored_in_is_refused(tiny: Recordings, tmp_pa
 
 def test_the_same_labels_are_drawn_whatever_they_have(gaps: Recordings, tiny: Recordings) -> None:
     recipe = Recipe().with_knobs({**SMALL, "finetune.labels": 0.5})
-    sides = split(gaps, recipe.data)
-    every = labelled_rows(recipe, tiny, sides)
-    assert labelled_rows(recipe, gaps, sides).tolist() == every.tolist()
+    parts = split(gaps, recipe.data)
+    every = labelled_rows(recipe, tiny, parts)
+    assert labelled_rows(recipe, gaps, parts).tolist() == every.tolist()
     imu = Recipe().with_knobs({**SMALL, "finetune.labels": 0.5, "data.modalities": ["imu"]})
-    assert labelled_rows(imu, gaps, sides).tolist() == [i for i in every if gaps.has["imu"][i]]
+    assert labelled_rows(imu, gaps, parts).tolist() == [i for i in every if gaps.has["imu"][i]]

@@ -265,7 +265,7 @@ def of_system(name: str, start: RecipeName = "default", **knobs: object) -> Reci
     )
 
 
-def both_sides(recipe: Recipe, recordings: Recordings) -> tuple[Prepared, Split]:
+def prepared_and_split(recipe: Recipe, recordings: Recordings) -> tuple[Prepared, Split]:
     return Prepared.of(recordings, recipe.data.steps, tuple(USUAL)), split(recordings, recipe.data)
 
 
@@ -357,8 +357,8 @@ class Kept:
 
 def run(recipe: Recipe, recordings: Recordings, kept: Kept | None = None) -> tuple[Outcome, list[Epoch]]:
     epochs: list[Epoch] = []
-    prepared, sides = both_sides(recipe, recordings)
-    outcome = run_trial(recipe, prepared, sides, on_epoch=epochs.append, cache=kept)
+    prepared, parts = prepared_and_split(recipe, recordings)
+    outcome = run_trial(recipe, prepared, parts, on_epoch=epochs.append, cache=kept)
     return outcome, epochs
 
 
@@ -489,21 +489,21 @@ def _change(path: Path) -> None:
 def test_a_snapshot_outlasts_a_pre_training_that_is_not_kept(tiny: Recordings, tmp_path: Path) -> None:
     """Who is killed in fine-tuning goes on from there; that of what guides is kept, and needs none."""
     recipe = of_system("cmc_cmkm")
-    prepared, sides = both_sides(recipe, tiny)
+    prepared, parts = prepared_and_split(recipe, tiny)
 
     def snapshots(name: str) -> Snapshot:
         return Snapshot(Folder(tmp_path), name, seconds_between=0)
 
-    run_trial(recipe, prepared, sides, cache=lambda name, make, wait=True: make(), snapshots=snapshots)
+    run_trial(recipe, prepared, parts, cache=lambda name, make, wait=True: make(), snapshots=snapshots)
     assert [path.name for path in tmp_path.iterdir()] == [pretraining_name(recipe, tiny.fingerprint)]
 
 
 def test_a_probed_pre_training_is_neither_kept_nor_taken(tiny: Recordings) -> None:
     recipe, kept = of_system("vicreg"), Kept()
-    prepared, sides = both_sides(recipe, tiny)
+    prepared, parts = prepared_and_split(recipe, tiny)
     told: list[Epoch] = []
     run(recipe, tiny, kept)
-    outcome = run_trial(recipe, prepared, sides, cache=kept, probe_every=1, on_epoch=told.append)
+    outcome = run_trial(recipe, prepared, parts, cache=kept, probe_every=1, on_epoch=told.append)
     assert len(kept.asked) == 1
     assert sum("probe.accuracy" in epoch for epoch in told) == recipe.pretrain.epochs - 1
     assert bits(outcome) == bits(run(recipe, tiny, kept)[0])
@@ -532,8 +532,8 @@ def test_only_tfloat32_lets_a_gpu_shorten_products_and_only_in_pre_training(tiny
 
     before, seen = allowed(), dict[str, tuple[bool, bool]]()
     recipe = of_system("vicreg", pretrain__epochs=1, pretrain__precision=precision)
-    prepared, sides = both_sides(recipe, tiny)
-    run_trial(recipe, prepared, sides, on_epoch=lambda epoch: seen.update({str(epoch["phase"]): allowed()}))
+    prepared, parts = prepared_and_split(recipe, tiny)
+    run_trial(recipe, prepared, parts, on_epoch=lambda epoch: seen.update({str(epoch["phase"]): allowed()}))
     shortened = precision == "tfloat32"
     assert seen == {"pretrain": (shortened, shortened), "finetune": (False, False)}
     assert allowed() == before
@@ -558,12 +558,12 @@ def test_a_guide_that_diverges_ends_the_trial_and_is_not_kept(tiny: Recordings) 
 @pytest.mark.parametrize("name", ["vicreg", "supervised", "cmc", "untrained"])
 def test_each_modality_alone_is_scored_by_a_head_of_its_own(tiny: Recordings, name: str) -> None:
     recipe = of_system(name, "paper")
-    prepared, sides = both_sides(recipe, tiny)
-    outcome = run_trial(recipe, prepared, sides)
+    prepared, parts = prepared_and_split(recipe, tiny)
+    outcome = run_trial(recipe, prepared, parts)
     model = outcome.model
     assert model is not None
-    features = model.encode(prepared.selected(model, sides.validation))
-    truth = torch.from_numpy(prepared.labels[sides.validation])
+    features = model.encode(prepared.selected(model, parts.validation))
+    truth = torch.from_numpy(prepared.labels[parts.validation])
     for modality in tuple(USUAL):
         head = model.heads[modality].eval()
         with torch.no_grad():
@@ -592,9 +592,9 @@ def test_a_share_of_the_labels_is_that_share_of_each_class_and_one_at_least(
     tiny: Recordings, share: float, of_each: int
 ) -> None:
     recipe = of_system("untrained", finetune__labels=share)
-    prepared, sides = both_sides(recipe, tiny)
-    rows = labelled_rows(recipe, prepared, sides)
-    assert set(rows) <= set(sides.train)
+    prepared, parts = prepared_and_split(recipe, tiny)
+    rows = labelled_rows(recipe, prepared, parts)
+    assert set(rows) <= set(parts.train)
     assert len(set(rows)) == len(rows)
     assert np.bincount(prepared.labels[rows]).tolist() == [of_each] * 3
     assert (np.diff(rows) > 0).all(), "in the recordings' order"
@@ -602,26 +602,26 @@ def test_a_share_of_the_labels_is_that_share_of_each_class_and_one_at_least(
 
 def test_the_shares_of_one_draw_hold_each_other(tiny: Recordings) -> None:
     recipe = of_system("untrained")
-    prepared, sides = both_sides(recipe, tiny)
+    prepared, parts = prepared_and_split(recipe, tiny)
     for draw in range(5):
         shares = [
             set(
                 labelled_rows(
-                    of_system("untrained", finetune__labels=n / 6, finetune__label_draw=draw), prepared, sides
+                    of_system("untrained", finetune__labels=n / 6, finetune__label_draw=draw), prepared, parts
                 )
             )
             for n in range(1, 7)
         ]
         assert [len(rows) for rows in shares] == [3, 6, 9, 12, 15, 18]
         assert all(less < more for less, more in itertools.pairwise(shares))
-        assert shares[-1] == set(sides.train)
+        assert shares[-1] == set(parts.train)
 
 
 def test_a_draw_gives_the_same_labels_to_every_system_and_seed_and_another_draw_others(tiny: Recordings) -> None:
     def drawn(name: str, draw: int, **knobs: object) -> tuple[int, ...]:
         recipe = of_system(name, finetune__labels=0.34, finetune__label_draw=draw, **knobs)
-        prepared, sides = both_sides(recipe, tiny)
-        return tuple(labelled_rows(recipe, prepared, sides))
+        prepared, parts = prepared_and_split(recipe, tiny)
+        return tuple(labelled_rows(recipe, prepared, parts))
 
     by_draw = [
         {drawn(name, draw, seed=seed) for name in SYSTEMS for seed in (0, 28)}
@@ -634,18 +634,18 @@ def test_a_draw_gives_the_same_labels_to_every_system_and_seed_and_another_draw_
 
 def test_only_the_labelled_recordings_are_fine_tuned_on(tiny: Recordings) -> None:
     recipe = of_system("supervised_skeleton", finetune__labels=0.34)
-    prepared, sides = both_sides(recipe, tiny)
-    labelled = set(labelled_rows(recipe, prepared, sides).tolist())
+    prepared, parts = prepared_and_split(recipe, tiny)
+    labelled = set(labelled_rows(recipe, prepared, parts).tolist())
     plain = bits(train(recipe, tiny))
-    assert bits(train(recipe, with_other_data(tiny, set(sides.train.tolist()) - labelled))) == plain
+    assert bits(train(recipe, with_other_data(tiny, set(parts.train.tolist()) - labelled))) == plain
     assert bits(train(recipe, with_other_data(tiny, {min(labelled)}))) != plain
 
 
 @pytest.mark.parametrize("name", ["vicreg", "simclr_imu", "cmc_cmkm"])
 def test_pre_training_is_not_shown_the_hidden_classes_and_fine_tuning_is(tiny: Recordings, name: str) -> None:
     recipe = of_system(name, pretrain__hidden_classes=["fast"])
-    sides = split(tiny, recipe.data)
-    hidden = {int(i) for i in sides.train if tiny.rows[i].label == "fast"}
+    parts = split(tiny, recipe.data)
+    hidden = {int(i) for i in parts.train if tiny.rows[i].label == "fast"}
     assert len(hidden) == 6
     plain = train(recipe, tiny)
     other = train(recipe, with_other_data(tiny, hidden))
@@ -659,7 +659,7 @@ def test_pre_training_is_not_shown_the_hidden_classes_and_fine_tuning_is(tiny: R
             assert other.metrics[key] == value, key
     assert not same(weights(plain, "heads"), weights(other, "heads")), "they are fine-tuned on"
     assert {row["label"] for row in plain.predictions} == {"slow", "middle", "fast"}, "and scored"
-    shown = train(recipe, with_other_data(tiny, {int(i) for i in sides.train if tiny.rows[i].label == "slow"}))
+    shown = train(recipe, with_other_data(tiny, {int(i) for i in parts.train if tiny.rows[i].label == "slow"}))
     assert not same(weights(plain, "encoders"), weights(shown, "encoders"))
     assert not same(weights(plain, "encoders"), weights(train(of_system(name), tiny), "encoders"))
 
@@ -674,9 +674,9 @@ def test_a_hidden_class_that_is_none_is_refused_with_the_nearest(tiny: Recording
 @pytest.mark.parametrize("name", ["vicreg", "simclr_skeleton"])
 def test_the_test_side_is_scored_where_that_is_asked_for(tiny: Recordings, name: str) -> None:
     recipe = of_system(name).with_knobs({"data.validation_subjects": []})
-    prepared, sides = both_sides(recipe, tiny)
-    assert set(sides.train_subjects) == {"anna", "ben", "chris"}
-    outcome = run_trial(recipe, prepared, sides, side="test")
+    prepared, parts = prepared_and_split(recipe, tiny)
+    assert set(parts.train_subjects) == {"anna", "ben", "chris"}
+    outcome = run_trial(recipe, prepared, parts, scored_split="test")
     assert not [metric for metric in outcome.metrics if metric.startswith("val.")]
     dora = [row for row in tiny.rows if row.subject == "dora"]
     assert [row["recording_id"] for row in outcome.predictions] == [row.recording_id for row in dora]
@@ -686,7 +686,7 @@ def test_the_test_side_is_scored_where_that_is_asked_for(tiny: Recordings, name:
     right = np.mean([guess == row.label for guess, row in zip(predicted, dora, strict=True)])
     assert outcome.metrics["test.accuracy"] == pytest.approx(right)
     assert ("test.imu.f1" in outcome.metrics) == (name == "vicreg")
-    validated = run_trial(recipe, prepared, sides)
+    validated = run_trial(recipe, prepared, parts)
     assert validated.predictions == []
     assert bits(validated) == bits(outcome), "which side is scored has no part in training"
 
@@ -697,11 +697,11 @@ def test_the_health_of_the_embeddings_is_that_of_all_that_pre_training_saw(
     tiny: Recordings, name: str, hidden: list[str]
 ) -> None:
     recipe = of_system(name, pretrain__hidden_classes=hidden)
-    prepared, sides = both_sides(recipe, tiny)
-    outcome = run_trial(recipe, prepared, sides)
+    prepared, parts = prepared_and_split(recipe, tiny)
+    outcome = run_trial(recipe, prepared, parts)
     model = outcome.model
     assert model is not None
-    shown = np.array([i for i in sides.train if tiny.rows[i].label not in hidden])
+    shown = np.array([i for i in parts.train if tiny.rows[i].label not in hidden])
     for modality in recipe.data.modalities:
         raw = prepared.inputs[modality][shown]
         if modality == "imu":
@@ -741,11 +741,11 @@ def many(tiny: Recordings, people: int, each: int) -> Recordings:
 def test_of_many_recordings_the_health_is_that_of_a_sample_of_all_and_not_of_the_first(tiny: Recordings) -> None:
     recordings = many(tiny, 20, 110)
     recipe = of_system("untrained_imu", data__validation_subjects=["7"])
-    prepared, sides = Prepared.of(recordings, 16, ["imu"]), split(recordings, recipe.data)
-    outcome = run_trial(recipe, prepared, sides)
+    prepared, parts = Prepared.of(recordings, 16, ["imu"]), split(recordings, recipe.data)
+    outcome = run_trial(recipe, prepared, parts)
     assert outcome.model is not None
-    assert len(sides.train) == 2090
-    features = outcome.model.encode(prepared.selected(outcome.model, sides.train))
+    assert len(parts.train) == 2090
+    features = outcome.model.encode(prepared.selected(outcome.model, parts.train))
     embeddings = outcome.model.embed(features)["imu"]
     drawn = np.sort(np.random.default_rng(0).choice(2090, 1024, replace=False))
     health, of_all, of_first = (embedding_health(part) for part in (embeddings[drawn], embeddings, embeddings[:1024]))
@@ -767,29 +767,29 @@ def test_embeddings_that_no_pre_training_made_have_no_health(tiny: Recordings) -
 
 
 def test_a_probe_changes_nothing_that_is_trained(tiny: Recordings, recipe: Recipe) -> None:
-    prepared, sides = Prepared.of(tiny, 16, tuple(USUAL)), split(tiny, recipe.data)
+    prepared, parts = Prepared.of(tiny, 16, tuple(USUAL)), split(tiny, recipe.data)
     told: list[Epoch] = []
-    plain = run_trial(recipe, prepared, sides)
-    probed = run_trial(recipe, prepared, sides, probe_every=1, on_epoch=told.append)
+    plain = run_trial(recipe, prepared, parts)
+    probed = run_trial(recipe, prepared, parts, probe_every=1, on_epoch=told.append)
     assert bits(probed) == bits(plain)
     assert probed.metrics == plain.metrics
     assert ["probe.accuracy" in epoch for epoch in told if epoch["phase"] == "pretrain"] == [True, True, False]
 
 
 def test_a_probe_is_a_linear_evaluation_of_the_encoders_at_that_epoch(tiny: Recordings, recipe: Recipe) -> None:
-    prepared, sides = Prepared.of(tiny, 16, tuple(USUAL)), split(tiny, recipe.data)
+    prepared, parts = Prepared.of(tiny, 16, tuple(USUAL)), split(tiny, recipe.data)
     told: list[Epoch] = []
-    run_trial(recipe.with_knobs({"pretrain.epochs": 5}), prepared, sides, probe_every=2, on_epoch=told.append)
+    run_trial(recipe.with_knobs({"pretrain.epochs": 5}), prepared, parts, probe_every=2, on_epoch=told.append)
     probes = {epoch["epoch"]: epoch["probe.accuracy"] for epoch in told if "probe.accuracy" in epoch}
     assert list(probes) == [2, 4]
     for epochs, accuracy in probes.items():
-        model = run_trial(recipe.with_knobs({"pretrain.epochs": epochs}), prepared, sides).model
+        model = run_trial(recipe.with_knobs({"pretrain.epochs": epochs}), prepared, parts).model
         assert model is not None
         features = np.concatenate(list(model.features(tiny).values()), axis=1).astype(np.float64)
-        scaler = StandardScaler().fit(features[sides.train])
+        scaler = StandardScaler().fit(features[parts.train])
         ridge = RidgeClassifierCV(alphas=[1, 10, 100, 1e3, 1e4, 1e5])
-        ridge.fit(scaler.transform(features[sides.train]), tiny.labels[sides.train])
-        right = ridge.predict(scaler.transform(features[sides.validation])) == tiny.labels[sides.validation]
+        ridge.fit(scaler.transform(features[parts.train]), tiny.labels[parts.train])
+        right = ridge.predict(scaler.transform(features[parts.validation])) == tiny.labels[parts.validation]
         assert accuracy == right.mean()
 
 
@@ -900,9 +900,9 @@ def test_encoders_are_fine_tuned_at_a_rate_of_their_own(tiny: Recordings) -> Non
     def moved(**more: float) -> dict[str, float]:
         recipe = Recipe().with_knobs(SMALL | values | {f"finetune.{knob}": value for knob, value in more.items()})
         prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
-        sides = split(tiny, recipe.data)
-        before, _ = training.fresh(recipe, prepared, sides, torch.device("cpu"))
-        after = run_trial(recipe, prepared, sides).model
+        parts = split(tiny, recipe.data)
+        before, _ = training.fresh(recipe, prepared, parts, torch.device("cpu"))
+        after = run_trial(recipe, prepared, parts).model
         assert after is not None
         largest: dict[str, float] = {}
         for part, module in before.parts.items():

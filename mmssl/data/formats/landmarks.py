@@ -67,7 +67,7 @@ def mediapipe(path: Path) -> EstimatedPoses:
         else ("MediaPipe's x and y are taken as they are; fractions of a picture are stretched unless it is square",)
     )
     if frames and not any(np.isfinite(body[:, -1]).any() for frame in frames for body in frame):
-        notes += ("no visibility is said in it: all joints count as seen",)
+        notes += ("it has no visibility: all joints count as seen",)
     return EstimatedPoses(BLAZE33, followed(frames), notes, unit="m" if world else "", clock=_clock(document))
 
 

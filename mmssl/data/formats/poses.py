@@ -117,7 +117,7 @@ def _joints(models: Mapping[int, tuple[str, ...]], lengths: Mapping[int, int]) -
         raise ValueError(f"bodies of {' and '.join(map(str, sorted(lengths)))} joints in one recording")
     (length,) = lengths
     if length not in models:
-        raise ValueError(f"bodies of {length} joints; known are those of {', '.join(map(str, sorted(models)))}")
+        raise ValueError(f"bodies of {length} joints; can be read: {', '.join(map(str, sorted(models)))}")
     return models[length]
 
 

@@ -47,7 +47,7 @@ def refusal(start: Start) -> str:
     if b"inDegrees" in start.head[:2000] and b"endheader" in start.head[:4000]:
         return f"is {_BY_SUFFIX[('.mot', '.sto')]}"
     if start.suffix in (".json", ".jsonl"):
-        return "is JSON of no kind that is known: OpenPose, AlphaPose and MediaPipe's are"
+        return "is an unknown kind of JSON; OpenPose, AlphaPose and MediaPipe's can be read"
     if b"\0" in start.head and not start.head.startswith(_UTF16):
-        return f"is a binary file of no kind that is known: {_CSV}"
+        return f"is an unknown kind of binary file: {_CSV}"
     return ""
