@@ -5,13 +5,14 @@ from typing import Any
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 
 def operations(run: Callable[[], object]) -> int:
     """Floating-point operations of the matrix products and convolutions in `run`, as torch counts them."""
+    from torch.utils.flop_counter import flop_registry  # Loads Triton, which who only uses encoders need not.
+
     # torch does not count fused attention.
-    with sdpa_kernel(SDPBackend.MATH), _Counter() as counter:
+    with sdpa_kernel(SDPBackend.MATH), _Counter(flop_registry) as counter:
         run()
     return counter.total
 
@@ -19,9 +20,9 @@ def operations(run: Callable[[], object]) -> int:
 class _Counter(TorchDispatchMode):
     """torch's `FlopCounterMode` without torch's compiler, which costs 3 s of CPU in each process."""
 
-    def __init__(self) -> None:
+    def __init__(self, formulas: Mapping[Any, Callable[..., int]]) -> None:
         super().__init__()
-        self.total = 0
+        self.total, self._formulas = 0, formulas
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -31,7 +32,7 @@ class _Counter(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        counted = flop_registry.get(func.overloadpacket)
+        counted = self._formulas.get(func.overloadpacket)
         if counted is None:
             with self:  # Its parts may be counted.
                 made = func.decompose(*args, **named)

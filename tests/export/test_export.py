@@ -56,6 +56,16 @@ def exported(finished: Study, tiny: Recordings) -> Exported:
     return export(finished, plan, tiny, choice, "val.accuracy", None, refit=False)
 
 
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is exported is not loaded in another process, which takes seconds: for tests of something else."""
+
+    def check(folder: Path, model: Model, recordings: Recordings, scratch: Path) -> int:
+        return len(recordings)
+
+    monkeypatch.setattr("mmssl.export.encoders._check_in_new_process", check)
+
+
 def test_the_representative_trial_is_the_one_nearest_the_mean(finished: Study) -> None:
     plan, choice = chosen(finished)
     trial = representative(plan, choice.best)
@@ -121,6 +131,7 @@ def test_an_export_classifies_from_one_modality_as_its_trial_did(
     assert right == pytest.approx(exported.metrics[f"val.{modality}.accuracy"])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finished: Study, tiny: Recordings) -> None:
     plan, choice = chosen(finished)
     trial = representative(plan, choice.best)
@@ -140,6 +151,7 @@ def test_the_test_score_is_computed_once_and_recorded(exported: Exported, finish
     assert said[-1] == f"the test score is that of look 1 at the test subjects, on {look['when'][:10]}"
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_test_subjects_can_be_left(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
     plan, choice = chosen(finished)
     looks, said = finished.looks(), list[str]()
@@ -177,6 +189,7 @@ def test_the_card_lists_the_scores_of_each_modality_once(exported: Exported, fin
             assert table["test " + title, by] == f"| test {title} | {by} | - | {own:.4f} |"
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_choice_without_labels_is_not_said_to_be_by_validation(
     finished: Study, tiny: Recordings, tmp_path: Path
 ) -> None:
@@ -211,6 +224,7 @@ def test_encoders_that_all_training_subjects_trained_can_be_exported(
     assert r"untrained\_imu" in card
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_card_of_supervised_encoders_speaks_of_no_pre_training(
     tested: Study, tiny: Recordings, tmp_path: Path
 ) -> None:
@@ -310,6 +324,7 @@ def test_encoders_are_loaded_by_the_name_of_a_repository(
         mmssl.Encoders.from_pretrained("you/your-encoders")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_card_says_what_untrained_encoders_score_or_that_none_were_run(
     exported: Exported, tiny: Recordings, tmp_path: Path
 ) -> None:
@@ -342,6 +357,7 @@ def test_the_card_says_what_untrained_encoders_score_or_that_none_were_run(
     assert "by skeleton" not in card
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_untrained_encoders_of_another_variant_are_no_baseline(tiny: Recordings, tmp_path: Path) -> None:
     variants = {"narrow": {}, "wide": {"finetune.lr": 0.02}}
     space = Space(name="varied", systems=["vicreg_imu", "untrained_imu"], variants=variants, seeds=[1])
@@ -382,6 +398,7 @@ def test_an_export_says_with_what_it_was_made_and_not_where(exported: Exported, 
             assert str(Path(str(exported.folder)).parents[2]) not in path.read_text("utf-8")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_export_takes_the_place_of_one_that_was_converted(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
     plan, choice = chosen(finished)
     for _ in range(2):
@@ -416,6 +433,7 @@ def test_an_export_does_not_overwrite_what_is_none(finished: Study, tiny: Record
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_lost_checkpoint_is_explained(finished: Study, tiny: Recordings, tmp_path: Path) -> None:
     copy = Study(tmp_path, "one")
     shutil.copytree(finished.folder, copy.folder)

@@ -399,8 +399,8 @@ def test_tooltips_answer_anywhere_on_a_curve_and_do_not_cover_it(opened: Open) -
 
 
 # Numbers, dates, hashes and names with a dot or a digit; that all are laid out is what the count is for.
-@pytest.fixture
-def whole(opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: Path) -> Page:
+@pytest.fixture(scope="module")
+def whole_page(study_of: Callable[..., tuple[Study, Plan]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with every kind of chart that has marks: beside another study, with few labels."""
     import pyarrow as pa
 
@@ -423,9 +423,14 @@ def whole(opened: Open, study_of: Callable[..., tuple[Study, Plan]], tmp_path: P
         for share in (0.01, 0.5)
     ]  # fmt: skip
     study.put_table("tables/few_labels.parquet", pa.Table.from_pylist(rows))
-    out = tmp_path / "page.html"
+    out = tmp_path_factory.mktemp("whole") / "page.html"
     assert command("report", "ours", "--storage", study.root, "--against", "theirs", "--out", out) == 0
-    return opened(1600, out, reduced_motion="reduce")
+    return out
+
+
+@pytest.fixture
+def whole(opened: Open, whole_page: Path) -> Page:
+    return opened(1600, whole_page, reduced_motion="reduce")
 
 
 _CELLS = """() => [...document.querySelectorAll('#against-chart svg .mark-rect.role-mark path')].map((path) => {

@@ -33,7 +33,8 @@ def shell(tmp_path: Path, tiny: Recordings) -> Path:
     for name in ("mmssl/__init__", *NAMESAKES):
         (here / f"{name}.py").write_text("raise ImportError('of the folder that the driver was started in')\n")
     tiny.save(tmp_path / "tiny.parquet")
-    (tmp_path / "space.yaml").write_text(small.space(150, grid={"objective.mu": [1, 2, 3]}, folds=[["ben"]]))
+    # The first trial only has to end; another one is to be at work for a while.
+    (tmp_path / "space.yaml").write_text(small.space(0, grid={"pretrain.epochs": [5, 150, 151]}, folds=[["ben"]]))
     return here
 
 
@@ -72,7 +73,7 @@ class Driver:
         while self.records() == before or "RUNNING" not in self.statuses():
             if self.process.poll() is not None:
                 pytest.fail("".join(self.process.communicate()))
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def records(self) -> set[Path]:
         return set(self.study.folder.glob("trials/*/record.json"))
