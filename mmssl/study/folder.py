@@ -698,9 +698,9 @@ class Tables:
             self._study.put_table(f"{name}.parquet", _Rows.joined([ended, own, *others]).ordered())
         self._running = running
         self._study.put_scratch()
-        # Writing again costs as much as there are rows: spend at most a tenth of the time on it.
+        # Writing again costs as much as there are rows: spend at most a twentieth of the time on it.
         now = time.monotonic()
-        self._next_write = now + max(1.0, 10 * (now - started))
+        self._next_write = now + max(2.0, 20 * (now - started))
 
     def _take_in(self) -> None:
         """Turn what has ended since into columns; a trial that had ended before has ended again."""
