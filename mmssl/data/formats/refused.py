@@ -49,5 +49,5 @@ def refusal(start: Start) -> str:
     if start.suffix in (".json", ".jsonl"):
         return "is an unknown kind of JSON; OpenPose, AlphaPose and MediaPipe's can be read"
     if b"\0" in start.head and not start.head.startswith(_UTF16):
-        return f"is an unknown kind of binary file: {_CSV}"
+        return f"is a binary file of an unknown kind: {_CSV}"
     return ""
