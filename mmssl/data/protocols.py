@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,10 @@ class Split:
     train_subjects: tuple[str, ...]
     validation_subjects: tuple[str, ...]
     test_subjects: tuple[str, ...]
+
+    def scored(self, name: Literal["val", "test"]) -> Indices:
+        """The rows to score, by the name that scores have in tables."""
+        return self.validation if name == "val" else self.test
 
 
 def train_and_test(recordings: Recordings, data: Data) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -260,7 +260,7 @@ def vectors(
     recipe = plan.recipe(trial)
     model = kept_model(study, plan, trial)
     parts = split(recordings, recipe.data)
-    rows = parts.validation if plan.space.scored_split == "val" else parts.test
+    rows = parts.scored(plan.space.scored_split)
     if recipe.data.steps not in prepared:
         prepared[recipe.data.steps] = Prepared.of(recordings, recipe.data.steps, tuple(recordings.kinds))
     rows = having(prepared[recipe.data.steps], rows, recipe.data.modalities)

@@ -72,7 +72,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
         facts |= {
             "recordings.train": len(shown_rows(recipe, data, split)),
             "recordings.labelled": len(labelled_rows(recipe, data, split)),
-            **_scored(recipe, data, split.validation if setting.scored_split == "val" else split.test),
+            **_scored(recipe, data, split.scored(setting.scored_split)),
             "pretraining_id": name,
         }
 

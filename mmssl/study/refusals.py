@@ -132,7 +132,7 @@ def _too_little(plan: Plan, recipes: list[Recipe], recordings: Recordings) -> It
         for recipe in recipes
     }
     for held_out, parts in plan.splits(recordings).items():
-        rows = parts.validation if plan.space.scored_split == "val" else parts.test
+        rows = parts.scored(plan.space.scored_split)
         for recipe in different.values():
             try:
                 enough(recipe, recordings, parts)

@@ -122,7 +122,7 @@ def run_trial(
     """
     device = torch.device(device)
     *_, finetuning = seeds(recipe)
-    rows = split.validation if scored_split == "val" else split.test
+    rows = split.scored(scored_split)
     labelled = labelled_rows(recipe, prepared, split)
     enough(recipe, prepared, split)
     whole, scored_whole = (having(prepared, some, recipe.data.modalities) for some in (labelled, rows))

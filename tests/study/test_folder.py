@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from unittest.mock import Mock
 
 import duckdb
 import pandas as pd
@@ -25,6 +24,11 @@ from mmssl.study.columns import schemas
 from mmssl.study.folder import Record, Study, Tables, find, names
 from mmssl.study.plan import Dataset, Plan, SampledPoint, make_plan
 from mmssl.study.space import Space
+
+
+def full(*_: object, **__: object) -> None:
+    """In place of what writes: the disk of the machine that runs the tests is not ours to fill."""
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def ended(trial_id: str, accuracy: float = 0.5) -> Record:
@@ -158,20 +162,15 @@ def test_a_report_of_a_trial_that_goes_on_writes_the_curves_alone(
     assert writes() == ["trials.parquet"]
     tables.put(ended(first))
     assert writes() == every
-    with monkeypatch.context() as full:
-        # A mock: the disk of the machine that runs the tests is not ours to fill.
-        full.setattr(store.parquet, "write_table", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with monkeypatch.context() as disk:
+        disk.setattr(store.parquet, "write_table", full)
         tables.put(ended(second))
         with pytest.raises(OSError, match="No space left"):
             tables.write()
     assert writes() == every, "what could not be written is written when it can be"
     (study.folder / "predictions.parquet").unlink()
     tables.settle()
-    assert [row["status"] for row in study.table("trials.parquet").to_pylist()][:3] == [
-        "COMPLETE",
-        "COMPLETE",
-        "PLANNED",
-    ]
+    assert study.table("trials.parquet")["status"].to_pylist()[:3] == ["COMPLETE", "COMPLETE", "PLANNED"]
     assert study.table("predictions.parquet").num_rows == 2
 
 
@@ -359,11 +358,6 @@ def test_a_write_that_fails_leaves_the_old_file(
     study.create(plan)
     tables = Tables(study, plan)
     tables.put(ended(plan.trials[0].trial_id))
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    # A mock: the disk of the machine that runs the tests is not ours to fill.
     monkeypatch.setattr(store.parquet, "write_table", full)
     with pytest.raises(OSError, match="No space left"):
         tables.write()
