@@ -160,12 +160,19 @@ def generate(*, subjects: int = 8, trials: int = 2, seed: int = 0, noise: float 
 
 
 def rotation(vectors: Floats) -> Floats:
-    """Rotation vectors in radians, (..., 3), as matrices, (..., 3, 3), by Rodrigues' formula."""
-    x, y, z = np.moveaxis(vectors, -1, 0)
+    """Rotation vectors in radians, (3, ...), as matrices, (3, 3, ...), by Rodrigues' formula."""
+    x, y, z = vectors
     zero = np.zeros_like(x)
-    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*vectors.shape, 3)
-    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
-    return np.eye(3) + np.sinc(angle / np.pi) * cross + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (cross @ cross)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, *vectors.shape)
+    angle = np.linalg.norm(vectors, axis=0)
+    identity = np.eye(3).reshape(3, 3, *(1,) * x.ndim)
+    squared = _product(cross, cross)
+    return identity + np.sinc(angle / np.pi) * cross + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * squared
+
+
+def _product(a: Floats, b: Floats) -> Floats:
+    """Of matrices in the first two axes: numpy's own product of thousands of small ones takes many times as long."""
+    return (a[:, :, None] * b).sum(axis=1)
 
 
 def inertial(position: Floats, orientation: Floats, hz: float) -> Floats:
@@ -224,24 +231,25 @@ def _record(person: _Person, action: _Action, rng: np.random.Generator, noise: f
 
 
 def _angles(person: _Person, action: _Action, time: Floats, rng: np.random.Generator) -> Floats:
-    """Each segment's rotation in its parent's frame over time, (steps, segments, 3, 3)."""
+    """Each segment's rotation in its parent's frame over time, (3, 3, segments, steps)."""
     amplitude = person.amplitude * rng.lognormal(0, 0.1)
     cycles = action.hz * person.tempo * rng.lognormal(0, 0.05) * time + person.phase + rng.normal(0, 0.04)
     from_rest = np.clip(np.minimum(time, time[-1] - time) / 0.6, 0, 1)
     # Smooth to the second derivative, which the accelerometer measures.
     present = from_rest**3 * (10 - 15 * from_rest + 6 * from_rest**2)
-    held = np.tile(person.posture, (len(time), 1, 1))
+    held = np.repeat(person.posture.T[:, :, None], len(time), axis=2)
     facing = person.facing + rng.normal(0, 5)
-    held[:, _SEGMENTS.index("pelvis")] = [0, facing, 0]
+    held[:, _SEGMENTS.index("pelvis")] = [[0], [facing], [0]]
     speed = rng.uniform(0.2, 0.7, (len(_SEGMENTS), 3))
     sway = rng.normal(0, 2, speed.shape)
-    swung = sway * np.sin(2 * np.pi * (speed * time[:, None, None] + rng.uniform(0, 1, speed.shape)))
+    phase = rng.uniform(0, 1, speed.shape)
+    swung = sway.T[:, :, None] * np.sin(2 * np.pi * (speed.T[:, :, None] * time + phase.T[:, :, None]))
     for move in action.moves:
         segment = _SEGMENTS.index(move.segment)
         wave = np.sin(2 * np.pi * (cycles + move.phase))
-        held[:, segment] += present[:, None] * move.pose
-        swung[:, segment] += (amplitude * present * wave)[:, None] * move.swing
-    return rotation(np.deg2rad(held)) @ rotation(np.deg2rad(swung))
+        held[:, segment] += np.outer(move.pose, present)
+        swung[:, segment] += np.outer(move.swing, amplitude * present * wave)
+    return _product(rotation(np.deg2rad(held)), rotation(np.deg2rad(swung)))
 
 
 def _move(person: _Person, angles: Floats) -> tuple[Floats, Floats]:
@@ -249,19 +257,17 @@ def _move(person: _Person, angles: Floats) -> tuple[Floats, Floats]:
     segments = np.empty_like(angles)
     for i, name in enumerate(_SEGMENTS):
         parent = _SEGMENTS.index(_CARRIED_BY[name])
-        segments[:, i] = angles[:, i] if parent == i else segments[:, parent] @ angles[:, i]
-    joints = np.zeros((len(angles), len(_JOINTS), 3))
+        segments[:, :, i] = angles[:, :, i] if parent == i else _product(segments[:, :, parent], angles[:, :, i])
+    joints = np.zeros((3, len(_JOINTS), angles.shape[-1]))
     for i, joint in enumerate(_JOINTS):
         if joint.parent:
-            arm = segments[:, _SEGMENTS.index(joint.segment)] @ person.offsets[i]
+            arm = person.offsets[i] @ segments[:, :, _SEGMENTS.index(joint.segment)]
             joints[:, i] = joints[:, _NAMES.index(joint.parent)] + arm
     # The lower ankle stands on the floor; a smooth minimum, since a kink would be a blow to the sensor.
-    left, right = joints[:, _NAMES.index("left_ankle"), 1], joints[:, _NAMES.index("right_ankle"), 1]
+    left, right = joints[1, _NAMES.index("left_ankle")], joints[1, _NAMES.index("right_ankle")]
     floor = -np.logaddexp(-50 * left, -50 * right) / 50
-    joints += np.stack([np.full_like(floor, person.place[0]), -floor, np.full_like(floor, person.place[1])], axis=1)[
-        :, None
-    ]
-    return joints, segments
+    joints += np.stack([np.full_like(floor, person.place[0]), -floor, np.full_like(floor, person.place[1])])[:, None]
+    return np.moveaxis(joints, -1, 0).swapaxes(1, 2), np.moveaxis(segments, (-1, -2), (0, 1))
 
 
 def _description(subjects: int) -> Description:
