@@ -99,6 +99,9 @@ def unrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies, "console_beside", lambda descriptor: terminal.console_on(stderr=descriptor == 2))
 
 
+LINE: Any = get_command(cli.app)
+
+
 def commands() -> list[list[str]]:
     found: list[list[str]] = []
 
@@ -109,7 +112,7 @@ def commands() -> list[list[str]]:
         if not children:
             found.append(path)
 
-    walk([], get_command(cli.app))
+    walk([], LINE)
     return found
 
 
@@ -126,7 +129,7 @@ def test_every_command_has_help_with_two_or_three_examples_of_itself(ask: Ask, p
 def test_no_word_of_the_help_is_cut_or_split(
     ask: Ask, monkeypatch: pytest.MonkeyPatch, path: list[str], width: int
 ) -> None:
-    command: Any = get_command(cli.app)
+    command = LINE
     for name in path:
         command = command.commands[name]
     context = typer.Context(command)
@@ -142,6 +145,18 @@ def test_no_word_of_the_help_is_cut_or_split(
     } == set()
     flags = [one for one in options if getattr(one, "is_flag", False)]
     assert [one.name for one in flags if one.display_type_rich(context)] == [] and "<bool>" not in out
+
+
+def test_a_command_is_the_same_whether_or_not_the_others_are_built(
+    capsys: pytest.CaptureFixture[str], ask: Ask
+) -> None:
+    for name in LINE.commands:
+        alone = ask(name, "--help")
+        with pytest.raises(SystemExit):
+            LINE([name, "--help"])
+        assert capsys.readouterr().out == alone.out
+    nearly = ask("lanch")
+    assert nearly.code == 2 and "launch" in nearly.err
 
 
 def test_the_help_of_launch_fits_a_screen_and_all_of_it_can_be_had(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +178,7 @@ def test_no_word_of_the_help_is_taken_for_markup() -> None:
         for child in getattr(command, "commands", {}).values():
             yield from walk(child)
 
-    texts = list(walk(get_command(cli.app)))
+    texts = list(walk(LINE))
     assert len(texts) > 100
     assert [text for text in texts if Text.from_markup(text).plain != text] == []
 
@@ -174,7 +189,7 @@ def test_no_command_has_an_option_twice() -> None:
         for child in getattr(command, "commands", {}).values():
             yield from walk(child)
 
-    found = list(walk(get_command(cli.app)))
+    found = list(walk(LINE))
     assert len(found) > 20
     assert [names for names in found if len(set(names)) < len(names)] == []
 

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
     plan = content.plan
     landscape = charts.landscape(content)
     kept = {name: files("mmssl.report").joinpath(f"page.{name}").read_text("utf-8") for name in ("html", "css", "js")}
-    vega = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue] - its stub forgets the default
+    vega = _vega()
     if "</script" in (vega + kept["js"]).lower() or "<!--" in vega + kept["js"]:
         raise ValueError("the scripts would end before their end")
     statuses = content.status.trials
@@ -102,6 +103,12 @@ def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: A
         vega=Markup(vega),  # noqa: S704
         data=one_line(_data(content, landscape, exhibit, beside)),
     )
+
+
+@cache
+def _vega() -> str:
+    """What draws the charts; to put it together takes two seconds."""
+    return vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue] - its stub forgets the default
 
 
 def _hash(script: str) -> str:
