@@ -22,7 +22,7 @@ from mmssl.study.space import Space
 COMMAND = Path(sys.executable).with_name("mmssl-tune")
 BASH = shutil.which("bash")
 ASK = """
-eval "$(_MMSSL_TUNE_COMPLETE=source_bash mmssl-tune)"
+eval "$SCRIPT"
 [[ $(complete -p mmssl-tune) =~ -F\\ ([a-z_]+) ]]
 COMP_WORDS=(mmssl-tune "$@"); COMP_CWORD=$#
 ${BASH_REMATCH[1]} mmssl-tune
@@ -30,10 +30,21 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
+def script(shell: str) -> str:
+    environment = {**os.environ, "_MMSSL_TUNE_COMPLETE": f"source_{shell}"}
+    return subprocess.run([COMMAND], capture_output=True, text=True, env=environment, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def for_bash() -> str:
+    return script("bash")
+
+
 @pytest.fixture
-def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, for_bash: str):
     monkeypatch.delenv("MMSSL_STORAGE", raising=False)
     monkeypatch.setenv("PATH", f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SCRIPT", for_bash)
 
     def ask(*words: str) -> list[str]:
         command = ["bash", "-c", ASK, "bash", *words]
@@ -143,9 +154,7 @@ def test_tab_in_bash_goes_on_after_what_it_splits_at(study: Study, typed: str, c
 
 @pytest.mark.parametrize(("shell", "said"), [("zsh", "#compdef mmssl-tune"), ("fish", "complete --command mmssl-tune")])
 def test_other_shells_get_a_script(shell: str, said: str) -> None:
-    environment = {**os.environ, "_MMSSL_TUNE_COMPLETE": f"source_{shell}"}
-    done = subprocess.run([COMMAND], capture_output=True, text=True, env=environment, check=True)
-    assert said in done.stdout
+    assert said in script(shell)
 
 
 def test_nothing_heavy_is_loaded_to_complete_a_study(tmp_path: Path) -> None:

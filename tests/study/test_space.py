@@ -228,7 +228,7 @@ def test_a_budget_is_no_more_than_the_ranges_hold(write, ranges: str, most: int 
         return f"sampler: tpe\nbudget: {budget}\nranges:\n  {ranges}"
 
     if most is None:
-        load(write(text(99_999)))
+        load(write(text(2_000)))
     else:
         load(write(text(most)))
         assert f"budget {most + 1}: only {most} points can be chosen" in mistakes(write(text(most + 1)))
