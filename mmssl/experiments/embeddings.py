@@ -17,11 +17,11 @@ from mmssl.errors import UserError
 from mmssl.evaluation import confusion, finite_or_none, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Result, TableColumn, charts, names, plain_columns, protocol
-from mmssl.export.encoders import kept_model, representative
+from mmssl.export.encoders import kept_model
 from mmssl.study.folder import Study
 from mmssl.study.paired import spread
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.study.results import LABEL_FREE, points
+from mmssl.study.results import LABEL_FREE, points, representative
 from mmssl.study.scores import mean
 from mmssl.training.prepared import Prepared
 

@@ -29,9 +29,9 @@ from mmssl.export.conversion import DERIVED
 from mmssl.storage import is_foreign
 from mmssl.study.columns import is_score
 from mmssl.study.folder import TESTS, Study
-from mmssl.study.plan import Key, Plan, PlannedTrial
+from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.planning import name_of
-from mmssl.study.results import Choice, Point, points, stand_beside
+from mmssl.study.results import Choice, Point, points, representative, stand_beside
 from mmssl.study.words import fold_name, without_result
 from mmssl.trackers.registry import register
 from mmssl.training.model import FACTS, WEIGHTS, Model
@@ -76,24 +76,6 @@ def kept_model(study: Study, plan: Plan, trial: PlannedTrial) -> Model:
     if model.recipe != plan.recipe(trial):
         raise UserError(f"{place}: not the model of this trial: its recipe is another")
     return model
-
-
-def representative(plan: Plan, point: Point, kept: Callable[[str], bool] = lambda trial_id: True) -> PlannedTrial:
-    """The point's complete trial whose metric is nearest the point's mean, of those whose weights are kept.
-
-    Not its highest: that would pick the easiest fold or the luckiest seed, and its score would promise too much.
-
-    Args:
-        kept: whether a trial's weights are. Where none are, it is the nearest of all.
-    """
-    mean = point.mean or 0.0
-    scored = [trial for trial in plan.candidates[point.point_id] if _key(plan, trial) in point.scores]
-    trials = sorted(scored, key=lambda trial: abs(point.scores[_key(plan, trial)] - mean))
-    return next((trial for trial in trials if kept(trial.trial_id)), trials[0])
-
-
-def _key(plan: Plan, trial: PlannedTrial) -> Key:
-    return plan.key(trial.point_id, trial.seed, trial.fold)
 
 
 def export(
@@ -154,7 +136,7 @@ def export(
         metrics[f"{metric}.std"] = point.std
     record = None if refit else study.record(trial.trial_id)
     if record:
-        metrics[metric] = point.scores[_key(plan, trial)]
+        metrics[metric] = point.scores[plan.key_of(trial)]
         metrics |= {name: value for name, value in record.facts.items() if is_score(name)}
     trained_on = next(trained.encoders.parameters()).device.type
     # Compared on the processor, whose arithmetic the new process shares.

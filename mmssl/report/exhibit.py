@@ -13,11 +13,10 @@ from mmssl.data.recordings import Description, Recordings, Skeleton
 from mmssl.errors import UserError
 from mmssl.evaluation import tsne
 from mmssl.experiments.embeddings import joined, vectors
-from mmssl.export.encoders import representative
 from mmssl.report.timeline import Prediction, timelines
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.study.results import Point
+from mmssl.study.results import Point, representative
 from mmssl.training.prepared import Prepared
 
 MOST_PLAYED, MOST_FRAMES, MOST_SAMPLES = 120, 64, 160
@@ -136,7 +135,7 @@ def exhibit(study: Study, plan: Plan, point: Point, recordings: Recordings, othe
 def _guesses(
     study: Study, plan: Plan, trial: PlannedTrial, shown: Sequence[str], others: Sequence[Point]
 ) -> dict[str, list[tuple[str, float] | None]]:
-    key = plan.key(trial.point_id, trial.seed, trial.fold)
+    key = plan.key_of(trial)
     place = {name: i for i, name in enumerate(shown)}
     found: dict[str, list[tuple[str, float] | None]] = {
         point.point_id: [None] * len(shown)
@@ -162,14 +161,14 @@ def _places(
         rows: indices of the recordings that `trial` was scored on.
         maps: of `trial`.
     """
-    key = plan.key(trial.point_id, trial.seed, trial.fold)
+    key = plan.key_of(trial)
     most = max(1, min(MOST_PLACING, MOST_PLACED // max(1, len(rows))))
     found = {trial.point_id: maps}
     missing: dict[str, str] = {}
     for point in others:
         if point.point_id in found or key not in point.scores:
             continue
-        (own,) = (one for one in plan.candidates[point.point_id] if plan.key(one.point_id, one.seed, one.fold) == key)
+        (own,) = (one for one in plan.candidates[point.point_id] if plan.key_of(one) == key)
         if len(found) >= most:
             few = f"by the {most} highest points" if most > 1 else "by one point"
             missing[point.point_id] = f"a page has places {few} only, since they take long to compute"

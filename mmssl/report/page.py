@@ -18,12 +18,12 @@ from markupsafe import Markup, escape
 from mmssl.data.recordings import Signal
 from mmssl.evaluation import whole_percent
 from mmssl.experiments.charts import SERIES, SHAPES, confusion, few_labels, one_line, scatter
-from mmssl.export.encoders import representative
 from mmssl.report import against, charts
 from mmssl.report.against import Against
 from mmssl.report.content import MOST_RANKED, Content, Ranked, Reference, ended_badly, plain, shares_of
 from mmssl.report.exhibit import Exhibit
 from mmssl.study.baseline import baseline_command, data_words, set_word
+from mmssl.study.results import representative
 from mmssl.study.scores import repeat
 from mmssl.study.space import is_shipped, text_of
 from mmssl.study.words import percent, without_result

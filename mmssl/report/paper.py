@@ -9,10 +9,10 @@ import altair as alt
 from mmssl.experiments import charts, paper_tables
 from mmssl.experiments.comparison import few_label_charts
 from mmssl.experiments.paper_tables import md, tex
-from mmssl.export.encoders import representative
 from mmssl.report.charts import curves, landscape, ranking
 from mmssl.report.content import Content, Ranked, plain, shares_of
 from mmssl.report.exhibit import Exhibit
+from mmssl.study.results import representative
 from mmssl.study.words import percent
 
 

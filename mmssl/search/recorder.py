@@ -180,7 +180,7 @@ class Models:
         point.statuses[record.status] = point.statuses.get(record.status, 0) + 1
         score = record.facts.get(self._metric) if record.status == "COMPLETE" else None
         if score is not None:
-            point.scores[plan.key(planned.point_id, planned.seed, planned.fold)] = score
+            point.scores[plan.key_of(planned)] = score
         if plan.space.draws_labels and plan.space.sampled:
             return  # A point that is complete may be given further draws, and its mean changes.
         if any(point.statuses.get(status) for status in FOR_GOOD):

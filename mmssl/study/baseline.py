@@ -53,7 +53,7 @@ def baselines(study: Study, plan: Plan, choice: Choice | None, metric: str | Non
     """
     metric = metric or plan.space.scored
     recipes = [plan.recipe(plan.candidates[choice.best.point_id][0])] if choice else list(plan.bases.values())
-    keys = {plan.key(trial.point_id, trial.seed, trial.fold) for trial in plan.trials}
+    keys = {plan.key_of(trial) for trial in plan.trials}
     best = choice.best.scores if choice else {}
     own = _baselines_in(study, plan, recipes, keys, best, metric)
     if own:

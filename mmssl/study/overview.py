@@ -373,7 +373,7 @@ class LiveMap:
             self._paces.pop(trial_id, None)
         score = record.facts.get(self._plan.space.scored) if record.status == "COMPLETE" else None
         if score is not None:
-            point.scores[self._plan.key(planned.point_id, planned.seed, planned.fold)] = score
+            point.scores[self._plan.key_of(planned)] = score
         if before != record.status:
             self._count_end(planned, record)
             self._draw(point.point_id)

@@ -277,6 +277,9 @@ class Plan(_Part):
         draw = self._of_point[point_id][0].point.get(LABEL_DRAW)
         return (seed, fold) if draw is None else (seed, fold, draw)
 
+    def key_of(self, trial: PlannedTrial) -> Key:
+        return self.key(trial.point_id, trial.seed, trial.fold)
+
     def splits(self, recordings: "Recordings") -> "dict[tuple[str, ...], Split]":
         """Who trains and who is scored, by the subjects that each fold holds out.
 

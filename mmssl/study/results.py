@@ -15,7 +15,7 @@ from mmssl.recipe import Recipe
 from mmssl.study import scores
 from mmssl.study.columns import COSTS, SCORED
 from mmssl.study.folder import Study
-from mmssl.study.plan import Key, Plan
+from mmssl.study.plan import Key, Plan, PlannedTrial
 from mmssl.study.planning import at_storage
 from mmssl.study.scores import Estimate, repeat
 from mmssl.study.words import NO_RESULT, TRANSDUCTIVE, percent
@@ -313,6 +313,20 @@ def hits_of(predictions: pa.Table) -> Hits:
     for point_id, fold, recording, label, predicted in zip(*columns, strict=True):
         hits[point_id][fold, recording].append(label == predicted)
     return {point: {at: statistics.fmean(own) for at, own in found.items()} for point, found in hits.items()}
+
+
+def representative(plan: Plan, point: Point, kept: Callable[[str], bool] = lambda trial_id: True) -> PlannedTrial:
+    """The point's complete trial whose metric is nearest the point's mean, of those whose weights are kept.
+
+    Not its highest: that would pick the easiest fold or the luckiest seed, and its score would promise too much.
+
+    Args:
+        kept: whether a trial's weights are. Where none are, it is the nearest of all.
+    """
+    mean = point.mean or 0.0
+    scored = [trial for trial in plan.candidates[point.point_id] if plan.key_of(trial) in point.scores]
+    trials = sorted(scored, key=lambda trial: abs(point.scores[plan.key_of(trial)] - mean))
+    return next((trial for trial in trials if kept(trial.trial_id)), trials[0])
 
 
 def metric_words(metric: str) -> str:

@@ -28,10 +28,10 @@ from mmssl import Recordings, UserError
 from mmssl.data.protocols import split
 from mmssl.export.card import card
 from mmssl.export.conversion import convert
-from mmssl.export.encoders import Exported, export, representative
+from mmssl.export.encoders import Exported, export
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.study.results import Choice, choose, points
+from mmssl.study.results import Choice, choose, points, representative
 from mmssl.study.space import Space
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared

@@ -11,12 +11,12 @@ from pages import CLASSES, HOSTILE, command
 from playwright.sync_api import Browser, Page
 
 from mmssl import Recordings, Row
-from mmssl.export.encoders import representative
 from mmssl.report.content import gather
 from mmssl.report.exhibit import exhibit
 from mmssl.report.page import render
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.results import representative
 
 pytestmark = pytest.mark.browser
 

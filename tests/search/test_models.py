@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 pytest.importorskip("ray")
 
 from mmssl.errors import UserError
-from mmssl.export.encoders import representative
 from mmssl.search.recorder import LEADING, Models
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Dataset, Plan, extended, make_plan
-from mmssl.study.results import Point, choose, points
+from mmssl.study.results import Point, choose, points, representative
 from mmssl.study.space import Space, changed
 
 
