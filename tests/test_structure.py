@@ -228,6 +228,11 @@ def test_who_reads_a_study_does_not_wait_for_what_reads_recordings():
     assert {name for name in loaded_with("mmssl.study.verdict", TREES) if name.startswith("mmssl.data.rec")} == set()
 
 
+@pytest.mark.parametrize("module", ["mmssl.report.page", "mmssl.report.paper"])
+def test_a_page_of_trials_alone_does_not_wait_for_torch(module: str):
+    assert "torch" not in loaded_with(module, TREES)
+
+
 def test_no_help_waits_for_libraries():
     code = (
         "import sys, contextlib, io, typer\n"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import vl_convert
 from jinja2 import Environment
@@ -21,12 +21,15 @@ from mmssl.experiments.charts import SERIES, SHAPES, confusion, few_labels, one_
 from mmssl.report import against, charts
 from mmssl.report.against import Against
 from mmssl.report.content import MOST_RANKED, Content, Ranked, Reference, ended_badly, plain, shares_of
-from mmssl.report.exhibit import Exhibit
 from mmssl.study.baseline import baseline_command, data_words, set_word
 from mmssl.study.results import representative
 from mmssl.study.scores import repeat
 from mmssl.study.space import is_shipped, text_of
 from mmssl.study.words import percent, without_result
+
+# What looks into encoders loads torch; a page of trials alone does without.
+if TYPE_CHECKING:
+    from mmssl.report.exhibit import Exhibit
 
 
 class Verdict(NamedTuple):
@@ -34,7 +37,7 @@ class Verdict(NamedTuple):
     lines: list[str]
 
 
-def render(content: Content, exhibit: Exhibit | None, no_exhibit: str, beside: Against | None = None) -> str:
+def render(content: Content, exhibit: "Exhibit | None", no_exhibit: str, beside: Against | None = None) -> str:
     """The whole file.
 
     Args:
@@ -312,7 +315,7 @@ def _few_label_rows(content: Content) -> dict[str, list[dict[str, Any]]]:
 
 
 def _data(
-    content: Content, landscape: charts.Landscape | None, exhibit: Exhibit | None, beside: Against | None
+    content: Content, landscape: charts.Landscape | None, exhibit: "Exhibit | None", beside: Against | None
 ) -> dict[str, Any]:
     """The input of the page's script."""
     still: dict[str, Any] = {}
@@ -412,7 +415,7 @@ def _trial_words(content: Content, row: dict[str, Any]) -> str:
     return f"seed {row['seed']}, held out {row['fold']}: {row['status']}, {result}"
 
 
-def _recordings(content: Content, exhibit: Exhibit) -> dict[str, Any]:
+def _recordings(content: Content, exhibit: "Exhibit") -> dict[str, Any]:
     drawn, signals = exhibit.drawn, exhibit.description.signals
     joints = {name: i for i, name in enumerate(drawn.joints if drawn else ())}
     specs = {"classes": scatter(content.classes, ())}

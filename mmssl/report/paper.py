@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import altair as alt
 
@@ -11,9 +11,12 @@ from mmssl.experiments.comparison import few_label_charts
 from mmssl.experiments.paper_tables import md, tex
 from mmssl.report.charts import curves, landscape, ranking
 from mmssl.report.content import Content, Ranked, plain, shares_of
-from mmssl.report.exhibit import Exhibit
 from mmssl.study.results import representative
 from mmssl.study.words import percent
+
+# What looks into encoders loads torch; a page of trials alone does without.
+if TYPE_CHECKING:
+    from mmssl.report.exhibit import Exhibit
 
 
 class Figure(NamedTuple):
@@ -23,7 +26,7 @@ class Figure(NamedTuple):
     width: int = 420
 
 
-def write(content: Content, exhibit: Exhibit | None, folder: Path, kinds: Sequence[str] = charts.KINDS) -> list[Path]:
+def write(content: Content, exhibit: "Exhibit | None", folder: Path, kinds: Sequence[str] = charts.KINDS) -> list[Path]:
     """Write each figure there is something to draw for, in each of the kinds, and the tables; gives the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
@@ -39,7 +42,7 @@ def write(content: Content, exhibit: Exhibit | None, folder: Path, kinds: Sequen
     return written
 
 
-def _figures(content: Content, exhibit: Exhibit | None) -> dict[str, Figure]:
+def _figures(content: Content, exhibit: "Exhibit | None") -> dict[str, Figure]:
     plan, title = content.plan, f"{content.plan.name} on {content.plan.dataset.name}"
     found: dict[str, Figure] = {}
     over = landscape(content)
