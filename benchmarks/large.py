@@ -19,7 +19,8 @@ import torch
 from made_up import prepared as small_ones
 from measure import machine, ratio, restarted
 
-from mmssl.data.recordings import Recordings, Row
+from mmssl.data.description import Row
+from mmssl.data.recordings import Recordings
 from mmssl.data.utd_mhad import DESCRIPTION
 from mmssl.study.presets import preset
 from mmssl.training.adam import adam

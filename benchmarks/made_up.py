@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from mmssl.data.description import Row
 from mmssl.data.protocols import Split
-from mmssl.data.recordings import Recordings, Row
+from mmssl.data.recordings import Recordings
 from mmssl.data.utd_mhad import DESCRIPTION
 from mmssl.recipe import Recipe
 from mmssl.study.presets import preset

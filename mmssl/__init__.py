@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmssl.api.studies import OpenStudy, launch, open_study, reproduce
-    from mmssl.data.recordings import Description, Protocol, Recordings, Row, Signal, Skeleton
+    from mmssl.data.description import Description, Protocol, Row, Signal, Skeleton
+    from mmssl.data.recordings import Recordings
     from mmssl.errors import UserError
     from mmssl.export.encoders import load_encoders
     from mmssl.recipe import Recipe
@@ -35,7 +36,8 @@ __all__ = [
 # Imported at the first use: numpy, pyarrow and torch together take seconds, and `--help` needs none of them.
 _HOME = {
     **dict.fromkeys(("OpenStudy", "launch", "open_study", "reproduce"), "mmssl.api.studies"),
-    **dict.fromkeys(("Description", "Protocol", "Recordings", "Row", "Signal", "Skeleton"), "mmssl.data.recordings"),
+    **dict.fromkeys(("Description", "Protocol", "Row", "Signal", "Skeleton"), "mmssl.data.description"),
+    "Recordings": "mmssl.data.recordings",
     "Recipe": "mmssl.recipe",
     "preset": "mmssl.study.presets",
     "UserError": "mmssl.errors",

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmssl.data.recordings import Description, Protocol, Recordings, Row
+from mmssl.data.description import Description, Protocol, Row
+from mmssl.data.recordings import Recordings
 
 DESCRIPTION = Description(
     name="waves",

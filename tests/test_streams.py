@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from mmssl import Description, Recipe, Recordings, Row, UserError, launch, train
 from mmssl.cli import app
-from mmssl.data.recordings import Window
+from mmssl.data.description import Window
 from mmssl.data.windows import Interval, cut
 
 HZ, SECONDS = 20, 40

@@ -121,7 +121,8 @@ MAY_NAME_MODALITIES = {
         ("mmssl.data.utd_mhad", "mmssl.data.mmact", "mmssl.data.synthetic", "mmssl.data.download"), "readers"
     ),
     "mmssl.data.sources": "what to know of a data set",
-    "mmssl.data.recordings": "descriptions and files of before modalities had names",
+    "mmssl.data.description": "descriptions of before modalities had names",
+    "mmssl.data.recordings": "files of before then",
     "mmssl.training.model": "exports of before then",
     "mmssl.recipe": "the modalities of the data sets with names; and knobs' sections, which are of all of a kind",
     "mmssl.study.presets": "settings, by the names of knobs",

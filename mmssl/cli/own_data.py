@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from mmssl.data.alignment import Offset
     from mmssl.data.check import Finding
-    from mmssl.data.recordings import Recordings, Window
+    from mmssl.data.description import Window
+    from mmssl.data.recordings import Recordings
     from mmssl.study.plan import Plan
     from mmssl.study.space import Space
     from mmssl.training.model import Model
@@ -173,7 +174,7 @@ def data_import(
 
 
 def _window(window: str | None, stride: str | None) -> "Window | None":
-    from mmssl.data.recordings import Window
+    from mmssl.data.description import Window
 
     if window is None:
         if stride is not None:

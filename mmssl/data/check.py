@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from mmssl.data.description import Skeleton, joints_of
 from mmssl.data.mounting import turned, without_gravity
 from mmssl.data.offsets import shift_of
-from mmssl.data.recordings import UNLABELLED, Array, Recordings, Skeleton, content_of, joints_of
+from mmssl.data.recordings import UNLABELLED, Array, Recordings, content_of
 
 SHORT = 8
 """Frames or samples; fewer show no movement."""

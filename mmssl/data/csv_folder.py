@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from mmssl.data.alignment import Cut, Offset, Track, cut, in_words, merged, moved
 from mmssl.data.columns import named, no_signal, spelt
 from mmssl.data.csv_file import delimiter_of, text_of
+from mmssl.data.description import FLAT_ENTRIES, Description, Row, Signal, Skeleton, Window, check_name, modalities_in
 from mmssl.data.faults import listed, refuse, single
 from mmssl.data.file_names import table_of
 from mmssl.data.formats import CONFIDENCE
@@ -21,20 +22,7 @@ from mmssl.data.missing import Unseen, missing_samples, never_seen, put_in, unse
 from mmssl.data.not_signals import suspects_in
 from mmssl.data.quaternions import continuous, quaternions_in
 from mmssl.data.recording_file import Opened, before, opened, together
-from mmssl.data.recordings import (
-    FLAT_ENTRIES,
-    NO_SUBJECT,
-    Array,
-    Description,
-    Recordings,
-    Row,
-    Signal,
-    Skeleton,
-    Window,
-    array_faults,
-    check_name,
-    modalities_in,
-)
+from mmssl.data.recordings import NO_SUBJECT, Array, Recordings, array_faults
 from mmssl.data.sheet import Sheet, Values
 from mmssl.data.timeline import LineError, laid_out
 from mmssl.data.windows import Interval, Timing, intervals_in

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Array, Description, array_faults
+from mmssl.data.description import Description
+from mmssl.data.recordings import Array, array_faults
 from mmssl.errors import UserError
 
 

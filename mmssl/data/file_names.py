@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from mmssl.data.recordings import Row
+from mmssl.data.description import Row
 from mmssl.errors import UserError, few, nearest
 
 _FIELD = re.compile(r"\{(\w+)(\*?)\}")

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Place, Skeleton, joints_of
+from mmssl.data.description import Place, Skeleton, joints_of
 
 Values = npt.NDArray[np.float64]
 

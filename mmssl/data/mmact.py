@@ -19,8 +19,9 @@ import pyarrow as pa
 from pyarrow import csv
 from pydantic import Field, TypeAdapter, ValidationError
 
+from mmssl.data.description import Description, Protocol, Row, Signal, Skeleton
 from mmssl.data.faults import checked, refuse
-from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, Signal, Skeleton
+from mmssl.data.recordings import Array, Recordings
 from mmssl.errors import UserError, nearest
 
 _ACTIONS = (

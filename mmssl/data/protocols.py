@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import UNLABELLED, Description, Protocol, Recordings
+from mmssl.data.description import Description, Protocol
+from mmssl.data.recordings import UNLABELLED, Recordings
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import Data
 

@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mmssl.data.description import Description
 from mmssl.data.protocols import Split, class_indices
-from mmssl.data.recordings import Description
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import Recipe, head_inputs
 

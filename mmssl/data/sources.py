@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mmssl.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from mmssl.data.recordings import Array, Description, Recordings
+    from mmssl.data.description import Description
+    from mmssl.data.recordings import Array, Recordings
 
 
 class Reader(NamedTuple):

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Description, Protocol, Recordings, Row, Signal, Skeleton
+from mmssl.data.description import Description, Protocol, Row, Signal, Skeleton
+from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 
 Floats = npt.NDArray[np.float64]

@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from mmssl.data.description import Description, Protocol, Row, Signal, Skeleton
 from mmssl.data.faults import checked, refuse
-from mmssl.data.recordings import Array, Description, Protocol, Recordings, Row, Signal, Skeleton
+from mmssl.data.recordings import Array, Recordings
 from mmssl.errors import UserError
 
 _LIMBS = (

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from mmssl.data.clock import since_1970
 from mmssl.data.csv_file import delimiter_of
-from mmssl.data.recordings import Array, Recordings, Row, Window
+from mmssl.data.description import Row, Window
+from mmssl.data.recordings import Array, Recordings
 from mmssl.errors import UserError
 
 _OWN_HALF = 0.5

@@ -12,7 +12,7 @@ from typing import Any, cast
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from mmssl.data.recordings import Signal, Skeleton
+from mmssl.data.description import Signal, Skeleton
 from mmssl.data.sources import READERS, Reader, data_set_of
 from mmssl.recipe import scored_inputs
 from mmssl.training.model import FACTS, WEIGHTS, Model

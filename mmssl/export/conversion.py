@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmssl.data.recordings import Recordings, Skeleton
+from mmssl.data.description import Skeleton
+from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import scores
 from mmssl.export.raw import RawRecording

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmssl.data.recordings import Signal, Skeleton
+from mmssl.data.description import Signal, Skeleton
 
 
 class RawRecording(nn.Module):

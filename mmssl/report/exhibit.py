@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Description, Recordings, Skeleton
+from mmssl.data.description import Description, Skeleton
+from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.evaluation import tsne
 from mmssl.experiments.embeddings import joined, vectors

@@ -15,7 +15,7 @@ import vl_convert
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from mmssl.data.recordings import Signal
+from mmssl.data.description import Signal
 from mmssl.evaluation import whole_percent
 from mmssl.experiments.charts import SERIES, SHAPES, confusion, few_labels, one_line, scatter
 from mmssl.report import against, charts

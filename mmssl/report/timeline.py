@@ -8,7 +8,8 @@ import altair as alt
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Recordings, Row
+from mmssl.data.description import Row
+from mmssl.data.recordings import Recordings
 from mmssl.experiments.charts import SERIES, as_spec
 
 MOST_STREAMS = 6

@@ -8,7 +8,7 @@ decoders read the same features as the heads, so these must hold what was masked
 import torch
 from torch import Generator, Tensor, nn
 
-from mmssl.data.recordings import Description, Signal
+from mmssl.data.description import Description, Signal
 from mmssl.recipe import ProjectorKnobs, Reconstruct
 from mmssl.training.encoders import Projector
 from mmssl.training.model import Model

@@ -16,7 +16,8 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from mmssl.data.recordings import Description, Recordings, Signal, Skeleton
+from mmssl.data.description import Description, Signal, Skeleton
+from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, head_inputs
 from mmssl.sealed import DamagedError, opened, sealed

@@ -7,8 +7,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mmssl.data.description import Signal, Skeleton
 from mmssl.data.quaternions import continuous
-from mmssl.data.recordings import Array, Recordings, Signal, Skeleton
+from mmssl.data.recordings import Array, Recordings
 from mmssl.errors import UserError
 
 Inputs = dict[str, Array]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.recordings import Array, Description, Recordings, Row
+from mmssl.data.description import Description, Row
+from mmssl.data.recordings import Array, Recordings
 from mmssl.data.stored import IN_MEMORY
 from mmssl.errors import UserError
 from mmssl.storage import written_beside

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmssl.data.description import Skeleton
 from mmssl.data.missing import Unseen, missing_samples, never_seen, put_in, unseen_joints
-from mmssl.data.recordings import Skeleton
 
 JOINTS = ("hips", "neck", "head")
 

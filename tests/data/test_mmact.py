@@ -21,9 +21,10 @@ from mmact_folder import (
     write_trainable,
 )
 
+from mmssl.data.description import Row
 from mmssl.data.mmact import describe, read
 from mmssl.data.protocols import leave_one_subject_out, split, train_and_test
-from mmssl.data.recordings import Recordings, Row
+from mmssl.data.recordings import Recordings
 from mmssl.data.sources import open_dataset
 from mmssl.errors import UserError
 from mmssl.recipe import Data, Recipe, knob_names

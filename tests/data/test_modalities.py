@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from mmssl import Description, Recordings, Row, Signal, Skeleton, UserError
-from mmssl.data.recordings import check_name
+from mmssl.data.description import check_name
 from mmssl.data.synthetic import generate
 from mmssl.data.utd_mhad import DESCRIPTION
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from mmssl.data.description import Description, Protocol, Row
 from mmssl.data.protocols import leave_one_subject_out, split, train_and_test, unseen_classes
-from mmssl.data.recordings import Description, Protocol, Recordings, Row
+from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import Data
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from mmssl.data.recordings import FORMAT, Description, Protocol, Recordings, Row
+from mmssl.data.description import Description, Protocol, Row
+from mmssl.data.recordings import FORMAT, Recordings
 from mmssl.data.sources import survey
 from mmssl.errors import UserError
 from mmssl.recipe import USUAL

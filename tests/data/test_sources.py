@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from mmssl.data import sources, utd_mhad
-from mmssl.data.recordings import Protocol, Recordings
+from mmssl.data.description import Protocol
+from mmssl.data.recordings import Recordings
 from mmssl.data.sources import dataset_name, default_folder, open_dataset, recordings_file, survey
 from mmssl.data.synthetic import generate
 from mmssl.errors import UserError
@@ -237,7 +238,7 @@ def test_a_survey_names_absent_subjects(small: Recordings) -> None:
 
 def utd_mhad_recordings(lacking: set[tuple[str, str, str]]) -> Recordings:
     """All of UTD-MHAD's rows with the shortest arrays that will do."""
-    from mmssl.data.recordings import Row
+    from mmssl.data.description import Row
 
     description = utd_mhad.DESCRIPTION
     rows = [

@@ -13,8 +13,9 @@ import pytest
 from mmssl.data import recordings as module
 from mmssl.data import stored
 from mmssl.data.check import examine
+from mmssl.data.description import Row
 from mmssl.data.protocols import leave_one_subject_out, split
-from mmssl.data.recordings import Recordings, Row
+from mmssl.data.recordings import Recordings
 from mmssl.data.sources import survey
 from mmssl.data.stored import StoredArrays, StoredRows
 from mmssl.errors import UserError

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl import Description, Recordings, Row, UserError
-from mmssl.data.recordings import Window
+from mmssl.data.description import Window
 from mmssl.data.windows import Interval, Timing, cut, intervals_in
 from mmssl.evaluation import by_majority
 

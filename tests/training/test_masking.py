@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from mmssl.data.description import Description, Signal, Skeleton
 from mmssl.data.protocols import split
-from mmssl.data.recordings import Description, Recordings, Signal, Skeleton
+from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe, Reconstruct
 from mmssl.study.presets import preset
