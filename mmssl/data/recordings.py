@@ -1,4 +1,4 @@
-"""Recordings of people moving, wherever they came from: ragged arrays, a table, and what the numbers mean."""
+"""Recordings of people moving, wherever they came from: ragged arrays with their table, in memory and in a file."""
 
 import collections
 import hashlib
