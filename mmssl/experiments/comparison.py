@@ -58,10 +58,10 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         )
         lead = first if of_recipe == point_id else of_recipe
         compared = by_point[lead] if lead != point_id else []
-        count = scored(by_point[point_id])
         for inputs, prefix in scored_inputs(split, recipes[point_id]):
             accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
             f1 = scores_of(by_point[point_id], f"{prefix}.f1")
+            count = scored(by_point[point_id], "+".join(inputs))
             gain = paired(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
             from_lead: dict[str, Any] = {}
             if plan.space.variants:
@@ -160,7 +160,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "read_from": read_from,
                         "labels": share,
                         "recordings.labelled": labelled[system, share],
-                        **columns(("mean", "low", "high"), estimate(scores, scored(rows[system, share]))),
+                        **columns(("mean", "low", "high"), estimate(scores, scored(rows[system, share], read_from))),
                         "draws": len({draw for *_, draw in scores}),
                         **change("over_supervised", paired(scores, beside.get("supervised", {}))),
                         **change("over_untrained", paired(scores, beside.get("untrained", {}))),
