@@ -221,9 +221,12 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     _searches_only(plan, "pretrain.hidden_classes")
     rows = {row["trial_id"]: row for row in complete(study)}
     hits: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    units: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for prediction in study.table("predictions.parquet").to_pylist():
         if prediction["trial_id"] in rows:
-            hits[prediction["trial_id"]][prediction["label"]].append(prediction["label"] == prediction["predicted"])
+            trial_id, label = prediction["trial_id"], prediction["label"]
+            hits[trial_id][label].append(label == prediction["predicted"])
+            units[trial_id][label].add(prediction.get("unit") or prediction["recording_id"])  # Older: no windows.
     trials: dict[str, dict[tuple[str, ...], dict[Key, str]]] = defaultdict(lambda: defaultdict(dict))
     for trial_id, row in rows.items():
         hidden = tuple(row["param.pretrain.hidden_classes"])
@@ -253,7 +256,10 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                 found = hits_in(classes, trial_ids)
                 scores, of_all = accuracy(found), accuracy(hits_in(classes, groups.get((), {})))
                 lost = paired(scores, of_all) if hidden else {}
-                count = recordings_of((key[1], len(some)) for key, some in found.items())
+                # Windows of one interval are no separate answers.
+                count = recordings_of(
+                    (key[1], sum(len(units[trial_ids[key]][one]) for one in classes)) for key in found
+                )
                 group = groups_of_paper.get(hidden)
                 stated = published.get(system, {}).get(group.column) if group and name == "all" else None
                 table.append(
