@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from datetime import UTC, datetime
 from io import StringIO
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from mmssl.data.clock import since_1970
@@ -91,12 +90,16 @@ def intervals_in(text: str) -> list[Interval]:
         if one.label:  # Without a label it is as if it were not there.
             found.append(one)
     found.sort()
-    for before, after in pairwise(found):
-        if after.start < before.end - 1e-9 and after.label != before.label:
-            raise ValueError(
-                f"{before.label} from {before.start:.12g} to {before.end:.12g} and {after.label} from "
-                f"{after.start:.12g} overlap: a moment has one label"
-            )
+    latest: dict[str, Interval] = {}
+    """By label, the interval that reaches farthest so far."""
+    for after in found:
+        for before in latest.values():
+            if after.start < before.end - 1e-9 and after.label != before.label:
+                raise ValueError(
+                    f"{before.label} from {before.start:.12g} to {before.end:.12g} and {after.label} from "
+                    f"{after.start:.12g} overlap: a moment has one label"
+                )
+        latest[after.label] = max(after, latest.get(after.label, after), key=lambda one: one.end)
     return found
 
 

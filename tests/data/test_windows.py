@@ -198,6 +198,7 @@ def test_annotations_are_read_in_any_unit(start: str, end: str, seconds: tuple[f
         ("start,end,label\n1,x,sit\n", "line 2: 'x' is neither a number nor a date with a time"),
         ("start,end,label\n1,nan,sit\n", "line 2: 'nan' is no moment"),
         ("start,end,label\n1,3,sit\n2,4,walk\n", "sit from 1 to 3 and walk from 2 overlap: a moment has one label"),
+        ("start,end,label\n1,9,sit\n2,3,sit\n4,5,walk\n", "sit from 1 to 9 and walk from 4 overlap"),
         ("start,end,label\n1,3\n", "line 2: 2 cells, and the header has 3"),
     ],
 )
