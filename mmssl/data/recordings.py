@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticSerializationError
 
 from mmssl import parquet
+from mmssl.data.columns import spelt
 from mmssl.data.stored import GROUP, LOOKED_AT, Array, StoredArrays, StoredRows, sizes, stays
 from mmssl.errors import UserError
 from mmssl.recipe import USUAL, Kind
@@ -190,6 +191,16 @@ class Signal(BaseModel):
     def quaternions(self) -> list[list[int]]:
         """Indices of the four channels of each."""
         return [group for sensor in self.turning for group in sensor if len(group) == 4]
+
+    def other_unit(self, other: "Signal") -> tuple[str, str, str] | None:
+        """The first channel with another unit in a signal of the same channels, where both say theirs: its name, the
+        unit here and the unit there."""
+        each = zip(self.channels, self.units, other.units, strict=False)
+        return next(((name, ours, theirs) for name, ours, theirs in each if _differ(ours, theirs)), None)
+
+
+def _differ(one: str, other: str) -> bool:
+    return bool(one and other) and spelt(one) != spelt(other)
 
 
 def _some_unique(what: str, names: tuple[str, ...]) -> None:
