@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mmssl.data.mounting import turned, without_gravity
 from mmssl.data.offsets import shift_of
-from mmssl.data.recordings import UNLABELLED, Array, Recordings, Skeleton, content_of, joints_of
+from mmssl.data.recordings import UNLABELLED, Array, Recordings, Skeleton, content_of, joints_of, spelling
 
 SHORT = 8
 """Frames or samples; fewer show no movement."""
@@ -77,7 +77,7 @@ def _spellings(recordings: Recordings) -> Iterator[Finding]:
     ):
         alike: dict[str, list[str]] = defaultdict(list)
         for name in names:
-            alike[re.sub(r"[\s_-]+", " ", name.casefold()).strip()].append(name)
+            alike[spelling(name)].append(name)
         for several in alike.values():
             if len(several) > 1:
                 spelt = " and ".join(map(repr, several))

@@ -4,6 +4,7 @@ import collections
 import hashlib
 import itertools
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,14 @@ UNLABELLED = -1
 QUATERNION_OFF = 0.05
 """How far the usual length of a quaternion may be from 1."""
 NO_SUBJECT = "subject is empty, and it has a label: whoever it is might train and validate; name somebody"
+
+
+def spelling(name: str) -> str:
+    """A name without what spellings of one name may differ in: case, spaces and marks between words, accents in one
+    character or two, zeros before a number, and the .0 that a spreadsheet puts behind it."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    plain = re.sub(r"(?<![\d.])0+(?=\d)|(?<=\d)\.0+$", "", plain.strip())
+    return re.sub(r"[\s_-]+", " ", plain).strip()
 
 
 class Protocol(BaseModel):
