@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmssl.data.recordings import Recordings
+from mmssl.data.recordings import UNLABELLED, Recordings
 from mmssl.data.sources import data_set_of
 from mmssl.errors import UserError
 from mmssl.experiments import SCORES, Result, TableColumn, charts, knobs_of, names, protocol, recipes_of, repeats
@@ -278,8 +278,11 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                         **_stated([stated] if stated else []),
                     }
                 )
+    unknown = int((recordings.labels == UNLABELLED).sum())
+    never = f"Pre-training never sees {'recordings labelled as ' * bool(unknown)}the hidden classes"
+    may_show = f"{unknown} recordings without a label may pre-train, whatever they show: hidden classes too"
     return Result(
-        f"Hidden classes: {protocol(plan)}. Pre-training never sees the hidden classes, fine-tuning sees all.",
+        f"Hidden classes: {protocol(plan)}. {never}, fine-tuning sees all.",
         {"hidden_classes": pa.Table.from_pylist(table)},
         (
             TableColumn("system", ("system",)),
@@ -292,7 +295,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
             TableColumn("change", ends("change"), percent=True),
             *(_published_columns(table) if published else []),
         ),
-        _no_comparison(plan, bool(published)),
+        [*_no_comparison(plan, bool(published)), *([may_show] if unknown else [])],
     )
 
 

@@ -767,6 +767,22 @@ def test_intervals_of_hidden_classes_count_windows_of_one_interval_once(study_of
         assert (row["accuracy.low"], row["accuracy.high"]) == pytest.approx(tuple(expected))
 
 
+def test_recordings_without_a_label_may_be_of_hidden_classes_which_is_said(study_of: StudyOf, odd: Recordings) -> None:
+    first = odd.description.classes[0]
+    rows = [row.model_copy(update={"label": ""}) if row.trial == "0" else row for row in odd.rows]
+    some = Recordings(odd.description, rows, odd.skeleton, odd.imu)
+    study, plan = study_of(predicting(odd), ["vicreg"], {"pretrain.hidden_classes": [[], [first]]})
+    unknown = sum(row.trial == "0" for row in rows)
+    result = hidden_classes(study, plan, some, ())
+    assert result.caption.endswith(
+        "Pre-training never sees recordings labelled as the hidden classes, fine-tuning sees all."
+    )
+    assert result.notes == [
+        f"{unknown} recordings without a label may pre-train, whatever they show: hidden classes too"
+    ]
+    assert hidden_classes(study, plan, odd, ()).notes == []
+
+
 def test_the_change_is_over_trials_that_both_have(study_of: StudyOf, odd: Recordings) -> None:
     every = odd.description.classes
     lost = {(1, "anna"): [], (2, "ben"): [every[1]]}
