@@ -21,7 +21,7 @@ from mmssl.evaluation import pair_retrieval
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Result, embeddings, save
 from mmssl.experiments.embeddings import features, health, retrieval
-from mmssl.experiments.unlabelled import MEASURES, unlabelled
+from mmssl.experiments.unlabelled import MEASURES, _measured, unlabelled
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import points
@@ -578,6 +578,25 @@ def test_measures_without_labels_are_of_the_kept_models(study_of: StudyOf, tiny:
     study.drop_model(plan.trials[0].trial_id)
     with pytest.raises(UserError, match="has not kept the model of every trial"):
         unlabelled(study, plan, tiny, ())
+
+
+def test_measures_without_labels_are_of_each_point_s_own_encoders(study_of: StudyOf, tiny: Recordings) -> None:
+    """Points whose batch norms alone differ, of recordings some of which lack a modality."""
+    imu = [None if i % 5 == 0 else one for i, one in enumerate(tiny.imu or ())]
+    some = Recordings(tiny.description, tiny.rows, tiny.skeleton, imu)
+    study, plan = trained(
+        study_of, some, ["vicreg"], grid={"finetune.batch_norm": ["running", "renewed"]}, seeds=(3,), folds=("anna",)
+    )
+    found = _measured(study, plan, some, lambda done, total: None)
+    held_out = some.where(lambda row: row.subject == "anna").having(["imu", "skeleton"])
+    ranks: list[float] = []
+    for trial in plan.trials:
+        features = load_encoders(study.folder / "trials" / trial.trial_id).features(held_out)
+        entropies = [stats.entropy(np.linalg.svd(one.astype(float), compute_uv=False)) for one in features.values()]
+        ranks.append(float(np.mean(np.exp(entropies))))
+        measured = found[trial.point_id]["anna"]["rankme", "features", "held out"]
+        assert measured == pytest.approx(ranks[-1], rel=1e-4)
+    assert ranks[0] != pytest.approx(ranks[1], rel=1e-3)
 
 
 def test_where_nothing_is_complete_there_is_nothing_to_rank(study_of: StudyOf, tiny: Recordings) -> None:
