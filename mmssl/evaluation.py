@@ -6,7 +6,7 @@ each worker more than a short trial, and a trial needs `scores` alone.
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -99,6 +99,7 @@ def retrieval(
     gallery_labels: Labels,
     *,
     same: bool,
+    left_out: Callable[[int], npt.NDArray[np.bool_]] | None = None,
     at: Sequence[int] = (1, 5, 10),
 ) -> dict[str, float]:
     """Do the nearest gallery recordings by cosine show the query's class?
@@ -114,6 +115,7 @@ def retrieval(
         gallery_labels: (m,).
         same: query i and gallery i are the same recording (n = m), in one modality or in two; i is then left out of
             its own ranking, where it would be first, or would say nothing of the class.
+        left_out: gives for query i which recordings of the gallery, (m,), its ranking is without as well.
         at: the numbers of neighbours k, 1 or more.
 
     Returns:
@@ -133,10 +135,9 @@ def retrieval(
         raise ValueError("the gallery has no recording but the query itself")
     found: list[list[float]] = []
     for i, similarity in enumerate(_cosines(query, gallery)):
-        relevant = gallery_labels == query_labels[i]
-        if same:
-            similarity, relevant = np.delete(similarity, i), np.delete(relevant, i)
-        found.append(_ranking(similarity, relevant, at))
+        kept = ~left_out(i) if left_out else np.ones(len(gallery), dtype=bool)
+        kept[i if same else []] = False
+        found.append(_ranking(similarity[kept], (gallery_labels == query_labels[i])[kept], at))
     recall, precision = np.array(found)[:, :-1].mean(axis=0), np.array(found)[:, -1]
     ranked = precision[~np.isnan(precision)]
     return {
@@ -355,6 +356,8 @@ def _ranking(similarity: Floats, relevant: npt.NDArray[np.bool_], at: Sequence[i
     (R + 1 + (j - 1) (r - 1) / (s - 1)) / (t + j) is the precision to be expected there.
     """
     m = len(similarity)
+    if not m:
+        return [*(0.0 for _ in at), math.nan]
     order = np.argsort(-similarity, kind="stable")
     starts = np.concatenate([[0], np.flatnonzero(np.diff(similarity[order]) < -TIE) + 1])
     size = np.diff(np.append(starts, m))

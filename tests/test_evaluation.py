@@ -112,6 +112,21 @@ def test_retrieval_is_scikit_learns(seed: int, same: bool):
     ]
 
 
+def test_what_is_left_out_is_in_no_ranking():
+    """Each query against a gallery from which the others of its group were taken away by hand."""
+    query, gallery, labels, _ = draw(7, 24, 24)
+    group = np.arange(24) // 3
+    group[-1] = 99
+    found = retrieval(query, gallery, labels, labels, same=True, left_out=lambda i: group == group[i], at=(1, 5))
+    one_by_one = [
+        retrieval(query[[i]], gallery[group != group[i]], labels[[i]], labels[group != group[i]], same=False, at=(1, 5))
+        for i in range(24)
+    ]
+    assert found == pytest.approx({name: np.nanmean([one[name] for one in one_by_one]) for name in found})
+    none = retrieval(query, gallery, labels, labels, same=True, left_out=lambda i: group >= 0, at=(1,))
+    assert none["recall@1"] == 0 and math.isnan(none["map"])
+
+
 def test_one_recording_in_both_modalities_is_no_hit_for_itself():
     a = np.eye(3)
     labels = np.array([0, 1, 1])

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.description import Skeleton, joints_of
+from mmssl.data.description import Skeleton, joints_of, spelling
 from mmssl.data.mounting import turned, without_gravity
 from mmssl.data.offsets import shift_of
 from mmssl.data.recordings import UNLABELLED, Array, Recordings, content_of
@@ -78,7 +78,7 @@ def _spellings(recordings: Recordings) -> Iterator[Finding]:
     ):
         alike: dict[str, list[str]] = defaultdict(list)
         for name in names:
-            alike[re.sub(r"[\s_-]+", " ", name.casefold()).strip()].append(name)
+            alike[spelling(name)].append(name)
         for several in alike.values():
             if len(several) > 1:
                 spelt = " and ".join(map(repr, several))

@@ -813,7 +813,7 @@ class _Reader:
         whole, self._cuts[recording] = cut(own, forced=forced)
         starts = [track.start for track in whole.values() if track.start is not None]
         rates = {name: 1 / track.step for name, track in whole.items() if track.step}
-        self.timings[recording] = Timing(max(starts, default=0.0), rates)
+        self.timings[recording] = Timing(max(starts, default=0.0), rates, self._cuts[recording].begins)
         faults = [fault for name in tracks for fault in self._faults(name, whole[name].values)]
         if faults:
             raise ValueError("; ".join(faults))

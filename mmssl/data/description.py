@@ -2,13 +2,23 @@
 
 import collections
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
 
+from mmssl.data.columns import spelt
 from mmssl.recipe import USUAL, Kind
+
+
+def spelling(name: str) -> str:
+    """A name without what spellings of one name may differ in: case, spaces and marks between words, accents in one
+    character or two, zeros before a number, and the .0 that a spreadsheet puts behind it."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    plain = re.sub(r"(?<![\d.])0+(?=\d)|(?<=\d)\.0+$", "", plain.strip())
+    return re.sub(r"[\s_-]+", " ", plain).strip()
 
 
 class Protocol(BaseModel):
@@ -166,6 +176,16 @@ class Signal(BaseModel):
     def quaternions(self) -> list[list[int]]:
         """Indices of the four channels of each."""
         return [group for sensor in self.turning for group in sensor if len(group) == 4]
+
+    def other_unit(self, other: "Signal") -> tuple[str, str, str] | None:
+        """The first channel with another unit in a signal of the same channels, where both say theirs: its name, the
+        unit here and the unit there."""
+        each = zip(self.channels, self.units, other.units, strict=False)
+        return next(((name, ours, theirs) for name, ours, theirs in each if _differ(ours, theirs)), None)
+
+
+def _differ(one: str, other: str) -> bool:
+    return bool(one and other) and spelt(one) != spelt(other)
 
 
 def _some_unique(what: str, names: tuple[str, ...]) -> None:

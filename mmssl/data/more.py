@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mmssl.data.description import Signal
 from mmssl.data.recordings import Recordings, content_of
 from mmssl.errors import UserError, few
 
@@ -20,7 +21,7 @@ def with_more(
         say: called with what was left out, and who is taken for whom.
 
     Raises:
-        UserError: joints, axes or channels differ.
+        UserError: joints, axes, channels or their units differ.
     """
     for modality in more.kinds:
         _compare(recordings, more, name, modality)
@@ -60,6 +61,12 @@ def _compare(recordings: Recordings, more: Recordings, name: str, modality: str)
         raise UserError(
             f"--pretrain-on {name}: {fact} of its {modality} are not those of {called} ({what}); "
             f"import it with --like a file of {called}"
+        )
+    if isinstance(ours, Signal) and isinstance(theirs, Signal) and (odd := ours.other_unit(theirs)):
+        channel, mine, others = odd
+        raise UserError(
+            f"--pretrain-on {name}: {channel} of its {modality} is in {others}, and {called} has it in {mine}: give "
+            "both the same unit"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.description import Description, Protocol
+from mmssl.data.description import Description, Protocol, spelling
 from mmssl.data.recordings import UNLABELLED, Recordings
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import Data
@@ -48,7 +48,8 @@ def train_and_test(recordings: Recordings, data: Data) -> tuple[tuple[str, ...],
 
     Raises:
         UserError: no such protocol, a protocol by view for a recipe with signals, a subject that would train and test
-            under a protocol by subject, a training subject without recordings to train on, nobody to train.
+            under a protocol by subject, also where it is spelt in two ways, a training subject without recordings to
+            train on, nobody to train.
     """
     name = recordings.description.name
     protocol = _protocol(recordings, data)
@@ -63,6 +64,14 @@ def train_and_test(recordings: Recordings, data: Data) -> tuple[tuple[str, ...],
                 "name who trains and who tests with data.train_subjects and data.test_subjects"
             )
         where, why_nobody = name, f"every subject of {name} tests"
+        # Those who test may have no recordings, so that a misspelt name would go unnoticed, and its owner train.
+        close = {spelling(subject): subject for subject in train}
+        misspelt = [subject for subject in test if subject not in testable and spelling(subject) in close]
+        if misspelt:
+            raise UserError(
+                f"test subject {misspelt[0]!r} has no recordings in {name}, and {close[spelling(misspelt[0])]!r} would "
+                "train: spell them alike"
+            )
     else:
         test = data.test_subjects or testable
         train = data.train_subjects or trainable

@@ -2,11 +2,10 @@
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from datetime import UTC, datetime
 from io import StringIO
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mmssl.data.clock import since_1970
 from mmssl.data.csv_file import delimiter_of
@@ -16,6 +15,10 @@ from mmssl.errors import UserError
 
 _OWN_HALF = 0.5
 """Share of a window that an interval has to cover for the window to have its label."""
+_BESIDE = 1.0
+"""Seconds that an annotation made by hand may reach beyond its stream."""
+_LATE = 0.1
+"""Seconds that files begin apart, below which that shifts no label that matters."""
 
 
 class Interval(NamedTuple):
@@ -34,6 +37,18 @@ class Timing(NamedTuple):
     """When it begins on the clock of its files; 0 where there is none."""
     rates: Mapping[str, float]
     """Lines a second, by modality, where its files have stamps; else the description's hold."""
+    late: float = 0.0
+    """Seconds from the beginning of its first file to that of its last, where it begins."""
+
+
+class _Placed(NamedTuple):
+    """A stream's intervals in seconds from its beginning, cut to it, each with its number."""
+
+    inside: list[tuple[int, Interval]]
+    outside: list[Interval]
+    """Those that have no moment in common with it."""
+    reading: Literal["stamps", "beginning"]
+    """Whether they are on the stream's clock, or count from its beginning."""
 
 
 class CutStreams(NamedTuple):
@@ -76,12 +91,16 @@ def intervals_in(text: str) -> list[Interval]:
         if one.label:  # Without a label it is as if it were not there.
             found.append(one)
     found.sort()
-    for before, after in pairwise(found):
-        if after.start < before.end - 1e-9 and after.label != before.label:
-            raise ValueError(
-                f"{before.label} from {before.start:.12g} to {before.end:.12g} and {after.label} from "
-                f"{after.start:.12g} overlap: a moment has one label"
-            )
+    latest: dict[str, Interval] = {}
+    """By label, the interval that reaches farthest so far."""
+    for after in found:
+        for before in latest.values():
+            if after.start < before.end - 1e-9 and after.label != before.label:
+                raise ValueError(
+                    f"{before.label} from {before.start:.12g} to {before.end:.12g} and {after.label} from "
+                    f"{after.start:.12g} overlap: a moment has one label"
+                )
+        latest[after.label] = max(after, latest.get(after.label, after), key=lambda one: one.end)
     return found
 
 
@@ -121,12 +140,16 @@ def cut(
     rows: list[Row] = []
     arrays: dict[str, list[Array | None]] = {name: [] for name in streams.kinds}
     short: list[str] = []
+    placed: dict[str, _Placed] = {}
     for i, row in enumerate(streams.rows):
         own = {name: array for name in arrays if (array := streams.arrays(name)[i]) is not None}
         timing = timings.get(row.recording_id, Timing(0.0, {}))
         rates = {name: timing.rates.get(name) or _rate(streams, name) for name in own}
         lasts = min(len(array) / rates[name] for name, array in own.items())
-        seen = _on_its_clock(row, intervals.get(row.recording_id), timing.start, lasts)
+        given = intervals.get(row.recording_id)
+        if given is not None:
+            placed[row.recording_id] = _on_its_clock(row, given, timing, lasts)
+        seen = placed[row.recording_id].inside if given is not None else None
         pieces = [*_pieces(row, window, seen, lasts)]
         if not pieces:
             short.append(row.recording_id)
@@ -145,6 +168,7 @@ def cut(
     notes = [f"{len(streams) - len(short)} recordings cut into {len(rows)} {called}"]
     if short:
         notes.append(f"{len(short)} recordings give none and are left out, the first is {short[0]}")
+    notes += _how_placed(placed, timings)
     if any(intervals.values()) and window:
         blank = sum(not row.label for row in rows)
         notes.append(f"{blank} windows lie by less than half in one interval: they have no label and only pre-train")
@@ -161,25 +185,88 @@ def _rate(streams: Recordings, name: str) -> float:
     return rate
 
 
-def _on_its_clock(
-    row: Row, intervals: Sequence[Interval] | None, start: float, lasts: float
-) -> list[tuple[int, Interval]] | None:
-    """The intervals in seconds from the stream's beginning, cut to it, each with its number."""
-    if intervals is None:
-        return None
-    # Seconds that are no stamps count from the beginning of a stream that has some.
-    zero = 0.0 if since_1970(start) and not any(since_1970(one.end) for one in intervals) else start
+def _on_its_clock(row: Row, intervals: Sequence[Interval], timing: Timing, lasts: float) -> _Placed:
+    """Place a stream's intervals.
+
+    On a clock of its own both readings are seconds: those that only fit from the beginning count from there.
+
+    Raises:
+        UserError: all of them lie outside of it, they seem to be in another unit, or count from a beginning and its
+            files have several.
+    """
+    start = timing.start
+    epoch, stamped = since_1970(start) is not None, any(since_1970(one.end) for one in intervals)
+    from_beginning = not stamped and (epoch or (not _fit(intervals, start, lasts) and _fit(intervals, 0.0, lasts)))
+    if intervals and from_beginning and timing.late > _BESIDE:
+        raise UserError(
+            f"{row.recording_id}: its intervals count seconds from its beginning, and its files begin "
+            f"{timing.late:.3g} s apart: which beginning is not known; give start and end as stamps of its files"
+        )
+    zero = 0.0 if from_beginning else start
     found = [
         (number, Interval(max(0.0, one.start - zero), min(lasts, one.end - zero), one.label))
         for number, one in enumerate(intervals, start=1)
     ]
     inside = [(number, one) for number, one in found if one.end > one.start]
+    outside = [intervals[number - 1] for number, one in found if not one.end > one.start]
     if intervals and not inside:
         raise UserError(
             f"{row.recording_id}: its intervals lie from {intervals[0].start:.12g} to {intervals[-1].end:.12g} s, and "
             f"it spans {zero:.12g} to {zero + lasts:.12g}: they are of another clock, or of another recording"
         )
-    return inside
+    longest = max((intervals[number - 1] for number, _ in inside), key=lambda one: one.end - one.start, default=None)
+    if longest and outside and not stamped and longest.end - longest.start > lasts:
+        raise UserError(
+            f"{row.recording_id}: {longest.label} from {longest.start:.12g} to {longest.end:.12g} s is longer than it, "
+            f"which lasts {lasts:.6g} s, and {len(outside)} of its {len(intervals)} intervals lie outside: give start "
+            "and end in seconds"
+        )
+    return _Placed(inside, outside, "beginning" if from_beginning else "stamps")
+
+
+def _fit(intervals: Sequence[Interval], zero: float, lasts: float) -> bool:
+    """Whether all lie in a stream that begins at `zero`."""
+    return all(one.start >= zero - _BESIDE and one.end <= zero + lasts + _BESIDE for one in intervals)
+
+
+def _how_placed(placed: Mapping[str, _Placed], timings: Mapping[str, Timing]) -> list[str]:
+    """Notes on how intervals were read, where that is in doubt."""
+    starts = {name: timings[name].start for name in placed if name in timings}
+    own = {name: start for name, start in starts.items() if start > _BESIDE and not since_1970(start)}
+    stamps = [name for name in own if placed[name].reading == "stamps"]
+    from_beginning = [name for name in own if placed[name].reading == "beginning"]
+    notes: list[str] = []
+    if from_beginning:
+        first = from_beginning[0]
+        notes.append(
+            f"intervals of {_recordings(from_beginning)}, as {first}, count from its beginning: on its clock, which "
+            f"begins at {own[first]:.6g} s, some would lie outside of it"
+        )
+    if stamps:
+        notes.append(
+            f"intervals of {_recordings(stamps)}, as {stamps[0]}, are taken for stamps of its clock, which begins "
+            f"at {own[stamps[0]]:.6g} s"
+        )
+    late = [name for name in starts if placed[name].reading == "beginning" and _LATE < timings[name].late <= _BESIDE]
+    if late:
+        most = max(timings[name].late for name in late)
+        notes.append(
+            f"seconds of intervals of {_recordings(late)}, as {late[0]}, count from when the last of its files begins, "
+            f"up to {most:.3g} s after the first"
+        )
+    outside = [(name, one) for name, own in placed.items() for one in own.outside]
+    if outside:
+        name, one = outside[0]
+        total = sum(len(own.inside) + len(own.outside) for own in placed.values())
+        notes.append(
+            f"{len(outside)} of {total} intervals lie outside of their recordings and are left out, the first from "
+            f"{one.start:.12g} to {one.end:.12g} s of {name}"
+        )
+    return notes
+
+
+def _recordings(some: Sized) -> str:
+    return f"{len(some)} recording{'s' * (len(some) != 1)}"
 
 
 def _pieces(

@@ -86,14 +86,14 @@ def compare(entrants: Sequence[Entrant]) -> Result:
         for read_from in entrant.prefixes:
             scores = entrant.scores(read_from)
             beside = first.scores(read_from if entrant is not first else "")
-            pairs = paired(scores["accuracy"], beside["accuracy"])
+            pairs, count = paired(scores["accuracy"], beside["accuracy"]), scored(entrant.rows, read_from)
             table.append(
                 {
                     "point": entrant.word,
                     "point_id": entrant.point_id,
                     "read_from": read_from,
-                    **summary("accuracy", scores["accuracy"], scored(entrant.rows)),
-                    **summary("f1", scores["f1"], scored(entrant.rows)),
+                    **summary("accuracy", scores["accuracy"], count),
+                    **summary("f1", scores["f1"], count),
                     "n": len(scores["accuracy"]),
                     "planned": len(entrant.trials),
                     "pairs": len(pairs) if entrant is not first else None,

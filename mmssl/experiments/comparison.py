@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmssl.data.recordings import Recordings
+from mmssl.data.recordings import UNLABELLED, Recordings
 from mmssl.data.sources import data_set_of
 from mmssl.errors import UserError
 from mmssl.experiments import SCORES, Result, TableColumn, charts, knobs_of, names, protocol, recipes_of, repeats
@@ -58,10 +58,10 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         )
         lead = first if of_recipe == point_id else of_recipe
         compared = by_point[lead] if lead != point_id else []
-        count = scored(by_point[point_id])
         for inputs, prefix in scored_inputs(split, recipes[point_id]):
             accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
             f1 = scores_of(by_point[point_id], f"{prefix}.f1")
+            count = scored(by_point[point_id], "+".join(inputs))
             gain = paired(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
             from_lead: dict[str, Any] = {}
             if plan.space.variants:
@@ -160,7 +160,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "read_from": read_from,
                         "labels": share,
                         "recordings.labelled": labelled[system, share],
-                        **columns(("mean", "low", "high"), estimate(scores, scored(rows[system, share]))),
+                        **columns(("mean", "low", "high"), estimate(scores, scored(rows[system, share], read_from))),
                         "draws": len({draw for *_, draw in scores}),
                         **change("over_supervised", paired(scores, beside.get("supervised", {}))),
                         **change("over_untrained", paired(scores, beside.get("untrained", {}))),
@@ -221,9 +221,12 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     _searches_only(plan, "pretrain.hidden_classes")
     rows = {row["trial_id"]: row for row in complete(study)}
     hits: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    units: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for prediction in study.table("predictions.parquet").to_pylist():
         if prediction["trial_id"] in rows:
-            hits[prediction["trial_id"]][prediction["label"]].append(prediction["label"] == prediction["predicted"])
+            trial_id, label = prediction["trial_id"], prediction["label"]
+            hits[trial_id][label].append(label == prediction["predicted"])
+            units[trial_id][label].add(prediction.get("unit") or prediction["recording_id"])  # Older: no windows.
     trials: dict[str, dict[tuple[str, ...], dict[Key, str]]] = defaultdict(lambda: defaultdict(dict))
     for trial_id, row in rows.items():
         hidden = tuple(row["param.pretrain.hidden_classes"])
@@ -253,7 +256,10 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                 found = hits_in(classes, trial_ids)
                 scores, of_all = accuracy(found), accuracy(hits_in(classes, groups.get((), {})))
                 lost = paired(scores, of_all) if hidden else {}
-                count = recordings_of((key[1], len(some)) for key, some in found.items())
+                # Windows of one interval are no separate answers.
+                count = recordings_of(
+                    (key[1], sum(len(units[trial_ids[key]][one]) for one in classes)) for key in found
+                )
                 group = groups_of_paper.get(hidden)
                 stated = published.get(system, {}).get(group.column) if group and name == "all" else None
                 table.append(
@@ -272,8 +278,11 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                         **_stated([stated] if stated else []),
                     }
                 )
+    unknown = int((recordings.labels == UNLABELLED).sum())
+    never = f"Pre-training never sees {'recordings labelled as ' * bool(unknown)}the hidden classes"
+    may_show = f"{unknown} recordings without a label may pre-train, whatever they show: hidden classes too"
     return Result(
-        f"Hidden classes: {protocol(plan)}. Pre-training never sees the hidden classes, fine-tuning sees all.",
+        f"Hidden classes: {protocol(plan)}. {never}, fine-tuning sees all.",
         {"hidden_classes": pa.Table.from_pylist(table)},
         (
             TableColumn("system", ("system",)),
@@ -286,7 +295,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
             TableColumn("change", ends("change"), percent=True),
             *(_published_columns(table) if published else []),
         ),
-        _no_comparison(plan, bool(published)),
+        [*_no_comparison(plan, bool(published)), *([may_show] if unknown else [])],
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mmssl.data.description import Row
 from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import having
@@ -36,25 +37,30 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
     the projector's output, or `features`, the heads' input. Encoders trained with labels have no embeddings; features
     of two modalities cannot be compared. Numbers are means over seeds and folds; map also has its standard deviation
     over seeds, and leaves out folds in which no class has two recordings.
+
+    What shows a query's own moments is no other recording: of windows those of its interval and those that overlap
+    with it are left out of its ranking, of several cameras' recordings the other views.
     """
     gathered: dict[tuple[str, ...], dict[tuple[int, str], dict[str, float]]] = defaultdict(dict)
     called = names(plan)
     notes: list[str] = []
     for trial, rows, features, embeddings in _scored(study, plan, recordings):
-        if len(rows) == 1:
+        if len({_performance(recordings.rows[i]) for i in rows}) == 1:
             notes.append(f"fold {trial.fold}: one recording only, so there is none to find")
             continue
-        labels = recordings.labels[rows]
+        labels, own = recordings.labels[rows], _own_moments([recordings.rows[i] for i in rows])
         spaces = {"embedding": embeddings, "features": features}
         for space, vectors in spaces.items():
             for name, one in vectors.items():
                 at = (called[trial.point_id], space, name, name, "class")
-                gathered[at][trial.seed, trial.fold] = nearest_neighbours(one, one, labels, labels, same=True)
+                gathered[at][trial.seed, trial.fold] = nearest_neighbours(
+                    one, one, labels, labels, same=True, left_out=own
+                )
         for query, gallery in permutations(embeddings, 2):
             at = (called[trial.point_id], "embedding", query, gallery)
             key = (trial.seed, trial.fold)
             a, b = embeddings[query], embeddings[gallery]
-            gathered[*at, "class"][key] = nearest_neighbours(a, b, labels, labels, same=True)
+            gathered[*at, "class"][key] = nearest_neighbours(a, b, labels, labels, same=True, left_out=own)
             pairs = pair_retrieval(a, b)
             gathered[*at, "recording"][key] = {"map" if name == "mrr" else name: value for name, value in pairs.items()}
     table: list[dict[str, Any]] = []
@@ -87,6 +93,26 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
         ),
         list(dict.fromkeys(notes)),
     )
+
+
+def _performance(row: Row) -> tuple[str, ...]:
+    """What windows of one interval, or the views of several cameras, have alike."""
+    return (row.subject, row.scene, row.session, row.trial, row.label) if row.view else (row.unit,)
+
+
+def _own_moments(rows: Sequence[Row]) -> Callable[[int], npt.NDArray[np.bool_]] | None:
+    """Of a row, which rows show its moments; None where each shows moments of its own."""
+    if not any(row.source or row.view for row in rows):
+        return None
+    _, alike = np.unique(np.array(["\0".join(_performance(row)) for row in rows]), return_inverse=True)
+    sources = np.array([row.source for row in rows])
+    starts, ends = (np.array([at or 0.0 for at in of]) for of in zip(*((r.start, r.end) for r in rows), strict=True))
+
+    def shown(i: int) -> npt.NDArray[np.bool_]:
+        overlap = (sources == sources[i]) & (starts < ends[i]) & (ends > starts[i])
+        return (alike == alike[i]) | overlap
+
+    return shown
 
 
 def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:

@@ -21,6 +21,7 @@ from mmssl.evaluation import finite_or_none, rank_agreement
 from mmssl.experiments import Result, TableColumn, plain_columns, protocol
 from mmssl.experiments.embeddings import require_models
 from mmssl.export.encoders import kept_model
+from mmssl.recipe import Recipe
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
 from mmssl.study.results import Point, points
@@ -256,7 +257,7 @@ def _measured(
     recipes = {trial.trial_id: plan.recipe(trial) for trial in plan.trials if trial.trial_id in complete}
     recipes = {name: recipe for name, recipe in recipes.items() if recipe.finetune.encoders == "frozen"}
     require_models(study, plan, recipes)
-    total = len({recipe.pretraining_id() for recipe in recipes.values()})
+    total = len({_encoders(recipe) for recipe in recipes.values()})
     gathered: dict[tuple[str, str, Key], list[float]] = defaultdict(list)
     of_encoders: dict[str, dict[Key, float]] = {}
     prepared: dict[int, Prepared] = {}
@@ -264,10 +265,10 @@ def _measured(
         if trial.trial_id not in recipes:
             continue
         # Trials that differ in their heads alone have the same encoders.
-        name, steps = recipes[trial.trial_id].pretraining_id(), recipes[trial.trial_id].data.steps
+        name, steps = _encoders(recipes[trial.trial_id]), recipes[trial.trial_id].data.steps
         if name not in of_encoders:
             if steps not in prepared:
-                prepared[steps] = Prepared.of(recordings, steps, recordings.modalities)
+                prepared[steps] = Prepared.of(recordings, steps, tuple(recordings.kinds))
             of_encoders[name] = dict(_of_model(kept_model(study, plan, trial), prepared[steps], recordings))
             progress(len(of_encoders), total)
         for key, value in of_encoders[name].items():
@@ -276,6 +277,11 @@ def _measured(
     for (point, fold, key), values in gathered.items():
         found[point][fold][key] = fmean(values)
     return found
+
+
+def _encoders(recipe: Recipe) -> str:
+    """The same for recipes whose frozen encoders are the same: fine-tuning may give batch norms other statistics."""
+    return f"{recipe.pretraining_id()} {recipe.finetune.batch_norm}"
 
 
 def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Iterator[tuple[Key, float]]:

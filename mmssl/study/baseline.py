@@ -45,8 +45,8 @@ def _classes_of(study: Study) -> int:
 
 
 def baselines(study: Study, plan: Plan, choice: Choice | None, metric: str | None = None) -> list[Baseline]:
-    """Untrained encoders scored in this study; where there are none, in that beside it, on the same folds, which has
-    most of the best point's seeds.
+    """Untrained encoders scored in this study; where there are none, in that beside it, with the same people who train
+    and the same folds, which has most of the best point's seeds.
 
     Args:
         metric: by which the choice was made; the study's own by default.
@@ -69,6 +69,7 @@ def baselines(study: Study, plan: Plan, choice: Choice | None, metric: str | Non
             theirs = other.plan()
             same = (
                 theirs.dataset.fingerprint == plan.dataset.fingerprint
+                and set(theirs.dataset.train_subjects) == set(plan.dataset.train_subjects)
                 and theirs.space.scored_split == plan.space.scored_split
             )
             if same and set(theirs.folds) == set(plan.folds) and metric in theirs.scores:

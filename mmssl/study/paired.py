@@ -19,9 +19,10 @@ def scores_of(rows: Sequence[Mapping[str, Any]], column: str) -> dict[Key, float
     return {(row["seed"], row["fold"]): row[column] for row in rows if row[column] is not None}
 
 
-def scored(rows: Sequence[Mapping[str, Any]]) -> int | None:
-    """How many recordings a point's trials were scored on."""
-    return recordings_of((row["fold"], row[SCORED]) for row in rows)
+def scored(rows: Sequence[Mapping[str, Any]], read_from: str) -> int | None:
+    """How many recordings a point's trials were scored on, from some modalities, joined by "+"."""
+    own = f"{SCORED}.{read_from}"  # Empty where it is the number of all; tables of earlier versions lack it.
+    return recordings_of((row["fold"], row[SCORED] if row.get(own) is None else row[own]) for row in rows)
 
 
 def summary(name: str, scores: Scores, recordings: int | None) -> dict[str, float | None]:

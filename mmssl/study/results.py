@@ -36,8 +36,8 @@ Hits = Mapping[str, Mapping[tuple[str, str], float]]
 
 
 def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
-    """Whether the first recipe is the untrained baseline of the second: the same networks and heads, no training of the
-    encoders. Then the difference of their scores is what training adds."""
+    """Whether the first recipe is the untrained baseline of the second: the same recordings, networks and heads, no
+    training of the encoders. Then the difference of their scores is what training adds, if the same people train."""
     if untrained.pretrain.epochs or untrained.finetune.encoders == "trained":
         return False
 
@@ -47,7 +47,9 @@ def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
         # Untrained encoders have the recordings' statistics whatever `batch_norm` says.
         heads = recipe.finetune.model_copy(update={"encoders": "frozen", "batch_norm": "running"})
         seen = recipe.pretrain.hidden_classes
-        return recipe.data.modalities, recipe.data.steps, seen, recipe.encoder, heads, augment
+        # Who trains is the study's; its fold may be any.
+        data = recipe.data.model_copy(update={"train_subjects": (), "test_subjects": (), "validation_subjects": ()})
+        return data, seen, recipe.encoder, heads, augment
 
     return shared(untrained) == shared(trained)
 

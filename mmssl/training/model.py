@@ -132,7 +132,7 @@ class Model:
             modalities: only these; the recordings may lack the others.
 
         Raises:
-            UserError: the recordings have other joints, axes, channels or windows than the training data.
+            UserError: the recordings have other joints, axes, channels, units or windows than the training data.
         """
         wanted = self.recipe.data.modalities if modalities is None else modalities
         self.head(wanted)
@@ -169,7 +169,7 @@ class Model:
         """A modality's description as the encoders have it, at the recordings' rate.
 
         Raises:
-            UserError: the recordings differ from it in joints, axes or channels.
+            UserError: the recordings differ from it in joints, axes, channels or their units.
         """
         ours, theirs = self.description.modalities[name], description.modalities.get(name)
         if theirs is None:
@@ -184,6 +184,12 @@ class Model:
                     f"{description.name}: {what} of {name} are {', '.join(those) or 'none'}; these encoders take "
                     f"{', '.join(getattr(ours, what))} (trained on {self.description.name})"
                 )
+        if isinstance(ours, Signal) and isinstance(theirs, Signal) and (odd := ours.other_unit(theirs)):
+            channel, taken, given = odd
+            raise UserError(
+                f"{description.name}: {channel} of {name} is in {given}; these encoders take {taken} (trained on "
+                f"{self.description.name})"
+            )
         return ours.model_copy(update={"hz": theirs.hz})
 
     @torch.no_grad()

@@ -71,6 +71,30 @@ def test_names_that_differ_in_spelling_alone(sound: Recordings) -> None:
     assert "one person would train and validate" in the(found, "subject ").then
 
 
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (("1", "01"), True),
+        (("P1", "p_01"), False),  # A mark between a word and its number is no other spelling of none.
+        (("p 1", "P_01"), True),
+        (("1", "1.0"), True),  # As a spreadsheet writes a column that lacks a number somewhere.
+        (("Jos\u00e9", "Jose\u0301"), True),  # As Linux and macOS write it in names of files.
+        (("1", "10"), False),
+        (("1", "100"), False),
+        (("1.05", "1.5"), False),
+        (("10.0", "1.0"), False),
+    ],
+)
+def test_people_who_are_written_in_two_ways(sound: Recordings, names: tuple[str, str], alike: bool) -> None:
+    def change(rows, skeletons, signals) -> None:
+        for i, row in enumerate(rows):
+            row["subject"] = names[i % 2]
+
+    found = [one.what for one in changed(sound, change) if one.what.startswith("subject ")]
+    assert len(found) == alike
+    assert all(repr(name) in one for name in names for one in found)
+
+
 def test_copies_between_subjects_are_distinguished_from_those_within(sound: Recordings) -> None:
     ids = [row.recording_id for row in sound.rows]
     within = next(i for i, row in enumerate(sound.rows) if i and row.subject == sound.rows[0].subject)

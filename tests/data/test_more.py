@@ -97,6 +97,16 @@ def test_others_of_other_channels_are_refused(channels: tuple[str, ...], message
         with_more(made(row("a1")), made(row("c1", "cem"), imu_channels=channels), "lab")
 
 
+def test_others_in_another_unit_are_refused() -> None:
+    ours = made(row("a1"), imu_units=("g", "deg/s"))
+    with pytest.raises(
+        UserError, match=r"--pretrain-on lab: x of its imu is in m/s\^2, and made has it in g: give both"
+    ):
+        with_more(ours, made(row("c1", "cem"), imu_units=("m/s^2", "deg/s")), "lab")
+    for units in (("g", "dps"), ("g", ""), ()):  # The same, or not said.
+        assert len(with_more(ours, made(row("c1", "cem"), imu_units=units), "lab")) == 2
+
+
 def test_a_labelled_recording_is_of_somebody() -> None:
     with pytest.raises(UserError, match="r1: subject is empty, and it has a label: whoever it is might train and"):
         made(row("r1", ""))

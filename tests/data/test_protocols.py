@@ -104,6 +104,10 @@ def test_test_subjects_may_be_absent() -> None:
         ({"train_subjects": ["1", "2"]}, "subjects 2 would both train and test"),
         ({"test_subjects": ["3"]}, "subjects 3 would both train and test"),
         (
+            {"test_subjects": ["03"]},
+            "test subject '03' has no recordings in made, and '3' would train: spell them alike",
+        ),
+        (
             {"train_subjects": ["1", "9", "x"]},
             "training subjects 9, x have no recordings in made: name some of 1, 2, 3, 4",
         ),

@@ -113,6 +113,53 @@ def test_intervals_of_another_clock_are_refused() -> None:
         cut(stream(), None, {"s": [Interval(50, 60, "sit")]}, {})
 
 
+def test_seconds_from_the_beginning_hold_on_any_clock() -> None:
+    seen = {"s": [Interval(0, 5, "sit"), Interval(5, 9, "walk")]}
+    made, notes = cut(stream(), None, seen, {"s": Timing(25.0, {})})  # Seconds since the device was switched on.
+    assert [(row.label, row.start, row.end) for row in made.rows] == [("sit", 0, 5), ("walk", 5, 9)]
+    assert notes[1] == (
+        "intervals of 1 recording, as s, count from its beginning: on its clock, which begins at 25 s, some would lie "
+        "outside of it"
+    )
+
+
+def test_where_intervals_may_be_either_the_stream_s_clock_counts_and_is_named() -> None:
+    made, notes = cut(stream(), None, {"s": [Interval(4, 6, "sit")]}, {"s": Timing(3.0, {})})
+    assert [(row.start, row.end) for row in made.rows] == [(1, 3)]
+    assert notes[1] == "intervals of 1 recording, as s, are taken for stamps of its clock, which begins at 3 s"
+
+
+def test_seconds_from_the_beginning_need_files_that_begin_together() -> None:
+    seen = {"s": [Interval(4, 6, "sit")]}
+    with pytest.raises(
+        UserError, match="s: its intervals count seconds from its beginning, and its files begin 8 s ap"
+    ):
+        cut(stream(), None, seen, {"s": Timing(1.7e9, {}, late=8.0)})
+    _, notes = cut(stream(), None, seen, {"s": Timing(1.7e9, {}, late=0.4)})
+    assert notes[1] == (
+        "seconds of intervals of 1 recording, as s, count from when the last of its files begins, up to 0.4 s after "
+        "the first"
+    )
+    stamped = {"s": [Interval(1.7e9 + 4, 1.7e9 + 6, "sit")]}
+    assert len(cut(stream(), None, stamped, {"s": Timing(1.7e9, {}, late=8.0)}).notes) == 1
+
+
+def test_intervals_outside_of_their_stream_are_counted() -> None:
+    seen = {"s": [Interval(2, 6, "sit"), Interval(11, 12, "walk"), Interval(12, 14, "walk")]}
+    made, notes = cut(stream(), None, seen, {})
+    assert len(made) == 1
+    said = "2 of 3 intervals lie outside of their recordings and are left out, the first from 11 to 12 s of s"
+    assert notes[1] == said
+
+
+def test_intervals_in_another_unit_are_refused() -> None:
+    seen = {"s": [Interval(0, 5000, "sit"), Interval(5000, 9000, "walk")]}  # Milliseconds.
+    with pytest.raises(UserError, match="s: sit from 0 to 5000 s is longer than it, which lasts 10 s, and 1 of its 2"):
+        cut(stream(), Window(seconds=2, stride=1), seen, {})
+    stamped = {"s": [Interval(1.7e9, 1.7e9 + 5000, "sit"), Interval(1.7e9 + 5000, 1.7e9 + 9000, "walk")]}
+    assert len(cut(stream(), None, stamped, {"s": Timing(1.7e9, {})}).recordings) == 1  # Of stamps the unit is known.
+
+
 def test_a_stream_of_another_rate_is_cut_by_its_own() -> None:
     whole = stream(rates={"body": 10.0, "wrist": 25.0})  # What the description says is of most, not of this one.
     made = cut(whole, Window(seconds=2, stride=4), {}, {"s": Timing(0.0, {"wrist": 50.0})}).recordings
@@ -151,6 +198,7 @@ def test_annotations_are_read_in_any_unit(start: str, end: str, seconds: tuple[f
         ("start,end,label\n1,x,sit\n", "line 2: 'x' is neither a number nor a date with a time"),
         ("start,end,label\n1,nan,sit\n", "line 2: 'nan' is no moment"),
         ("start,end,label\n1,3,sit\n2,4,walk\n", "sit from 1 to 3 and walk from 2 overlap: a moment has one label"),
+        ("start,end,label\n1,9,sit\n2,3,sit\n4,5,walk\n", "sit from 1 to 9 and walk from 4 overlap"),
         ("start,end,label\n1,3\n", "line 2: 2 cells, and the header has 3"),
     ],
 )

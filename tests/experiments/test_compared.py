@@ -11,12 +11,20 @@ from scipy import special, stats
 
 from mmssl import Recordings, UserError, cli
 from mmssl.experiments.compared import Entrant, compare
+from mmssl.experiments.comparison import linear_evaluation
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
 
 StudyOf = Callable[..., tuple[Study, Plan]]
 FOLDS = ("anna", "ben", "chris")
 PAIR = "imu+skeleton"
+COUNTS = {
+    "recordings.train": 90,
+    "recordings.labelled": 60,
+    "recordings.validation": 20,
+    "recordings.validation.imu": 50,
+    "recordings.validation.skeleton": 20,
+}
 
 
 @pytest.fixture
@@ -115,6 +123,25 @@ def test_one_modality_is_compared_with_the_same_of_a_pair_or_with_nothing(
     rows = compared(tmp_path, "alone", "pair")
     assert rows["pair", "skeleton"]["difference"] is None
     assert rows["pair", "skeleton"]["pairs"] == 0
+
+
+def test_an_interval_is_of_the_recordings_that_have_what_is_read(
+    study_of: StudyOf, tmp_path: Path, tiny: Recordings
+) -> None:
+    """Folds that are equal leave Wilson's interval: of 40 recordings with both, and of 100 with an IMU."""
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        facts = {"val.accuracy": 0.5, "val.f1": 0.5, "val.imu.accuracy": 0.5, "val.imu.f1": 0.5, **COUNTS}
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts)
+
+    for name in ("some", "others"):
+        study, plan = study_of(end, ["vicreg"], root=tmp_path, name=name, seeds=(1,), folds=("anna", "ben"))
+    rows = compared(tmp_path, "some", "others")
+    table = {row["read_from"]: row for row in linear_evaluation(study, plan, tiny, ()).tables["table2"].to_pylist()}
+    for read_from, count in ((PAIR, 40), ("imu", 100)):
+        low, high = stats.binomtest(count // 2, count).proportion_ci(method="wilson")
+        for row in (rows["some", read_from], table[read_from]):
+            assert (row["accuracy.low"], row["accuracy.high"]) == pytest.approx((low, high))
 
 
 def test_what_cannot_be_compared_is_refused(made: Callable[..., Study], tmp_path: Path, tiny: Recordings) -> None:

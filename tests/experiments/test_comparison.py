@@ -745,6 +745,44 @@ def test_accuracy_on_hidden_and_other_classes_beside_pre_training_on_all(study_o
                     assert row["change"] is row["change.low"] is None
 
 
+def test_intervals_of_hidden_classes_count_windows_of_one_interval_once(study_of: StudyOf, odd: Recordings) -> None:
+    """Folds that are equal leave Wilson's interval, here of 4 annotated intervals a class and fold, of 5 windows."""
+    every = odd.description.classes
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        rows: list[dict[str, Any]] = [
+            {
+                "split": "val", "recording_id": f"{label}{unit}.{i}", "unit": f"{label}{unit}", "subject": trial.fold,
+                "label": label, "predicted": label if unit % 2 else "none", "confidence": 0.5,
+            }
+            for label in every for unit in range(4) for i in range(5)
+        ]  # fmt: skip
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=facts(0.5), predictions=rows)
+
+    study, plan = study_of(end, ["vicreg"], {"pretrain.hidden_classes": [[], [every[0]]]}, seeds=(1,))
+    rows = rows_of(hidden_classes(study, plan, odd, ()), "hidden_classes", "hidden", "classes")
+    for name, count in (("all", 36), ("hidden", 12), ("others", 24)):
+        row = rows[every[0], name]
+        expected = stats.binomtest(count // 2, count).proportion_ci(method="wilson")
+        assert (row["accuracy.low"], row["accuracy.high"]) == pytest.approx(tuple(expected))
+
+
+def test_recordings_without_a_label_may_be_of_hidden_classes_which_is_said(study_of: StudyOf, odd: Recordings) -> None:
+    first = odd.description.classes[0]
+    rows = [row.model_copy(update={"label": ""}) if row.trial == "0" else row for row in odd.rows]
+    some = Recordings(odd.description, rows, odd.skeleton, odd.imu)
+    study, plan = study_of(predicting(odd), ["vicreg"], {"pretrain.hidden_classes": [[], [first]]})
+    unknown = sum(row.trial == "0" for row in rows)
+    result = hidden_classes(study, plan, some, ())
+    assert result.caption.endswith(
+        "Pre-training never sees recordings labelled as the hidden classes, fine-tuning sees all."
+    )
+    assert result.notes == [
+        f"{unknown} recordings without a label may pre-train, whatever they show: hidden classes too"
+    ]
+    assert hidden_classes(study, plan, odd, ()).notes == []
+
+
 def test_the_change_is_over_trials_that_both_have(study_of: StudyOf, odd: Recordings) -> None:
     every = odd.description.classes
     lost = {(1, "anna"): [], (2, "ben"): [every[1]]}

@@ -13,13 +13,15 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from mmssl import Recordings, UserError, load_encoders
+from mmssl import Description, Recordings, Row, UserError, load_encoders
+from mmssl.data.description import Window
 from mmssl.data.protocols import split
+from mmssl.data.windows import Interval, cut
 from mmssl.evaluation import pair_retrieval
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Result, embeddings, save
 from mmssl.experiments.embeddings import features, health, retrieval
-from mmssl.experiments.unlabelled import MEASURES, unlabelled
+from mmssl.experiments.unlabelled import MEASURES, _measured, unlabelled
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import points
@@ -133,6 +135,37 @@ def test_retrieval_is_that_of_the_embeddings_of_each_trial(
                 np.mean([one[name] for fold, one in numbers if fold == held]) for held in {one for one, _ in numbers}
             ]
             assert rows[what][name] == pytest.approx(np.mean(folds)), (what, name)
+
+
+def test_windows_of_noise_are_found_as_often_as_chance_finds_them(study_of: StudyOf) -> None:
+    """Windows that overlap by three quarters, of streams whose labels are drawn: only overlap could find a class."""
+    draws = np.random.default_rng(0)
+    description = Description.model_validate(
+        {"name": "noise", "modalities": {"imu": {"kind": "signal", "channels": ("x", "y", "z"), "hz": 20}}}
+    )
+    rows = [Row(recording_id=name, subject=name) for name in FOLDS]
+    walks = [np.cumsum(draws.normal(size=(20 * 400, 3)), axis=0) for _ in FOLDS]
+    seen = {name: [Interval(4 * k, 4 * k + 4, str(draws.choice([*"abcd"]))) for k in range(100)] for name in FOLDS}
+    some = cut(Recordings(description, rows, imu=walks), Window(seconds=4, stride=1), seen, {}).recordings
+    study, plan = trained(study_of, some, ["vicreg_imu"], seeds=(3,))
+    row = rows_of(retrieval(study, plan, some, ()), "retrieval", *WHAT)["vicreg_imu", "features", "imu", "imu", "class"]
+    shares = [np.unique(some.labels[some.column("subject") == name], return_counts=True)[1] for name in FOLDS]
+    chance = np.mean([np.sum((share / share.sum()) ** 2) for share in shares])
+    assert row["recall@1"] == pytest.approx(chance, abs=0.08)
+
+
+def test_the_other_views_of_a_recording_are_no_other_recordings(study_of: StudyOf, tiny: Recordings) -> None:
+    twice = [row.model_copy(update={"recording_id": f"{row.recording_id}_{view}", "view": view})
+             for view in "12" for row in tiny.rows]  # fmt: skip
+    some = Recordings(tiny.description, twice, skeleton=[*tiny.skeleton] * 2, imu=[*tiny.imu] * 2)  # type: ignore[misc]
+    study, plan = trained(study_of, some, ["untrained"], seeds=(3,))
+    row = rows_of(retrieval(study, plan, some, ()), "retrieval", *WHAT)["untrained", "features", "imu", "imu", "class"]
+    expected = []
+    for trial in plan.trials:
+        scored = tiny.where(lambda row, fold=trial.fold: row.subject == fold)
+        encoded = load_encoders(study.folder / "trials" / trial.trial_id).features(scored)["imu"]
+        expected.append(nearest_neighbours(encoded, encoded, scored.labels, scored.labels, same=True)["recall@1"])
+    assert row["recall@1"] == pytest.approx(np.mean(expected))
 
 
 def test_the_spread_of_retrieval_is_over_seeds(
@@ -545,6 +578,25 @@ def test_measures_without_labels_are_of_the_kept_models(study_of: StudyOf, tiny:
     study.drop_model(plan.trials[0].trial_id)
     with pytest.raises(UserError, match="has not kept the model of every trial"):
         unlabelled(study, plan, tiny, ())
+
+
+def test_measures_without_labels_are_of_each_point_s_own_encoders(study_of: StudyOf, tiny: Recordings) -> None:
+    """Points whose batch norms alone differ, of recordings some of which lack a modality."""
+    imu = [None if i % 5 == 0 else one for i, one in enumerate(tiny.imu or ())]
+    some = Recordings(tiny.description, tiny.rows, tiny.skeleton, imu)
+    study, plan = trained(
+        study_of, some, ["vicreg"], grid={"finetune.batch_norm": ["running", "renewed"]}, seeds=(3,), folds=("anna",)
+    )
+    found = _measured(study, plan, some, lambda done, total: None)
+    held_out = some.where(lambda row: row.subject == "anna").having(["imu", "skeleton"])
+    ranks: list[float] = []
+    for trial in plan.trials:
+        features = load_encoders(study.folder / "trials" / trial.trial_id).features(held_out)
+        entropies = [stats.entropy(np.linalg.svd(one.astype(float), compute_uv=False)) for one in features.values()]
+        ranks.append(float(np.mean(np.exp(entropies))))
+        measured = found[trial.point_id]["anna"]["rankme", "features", "held out"]
+        assert measured == pytest.approx(ranks[-1], rel=1e-4)
+    assert ranks[0] != pytest.approx(ranks[1], rel=1e-3)
 
 
 def test_where_nothing_is_complete_there_is_nothing_to_rank(study_of: StudyOf, tiny: Recordings) -> None:

@@ -605,6 +605,19 @@ def test_recordings_of_another_body_are_refused(exported: Exported, tiny: Record
         mmssl.load_encoders(exported.folder).features(other)
 
 
+def test_recordings_in_another_unit_are_refused(tiny: Recordings) -> None:
+    units = ("g", "g", "g", "deg/s")
+    ours = Recordings(tiny.description.model_copy(update={"imu_units": units}), tiny.rows, tiny.skeleton, tiny.imu)
+    model = mmssl.train(mmssl.Recipe().with_knobs(SMALL | {"pretrain.epochs": 1}), ours).model
+    assert model is not None
+    other = ours.described(ours.description.model_copy(update={"imu_units": ("m/s^2",) * 3 + ("deg/s",)}))
+    with pytest.raises(UserError, match=r"ax of imu is in m/s\^2; these encoders take g"):
+        model.predict(other)
+    unsaid = ours.described(ours.description.model_copy(update={"imu_units": ()}))
+    spelt = ours.described(ours.description.model_copy(update={"imu_units": ("G", "g", "g", "°/s")}))
+    assert model.predict(unsaid) == model.predict(spelt) == model.predict(ours)
+
+
 def test_using_encoders_leaves_the_callers_random_draws_alone(
     exported: Exported, tiny: Recordings, tmp_path: Path
 ) -> None:

@@ -298,7 +298,8 @@ def test_untrained_encoders_stand_beside_those_with_their_networks_and_heads(sys
         assert stand_beside(untrained, trained.with_knobs(same))
     for other in (
         {"encoder.imu.pooling": "none"}, {"finetune.hidden": 7}, {"finetune.views": 2}, {"finetune.labels": 0.5},
-        {"data.steps": 30}, {"pretrain.hidden_classes": ["wave"]},
+        {"data.steps": 30}, {"pretrain.hidden_classes": ["wave"]}, {"data.protocol": "cross_scene"},
+        {"data.transductive": True},
     ):  # fmt: skip
         assert not stand_beside(untrained, trained.with_knobs(other)), other
     for name in SYSTEMS:

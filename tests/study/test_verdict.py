@@ -35,11 +35,12 @@ def study(tmp_path: Path, tiny: Recordings) -> MakeStudy:
         systems: list[str] | None = None,
         seeds: dict[int, list[float]] | None = None,
         f1: bool = False,
+        train: tuple[str, ...] = ("anna", "ben", "chris"),
     ) -> Study:
         grid = {} if systems else {"objective.lambda": [float(one) for one in scores]}
         space = Space(name="s", systems=systems or ["vicreg"], grid=grid, seeds=list(seeds or [28]))
         bases = space.bases("tiny")
-        data = dataset_of(tiny, classes=3)
+        data = dataset_of(tiny, classes=3, train_subjects=train)
         plan = make_plan(name, space, bases, data, list(FOLDS), space.points(bases))
 
         def ended(_: Study, trial: PlannedTrial) -> Record:
@@ -97,6 +98,17 @@ def test_untrained_encoders_have_one_number_however_it_is_asked_for(study: MakeS
     chosen, unchosen = (beside(made, plan, "val.accuracy", one)[1] for one in (best_of(made, plan).choice, None))
     assert chosen is not None and unchosen is not None
     assert (chosen.mean, chosen.n) == (unchosen.mean, unchosen.n) == (pytest.approx(0.2), 3)
+    assert "untrained encoders have 20.0 %" in conclude(made, plan).words
+
+
+def test_untrained_encoders_of_other_people_are_no_baseline(study: MakeStudy) -> None:
+    """Their heads have seen more people: what pre-training adds would be too little, or with fewer too much."""
+    made = study("one", {"1.0": NEAR, "5.0": BEST})
+    study("beside", {"untrained": FAR}, systems=["untrained"], train=("anna", "ben", "chris", "dora"))
+    plan = made.plan()
+    assert beside(made, plan, "val.accuracy", best_of(made, plan).choice)[1] is None
+    assert "untrained" not in conclude(made, plan).words
+    study("same", {"untrained": FAR}, systems=["untrained"], train=("chris", "anna", "ben"))
     assert "untrained encoders have 20.0 %" in conclude(made, plan).words
 
 
