@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
+Gaps = tuple[tuple[float, float], ...]
 _Name = TypeVar("_Name", bound=str)
 
 
@@ -21,6 +22,8 @@ class Track(NamedTuple):
     """When the first line was taken; None without stamps."""
     epoch: bool = False
     """Whether `start` counts from 1970; else from a zero of the file's own, or from midnight."""
+    gaps: Gaps = ()
+    """What was interpolated over because no line was taken there, in seconds from the first line."""
 
     @property
     def end(self) -> float:
@@ -111,7 +114,12 @@ def _between(track: Track, first: float, last: float, slack: float) -> Track:
     stop = len(track.values) if whole else int(np.floor((last - start) / step + 1e-6)) + 1
     if not skipped and whole:
         return track
-    return track._replace(values=track.values[skipped:stop], start=start + skipped * step)
+    gaps = _later(track.gaps, -skipped * step)
+    return track._replace(values=track.values[skipped:stop], start=start + skipped * step, gaps=gaps)
+
+
+def _later(gaps: Gaps, seconds: float) -> Gaps:
+    return tuple((begin + seconds, end + seconds) for begin, end in gaps)
 
 
 def merged(tracks: Sequence[Track]) -> Track:
@@ -128,7 +136,10 @@ def merged(tracks: Sequence[Track]) -> Track:
                 f"files of {' and '.join(map(str, sorted(counts)))} lines without time stamps: to merge them takes "
                 "stamps, or as many lines in each"
             )
-        return tracks[0]._replace(values=np.concatenate([track.values for track in tracks], axis=1))
+        return tracks[0]._replace(
+            values=np.concatenate([track.values for track in tracks], axis=1),
+            gaps=tuple(gap for track in tracks for gap in track.gaps),
+        )
     if len({track.epoch for track in tracks}) > 1:
         raise ValueError("some files count time since 1970 and some from a zero of their own: no common clock")
     fastest = min(tracks, key=lambda track: track.step or 0.0)
@@ -139,7 +150,9 @@ def merged(tracks: Sequence[Track]) -> Track:
         raise Apart(f"files {' and '.join(map(_span, tracks))} have nothing in common on one clock")
     begin = (fastest.start or 0.0) + step * np.ceil((first - (fastest.start or 0.0)) / step - 1e-6)
     moments = begin + step * np.arange(int(np.floor((last - begin) / step + 1e-6)) + 1)
-    return Track(np.concatenate([_at(track, moments) for track in tracks], axis=1), step, float(begin), fastest.epoch)
+    gaps = tuple(gap for track in tracks for gap in _later(track.gaps, (track.start or 0.0) - float(begin)))
+    values = np.concatenate([_at(track, moments) for track in tracks], axis=1)
+    return Track(values, step, float(begin), fastest.epoch, gaps)
 
 
 def _at(track: Track, moments: Values) -> Values:

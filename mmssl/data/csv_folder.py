@@ -813,7 +813,8 @@ class _Reader:
         whole, self._cuts[recording] = cut(own, forced=forced)
         starts = [track.start for track in whole.values() if track.start is not None]
         rates = {name: 1 / track.step for name, track in whole.items() if track.step}
-        self.timings[recording] = Timing(max(starts, default=0.0), rates, self._cuts[recording].begins)
+        gaps = {name: track.gaps for name, track in whole.items() if track.gaps}
+        self.timings[recording] = Timing(max(starts, default=0.0), rates, self._cuts[recording].begins, gaps)
         faults = [fault for name in tracks for fault in self._faults(name, whole[name].values)]
         if faults:
             raise ValueError("; ".join(faults))
@@ -942,11 +943,12 @@ class _Reader:
             ].append(f"{place} ({len(line.lines)} lines)")
         if line.even is not None:
             self._done["uneven time stamps put at even moments"].append(place)
-        if line.gap:
-            self._done["gaps in time are interpolated over"].append(f"{place} ({line.gap:.3g} s)")
+        if line.gaps:
+            longest = max(end - begin for begin, end in line.gaps)
+            self._done["gaps in time are interpolated over"].append(f"{place} ({longest:.3g} s)")
         if line.dropped > len(values) / 100:
             self._done["lines left out whose stamp another line has"].append(f"{place} ({line.dropped})")
-        return Track(line.at_even(values), line.step_kept, line.start, sheet.epoch)
+        return Track(line.at_even(values), line.step_kept, line.start, sheet.epoch, line.gaps)
 
 
 def _counted(places: Sequence[str]) -> str:

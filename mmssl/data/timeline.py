@@ -30,8 +30,8 @@ class Timeline(NamedTuple):
     """Lines whose stamp another line has."""
     spread: bool = False
     """The stamps repeat or come in bursts: the lines are taken as even between the first and the last."""
-    gap: float = 0.0
-    """The longest, in seconds, that is interpolated over."""
+    gaps: tuple[tuple[float, float], ...] = ()
+    """Those that are interpolated over, in seconds from the first line."""
 
     def at_even(self, values: Values) -> Values:
         """The values at even moments, by linear interpolation.
@@ -100,11 +100,13 @@ def _resampled(lines: Lines, stamps: Values, usual: float, dropped: int) -> Time
     if np.abs(stamps - even).max() <= step / 2:
         return Timeline(lines, stamps, float(stamps[-1] - stamps[0]) / len(steps), None, dropped)
     count = (stamps[-1] - stamps[0]) / step
-    gap = int(np.argmax(steps))
     if count > _MOST_FILLED * len(stamps):
+        gap = int(np.argmax(steps))
         raise LineError(int(lines[gap + 1]), f"the time jumps by {steps[gap]:g} s, where a step is {step:g} s")
     even = np.linspace(stamps[0], stamps[-1], round(count) + 1)
-    return Timeline(lines, stamps, step, even, dropped, gap=float(steps[gap]) if steps[gap] > _GAP * step else 0.0)
+    since = stamps - stamps[0]
+    gaps = tuple((float(since[i]), float(since[i + 1])) for i in np.flatnonzero(steps > _GAP * step))
+    return Timeline(lines, stamps, step, even, dropped, gaps=gaps)
 
 
 class LineError(ValueError):

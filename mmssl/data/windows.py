@@ -2,11 +2,12 @@
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Literal, NamedTuple
 
+from mmssl.data.alignment import Gaps
 from mmssl.data.clock import since_1970
 from mmssl.data.csv_file import delimiter_of
 from mmssl.data.description import Row, Window
@@ -39,6 +40,8 @@ class Timing(NamedTuple):
     """Lines a second, by modality, where its files have stamps; else the description's hold."""
     late: float = 0.0
     """Seconds from the beginning of its first file to that of its last, where it begins."""
+    gaps: Mapping[str, Gaps] = {}
+    """By modality, in seconds from its beginning, what was interpolated over because no line was taken there."""
 
 
 class _Placed(NamedTuple):
@@ -128,7 +131,8 @@ def cut(
     """Cut streams into windows of equal length, or without a window into their intervals.
 
     A window has the label of the interval that covers at least half of it; of a stream without intervals, the stream's.
-    What is left of a stream behind its last whole window is left out, and so is a stream shorter than a window.
+    What is left of a stream behind its last whole window is left out, and so are a stream shorter than a window, and
+    windows of which a modality measured half or less, because its time stamps have a gap there.
 
     Args:
         intervals: by the stream's id; streams that are not in it have none.
@@ -140,6 +144,7 @@ def cut(
     rows: list[Row] = []
     arrays: dict[str, list[Array | None]] = {name: [] for name in streams.kinds}
     short: list[str] = []
+    made_up: list[str] = []
     placed: dict[str, _Placed] = {}
     for i, row in enumerate(streams.rows):
         own = {name: array for name in arrays if (array := streams.arrays(name)[i]) is not None}
@@ -150,7 +155,10 @@ def cut(
         if given is not None:
             placed[row.recording_id] = _on_its_clock(row, given, timing, lasts)
         seen = placed[row.recording_id].inside if given is not None else None
-        pieces = [*_pieces(row, window, seen, lasts)]
+        every = [*_pieces(row, window, seen, lasts)]
+        lost = [_is_made_up(piece, timing.gaps.values()) for piece in every]
+        pieces = [piece for piece, gone in zip(every, lost, strict=True) if not gone]
+        made_up += [piece.recording_id for piece, gone in zip(every, lost, strict=True) if gone]
         if not pieces:
             short.append(row.recording_id)
         for piece in pieces:
@@ -168,6 +176,12 @@ def cut(
     notes = [f"{len(streams) - len(short)} recordings cut into {len(rows)} {called}"]
     if short:
         notes.append(f"{len(short)} recordings give none and are left out, the first is {short[0]}")
+    if made_up:
+        what = ("window" if window else "interval") + "s" * (len(made_up) > 1)
+        notes.append(
+            "left out, as half or more of it lies in a gap of the time stamps, where nothing was measured: "
+            f"{len(made_up)} {what}, the first {made_up[0]}"
+        )
     notes += _how_placed(placed, timings)
     if any(intervals.values()) and window:
         blank = sum(not row.label for row in rows)
@@ -282,6 +296,13 @@ def _pieces(
         end = start + window.seconds
         number, label = (0, row.label) if intervals is None else _label(intervals, start, end)
         yield _piece(row, start, end, label, number)
+
+
+def _is_made_up(piece: Row, gaps: Iterable[Gaps]) -> bool:
+    """Whether at least half of what a modality has there was interpolated over a gap."""
+    start, end = piece.start or 0.0, piece.end or 0.0
+    lost = (sum(max(0.0, min(end, until) - max(start, since)) for since, until in own) for own in gaps)
+    return max(lost, default=0.0) >= (1 - _OWN_HALF) * (end - start)
 
 
 def _label(intervals: Sequence[tuple[int, Interval]], start: float, end: float) -> tuple[int, str]:

@@ -73,6 +73,18 @@ def test_files_of_one_modality_are_merged_at_the_moments_of_the_fastest(
     assert len(moments) >= (min(one.end, two.end) - base - max(a, b)) * max(rates) - 2
 
 
+def test_gaps_keep_their_moments_when_files_are_cut_or_merged() -> None:
+    gap = track(10.0, 20.0, 50)._replace(gaps=((3.0, 5.0),))
+    late = track(11.0, 20.0, 30)._replace(gaps=((1.5, 2.0),))
+    both, _ = cut({"wrist": gap, "body": late})
+    assert both["wrist"].start == pytest.approx(11)
+    assert both["wrist"].gaps == (pytest.approx((2.0, 4.0)),)
+    assert both["body"].gaps == ((1.5, 2.0),)
+    one = merged([gap, late])
+    begins = one.start or 0.0
+    assert [(begins + a, begins + b) for a, b in one.gaps] == [pytest.approx((13, 15)), pytest.approx((12.5, 13))]
+
+
 def written(folder: Path, *, body: float | None, wrist: float | None, seconds: float = 3.0) -> Path:
     """Three recordings; the first number of each line is its moment on the true clock."""
     folder.mkdir()

@@ -10,6 +10,7 @@ from own_folder import BROKEN, CHANNELS, JOINTS, WITHOUT_IMU, WITHOUT_SKELETON, 
 
 from mmssl import Description, Protocol, Recordings, Row
 from mmssl.data.csv_folder import read
+from mmssl.data.description import Window
 from mmssl.data.not_signals import suspects_in
 from mmssl.errors import UserError
 
@@ -208,6 +209,23 @@ def test_uneven_stamps_are_put_at_even_moments(
     assert any("uneven" in note for note in found.notes) == (moments is not None)
     assert found.recordings.description.imu_hz == pytest.approx(10, rel=0.15)
     assert found.recordings.description.joints == ()
+
+
+def test_windows_amid_a_gap_of_the_stamps_are_left_out(tmp_path: Path) -> None:
+    seconds = np.delete(np.arange(1000) / 50, slice(300, 500))  # None from 6 to 10 s.
+    lines = [f"{at:.3f},{np.sin(at):.6f},{np.cos(at):.6f},9.8" for at in seconds]
+    made = folder(
+        tmp_path,
+        recordings="recording_id,label,subject,imu\nr,walk,anna,r.csv\n",
+        r="\n".join(["time,acc_x,acc_y,acc_z", *lines]) + "\n",
+    )
+    found = read(made, window=Window(seconds=2, stride=1))
+    assert [row.start for row in found.recordings.rows] == [*range(5), *range(10, 19)]
+    assert any("5 windows, the first r/5.000" in note for note in found.notes)
+    for row, imu in zip(found.recordings.rows, found.recordings.arrays("imu"), strict=True):
+        assert imu is not None and row.start is not None
+        moments = row.start + np.arange(100) / 50
+        np.testing.assert_allclose(imu[:, 0], np.sin(moments), atol=1e-5)
 
 
 def test_gaps_are_faults_unless_they_are_to_be_filled(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_gaps_are_filled_at_the_usual_step() -> None:
     line = laid_out(seconds)
     assert not line.spread
     assert 1 / line.step == pytest.approx(50)
-    assert line.gap == pytest.approx(101 / 50)
+    assert line.gaps == (pytest.approx((299 / 50, 400 / 50)),)
     np.testing.assert_allclose(line.at_even(seconds[:, None])[:, 0], np.arange(1000) / 50)
 
 

@@ -51,6 +51,20 @@ def test_windows_are_whole_begin_every_stride_and_hold_the_same_moments_of_each_
     assert made.description.window == Window(seconds=3, stride=1.5)
 
 
+def test_a_window_that_a_gap_of_one_modality_halves_is_left_out() -> None:
+    gaps = {"wrist": ((3.0, 4.0), (4.5, 5.2)), "body": ((8.1, 9.0),)}
+    made, notes = cut(stream(label="walk"), Window(seconds=2, stride=1), {}, {"s": Timing(0.0, {}, gaps=gaps)})
+    # From 2, 3 and 4 the gaps take 1, 1.5 and 0.7 s; from 7 and 8 they take 0.9.
+    assert [row.start for row in made.rows] == [0, 1, 4, 5, 6, 7, 8]
+    assert moments(made, "wrist")[2] == (pytest.approx(4), 100)
+    gone = "left out, as half or more of it lies in a gap of the time stamps, where nothing was measured: "
+    assert f"{gone}2 windows, the first s/2.000" in notes
+    seen = {"s": [Interval(0, 2, "sit"), Interval(3, 4.6, "walk")]}
+    made, notes = cut(stream(), None, seen, {"s": Timing(0.0, {}, gaps=gaps)})
+    assert [row.label for row in made.rows] == ["sit"]
+    assert f"{gone}1 interval, the first s/3.000" in notes
+
+
 @given(st.integers(5, 300), st.floats(0.2, 5), st.floats(0.1, 5))
 def test_no_window_reaches_beyond_its_stream_and_none_that_fits_is_missing(
     tenths: int, seconds: float, stride: float
