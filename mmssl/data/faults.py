@@ -1,5 +1,7 @@
 """What readers of data sets share: float32 arrays that are checked, and one message for all faults of a folder."""
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,3 +50,14 @@ def listed(folder: Path, faults: Sequence[str], advice: str, count: int | None =
     """The message of `refuse`, with other advice."""
     number = len(faults) if count is None else count
     return "\n  ".join([f"{folder}: {number} fault{'s' * (number > 1)} in the files; {advice}:", *faults])
+
+
+def by_cause(faults: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each cause: faults that differ in numbers or in what a cell holds are one, and the first is quoted."""
+    causes: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for place, fault in faults:
+        causes[re.sub(r"'[^']*'|\d+(\.\d+)?(e[-+]?\d+)?", "#", fault)].append((place, fault))
+    return [
+        f"{alike[0][0]}{f' and {len(alike) - 1} more' if len(alike) > 1 else ''}: {alike[0][1]}"
+        for alike in causes.values()
+    ]
