@@ -1,6 +1,7 @@
 """What the names of columns say: which are clocks, in which unit, and which can be no signal."""
 
 import re
+from collections.abc import Sequence
 
 _BRACKETS = re.compile(r"(.*\S)\s*[\[(]([^\[\]()]*(?:\([^()]*\))?)[\])]")
 _UNIT_WORDS = """
@@ -77,6 +78,18 @@ def spelt(unit: str) -> str:
     plain = unit.strip().strip("()[]").lower().replace("²", "2").replace("μ", "u").replace("µ", "u").replace("°", "deg")
     plain = re.sub(r"[\s^*().]", "", plain).replace("degrees", "deg").replace("degree", "deg").replace("sec", "s")
     return {"dps": "deg/s", "m/s/s": "m/s2", "ms-2": "m/s2", "m/ss": "m/s2", "rads": "rad/s"}.get(plain, plain)
+
+
+def in_other_units(channels: Sequence[str], ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
+    """What channels are in that ours are not, as "ax in m/s^2, not g"; nothing where either says no unit.
+
+    Args:
+        ours: a unit a channel, or none.
+        theirs: likewise.
+    """
+    each = zip(channels, ours, theirs, strict=True) if ours and theirs else ()
+    known = [(name, own, their) for name, own, their in each if own and their]
+    return [f"{name} in {their}, not {own}" for name, own, their in known if spelt(own) != spelt(their)]
 
 
 def is_clock(name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from mmssl.data.columns import in_other_units
+from mmssl.data.description import Signal
 from mmssl.data.recordings import Recordings, content_of
 from mmssl.errors import UserError, few
 
@@ -20,7 +22,7 @@ def with_more(
         say: called with what was left out, and who is taken for whom.
 
     Raises:
-        UserError: joints, axes or channels differ.
+        UserError: joints, axes, channels or units differ.
     """
     for modality in more.kinds:
         _compare(recordings, more, name, modality)
@@ -60,6 +62,12 @@ def _compare(recordings: Recordings, more: Recordings, name: str, modality: str)
         raise UserError(
             f"--pretrain-on {name}: {fact} of its {modality} are not those of {called} ({what}); "
             f"import it with --like a file of {called}"
+        )
+    if not (isinstance(ours, Signal) and isinstance(theirs, Signal)):
+        return
+    if apart := in_other_units(ours.channels, ours.units, theirs.units):
+        raise UserError(
+            f"--pretrain-on {name}: its {modality} has {few(apart)}, as {called} has it: convert them to its units"
         )
 
 

@@ -16,9 +16,10 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
+from mmssl.data.columns import in_other_units
 from mmssl.data.description import Description, Signal, Skeleton
 from mmssl.data.recordings import Recordings
-from mmssl.errors import UserError
+from mmssl.errors import UserError, few
 from mmssl.recipe import Recipe, head_inputs
 from mmssl.sealed import DamagedError, opened, sealed
 from mmssl.training.encoders import Head, Projector, build_encoders
@@ -132,7 +133,7 @@ class Model:
             modalities: only these; the recordings may lack the others.
 
         Raises:
-            UserError: the recordings have other joints, axes, channels or windows than the training data.
+            UserError: the recordings have other joints, axes, channels, units or windows than the training data.
         """
         wanted = self.recipe.data.modalities if modalities is None else modalities
         self.head(wanted)
@@ -169,7 +170,7 @@ class Model:
         """A modality's description as the encoders have it, at the recordings' rate.
 
         Raises:
-            UserError: the recordings differ from it in joints, axes or channels.
+            UserError: the recordings differ from it in joints, axes, channels or units.
         """
         ours, theirs = self.description.modalities[name], description.modalities.get(name)
         if theirs is None:
@@ -184,6 +185,15 @@ class Model:
                     f"{description.name}: {what} of {name} are {', '.join(those) or 'none'}; these encoders take "
                     f"{', '.join(getattr(ours, what))} (trained on {self.description.name})"
                 )
+        # Nothing else would show it: features are numbers all the same.
+        units = (
+            (ours.channels, ours.units, theirs.units) if isinstance(ours, Signal) and isinstance(theirs, Signal) else ()
+        )
+        if units and (apart := in_other_units(*units)):
+            raise UserError(
+                f"{description.name}: {name} has {few(apart)}, as these encoders take it (trained on "
+                f"{self.description.name}): convert the recordings to their units"
+            )
         return ours.model_copy(update={"hz": theirs.hz})
 
     @torch.no_grad()

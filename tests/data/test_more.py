@@ -97,6 +97,14 @@ def test_others_of_other_channels_are_refused(channels: tuple[str, ...], message
         with_more(made(row("a1")), made(row("c1", "cem"), imu_channels=channels), "lab")
 
 
+def test_others_in_another_unit_are_refused() -> None:
+    here = made(row("a1"), imu_units=("g", "deg/s"))
+    with pytest.raises(UserError, match=r"its imu has x in m/s\^2, not g, as made has it"):
+        with_more(here, made(row("c1", "cem"), imu_units=("m/s^2", "°/s")), "lab")
+    for units in (("g", "°/s"), ("", "deg/s"), ()):  # Another spelling is the same; what says none is taken as it is.
+        assert len(with_more(here, made(row("c1", "cem"), imu_units=units), "lab")) == 2
+
+
 def test_a_labelled_recording_is_of_somebody() -> None:
     with pytest.raises(UserError, match="r1: subject is empty, and it has a label: whoever it is might train and"):
         made(row("r1", ""))

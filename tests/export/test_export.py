@@ -605,6 +605,21 @@ def test_recordings_of_another_body_are_refused(exported: Exported, tiny: Record
         mmssl.load_encoders(exported.folder).features(other)
 
 
+def test_recordings_in_another_unit_are_refused(tiny: Recordings) -> None:
+    def given(*units: str) -> Recordings:
+        imu = tiny.description.signals["imu"].model_copy(update={"units": units})
+        modalities = {**tiny.description.modalities, "imu": imu}
+        return tiny.described(tiny.description.model_copy(update={"modalities": modalities}))
+
+    recipe = mmssl.Recipe().with_knobs(SMALL | {"pretrain.epochs": 1})
+    trained = mmssl.train(recipe, given("g", "g", "g", "deg/s")).model
+    assert trained is not None
+    with pytest.raises(UserError, match=r"imu has ax in m/s\^2, not g, ay in m/s\^2, not g, .* these encoders take"):
+        trained.predict(given("m/s^2", "m/s^2", "m/s^2", "deg/s"))
+    for units in (("g", "g", "g", "°/s"), ("", "", "", "dps"), ()):
+        assert trained.predict(given(*units)) == trained.predict(given("g", "g", "g", "deg/s"))
+
+
 def test_using_encoders_leaves_the_callers_random_draws_alone(
     exported: Exported, tiny: Recordings, tmp_path: Path
 ) -> None:
