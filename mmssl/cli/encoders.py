@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -102,8 +103,9 @@ def run(
 
     with epoch_progress(start, "training") as on_epoch:
         outcome = train(start, recordings, on_epoch=on_epoch)
+    about = {"train_subjects": [*parts.train_subjects, *parts.validation_subjects]}
     if out is not None and outcome.model is not None:
-        for file, content in outcome.model.files(metrics=outcome.metrics).items():
+        for file, content in outcome.model.files(metrics=outcome.metrics, data=about).items():
             (out / file).write_bytes(content)
     if as_json:
         print_json(
@@ -135,7 +137,7 @@ def evaluate(
 ) -> None:
     """Score exported encoders on recordings.
 
-    With the head for all their modalities, or for some.
+    With the head for all their modalities, or for some. A note says which recordings are of people who trained them.
 
     Example: mmssl-tune evaluate encoders my_recordings.parquet --subjects 7 --modalities wrist
 
@@ -156,6 +158,7 @@ def evaluate(
     recordings = _complete(model, recordings, dataset, selected, skip_bad, beside(as_json))
     encoded = model.features(recordings, selected)
     found = scores(recordings.labels, model.probabilities(encoded).argmax(axis=1))
+    trained = _note_who_trained(folder, model, recordings, beside(as_json))
     if features is not None:
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
@@ -165,7 +168,7 @@ def evaluate(
         except (OSError, SafetensorError) as error:
             raise UserError(f"--features {features}: cannot be written ({error})") from error
     if as_json:
-        print_json({"recordings": len(recordings), "modalities": list(encoded), **found})
+        print_json({"recordings": len(recordings), "trained_on": trained, "modalities": list(encoded), **found})
     else:
         by = " + ".join(encoded)
         accuracy, f1 = percent(found["accuracy"]), percent(found["f1"])
@@ -377,7 +380,26 @@ def _left_out(
     if not (subjects or held_out):
         raise UserError(f"--on {word}: these encoders were trained on all training subjects: say --subjects")
     recordings = _of_subjects(open_recordings(word, data, False, quiet=True, like=folder)[0], subjects or held_out)
-    return _complete(model, _labelled(model, recordings, word, beside()), word, selected, True, beside())
+    recordings = _complete(model, _labelled(model, recordings, word, beside()), word, selected, True, beside())
+    _note_who_trained(folder, model, recordings, beside())
+    return recordings
+
+
+def _note_who_trained(folder: Path, model: "Model", recordings: "Recordings", say: "Callable[[str], None]") -> int:
+    """Say how many of the recordings to score have trained the encoders; gives their number."""
+    from mmssl.export.encoders import trained_on
+
+    seen = trained_on(folder, model, recordings)
+    if seen:
+        names = {row.subject for row in seen}
+        these = [subject for subject in recordings.subjects if subject in names]
+        others = [subject for subject in recordings.subjects if subject not in names]
+        way = f"; for those here: --subjects {shlex.quote(','.join(others))}" if others else ""
+        say(
+            f"note: {len(seen)} of {len(recordings)} recordings are of subject{'s' * (len(these) > 1)} {few(these)}, "
+            f"who trained these encoders (if it is not others of the same name): this is no score of new people{way}"
+        )
+    return len(seen)
 
 
 def _show_scores(found: "dict[str, dict[str, float]]", recordings: "Recordings") -> None:

@@ -144,7 +144,8 @@ def compared(
     model: Model, form: Form, modalities: Sequence[str], files: Sequence[Path], recordings: Recordings, *, raw: bool
 ) -> dict[str, dict[str, float]]:
     """Scores of the encoders, as `encoders`, and of each file on recordings: accuracy, F1, size in bytes, the largest
-    difference of a probability from the encoders', and the share of recordings that get another class.
+    difference of a probability from the encoders', and the share of recordings that get another class. Files classify
+    one recording at a time.
 
     Raises:
         UserError: a file gives no probabilities, as numbers grow too large for float16.
@@ -182,7 +183,10 @@ def _probabilities(
     model: Model, modalities: Sequence[str], run: _Program, recordings: Recordings, raw: bool
 ) -> np.ndarray:
     if not raw:
-        return run(prepare(model.fitted(recordings, modalities), model.recipe.data.steps, modalities))[-1]
+        # One at a time, as programs classify them: int8 rounds by the largest number of all that is given at once.
+        inputs = prepare(model.fitted(recordings, modalities), model.recipe.data.steps, modalities)
+        each = ({name: array[i : i + 1] for name, array in inputs.items()} for i in range(len(recordings)))
+        return np.concatenate([run(one)[-1] for one in each])
     ones = zip(*(recordings.arrays(name) for name in modalities), strict=True)
     flat = ([array.reshape(len(array), -1) for array in one if array is not None] for one in ones)
     return np.concatenate([run(dict(zip(modalities, one, strict=True)))[-1] for one in flat])

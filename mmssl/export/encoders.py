@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from mmssl.data.description import Protocol, Row
 from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import having
@@ -26,6 +27,7 @@ from mmssl.environment import machine, programs
 from mmssl.errors import UserError
 from mmssl.export.card import LIBRARY, card
 from mmssl.export.conversion import DERIVED
+from mmssl.sealed import opened
 from mmssl.storage import is_foreign
 from mmssl.study.columns import is_score
 from mmssl.study.folder import TESTS, Study
@@ -62,6 +64,24 @@ def load_encoders(folder: str | Path) -> Model:
         UserError: the folder is no whole export.
     """
     return Model.from_pretrained(Path(folder))
+
+
+def trained_on(folder: Path, model: Model, recordings: Recordings) -> list[Row]:
+    """The rows of those recordings that trained exported encoders and heads, as far as names say: those of a subject,
+    and in a place of the protocol, that trained."""
+    facts = json.loads(opened((folder / FACTS).read_bytes()))
+    data, protocols = model.recipe.data, model.description.protocols
+    protocol = protocols.get(data.protocol) or Protocol()
+    by_name = data.train_subjects or (protocol.train if protocol.by == "subject" else ())
+    trained = {*facts.get("data", {}).get("train_subjects", by_name)} - {*data.validation_subjects}
+
+    def placed(row: Row) -> bool:
+        if protocol.by == "subject":
+            return True
+        place = getattr(row, protocol.by)
+        return place in protocol.train if protocol.train else place not in protocol.test
+
+    return [row for row in recordings.rows if row.subject in trained and placed(row)]
 
 
 def kept_model(study: Study, plan: Plan, trial: PlannedTrial) -> Model:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from asking import Ask
 from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from huggingface_hub.utils import validate_repo_id
@@ -647,6 +648,36 @@ def test_an_export_needs_nothing_of_the_study(exported: Exported, finished: Stud
     answer = json.loads(done.stdout)
     assert answer["recordings"] == 9
     assert answer["accuracy"] == pytest.approx(exported.metrics["test.accuracy"])
+
+
+def test_evaluate_says_who_of_those_scored_has_trained_the_encoders(
+    ask: Ask, exported: Exported, finished: Study, tmp_path: Path
+) -> None:
+    held_out, *trained = sorted(
+        {"anna", "ben", "chris"}, key=lambda one: f"without subject {one}" not in exported.checkpoint
+    )
+    words = ["evaluate", exported.folder, finished.folder.parent / "tiny.parquet"]
+    everybody = ask(*words)
+    said = " ".join(everybody.err.split())
+    assert f"18 of 36 recordings are of subjects {', '.join(sorted(trained))}, who trained these encoders" in said
+    assert said.endswith(f"this is no score of new people; for those here: --subjects {held_out},dora")
+    assert json.loads(ask(*words, "--json").out)["trained_on"] == 18
+    for others in (held_out, "dora", f"{held_out},dora"):
+        assert "trained" not in ask(*words, "--subjects", others).err
+        assert json.loads(ask(*words, "--subjects", others, "--json").out)["trained_on"] == 0
+    on = ["convert", exported.folder, "--to", "torch", "--out", tmp_path / "a.pt2", "--on", words[-1]]
+    assert "who trained these encoders" in " ".join(ask(*on, "--subjects", trained[0]).err.split())
+    assert "who trained" not in ask(*on, "--force").err
+
+
+def test_a_recipe_that_was_run_alone_knows_who_trained_too(ask: Ask, tiny: Recordings, tmp_path: Path) -> None:
+    without = tiny.described(tiny.description.model_copy(update={"protocols": {}}))
+    without.save(tmp_path / "tiny.parquet")
+    knobs = SMALL | {"pretrain.epochs": 1, "data.test_subjects": "[dora]"}
+    words = ["run", "--dataset", tmp_path / "tiny.parquet", "--out", tmp_path / "out"]
+    assert ask(*words, *(word for knob, value in knobs.items() for word in ("--set", f"{knob}={value}"))).code == 0
+    answer = ask("evaluate", tmp_path / "out", tmp_path / "tiny.parquet")
+    assert "18 of 36 recordings are of subjects anna, ben, who trained" in " ".join(answer.err.split())
 
 
 def test_two_exports_at_once_both_keep_their_look(
