@@ -167,7 +167,8 @@ def cut(
                 arrays[name].append(_part(own[name], rates[name], piece) if name in own else None)
     called = f"windows of {window}" if window else "intervals"
     if not rows:
-        raise UserError(f"{streams.description.name}: no recording is long enough for {called}")
+        outside = " outside of the gaps of its time stamps" * bool(made_up)
+        raise UserError(f"{streams.description.name}: no recording is long enough{outside} for {called}")
     description = streams.description.model_copy(
         update={"window": window, "classes": tuple(sorted({row.label for row in rows} - {""}))}
         if any(intervals.values()) and not streams.description.classes

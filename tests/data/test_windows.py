@@ -63,6 +63,8 @@ def test_a_window_that_a_gap_of_one_modality_halves_is_left_out() -> None:
     made, notes = cut(stream(), None, seen, {"s": Timing(0.0, {}, gaps=gaps)})
     assert [row.label for row in made.rows] == ["sit"]
     assert f"{gone}1 interval, the first s/3.000" in notes
+    with pytest.raises(UserError, match="no recording is long enough outside of the gaps of its time stamps"):
+        cut(stream(), Window(seconds=5, stride=5), {}, {"s": Timing(0.0, {}, gaps={"wrist": ((1.0, 9.0),)})})
 
 
 @given(st.integers(5, 300), st.floats(0.2, 5), st.floats(0.1, 5))
