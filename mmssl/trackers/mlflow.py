@@ -17,6 +17,7 @@ from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.trackers.forwarding import Epoch, TuneTrial, numbers, scores
 
 _STUDY, _TRIAL, _EPOCHS = "mmssl.study", "mmssl.trial_id", "mmssl.epochs"
+_STATUS, _CAUSE = "mmssl.status", "mmssl.cause"
 _STATUSES = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}
 _AT_ONCE = 40
 """Epochs in one request, which takes 1000 numbers at most."""
@@ -48,6 +49,8 @@ class MLflow(MLflowLoggerCallback):
         if earlier:
             self._trial_runs[trial] = earlier.info.run_id
             self._client.update_run(earlier.info.run_id, status="RUNNING")
+            for tag in earlier.data.tags.keys() & {_STATUS, _CAUSE}:  # Of a trial that is tried again.
+                self._client.delete_tag(earlier.info.run_id, tag)
             return int(earlier.data.tags.get(_EPOCHS, 0))
         self.log_trial_start(trial)  # pyright: ignore[reportArgumentType]
         self._client.log_batch(
@@ -68,7 +71,7 @@ class MLflow(MLflowLoggerCallback):
 
     def end(self, planned: PlannedTrial, record: Record) -> None:
         run = self._trial_runs.pop(self._trials.pop(planned.trial_id))
-        tags = {"mmssl.status": record.status, "mmssl.cause": record.cause[:5000]}
+        tags = {_STATUS: record.status, _CAUSE: record.cause[:5000]}
         tags |= {name: str(record.facts[name]) for name in ("host", "device") if record.facts.get(name)}
         self._client.log_batch(
             run,

@@ -399,6 +399,25 @@ def test_mlflow_ranks_no_run_first_for_an_infinite_number(
     assert order("metrics.`pretrain/train.loss` DESC") == by_loss[::-1]
 
 
+@pytest.mark.filterwarnings("ignore")  # Of MLflow's own, as it is loaded.
+def test_mlflow_keeps_no_cause_of_a_trial_that_is_tried_again(
+    study: tuple[Study, Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmssl.trackers.mlflow import MLflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    made, plan = study
+    planned = plan.trials[0]
+    for status, cause in (("FAILED", "the worker died"), ("COMPLETE", "")):
+        tracker = MLflow(made, plan)
+        tracker.begin(planned)
+        tracker.end(planned, Record(trial_id=planned.trial_id, status=status, cause=cause))
+        [run] = tracker._runs()
+        assert run.data.tags["mmssl.status"] == status
+        assert run.data.tags.get("mmssl.cause", "") == cause
+
+
 def test_no_tracker_gets_a_number_that_is_not_finite(plan_of: Callable[..., Plan]) -> None:
     epoch = {"phase": "pretrain", "epoch": 2, "train.loss": math.inf, "train.variance": 0.5, "probe.accuracy": None}
     assert live.numbers(epoch) == {"pretrain/train.variance": 0.5}
