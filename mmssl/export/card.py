@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from mmssl.data.description import Signal, Skeleton
 from mmssl.data.sources import READERS, Reader, data_set_of
 from mmssl.recipe import scored_inputs
+from mmssl.study.columns import is_score
 from mmssl.training.model import FACTS, WEIGHTS, Model
 
 LIBRARY = "mmssl-tune"
@@ -66,7 +67,7 @@ def _results(facts: Mapping[str, Any], dataset: str) -> Iterator[dict[str, Any]]
     """The scores in the Hub's schema: of the point, and of these weights on the held-out and on the test subjects."""
     data, selection, tested = facts["data"], facts["selection"], facts["tested"]
     of_point = {
-        name: (f"mean over {_counted(score['n'], 'seed x fold', 'seeds x folds')}", score["mean"], score)
+        name: (f"mean over {_counted(score['n'], 'trial')}", score["mean"], score)
         for name, score in selection["scores"].items()
     }
     own = {name: ("these weights", value, None) for name, value in facts["metrics"].items() if name in of_point}
@@ -170,7 +171,7 @@ def _scored(model: Model, facts: Mapping[str, Any]) -> Iterator[tuple[str, tuple
 def _caveats(facts: Mapping[str, Any], reader: Reader | None) -> Iterator[str]:
     selection, people = facts["selection"], len(facts["data"]["train_subjects"])
     yield from selection["caveats"]
-    if selection["points"] > 1:
+    if selection["points"] > 1 and is_score(selection["metric"]):
         yield (
             f"the point's mean is the highest of {selection['complete']}, in each of which chance has a part: "
             "it promises too much"

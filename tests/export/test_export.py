@@ -27,7 +27,7 @@ from without_ray import SMALL, run_without_ray
 import mmssl
 from mmssl import Recordings, UserError
 from mmssl.data.protocols import split
-from mmssl.export.card import card
+from mmssl.export.card import _caveats, card
 from mmssl.export.conversion import convert
 from mmssl.export.encoders import Exported, export
 from mmssl.study.folder import Record, Study, Tables
@@ -169,7 +169,7 @@ def test_the_test_subjects_can_be_left(finished: Study, tiny: Recordings, tmp_pa
 def test_the_card_states_the_point_not_just_the_checkpoint(exported: Exported, finished: Study) -> None:
     _, choice = chosen(finished)
     card = (exported.folder / "README.md").read_text()
-    assert f"{choice.best.mean:.4f} ± {choice.best.std:.4f} (n = 3 seeds x folds" in card
+    assert f"{choice.best.mean:.4f} ± {choice.best.std:.4f} (n = 3 trials" in card
     assert "look no. 1" in card
     assert "dora" in card
 
@@ -201,6 +201,14 @@ def test_a_choice_without_labels_is_not_said_to_be_by_validation(
     assert f"rankme of the point: {choice.best.mean:.4f} ± " in card
     assert "Chosen by rankme, a measure without labels, on training recordings" in card
     assert "Chosen by validation" not in card
+
+
+@pytest.mark.parametrize(("metric", "promises"), [("val.imu.accuracy", 1), ("unlabelled", 0)])
+def test_the_highest_mean_promises_too_much_where_it_was_the_choice(metric: str, promises: int) -> None:
+    selection = {"caveats": [], "points": 4, "complete": 3, "metric": metric}
+    facts = {"selection": selection, "data": {"train_subjects": ["anna", "ben"]}, "held_out": ["anna"]}
+    found = [line for line in _caveats(facts, None) if "the highest of 3" in line]
+    assert len(found) == promises
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +263,7 @@ def test_the_hub_reads_the_numbers_of_the_study_from_the_card(
         alone = f" by {reading[:-1]} alone" if reading else ""
         for measure, title in (("accuracy", "accuracy"), ("f1", "F1")):
             name = f"{reading}{measure}"
-            mean = results["validation", f"validation {title}{alone}, mean over 3 seeds x folds"]
+            mean = results["validation", f"validation {title}{alone}, mean over 3 trials"]
             values = [row[f"val.{name}"] for row in trials]
             assert mean.metric_value == pytest.approx(np.mean(values))
             assert mean.metric_args == {"std": pytest.approx(np.std(values, ddof=1)), "n": 3}
@@ -417,7 +425,7 @@ def test_refit_trains_on_every_training_subject_and_says_so(finished: Study, tin
     card = ModelCard.load(done.folder / "README.md")
     names = [one.metric_name for one in card.data.eval_results if one.dataset_split == "validation"]
     assert len(names) == 6
-    assert all(name.endswith("mean over 3 seeds x folds") for name in names), "no subject was held out"
+    assert all(name.endswith("mean over 3 trials") for name in names), "no subject was held out"
     assert "no validation score is theirs" in card.text
     assert "retrained on all training subjects (anna, ben, chris)" in said[0]
     assert "val.accuracy" not in done.metrics, "no subject was held out from these encoders"
