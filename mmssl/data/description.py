@@ -377,8 +377,12 @@ class Row(BaseModel):
 
     @property
     def unit(self) -> str:
-        """What counts as one recording in intervals of confidence: windows of one interval are no separate answers."""
-        return f"{self.source}#{self.interval}" if self.source else self.recording_id
+        """What counts as one recording in intervals of confidence: windows of one interval, and one movement as several
+        cameras see it, are no separate answers."""
+        if self.source:
+            return f"{self.source}#{self.interval}"
+        movement = (self.subject, self.scene, self.session, self.trial, self.label)
+        return "/".join(movement) if self.view else self.recording_id
 
 
 # What holds a network's modules has attributes of its own, and they are attributes beside those.

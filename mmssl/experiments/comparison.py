@@ -256,7 +256,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                 found = hits_in(classes, trial_ids)
                 scores, of_all = accuracy(found), accuracy(hits_in(classes, groups.get((), {})))
                 lost = paired(scores, of_all) if hidden else {}
-                # Windows of one interval are no separate answers.
+                # Windows of one interval, or views of one movement, are no separate answers.
                 count = recordings_of(
                     (key[1], sum(len(units[trial_ids[key]][one]) for one in classes)) for key in found
                 )

@@ -45,7 +45,7 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
     called = names(plan)
     notes: list[str] = []
     for trial, rows, features, embeddings in _scored(study, plan, recordings):
-        if len({_performance(recordings.rows[i]) for i in rows}) == 1:
+        if len({recordings.rows[i].unit for i in rows}) == 1:
             notes.append(f"fold {trial.fold}: one recording only, so there is none to find")
             continue
         labels, own = recordings.labels[rows], _own_moments([recordings.rows[i] for i in rows])
@@ -95,16 +95,11 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
     )
 
 
-def _performance(row: Row) -> tuple[str, ...]:
-    """What windows of one interval, or the views of several cameras, have alike."""
-    return (row.subject, row.scene, row.session, row.trial, row.label) if row.view else (row.unit,)
-
-
 def _own_moments(rows: Sequence[Row]) -> Callable[[int], npt.NDArray[np.bool_]] | None:
     """Of a row, which rows show its moments; None where each shows moments of its own."""
     if not any(row.source or row.view for row in rows):
         return None
-    _, alike = np.unique(np.array(["\0".join(_performance(row)) for row in rows]), return_inverse=True)
+    _, alike = np.unique(np.array([row.unit for row in rows]), return_inverse=True)
     sources = np.array([row.source for row in rows])
     starts, ends = (np.array([at or 0.0 for at in of]) for of in zip(*((r.start, r.end) for r in rows), strict=True))
 

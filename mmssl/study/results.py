@@ -304,7 +304,7 @@ def _difference(best: Point, other: Point, right: Hits) -> Estimate:
 
 
 def hits_of(predictions: pa.Table) -> Hits:
-    """Which held-out recordings each point classified right; of windows the share in each unit.
+    """Which held-out recordings each point classified right; of windows and of several cameras the share in each unit.
 
     Args:
         predictions: `predictions.parquet`.

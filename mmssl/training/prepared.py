@@ -92,7 +92,7 @@ class Prepared:
         vars(self).update(state, inputs={**inputs, **files})
 
     def units(self, rows: npt.NDArray[np.int64]) -> int:
-        """How many independent recordings: windows of one annotated interval count once."""
+        """How many independent recordings, as `Row.unit` counts them."""
         return len({self.rows[i].unit for i in rows})
 
     def standardisation(self, modality: str, rows: npt.NDArray[np.int64]) -> Standardisation:

@@ -24,7 +24,7 @@ from mmssl.experiments.embeddings import features, health, retrieval
 from mmssl.experiments.unlabelled import MEASURES, _measured, unlabelled
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.study.results import points
+from mmssl.study.results import hits_of, points
 from mmssl.training.prepared import Prepared
 from mmssl.training.trial import run_trial
 
@@ -152,6 +152,19 @@ def test_windows_of_noise_are_found_as_often_as_chance_finds_them(study_of: Stud
     shares = [np.unique(some.labels[some.column("subject") == name], return_counts=True)[1] for name in FOLDS]
     chance = np.mean([np.sum((share / share.sum()) ** 2) for share in shares])
     assert row["recall@1"] == pytest.approx(chance, abs=0.08)
+
+
+def test_views_of_one_movement_count_as_one_recording_in_intervals(study_of: StudyOf, tiny: Recordings) -> None:
+    twice = [row.model_copy(update={"recording_id": f"{row.recording_id}_{view}", "view": view})
+             for view in "12" for row in tiny.rows]  # fmt: skip
+    some = Recordings(tiny.description, twice, skeleton=[*tiny.skeleton] * 2, imu=[*tiny.imu] * 2)  # type: ignore[misc]
+    study, plan = trained(study_of, some, ["untrained"], seeds=(3,))
+    movements = sum(row.subject in FOLDS for row in tiny.rows)
+    held_out = np.flatnonzero(np.isin(some.column("subject"), FOLDS))
+    assert Prepared.of(some, 16, some.modalities).units(held_out) == movements
+    predictions = study.table("predictions.parquet")
+    assert len(hits_of(predictions)[plan.trials[0].point_id]) == movements
+    assert len(predictions) == 2 * movements
 
 
 def test_the_other_views_of_a_recording_are_no_other_recordings(study_of: StudyOf, tiny: Recordings) -> None:
