@@ -150,10 +150,11 @@ def test_no_word_of_the_help_is_cut_or_split(
 def test_a_command_is_the_same_whether_or_not_the_others_are_built(
     capsys: pytest.CaptureFixture[str], ask: Ask
 ) -> None:
-    for name in LINE.commands:
+    every: Any = get_command(cli.app)
+    for name in every.commands:
         alone = ask(name, "--help")
         with pytest.raises(SystemExit):
-            LINE([name, "--help"])
+            every([name, "--help"])
         assert capsys.readouterr().out == alone.out
     nearly = ask("lanch")
     assert nearly.code == 2 and "launch" in nearly.err
