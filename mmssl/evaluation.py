@@ -136,7 +136,8 @@ def retrieval(
     found: list[list[float]] = []
     for i, similarity in enumerate(_cosines(query, gallery)):
         kept = ~left_out(i) if left_out else np.ones(len(gallery), dtype=bool)
-        kept[i if same else []] = False
+        if same:
+            kept[i] = False
         found.append(_ranking(similarity[kept], (gallery_labels == query_labels[i])[kept], at))
     recall, precision = np.array(found)[:, :-1].mean(axis=0), np.array(found)[:, -1]
     ranked = precision[~np.isnan(precision)]

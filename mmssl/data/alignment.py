@@ -7,8 +7,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from mmssl.data.timeline import Gaps
+
 Values = npt.NDArray[np.float64]
-Gaps = tuple[tuple[float, float], ...]
 _Name = TypeVar("_Name", bound=str)
 
 

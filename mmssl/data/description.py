@@ -33,6 +33,10 @@ class Protocol(BaseModel):
     """Empty: all but those that test."""
     test: tuple[str, ...] = ()
 
+    def trains(self, name: str) -> bool:
+        """Whether recordings of what has this name, in the column that the protocol is by, may train."""
+        return name in self.train if self.train else name not in self.test
+
 
 def _one_or_several(joints: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return joints[0] if isinstance(joints, tuple) and len(joints) == 1 else joints

@@ -173,7 +173,7 @@ def _halves(recordings: Recordings, protocol: Protocol) -> tuple[Indices, Indice
     if protocol.by == "subject":
         return labelled, labelled
     places = recordings.column(protocol.by)[labelled]
-    train = set(protocol.train) or set(places) - set(protocol.test)
+    train = set(filter(protocol.trains, places))
     return labelled[_among(places, train)], labelled[_among(places, protocol.test)]
 
 

@@ -8,6 +8,8 @@ import numpy.typing as npt
 from mmssl.data.sheet import Values
 
 Lines = npt.NDArray[np.int64]
+Gaps = tuple[tuple[float, float], ...]
+"""When each begins and ends."""
 
 _FEW = 0.01
 """Share of the lines up to which a fault counts as an accident."""
@@ -30,7 +32,7 @@ class Timeline(NamedTuple):
     """Lines whose stamp another line has."""
     spread: bool = False
     """The stamps repeat or come in bursts: the lines are taken as even between the first and the last."""
-    gaps: tuple[tuple[float, float], ...] = ()
+    gaps: Gaps = ()
     """Those that are interpolated over, in seconds from the first line."""
 
     def at_even(self, values: Values) -> Values:

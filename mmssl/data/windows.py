@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from io import StringIO
 from typing import Literal, NamedTuple
 
-from mmssl.data.alignment import Gaps
 from mmssl.data.clock import since_1970
 from mmssl.data.csv_file import delimiter_of
 from mmssl.data.description import Row, Window
 from mmssl.data.recordings import Array, Recordings
+from mmssl.data.timeline import Gaps
 from mmssl.errors import UserError
 
 _OWN_HALF = 0.5
@@ -155,16 +155,16 @@ def cut(
         if given is not None:
             placed[row.recording_id] = _on_its_clock(row, given, timing, lasts)
         seen = placed[row.recording_id].inside if given is not None else None
-        every = [*_pieces(row, window, seen, lasts)]
-        lost = [_is_made_up(piece, timing.gaps.values()) for piece in every]
-        pieces = [piece for piece, gone in zip(every, lost, strict=True) if not gone]
-        made_up += [piece.recording_id for piece, gone in zip(every, lost, strict=True) if gone]
-        if not pieces:
-            short.append(row.recording_id)
-        for piece in pieces:
+        before = len(rows)
+        for piece in _pieces(row, window, seen, lasts):
+            if _is_made_up(piece, timing.gaps.values()):
+                made_up.append(piece.recording_id)
+                continue
             rows.append(piece)
             for name in arrays:
                 arrays[name].append(_part(own[name], rates[name], piece) if name in own else None)
+        if len(rows) == before:
+            short.append(row.recording_id)
     called = f"windows of {window}" if window else "intervals"
     if not rows:
         outside = " outside of the gaps of its time stamps" * bool(made_up)

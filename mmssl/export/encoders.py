@@ -74,14 +74,11 @@ def trained_on(folder: Path, model: Model, recordings: Recordings) -> list[Row]:
     protocol = protocols.get(data.protocol) or Protocol()
     by_name = data.train_subjects or (protocol.train if protocol.by == "subject" else ())
     trained = {*facts.get("data", {}).get("train_subjects", by_name)} - {*data.validation_subjects}
-
-    def placed(row: Row) -> bool:
-        if protocol.by == "subject":
-            return True
-        place = getattr(row, protocol.by)
-        return place in protocol.train if protocol.train else place not in protocol.test
-
-    return [row for row in recordings.rows if row.subject in trained and placed(row)]
+    return [
+        row
+        for row in recordings.rows
+        if row.subject in trained and (protocol.by == "subject" or protocol.trains(getattr(row, protocol.by)))
+    ]
 
 
 def kept_model(study: Study, plan: Plan, trial: PlannedTrial) -> Model:
@@ -143,9 +140,9 @@ def export(
             f"retrained on all training subjects ({', '.join(plan.dataset.train_subjects)}), seed {plan.space.seeds[0]}"
         )
     else:
-        trained_on = f"without subject {trial.fold}" if trial.held_out else "on all training subjects"
+        who = f"without subject {trial.fold}" if trial.held_out else "on all training subjects"
         checkpoint = (
-            f"trial {trial.trial_id}: seed {trial.seed}, trained {trained_on}; "
+            f"trial {trial.trial_id}: seed {trial.seed}, trained {who}; "
             f"of the point's {point.planned} trials the one nearest its mean"
             f"{'' if trial == representative(plan, point) else ' whose weights are kept'}"
         )
@@ -158,7 +155,7 @@ def export(
     if record:
         metrics[metric] = point.scores[plan.key_of(trial)]
         metrics |= {name: value for name, value in record.facts.items() if is_score(name)}
-    trained_on = next(trained.encoders.parameters()).device.type
+    device = next(trained.encoders.parameters()).device.type
     # Compared on the processor, whose arithmetic the new process shares.
     trained.to("cpu")
     tested, untested = _test(study, trained, recordings, checkpoint, say) if test else (None, "they were left out")
@@ -186,7 +183,7 @@ def export(
                 **plan.dataset.model_dump(mode="json", exclude={"source", "folder", "skipped"}),
                 "pretrain_on": [name_of(word) for word in plan.dataset.pretrain_on],
             },
-            "environment": _made_with(record.facts if record else {**programs(), **machine(trained_on)}),
+            "environment": _made_with(record.facts if record else {**programs(), **machine(device)}),
             "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         for name, content in trained.files(**facts).items():

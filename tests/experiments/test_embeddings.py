@@ -154,10 +154,26 @@ def test_windows_of_noise_are_found_as_often_as_chance_finds_them(study_of: Stud
     assert row["recall@1"] == pytest.approx(chance, abs=0.08)
 
 
+def by_two_cameras(recordings: Recordings) -> Recordings:
+    """The same recordings twice, as two cameras saw them."""
+    rows = [row.model_copy(update={"recording_id": f"{row.recording_id}_{view}", "view": view})
+            for view in "12" for row in recordings.rows]  # fmt: skip
+    arrays = {name: [*recordings.arrays(name)] * 2 for name in recordings.modalities}
+    return Recordings(recordings.description, rows, **arrays)
+
+
+def by_hand(study: Study, plan: Plan, recordings: Recordings) -> list[dict[str, float]]:
+    """Retrieval by the IMU's features in each trial, of these recordings of the subject held out."""
+    found: list[dict[str, float]] = []
+    for trial in plan.trials:
+        scored = recordings.where(lambda row, fold=trial.fold: row.subject == fold)
+        encoded = load_encoders(study.folder / "trials" / trial.trial_id).features(scored)["imu"]
+        found.append(nearest_neighbours(encoded, encoded, scored.labels, scored.labels, same=True))
+    return found
+
+
 def test_views_of_one_movement_count_as_one_recording_in_intervals(study_of: StudyOf, tiny: Recordings) -> None:
-    twice = [row.model_copy(update={"recording_id": f"{row.recording_id}_{view}", "view": view})
-             for view in "12" for row in tiny.rows]  # fmt: skip
-    some = Recordings(tiny.description, twice, skeleton=[*tiny.skeleton] * 2, imu=[*tiny.imu] * 2)  # type: ignore[misc]
+    some = by_two_cameras(tiny)
     study, plan = trained(study_of, some, ["untrained"], seeds=(3,))
     movements = sum(row.subject in FOLDS for row in tiny.rows)
     held_out = np.flatnonzero(np.isin(some.column("subject"), FOLDS))
@@ -168,17 +184,11 @@ def test_views_of_one_movement_count_as_one_recording_in_intervals(study_of: Stu
 
 
 def test_the_other_views_of_a_recording_are_no_other_recordings(study_of: StudyOf, tiny: Recordings) -> None:
-    twice = [row.model_copy(update={"recording_id": f"{row.recording_id}_{view}", "view": view})
-             for view in "12" for row in tiny.rows]  # fmt: skip
-    some = Recordings(tiny.description, twice, skeleton=[*tiny.skeleton] * 2, imu=[*tiny.imu] * 2)  # type: ignore[misc]
+    some = by_two_cameras(tiny)
     study, plan = trained(study_of, some, ["untrained"], seeds=(3,))
     row = rows_of(retrieval(study, plan, some, ()), "retrieval", *WHAT)["untrained", "features", "imu", "imu", "class"]
-    expected = []
-    for trial in plan.trials:
-        scored = tiny.where(lambda row, fold=trial.fold: row.subject == fold)
-        encoded = load_encoders(study.folder / "trials" / trial.trial_id).features(scored)["imu"]
-        expected.append(nearest_neighbours(encoded, encoded, scored.labels, scored.labels, same=True)["recall@1"])
-    assert row["recall@1"] == pytest.approx(np.mean(expected))
+    expected = by_hand(study, plan, tiny)
+    assert row["recall@1"] == pytest.approx(np.mean([one["recall@1"] for one in expected]))
 
 
 def test_the_spread_of_retrieval_is_over_seeds(
@@ -227,11 +237,7 @@ def test_a_fold_whose_classes_have_one_recording_each_counts_in_no_precision(
     some = tiny.where(lambda row: row.subject != "ben" or row.trial == "0")
     study, plan = trained(study_of, some, ["untrained"], seeds=(3,))
     row = rows_of(retrieval(study, plan, some, ()), "retrieval", *WHAT)["untrained", "features", "imu", "imu", "class"]
-    expected = []
-    for trial in plan.trials:
-        scored = some.where(lambda row, fold=trial.fold: row.subject == fold)
-        encoded = load_encoders(study.folder / "trials" / trial.trial_id).features(scored)["imu"]
-        expected.append(nearest_neighbours(encoded, encoded, scored.labels, scored.labels, same=True))
+    expected = by_hand(study, plan, some)
     assert math.isnan(expected[1]["map"])
     assert row["map"] == pytest.approx((expected[0]["map"] + expected[2]["map"]) / 2)
     assert row["recall@1"] == pytest.approx(np.mean([one["recall@1"] for one in expected]))

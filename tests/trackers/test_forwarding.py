@@ -370,14 +370,18 @@ def test_a_server_that_is_gone_stops_nothing_and_without_trackers_nothing_is_loa
     assert made & {"tensorboard", "wandb", "mlflow.db"} == set()
 
 
-@pytest.mark.filterwarnings("ignore")  # Of MLflow's own, as it is loaded.
-def test_mlflow_ranks_no_run_first_for_an_infinite_number(
-    study: tuple[Study, Plan], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mmssl.trackers.mlflow import MLflow
-
+@pytest.fixture
+def beside_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's database is that beside the studies."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+
+
+@pytest.mark.filterwarnings("ignore")  # Of MLflow's own, as it is loaded.
+@pytest.mark.usefixtures("beside_studies")
+def test_mlflow_ranks_no_run_first_for_an_infinite_number(study: tuple[Study, Plan]) -> None:
+    from mmssl.trackers.mlflow import MLflow
+
     made, plan = study
     better, worse, diverging, lost = plan.trials[:4]
     tracker = MLflow(made, plan)
@@ -400,13 +404,10 @@ def test_mlflow_ranks_no_run_first_for_an_infinite_number(
 
 
 @pytest.mark.filterwarnings("ignore")  # Of MLflow's own, as it is loaded.
-def test_mlflow_keeps_no_cause_of_a_trial_that_is_tried_again(
-    study: tuple[Study, Plan], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("beside_studies")
+def test_mlflow_keeps_no_cause_of_a_trial_that_is_tried_again(study: tuple[Study, Plan]) -> None:
     from mmssl.trackers.mlflow import MLflow
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
     made, plan = study
     planned = plan.trials[0]
     for status, cause in (("FAILED", "the worker died"), ("COMPLETE", "")):
