@@ -23,7 +23,7 @@ from mmssl.cli.options import (
 )
 from mmssl.cli.recordings import by_what_they_have, open_recordings
 from mmssl.cli.running import end
-from mmssl.cli.terminal import in_a_line, print_json, say
+from mmssl.cli.terminal import in_a_line, print_json, say, waiting
 from mmssl.errors import UserError
 from mmssl.study.planning import name_of, plan_study, plan_warnings, space_with, usable, with_all
 
@@ -140,19 +140,23 @@ def data_import(
         raise UserError(f"--out {out}: there is no folder {out.parent}")
     refuse_existing(out, "--out", force=force)
     model = _encoders(like) if like and like.is_dir() else None
-    found = read(
-        folder,
-        like=model.description if model else Recordings.load(like).description if like else None,
-        skip_bad=skip_bad,
-        fill_gaps=fill_gaps,
-        offsets=_offsets(offset or []),
-        patterns=pattern or [],
-        columns=_columns(columns or []),
-        confidence=confidence,
-        window=_window(window, stride),
-        unseen=unseen,
-    )
-    found.recordings.save(out)
+    with waiting(f"reading {folder}") as change:
+        found = read(
+            folder,
+            like=model.description if model else Recordings.load(like).description if like else None,
+            skip_bad=skip_bad,
+            fill_gaps=fill_gaps,
+            offsets=_offsets(offset or []),
+            patterns=pattern or [],
+            columns=_columns(columns or []),
+            confidence=confidence,
+            window=_window(window, stride),
+            unseen=unseen,
+            spool_in=out.absolute().parent,
+            progress=lambda done, total: change(f"reading {folder}: {done} of {total} recordings"),
+        )
+        change(f"writing {out}")
+        found.recordings.save(out)
     for note in found.notes:
         say(note)
     if found.left_out:

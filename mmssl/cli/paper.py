@@ -136,10 +136,10 @@ def reproduce(
         how = f"`mmssl-tune reproduce {experiment} {found.name}{at_storage(found)}`"
         say(f"stopped; {how} goes on", stderr=True)
         end(status)
-    with waiting(f"computing {selected.name}") as sign:
+    with waiting(f"computing {selected.name}") as change:
 
         def progress(done: int, total: int) -> None:
-            sign.update(f"computing {selected.name}: {done} of {total} models")
+            change(f"computing {selected.name}: {done} of {total} models")
 
         result = experiments.analyse(selected, found, plan, recordings, pictures, progress)
         tables, texts = experiments.save(found, result), experiments.save_for_paper(found, result)

@@ -16,7 +16,6 @@ from mmssl.errors import few
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.status import Status
     from rich.text import Text
 
     from mmssl.data.check import Finding
@@ -175,11 +174,16 @@ def pass_on(text: str) -> None:
     sys.stdout.flush()
 
 
-def waiting(words: str) -> "Status":
-    """A sign on the terminal that something takes its time."""
+@contextmanager
+def waiting(words: str) -> Generator[Callable[[str], None]]:
+    """A sign on the terminal that something takes its time; what this gives puts other words there."""
     from rich.markup import escape
 
-    return console_on(stderr=True).status(escape(plain(words)))
+    def shown(words: str) -> str:
+        return escape(plain(words))
+
+    with console_on(stderr=True).status(shown(words)) as sign:
+        yield lambda words: sign.update(shown(words))
 
 
 def print_json(document: Any) -> None:

@@ -1,7 +1,7 @@
 """A folder of CSV files, one for each recording and modality, and the table that lists them."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from mmssl.data.missing import Unseen
 from mmssl.data.not_signals import suspects_in
 from mmssl.data.recording_file import Opened, opened, together
 from mmssl.data.recordings import Array, Recordings
+from mmssl.data.spool import Place, Spool
 from mmssl.data.windows import Interval, intervals_in
 from mmssl.data.windows import cut as cut_streams
 from mmssl.errors import UserError, few, nearest
@@ -47,6 +48,8 @@ def read(
     confidence: float = CONFIDENCE,
     window: Window | None = None,
     unseen: Unseen | None = None,
+    spool_in: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Imported:
     """Read a folder as docs/own-data.md lays it out.
 
@@ -66,6 +69,8 @@ def read(
         confidence: joints of which a network that found them was less sure are missing values.
         window: how recordings are cut; by default as those that they are `like`, else by the intervals of the table.
         unseen: what becomes of joints that a recording never shows; by default they are faults.
+        spool_in: a folder for a file without a name, which holds what is read beyond 512 MB; None: memory holds all.
+        progress: is called with the number of recordings that have been read, and that of all.
 
     Raises:
         UserError: there is no table, something in it or in the headers leaves open what the numbers mean, or (without
@@ -109,11 +114,12 @@ def read(
             f"{folder}: --unseen neighbours: which joints are neighbours is not known; write bones into {DESCRIPTION}"
         )
     reader = CsvReader(description, fill_gaps, offsets or {}, unseen)
-    rows, arrays = _arrays(reader, lines, headers, faults)
-    refuse(folder, by_cause(faults), whole=bool(rows), skip_bad=skip_bad, count=len(faults))
+    with Spool(spool_in) as spool:
+        rows, arrays = _arrays(reader, lines, headers, faults, spool, progress)
+        refuse(folder, by_cause(faults), whole=bool(rows), skip_bad=skip_bad, count=len(faults))
+        if unseen == "left_out":
+            description = _without_unseen(description, arrays, reader.never_seen, spool)
     notes += _unnamed(folder, paths)
-    if unseen == "left_out":
-        description = _without_unseen(description, arrays, reader.never_seen)
     rated = {
         name: modality.model_copy(update={"hz": modality.hz or reader.rate(name)})
         for name, modality in description.modalities.items()
@@ -171,20 +177,33 @@ def _check_columns(option: str, names: Iterable[str], lines: Sequence[TableLine]
 
 
 def _arrays(
-    reader: CsvReader, lines: Sequence[TableLine], headers: Mapping[str, Opened], faults: list[tuple[str, str]]
+    reader: CsvReader,
+    lines: Sequence[TableLine],
+    headers: Mapping[str, Opened],
+    faults: list[tuple[str, str]],
+    spool: Spool,
+    progress: Callable[[int, int], None],
 ) -> tuple[list[Row], dict[str, list[Array | None]]]:
     """Rows and arrays, by modality, of the recordings without a faulty file."""
     rows: list[Row] = []
-    arrays: dict[str, list[Array | None]] = {name: [] for line in lines for name in line.files}
-    for line in lines:
+    kept: dict[str, list[Array | Place | None]] = {name: [] for line in lines for name in line.files}
+    uses = Counter(item for line in lines for item in line.files.items())
+    shared: dict[tuple[str, str], Track] = {}
+    """Of files that several recordings have, as cameras share a signal; the others are read, and forgotten."""
+    for done, line in enumerate(lines):
+        progress(done, len(lines))
         tracks: dict[str, Track] = {}
         for modality, place in sorted(line.files.items()):
             if place not in headers:
                 continue
             try:
-                tracks[modality] = reader.track(modality, place, headers[place])
+                track = shared.get((modality, place)) or reader.track(modality, place, headers[place])
             except (ValueError, OSError) as error:
                 faults.append((place, str(error)))
+                continue
+            tracks[modality] = track
+            if uses[modality, place] > 1:
+                shared[modality, place] = track
         if len(tracks) < len(line.files):
             continue
         try:
@@ -193,20 +212,20 @@ def _arrays(
             faults.append((line.row.recording_id, str(error)))
             continue
         rows.append(line.row)
-        for modality in arrays:
-            arrays[modality].append(own.get(modality))
-    return rows, arrays
+        for modality, arrays in kept.items():
+            arrays.append(spool.put(own[modality]) if modality in own else None)
+    return rows, {modality: spool.mapped(arrays) for modality, arrays in kept.items()}
 
 
 def _without_unseen(
-    description: Description, arrays: dict[str, list[Array | None]], unseen: Mapping[str, set[str]]
+    description: Description, arrays: dict[str, list[Array | None]], unseen: Mapping[str, set[str]], spool: Spool
 ) -> Description:
     """The description without these joints; they are taken out of `arrays`, in place."""
     modalities = dict(description.modalities)
     for name, joints in unseen.items():
         own = description.skeletons[name]
         kept = [i for i, joint in enumerate(own.joints) if joint not in joints]
-        arrays[name] = [None if array is None else array[:, kept] for array in arrays[name]]
+        arrays[name] = spool.mapped([None if array is None else spool.put(array[:, kept]) for array in arrays[name]])
         bones = tuple(bone for bone in own.bones if not joints & set(bone))
         modalities[name] = own.model_copy(update={"joints": tuple(own.joints[i] for i in kept), "bones": bones})
     return description.model_copy(update={"modalities": modalities})

@@ -40,7 +40,6 @@ class CsvReader:
         self._filled: dict[str, int] = {}
         self._ignored: Counter[str] = Counter()
         self._no_signals: Counter[str] = Counter()
-        self._read: dict[tuple[str, str], Track] = {}
         self._cuts: dict[str, Cut] = {}
         self.timings: dict[str, Timing] = {}
         """Of each recording."""
@@ -78,8 +77,6 @@ class CsvReader:
         Raises:
             ValueError: what is wrong with the file.
         """
-        if (place, modality) in self._read:  # Several cameras may share one signal.
-            return self._read[place, modality]
         own = self._description.modalities[modality]
         columns, extra = self._columns(modality, file)
         for name in extra:
@@ -102,7 +99,6 @@ class CsvReader:
         faults = self._faults(modality, track.values[:1])
         if faults:
             raise ValueError("; ".join(faults))
-        self._read[place, modality] = track
         return track
 
     def _one(self, modality: str, place: str, file: Opened, columns: Sequence[str]) -> Track:
