@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
+from mmssl.data.moments import OwnMoments
 from mmssl.evaluation import pair_retrieval
 
 Vectors = npt.NDArray[np.floating]
@@ -92,15 +93,20 @@ def lidar(views: Vectors, delta: float = 1e-4) -> float:
     return _rank(np.linalg.eigvalsh(whitening @ between @ whitening).clip(min=0))
 
 
-def cluster_learnability(z: Vectors) -> float:
+def cluster_learnability(z: Vectors, left_out: OwnMoments | None = None) -> float:
     """CL of CLID (Lu et al. 2022, arXiv 2206.01251): how well neighbours predict the cluster; more is better.
 
     Clusters are those of k-means, as many as the square root of the recordings; a recording's neighbour is the nearest
     other one by cosine. It is the mean over four starts of k-means, as where one of them ends is partly chance. The
     paper takes a k that suits its data and a classifier that sees recordings one by one.
 
+    Args:
+        left_out: of each recording which others are no neighbours: windows that overlap share their cluster whatever
+            the encoder has learnt.
+
     Returns:
-        A share, nan where a value is not finite or there are fewer than three recordings.
+        A share of the recordings that have neighbours; nan where none has, a value is not finite or there are fewer
+        than three recordings.
     """
     from scipy.cluster.vq import kmeans2
     from threadpoolctl import threadpool_limits
@@ -115,10 +121,16 @@ def cluster_learnability(z: Vectors) -> float:
             x = np.linalg.qr(x.T).R.T
         similar = x @ x.T
         np.fill_diagonal(similar, -np.inf)
+        if left_out:
+            for i, row in enumerate(similar):
+                row[left_out(i)] = -np.inf
+        joined = similar.max(axis=1) > -np.inf
         nearest, count = similar.argmax(axis=1), max(2, round(math.sqrt(len(x))))
         draws = (np.random.default_rng(start) for start in range(_STARTS))
         starts = [kmeans2(x, count, iter=_ROUNDS, minit="++", rng=draw)[1] for draw in draws]
-    return float(np.mean([clusters[nearest] == clusters for clusters in starts]))
+    if not joined.any():
+        return math.nan
+    return float(np.mean([(clusters[nearest] == clusters)[joined] for clusters in starts]))
 
 
 def two_nn_dimension(z: Vectors) -> float:

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.cluster.vq import kmeans2
 from scipy.stats import ortho_group
 from sklearn.cluster import KMeans
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -83,7 +84,31 @@ def test_clusters_that_lie_apart_are_learnable() -> None:
     ), "of more dimensions than recordings, only what they span counts"
 
 
+def test_windows_that_overlap_are_no_neighbours() -> None:
+    """Each of 100 recordings of noise is there four times, as windows of the same moments nearly are."""
+    draws = np.random.default_rng(5)
+    noise = np.repeat(draws.normal(size=(100, 50)), 4, axis=0) + 0.01 * draws.normal(size=(400, 50))
+    of = np.repeat(range(100), 4)
+    assert unlabelled.cluster_learnability(noise) > 0.95
+    found = unlabelled.cluster_learnability(noise, lambda i: of == of[i])
+    assert found == pytest.approx(unlabelled.cluster_learnability(noise[::4]), abs=0.2)
+    assert found < 0.8
+
+
+def test_cluster_learnability_by_a_loop() -> None:
+    points = np.random.default_rng(6).normal(size=(12, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    of = np.repeat(range(4), 3)
+    starts = [kmeans2(points, 3, iter=30, minit="++", rng=np.random.default_rng(start))[1] for start in range(4)]
+    right = 0
+    for i in range(12):
+        nearest = max((j for j in range(12) if of[j] != of[i]), key=lambda j, i=i: points[i] @ points[j])
+        right += sum(clusters[i] == clusters[nearest] for clusters in starts)
+    assert unlabelled.cluster_learnability(5 * points, lambda i: of == of[i]) == pytest.approx(right / 48)
+
+
 def test_without_an_answer_clusters_have_none() -> None:
+    assert math.isnan(unlabelled.cluster_learnability(NORMAL, lambda i: np.ones(len(NORMAL), bool)))
     assert math.isnan(unlabelled.cluster_learnability(NORMAL[:2]))
     assert math.isnan(unlabelled.cluster_learnability(np.where(NORMAL > 3, np.nan, NORMAL)))
     assert unlabelled.cluster_learnability(np.ones((9, 4))) == 1

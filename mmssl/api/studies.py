@@ -201,6 +201,7 @@ def launch(
     systems: Sequence[str] | None = None,
     recipe: str | None = None,
     seeds: Sequence[int] | None = None,
+    folds: str | Sequence[Sequence[str]] | None = None,
     budget: int | None = None,
     skip_bad: bool = False,
     pretrain_on: Sequence[str | Path | Recordings] = (),
@@ -221,6 +222,8 @@ def launch(
         systems: instead of the space's.
         recipe: where the knobs start from: default or paper.
         seeds: instead of the space's.
+        folds: instead of the space's: groups of training subjects, each held out in turn, "leave_one_subject_out", or
+            "test".
         budget: how many points a sampler chooses, instead of the space's.
         skip_bad: leave faulty recordings out.
         pretrain_on: further recordings that only pre-train, labelled or not, each as `recordings`.
@@ -235,7 +238,8 @@ def launch(
         UserError: one message with what is wrong; nothing stays of a study that is refused.
     """
     report = say or (lambda line: None)
-    searched = space_with(_space(space), settings, list(systems) if systems else None, recipe, values, seeds, budget)
+    named = list(systems) if systems else None
+    searched = space_with(_space(space), settings, named, recipe, values, seeds, budget, folds)
     found, source, skipped = _recordings(recordings, _path(data), skip_bad, str(storage))
     found, more = with_all(found, [_recordings(one, None, False, str(storage))[1] for one in pretrain_on], report)
     found = usable(found, searched.systems, report)

@@ -193,7 +193,7 @@ RARE = {
     "--address", "--tensorboard", "--mlflow", "--trackio", "--wandb", "--json", "--help-all",
 }  # fmt: skip
 """Options that `--help` of a command that runs trials leaves to `--help-all`."""
-RARE_BY_COMMAND = {"launch": {"--seeds", "--budget", "--warm-start"}}
+RARE_BY_COMMAND = {"launch": {"--seeds", "--folds", "--budget", "--warm-start"}}
 """Further ones, by command."""
 
 SpaceArgument = Annotated[

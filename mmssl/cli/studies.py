@@ -92,6 +92,15 @@ def launch(
     seeds: Annotated[
         str | None, typer.Option(help="Instead of the space's, as 28,29.", metavar="SEEDS", rich_help_panel=SEARCHED)
     ] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of the space's: groups of training subjects that are held out in turn, as [[1,3],[5,7]], "
+            "leave_one_subject_out or test.",
+            metavar="FOLDS",
+            rich_help_panel=SEARCHED,
+        ),
+    ] = None,
     budget: Annotated[
         int | None, typer.Option(help="Points of a sampler in all.", min=1, metavar="N", rich_help_panel=SEARCHED)
     ] = None,
@@ -118,7 +127,7 @@ def launch(
     from mmssl.study.folder import Study, find, free_name
 
     running.check()
-    searched = space_with(spaces.load(space), settings, systems, recipe, values, seeds, budget)
+    searched = space_with(spaces.load(space), settings, systems, recipe, values, seeds, budget, folds)
     recordings, skipped = open_recordings(dataset, data, skip_bad, quiet=running.as_json)
     recordings, more = with_all(recordings, pretrain_on or (), beside(running.as_json))
     recordings = usable(recordings, searched.systems, beside(running.as_json))

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mmssl.data.description import Row
+from mmssl.data.moments import own_moments
 from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import having
@@ -38,8 +38,7 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
     of two modalities cannot be compared. Numbers are means over seeds and folds; map also has its standard deviation
     over seeds, and leaves out folds in which no class has two recordings.
 
-    What shows a query's own moments is no other recording: of windows those of its interval and those that overlap
-    with it are left out of its ranking, of several cameras' recordings the other views.
+    What shows a query's own moments (`own_moments`) is no other recording, and is left out of its ranking.
     """
     gathered: dict[tuple[str, ...], dict[tuple[int, str], dict[str, float]]] = defaultdict(dict)
     called = names(plan)
@@ -48,7 +47,7 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
         if len({recordings.rows[i].unit for i in rows}) == 1:
             notes.append(f"fold {trial.fold}: one recording only, so there is none to find")
             continue
-        labels, own = recordings.labels[rows], _own_moments([recordings.rows[i] for i in rows])
+        labels, own = recordings.labels[rows], own_moments([recordings.rows[i] for i in rows])
         spaces = {"embedding": embeddings, "features": features}
         for space, vectors in spaces.items():
             for name, one in vectors.items():
@@ -93,21 +92,6 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
         ),
         list(dict.fromkeys(notes)),
     )
-
-
-def _own_moments(rows: Sequence[Row]) -> Callable[[int], npt.NDArray[np.bool_]] | None:
-    """Of a row, which rows show its moments; None where each shows moments of its own."""
-    if not any(row.source or row.view for row in rows):
-        return None
-    _, alike = np.unique(np.array([row.unit for row in rows]), return_inverse=True)
-    sources = np.array([row.source for row in rows])
-    starts, ends = (np.array([at or 0.0 for at in of]) for of in zip(*((r.start, r.end) for r in rows), strict=True))
-
-    def shown(i: int) -> npt.NDArray[np.bool_]:
-        overlap = (sources == sources[i]) & (starts < ends[i]) & (ends > starts[i])
-        return (alike == alike[i]) | overlap
-
-    return shown
 
 
 def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:

@@ -13,6 +13,7 @@ import torch
 from scipy.stats import rankdata
 
 from mmssl import unlabelled as measures
+from mmssl.data.moments import OwnMoments, own_moments
 from mmssl.data.protocols import split
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import having, shown_rows
@@ -46,6 +47,8 @@ class Outputs(NamedTuple):
     """The same of augmented copies, (views, recordings, D)."""
     shared: bool
     """Whether vectors of different modalities can be compared."""
+    alike: OwnMoments | None = None
+    """Which recordings show the same moments."""
 
 
 def _of_each(function: Callable[[Vectors], float]) -> Callable[[Outputs], float]:
@@ -67,6 +70,10 @@ def _alignment(outputs: Outputs) -> float:
     return fmean(measures.alignment(own[0], own[1]) for own in outputs.views.values())
 
 
+def _cluster_learnability(outputs: Outputs) -> float:
+    return fmean(measures.cluster_learnability(one, outputs.alike) for one in outputs.vectors.values())
+
+
 def _lidar(outputs: Outputs) -> float:
     if outputs.shared:
         return measures.lidar(np.concatenate(list(outputs.views.values())))
@@ -77,7 +84,7 @@ MEASURES: dict[str, tuple[Callable[[Outputs], float], int]] = {
     "rankme": (_of_each(measures.effective_rank), 1),
     "lidar": (_lidar, 1),
     "alpha-req": (_of_each(lambda z: abs(measures.spectral_decay(z) - 1)), -1),
-    "cluster learnability": (_of_each(measures.cluster_learnability), 1),
+    "cluster learnability": (_cluster_learnability, 1),
     "two-nn dimension": (_of_each(measures.two_nn_dimension), 1),
     "idest": (_of_each(measures.mst_dimension), -1),
     "sigreg": (_of_each(measures.normality), -1),
@@ -288,6 +295,7 @@ def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Itera
     parts = split(recordings, model.recipe.data)
     for part, rows in (("training", shown_rows(model.recipe, prepared, parts)), ("held out", parts.validation)):
         rows = having(prepared, rows, model.recipe.data.modalities)
+        alike = own_moments([prepared.rows[i] for i in rows])
         inputs = in_memory(prepared.selected(model, rows))
         change, draws = augmentation(model, torch.device("cpu")), torch.Generator().manual_seed(0)
         encoded = [model.encode(inputs), *(model.encode(change(inputs, draws)) for _ in range(VIEWS))]
@@ -297,6 +305,6 @@ def _of_model(model: Model, prepared: Prepared, recordings: Recordings) -> Itera
         ):
             arrays = [{name: tensor.numpy() for name, tensor in one.items()} for one in mapped]
             plain, *views = arrays
-            outputs = Outputs(plain, {name: np.stack([view[name] for view in views]) for name in plain}, shared)
+            outputs = Outputs(plain, {name: np.stack([view[name] for view in views]) for name in plain}, shared, alike)
             for name, (measure, _) in MEASURES.items():
                 yield (name, space, part), measure(outputs)

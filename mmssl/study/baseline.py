@@ -1,5 +1,6 @@
 """What a study's scores stand beside: chance, and encoders that were never trained."""
 
+import json
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence, Set
@@ -13,7 +14,7 @@ from mmssl.study.plan import Key, Plan
 from mmssl.study.presets import defined_by, preset
 from mmssl.study.results import Choice, points_in, stand_beside
 from mmssl.study.scores import Estimate, apart, mean
-from mmssl.study.space import SET_BY_STUDY
+from mmssl.study.space import LABEL_DRAW, SET_BY_STUDY
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def _baselines_in(
 
 
 def baseline_command(plan: Plan, choice: Choice | None, storage: str) -> str:
-    """How to score untrained encoders with the best point's networks and heads.
+    """How to score untrained encoders with the best point's networks and heads, on the study's folds, seeds and draws
+    of labels, with which they pair.
 
     Args:
         storage: the option by which a command finds the study's storage.
@@ -125,15 +127,23 @@ def baseline_command(plan: Plan, choice: Choice | None, storage: str) -> str:
     kinds, modalities = plan.dataset.modalities, recipe.data.modalities
     system = "untrained" if len(modalities) == len(kinds) > 1 else f"untrained_{'+'.join(modalities)}"
     start = preset(plan.dataset.name, system, name, kinds).knobs()
+    space = plan.space
+    draws = space.grid.get(LABEL_DRAW, ()) if recipe.finetune.labels < 1 else ()
     used = ("data.", "encoder.", "finetune.", *(["augment."] if recipe.finetune.views else []))
     settings = "".join(
         f" --set {shlex.quote(f'{knob}={set_word(value)}')}"
         for knob, value in recipe.knobs().items()
         if knob.startswith(used)
         and value != start[knob]
-        and knob not in (*defined_by(system), *SET_BY_STUDY, "finetune.encoders")
+        and knob not in (*defined_by(system), *SET_BY_STUDY, "finetune.encoders", *([LABEL_DRAW] if draws else []))
     )
-    return f"mmssl-tune launch table2 --system {system} --recipe {name} {data_words(plan)}{settings}{storage}"
+    if draws:
+        settings += f" --values {shlex.quote(f'{LABEL_DRAW}={[*draws]}'.replace(' ', ''))}"
+    if space.folds != "leave_one_subject_out":
+        folds = space.folds if isinstance(space.folds, str) else json.dumps(space.folds, separators=(",", ":"))
+        settings += f" --folds {shlex.quote(folds)}"
+    seeds = f" --seeds {','.join(map(str, space.seeds))}"
+    return f"mmssl-tune launch table2 --system {system} --recipe {name} {data_words(plan)}{seeds}{settings}{storage}"
 
 
 def data_words(plan: Plan) -> str:

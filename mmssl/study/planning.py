@@ -28,6 +28,7 @@ def space_with(
     values: Sequence[str] | Mapping[str, Any] | None = None,
     seeds: str | Sequence[int] | None = None,
     budget: int | None = None,
+    folds: str | Sequence[Sequence[str]] | None = None,
     **changes: Any,
 ) -> "Space":
     """The space with what a launch changes of it.
@@ -37,13 +38,16 @@ def space_with(
         values: what is searched of a knob instead of what the space has of it: `KNOB=[VALUE,...]` words, or by name.
         seeds: instead of the space's, or their words, separated by commas.
         budget: of a sampler, instead of the space's.
+        folds: instead of the space's, or their words.
     """
     from mmssl.study.presets import defined_by
     from mmssl.study.space import SET_BY_STUDY, changed
+    from mmssl.yaml_file import parse_value
 
     names = systems or space.systems
     changes |= {} if seeds is None else {"seeds": _seeds(seeds)}
     changes |= {} if budget is None else {"budget": budget}
+    changes |= {} if folds is None else {"folds": parse_value(folds) if isinstance(folds, str) else folds}
     if values:
         found = settings_of(values, {}, "--values")
         lists = {knob: list(some) if isinstance(some, list | tuple) else [some] for knob, some in found.items()}

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from mmssl.data.moments import own_moments
 from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import enough, having, labelled_rows, seen_rows, shown_rows
@@ -248,18 +249,26 @@ def pretrained(
         for name, tensor in own.items():
             projector = model.projectors[name]
             _renew(model, projector, lambda features, up=projector: [up(x) for x in features.values()], {name: tensor})
-    return model, latest | (_without_labels(model, own) if frozen else {})
+    rows = {name: torch.from_numpy(shown)[has[name]] for name in own}
+    return model, latest | (_without_labels(model, own, prepared, rows) if frozen else {})
 
 
-def _without_labels(model: Model, tensors: Mapping[str, Recorded]) -> Numbers:
-    """Measures of the encoders that need no labels, on the recordings they were trained on."""
+def _without_labels(
+    model: Model, tensors: Mapping[str, Recorded], prepared: Prepared, rows: Mapping[str, Tensor]
+) -> Numbers:
+    """Measures of the encoders that need no labels, on the recordings they were trained on.
+
+    Args:
+        rows: by modality, which recordings the tensors are of.
+    """
     features = model.encode({name: _sample(tensor, HEALTH_SAMPLE) for name, tensor in tensors.items()})
     found: Numbers = {}
     for name, embeddings in model.embed(features).items():
         health = embedding_health(unit_scale(model.recipe.objective, embeddings))
         found |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
-        learnable = cluster_learnability(_sample(features[name], CLUSTERED).cpu().numpy())
-        found[f"features.{name}.cluster_learnability"] = learnable
+        vectors, at = (_sample(one, CLUSTERED) for one in (features[name], _sample(rows[name], HEALTH_SAMPLE)))
+        alike = own_moments([prepared.rows[i] for i in at.tolist()])
+        found[f"features.{name}.cluster_learnability"] = cluster_learnability(vectors.cpu().numpy(), alike)
     return found
 
 

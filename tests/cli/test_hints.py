@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import small
 from asking import Ask
 from own_folder import make
 
@@ -87,3 +88,19 @@ def test_the_step_after_an_import_of_one_modality_works(
     said = json.loads(bare.out)
     assert (bare.code, said["errors"]) == (2, 1)
     assert "choose another with --system, as vicreg_" in said["findings"][0]["what"]
+
+
+def test_the_proposed_baseline_pairs_with_every_trial(ask: Ask, tiny: Recordings, tmp_path: Path) -> None:
+    """Folds, seeds and draws of labels are the study's own, none of which `table2` has."""
+    tiny.save(tmp_path / "tiny.parquet")
+    space, storage = tmp_path / "own.yaml", tmp_path / "studies"
+    labels = {"objective.lambda": [5.0], "finetune.labels": [0.5], "finetune.label_draw": [3, 4]}
+    space.write_text(small.space(1, systems=["vicreg"], grid=labels, folds=[["anna", "ben"], ["chris"]], seeds=[5, 6]))
+    there = ("--dataset", tmp_path / "tiny.parquet", "--storage", storage, "--local")
+    assert ask("launch", space, "--name", "own", *there).code == 0
+    proposed = ask("best", "own", "--storage", storage).out
+    [command] = [line.strip() for line in proposed.splitlines() if "launch table2" in line]
+    assert ask(*shlex.split(command)[1:], "--name", "untrained", "--local").code == 0
+    answer = json.loads(ask("best", "own", "--storage", storage, "--json").out)
+    [baseline] = answer["baselines"]
+    assert (baseline["study"], baseline["n"]) == ("untrained", 8)

@@ -721,8 +721,8 @@ def test_the_health_of_the_embeddings_is_that_of_all_that_pre_training_saw(
     )
 
 
-def many(tiny: Recordings, people: int, each: int) -> Recordings:
-    """Recordings of an IMU sorted by person, each of whom moves in a way of their own."""
+def many(tiny: Recordings, people: int, each: int, *, windows: bool = False) -> Recordings:
+    """Recordings of an IMU sorted by person, each of whom moves in their own way; or windows of one stream each."""
     draws = np.random.default_rng(0)
     rows: list[Row] = []
     imu: list[np.ndarray] = []
@@ -730,12 +730,32 @@ def many(tiny: Recordings, people: int, each: int) -> Recordings:
         mixing = draws.normal(size=(4, 4)) * (0.1 if person < people // 2 else 3)
         for i in range(each):
             label = tiny.description.classes[i % 3]
-            rows.append(Row(recording_id=f"{person}-{i}", label=label, subject=str(person), trial=str(i)))
+            row = Row(recording_id=f"{person}-{i}", label=label, subject=str(person), trial=str(i))
+            cut = {"source": str(person), "start": i, "end": i + 2.0, "interval": str(i // 5)}
+            rows.append(row.model_copy(update=cut) if windows else row)
             imu.append(draws.normal(size=(16, 4)) @ mixing)
     subjects = [str(person) for person in range(people)]
     protocol = Protocol(train=tuple(subjects), test=())
     description = tiny.description.model_copy(update={"protocols": {"cross_subject": protocol}})
     return Recordings(description, rows, None, imu)
+
+
+def test_windows_of_the_same_moments_are_no_neighbours(tiny: Recordings) -> None:
+    recordings = many(tiny, 4, 20, windows=True)
+    recipe = of_system("untrained_imu", data__validation_subjects=["3"])
+    prepared, parts = Prepared.of(recordings, 16, ["imu"]), split(recordings, recipe.data)
+    outcome = run_trial(recipe, prepared, parts)
+    assert outcome.model is not None
+    features = outcome.model.encode(prepared.selected(outcome.model, parts.train))["imu"].numpy()
+    person, number = np.repeat(range(3), 20), np.tile(range(20), 3)
+
+    def alike(i: int) -> np.ndarray:
+        near = (number // 5 == number[i] // 5) | (abs(number - number[i]) < 2)
+        return (person == person[i]) & near
+
+    found = outcome.metrics["features.imu.cluster_learnability"]
+    assert found == pytest.approx(cluster_learnability(features, alike), abs=1.01 / 60)
+    assert found != pytest.approx(cluster_learnability(features), abs=2 / 60), "or this would show nothing"
 
 
 def test_of_many_recordings_the_health_is_that_of_a_sample_of_all_and_not_of_the_first(tiny: Recordings) -> None:
