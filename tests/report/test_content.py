@@ -19,6 +19,7 @@ from pages import CLASSES, HOSTILE, command
 from mmssl import Recordings
 from mmssl.evaluation import tsne
 from mmssl.experiments.embeddings import joined, vectors
+from mmssl.report.against import against
 from mmssl.report.content import Content, gather
 from mmssl.report.exhibit import exhibit
 from mmssl.report.page import render, verdict
@@ -392,10 +393,26 @@ def test_differences_are_those_of_the_paired_test(
     # A study of one point stands beside every point; one of other values beside none.
     study_of("one", ending("theirs"), root=root, grid={"objective.lambda": [1.0], "objective.mu": [1.0]})
     assert command("report", "ours", "--storage", root, "--against", "one", "--out", out, "--json") == 0
-    assert all(row["beside"] for row in json.loads(capsys.readouterr().out)["against"]["points"])
+    said = json.loads(capsys.readouterr().out)["against"]
+    assert all(row["beside"] for row in said["points"])
+    assert said["notes"][0] == "one differs in no fixed knob", "lambda and mu are searched"
     study_of("far", ending("theirs"), root=root, grid={"objective.lambda": [2.0, 3.0], "objective.mu": [1.0]})
     assert command("report", "ours", "--storage", root, "--against", "far", "--out", out) == 2
     assert "none of its points has the values of one of ours's" in capsys.readouterr().err
+
+
+def test_variants_of_another_recipe_are_not_alike(study_of: StudyOf) -> None:
+    variants = {"paper": {"recipe": "paper"}, "default": {"recipe": "default"}}
+    grid = {"objective.lambda": [1.0, 10.0]}
+    ours, plan = study_of("variants", lambda trial: scored(trial, 0.5), variants=variants, grid=grid)
+    theirs, _ = study_of("recipe", lambda trial: scored(trial, 0.4), recipe="paper", grid=grid)
+    content = gather(ours, plan, None)
+    beside = {one.ranked.label: one.beside for one in against(content, theirs).differences}
+    assert {label for label, name in beside.items() if name} == {
+        "variant = paper, λ = 1", "variant = paper, λ = 10"
+    }  # fmt: skip
+    itself = against(content, ours).differences
+    assert {one.ranked.label: one.beside for one in itself} == {label: label for label in beside}
 
 
 def test_what_is_absent_has_its_true_reason(study_of: StudyOf) -> None:
