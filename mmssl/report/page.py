@@ -5,7 +5,7 @@ import hashlib
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -18,7 +18,6 @@ from markupsafe import Markup, escape
 from mmssl.data.description import Signal
 from mmssl.evaluation import whole_percent
 from mmssl.experiments.charts import SERIES, SHAPES, confusion, few_labels, one_line, scatter
-from mmssl.recipe import Recipe
 from mmssl.report import against, charts
 from mmssl.report.against import Against
 from mmssl.report.content import MOST_RANKED, Content, Ranked, Reference, ended_badly, plain, shares_of
@@ -243,16 +242,15 @@ def _baseline_words(content: Content) -> str:
 
 def _trained(content: Content) -> list[tuple[str, str]]:
     """What the points' encoders take, and how long they pre-train."""
-    plan = content.plan
+    plan, bases = content.plan, [*content.plan.bases.values()]
+    pretrained = [base for base in bases if base.pretrain.epochs] or bases
 
-    def taken(knob: str, bases: Iterable[Recipe]) -> Collection[int]:
-        # By itself a point's recipe takes a millisecond to make.
-        searched = {trials[0].point[knob] for trials in plan.candidates.values() if knob in trials[0].point}
-        return searched or {base.knobs()[knob] for base in bases}
+    def searched(knob: str) -> set[int]:
+        return {trials[0].point[knob] for trials in plan.candidates.values() if knob in trials[0].point}
 
-    bases = [*plan.bases.values()]
-    epochs = taken("pretrain.epochs", bases)
-    batches = taken("pretrain.batch_size", [base for base in bases if base.pretrain.epochs])
+    # Not from the points' recipes: each takes a millisecond to make.
+    epochs = searched("pretrain.epochs") or {base.pretrain.epochs for base in bases}
+    batches = searched("pretrain.batch_size") or {base.pretrain.batch_size for base in pretrained}
     modalities = dict.fromkeys(" + ".join(base.data.modalities) for base in bases)
     words = f"{_or(epochs)} epochs, batches of {_or(batches)}" if max(epochs) else "none"
     return [("modalities", "; ".join(modalities)), ("pre-training", words)]
