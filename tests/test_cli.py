@@ -1271,6 +1271,8 @@ def test_a_dry_run_knows_what_such_trials_took(ask: Ask, tmp_path: Path, tiny: R
     changed = [*words, "--set", "pretrain.epochs=3"]
     assert "pretrain.epochs: 3 (fixed)\nepochs: 3 of pre-training" in ask(*changed).out
     assert json.loads(ask(*changed, "--json").out)["forecast"] is None
+    searched = [*words, "--values", "pretrain.epochs=[3,4]"]
+    assert json.loads(ask(*searched, "--json").out)["forecast"] is None, "of trials that pre-train as long"
 
 
 def test_old_names_are_taken_with_a_note(ask: Ask, compared: Callable[..., Study], tmp_path: Path) -> None:

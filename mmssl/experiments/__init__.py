@@ -202,12 +202,16 @@ def protocol(plan: Plan) -> str:
     )
 
 
-def repeats(plan: Plan) -> str:
-    """What intervals of scores and differences are over (`scores.groups`), in a word."""
+def repeats(plan: Plan, *, draws: bool = True) -> str:
+    """What intervals of scores and differences are over (`scores.groups`), in a word.
+
+    Args:
+        draws: whether draws of labels are repeats; else each has a row of its own.
+    """
     if len(plan.folds) > 1:
         return "folds"
-    draws = {trial.point.get(LABEL_DRAW) for trial in plan.trials}
-    return "draws of labels" if len(draws) > 1 else "seeds" if len(plan.space.seeds) > 1 else "recordings"
+    drawn = {trial.point.get(LABEL_DRAW) for trial in plan.trials} if draws else ()
+    return "draws of labels" if len(drawn) > 1 else "seeds" if len(plan.space.seeds) > 1 else "recordings"
 
 
 def recipes_of(plan: Plan) -> str:

@@ -103,8 +103,8 @@ def compare(entrants: Sequence[Entrant]) -> Result:
             )
     return Result(
         f"Beside {first.word}: {protocol(first.plan)}. Mean over seeds and folds with its 95 % interval over "
-        f"{repeats(first.plan)}; seeds ±: standard deviation of the seeds' means; difference from the first point over "
-        "the pairs: seeds and folds that both have, with its 95 % interval over the folds.",
+        f"{repeats(first.plan, draws=False)}; seeds ±: standard deviation of the seeds' means; difference from the "
+        "first point over the pairs: seeds and folds that both have, with its 95 % interval.",
         {"compared": pa.Table.from_pylist(table)},
         (
             TableColumn("point", ("point",)),

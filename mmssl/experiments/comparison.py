@@ -90,14 +90,14 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
             if row["note"]:
                 notes.append(f"{row['system']}, read from {row['read_from']}: {row['note']}")
             table.append(row)
-    lengths = {base.pretrain.epochs for base in plan.bases.values()} - {0}
+    lengths = {recipe.pretrain.epochs for recipe in recipes.values()} - {0}
     epochs = f"; {'/'.join(map(str, sorted(lengths)))} epochs of pre-training" if lengths else ""
-    head = "/".join(str(n) for n in sorted({base.finetune.epochs for base in plan.bases.values()}))
+    head = "/".join(str(n) for n in sorted({recipe.finetune.epochs for recipe in recipes.values()}))
     fixed = ", ".join(f"{knob}={value}" for knob, value in plan.space.fixed.items())
     fixed = f"; set to other than the recipe's values: {fixed}" if fixed else ""
     caption = (
         f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning; {recipes_of(plan)}{fixed}. "
-        f"Mean over seeds and folds with its 95 % interval over {repeats(plan)}, "
+        f"Mean over seeds and folds with its 95 % interval over {repeats(plan, draws=False)}, "
         "standard deviation of the seeds' means; gain over untrained encoders."
     )
     notes += _no_comparison(plan, bool(published))

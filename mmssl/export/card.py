@@ -16,6 +16,7 @@ from mmssl.data.description import Signal, Skeleton
 from mmssl.data.sources import READERS, Reader, data_set_of
 from mmssl.recipe import scored_inputs
 from mmssl.study.columns import is_score
+from mmssl.study.results import is_untrained
 from mmssl.training.model import FACTS, WEIGHTS, Model
 
 LIBRARY = "mmssl-tune"
@@ -126,6 +127,7 @@ def _words(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
         "scored": list(_scored(model, facts)),
         "all_tested": any(name.startswith("test.") for name in selection["scores"]),
         "untested": facts.get("untested"),
+        "never_trained": is_untrained(recipe),
         "caveats": [line[:1].upper() + line[1:].rstrip(".") for line in _caveats(facts, reader)],
         "takes": [f"{name}, {_taken(description.modalities[name])}" for name in recipe.data.modalities],
         "environment": {

@@ -29,6 +29,7 @@ from mmssl.export.card import LIBRARY, card
 from mmssl.export.conversion import DERIVED
 from mmssl.sealed import opened
 from mmssl.storage import is_foreign
+from mmssl.study.baseline import untrained_name
 from mmssl.study.columns import is_score
 from mmssl.study.folder import TESTS, Study
 from mmssl.study.plan import Plan, PlannedTrial
@@ -211,18 +212,19 @@ def _selection(study: Study, plan: Plan, choice: Choice, metric: str) -> dict[st
 
     def scores(point_id: str) -> dict[str, dict[str, Any]]:
         found = {name: next(p for p in those if p.point_id == point_id) for name, those in by_score.items()}
-        return {name: _summary(point) for name, point in found.items() if point.scores}
+        return {name: _summary(point) for name, point in found.items() if point.complete}
 
     untrained = [
-        {"system": plan.system(trial), "scores": scores(point_id)}
+        {"system": untrained_name(plan, trial), "scores": scores(point_id)}
         for point_id, trial in firsts.items()
-        if plan.system(trial) != plan.system(ours) and stand_beside(plan.recipe(trial), plan.recipe(ours))
+        if point_id != best.point_id and stand_beside(plan.recipe(trial), plan.recipe(ours))
     ]
     return {
         "recipe": plan.recipe_name(ours),
         "system": plan.system(ours),
         "point": best.values,
         "metric": metric,
+        "study_metric": plan.space.scored,
         "chosen_by": _summary(best),
         "size": plan.size(),
         "points": len(chosen_by),

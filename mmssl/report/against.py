@@ -16,7 +16,7 @@ from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
 from mmssl.study.results import Point, points_in
 from mmssl.study.scores import Estimate, apart
-from mmssl.study.space import LABEL_DRAW
+from mmssl.study.space import LABEL_DRAW, RECIPE
 from mmssl.study.words import SYSTEM, VARIANT, percent
 
 # Black letters can be read on each: below, the same, above.
@@ -102,7 +102,7 @@ def against(content: Content, other: Study) -> Against:
             f"{other.name}: none of its points has the values of one of {plan.name}'s: of all that either searches "
             f"({', '.join(searched)}) both must have the same"
         )
-    return Against(other.name, differences, _notes(plan, second, pairs, len(content.ranked)))
+    return Against(other.name, differences, _notes(plan, second, pairs, len(content.ranked), searched))
 
 
 def _searched(plan: Plan) -> set[str]:
@@ -112,13 +112,18 @@ def _searched(plan: Plan) -> set[str]:
 
 def _values(plan: Plan, point: Point, searched: Sequence[str]) -> str:
     trial = plan.candidates[point.point_id][0]
-    knobs: Mapping[str, Any] = plan.recipe(trial).knobs()
+    # Variants may start from recipes of their own.
+    knobs: Mapping[str, Any] = {**plan.recipe(trial).knobs(), RECIPE: plan.recipe_name(trial)}
     return repr([plan.system(trial), *(knobs.get(knob) for knob in searched)])
 
 
-def _notes(plan: Plan, second: Plan, pairs: Sequence[tuple[Point, Point]], count: int) -> list[str]:
+def _notes(
+    plan: Plan, second: Plan, pairs: Sequence[tuple[Point, Point]], count: int, searched: Sequence[str]
+) -> list[str]:
     mine, beside = (one.recipe(one.candidates[p.point_id][0]) for one, p in zip((plan, second), pairs[0], strict=True))
-    notes = [f"{second.name} differs in {'; '.join(differing(mine, beside)) or 'no knob'}"]
+    # What is searched may differ from pair to pair: the table says with which point each is compared.
+    fixed = [words for words in differing(mine, beside) if words.partition(" ")[0] not in searched]
+    notes = [f"{second.name} differs in {'; '.join(fixed) or 'no fixed knob'}"]
     if len(pairs) < count:
         notes.append(f"{count - len(pairs)} of {count} points have no like in {second.name}")
     if any(a.scores.keys() != b.scores.keys() for a, b in pairs):

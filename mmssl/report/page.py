@@ -5,7 +5,7 @@ import hashlib
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -22,7 +22,7 @@ from mmssl.report import against, charts
 from mmssl.report.against import Against
 from mmssl.report.content import MOST_RANKED, Content, Ranked, Reference, ended_badly, plain, shares_of
 from mmssl.study.baseline import baseline_command, data_words, set_word
-from mmssl.study.results import representative
+from mmssl.study.results import Point, is_untrained, representative
 from mmssl.study.scores import repeat
 from mmssl.study.space import is_shipped, text_of
 from mmssl.study.words import percent, without_result
@@ -30,6 +30,10 @@ from mmssl.study.words import percent, without_result
 # What looks into encoders loads torch; a page of trials alone does without.
 if TYPE_CHECKING:
     from mmssl.report.exhibit import Exhibit
+
+
+_MOST_LISTED = 6
+"""Numbers that are listed one by one."""
 
 
 class Verdict(NamedTuple):
@@ -89,6 +93,7 @@ def render(content: Content, exhibit: "Exhibit | None", no_exhibit: str, beside:
         beside=beside,
         few_label_charts=list(_few_label_rows(content)),
         scored_words=_scored_words(content),
+        trained=_trained(content),
         classes=one_line(content.classes),
         exhibit=exhibit,
         no_exhibit=no_exhibit,
@@ -141,9 +146,14 @@ def verdict(content: Content) -> Verdict:
         lines = [_baseline_words(content)] if any(one.point.scores for one in content.ranked) else []
         return Verdict(content.undecided, lines)
     others = sum(one.point.complete for one in content.ranked) - 1
-    mean = _mean_words(best.point.mean, best.point.std) + _held_against(content)
+    mean = _mean_words(best.point.mean, best.point.std) + _held_against(content, best)
     if not others:
         headline = f"{best.label}: {content.measure} {mean}. No other point is complete to compare it with."
+    elif choice.noise is None:
+        headline = (
+            f"{best.label} scored highest, with {content.measure} {mean}; with one trial each there is no test of "
+            f"whether the {others} other point{'s are' if others > 1 else ' is'} worse."
+        )
     elif not choice.tied:
         headline = (
             f"{best.label} is best, with {content.measure} {mean}; the other {others} are worse beyond the noise."
@@ -158,7 +168,7 @@ def verdict(content: Content) -> Verdict:
             f"{best.label} scored highest, with {content.measure} {mean}; "
             f"{len(choice.tied)} of the other {others} points are statistically tied with it."
         )
-    spread = _spread_words(content)
+    spread = _spread_words(best.point)
     lines = [
         f"Mean{' and standard deviation' if best.point.std is not None else ''} {spread}, {_scored_words(content)}."
     ]
@@ -182,15 +192,21 @@ def _interval_words(one: Ranked) -> str:
     return f"{percent(one.low)} to {percent(one.high)} %"
 
 
-def _held_against(content: Content) -> str:
-    words = ", ".join(f"{one.name} {percent(one.mean)} %" for one in content.references)
+def _held_against(content: Content, best: Ranked) -> str:
+    found = [one for one in content.references if not (one.study and _is_untrained(content, best))]
+    words = ", ".join(f"{one.name} {percent(one.mean)} %" for one in found)
     return f" ({words})" if words else ""
 
 
-def _spread_words(content: Content) -> str:
+def _spread_words(point: Point) -> str:
+    seeds, folds, *draws = (len(set(column)) for column in zip(*point.scores, strict=True))
+    of_labels = [f"{count} draw{'s' * (count > 1)} of labels" for count in draws]
+    return " x ".join([f"over {folds} fold{'s' * (folds > 1)}", *of_labels, f"{seeds} seed{'s' * (seeds > 1)}"])
+
+
+def _is_untrained(content: Content, one: Ranked) -> bool:
     plan = content.plan
-    folds, seeds = len(plan.folds), len(plan.space.seeds)
-    return f"over {folds} fold{'s' * (folds > 1)} x {seeds} seed{'s' * (seeds > 1)}"
+    return is_untrained(plan.recipe(plan.candidates[one.point.point_id][0]))
 
 
 def _scored_words(content: Content) -> str:
@@ -200,13 +216,12 @@ def _scored_words(content: Content) -> str:
 
 
 def _baseline_words(content: Content) -> str:
+    if content.best and _is_untrained(content, content.best):
+        return "The best encoders are untrained ones."
     if content.baselines:
         one = content.baselines[0]
-        where = (
-            ""
-            if one.study == content.plan.name
-            else f" in study {one.study}, on the same {'seeds and ' if one.paired else ''}folds"
-        )
+        seeds = "seeds and " if one.paired and one.partly is None else ""
+        where = "" if one.study == content.plan.name else f" in study {one.study}, on the same {seeds}folds"
         score = f"Untrained encoders with the same head score {_mean_words(one.mean, one.std)}{where}"
         if one.gain.mean is None:
             return f"{score}."
@@ -216,11 +231,35 @@ def _baseline_words(content: Content) -> str:
             ends = f", 95 % interval over {one.gain.over} {low} to {high}"
             noise = ": within the noise" if one.gain.within_noise else ""
         side = "above" if one.gain.mean >= 0 else "below"
-        return f"{score}; the best point is {percent(abs(one.gain.mean))} percentage points {side} them{ends}{noise}."
+        pairs = f"in the {one.partly} trials that pair " if one.partly else ""
+        apart = f"{percent(abs(one.gain.mean))} percentage points {side} them"
+        return f"{score}; {pairs}the best point is {apart}{ends}{noise}."
     return (
         "No untrained encoders were scored, so what pre-training adds is not known: they are far better than chance. "
         'The command for it stands under "How to make it again".'
     )
+
+
+def _trained(content: Content) -> list[tuple[str, str]]:
+    """What the points' encoders take, and how long they pre-train."""
+    plan, bases = content.plan, [*content.plan.bases.values()]
+    pretrained = [base for base in bases if base.pretrain.epochs] or bases
+
+    def searched(knob: str) -> set[int]:
+        return {trials[0].point[knob] for trials in plan.candidates.values() if knob in trials[0].point}
+
+    # Not from the points' recipes: each takes a millisecond to make.
+    epochs = searched("pretrain.epochs") or {base.pretrain.epochs for base in bases}
+    batches = searched("pretrain.batch_size") or {base.pretrain.batch_size for base in pretrained}
+    modalities = dict.fromkeys(" + ".join(base.data.modalities) for base in bases)
+    words = f"{_or(epochs)} epochs, batches of {_or(batches)}" if max(epochs) else "none"
+    return [("modalities", "; ".join(modalities)), ("pre-training", words)]
+
+
+def _or(numbers: Collection[int]) -> str:
+    """Numbers in rising order, or the least and the most of many."""
+    listed = sorted(numbers)
+    return f"{listed[0]} to {listed[-1]}" if len(listed) > _MOST_LISTED else " or ".join(map(str, listed))
 
 
 def _storage_words(content: Content) -> str:

@@ -11,14 +11,14 @@ from mmssl.errors import UserError
 from mmssl.process import interrupted_when_ended, uninterrupted
 from mmssl.search.recorder import Watch
 from mmssl.search.share import Resources
-from mmssl.search.work import Abandon, Work
+from mmssl.search.work import Abandon, Work, reopen
 from mmssl.study.folder import LOG, Record, Study, Tables, most_pretrained
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.status import begin, end
 from mmssl.study.words import TERMINAL
 from mmssl.trackers.forwarding import Forwarder
 from mmssl.trackers.notify import Notifier, notifying
-from mmssl.trackers.registry import forwarders
+from mmssl.trackers.registry import forwarders, load
 
 _SECONDS_TO_NOTIFY = 5.0
 """How long a process that is about to end waits for a webhook."""
@@ -79,6 +79,7 @@ def run(
             for trial_id in [record.trial_id for record in records.values() if record.status == "FAILED"]:
                 study.forget(trial_id)
                 del records[trial_id]
+        reopen(study, plan, records)  # Before anybody counts it as ended.
         tables = Tables(study, plan)
         for trial_id, record in records.items():
             tables.put(record)
@@ -107,8 +108,11 @@ def run(
             try:
                 # Before trackers start: one whose thread imports Ray too would find half of it.
                 run_all = _here() if resources.local else _on_ray(log, leave)
+                if resources.local:
+                    load(programs)
+                ended = [(plan.trial(trial_id), record.status) for trial_id, record in records.items()]
                 for tracker in trackers:
-                    tracker.start([plan.trial(trial_id) for trial_id in records])
+                    tracker.start(ended)
                 run_all(work, resources)
             finally:
                 with suppress(KeyboardInterrupt):  # A second one waits for none of them.

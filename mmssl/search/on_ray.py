@@ -39,7 +39,6 @@ def run_on_ray(work: Work, resources: Resources, log: Path, abandon: Abandon) ->
     """
     on_ray = _OnRay(work, abandon)
     current: Resources | None = resources
-    work.reopen()  # Else nothing is left of a race that was extended.
     with _output_to(log):
         while current is not None and len(work.records) < work.plan.total:
             current = on_ray.go_on(current)

@@ -39,7 +39,7 @@ class Work:
         """The trials that have not ended, who records them, and which points are pruned."""
         plan, records = self.plan, self.records
         sampler = PointSampler(plan, self.study.choices(), records) if plan.space.sampled else None
-        self.reopen()
+        reopen(self.study, plan, records)
         race = self._race() if plan.space.sampler == "race" else None
         left = [] if race else [trial for trial in plan.trials if trial.trial_id not in records]
         pruning = Pruning(plan, records)
@@ -58,18 +58,6 @@ class Work:
         queue = TrialQueue(left, choose)
         recorder = Recorder(self.study, plan, self.tables, queue, records, self.watch, pruning, sampler)
         return queue, recorder, pruning
-
-    def reopen(self) -> None:
-        """Forget what a race left out that was over, and has more to run by now."""
-        if self.plan.space.sampler != "race":
-            return
-        from mmssl.search.race import Race  # With scipy, a quarter of a second that other studies need not wait.
-
-        left = [trial_id for trial_id, record in self.records.items() if record.cause.startswith(LEFT)]
-        if left and Race(self.plan).next(self.records):
-            for trial_id in left:
-                self.study.forget(trial_id)
-                del self.records[trial_id]
 
     def _race(self) -> "Race":
         from mmssl.search.race import Race  # With scipy, which other studies need not wait for.
@@ -98,6 +86,19 @@ class Work:
             threads=threads,
             device=device,
         )
+
+
+def reopen(study: Study, plan: Plan, records: dict[str, Record]) -> None:
+    """Forget what a race left out that was over, and has more to run by now."""
+    if plan.space.sampler != "race":
+        return
+    from mmssl.search.race import Race  # With scipy, a quarter of a second that other studies need not wait.
+
+    left = [trial_id for trial_id, record in records.items() if record.cause.startswith(LEFT)]
+    if left and Race(plan).next(records):
+        for trial_id in left:
+            study.forget(trial_id)
+            del records[trial_id]
 
 
 def _sampled(study: Study, plan: Plan, sampler: PointSampler) -> list[PlannedTrial]:

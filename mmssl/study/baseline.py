@@ -10,8 +10,8 @@ from typing import Any
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe
 from mmssl.study.folder import Study, names
-from mmssl.study.plan import Key, Plan
-from mmssl.study.presets import defined_by, preset
+from mmssl.study.plan import Key, Plan, PlannedTrial
+from mmssl.study.presets import defined_by, parsed, preset
 from mmssl.study.results import Choice, points_in, stand_beside
 from mmssl.study.scores import Estimate, apart, mean
 from mmssl.study.space import LABEL_DRAW, SET_BY_STUDY
@@ -30,6 +30,14 @@ class Baseline:
     """Whether it has seeds and folds of the study; mean, spread and gain are then over those alone."""
     gain: Estimate
     """How far the best point is above; without a mean where there is no best."""
+    partly: int | None = None
+    """How many of the best point's trials the gain is over, where it is over a part of them."""
+
+
+def untrained_name(plan: Plan, trial: PlannedTrial) -> str:
+    """What untrained encoders are called: their system, or one that pre-trains otherwise."""
+    system = plan.system(trial)
+    return system if parsed(system)[0] == "untrained" else f"{system} untrained"
 
 
 def chance(study: Study, plan: Plan, metric: str) -> float | None:
@@ -108,9 +116,10 @@ def _baselines_in(
         pairs = point.scores.keys() & keys
         theirs = {key: point.scores[key] for key in pairs} or point.scores
         std = statistics.stdev(theirs.values()) if len(theirs) > 1 else None
-        gain, _ = apart(best, theirs)
-        n = len(theirs)
-        baselines.append(Baseline(plan.system(trial), study.name, mean(theirs) or 0.0, std, n, bool(pairs), gain))
+        gain, count = apart(best, theirs)
+        partly = count if best.keys() & theirs.keys() and count < len(best) else None
+        name, n = untrained_name(plan, trial), len(theirs)
+        baselines.append(Baseline(name, study.name, mean(theirs) or 0.0, std, n, bool(pairs), gain, partly))
     return baselines
 
 

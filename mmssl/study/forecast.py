@@ -28,7 +28,7 @@ class Forecast:
 
 def forecast(root: str, plan: Plan) -> Forecast | None:
     """By the newest study under `root` whose trials trained as long on as many recordings; None where there is none."""
-    wanted = {_size(recipe) for recipe in plan.bases.values()}
+    wanted = _sizes(plan)
     try:
         others = [Study(root, name) for name in reversed(names(root))]
     except UserError:
@@ -37,7 +37,7 @@ def forecast(root: str, plan: Plan) -> Forecast | None:
         try:
             theirs = study.plan()
             alike = theirs.dataset.fingerprint == plan.dataset.fingerprint
-            if not alike or not wanted & {_size(recipe) for recipe in theirs.bases.values()}:
+            if not alike or not wanted & _sizes(theirs):
                 continue
             rows: list[dict[str, Any]] = study.table("trials.parquet", _COLUMNS).to_pylist()
             taken = [
@@ -68,6 +68,17 @@ def _at_once(rows: Sequence[Mapping[str, Any]]) -> float | None:
         apart += max(timedelta(), finished - (started if until is None else max(started, until)))
         until = finished if until is None else max(until, finished)
     return together / apart if apart else None
+
+
+def _sizes(plan: Plan) -> set[tuple[object, ...]]:
+    """Of a study's trials."""
+    searched = any(name.startswith(_OF_SIZE) for name in plan.space.names)
+    points = [trials[0] for trials in plan.candidates.values()] if searched else []
+    return {_size(recipe) for recipe in (map(plan.recipe, points) if searched else plan.bases.values())}
+
+
+_OF_SIZE = ("data.", "encoder.", "pretrain.epochs", "finetune.epochs")
+"""How the knobs begin that `_size` is of."""
 
 
 def _size(recipe: Recipe) -> tuple[object, ...]:

@@ -35,10 +35,15 @@ Hits = Mapping[str, Mapping[tuple[str, str], float]]
 """By point, then by fold and recording: 1 where it was classified right, 0 where wrong; of windows the share right."""
 
 
+def is_untrained(recipe: Recipe) -> bool:
+    """Whether its encoders stay as initialised."""
+    return not recipe.pretrain.epochs and recipe.finetune.encoders != "trained"
+
+
 def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
     """Whether the first recipe is the untrained baseline of the second: the same recordings, networks and heads, no
     training of the encoders. Then the difference of their scores is what training adds, if the same people train."""
-    if untrained.pretrain.epochs or untrained.finetune.encoders == "trained":
+    if not is_untrained(untrained):
         return False
 
     def shared(recipe: Recipe) -> tuple[object, ...]:

@@ -35,7 +35,8 @@ SET_BY_STUDY = {
 SAME_FOR_ALL = ("data.protocol", "data.train_subjects", "data.test_subjects")
 LABEL_DRAW = "finetune.label_draw"
 """A replicate, as a seed is, where other knobs are searched beside it."""
-_RECIPE = "recipe"
+RECIPE = "recipe"
+"""What a variant says of the recipe that it starts from, among its knobs."""
 _MOST_COMBINATIONS = 100_000
 
 
@@ -290,7 +291,7 @@ class Space(BaseModel):
     @property
     def draws_labels(self) -> bool:
         """Whether points that differ in the draw of labels alone are replicates of one, as its seeds are."""
-        return (LABEL_DRAW in self.grid or LABEL_DRAW in self.ranges) and len(self.names) > 1
+        return LABEL_DRAW in self.grid or LABEL_DRAW in self.ranges
 
     def compared(self, by_name: Mapping[str, Any]) -> dict[str, Any]:
         """The entries of a mapping by searched names that distinguish points: all but a draw of labels."""
@@ -309,11 +310,11 @@ class Space(BaseModel):
         """
         kinds = kinds_for(self.systems) if kinds is None else kinds
         return {
-            _base(system, variant): preset(dataset, system, knobs.get(_RECIPE, self.recipe), kinds).with_knobs(
+            _base(system, variant): preset(dataset, system, knobs.get(RECIPE, self.recipe), kinds).with_knobs(
                 {
                     knob: value
                     for knob, value in {**self.fixed, **knobs}.items()
-                    if knob not in (_RECIPE, *defined_by(system))
+                    if knob not in (RECIPE, *defined_by(system))
                 }
             )
             for system in self.systems
@@ -322,7 +323,7 @@ class Space(BaseModel):
 
     def recipe_of(self, variant: str | None) -> RecipeName:
         """The recipe that a variant's knobs start from; of no variant, the space's."""
-        return self.variants[variant].get(_RECIPE, self.recipe) if variant else self.recipe
+        return self.variants[variant].get(RECIPE, self.recipe) if variant else self.recipe
 
     def points(self, bases: Mapping[str, Recipe]) -> list[dict[str, Value]]:
         """The points that meet `where`, in the grid's order: each has a value for everything searched.
@@ -561,7 +562,7 @@ def _check(
         try:
             return recipe_named(name if isinstance(name, str) else repr(name))
         except UserError as error:
-            mistakes.append(f"{part}.{_RECIPE}: {error}")
+            mistakes.append(f"{part}.{RECIPE}: {error}")
             return name
 
     def searched_knob(part: str, knob: str, *others: str) -> None:
@@ -581,8 +582,8 @@ def _check(
             mistakes.append(f"fixed.{knob}: {_defines(knob, defining[knob])}")
     for name, knobs in variants.items():
         part = f"variants.{name}"
-        start = {_RECIPE: starting(part, knobs[_RECIPE])} if _RECIPE in knobs else {}
-        changes = {knob: value for knob, value in knobs.items() if knob != _RECIPE}
+        start = {RECIPE: starting(part, knobs[RECIPE])} if RECIPE in knobs else {}
+        changes = {knob: value for knob, value in knobs.items() if knob != RECIPE}
         fitted["variants"][name] = start | {knob: fitting(part, knob, value) for knob, value in changes.items()}
         for knob in changes:
             searched_knob(part, knob, "fixed")

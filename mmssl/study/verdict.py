@@ -7,7 +7,7 @@ from mmssl.study.baseline import Baseline, baseline_command, baselines, chance
 from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
 from mmssl.study.planning import at_storage
-from mmssl.study.results import LABEL_FREE, Best, Choice, best_of, metric_words, points_in
+from mmssl.study.results import LABEL_FREE, Best, Choice, best_of, is_untrained, metric_words, points_in
 from mmssl.study.words import TERMINAL, percent, point_words
 
 
@@ -134,6 +134,8 @@ def beside_words(
         gain, difference = untrained.gain, ""
         if gain.mean is not None:
             apart = f"{percent(abs(gain.mean))} points {'less' if gain.mean >= 0 else 'more'}"
+            if untrained.partly:
+                apart += f" in the {untrained.partly} trials that pair"
             sure = f", {'within' if gain.within_noise else 'beyond'} the noise" if gain.over else ""
             difference = f" ({apart}{sure})"
             if gain.mean < 0:
@@ -143,8 +145,7 @@ def beside_words(
 
 
 def _is_untrained(plan: Plan, choice: Choice) -> bool:
-    recipe = plan.recipe(plan.candidates[choice.best.point_id][0])
-    return not recipe.pretrain.epochs and recipe.finetune.encoders != "trained"
+    return is_untrained(plan.recipe(plan.candidates[choice.best.point_id][0]))
 
 
 def _next(

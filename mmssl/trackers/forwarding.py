@@ -34,8 +34,8 @@ Epoch = Mapping[str, Any]
 class Tracker(Protocol):
     """A program that trials are reported to; after an exception it gets no further report."""
 
-    def has(self, trial_id: str) -> bool:
-        """Whether it has the whole of a trial that has ended."""
+    def has(self, trial_id: str, status: str) -> bool:
+        """Whether it has the whole of a trial that has ended so; of one that was tried again, its last end."""
         ...
 
     def begin(self, planned: PlannedTrial) -> int:
@@ -66,17 +66,17 @@ class Forwarder:
     def __init__(self, name: str, make: Callable[[], Tracker], study: Study, say: Callable[[str], None]) -> None:
         self._name, self._make, self._study, self._say = name, make, study, say
         self._queue: queue.Queue[tuple[PlannedTrial, list[Epoch], Record | None] | None] = queue.Queue(_MOST)
-        self._ended: deque[PlannedTrial] = deque()
+        self._ended: deque[tuple[PlannedTrial, str]] = deque()
         self._queued: dict[str, int] = {}
         self._broken = False
         self._moved = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def start(self, ended: Iterable[PlannedTrial]) -> None:
+    def start(self, ended: Iterable[tuple[PlannedTrial, str]]) -> None:
         """Start the thread.
 
         Args:
-            ended: trials that had ended before; those that the tracker lacks are reported too.
+            ended: trials that had ended before, with their statuses; those that the tracker lacks are reported too.
         """
         self._ended.extend(ended)
         self._thread.start()
@@ -124,8 +124,8 @@ class Forwarder:
             tracker = self._make()
             places: dict[str, tuple[int, int]] = {}
             for planned, epochs, record in self._items():
-                if epochs is None:
-                    if tracker.has(planned.trial_id):
+                if isinstance(epochs, str):
+                    if tracker.has(planned.trial_id, epochs):
                         continue
                     kept = self._study.record(planned.trial_id)
                     epochs, record = kept.epochs, _without_rows(kept)
@@ -141,13 +141,13 @@ class Forwarder:
         except BaseException as error:  # Whatever it is, the study goes on.
             self._drop(f"failed ({without_secrets(error)})")
 
-    def _items(self) -> Iterator[tuple[PlannedTrial, Sequence[Epoch] | None, Record | None]]:
-        """Reports as they come; while none comes, the trials that had ended before, without their epochs."""
+    def _items(self) -> Iterator[tuple[PlannedTrial, Sequence[Epoch] | str, Record | None]]:
+        """Reports as they come; while none comes, the trials that had ended before, each with its status."""
         open_end = True
         while not self._broken and (open_end or self._ended):
             self._moved = time.monotonic()
             if self._ended and (self._queue.empty() or not open_end):
-                yield self._ended.popleft(), None, None
+                yield *self._ended.popleft(), None
             elif item := self._queue.get():
                 yield item
             else:

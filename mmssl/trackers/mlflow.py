@@ -40,8 +40,9 @@ class MLflow(MLflowLoggerCallback):
         self._trials: dict[str, TuneTrial] = {}
         self._found = {run.data.tags[_TRIAL]: run for run in self._runs() if _TRIAL in run.data.tags}
 
-    def has(self, trial_id: str) -> bool:
-        return trial_id in self._found and self._found[trial_id].info.status != "RUNNING"
+    def has(self, trial_id: str, status: str) -> bool:
+        run = self._found.get(trial_id)
+        return run is not None and run.info.status != "RUNNING" and run.data.tags.get(_STATUS) == status
 
     def begin(self, planned: PlannedTrial) -> int:
         trial = self._trials[planned.trial_id] = TuneTrial(self._plan, planned)

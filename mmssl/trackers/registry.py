@@ -4,6 +4,7 @@ import importlib.util
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mmssl.errors import UserError
@@ -57,6 +58,14 @@ def check(programs: Iterable[str], root: str, notify: str | None = None) -> None
 
         if not wandb.api.api_key:
             raise UserError("--wandb: no API key; run `wandb login`, set $WANDB_API_KEY, or $WANDB_MODE=offline")
+
+
+def load(programs: Iterable[str]) -> None:
+    """Import trackers, before trials train in the same process: what a thread has half imported, scikit-learn takes for
+    whole."""
+    for program in programs:
+        with suppress(Exception):  # The tracker says so itself.
+            importlib.import_module(f"mmssl.trackers.{program}")
 
 
 def forwarders(programs: Iterable[str], study: Study, plan: Plan, say: Callable[[str], None]) -> "list[Forwarder]":

@@ -23,11 +23,13 @@ class TensorBoard:
     def __init__(self, study: Study, plan: Plan) -> None:
         self._study, self._plan = study, plan
         self._scratch = TemporaryDirectory(prefix="mmssl-") if study.files.local is None else None
-        self._whole = {name.split("/")[1] for name in study.files.names(_FOLDER) if name.endswith(f"/{_WHOLE}")}
+        self._whole = {name for name in study.files.names(_FOLDER) if name.endswith(f"/{_WHOLE}")}
         self._writers: dict[str, SummaryWriter] = {}
 
-    def has(self, trial_id: str) -> bool:
-        return trial_id in self._whole
+    def has(self, trial_id: str, status: str) -> bool:
+        name = f"{_FOLDER}/{trial_id}/{_WHOLE}"
+        # Older versions left it empty.
+        return name in self._whole and self._study.files.read(name).decode() in ("", status)
 
     def begin(self, planned: PlannedTrial) -> int:
         files = self._study.files.inside(f"{_FOLDER}/{planned.trial_id}")
@@ -63,7 +65,7 @@ class TensorBoard:
             for path in sorted((Path(self._scratch.name) / planned.trial_id).iterdir()):
                 self._study.put(f"{place}/{path.name}", path.read_bytes())
                 path.unlink()
-        self._study.put(f"{place}/{_WHOLE}", b"")
+        self._study.put(f"{place}/{_WHOLE}", record.status.encode())
 
     def stop(self) -> None:
         for writer in self._writers.values():

@@ -24,7 +24,7 @@ class Trackio:
         self._project = os.environ.get("TRACKIO_PROJECT") or plan.name
         self._runs: dict[str, Any] = {}
 
-    def has(self, trial_id: str) -> bool:
+    def has(self, trial_id: str, status: str) -> bool:
         """Always True: what a space holds is not to be seen before it has started."""
         return True
 

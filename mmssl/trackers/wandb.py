@@ -43,7 +43,7 @@ class Wandb(WandbLoggerCallback):
         self._plan = plan
         self._runs: dict[str, Any] = {}
 
-    def has(self, trial_id: str) -> bool:
+    def has(self, trial_id: str, status: str) -> bool:
         """Always: offline there is no server to ask."""
         return True
 

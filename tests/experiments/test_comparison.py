@@ -435,6 +435,17 @@ def test_the_caption_names_epochs_of_pre_training_and_fine_tuning(study_of: Stud
     caption = linear_evaluation(study, plan, tiny, ()).caption
     assert protocol(plan) in caption
     assert "; 7 epochs of pre-training, 3 of fine-tuning" in caption
+    study, plan = study_of(complete, ["vicreg"], {"pretrain.epochs": [5, 9], "finetune.epochs": [2, 4]})
+    assert "; 5/9 epochs of pre-training, 2/4 of fine-tuning" in linear_evaluation(study, plan, tiny, ()).caption
+
+
+def test_draws_of_labels_that_have_rows_of_their_own_are_no_repeats(study_of: StudyOf, tiny: Recordings) -> None:
+    grid, fixed = {"finetune.label_draw": [0, 1, 2]}, {"finetune.labels": 0.5}
+    study, plan = study_of(complete, ["untrained", "vicreg"], grid, fixed=fixed, folds=("anna",))
+    result = linear_evaluation(study, plan, tiny, ())
+    row = rows_of(result, "table2", "system", "read_from")["vicreg label_draw=0", PAIR]
+    assert row["n"] == len(SEEDS)
+    assert "95 % interval over seeds" in result.caption
 
 
 # Few labels

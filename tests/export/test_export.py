@@ -32,7 +32,7 @@ from mmssl.export.conversion import convert
 from mmssl.export.encoders import Exported, export
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
-from mmssl.study.results import Choice, choose, points, representative
+from mmssl.study.results import Choice, Point, choose, points, representative
 from mmssl.study.space import Space
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
@@ -338,7 +338,8 @@ def test_the_card_says_what_untrained_encoders_score_or_that_none_were_run(
     exported: Exported, tiny: Recordings, tmp_path: Path
 ) -> None:
     assert (
-        "No untrained encoders of these modalities stand in this study" in (exported.folder / "README.md").read_text()
+        "No untrained encoders of these modalities are complete in this study"
+        in (exported.folder / "README.md").read_text()
     )
     space = Space(name="both", systems=["vicreg_imu", "untrained_imu", "untrained_skeleton"], seeds=[1])
     study = run_without_ray(space, tiny, tmp_path, [("anna",), ("ben",)])
@@ -364,6 +365,40 @@ def test_the_card_says_what_untrained_encoders_score_or_that_none_were_run(
     assert "untrained\\_skeleton" not in card
     assert "- One seed." in card
     assert "by skeleton" not in card
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_card_knows_untrained_encoders_that_no_system_names(tiny: Recordings, tmp_path: Path) -> None:
+    space = Space(name="lengths", grid={"pretrain.epochs": [0, 1, 2]}, seeds=[1])
+    study = run_without_ray(space, tiny, tmp_path, [("anna",), ("ben",)])
+    plan = study.plan()
+    untrained, trained, _ = points(plan, study.table("trials.parquet"))
+    scores = list(untrained.scores.values())
+    baseline = f"(vicreg untrained): validation accuracy {np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}"
+
+    def card_of(point: Point) -> str:
+        done = export(study, plan, tiny, Choice(point, [], None, []), "val.accuracy", None, refit=False, test=False)
+        return (done.folder / "README.md").read_text()
+
+    assert f"Untrained encoders in the same study {baseline}" in card_of(trained)
+    assert "These encoders are untrained themselves." in card_of(untrained)
+    study.keep(Record(trial_id=plan.trials[0].trial_id, status="FAILED", cause="MemoryError: too much"))
+    tables = Tables(study, plan)
+    for record in study.records(plan).values():
+        tables.put(record)
+    tables.write()
+    assert "No untrained encoders of these modalities are complete in this study" in card_of(trained)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("metric", "by"), [("val.accuracy", ""), ("val.f1", " --by val.f1")])
+def test_the_command_on_the_card_retrains_the_point_that_was_exported(
+    finished: Study, tiny: Recordings, tmp_path: Path, metric: str, by: str
+) -> None:
+    plan = finished.plan()
+    choice = choose(points(plan, finished.table("trials.parquet"), metric))
+    done = export(finished, plan, tiny, choice, metric, tmp_path / "refit", refit=True, test=False)
+    assert f"`mmssl-tune best one{by} --export --refit` trains it again." in (done.folder / "README.md").read_text()
 
 
 @pytest.mark.usefixtures("unchecked")

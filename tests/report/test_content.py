@@ -19,6 +19,7 @@ from pages import CLASSES, HOSTILE, command
 from mmssl import Recordings
 from mmssl.evaluation import tsne
 from mmssl.experiments.embeddings import joined, vectors
+from mmssl.report.against import against
 from mmssl.report.content import Content, gather
 from mmssl.report.exhibit import exhibit
 from mmssl.report.page import render, verdict
@@ -392,10 +393,26 @@ def test_differences_are_those_of_the_paired_test(
     # A study of one point stands beside every point; one of other values beside none.
     study_of("one", ending("theirs"), root=root, grid={"objective.lambda": [1.0], "objective.mu": [1.0]})
     assert command("report", "ours", "--storage", root, "--against", "one", "--out", out, "--json") == 0
-    assert all(row["beside"] for row in json.loads(capsys.readouterr().out)["against"]["points"])
+    said = json.loads(capsys.readouterr().out)["against"]
+    assert all(row["beside"] for row in said["points"])
+    assert said["notes"][0] == "one differs in no fixed knob", "lambda and mu are searched"
     study_of("far", ending("theirs"), root=root, grid={"objective.lambda": [2.0, 3.0], "objective.mu": [1.0]})
     assert command("report", "ours", "--storage", root, "--against", "far", "--out", out) == 2
     assert "none of its points has the values of one of ours's" in capsys.readouterr().err
+
+
+def test_variants_of_another_recipe_are_not_alike(study_of: StudyOf) -> None:
+    variants = {"paper": {"recipe": "paper"}, "default": {"recipe": "default"}}
+    grid = {"objective.lambda": [1.0, 10.0]}
+    ours, plan = study_of("variants", lambda trial: scored(trial, 0.5), variants=variants, grid=grid)
+    theirs, _ = study_of("recipe", lambda trial: scored(trial, 0.4), recipe="paper", grid=grid)
+    content = gather(ours, plan, None)
+    beside = {one.ranked.label: one.beside for one in against(content, theirs).differences}
+    assert {label for label, name in beside.items() if name} == {
+        "variant = paper, λ = 1", "variant = paper, λ = 10"
+    }  # fmt: skip
+    itself = against(content, ours).differences
+    assert {one.ranked.label: one.beside for one in itself} == {label: label for label in beside}
 
 
 def test_what_is_absent_has_its_true_reason(study_of: StudyOf) -> None:
@@ -465,6 +482,44 @@ def test_draws_of_labels_are_one_points_trials(study_of: StudyOf, capsys: pytest
     assert "finetune.label_draw" not in best["best"]
     # Of each fold the mean over its draws: gaps of 0.2 in all of them, which is no chance.
     assert [one["objective.lambda"] for one in best["tied"]] == []
+    assert "Mean and standard deviation over 3 folds x 3 draws of labels x 1 seed, " in verdict(content).lines[0]
+
+
+def test_points_of_one_trial_without_a_test_are_not_called_tied(study_of: StudyOf) -> None:
+    """By F1 there is nothing to pair: no recording has one of its own."""
+
+    def ending(trial: PlannedTrial) -> Record:
+        return scored(trial, 0.5) if trial.fold == "anna" else Record(trial_id=trial.trial_id, status="PLANNED")
+
+    study, plan = study_of("once", ending, metric="val.f1")
+    alone = [trial for trial in plan.trials if trial.fold == "anna"]
+    plan = Plan.model_validate({**dict(plan), "folds": (("anna",),), "trials": alone})
+    said = verdict(gather(study, plan, None)).headline
+    assert said.endswith("; with one trial each there is no test of whether the 3 other points are worse.")
+    assert "tied" not in said
+
+
+def test_the_page_says_how_long_each_point_pre_trains(study_of: StudyOf) -> None:
+    """And of untrained encoders that are the best no more than that, not that they are above themselves."""
+    by_epochs = {0: 0.8, 2: 0.5, 4: 0.4}
+    fixed = {knob: value for knob, value in small.KNOBS.items() if knob != "pretrain.batch_size"}
+    grid = {"pretrain.epochs": list(by_epochs), "pretrain.batch_size": [8, 16]}
+    where = ["pretrain.epochs > 0 or pretrain.batch_size == 8"]
+    study, plan = study_of(
+        "lengths",
+        lambda trial: scored(trial, by_epochs[trial.point["pretrain.epochs"]] + 0.01 * len(trial.fold)),
+        grid=grid, fixed=fixed, where=where,
+    )  # fmt: skip
+    content = gather(study, plan, None)
+    html = render(content, None, "none")
+    assert '<th scope="row">' in html
+    [shown] = re.findall(r"pre-training</span></th><td>(.*?)</td>", html)
+    assert unescape(re.sub("<.*?>", "", shown)) == "0 or 2 or 4 epochs, batches of 8 or 16"
+    said = verdict(content)
+    assert "The best encoders are untrained ones." in said.lines
+    assert "untrained" not in said.headline
+    [reference] = content.references
+    assert reference.name == "vicreg untrained"
 
 
 def test_a_study_of_the_test_side_has_no_best(study_of: StudyOf) -> None:

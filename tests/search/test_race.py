@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 
 from mmssl import Recordings, launch
 from mmssl.errors import UserError
+from mmssl.search.launch import run as run_plan
 from mmssl.search.race import Race
+from mmssl.search.share import Resources
 from mmssl.search.surrogate import Score, posterior
 from mmssl.search.work import Work
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Dataset, Plan, PlannedTrial, extended, make_plan
-from mmssl.study.planning import starting_from
+from mmssl.study.planning import extend_plan, starting_from
 from mmssl.study.space import Space
 from mmssl.study.words import LEFT
 
@@ -377,3 +379,26 @@ def test_a_race_that_was_over_goes_on_with_more_to_spend(tmp_path: Path, tiny: R
     assert trained < 8
     study.extend(budget=4)
     assert trained < study.status().trials["COMPLETE"] <= 8
+
+
+def test_trackers_follow_a_race_that_has_more_to_spend(tmp_path: Path, tiny: Recordings) -> None:
+    """What it had left out counts as ended nowhere, once it is open again."""
+    fixed = {**small.KNOBS, "pretrain.epochs": 1, "finetune.epochs": 1}
+    entries = {"grid": {"objective.lambda": [1, 5, 10, 25]}, "fixed": fixed, "sampler": "race", "budget": 2}
+    made = launch({**entries, "folds": [["anna"], ["ben"]]}, tiny, storage=tmp_path, local=True)
+    study = Study(tmp_path, made.name)
+    before = study.records(study.plan())
+    assert Counter(one.status for one in before.values()) == {"COMPLETE": 4, "PRUNED": 4}
+    said, seen = list[str](), list[Record]()
+    with study.locked():
+        plan, recordings = extend_plan(study, budget=4)
+    run_plan(
+        study, plan, recordings, Resources(local=True), lambda planned, record: None, programs=["tensorboard"],
+        on_existing=seen.extend, say=said.append,
+    )  # fmt: skip
+    assert {one.trial_id for one in seen} == {name for name, one in before.items() if one.status == "COMPLETE"}
+    assert not [line for line in said if "tensorboard" in line]
+    ended = study.records(study.plan())
+    assert Counter(one.status for one in ended.values())["COMPLETE"] > 4
+    told = {name.split("/")[1] for name in study.files.names("tensorboard") if name.endswith("/whole")}
+    assert told == set(ended)

@@ -101,6 +101,18 @@ def test_untrained_encoders_have_one_number_however_it_is_asked_for(study: MakeS
     assert "untrained encoders have 20.0 %" in conclude(made, plan).words
 
 
+def test_a_gain_over_a_part_of_the_trials_says_so(study: MakeStudy) -> None:
+    """The difference of the means, over seeds that the other study lacks too, is another one."""
+    seeds = {28: [0.9, 0.8, 0.7], 29: [0.7, 0.8, 0.9], 30: [0.85, 0.8, 0.75]}
+    made = study("one", {"1.0": BEST}, seeds=seeds | {29: [0.2, 0.3, 0.1]})
+    study("beside", {"untrained": FAR}, systems=["untrained"], seeds={28: [0.5, 0.4, 0.3]})
+    gains = np.subtract(seeds[28], [0.5, 0.4, 0.3])
+    said = conclude(made, made.plan()).words
+    assert f"untrained encoders have 40.0 % ({100 * gains.mean():.1f} points less in the 3 trials that pair, " in said
+    study("whole", {"untrained": FAR}, systems=["untrained"], seeds={seed: [0.5, 0.4, 0.3] for seed in seeds})
+    assert "that pair" not in conclude(made, made.plan()).words
+
+
 def test_untrained_encoders_of_other_people_are_no_baseline(study: MakeStudy) -> None:
     """Their heads have seen more people: what pre-training adds would be too little, or with fewer too much."""
     made = study("one", {"1.0": NEAR, "5.0": BEST})

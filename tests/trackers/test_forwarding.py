@@ -33,14 +33,14 @@ SECRET = "correct-horse-battery-staple"  # noqa: S105 - nobody's
 class FakeTracker:
     """A tracker that keeps the reports it gets."""
 
-    def __init__(self, known: dict[str, int] | None = None, whole: Sequence[str] = ()) -> None:
-        self.known, self.whole = known or {}, whole
+    def __init__(self, known: dict[str, int] | None = None, whole: dict[str, str] | None = None) -> None:
+        self.known, self.whole = known or {}, whole or {}
         self.steps: dict[str, list[tuple[int, int]]] = {}
         self.ends: dict[str, str] = {}
         self.stopped = False
 
-    def has(self, trial_id: str) -> bool:
-        return trial_id in self.whole
+    def has(self, trial_id: str, status: str) -> bool:
+        return self.whole.get(trial_id) == status
 
     def begin(self, planned: PlannedTrial) -> int:
         return self.known.get(planned.trial_id, 0)
@@ -74,7 +74,7 @@ def study(tmp_path: Path, plan_of: Callable[..., Plan]) -> tuple[Study, Plan]:
 
 
 def reported_to(
-    study: Study, program: FakeTracker, ended: Sequence[PlannedTrial], *events: tuple[PlannedTrial, Record]
+    study: Study, program: FakeTracker, ended: Sequence[tuple[PlannedTrial, str]], *events: tuple[PlannedTrial, Record]
 ) -> None:
     forwarder = Forwarder("program", lambda: program, study, pytest.fail)
     forwarder.start(ended)
@@ -102,13 +102,14 @@ def test_each_epoch_is_reported_once_though_its_worker_dies_or_the_tracker_has_i
 
 def test_trials_that_had_ended_are_reported_to_a_tracker_without_them(study: tuple[Study, Plan]) -> None:
     folder, plan = study
-    first, second, *_ = plan.trials
-    for planned in (first, second):
+    first, second, third, *_ = plan.trials
+    for planned in (first, second, third):
         folder.keep(record(planned, 2, "COMPLETE"))
-    program = FakeTracker(whole=[first.trial_id])
-    reported_to(folder, program, [first, second])
-    assert program.steps == {second.trial_id: [(0, 1), (1, 2)]}
-    assert program.ends == {second.trial_id: "COMPLETE"}
+    # The third has been tried again while the tracker was not there.
+    program = FakeTracker(whole={first.trial_id: "COMPLETE", third.trial_id: "FAILED"}, known={third.trial_id: 1})
+    reported_to(folder, program, [(one, "COMPLETE") for one in (first, second, third)])
+    assert program.steps == {second.trial_id: [(0, 1), (1, 2)], third.trial_id: [(1, 2)]}
+    assert program.ends == {second.trial_id: "COMPLETE", third.trial_id: "COMPLETE"}
 
 
 def test_a_tracker_that_fails_gets_one_message_and_no_more_reports(
@@ -122,7 +123,7 @@ def test_a_tracker_that_fails_gets_one_message_and_no_more_reports(
         raise ConnectionError(f"http://me:{SECRET}@host/api with {SECRET}: gone\nand more")
 
     forwarder = Forwarder("mlflow", make, folder, said.append)
-    forwarder.start(plan.trials)
+    forwarder.start([(trial, "COMPLETE") for trial in plan.trials])
     for _ in range(3):
         forwarder.changed(plan.trials[0], record(plan.trials[0], 3))
     forwarder.close()
@@ -451,5 +452,23 @@ def test_tensorboard_of_a_study_in_a_bucket_comes_with_each_trials_end(
     assert [(event.step, event.value) for event in read.Scalars("pretrain/train.loss")] == [(1, 0.5)]
     assert read.Scalars("val.accuracy")[0].value == 0.25
     again = TensorBoard(study, plan)
-    assert again.has(first.trial_id) and not again.has(second.trial_id)
+    assert again.has(first.trial_id, "COMPLETE") and not again.has(second.trial_id, "COMPLETE")
+    assert not again.has(first.trial_id, "FAILED")
     again.stop()
+
+
+def test_trackers_are_imported_before_trials_train_in_the_same_process(tmp_path: Path, tiny: Recordings) -> None:
+    """As MLflow's thread was importing polars, scikit-learn took it for whole, and the trial FAILED."""
+    tiny.save(tmp_path / "tiny.parquet")
+    program = f"""
+import sys
+import mmssl
+
+def watch(planned, record):
+    print(record.status, hasattr(sys.modules.get("mmssl.trackers.mlflow"), "MLflow"))
+
+space = {{"fixed": {small.KNOBS | {"pretrain.epochs": 1}!r}, "folds": [["anna"]]}}
+mmssl.launch(space, "tiny.parquet", storage=".", local=True, trackers=["mlflow"], watch=watch)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[0] == "RUNNING True", done.stderr
