@@ -262,7 +262,7 @@ class CsvReader:
         self._rates[modality][place] = 1 / line.step
         if line.spread:
             self._done[
-                "time stamps that repeat or come in bursts; lines are taken as even between the first and the last"
+                "time stamps that repeat or come in bursts; lines are taken as even from first to last, or to a gap"
             ].append(f"{place} ({len(line.lines)} lines)")
         if line.even is not None:
             self._done["uneven time stamps put at even moments"].append(place)
