@@ -134,6 +134,17 @@ def _resampled(lines: Lines, stamps: Values, usual: float, dropped: int) -> Time
     return Timeline(lines, stamps, step, even, dropped, gaps=gaps)
 
 
+def unmeasured(moments: Values, measured: npt.NDArray[np.bool_], step: float) -> Gaps:
+    """The gaps between lines that were measured, and before the first and behind the last of them.
+
+    Args:
+        moments: of all lines, in seconds from the first, rising.
+        measured: whether a line had any value, before those without were filled.
+    """
+    seen = np.concatenate([moments[:1], moments[measured], moments[-1:]])
+    return tuple((float(seen[i]), float(seen[i + 1])) for i in np.flatnonzero(np.diff(seen) > _GAP * step))
+
+
 class LineError(ValueError):
     """A fault in one line, counted from 0."""
 

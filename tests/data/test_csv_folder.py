@@ -15,6 +15,7 @@ from mmssl.data.not_signals import suspects_in
 from mmssl.errors import UserError
 
 SKELETON = "pelvis_x,pelvis_y,neck_x,neck_y\n0,0,0,1\n0,0,0.5,1\n"
+SECONDS = np.arange(1000) / 50
 IMU = "acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z,heart\n1,2,3,4,5,6,7\n8,9,10,11,12,13,14\n"
 
 
@@ -211,15 +212,20 @@ def test_uneven_stamps_are_put_at_even_moments(
     assert found.recordings.description.joints == ()
 
 
-def test_windows_amid_a_gap_of_the_stamps_are_left_out(tmp_path: Path) -> None:
-    seconds = np.delete(np.arange(1000) / 50, slice(300, 500))  # None from 6 to 10 s.
-    lines = [f"{at:.3f},{np.sin(at):.6f},{np.cos(at):.6f},9.8" for at in seconds]
+@pytest.mark.parametrize("written", ["no lines", "empty lines", "empty lines without stamps", "lines of -1"])
+def test_windows_amid_a_gap_are_left_out(tmp_path: Path, written: str) -> None:
+    header, lines = "time,acc_x,acc_y,acc_z", [f"{at:.3f},{np.sin(at):.6f},{np.cos(at):.6f},9.8" for at in SECONDS]
+    for i in range(300, 500):  # From 6 to 10 s.
+        lines[i] = {"no lines": "", "lines of -1": f"{SECONDS[i]:.3f},-1,-1,-1"}.get(written, f"{SECONDS[i]:.3f},,,")
+    if written == "empty lines without stamps":
+        header, *lines = (line.partition(",")[2] for line in (header, *lines))
     made = folder(
         tmp_path,
         recordings="recording_id,label,subject,imu\nr,walk,anna,r.csv\n",
-        r="\n".join(["time,acc_x,acc_y,acc_z", *lines]) + "\n",
+        r="\n".join([header, *filter(None, lines)]) + "\n",
     )
-    found = read(made, window=Window(seconds=2, stride=1))
+    (made / "description.yaml").write_text("imu_hz: 50\n")
+    found = read(made, window=Window(seconds=2, stride=1), fill_gaps=written != "no lines")
     assert [row.start for row in found.recordings.rows] == [*range(5), *range(10, 19)]
     assert any("5 windows, the first r/5.000" in note for note in found.notes)
     for row, imu in zip(found.recordings.rows, found.recordings.arrays("imu"), strict=True):
