@@ -234,6 +234,37 @@ def test_windows_amid_a_gap_are_left_out(tmp_path: Path, written: str) -> None:
         np.testing.assert_allclose(imu[:, 0], np.sin(moments), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "refused"),
+    [
+        ("person_id", ["1", "2"] * 24, "1 and of 2"),
+        ("pid", ["ben"] * 40 + ["anna"] * 8, "ben and of anna"),
+        ("sensor", ["wrist", "ankle"] * 24, "wrist and of ankle"),
+        ("person_id", ["7"] * 48, ""),
+        ("rep", [*"1" * 12, *"2" * 12] * 2, ""),
+        ("name", [f"{i // 2}.jpg" for i in range(48)], ""),
+    ],
+)
+@pytest.mark.parametrize("sure", ["", ",0.9"], ids=["plain", "with confidence"])
+def test_lines_of_several_people_or_devices_are_no_recording(
+    tmp_path: Path, column: str, values: list[str], refused: str, sure: str
+) -> None:
+    """Read as one body, it would be here and there in turn."""
+    joints = ("pelvis", "neck", "head")
+    header = ",".join(f"{joint}_x,{joint}_y{',' * bool(sure)}{f'{joint}_confidence' * bool(sure)}" for joint in joints)
+    lines = [f"{value},{','.join(f'{i},{j}{sure}' for j in range(3))}" for i, value in enumerate(values)]
+    made = folder(
+        tmp_path,
+        recordings="recording_id,label,subject,skeleton\nr1,sit,anna,s.csv\n",
+        s="\n".join([f"{column},{header}", *lines]) + "\n",
+    )
+    if refused:
+        with pytest.raises(UserError, match=f"s.csv: lines of {refused} by its column {column}, and a recording is of"):
+            read(made)
+    else:
+        assert read(made).recordings.lengths("skeleton").tolist() == [48]
+
+
 def test_gaps_are_faults_unless_they_are_to_be_filled(tmp_path: Path) -> None:
     gaps = "pelvis_x,pelvis_y,neck_x,neck_y\n,0,0,1\n1,0,nan,1\n2,0,0.5,1\n3,0,,1\n"
     made = folder(tmp_path, s=gaps)
