@@ -234,6 +234,29 @@ def test_windows_amid_a_gap_are_left_out(tmp_path: Path, written: str) -> None:
         np.testing.assert_allclose(imu[:, 0], np.sin(moments), atol=1e-5)
 
 
+def test_classes_that_are_known_hold_for_intervals_too(tmp_path: Path) -> None:
+    lines = [f"{at:.3f},{np.sin(at):.6f},{np.cos(at):.6f},9.8" for at in SECONDS]
+    made = folder(
+        tmp_path,
+        recordings="recording_id,subject,imu,intervals\nr,anna,i.csv,seen.csv\n",
+        i="\n".join(["time,acc_x,acc_y,acc_z", *lines]) + "\n",
+        seen="start,end,label\n0,10,walk\n10,20,sit\n",
+    )
+    earlier = read(made, window=Window(seconds=2, stride=2)).recordings.description
+    assert earlier.classes == ("sit", "walk")
+    (made / "seen.csv").write_text("start,end,label\n0,10,walk\n")
+    later = read(made, like=earlier).recordings
+    assert later.description.classes == earlier.classes
+    assert [row.label for row in later.rows] == ["walk"] * 5 + [""] * 5
+    assert read(made, window=earlier.window).recordings.description.classes == ("walk",)
+    (made / "seen.csv").write_text("start,end,label\n0,10,walk\n10,20,Sit\n")
+    with pytest.raises(UserError, match=r"seen.csv: no class is called Sit; did you mean sit"):
+        read(made, like=earlier)
+    assert {row.label for row in read(made, like=earlier, skip_bad=True).recordings.rows} == {"walk", ""}
+    (made / "description.yaml").write_text("classes: [walk, run, Sit]\n")
+    assert read(made, window=earlier.window).recordings.description.classes == ("walk", "run", "Sit")
+
+
 @pytest.mark.parametrize(
     ("column", "values", "refused"),
     [
