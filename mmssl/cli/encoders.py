@@ -83,7 +83,7 @@ def run(
     taken = dict.fromkeys(defined_by(system), f"system {system} sets it; choose another --system instead")
     start = start.with_knobs(settings_of(settings, taken))
     recordings = having_some(recordings, start.data.modalities, beside(as_json))
-    from mmssl.data.protocols import split, train_and_test
+    from mmssl.data.protocols import pretrain_subjects, split, train_and_test
 
     if not start.data.validation_subjects:
         trained, _ = train_and_test(recordings, start.data)
@@ -103,7 +103,10 @@ def run(
 
     with epoch_progress(start, "training") as on_epoch:
         outcome = train(start, recordings, on_epoch=on_epoch)
-    about = {"train_subjects": [*parts.train_subjects, *parts.validation_subjects]}
+    about = {
+        "train_subjects": [*parts.train_subjects, *parts.validation_subjects],
+        "pretrain_subjects": pretrain_subjects(recordings, parts),
+    }
     if out is not None and outcome.model is not None:
         for file, content in outcome.model.files(metrics=outcome.metrics, data=about).items():
             (out / file).write_bytes(content)

@@ -24,7 +24,7 @@ class Track(NamedTuple):
     epoch: bool = False
     """Whether `start` counts from 1970; else from a zero of the file's own, or from midnight."""
     gaps: Gaps = ()
-    """What was interpolated over because no line was taken there, in seconds from the first line."""
+    """What was interpolated over because nothing was measured there, in seconds from the first line."""
 
     @property
     def end(self) -> float:

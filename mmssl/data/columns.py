@@ -29,7 +29,7 @@ _CLOCK = re.compile(
 _NO_SIGNALS = {
     "label": "label labels class classes activity activities action actions gesture target annotation annotations "
     "event events category ground_truth groundtruth gt exercise posture task",
-    "person": "subject subjects person participant user volunteer patient name age sex gender",
+    "person": "subject subjects person participant user volunteer patient name age sex gender pid track",
     "id": "id ids uid uuid trial session sequence recording take repetition rep device sensor mac file filename video "
     "scene camera",
     "counter": "index idx frame frames frameno sample samples row line count counter packet packetcounter "

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,13 +15,15 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from mmssl.data.clock import clock_of
-from mmssl.data.columns import is_clock, is_unit, named
+from mmssl.data.columns import is_clock, is_unit, named, no_signal
 from mmssl.data.sheet import Sheet
 
 _NULLS = ["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "NULL", "None", "-nan", "-"]
 # A day of 20 channels at 200 Hz takes 3 GB; the numbers themselves half of it.
 _LARGEST_FILE = 2**33
 _LONGEST_LINE = 2**20
+_LINES_EACH = 8
+"""Lines at least of each, where a column says whose they are."""
 _SAMPLE = 40
 """Lines from which the layout is inferred."""
 _MARKS = ("#", "//", "%")
@@ -120,6 +123,32 @@ def sheet_of(path: Path, layout: Layout, columns: Sequence[str]) -> Sheet:
     clock = clock_of([(name, layout.units[index[name]], table[str(index[name])]) for name in clocks])
     notes = (*layout.notes, *clock.notes)
     return Sheet(tuple(columns), values, clock.seconds, clock.epoch, units=units, notes=notes)
+
+
+def check_one(path: Path, layout: Layout, columns: Sequence[str] = ()) -> None:
+    """Check that no column says that the lines are of several people, or of several devices in turn.
+
+    Args:
+        columns: those that are read as signals.
+
+    Raises:
+        ValueError: they are, so that they would be read as one who is here and there.
+    """
+    others = {i: name for i, name in enumerate(layout.names) if name not in columns}
+    kinds = {i: kind for i, name in others.items() if (kind := no_signal(name)) in ("person", "id")}
+    if not kinds:
+        return
+    table = _table(path, layout, dict.fromkeys(kinds, pa.string()))
+    for i, kind in kinds.items():
+        cells = [cell for cell in table[str(i)].to_pylist() if cell is not None]
+        values = list(dict.fromkeys(cells))
+        turns = sum(one != other for one, other in pairwise(cells))
+        # Pictures have names too, another in each line, and repetitions follow each other.
+        if 1 < len(values) <= len(cells) / _LINES_EACH and (kind == "person" or turns > len(cells) / 4):
+            raise ValueError(
+                f"lines of {' and of '.join(values[:3])} by its column {layout.names[i]}, and a recording is of one: "
+                "write a file for each"
+            )
 
 
 def text_of(path: Path) -> str:

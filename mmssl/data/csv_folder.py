@@ -98,13 +98,15 @@ def read(
         raise UserError(listed(folder, by_cause(faults), "no file can be read", len(faults)))
     lines = _joined(lines, described, headers, faults)
     try:
-        description = description_of(folder, lines, headers, given, like, notes)
+        annotated = {one.label for own in intervals.values() for one in own}
+        description = description_of(folder, lines, headers, given, like, notes, annotated)
     except UserError as error:
         if faults:
             besides = listed(folder, by_cause(faults), "besides", len(faults))
             raise UserError(f"{besides}\n{error}") from error
         raise
     lines = _of_classes(lines, description.classes, faults)
+    intervals = {place: _of_known(place, own, description.classes, faults) for place, own in intervals.items()}
     odd = _mixed_units(lines, headers, description, like)
     faults += odd
     headers = {place: header for place, header in headers.items() if place not in dict(odd)}
@@ -136,6 +138,9 @@ def read(
         seen = {line.row.recording_id: intervals[line.intervals] for line in lines if line.intervals in intervals}
         recordings, more = cut_streams(recordings, window, seen, reader.timings)
         notes += more
+        shown = tuple(sorted({row.label for row in recordings.rows} - {""}))
+        if intervals and not like and "classes" not in given and shown != recordings.description.classes:
+            recordings = recordings.described(recordings.description.model_copy(update={"classes": shown}))
     return Imported(recordings, notes, by_cause(faults))
 
 
@@ -166,6 +171,15 @@ def _of_classes(lines: Sequence[TableLine], classes: Sequence[str], faults: list
         for line in strange
     ]
     return [line for line in lines if line not in strange]
+
+
+def _of_known(
+    place: str, intervals: Sequence[Interval], classes: Sequence[str], faults: list[tuple[str, str]]
+) -> list[Interval]:
+    """The intervals of a class, where the classes are known; the labels of others become faults."""
+    strange = dict.fromkeys(one.label for one in intervals if classes and one.label not in classes)
+    faults += [(place, f"no class is called {label}; {nearest(label, [*classes])}") for label in strange]
+    return [one for one in intervals if one.label not in strange]
 
 
 def _check_columns(option: str, names: Iterable[str], lines: Sequence[TableLine]) -> None:

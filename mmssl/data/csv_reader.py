@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from mmssl.data.alignment import Cut, Offset, Track, cut, in_words, merged, moved
 from mmssl.data.columns import named, no_signal
@@ -15,7 +16,7 @@ from mmssl.data.quaternions import continuous, quaternions_in
 from mmssl.data.recording_file import Opened, before
 from mmssl.data.recordings import Array, array_faults
 from mmssl.data.sheet import Sheet, Values
-from mmssl.data.timeline import LineError, laid_out
+from mmssl.data.timeline import LineError, laid_out, unmeasured
 from mmssl.data.windows import Timing
 from mmssl.errors import nearest
 
@@ -106,12 +107,13 @@ class CsvReader:
         try:
             sheet = file.read(columns)
             values = self._without_codes(modality, place, columns, sheet.values)
+            measured = np.asarray(~np.isnan(values).all(axis=1), dtype=bool)
             values = self._whole(modality, place, columns, values)
             own = self._description.modalities[modality]
             marked = [[own.channels[i] for i in four] for four in own.quaternions] if isinstance(own, Signal) else []
             turns = quaternions_in(columns, marked)
             values, none = continuous(values, turns)
-            track = self._laid_out(modality, place, sheet, values)
+            track = self._laid_out(modality, place, sheet, values, measured)
         except LineError as error:
             raise ValueError(f"line {file.line(error.line)}: {error}") from error
         for i in none:
@@ -244,21 +246,30 @@ class CsvReader:
         self._filled[place] = int(bad.sum())
         return np.stack([np.interp(at, at[~b], v[~b]) for b, v in zip(bad.T, values.T, strict=True)], axis=1)
 
-    def _laid_out(self, modality: str, place: str, sheet: Sheet, values: Values) -> Track:
-        """The values at even moments."""
+    def _laid_out(
+        self, modality: str, place: str, sheet: Sheet, values: Values, measured: npt.NDArray[np.bool_]
+    ) -> Track:
+        """The values at even moments.
+
+        Args:
+            measured: whether a line had any value, (lines,).
+        """
         for note in sheet.notes:
             self._done[note].append(place)
         if sheet.seconds is None or len(values) < 2:
             if sheet.rate:
                 self._rates[modality][place] = sheet.rate
             rate = sheet.rate or self._description.modalities[modality].hz
-            return Track(values, 1 / rate if rate else None)
+            if not rate:
+                return Track(values)
+            moments = np.arange(len(values), dtype=np.float64) / rate
+            return Track(values, 1 / rate, gaps=unmeasured(moments, measured, 1 / rate))
         same = np.concatenate([[False], (values[1:] == values[:-1]).all(axis=1)])
         line = laid_out(sheet.seconds, same)
         self._rates[modality][place] = 1 / line.step
         if line.spread:
             self._done[
-                "time stamps that repeat or come in bursts; lines are taken as even between the first and the last"
+                "time stamps that repeat or come in bursts; lines are taken as even from first to last, or to a gap"
             ].append(f"{place} ({len(line.lines)} lines)")
         if line.even is not None:
             self._done["uneven time stamps put at even moments"].append(place)
@@ -267,7 +278,10 @@ class CsvReader:
             self._done["gaps in time are interpolated over"].append(f"{place} ({longest:.3g} s)")
         if line.dropped > len(values) / 100:
             self._done["lines left out whose stamp another line has"].append(f"{place} ({line.dropped})")
-        return Track(line.at_even(values), line.step_kept, line.start, sheet.epoch, line.gaps)
+        gaps = line.gaps
+        if not measured.all():
+            gaps = unmeasured(line.stamps - line.start, measured[line.lines], line.step)
+        return Track(line.at_even(values), line.step_kept, line.start, sheet.epoch, gaps)
 
 
 def _counted(places: Sequence[str]) -> str:

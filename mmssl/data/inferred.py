@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,13 @@ def description_of(
     given: Mapping[str, Any],
     like: Description | None,
     notes: list[str],
+    annotated: Collection[str] = (),
 ) -> Description:
     """The description, from the given entries and otherwise from the headers.
+
+    Args:
+        annotated: labels of intervals, which are classes too; where they alone are, and nothing says which classes
+            there are, the windows will.
 
     Raises:
         UserError: an entry can be found in neither, or they contradict each other.
@@ -76,7 +81,8 @@ def description_of(
     modalities = {name: {**earlier.get(name, {}), **here.get(name, {})} for name in {**earlier, **here}}
     document |= given
     labels = {line.row.label for line in lines} - {""}
-    document = {**document, "classes": document.get("classes", sorted(labels)) if labels else []}
+    every = labels | set(annotated)
+    document = {**document, "classes": document.get("classes", sorted(every) if labels else []) if every else []}
     for name in dict.fromkeys(name for line in lines for name in sorted(line.files, reverse=True)):
         own = modalities.setdefault(name, {})
         there = [headers[place] for line in lines if (place := line.files.get(name)) and place in headers]

@@ -122,6 +122,11 @@ def split(recordings: Recordings, data: Data) -> Split:
     return replace(parts, pretrain=_pretrain(recordings, parts, protocol, data.transductive))
 
 
+def pretrain_subjects(recordings: Recordings, parts: Split) -> list[str]:
+    """Those whose recordings pre-train, labelled or not."""
+    return sorted({*recordings.column("subject")[parts.pretrain]} - {""})
+
+
 def leave_one_subject_out(recordings: Recordings, data: Data) -> list[tuple[str, ...]]:
     """`validation_subjects` of each fold: every training subject validates once.
 

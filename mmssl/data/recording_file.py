@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmssl.data import formats
-from mmssl.data.csv_file import Layout, layout_of, line_of, sheet_of
+from mmssl.data.csv_file import Layout, check_one, layout_of, line_of, sheet_of
 from mmssl.data.sheet import Sheet
 
 
@@ -28,6 +28,7 @@ class Opened(NamedTuple):
     def read(self, columns: Sequence[str]) -> Sheet:
         """Raises ValueError: what is wrong with the file."""
         if self.layout:
+            check_one(self.path, self.layout, columns)
             return sheet_of(self.path, self.layout, columns)
         sheet = formats.read(self.path, self.confidence)
         if sheet is None:

@@ -1,5 +1,6 @@
 """A file's lines put in order of time and at even moments."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ _FEW = 0.01
 """Share of the lines up to which a fault counts as an accident."""
 _GAP = 3.0
 """A step longer than this many usual steps is a gap, or lies between two bursts."""
+_STALL = 1.0
+"""Seconds between two packets; a shorter wait is no gap."""
 _MOST_FILLED = 10
 """Even moments for each line; more mean broken stamps."""
 
@@ -31,7 +34,7 @@ class Timeline(NamedTuple):
     dropped: int = 0
     """Lines whose stamp another line has."""
     spread: bool = False
-    """The stamps repeat or come in bursts: the lines are taken as even between the first and the last."""
+    """The stamps repeat or come in bursts: the lines are taken as even from the first to the last, or to a gap."""
     gaps: Gaps = ()
     """Those that are interpolated over, in seconds from the first line."""
 
@@ -62,8 +65,8 @@ def laid_out(seconds: Values, same: npt.NDArray[np.bool_] | None = None) -> Time
 
     Equal stamps: lines that are the same to the last digit are one; of the others, up to one in a hundred is left out.
     Where more repeat, or the usual step is half or less of what lines over span make and large steps are many, stamps
-    are rounded or those of packets: the lines are even between first and last. Else, where a line is off by more than
-    half a step, values are wanted at even moments, one a step.
+    are rounded or those of packets: the lines are even between first and last, and on each side of a gap. Else, where a
+    line is off by more than half a step, values are wanted at even moments, one a step.
 
     Args:
         same: whether each line's values are those of the line before it.
@@ -87,11 +90,31 @@ def laid_out(seconds: Values, same: npt.NDArray[np.bool_] | None = None) -> Time
     bursts = usual <= mean / 2 and (steps > _GAP * usual).sum() >= max(3, _FEW * len(steps))
     dropped = len(seconds) - len(lines)
     if repeats > max(_FEW * len(steps), 1) or bursts:
-        even = np.linspace(stamps[0], stamps[-1], len(stamps))
-        return Timeline(lines, even, _slope(stamps), None, dropped, spread=True)
+        return _spread(lines, stamps, float(np.median(steps[steps > (_GAP * usual if bursts else 0)])), dropped)
     keep = np.concatenate([[True], steps > 0])
     lines, stamps = lines[keep], stamps[keep]
     return _resampled(lines, stamps, usual, dropped + repeats)
+
+
+def _spread(lines: Lines, stamps: Values, packet: float, dropped: int) -> Timeline:
+    """Lines that are even between gaps, whatever the stamps of each.
+
+    Args:
+        packet: the usual time from one stamp, or from one burst, to the next.
+    """
+    waits = np.diff(stamps)
+    ends = np.flatnonzero(waits > max(_GAP * packet, _STALL)) + 1
+    while len(ends):
+        parts = np.split(stamps, ends)
+        step = _slope(parts)
+        placed = np.concatenate([part.mean() + step * _centred(part) for part in parts])
+        # Where lines were held back and came at once, few are missing.
+        are = np.diff(placed)[ends - 1] > waits[ends - 1] / 2
+        if are.all():
+            return _resampled(lines, placed + (stamps[0] - placed[0]), step, dropped)._replace(spread=True)
+        ends = ends[are]
+    even = np.linspace(stamps[0], stamps[-1], len(stamps))
+    return Timeline(lines, even, _slope([stamps]), None, dropped, spread=True)
 
 
 def _resampled(lines: Lines, stamps: Values, usual: float, dropped: int) -> Timeline:
@@ -109,6 +132,17 @@ def _resampled(lines: Lines, stamps: Values, usual: float, dropped: int) -> Time
     since = stamps - stamps[0]
     gaps = tuple((float(since[i]), float(since[i + 1])) for i in np.flatnonzero(steps > _GAP * step))
     return Timeline(lines, stamps, step, even, dropped, gaps=gaps)
+
+
+def unmeasured(moments: Values, measured: npt.NDArray[np.bool_], step: float) -> Gaps:
+    """The gaps between lines that were measured, and before the first and behind the last of them.
+
+    Args:
+        moments: of all lines, in seconds from the first, rising.
+        measured: whether a line had any value, before those without were filled.
+    """
+    seen = np.concatenate([moments[:1], moments[measured], moments[-1:]])
+    return tuple((float(seen[i]), float(seen[i + 1])) for i in np.flatnonzero(np.diff(seen) > _GAP * step))
 
 
 class LineError(ValueError):
@@ -140,7 +174,14 @@ def _sorted(seconds: Values) -> Lines:
     return np.argsort(seconds, kind="stable")
 
 
-def _slope(stamps: Values) -> float:
-    """The step by least squares over all stamps: of rounded ones the last may be off by a whole step."""
-    at = np.arange(len(stamps)) - (len(stamps) - 1) / 2
-    return float(at @ (stamps - stamps.mean()) / (at @ at))
+def _slope(parts: Sequence[Values]) -> float:
+    """The step by least squares over all stamps, the same in each part: of rounded ones the last may be off by a whole
+    step."""
+    at = [_centred(part) for part in parts]
+    products = sum(float(own @ (part - part.mean())) for own, part in zip(at, parts, strict=True))
+    return products / sum(float(own @ own) for own in at)
+
+
+def _centred(stamps: Values) -> Values:
+    """The places of lines, 0 in the middle."""
+    return np.arange(len(stamps), dtype=np.float64) - (len(stamps) - 1) / 2

@@ -41,7 +41,7 @@ class Timing(NamedTuple):
     late: float = 0.0
     """Seconds from the beginning of its first file to that of its last, where it begins."""
     gaps: Mapping[str, Gaps] = {}
-    """By modality, in seconds from its beginning, what was interpolated over because no line was taken there."""
+    """By modality, in seconds from its beginning, what was interpolated over because nothing was measured there."""
 
 
 class _Placed(NamedTuple):
@@ -132,7 +132,7 @@ def cut(
 
     A window has the label of the interval that covers at least half of it; of a stream without intervals, the stream's.
     What is left of a stream behind its last whole window is left out, and so are a stream shorter than a window, and
-    windows of which a modality measured half or less, because its time stamps have a gap there.
+    windows of which a modality measured half or less.
 
     Args:
         intervals: by the stream's id; streams that are not in it have none.
@@ -167,7 +167,7 @@ def cut(
             short.append(row.recording_id)
     called = f"windows of {window}" if window else "intervals"
     if not rows:
-        outside = " outside of the gaps of its time stamps" * bool(made_up)
+        outside = " outside of the gaps where nothing was measured" * bool(made_up)
         raise UserError(f"{streams.description.name}: no recording is long enough{outside} for {called}")
     description = streams.description.model_copy(
         update={"window": window, "classes": tuple(sorted({row.label for row in rows} - {""}))}
@@ -180,7 +180,7 @@ def cut(
     if made_up:
         what = ("window" if window else "interval") + "s" * (len(made_up) > 1)
         notes.append(
-            "left out, as half or more of it lies in a gap of the time stamps, where nothing was measured: "
+            "left out, as half or more of it lies in a gap, where nothing was measured: "
             f"{len(made_up)} {what}, the first {made_up[0]}"
         )
     notes += _how_placed(placed, timings)

@@ -20,7 +20,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from mmssl.data.description import Protocol, Row
-from mmssl.data.protocols import split
+from mmssl.data.protocols import pretrain_subjects, split
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import having
 from mmssl.environment import machine, programs
@@ -69,12 +69,14 @@ def load_encoders(folder: str | Path) -> Model:
 
 def trained_on(folder: Path, model: Model, recordings: Recordings) -> list[Row]:
     """The rows of those recordings that trained exported encoders and heads, as far as names say: those of a subject,
-    and in a place of the protocol, that trained."""
-    facts = json.loads(opened((folder / FACTS).read_bytes()))
+    and in a place of the protocol, that trained, or pre-trained alone."""
+    about = json.loads(opened((folder / FACTS).read_bytes())).get("data", {})
     data, protocols = model.recipe.data, model.description.protocols
     protocol = protocols.get(data.protocol) or Protocol()
     by_name = data.train_subjects or (protocol.train if protocol.by == "subject" else ())
-    trained = {*facts.get("data", {}).get("train_subjects", by_name)} - {*data.validation_subjects}
+    trained = {*about.get("train_subjects", by_name)} - {*data.validation_subjects}
+    if model.recipe.pretrain.epochs:
+        trained |= {*about.get("pretrain_subjects", ())}
     return [
         row
         for row in recordings.rows
@@ -183,6 +185,7 @@ def export(
             "data": {
                 **plan.dataset.model_dump(mode="json", exclude={"source", "folder", "skipped"}),
                 "pretrain_on": [name_of(word) for word in plan.dataset.pretrain_on],
+                "pretrain_subjects": pretrain_subjects(recordings, split(recordings, trained.recipe.data)),
             },
             "environment": _made_with(record.facts if record else {**programs(), **machine(device)}),
             "exported": datetime.now(UTC).isoformat(timespec="seconds"),

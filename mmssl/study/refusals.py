@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
+from mmssl.data.description import spelling
 from mmssl.data.not_signals import suspects_in
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import enough
@@ -30,6 +31,7 @@ def refuse(plan: Plan, recordings: Recordings, before: Plan | None = None) -> No
         UserError: one message with every reason.
     """
     if before is None:
+        _refuse_spellings(plan, recordings)
         _refuse_suspects(recordings, {name for base in plan.bases.values() for name in base.data.modalities})
     earlier = {_subject(reason) for reason in _reasons(before, recordings)} if before else set[str]()
     found = [reason for reason in _reasons(plan, recordings) if _subject(reason) not in earlier]
@@ -62,6 +64,19 @@ def _refuse_suspects(recordings: Recordings, modalities: Collection[str]) -> Non
         raise UserError(
             "\n  ".join([f"{recordings.description.name}: channels that are no signals would be learnt:", *suspects])
             + "\nleave them out, or name those that are signals all the same: meant_channels in the description"
+        )
+
+
+def _refuse_spellings(plan: Plan, recordings: Recordings) -> None:
+    """Refuse people who only pre-train under a name that somebody who is scored has in another spelling."""
+    dataset = plan.dataset
+    scored = {spelling(one): one for one in (*dataset.test_subjects, *(one for fold in plan.folds for one in fold))}
+    known = {*dataset.train_subjects, *dataset.test_subjects, ""}
+    alike = [one for one in recordings.subjects if one not in known and spelling(one) in scored]
+    if alike:
+        raise UserError(
+            f"{dataset.name}: subject {alike[0]!r} would pre-train, and {scored[spelling(alike[0])]!r} is scored: if "
+            "they are one person, the scores would be too good; spell them alike, or as two people"
         )
 
 

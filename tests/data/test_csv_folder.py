@@ -15,6 +15,7 @@ from mmssl.data.not_signals import suspects_in
 from mmssl.errors import UserError
 
 SKELETON = "pelvis_x,pelvis_y,neck_x,neck_y\n0,0,0,1\n0,0,0.5,1\n"
+SECONDS = np.arange(1000) / 50
 IMU = "acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z,heart\n1,2,3,4,5,6,7\n8,9,10,11,12,13,14\n"
 
 
@@ -211,21 +212,80 @@ def test_uneven_stamps_are_put_at_even_moments(
     assert found.recordings.description.joints == ()
 
 
-def test_windows_amid_a_gap_of_the_stamps_are_left_out(tmp_path: Path) -> None:
-    seconds = np.delete(np.arange(1000) / 50, slice(300, 500))  # None from 6 to 10 s.
-    lines = [f"{at:.3f},{np.sin(at):.6f},{np.cos(at):.6f},9.8" for at in seconds]
+@pytest.mark.parametrize("written", ["no lines", "empty lines", "empty lines without stamps", "lines of -1"])
+def test_windows_amid_a_gap_are_left_out(tmp_path: Path, written: str) -> None:
+    header, lines = "time,acc_x,acc_y,acc_z", [f"{at:.3f},{np.sin(at):.6f},{np.cos(at):.6f},9.8" for at in SECONDS]
+    for i in range(300, 500):  # From 6 to 10 s.
+        lines[i] = {"no lines": "", "lines of -1": f"{SECONDS[i]:.3f},-1,-1,-1"}.get(written, f"{SECONDS[i]:.3f},,,")
+    if written == "empty lines without stamps":
+        header, *lines = (line.partition(",")[2] for line in (header, *lines))
     made = folder(
         tmp_path,
         recordings="recording_id,label,subject,imu\nr,walk,anna,r.csv\n",
-        r="\n".join(["time,acc_x,acc_y,acc_z", *lines]) + "\n",
+        r="\n".join([header, *filter(None, lines)]) + "\n",
     )
-    found = read(made, window=Window(seconds=2, stride=1))
+    (made / "description.yaml").write_text("imu_hz: 50\n")
+    found = read(made, window=Window(seconds=2, stride=1), fill_gaps=written != "no lines")
     assert [row.start for row in found.recordings.rows] == [*range(5), *range(10, 19)]
     assert any("5 windows, the first r/5.000" in note for note in found.notes)
     for row, imu in zip(found.recordings.rows, found.recordings.arrays("imu"), strict=True):
         assert imu is not None and row.start is not None
         moments = row.start + np.arange(100) / 50
         np.testing.assert_allclose(imu[:, 0], np.sin(moments), atol=1e-5)
+
+
+def test_classes_that_are_known_hold_for_intervals_too(tmp_path: Path) -> None:
+    lines = [f"{at:.3f},{np.sin(at):.6f},{np.cos(at):.6f},9.8" for at in SECONDS]
+    made = folder(
+        tmp_path,
+        recordings="recording_id,subject,imu,intervals\nr,anna,i.csv,seen.csv\n",
+        i="\n".join(["time,acc_x,acc_y,acc_z", *lines]) + "\n",
+        seen="start,end,label\n0,10,walk\n10,20,sit\n",
+    )
+    earlier = read(made, window=Window(seconds=2, stride=2)).recordings.description
+    assert earlier.classes == ("sit", "walk")
+    (made / "seen.csv").write_text("start,end,label\n0,10,walk\n")
+    later = read(made, like=earlier).recordings
+    assert later.description.classes == earlier.classes
+    assert [row.label for row in later.rows] == ["walk"] * 5 + [""] * 5
+    assert read(made, window=earlier.window).recordings.description.classes == ("walk",)
+    (made / "seen.csv").write_text("start,end,label\n0,10,walk\n10,20,Sit\n")
+    with pytest.raises(UserError, match=r"seen.csv: no class is called Sit; did you mean sit"):
+        read(made, like=earlier)
+    assert {row.label for row in read(made, like=earlier, skip_bad=True).recordings.rows} == {"walk", ""}
+    (made / "description.yaml").write_text("classes: [walk, run, Sit]\n")
+    assert read(made, window=earlier.window).recordings.description.classes == ("walk", "run", "Sit")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "refused"),
+    [
+        ("person_id", ["1", "2"] * 24, "1 and of 2"),
+        ("pid", ["ben"] * 40 + ["anna"] * 8, "ben and of anna"),
+        ("sensor", ["wrist", "ankle"] * 24, "wrist and of ankle"),
+        ("person_id", ["7"] * 48, ""),
+        ("rep", [*"1" * 12, *"2" * 12] * 2, ""),
+        ("name", [f"{i // 2}.jpg" for i in range(48)], ""),
+    ],
+)
+@pytest.mark.parametrize("sure", ["", ",0.9"], ids=["plain", "with confidence"])
+def test_lines_of_several_people_or_devices_are_no_recording(
+    tmp_path: Path, column: str, values: list[str], refused: str, sure: str
+) -> None:
+    """Read as one body, it would be here and there in turn."""
+    joints = ("pelvis", "neck", "head")
+    header = ",".join(f"{joint}_x,{joint}_y{',' * bool(sure)}{f'{joint}_confidence' * bool(sure)}" for joint in joints)
+    lines = [f"{value},{','.join(f'{i},{j}{sure}' for j in range(3))}" for i, value in enumerate(values)]
+    made = folder(
+        tmp_path,
+        recordings="recording_id,label,subject,skeleton\nr1,sit,anna,s.csv\n",
+        s="\n".join([f"{column},{header}", *lines]) + "\n",
+    )
+    if refused:
+        with pytest.raises(UserError, match=f"s.csv: lines of {refused} by its column {column}, and a recording is of"):
+            read(made)
+    else:
+        assert read(made).recordings.lengths("skeleton").tolist() == [48]
 
 
 def test_gaps_are_faults_unless_they_are_to_be_filled(tmp_path: Path) -> None:

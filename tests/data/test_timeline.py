@@ -29,6 +29,30 @@ def test_bursts_of_a_watch_are_lines_at_its_own_rate() -> None:
     np.testing.assert_allclose(np.diff(line.stamps), np.diff(line.stamps)[0])
 
 
+@pytest.mark.parametrize("stamped", ["whole seconds", "packets", "bursts"])
+def test_rounded_stamps_and_packets_show_a_gap_where_the_sensor_was_off(stamped: str) -> None:
+    """A minute off amid ten: no line is moved into it, and the rate is that of the sensor."""
+    taken = np.concatenate([np.arange(15_000), 18_000 + np.arange(15_000)]) / 50
+    packets = np.repeat(taken[::25], 25)
+    within = 1e-3 * np.tile(np.arange(25), 1200)
+    line = laid_out({"whole seconds": np.floor(taken), "packets": packets, "bursts": packets + within}[stamped])
+    assert line.spread
+    assert 1 / line.step == pytest.approx(50, rel=1e-4)
+    assert line.gaps == (pytest.approx((299.98, 360), abs=0.01),)
+    laid = line.at_even(taken[:, None])[:, 0]
+    np.testing.assert_allclose(laid, np.arange(33_000) / 50, atol=0.01)
+    assert len(laid) * line.step_kept == pytest.approx(660, abs=0.01)
+
+
+def test_lines_that_come_at_once_after_a_stall_are_no_gap() -> None:
+    taken = np.arange(10_000) / 50
+    came = np.repeat(taken[::25], 25)
+    came[5000:5250] = taken[5250]  # Five seconds that the radio held back.
+    line = laid_out(came)
+    assert (line.spread, line.gaps, line.even) == (True, (), None)
+    np.testing.assert_allclose(line.stamps, taken, atol=0.5)  # A packet
+
+
 def test_gaps_are_filled_at_the_usual_step() -> None:
     seconds = np.delete(np.arange(1000) / 50, slice(300, 400))
     line = laid_out(seconds)

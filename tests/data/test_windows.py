@@ -57,13 +57,13 @@ def test_a_window_that_a_gap_of_one_modality_halves_is_left_out() -> None:
     # From 2, 3 and 4 the gaps take 1, 1.5 and 0.7 s; from 7 and 8 they take 0.9.
     assert [row.start for row in made.rows] == [0, 1, 4, 5, 6, 7, 8]
     assert moments(made, "wrist")[2] == (pytest.approx(4), 100)
-    gone = "left out, as half or more of it lies in a gap of the time stamps, where nothing was measured: "
+    gone = "left out, as half or more of it lies in a gap, where nothing was measured: "
     assert f"{gone}2 windows, the first s/2.000" in notes
     seen = {"s": [Interval(0, 2, "sit"), Interval(3, 4.6, "walk")]}
     made, notes = cut(stream(), None, seen, {"s": Timing(0.0, {}, gaps=gaps)})
     assert [row.label for row in made.rows] == ["sit"]
     assert f"{gone}1 interval, the first s/3.000" in notes
-    with pytest.raises(UserError, match="no recording is long enough outside of the gaps of its time stamps"):
+    with pytest.raises(UserError, match="no recording is long enough outside of the gaps where nothing was measured"):
         cut(stream(), Window(seconds=5, stride=5), {}, {"s": Timing(0.0, {}, gaps={"wrist": ((1.0, 9.0),)})})
 
 

@@ -723,6 +723,35 @@ def test_a_recipe_that_was_run_alone_knows_who_trained_too(ask: Ask, tiny: Recor
     assert "18 of 36 recordings are of subjects anna, ben, who trained" in " ".join(answer.err.split())
 
 
+@pytest.mark.parametrize("transductive", [False, True])
+def test_who_only_pre_trained_has_trained_the_encoders_too(
+    ask: Ask, tiny: Recordings, tmp_path: Path, transductive: bool
+) -> None:
+    """ben's recordings have no label, and neither have some of dora's, who tests."""
+    without = tiny.description.model_copy(update={"protocols": {}})
+    blank = {
+        row.recording_id
+        for row in tiny.rows
+        if row.subject == "ben" or (row.subject == "dora" and row.label == tiny.description.classes[0])
+    }
+    rows = [row.model_copy(update={"label": ""}) if row.recording_id in blank else row for row in tiny.rows]
+    Recordings(without, rows, tiny.skeleton, tiny.imu).save(tmp_path / "some.parquet")
+    tiny.described(without).save(tmp_path / "tiny.parquet")
+    knobs = SMALL | {
+        "pretrain.epochs": 1, "data.test_subjects": "[dora]", "data.validation_subjects": "[chris]",
+        "data.transductive": transductive,
+    }  # fmt: skip
+    words = ["run", "--dataset", tmp_path / "some.parquet", "--out", tmp_path / "out"]
+    assert ask(*words, *(word for knob, value in knobs.items() for word in ("--set", f"{knob}={value}"))).code == 0
+    said = " ".join(ask("evaluate", tmp_path / "out", tmp_path / "tiny.parquet").err.split())
+    who = (
+        "27 of 36 recordings are of subjects anna, ben, dora"
+        if transductive
+        else ("18 of 36 recordings are of subjects anna, ben")
+    )
+    assert f"{who}, who trained these encoders" in said
+
+
 def test_two_exports_at_once_both_keep_their_look(
     finished: Study, tiny: Recordings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

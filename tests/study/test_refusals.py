@@ -188,3 +188,22 @@ def test_no_space_that_comes_along_is_refused(name: str, tiny: Recordings, tmp_p
     if "pretrain.hidden_classes" in space.grid:
         space = space.model_copy(update={"grid": {"pretrain.hidden_classes": [[], ["slow"]]}})
     plan_study("study", space, tiny, str(file), None, [])
+
+
+@pytest.mark.parametrize("who", ["anna", "dora"])
+def test_nobody_who_is_scored_pre_trains_under_another_spelling(tiny: Recordings, tmp_path: Path, who: str) -> None:
+    """anna is held out, and dora tests; ben does neither."""
+    first = next(row for row in tiny.rows if row.subject == who)
+
+    def planned(name: str) -> Plan:
+        """With one of their recordings under this name and without a label."""
+        unlabelled = first.model_copy(update={"subject": name, "label": ""})
+        rows = [unlabelled if row == first else row for row in tiny.rows]
+        changed = Recordings(tiny.description, rows, skeleton=tiny.arrays("skeleton"), imu=tiny.arrays("imu"))
+        space = Space.model_validate({"name": "s", "folds": [["anna"]], "grid": {"objective.mu": [1, 2]}})
+        return plan_study("study", space, changed, str(tmp_path / "tiny.parquet"), None, [])
+
+    with pytest.raises(UserError, match=f"subject '{who.title()}' would pre-train, and '{who}' is scored"):
+        planned(who.title())
+    for other in (who, "Ben", "eve", ""):
+        planned(other)

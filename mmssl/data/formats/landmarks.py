@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from mmssl.data.clock import Clock, clock_of
 from mmssl.data.columns import is_clock, named
+from mmssl.data.csv_file import Layout, check_one
 from mmssl.data.formats.estimated import EstimatedPoses, document_of
 from mmssl.data.formats.joints import BLAZE33
 from mmssl.data.formats.people import followed
@@ -130,6 +131,7 @@ def _header(start: Start) -> tuple[list[str], str, int]:
 def table(path: Path) -> EstimatedPoses:
     """Raises ValueError: what is wrong in it."""
     header, delimiter, above = _header(start_of(path))
+    check_one(path, Layout(tuple(header), ("",) * len(header), delimiter, ".", above, frozenset()))
     columns = _columns(header)
     axes = [axis for axis in "xyz" if all(axis in one for one in columns.values())]
     wanted = [one[what] for one in columns.values() for what in (*axes, "sure")]
