@@ -6,11 +6,11 @@ one model has one number. scipy is imported where it is used.
 
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.moments import OwnMoments
 from mmssl.evaluation import pair_retrieval
 
 Vectors = npt.NDArray[np.floating]
@@ -93,7 +93,7 @@ def lidar(views: Vectors, delta: float = 1e-4) -> float:
     return _rank(np.linalg.eigvalsh(whitening @ between @ whitening).clip(min=0))
 
 
-def cluster_learnability(z: Vectors, left_out: OwnMoments | None = None) -> float:
+def cluster_learnability(z: Vectors, left_out: Callable[[int], npt.NDArray[np.bool_]] | None = None) -> float:
     """CL of CLID (Lu et al. 2022, arXiv 2206.01251): how well neighbours predict the cluster; more is better.
 
     Clusters are those of k-means, as many as the square root of the recordings; a recording's neighbour is the nearest
@@ -101,7 +101,7 @@ def cluster_learnability(z: Vectors, left_out: OwnMoments | None = None) -> floa
     paper takes a k that suits its data and a classifier that sees recordings one by one.
 
     Args:
-        left_out: of each recording which others are no neighbours: windows that overlap share their cluster whatever
+        left_out: of a recording's number which are no neighbours, (recordings,): windows that overlap share their cluster whatever
             the encoder has learnt.
 
     Returns:

@@ -14,6 +14,9 @@ from own_folder import make
 
 from mmssl import Recordings
 from mmssl.cli.recordings import by_what_they_have
+from mmssl.study.baseline import baselines
+from mmssl.study.folder import Study
+from mmssl.study.results import best_of
 
 PAIR = (("imu", "skeleton"), ("imu",), ("skeleton",))
 THREE = (("a", "b", "c"), ("a",), ("b",), ("c",), ("a", "c"))
@@ -56,7 +59,7 @@ def test_what_predict_proposes_for_recordings_without_a_modality_works(
 ) -> None:
     skeletons = Recordings(tiny.description, tiny.rows, skeleton=tiny.skeleton)
     some = Recordings(
-        tiny.description, tiny.rows, skeleton=tiny.skeleton, imu=[*tiny.imu[:9], *[None] * (len(tiny) - 9)]
+        tiny.description, tiny.rows, skeleton=tiny.skeleton, imu=[*tiny.arrays("imu")[:9], *[None] * (len(tiny) - 9)]
     )
     for recordings in (skeletons, some):
         recordings.save(tmp_path / "new.parquet")
@@ -101,6 +104,7 @@ def test_the_proposed_baseline_pairs_with_every_trial(ask: Ask, tiny: Recordings
     proposed = ask("best", "own", "--storage", storage).out
     [command] = [line.strip() for line in proposed.splitlines() if "launch table2" in line]
     assert ask(*shlex.split(command)[1:], "--name", "untrained", "--local").code == 0
-    answer = json.loads(ask("best", "own", "--storage", storage, "--json").out)
-    [baseline] = answer["baselines"]
-    assert (baseline["study"], baseline["n"]) == ("untrained", 8)
+    study = Study(str(storage), "own")
+    plan = study.plan()
+    [baseline] = baselines(study, plan, best_of(study, plan).choice)
+    assert (baseline.study, baseline.paired, baseline.n) == ("untrained", True, 8)

@@ -485,6 +485,17 @@ def test_draws_of_labels_are_one_points_trials(study_of: StudyOf, capsys: pytest
     assert "Mean and standard deviation over 3 folds x 3 draws of labels x 1 seed, " in verdict(content).lines[0]
 
 
+def test_where_only_draws_of_labels_are_searched_none_is_the_best(study_of: StudyOf) -> None:
+    fixed = small.KNOBS | {"finetune.labels": 0.5}
+    study, plan = study_of(
+        "draws", lambda trial: scored(trial, [0.9, 0.1, 0.2][trial.point["finetune.label_draw"]]),
+        grid={"finetune.label_draw": [0, 1, 2]}, fixed=fixed,
+    )  # fmt: skip
+    content = gather(study, plan, None)
+    assert content.best is not None
+    assert (len(content.ranked), content.best.point.mean) == (1, pytest.approx(0.4))
+
+
 def test_points_of_one_trial_without_a_test_are_not_called_tied(study_of: StudyOf) -> None:
     """By F1 there is nothing to pair: no recording has one of its own."""
 
