@@ -101,8 +101,8 @@ def cluster_learnability(z: Vectors, left_out: Callable[[int], npt.NDArray[np.bo
     paper takes a k that suits its data and a classifier that sees recordings one by one.
 
     Args:
-        left_out: of a recording's number which are no neighbours, (recordings,): windows that overlap share their cluster whatever
-            the encoder has learnt.
+        left_out: of the number of a recording which are no neighbours, (recordings,): windows that overlap share a
+            cluster whatever the encoder has learnt.
 
     Returns:
         A share of the recordings that have neighbours; nan where none has, a value is not finite or there are fewer
