@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,9 +139,8 @@ def check_one(path: Path, layout: Layout, columns: Sequence[str] = ()) -> None:
         return
     table = _table(path, layout, dict.fromkeys(kinds, pa.string()))
     for i, kind in kinds.items():
-        cells = [cell for cell in table[str(i)].to_pylist() if cell is not None]
-        values = list(dict.fromkeys(cells))
-        turns = sum(one != other for one, other in pairwise(cells))
+        cells = table[str(i)].drop_null().combine_chunks().dictionary_encode()
+        values, turns = cells.dictionary.to_pylist(), np.count_nonzero(np.diff(cells.indices.to_numpy()))
         # Pictures have names too, another in each line, and repetitions follow each other.
         if 1 < len(values) <= len(cells) / _LINES_EACH and (kind == "person" or turns > len(cells) / 4):
             raise ValueError(
