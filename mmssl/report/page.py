@@ -25,6 +25,7 @@ from mmssl.study.baseline import baseline_command, data_words, set_word
 from mmssl.study.results import Point, is_untrained, representative
 from mmssl.study.scores import repeat
 from mmssl.study.space import is_shipped, text_of
+from mmssl.study.verdict import is_above
 from mmssl.study.words import percent, without_result
 
 # What looks into encoders loads torch; a page of trials alone does without.
@@ -168,6 +169,8 @@ def verdict(content: Content) -> Verdict:
             f"{best.label} scored highest, with {content.measure} {mean}; "
             f"{len(choice.tied)} of the other {others} points are statistically tied with it."
         )
+    if is_above(choice, content.chance) is False:
+        headline += " It is not above chance beyond the noise."
     spread = _spread_words(best.point)
     lines = [
         f"Mean{' and standard deviation' if best.point.std is not None else ''} {spread}, {_scored_words(content)}."

@@ -51,7 +51,7 @@ def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: boo
     statuses = Counter(study.table("trials.parquet", ["status"])["status"].to_pylist())
     whole = sum(statuses[status] for status in TERMINAL) == plan.total
     result = _best_words(choice, metric, whole=whole) if choice else undecided
-    above = _is_above(choice, guessing)
+    above = is_above(choice, guessing)
     harmed = untrained is not None and untrained.gain.mean is not None and untrained.gain.mean < 0
     lacking = choice is not None and metric not in LABEL_FREE and untrained is None and not itself
     first, *others = (choice.caveats if choice else []) or [""]
@@ -109,7 +109,7 @@ def beside(study: Study, plan: Plan, metric: str, choice: Choice | None = None) 
     return chance(study, plan, metric), found[0] if found else None
 
 
-def _is_above(choice: Choice | None, guessing: float | None) -> bool | None:
+def is_above(choice: Choice | None, guessing: float | None) -> bool | None:
     """Whether the best point's interval, or where it has none its mean, is above chance."""
     if choice is None or guessing is None or choice.best.mean is None:
         return None

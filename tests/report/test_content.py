@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -483,6 +484,17 @@ def test_draws_of_labels_are_one_points_trials(study_of: StudyOf, capsys: pytest
     # Of each fold the mean over its draws: gaps of 0.2 in all of them, which is no chance.
     assert [one["objective.lambda"] for one in best["tied"]] == []
     assert "Mean and standard deviation over 3 folds x 3 draws of labels x 1 seed, " in verdict(content).lines[0]
+
+
+@pytest.mark.parametrize(("spread", "above"), [(0.2, False), (0.01, True)])
+def test_the_headline_says_where_the_best_is_not_above_chance(study_of: StudyOf, spread: float, above: bool) -> None:
+    """Three classes; three folds whose mean is 45 %, some 95 % interval of which takes 33 % in."""
+    gains = {"anna": -spread, "ben": 0.0, "chris": spread}
+    study, plan = study_of(
+        "low", lambda trial: scored(trial, 0.45 + gains[trial.fold]), grid={"finetune.lr": [0.01, 0.02]}
+    )
+    headline = verdict(replace(gather(study, plan, None), chance=1 / 3)).headline
+    assert headline.endswith("It is not above chance beyond the noise.") == (not above)
 
 
 def test_where_only_draws_of_labels_are_searched_none_is_the_best(study_of: StudyOf) -> None:
