@@ -301,6 +301,27 @@ def test_gaps_are_faults_unless_they_are_to_be_filled(tmp_path: Path) -> None:
         read(made, fill_gaps=True)
 
 
+def test_gaps_are_filled_by_time_where_each_line_has_its_own(tmp_path: Path) -> None:
+    """Two sensors write lines in turn, the second 5 ms after the first, which is not half of a step of 20 ms."""
+    names = [f"{sensor}_{axis}" for sensor in ("acc", "gyr") for axis in "xyz"]
+    lines: list[str] = []
+    for i in range(100):
+        for k in range(2):
+            seconds = 0.02 * i + 0.005 * k
+            cells = [f"{abs(seconds - 1) * j:.6f}" if j // 4 == k else "" for j in range(1, 7)]
+            lines.append(f"{seconds:.3f},{','.join(cells)}")
+    made = tmp_path / "lab"
+    made.mkdir()
+    (made / "recordings.csv").write_text("recording_id,label,subject,wrist\nr,sit,anna,w.csv\n")
+    (made / "w.csv").write_text("\n".join([f"time,{','.join(names)}", *lines]) + "\n")
+    [array] = read(made, fill_gaps=True).recordings.arrays("wrist")
+    assert array is not None
+    # But for the ends, where the nearest value stays, and for the turn, each channel is a line: all say the same time.
+    inner = array[5:-5][array[5:-5, 0] > 0.05]
+    np.testing.assert_allclose(inner[:, 5] / 6, inner[:, 0], atol=1e-6)
+    np.testing.assert_allclose(inner[:, 4], inner[:, 1] * 2.5, atol=1e-5)
+
+
 def test_joints_without_a_known_root_need_a_description(tmp_path: Path) -> None:
     made = folder(tmp_path, s="k1_x,k1_y,k2_x,k2_y\n0,0,0,1\n")
     with pytest.raises(UserError, match=r"write into .*description.yaml, with two of k1, k2:\n  root_joint: NAME"):
