@@ -246,6 +246,14 @@ def test_a_missing_trial_is_left_out_of_the_pairs_and_named(study_of: StudyOf, t
     assert "vicreg, read from imu+skeleton: 1 of 6 trials are not complete" in result.notes
 
 
+def test_seeds_that_lack_different_folds_have_no_spread(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(failing("vicreg", (1, "ben"), (2, "anna")), ["untrained", "vicreg"])
+    row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")["vicreg", "imu+skeleton"]
+    assert row["n"] == 4
+    assert row["accuracy.std"] is None, "their means differ by whom they are of"
+    assert row["accuracy.std_folds"] is None, "only one fold has both seeds"
+
+
 def test_a_missing_untrained_trial_leaves_the_score_as_it_is(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(failing("untrained", (2, "anna")), ["untrained", "vicreg"])
     row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")["vicreg", "imu+skeleton"]
