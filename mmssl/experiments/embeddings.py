@@ -152,8 +152,10 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
         diagonal = np.where(np.isfinite(matrix.diagonal()), matrix.diagonal(), np.inf)
         i = int(diagonal.argmin())
         others = np.where(np.arange(len(classes)) == i, -1, matrix[i])
+        share, missed = float(diagonal[i]), bool(diagonal[i] < 1)
+        taken_for = classes[others.argmax()] if missed else None
         worst.append(
-            {"system": system, "worst": classes[i], "share": float(diagonal[i]), "taken_for": classes[others.argmax()]}
+            {"system": system, "worst": classes[i] if missed else None, "share": share, "taken_for": taken_for}
         )
         if pictures:
             title = f"{system}: confusion on {plan.dataset.name}, per cent of the true class"

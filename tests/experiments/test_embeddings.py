@@ -22,7 +22,7 @@ from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Result, embeddings, save
 from mmssl.experiments.embeddings import features, health, retrieval
 from mmssl.experiments.unlabelled import MEASURES, _measured, unlabelled
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import hits_of, points
 from mmssl.training.prepared import Prepared
@@ -364,6 +364,18 @@ def test_the_confusion_is_over_all_trials_with_rows_that_sum_to_one(made: tuple[
         assert worst["share"] == min(hits.values()) == hits[worst["worst"]]
         missed = {guess: cells[system, worst["worst"], guess]["share"] for guess in classes if guess != worst["worst"]}
         assert missed[worst["taken_for"]] == max(missed.values())
+
+
+def test_where_no_recording_is_missed_no_class_is_missed_most(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = trained(study_of, tiny, ["untrained"], seeds=(3,), folds=("ben",))
+    tables = Tables(study, plan)
+    for trial in plan.trials:
+        record = study.record(trial.trial_id)
+        right = [{**row, "predicted": row["label"]} for row in record.predictions]
+        tables.put(record.model_copy(update={"predictions": right}))
+    tables.write()
+    result = features(study, plan, tiny, ())
+    assert result.cells == [["untrained", "-", "100.0", "-"]]
 
 
 def test_a_class_without_a_scored_recording_has_no_row(study_of: StudyOf, tiny: Recordings) -> None:
