@@ -185,8 +185,7 @@ def _study(
         )
     if tried.together:
         yield _together(tried.together)
-    seconds = statistics.fmean(_seconds(plan.recipe(one), recordings, tried) for one in plan.trials)
-    hours = seconds * plan.total / share.at_once / 3600
+    hours = _seconds(plan, recordings, tried) / share.at_once / 3600
     yield CheckResult(
         "time",
         "ok",
@@ -306,12 +305,19 @@ def _try(recipe: Recipe, prepared: Prepared, recordings: Recordings, share: Shar
         return f"one batch of the largest point does not train: {last_line(error)}"
 
 
-def _seconds(recipe: Recipe, recordings: Recordings, tried: Tried) -> float:
-    """How long a trial takes at the largest point's pace."""
-    parts = split(recordings, recipe.data)
-    batches = math.ceil(len(shown_rows(recipe, recordings, parts)) / recipe.pretrain.batch_size)
-    finetuning = recipe.finetune.epochs * tried.finetune * len(parts.train)
-    return recipe.pretrain.epochs * batches * (tried.pretrain or 0) + finetuning
+def _seconds(plan: Plan, recordings: Recordings, tried: Tried) -> float:
+    """How long all trials take one after the other, at the largest point's pace."""
+    pretraining: dict[str, float] = {}
+    """By what trials share, which is trained once."""
+    finetuning = 0.0
+    for trial in plan.trials:
+        recipe = plan.recipe(trial)
+        parts = split(recordings, recipe.data)
+        batches = math.ceil(len(shown_rows(recipe, recordings, parts)) / recipe.pretrain.batch_size)
+        pretraining[recipe.pretraining_id()] = recipe.pretrain.epochs * batches * (tried.pretrain or 0)
+        finetuning += recipe.finetune.epochs * tried.finetune * len(parts.train)
+    # A sampler's trials are not known yet, and a race leaves some out.
+    return (sum(pretraining.values()) + finetuning) * plan.most / len(plan.trials)
 
 
 def _gpus_seen(node_id: str) -> str:

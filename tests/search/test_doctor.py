@@ -103,6 +103,31 @@ def test_where_bfloat16_saves_no_time_is_said(
         assert "--set pretrain.precision=float32" in found["precision"].message
 
 
+@pytest.mark.parametrize(
+    ("entries", "pretrainings"),
+    [
+        ({"grid": {"objective.mu": [1, 5, 10, 25]}}, 4),
+        ({"grid": {"finetune.labels": [0.1, 0.5], "finetune.label_draw": [0, 1, 2]}}, 1),
+        ({"grid": {"objective.mu": [1, 5, 10, 25]}, "sampler": "race", "budget": 2}, 2),
+    ],
+    ids=["a grid", "heads alone", "a race"],
+)
+def test_the_time_is_that_of_what_is_trained(
+    tiny: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: dict[str, object], pretrainings: int
+) -> None:
+    tried = doctor.Tried(360.0, 0.0, 10**9, 24 * 10**9, "1 of 2 CPUs")
+    monkeypatch.setattr(doctor, "_try", lambda *given: tried)
+    plan = plan_of(tiny, fixed={**FIXED, "pretrain.epochs": 10}, **entries)
+    share, there = Share(1, 0, 2, waits=False), [Node("a", "a", {"CPU": 2})]
+    found = {one.check: one.message for one in doctor._study(str(tmp_path), plan, tiny, share, there)}
+    steps = 0
+    for held_out in ("anna", "ben"):
+        shown = sum(row.subject in {"anna", "ben", "chris"} - {held_out} for row in tiny.rows)
+        steps += 10 * -(-shown // FIXED["pretrain.batch_size"])
+    hours = pretrainings * steps * 360 / 2 / 3600
+    assert found["time"] == f"{plan.size()}: about {hours:.1f} h at 2 at once"
+
+
 def test_a_storage_in_no_folder_is_a_fault_and_is_not_made(tmp_path: Path) -> None:
     [finding] = doctor._storage(str(tmp_path / "no" / "studies"), [])
     assert (finding.verdict, finding.message) == (
