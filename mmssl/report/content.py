@@ -194,7 +194,7 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         ranked=[
             Ranked(point, called[point.point_id], point.estimate, marks.get(point.point_id, "")) for point in order
         ],
-        interval=f"95 % interval over {repeats(plan)}",
+        interval=_interval(plan, found),
         choice=choice,
         undecided=undecided,
         caveats=_caveats(choice, found),
@@ -214,6 +214,14 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         where=study.place,
         names=called,
     )
+
+
+def _interval(plan: Plan, found: Sequence[Point]) -> str:
+    """What the points' intervals are, those of points that are not complete too."""
+    usual = repeats(plan)
+    others = {point.estimate.over.partition(" ")[2] for point in found} - {"", usual}
+    of_parts = f"; of points that are not complete perhaps over {' or '.join(sorted(others))}" if others else ""
+    return f"95 % interval over {usual}{of_parts}"
 
 
 def axes_of(plan: Plan, found: Sequence[Point]) -> list[Axis]:

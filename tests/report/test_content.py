@@ -499,6 +499,19 @@ def test_points_of_one_trial_without_a_test_are_not_called_tied(study_of: StudyO
     assert "tied" not in said
 
 
+def test_intervals_of_points_that_are_not_complete_may_be_over_something_else(study_of: StudyOf) -> None:
+    def ending(trial: PlannedTrial) -> Record:
+        part = trial.point["objective.lambda"] == 10 and trial.fold != "anna"
+        return Record(trial_id=trial.trial_id, status="FAILED") if part else scored(trial, 0.4 + 0.1 * (trial.seed % 3))
+
+    study, plan = study_of("parts", ending, seeds=[28, 29])
+    assert gather(study, plan, None).interval == (
+        "95 % interval over folds; of points that are not complete perhaps over seeds"
+    )
+    study, plan = study_of("whole", lambda trial: scored(trial, 0.4), seeds=[28, 29])
+    assert gather(study, plan, None).interval == "95 % interval over folds"
+
+
 def test_the_page_says_how_long_each_point_pre_trains(study_of: StudyOf) -> None:
     """And of untrained encoders that are the best no more than that, not that they are above themselves."""
     by_epochs = {0: 0.8, 2: 0.5, 4: 0.4}
