@@ -215,6 +215,11 @@ def repeats(plan: Plan, *, draws: bool = True) -> str:
     return "draws of labels" if len(drawn) > 1 else "seeds" if len(plan.space.seeds) > 1 else "recordings"
 
 
+def missing(there: int, planned: int) -> str:
+    """A note where a mean is over a part of the trials."""
+    return f"{planned - there} of {planned} trials are not complete"
+
+
 def otherwise(found: Estimate, usual: str) -> list[str]:
     """A note where an interval is not over what a caption says (`repeats`), as where one fold alone has results."""
     return [f"its interval is over {found.over}"] if found.over.partition(" ")[2] not in ("", usual) else []

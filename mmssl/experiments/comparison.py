@@ -18,6 +18,7 @@ from mmssl.experiments import (
     TableColumn,
     charts,
     knobs_of,
+    missing,
     names,
     otherwise,
     protocol,
@@ -155,7 +156,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                 gathered[system, "+".join(inputs), share][key] = score
     planned = Counter((plan.system(trial), plan.recipe(trial).finetune.labels) for trial in plan.trials)
     notes = [
-        f"{system}, {100 * share:g} % of the labels: {_missing(there, count)}"
+        f"{system}, {100 * share:g} % of the labels: {missing(there, count)}"
         for (system, share), count in planned.items()
         if 0 < (there := len(rows.get((system, share), ()))) < count
     ]
@@ -269,7 +270,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     planned = Counter((plan.system(one), tuple(plan.recipe(one).pretrain.hidden_classes)) for one in plan.trials)
     table: list[dict[str, Any]] = []
     notes = [
-        f"{system}, pre-trained {f'without {few(hidden)}' if hidden else 'on all'}: {_missing(there, count)}"
+        f"{system}, pre-trained {f'without {few(hidden)}' if hidden else 'on all'}: {missing(there, count)}"
         for (system, hidden), count in planned.items()
         if 0 < (there := len(trials.get(system, {}).get(hidden, {}))) < count
     ]
@@ -345,17 +346,13 @@ def _remarks(row: Mapping[str, Any]) -> list[str]:
     """Notes on a row: missing trials, a mean at chance or below, a mean below untrained encoders."""
     mean, remarks = row["accuracy.mean"], list[str]()
     if row["n"] < row["planned"]:
-        remarks.append(_missing(row["n"], row["planned"]))
+        remarks.append(missing(row["n"], row["planned"]))
     if mean is not None and mean <= row["chance"]:
         remarks.append(f"not above chance ({percent(row['chance'])} %)")
     if row["gain"] is not None and row["gain"] < 0:
         sure = row["gain.high"] is not None and row["gain.high"] < 0
         remarks.append("below untrained encoders" if sure else "below untrained encoders, within the noise")
     return remarks
-
-
-def _missing(there: int, planned: int) -> str:
-    return f"{planned - there} of {planned} trials are not complete"
 
 
 def _few_steps(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[str]:
