@@ -485,6 +485,27 @@ def test_draws_of_labels_are_one_points_trials(study_of: StudyOf, capsys: pytest
     assert "Mean and standard deviation over 3 folds x 3 draws of labels x 1 seed, " in verdict(content).lines[0]
 
 
+@pytest.mark.parametrize(
+    ("entries", "judged"),
+    [({}, 2), ({"prune": {"folds": 0.2}}, 4), ({"sampler": "race", "budget": 3}, 3)],
+    ids=["failed", "pruned", "a race"],
+)
+def test_the_best_was_chosen_among_all_that_were_judged(
+    study_of: StudyOf, entries: dict[str, Any], judged: int
+) -> None:
+    """Of four points two are complete, one has a score, and one none."""
+
+    def ending(trial: PlannedTrial) -> Record:
+        place = (trial.point["objective.lambda"], trial.point["objective.mu"])
+        if place[0] == 1 or (place == (10, 1) and trial.fold == "anna"):
+            return scored(trial, 0.4 if place[0] == 10 else 0.6)
+        return Record(trial_id=trial.trial_id, status="PRUNED" if entries else "FAILED", cause="worse")
+
+    study, plan = study_of("judged", ending, **entries)
+    (said,) = [line for line in gather(study, plan, None).caveats if "chosen among" in line]
+    assert said.startswith(f"the best was chosen among {judged} by these same recordings")
+
+
 def test_points_of_one_trial_without_a_test_are_not_called_tied(study_of: StudyOf) -> None:
     """By F1 there is nothing to pair: no recording has one of its own."""
 
