@@ -21,7 +21,7 @@ from mmssl.evaluation import pair_retrieval
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Result, embeddings, save
 from mmssl.experiments.embeddings import features, health, retrieval
-from mmssl.experiments.unlabelled import MEASURES, _measured, unlabelled
+from mmssl.experiments.unlabelled import MEASURES, _judged_on_others, _measured, unlabelled
 from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import hits_of, points
@@ -612,6 +612,19 @@ def test_measures_without_labels_are_of_the_kept_models(study_of: StudyOf, tiny:
     study.drop_model(plan.trials[0].trial_id)
     with pytest.raises(UserError, match="has not kept the model of every trial"):
         unlabelled(study, plan, tiny, ())
+
+
+@pytest.mark.parametrize("points", [2, 4])
+def test_measures_agree_by_scores_that_differ(points: int) -> None:
+    """From the skeleton all points score the same, by which no measure agrees or does not; two have no rank correlation
+    at all."""
+    rising = np.arange(points, dtype=float)[:, None] * np.ones(2)
+    scored = {"val.accuracy": 0.5 + rising / 10, "val.skeleton.accuracy": np.ones((points, 2))}
+    falling = {(f"falling {i}", "embedding", "training"): -rising for i in range(5)}
+    measured = {**falling, ("rising", "embedding", "training"): rising}
+    chosen = [row["chosen"] for row in _judged_on_others(measured, scored) if row["rule"] == "mean rank"]
+    assert len(chosen) == (0 if points == 2 else 2 * len(scored))
+    assert all(name.startswith("rising embedding training; ") for name in chosen)
 
 
 def test_measures_without_labels_are_of_each_point_s_own_encoders(study_of: StudyOf, tiny: Recordings) -> None:
