@@ -14,6 +14,7 @@ from mmssl.experiments.paper_tables import md, tex
 from mmssl.study.folder import Study
 from mmssl.study.paired import mean_ends
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.scores import Estimate
 from mmssl.study.space import LABEL_DRAW
 from mmssl.study.words import SYSTEM, TRANSDUCTIVE, VARIANT
 
@@ -212,6 +213,16 @@ def repeats(plan: Plan, *, draws: bool = True) -> str:
         return "folds"
     drawn = {trial.point.get(LABEL_DRAW) for trial in plan.trials} if draws else ()
     return "draws of labels" if len(drawn) > 1 else "seeds" if len(plan.space.seeds) > 1 else "recordings"
+
+
+def missing(there: int, planned: int) -> str:
+    """A note where a mean is over a part of the trials."""
+    return f"{planned - there} of {planned} trials are not complete"
+
+
+def otherwise(found: Estimate, usual: str) -> list[str]:
+    """A note where an interval is not over what a caption says (`repeats`), as where one fold alone has results."""
+    return [f"its interval is over {found.over}"] if found.over.partition(" ")[2] not in ("", usual) else []
 
 
 def recipes_of(plan: Plan) -> str:

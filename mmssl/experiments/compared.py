@@ -7,12 +7,12 @@ from typing import Any
 import pyarrow as pa
 
 from mmssl.errors import UserError
-from mmssl.experiments import SCORES, Result, TableColumn, names, protocol, repeats
+from mmssl.experiments import SCORES, Result, TableColumn, names, otherwise, protocol, repeats
 from mmssl.recipe import Recipe, scored_inputs
 from mmssl.study.folder import Study, find
 from mmssl.study.paired import change, complete, ends, scored, scores_of, summary
 from mmssl.study.plan import Key, Plan
-from mmssl.study.scores import difference, paired
+from mmssl.study.scores import difference, estimate, paired
 from mmssl.study.space import SET_BY_STUDY
 from mmssl.study.words import percent
 
@@ -81,12 +81,16 @@ def compare(entrants: Sequence[Entrant]) -> Result:
     first, *others = entrants
     for other in others:
         _comparable(first, other)
+    usual = repeats(first.plan, draws=False)
     table: list[dict[str, Any]] = []
+    notes: list[str] = []
     for entrant in entrants:
         for read_from in entrant.prefixes:
             scores = entrant.scores(read_from)
             beside = first.scores(read_from if entrant is not first else "")
             pairs, count = paired(scores["accuracy"], beside["accuracy"]), scored(entrant.rows, read_from)
+            over = otherwise(estimate(scores["accuracy"], count), usual)
+            notes += [f"{entrant.word}, read from {read_from}: {note}" for note in over]
             table.append(
                 {
                     "point": entrant.word,
@@ -103,7 +107,7 @@ def compare(entrants: Sequence[Entrant]) -> Result:
             )
     return Result(
         f"Beside {first.word}: {protocol(first.plan)}. Mean over seeds and folds with its 95 % interval over "
-        f"{repeats(first.plan, draws=False)}; seeds ±: standard deviation of the seeds' means; difference from the "
+        f"{usual}; seeds ±: standard deviation of the seeds' means; difference from the "
         "first point over the pairs: seeds and folds that both have, with its 95 % interval.",
         {"compared": pa.Table.from_pylist(table)},
         (
@@ -113,7 +117,7 @@ def compare(entrants: Sequence[Entrant]) -> Result:
             TableColumn("pairs", ("pairs",)),
             TableColumn("difference", ends("difference"), percent=True),
         ),
-        [line for about in (_verdicts, _notes) for other in others for line in about(first, other)],
+        [line for about in (_verdicts, _notes) for other in others for line in about(first, other)] + notes,
     )
 
 

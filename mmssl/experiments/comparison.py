@@ -11,8 +11,20 @@ import pyarrow as pa
 
 from mmssl.data.recordings import UNLABELLED, Recordings
 from mmssl.data.sources import data_set_of
-from mmssl.errors import UserError
-from mmssl.experiments import SCORES, Result, TableColumn, charts, knobs_of, names, protocol, recipes_of, repeats
+from mmssl.errors import UserError, few
+from mmssl.experiments import (
+    SCORES,
+    Result,
+    TableColumn,
+    charts,
+    knobs_of,
+    missing,
+    names,
+    otherwise,
+    protocol,
+    recipes_of,
+    repeats,
+)
 from mmssl.experiments.published import BRINZEA, FEW_LABELS, HIDDEN, PUBLISHED, YANG, Published, hidden_groups
 from mmssl.recipe import Recipe, scored_inputs
 from mmssl.study.folder import Study
@@ -44,6 +56,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     called, trial_of = names(plan), {trial.point_id: trial for trial in plan.trials}
     recipes = {point_id: plan.recipe(trial) for point_id, trial in trial_of.items()}
     never_trained = [name for name, trial in trial_of.items() if parsed(plan.system(trial))[0] == "untrained"]
+    usual = repeats(plan, draws=False)
     table: list[dict[str, Any]] = []
     notes: list[str] = []
     leads: dict[tuple[str | None, ...], str] = {}
@@ -86,7 +99,8 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                 **_stated(published.get(system, []) if inputs == modalities else []),
                 "note": "",
             }
-            row["note"] = "; ".join([*_remarks(row), *_few_steps(recipes[point_id], by_point[point_id])])
+            over = otherwise(estimate(accuracy, count), usual)
+            row["note"] = "; ".join([*_remarks(row), *over, *_few_steps(recipes[point_id], by_point[point_id])])
             if row["note"]:
                 notes.append(f"{row['system']}, read from {row['read_from']}: {row['note']}")
             table.append(row)
@@ -97,7 +111,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     fixed = f"; set to other than the recipe's values: {fixed}" if fixed else ""
     caption = (
         f"Linear evaluation: {protocol(plan)}{epochs}, {head} of fine-tuning; {recipes_of(plan)}{fixed}. "
-        f"Mean over seeds and folds with its 95 % interval over {repeats(plan, draws=False)}, "
+        f"Mean over seeds and folds with its 95 % interval over {usual}, "
         "standard deviation of the seeds' means; gain over untrained encoders."
     )
     notes += _no_comparison(plan, bool(published))
@@ -128,6 +142,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
     labels from the paper's Table 2, since Figure 5 has no numbers in print.
     """
     _searches_only(plan, "finetune.labels", "finetune.label_draw")
+    usual = repeats(plan)
     split, _, what = plan.space.scored.partition(".")
     published, recipes = _published(plan), {plan.system(trial): plan.recipe(trial) for trial in plan.trials}
     gathered: dict[tuple[str, str, float], dict[Key, float]] = defaultdict(dict)
@@ -139,6 +154,12 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
             if (score := row[f"{prefix}.{what}"]) is not None:
                 key = row["seed"], row["fold"], row["param.finetune.label_draw"]
                 gathered[system, "+".join(inputs), share][key] = score
+    planned = Counter((plan.system(trial), plan.recipe(trial).finetune.labels) for trial in plan.trials)
+    notes = [
+        f"{system}, {100 * share:g} % of the labels: {missing(there, count)}"
+        for (system, share), count in planned.items()
+        if 0 < (there := len(rows.get((system, share), ()))) < count
+    ]
     labelled = {at: statistics.fmean(row["recordings.labelled"] for row in found) for at, found in rows.items()}
     table: list[dict[str, Any]] = []
     for system in plan.space.systems:
@@ -147,6 +168,9 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
             read_from = "+".join(inputs)
             for share in sorted(share for *at, share in gathered if at == [system, read_from]):
                 scores = gathered[system, read_from, share]
+                found = estimate(scores, scored(rows[system, share], read_from))
+                at = f"{system}, read from {read_from}, {100 * share:g} % of the labels"
+                notes += [f"{at}: {note}" for note in otherwise(found, usual)]
                 beside = {
                     other: gathered.get((name, read_from, share), {})
                     for other in ("supervised", "untrained")
@@ -160,14 +184,14 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "read_from": read_from,
                         "labels": share,
                         "recordings.labelled": labelled[system, share],
-                        **columns(("mean", "low", "high"), estimate(scores, scored(rows[system, share], read_from))),
+                        **columns(("mean", "low", "high"), found),
                         "draws": len({draw for *_, draw in scores}),
                         **change("over_supervised", paired(scores, beside.get("supervised", {}))),
                         **change("over_untrained", paired(scores, beside.get("untrained", {}))),
                         **_stated(published.get(system, []) if inputs == modalities else []),
                     }
                 )
-    notes = [
+    notes += [
         f"shares {first:g} and {second:g} use the same number of labels, one a class at least"
         for system in plan.space.systems[:1]
         for first, second in pairwise(sorted(share for name, share in labelled if name == system))
@@ -181,7 +205,7 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
             figures += charts.drawn(study, name, pictures, spec, title)
     return Result(
         f"Few labels: {protocol(plan)}; {recipes_of(plan)}; {plan.space.scored}, mean and 95 % interval over "
-        f"{repeats(plan)}, of scores and of differences.",
+        f"{usual}, of scores and of differences.",
         {"few_labels": pa.Table.from_pylist(table)},
         (
             TableColumn("system", ("system",)),
@@ -243,7 +267,13 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
     groups_of_paper = {group.classes: group for group in hidden_groups(every)}
     published = HIDDEN.get(_data_set(plan), {}) if _published(plan) and _protocol(plan) == "cross_subject" else {}
     f1 = {trial_id: row[f"{plan.space.scored_split}.f1"] for trial_id, row in rows.items()}
+    planned = Counter((plan.system(one), tuple(plan.recipe(one).pretrain.hidden_classes)) for one in plan.trials)
     table: list[dict[str, Any]] = []
+    notes = [
+        f"{system}, pre-trained {f'without {few(hidden)}' if hidden else 'on all'}: {missing(there, count)}"
+        for (system, hidden), count in planned.items()
+        if 0 < (there := len(trials.get(system, {}).get(hidden, {}))) < count
+    ]
     for system, groups in trials.items():
         for hidden, trial_ids in groups.items():
             for name, classes in (
@@ -295,7 +325,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
             TableColumn("change", ends("change"), percent=True),
             *(_published_columns(table) if published else []),
         ),
-        [*_no_comparison(plan, bool(published)), *([may_show] if unknown else [])],
+        [*notes, *_no_comparison(plan, bool(published)), *([may_show] if unknown else [])],
     )
 
 
@@ -316,7 +346,7 @@ def _remarks(row: Mapping[str, Any]) -> list[str]:
     """Notes on a row: missing trials, a mean at chance or below, a mean below untrained encoders."""
     mean, remarks = row["accuracy.mean"], list[str]()
     if row["n"] < row["planned"]:
-        remarks.append(f"{row['planned'] - row['n']} of {row['planned']} trials are not complete")
+        remarks.append(missing(row["n"], row["planned"]))
     if mean is not None and mean <= row["chance"]:
         remarks.append(f"not above chance ({percent(row['chance'])} %)")
     if row["gain"] is not None and row["gain"] < 0:

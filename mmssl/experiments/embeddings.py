@@ -1,7 +1,7 @@
 """Experiments on features and embeddings, from each trial's kept model."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any
@@ -17,10 +17,10 @@ from mmssl.data.rows import having
 from mmssl.errors import UserError
 from mmssl.evaluation import confusion, finite_or_none, pair_retrieval, rank_agreement, tsne
 from mmssl.evaluation import retrieval as nearest_neighbours
-from mmssl.experiments import Result, TableColumn, charts, names, plain_columns, protocol
+from mmssl.experiments import Result, TableColumn, charts, missing, names, plain_columns, protocol
 from mmssl.export.encoders import kept_model
 from mmssl.study.folder import Study
-from mmssl.study.paired import spread
+from mmssl.study.paired import complete, spread
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import LABEL_FREE, points, representative
 from mmssl.study.scores import mean
@@ -90,7 +90,7 @@ def retrieval(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[
             *(TableColumn(name, (name,), percent=True) for name in recalls),
             TableColumn("mAP", ("map", "map.std"), percent=True),
         ),
-        list(dict.fromkeys(notes)),
+        [*_lacking(study, plan), *dict.fromkeys(notes)],
     )
 
 
@@ -114,6 +114,7 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
             TableColumn("found", ("share",), percent=True),
             TableColumn("taken most for", ("taken_for",)),
         ),
+        _lacking(study, plan),
     )
     for trial, rows, encoded, _ in _scored(study, plan, recordings, {trial.trial_id for trial in nearest.values()}):
         system = called[trial.point_id]
@@ -152,8 +153,10 @@ def features(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[s
         diagonal = np.where(np.isfinite(matrix.diagonal()), matrix.diagonal(), np.inf)
         i = int(diagonal.argmin())
         others = np.where(np.arange(len(classes)) == i, -1, matrix[i])
+        share, missed = float(diagonal[i]), bool(diagonal[i] < 1)
+        taken_for = classes[others.argmax()] if missed else None
         worst.append(
-            {"system": system, "worst": classes[i], "share": float(diagonal[i]), "taken_for": classes[others.argmax()]}
+            {"system": system, "worst": classes[i] if missed else None, "share": share, "taken_for": taken_for}
         )
         if pictures:
             title = f"{system}: confusion on {plan.dataset.name}, per cent of the true class"
@@ -225,13 +228,20 @@ def _scored(
     study: Study, plan: Plan, recordings: Recordings, only: set[str] | None = None
 ) -> Iterator[tuple[PlannedTrial, npt.NDArray[np.int64], dict[str, Vectors], dict[str, Vectors]]]:
     """Each complete trial, with the result of `vectors`."""
-    complete = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
-    require_models(study, plan, complete)
+    done = {trial_id for trial_id, record in study.records(plan).items() if record.status == "COMPLETE"}
+    require_models(study, plan, done)
     prepared: dict[int, Prepared] = {}
     for trial in plan.trials:
-        if trial.trial_id not in complete or (only is not None and trial.trial_id not in only):
+        if trial.trial_id not in done or (only is not None and trial.trial_id not in only):
             continue
         yield trial, *vectors(study, plan, trial, recordings, prepared)
+
+
+def _lacking(study: Study, plan: Plan) -> list[str]:
+    """Notes on points of which a part of the trials is complete."""
+    planned, called = Counter(trial.point_id for trial in plan.trials), names(plan)
+    there = Counter(row["point_id"] for row in complete(study))
+    return [f"{called[point]}: {missing(n, planned[point])}" for point, n in there.items() if n < planned[point]]
 
 
 def require_models(study: Study, plan: Plan, trial_ids: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
+from math import isnan
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -216,19 +217,24 @@ def _judged_on_others(measured: Mapping[Key, Vectors], scored: Mapping[str, Vect
             key: fmean(each.max() - each[values[:, here].mean(axis=1).argmax()] for each in means.values())
             for key, values in usable.items()
         }
-        agreeing = {
-            key: fmean(rank_agreement(values[:, here].mean(axis=1), each)["spearman"] for each in means.values())
-            for key, values in usable.items()
-        }
+        agreeing: dict[Key, float] = {}
+        for key, values in usable.items():
+            over = values[:, here].mean(axis=1)
+            # Of two points, or of points that all score the same, there is none.
+            known = [one for each in means.values() if not isnan(one := rank_agreement(over, each)["spearman"])]
+            if known:
+                agreeing[key] = fmean(known)
         single = min(lost, key=lost.__getitem__)
         several = sorted(agreeing, key=lambda key: -agreeing[key])[:_SEVERAL]
-        ranks = np.mean([rankdata(usable[key][:, there].mean(axis=1)) for key in several], axis=0)
         labelled = np.mean([rankdata(each) for each in means.values()], axis=0)
-        for rule, name, values in (
+        rules = [
             ("measure", " ".join(single), usable[single][:, there].mean(axis=1)),
-            ("mean rank", "; ".join(" ".join(key) for key in several), ranks),
             ("labels of the others", "", labelled),
-        ):
+        ]
+        if several:
+            ranks = np.mean([rankdata(usable[key][:, there].mean(axis=1)) for key in several], axis=0)
+            rules.insert(1, ("mean rank", "; ".join(" ".join(key) for key in several), ranks))
+        for rule, name, values in rules:
             for metric, all_of in scored.items():
                 each = all_of[:, there].mean(axis=1)
                 losses = {"lost": float(each.max() - each[values.argmax()]), "random": float(each.max() - each.mean())}

@@ -194,10 +194,10 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         ranked=[
             Ranked(point, called[point.point_id], point.estimate, marks.get(point.point_id, "")) for point in order
         ],
-        interval=f"95 % interval over {repeats(plan)}",
+        interval=_interval(plan, found),
         choice=choice,
         undecided=undecided,
-        caveats=_caveats(choice, found),
+        caveats=_caveats(plan, choice, found),
         chance=guessing,
         commonest=_commonest(predictions, guessing),
         baselines=baselines(study, plan, choice),
@@ -214,6 +214,14 @@ def gather(study: Study, plan: Plan, classes: Sequence[str] | None) -> Content:
         where=study.place,
         names=called,
     )
+
+
+def _interval(plan: Plan, found: Sequence[Point]) -> str:
+    """What the points' intervals are, those of points that are not complete too."""
+    usual = repeats(plan)
+    others = {point.estimate.over.partition(" ")[2] for point in found} - {"", usual}
+    of_parts = f"; of points that are not complete perhaps over {' or '.join(sorted(others))}" if others else ""
+    return f"95 % interval over {usual}{of_parts}"
 
 
 def axes_of(plan: Plan, found: Sequence[Point]) -> list[Axis]:
@@ -280,15 +288,18 @@ def _choice(plan: Plan, found: Sequence[Point], predictions: pa.Table) -> tuple[
         return None, f"There is no best point yet: {error}."
 
 
-def _caveats(choice: Choice | None, found: Sequence[Point]) -> list[str]:
+def _caveats(plan: Plan, choice: Choice | None, found: Sequence[Point]) -> list[str]:
     if choice is None:
         return []
-    complete = sum(point.complete for point in found)
+    # Those that were pruned lost by these scores too; those that a race never began did not.
+    judged = sum(
+        point.complete or bool(point.statuses.get("PRUNED") and (point.scores or plan.space.prune)) for point in found
+    )
     optimism = [
-        f"the best was chosen among {complete} by these same recordings, so its score is a little too high; the score "
+        f"the best was chosen among {judged} by these same recordings, so its score is a little too high; the score "
         "on the test subjects, which an export computes, is not"
     ]
-    return choice.caveats + (optimism if complete > 1 else [])
+    return choice.caveats + (optimism if judged > 1 else [])
 
 
 def _commonest(predictions: pa.Table, guessing: float | None) -> float | None:

@@ -185,8 +185,7 @@ def _study(
         )
     if tried.together:
         yield _together(tried.together)
-    seconds = statistics.fmean(_seconds(plan.recipe(one), recordings, tried) for one in plan.trials)
-    hours = seconds * plan.total / share.at_once / 3600
+    hours = _seconds(plan, recordings, tried) / share.at_once / 3600
     yield CheckResult(
         "time",
         "ok",
@@ -259,14 +258,16 @@ def _largest(plan: Plan, recordings: Recordings) -> tuple[Any, Model]:
         highest = {name: interval.high for name, interval in plan.space.ranges.items()}
         plan.add({name: values[-1] for name, values in plan.space.searched.items()} | highest)
     models: dict[str, Model] = {}
-    costs: dict[float, tuple[Any, Model]] = {}
+    costs: dict[tuple[int, bool, bool], tuple[Any, Model]] = {}
     for trial in {trial.point_id: trial for trial in plan.trials}.values():
         recipe = plan.recipe(trial)
         like = recipe.encoder.model_dump_json() + str(recipe.data.modalities) + str(recipe.finetune.hidden)
         if like not in models:
             models[like] = Model.fresh(recipe, recordings.description, {})
         weights = sum(one.numel() for part in models[like].parts.values() for one in part.parameters())
-        costs[weights * recipe.data.steps * recipe.pretrain.batch_size] = (trial, models[like])
+        # Untrained encoders of the same size show neither how long pre-training takes nor how much memory.
+        trains = recipe.pretrain.epochs > 0, recipe.finetune.encoders == "trained"
+        costs[weights * recipe.data.steps * recipe.pretrain.batch_size, *trains] = (trial, models[like])
     return costs[max(costs)]
 
 
@@ -306,12 +307,22 @@ def _try(recipe: Recipe, prepared: Prepared, recordings: Recordings, share: Shar
         return f"one batch of the largest point does not train: {last_line(error)}"
 
 
-def _seconds(recipe: Recipe, recordings: Recordings, tried: Tried) -> float:
-    """How long a trial takes at the largest point's pace."""
-    parts = split(recordings, recipe.data)
-    batches = math.ceil(len(shown_rows(recipe, recordings, parts)) / recipe.pretrain.batch_size)
-    finetuning = recipe.finetune.epochs * tried.finetune * len(parts.train)
-    return recipe.pretrain.epochs * batches * (tried.pretrain or 0) + finetuning
+def _seconds(plan: Plan, recordings: Recordings, tried: Tried) -> float:
+    """How long all trials take one after the other, at the largest point's pace."""
+    pretraining: dict[str, float] = {}
+    """By what trials share, which is trained once."""
+    finetuning = 0.0
+    for trial in plan.trials:
+        recipe = plan.recipe(trial)
+        parts = split(recordings, recipe.data)
+        batches = math.ceil(len(shown_rows(recipe, recordings, parts)) / recipe.pretrain.batch_size)
+        pretraining[recipe.pretraining_id()] = recipe.pretrain.epochs * batches * (tried.pretrain or 0)
+        # A recording takes encoders that train with the head as long as in pre-training.
+        alike = recipe.finetune.encoders == "trained" and tried.pretrain is not None
+        each = (tried.pretrain or 0) / recipe.pretrain.batch_size if alike else tried.finetune
+        finetuning += recipe.finetune.epochs * each * recipe.finetune.labels * len(parts.train)
+    # A sampler's trials are not known yet, and a race leaves some out.
+    return (sum(pretraining.values()) + finetuning) * plan.most / len(plan.trials)
 
 
 def _gpus_seen(node_id: str) -> str:

@@ -1,5 +1,6 @@
 """Run a trial once more, in this process, and compare: docs/reproducing.md."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -140,7 +141,9 @@ def rerun(
             on_epoch=on_epoch,
             device=_device(record),
         )
-    now = {"status": outcome.status, "cause": outcome.cause, **outcome.metrics}
+    # A record keeps no number that is not finite.
+    numbers = {name: value if math.isfinite(value) else None for name, value in outcome.metrics.items()}
+    now = {"status": outcome.status, "cause": outcome.cause, **numbers}
     # What is a score of the record must come again, whether or not it came.
     names = [*outcome.metrics, *(name for name, value in record.facts.items() if is_score(name) and value is not None)]
     then = {

@@ -37,8 +37,9 @@ def spread(scores: Scores, by: int) -> float | None:
     groups: dict[Any, list[float]] = defaultdict(list)
     for key, score in scores.items():
         groups[key[by]].append(score)
-    # A group that lacks trials has another mean for that alone.
-    whole = [statistics.fmean(group) for group in groups.values() if len(group) == max(map(len, groups.values()))]
+    # A group that lacks trials has another mean for that alone; so have two that lack as many, but not the same.
+    every = len({(*key[:by], *key[by + 1 :]) for key in scores})
+    whole = [statistics.fmean(group) for group in groups.values() if len(group) == every]
     return statistics.stdev(whole) if len(whole) > 1 else None
 
 

@@ -77,7 +77,8 @@ def study_status(study: Study, plan: Plan | None = None) -> StudyStatus:
     Raises:
         UserError: its plan or tables cannot be read.
     """
-    planned = (plan or study.plan()).total
+    plan = plan or study.plan()
+    planned = plan.total
     running = study.in_use()
     noted = _noted(study)
     driver = noted if running else None
@@ -99,7 +100,9 @@ def study_status(study: Study, plan: Plan | None = None) -> StudyStatus:
         going = [
             (now - row["started"]).total_seconds() for row in rows if row["status"] == "RUNNING" and row["started"]
         ]
-        left = time_left(statistics.fmean(lately) if lately else None, going, trials["PLANNED"])
+        begun = planned - trials["PLANNED"]
+        waiting = min(trials["PLANNED"], max(0, plan.most - begun))
+        left = time_left(statistics.fmean(lately) if lately else None, going, waiting)
     return StudyStatus(
         study=study.name,
         state="running" if running else "complete" if ended == planned else "stopped",

@@ -50,7 +50,9 @@ class Trackio:
 
     def end(self, planned: PlannedTrial, record: Record) -> None:
         run = self._runs.pop(planned.trial_id)
-        run.log({**scores(record.facts), "status": record.status, "cause": record.cause})
+        # At the last epoch's step: a trial that is tried again takes a step more for an epoch that is there.
+        step = run._next_step - 1  # pyright: ignore[reportPrivateUsage]
+        run.log({**scores(record.facts), "status": record.status, "cause": record.cause}, step=step)
         run.finish()
 
     def stop(self) -> None:

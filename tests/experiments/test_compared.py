@@ -110,6 +110,24 @@ def test_only_seeds_and_folds_of_both_are_paired_with_a_note(
     ]
 
 
+def test_an_interval_that_is_not_over_what_the_first_study_s_are_is_named(
+    made: Callable[..., Study], tmp_path: Path
+) -> None:
+    made("folded", seeds=(1, 2))
+    made("seeded", seeds=(1, 2, 3), folds=("ben",))
+    entrants = [Entrant(str(tmp_path), word) for word in ("folded", "seeded")]
+    over = [f"seeded, read from {read_from}: its interval is over 3 seeds" for read_from in (PAIR, "imu", "skeleton")]
+    result = compare(entrants)
+    assert "95 % interval over folds" in result.caption
+    assert result.notes[-3:] == over
+    result = compare(entrants[::-1])
+    assert "95 % interval over seeds" in result.caption
+    assert result.notes[-3:] == [
+        f"folded, read from {read_from}: its interval is over 3 folds" for read_from in (PAIR, "imu", "skeleton")
+    ]
+    assert not [note for note in compare(entrants[:1]).notes if "interval" in note]
+
+
 def test_one_modality_is_compared_with_the_same_of_a_pair_or_with_nothing(
     made: Callable[..., Study], tmp_path: Path, scored: dict[tuple[str, int, str], float]
 ) -> None:

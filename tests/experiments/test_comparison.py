@@ -246,6 +246,25 @@ def test_a_missing_trial_is_left_out_of_the_pairs_and_named(study_of: StudyOf, t
     assert "vicreg, read from imu+skeleton: 1 of 6 trials are not complete" in result.notes
 
 
+def test_seeds_that_lack_different_folds_have_no_spread(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = study_of(failing("vicreg", (1, "ben"), (2, "anna")), ["untrained", "vicreg"])
+    row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")["vicreg", "imu+skeleton"]
+    assert row["n"] == 4
+    assert row["accuracy.std"] is None, "their means differ by whom they are of"
+    assert row["accuracy.std_folds"] is None, "only one fold has both seeds"
+
+
+def test_an_interval_that_is_not_over_what_the_caption_says_is_named(study_of: StudyOf, tiny: Recordings) -> None:
+    lost = [(seed, fold) for seed in SEEDS for fold in FOLDS if fold != "anna"]
+    study, plan = study_of(failing("vicreg", *lost), ["untrained", "vicreg"])
+    result = linear_evaluation(study, plan, tiny, ())
+    row = rows_of(result, "table2", "system", "read_from")["vicreg", PAIR]
+    assert (row["accuracy.low"], row["accuracy.high"]) == of_scores([score("vicreg", seed, "anna") for seed in SEEDS])
+    assert "95 % interval over folds" in result.caption
+    assert row["note"] == "4 of 6 trials are not complete; its interval is over 2 seeds"
+    assert rows_of(result, "table2", "system", "read_from")["untrained", PAIR]["note"] == ""
+
+
 def test_a_missing_untrained_trial_leaves_the_score_as_it_is(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(failing("untrained", (2, "anna")), ["untrained", "vicreg"])
     row = rows_of(linear_evaluation(study, plan, tiny, ()), "table2", "system", "read_from")["vicreg", "imu+skeleton"]
@@ -580,6 +599,29 @@ def test_a_missing_trial_changes_the_comparison_of_no_other(study_of: StudyOf, t
     assert (row["over_supervised.low"], row["over_supervised.high"]) == pytest.approx(student([anna, ben, chris]))
 
 
+def test_shares_of_labels_that_lack_trials_are_named(study_of: StudyOf, tiny: Recordings) -> None:
+    """Their means are over other folds and draws than those beside them."""
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        lost = plan.system(trial) == "vicreg" and trial.point["finetune.labels"] == 0.1 and trial.fold != "ben"
+        if lost or (plan.system(trial) == "supervised" and trial.fold == "anna"):
+            return Record(trial_id=trial.trial_id, status="FAILED", cause="MemoryError: too much")
+        return drawn(plan, trial)
+
+    study, plan = study_of(end, ["vicreg", "supervised"], GRID)
+    result = few_labels(study, plan, tiny, ())
+    assert "95 % interval over folds" in result.caption
+    assert result.notes == [
+        "vicreg, 10 % of the labels: 12 of 18 trials are not complete",
+        "supervised, 10 % of the labels: 6 of 18 trials are not complete",
+        "supervised, 50 % of the labels: 6 of 18 trials are not complete",
+        *(
+            f"vicreg, read from {read_from}, 10 % of the labels: its interval is over 3 draws of labels"
+            for read_from in (PAIR, "imu", "skeleton")
+        ),
+    ]
+
+
 def test_without_supervised_learning_there_is_nothing_to_compare_with(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(drawn, ["vicreg"], GRID)
     rows = few_labels(study, plan, tiny, ()).tables["few_labels"].to_pylist()
@@ -804,7 +846,12 @@ def test_the_change_is_over_trials_that_both_have(study_of: StudyOf, odd: Record
         return predicting(odd)(plan, trial)
 
     study, plan = study_of(end, ["vicreg"], {"pretrain.hidden_classes": [[], [every[1]]]})
-    rows = rows_of(hidden_classes(study, plan, odd, ()), "hidden_classes", "hidden", "classes")
+    result = hidden_classes(study, plan, odd, ())
+    assert result.notes == [
+        "vicreg, pre-trained on all: 1 of 6 trials are not complete",
+        f"vicreg, pre-trained without {every[1]}: 1 of 6 trials are not complete",
+    ]
+    rows = rows_of(result, "hidden_classes", "hidden", "classes")
     row = rows[every[1], "hidden"]
     both = [key for key in KEYS if key not in lost]
     changes = [

@@ -21,8 +21,8 @@ from mmssl.evaluation import pair_retrieval
 from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Result, embeddings, save
 from mmssl.experiments.embeddings import features, health, retrieval
-from mmssl.experiments.unlabelled import MEASURES, _measured, unlabelled
-from mmssl.study.folder import Record, Study
+from mmssl.experiments.unlabelled import MEASURES, _judged_on_others, _measured, unlabelled
+from mmssl.study.folder import Record, Study, Tables
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import hits_of, points
 from mmssl.training.prepared import Prepared
@@ -112,7 +112,9 @@ WHAT = ("system", "space", "query", "gallery", "relevant")
 def test_retrieval_is_that_of_the_embeddings_of_each_trial(
     made: tuple[Study, Plan], odd: Recordings, found: dict[Any, Any]
 ) -> None:
-    rows = rows_of(retrieval(*made, odd, ()), "retrieval", *WHAT)
+    result = retrieval(*made, odd, ())
+    assert result.notes == ["supervised: 1 of 6 trials are not complete"]
+    rows = rows_of(result, "retrieval", *WHAT)
     expected: dict[tuple[str, ...], list[tuple[str, dict[str, float]]]] = {}
     for (system, _, fold), (scored, encoded, embedded) in found.items():
         labels = scored.labels
@@ -344,6 +346,7 @@ def test_the_confusion_is_over_all_trials_with_rows_that_sum_to_one(made: tuple[
     study, plan = made
     classes = odd.description.classes
     result = features(study, plan, odd, ())
+    assert result.notes == ["supervised: 1 of 6 trials are not complete"]
     cells = rows_of(result, "confusion", "system", "label", "predicted")
     assert len(cells) == 2 * 3 * 3
     for system in ("vicreg", "supervised"):
@@ -364,6 +367,18 @@ def test_the_confusion_is_over_all_trials_with_rows_that_sum_to_one(made: tuple[
         assert worst["share"] == min(hits.values()) == hits[worst["worst"]]
         missed = {guess: cells[system, worst["worst"], guess]["share"] for guess in classes if guess != worst["worst"]}
         assert missed[worst["taken_for"]] == max(missed.values())
+
+
+def test_where_no_recording_is_missed_no_class_is_missed_most(study_of: StudyOf, tiny: Recordings) -> None:
+    study, plan = trained(study_of, tiny, ["untrained"], seeds=(3,), folds=("ben",))
+    tables = Tables(study, plan)
+    for trial in plan.trials:
+        record = study.record(trial.trial_id)
+        right = [{**row, "predicted": row["label"]} for row in record.predictions]
+        tables.put(record.model_copy(update={"predictions": right}))
+    tables.write()
+    result = features(study, plan, tiny, ())
+    assert result.cells == [["untrained", "-", "100.0", "-"]]
 
 
 def test_a_class_without_a_scored_recording_has_no_row(study_of: StudyOf, tiny: Recordings) -> None:
@@ -597,6 +612,19 @@ def test_measures_without_labels_are_of_the_kept_models(study_of: StudyOf, tiny:
     study.drop_model(plan.trials[0].trial_id)
     with pytest.raises(UserError, match="has not kept the model of every trial"):
         unlabelled(study, plan, tiny, ())
+
+
+@pytest.mark.parametrize("points", [2, 4])
+def test_measures_agree_by_scores_that_differ(points: int) -> None:
+    """From the skeleton all points score the same, by which no measure agrees or does not; two have no rank correlation
+    at all."""
+    rising = np.arange(points, dtype=float)[:, None] * np.ones(2)
+    scored = {"val.accuracy": 0.5 + rising / 10, "val.skeleton.accuracy": np.ones((points, 2))}
+    falling = {(f"falling {i}", "embedding", "training"): -rising for i in range(5)}
+    measured = {**falling, ("rising", "embedding", "training"): rising}
+    chosen = [row["chosen"] for row in _judged_on_others(measured, scored) if row["rule"] == "mean rank"]
+    assert len(chosen) == (0 if points == 2 else 2 * len(scored))
+    assert all(name.startswith("rising embedding training; ") for name in chosen)
 
 
 def test_measures_without_labels_are_of_each_point_s_own_encoders(study_of: StudyOf, tiny: Recordings) -> None:

@@ -508,6 +508,27 @@ def test_where_only_draws_of_labels_are_searched_none_is_the_best(study_of: Stud
     assert (len(content.ranked), content.best.point.mean) == (1, pytest.approx(0.4))
 
 
+@pytest.mark.parametrize(
+    ("entries", "judged"),
+    [({}, 2), ({"prune": {"folds": 0.2}}, 4), ({"sampler": "race", "budget": 3}, 3)],
+    ids=["failed", "pruned", "a race"],
+)
+def test_the_best_was_chosen_among_all_that_were_judged(
+    study_of: StudyOf, entries: dict[str, Any], judged: int
+) -> None:
+    """Of four points two are complete, one has a score, and one none."""
+
+    def ending(trial: PlannedTrial) -> Record:
+        place = (trial.point["objective.lambda"], trial.point["objective.mu"])
+        if place[0] == 1 or (place == (10, 1) and trial.fold == "anna"):
+            return scored(trial, 0.4 if place[0] == 10 else 0.6)
+        return Record(trial_id=trial.trial_id, status="PRUNED" if entries else "FAILED", cause="worse")
+
+    study, plan = study_of("judged", ending, **entries)
+    (said,) = [line for line in gather(study, plan, None).caveats if "chosen among" in line]
+    assert said.startswith(f"the best was chosen among {judged} by these same recordings")
+
+
 def test_points_of_one_trial_without_a_test_are_not_called_tied(study_of: StudyOf) -> None:
     """By F1 there is nothing to pair: no recording has one of its own."""
 
@@ -520,6 +541,19 @@ def test_points_of_one_trial_without_a_test_are_not_called_tied(study_of: StudyO
     said = verdict(gather(study, plan, None)).headline
     assert said.endswith("; with one trial each there is no test of whether the 3 other points are worse.")
     assert "tied" not in said
+
+
+def test_intervals_of_points_that_are_not_complete_may_be_over_something_else(study_of: StudyOf) -> None:
+    def ending(trial: PlannedTrial) -> Record:
+        part = trial.point["objective.lambda"] == 10 and trial.fold != "anna"
+        return Record(trial_id=trial.trial_id, status="FAILED") if part else scored(trial, 0.4 + 0.1 * (trial.seed % 3))
+
+    study, plan = study_of("parts", ending, seeds=[28, 29])
+    assert gather(study, plan, None).interval == (
+        "95 % interval over folds; of points that are not complete perhaps over seeds"
+    )
+    study, plan = study_of("whole", lambda trial: scored(trial, 0.4), seeds=[28, 29])
+    assert gather(study, plan, None).interval == "95 % interval over folds"
 
 
 def test_the_page_says_how_long_each_point_pre_trains(study_of: StudyOf) -> None:

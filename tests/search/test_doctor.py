@@ -37,6 +37,14 @@ def test_the_largest_point_is_the_one_with_the_most_weights(tiny: Recordings) ->
     assert model.recipe.encoder.projector.width == 64
 
 
+@pytest.mark.parametrize("systems", [["vicreg", "supervised", "untrained"], ["untrained", "supervised", "vicreg"]])
+def test_of_points_of_one_size_that_which_pre_trains_is_tried(tiny: Recordings, systems: list[str]) -> None:
+    plan = plan_of(tiny, systems=systems)
+    assert plan.system(doctor._largest(plan, tiny)[0]) == "vicreg"
+    plan = plan_of(tiny, systems=[name for name in systems if name != "vicreg"])
+    assert plan.system(doctor._largest(plan, tiny)[0]) == "supervised"
+
+
 @pytest.mark.parametrize(("keep", "models"), [("all", 8), ("best", 8), ("none", 0)])
 def test_the_disk_that_models_take_is_what_they_take(tiny: Recordings, tmp_path: Path, keep: str, models: int) -> None:
     plan = plan_of(tiny, grid={"objective.mu": [1, 5, 10, 25]}, keep_models=keep)
@@ -101,6 +109,48 @@ def test_where_bfloat16_saves_no_time_is_said(
     if "precision" in found:
         assert found["precision"].verdict == "warning"
         assert "--set pretrain.precision=float32" in found["precision"].message
+
+
+@pytest.mark.parametrize(
+    ("entries", "pretrainings"),
+    [
+        ({"grid": {"objective.mu": [1, 5, 10, 25]}}, 4),
+        ({"grid": {"finetune.labels": [0.1, 0.5], "finetune.label_draw": [0, 1, 2]}}, 1),
+        ({"grid": {"objective.mu": [1, 5, 10, 25]}, "sampler": "race", "budget": 2}, 2),
+    ],
+    ids=["a grid", "heads alone", "a race"],
+)
+def test_the_time_is_that_of_what_is_trained(
+    tiny: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: dict[str, object], pretrainings: int
+) -> None:
+    tried = doctor.Tried(360.0, 0.0, 10**9, 24 * 10**9, "1 of 2 CPUs")
+    monkeypatch.setattr(doctor, "_try", lambda *given: tried)
+    plan = plan_of(tiny, fixed={**FIXED, "pretrain.epochs": 10}, **entries)
+    share, there = Share(1, 0, 2, waits=False), [Node("a", "a", {"CPU": 2})]
+    found = {one.check: one.message for one in doctor._study(str(tmp_path), plan, tiny, share, there)}
+    steps = 0
+    for held_out in ("anna", "ben"):
+        shown = sum(row.subject in {"anna", "ben", "chris"} - {held_out} for row in tiny.rows)
+        steps += 10 * -(-shown // FIXED["pretrain.batch_size"])
+    hours = pretrainings * steps * 360 / 2 / 3600
+    assert found["time"] == f"{plan.size()}: about {hours:.1f} h at 2 at once"
+
+
+def test_encoders_that_train_with_the_head_take_as_long_as_in_pre_training(
+    tiny: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = doctor.Tried(16 * 60.0, 1.0, 10**9, 24 * 10**9, "1 of 2 CPUs")
+    monkeypatch.setattr(doctor, "_try", lambda *given: tried)
+    fixed = {**FIXED, "pretrain.epochs": 1, "finetune.epochs": 10, "finetune.labels": 0.5}
+    plan = plan_of(tiny, fixed=fixed, systems=["vicreg", "supervised"])
+    share, there = Share(1, 0, 2, waits=False), [Node("a", "a", {"CPU": 2})]
+    found = {one.check: one.message for one in doctor._study(str(tmp_path), plan, tiny, share, there)}
+    seconds = 0.0
+    for held_out in ("anna", "ben"):
+        shown = sum(row.subject in {"anna", "ben", "chris"} - {held_out} for row in tiny.rows)
+        seconds += -(-shown // 16) * 16 * 60  # Pre-training, in whole steps of a minute a recording.
+        seconds += 10 * 0.5 * shown * (1 + 60)  # The head alone, a second a recording; and with its encoders.
+    assert found["time"] == f"{plan.size()}: about {seconds / 2 / 3600:.1f} h at 2 at once"
 
 
 def test_a_storage_in_no_folder_is_a_fault_and_is_not_made(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """When a trial that was run again counts as the same."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mmssl.study.plan import Plan, make_plan
 from mmssl.study.space import Space
 from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared
-from mmssl.training.trial import run_trial
+from mmssl.training.trial import Outcome, run_trial
 
 THEN = {"status": "COMPLETE", "cause": "", "val.accuracy": 0.9, "val.f1": 0.88, "train.loss": 20.0}
 OTHER = {"host": ("there", "here")}
@@ -108,6 +109,22 @@ def test_a_record_whose_score_was_altered_does_not_come_again(
     found = rerun(plan, plan.trials[0], altered, tiny, changed)
     assert not found.same(0.02)
     assert [name for name in found.then if found.then[name] != found.now[name]] == ["val.f1"]
+
+
+def test_a_number_that_is_not_finite_comes_again(
+    ended: tuple[Study, Plan, Record], tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the cluster learnability of fewer than three recordings, which a record keeps as none."""
+    study, plan, record = ended
+    (trial,) = plan.trials
+    numbers = {"val.accuracy": 0.5, "features.imu.cluster_learnability": math.nan}
+    other = record.model_copy(update={"facts": {**record.facts, **numbers, "val.f1": None}, "predictions": []})
+    kept = Record.model_validate_json(other.model_dump_json())
+    monkeypatch.setattr("mmssl.search.rerun.run_trial", lambda *given, **how: Outcome("COMPLETE", metrics=numbers))
+    scores = {name: None for name in kept.facts if name.endswith((".accuracy", ".f1")) and name not in numbers}
+    kept = kept.model_copy(update={"facts": {**kept.facts, **scores}})
+    found = rerun(plan, trial, kept, tiny, differences(study, plan, trial, kept))
+    assert (found.now["features.imu.cluster_learnability"], found.same(0)) == (None, True)
 
 
 def test_what_has_changed_since_is_told_apart_by_whether_it_computes(

@@ -57,6 +57,27 @@ def test_while_it_is_locked_it_runs_and_its_pace_says_how_long(study: Study) -> 
     assert not study.in_use()
 
 
+def test_of_a_race_what_its_budget_leaves_out_takes_no_time(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    grid = plan_of([1.0], [1.0])
+    space = Space.model_validate(
+        {"name": "s", "sampler": "race", "budget": 2, "grid": {"objective.mu": [1, 2, 3, 4, 5]}}
+    )
+    plan = make_plan("raced", space, grid.bases, grid.dataset, grid.folds, space.points(grid.bases))
+    study = Study(tmp_path, plan.name)
+    study.create(plan)
+    tables, now = Tables(study, plan), datetime.now(UTC)
+    began = now - timedelta(seconds=100)
+    first, second, *_ = plan.trials
+    tables.put(Record(trial_id=first.trial_id, status="COMPLETE", started=began, finished=now))
+    tables.put(Record(trial_id=second.trial_id, status="RUNNING", started=now))
+    tables.write()
+    with study.locked():
+        study.put_note("driver", {"host": "elsewhere", "pid": 1, "started": began.isoformat(), "job": None})
+        found = study_state.study_status(study)
+    assert found.trials["PLANNED"] == 13, "5 points x 3 folds, two of which have begun"
+    assert found.seconds_left == pytest.approx(100 + 400, abs=2), "its budget is 2 x 3 trials, of which 4 have not"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -74,11 +74,35 @@ def test_trackio_has_the_runs_of_a_study_that_was_cut_off(
         assert [row["pretrain/loss"] for row in rows] == [1 / n for n in range(1, epochs + 1)]
         assert not any("pretrain/norm" in row for row in rows), "no infinite number"
         assert {name: last[name] for name in end} == end
-        assert (last["step"], last["status"]) == (epochs, "COMPLETE" if end else "DIVERGED")
+        assert (last["step"], last["status"]) == (epochs - 1, "COMPLETE" if end else "DIVERGED")
         config = SQLiteStorage.get_run_config(plan.name, run)
         assert config and config["objective.lambda"] == 1.0 and config["trial_id"] == trial.trial_id
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "")
+
+
+@pytest.mark.filterwarnings("ignore")  # Of Trackio's own, as it is loaded.
+@pytest.mark.parametrize("before", [0, 3])
+def test_trackio_lacks_no_epoch_of_a_trial_that_is_tried_again(
+    trackio_folder: Path, tmp_path: Path, plan_of: Callable[..., Plan], before: int
+) -> None:
+    plan = plan_of([1.0], [2.0])
+    study = Study(tmp_path, plan.name)
+    study.create(plan)
+    trial = plan.trials[0]
+
+    def at(epochs: int, status: str) -> Record:
+        rows = [{"phase": "pretrain", "epoch": n, "loss": 1 / n} for n in range(1, epochs + 1)]
+        return Record.model_validate({"trial_id": trial.trial_id, "status": status, "epochs": rows})
+
+    followed("trackio", study, plan, [at(before, "FAILED")])
+    followed("trackio", study, plan, [at(5, "RUNNING"), at(6, "COMPLETE")])
+    from trackio.sqlite_storage import SQLiteStorage
+
+    rows = SQLiteStorage.get_logs(plan.name, f"{trial.point_id[:8]}-{trial.seed}-{trial.fold}")
+    losses = {row["step"]: row["pretrain/loss"] for row in rows if "pretrain/loss" in row}
+    assert losses == {n: 1 / (n + 1) for n in range(6)}
+    assert [row["status"] for row in rows if "status" in row] == ["FAILED", "COMPLETE"]
 
 
 @pytest.mark.filterwarnings("ignore")  # Of MLflow's own, as it is loaded.
