@@ -40,9 +40,8 @@ def main(arguments: list[str]) -> int:
     if command == "demo":
         steps = demo(rest)
     elif command in ("test", "check"):
-        # One more than two cores have work for: many tests wait for Ray. A file's share what they set up, so they stay
-        # together.
-        all_tests = ["--numprocesses", "3", "--dist", "loadfile"]
+        # Many tests wait for Ray most of the time. A file's share what they set up, so they stay together.
+        all_tests = ["--numprocesses", "2", "--dist", "loadfile"]
         steps = [["ruff", "check"], ["ruff", "format", "--check"], ["pyright"], ["pytest", *(rest or all_tests)]]
     elif command == "run" and rest:
         steps = [rest]

@@ -95,8 +95,7 @@ def launch(
     folds: Annotated[
         str | None,
         typer.Option(
-            help="Instead of the space's: groups of training subjects that are held out in turn, as [[1,3],[5,7]], "
-            "leave_one_subject_out or test.",
+            help="Instead of the space's: groups of training subjects that are held out in turn, as [[1,3],[5,7]].",
             metavar="FOLDS",
             rich_help_panel=SEARCHED,
         ),
