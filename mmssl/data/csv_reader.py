@@ -108,7 +108,7 @@ class CsvReader:
             sheet = file.read(columns)
             values = self._without_codes(modality, place, columns, sheet.values)
             measured = np.asarray(~np.isnan(values).all(axis=1), dtype=bool)
-            values = self._whole(modality, place, columns, values, _moments(sheet))
+            values = self._whole(modality, place, columns, values, sheet)
             own = self._description.modalities[modality]
             marked = [[own.channels[i] for i in four] for four in own.quaternions] if isinstance(own, Signal) else []
             turns = quaternions_in(columns, marked)
@@ -206,18 +206,12 @@ class CsvReader:
             self._done[f"taken for empty, as {what} as {code:g}"].append(f"{place}, {listed}")
         return kept
 
-    def _whole(
-        self, modality: str, place: str, columns: Sequence[str], values: Values, moments: Values | None
-    ) -> Values:
-        """The values without missing ones.
-
-        Args:
-            moments: when each line was taken; None where that is not known.
-        """
+    def _whole(self, modality: str, place: str, columns: Sequence[str], values: Values, sheet: Sheet) -> Values:
+        """The values without missing ones."""
         own = self._description.modalities[modality]
         unseen = never_seen(values, own.joints) if isinstance(own, Skeleton) else []
         if not unseen or not isinstance(own, Skeleton):
-            return self._filled_in(place, columns, values, moments)
+            return self._filled_in(place, columns, values, sheet)
         how = self._unseen
         if not how:
             raise ValueError(
@@ -225,7 +219,7 @@ class CsvReader:
                 "left_out"
             )
         empty = np.repeat([joint in unseen for joint in own.joints], len(own.coordinates))
-        filled = self._filled_in(place, columns, np.where(empty, 0.0, values), moments)
+        filled = self._filled_in(place, columns, np.where(empty, 0.0, values), sheet)
         self.never_seen[modality] |= set(unseen)
         done = {
             "masked": "joints that are never seen stand at the root",
@@ -235,7 +229,7 @@ class CsvReader:
         self._done[done[how]].append(f"{place}, {', '.join(unseen)}")
         return put_in(filled, own, unseen, how)
 
-    def _filled_in(self, place: str, columns: Sequence[str], values: Values, moments: Values | None) -> Values:
+    def _filled_in(self, place: str, columns: Sequence[str], values: Values, sheet: Sheet) -> Values:
         bad = ~np.isfinite(values)
         if not bad.any():
             return values
@@ -248,7 +242,7 @@ class CsvReader:
         whole = [name for name, one in zip(columns, bad.T, strict=True) if one.all()]
         if whole:
             raise ValueError(f"column {whole[0]} is empty throughout")
-        at = np.arange(len(values)) if moments is None else moments
+        at = _moments(sheet)
         self._filled[place] = int(bad.sum())
         return np.stack([np.interp(at, at[~b], v[~b]) for b, v in zip(bad.T, values.T, strict=True)], axis=1)
 
@@ -290,11 +284,13 @@ class CsvReader:
         return Track(line.at_even(values), line.step_kept, line.start, sheet.epoch, gaps)
 
 
-def _moments(sheet: Sheet) -> Values | None:
-    """When each line was taken, where its own stamp says so: sensors that take turns write lines unevenly apart."""
-    if sheet.seconds is None or len(sheet.seconds) < 2 or not (np.diff(sheet.seconds) > 0).all():
-        return None
-    return None if laid_out(sheet.seconds).spread else sheet.seconds
+def _moments(sheet: Sheet) -> Values:
+    """When each line was taken, where its own stamp says so, as sensors that take turns write lines unevenly apart; the
+    lines' numbers otherwise."""
+    seconds = sheet.seconds
+    if seconds is None or len(seconds) < 2 or not (np.diff(seconds) > 0).all() or laid_out(seconds).spread:
+        return np.arange(len(sheet.values), dtype=np.float64)
+    return seconds
 
 
 def _counted(places: Sequence[str]) -> str:

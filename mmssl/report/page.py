@@ -22,10 +22,10 @@ from mmssl.report import against, charts
 from mmssl.report.against import Against
 from mmssl.report.content import MOST_RANKED, Content, Ranked, Reference, ended_badly, plain, shares_of
 from mmssl.study.baseline import baseline_command, data_words, set_word
-from mmssl.study.results import Point, is_untrained, representative
+from mmssl.study.results import Choice, Point, representative
 from mmssl.study.scores import repeat
 from mmssl.study.space import is_shipped, text_of
-from mmssl.study.verdict import is_above
+from mmssl.study.verdict import best_is_untrained, is_above
 from mmssl.study.words import percent, without_result
 
 # What looks into encoders loads torch; a page of trials alone does without.
@@ -147,7 +147,7 @@ def verdict(content: Content) -> Verdict:
         lines = [_baseline_words(content)] if any(one.point.scores for one in content.ranked) else []
         return Verdict(content.undecided, lines)
     others = sum(one.point.complete for one in content.ranked) - 1
-    mean = _mean_words(best.point.mean, best.point.std) + _held_against(content, best)
+    mean = _mean_words(best.point.mean, best.point.std) + _held_against(content, choice)
     if not others:
         headline = f"{best.label}: {content.measure} {mean}. No other point is complete to compare it with."
     elif choice.noise is None:
@@ -195,8 +195,9 @@ def _interval_words(one: Ranked) -> str:
     return f"{percent(one.low)} to {percent(one.high)} %"
 
 
-def _held_against(content: Content, best: Ranked) -> str:
-    found = [one for one in content.references if not (one.study and _is_untrained(content, best))]
+def _held_against(content: Content, choice: Choice) -> str:
+    itself = best_is_untrained(content.plan, choice)
+    found = [one for one in content.references if not (one.study and itself)]
     words = ", ".join(f"{one.name} {percent(one.mean)} %" for one in found)
     return f" ({words})" if words else ""
 
@@ -207,11 +208,6 @@ def _spread_words(point: Point) -> str:
     return " x ".join([f"over {folds} fold{'s' * (folds > 1)}", *of_labels, f"{seeds} seed{'s' * (seeds > 1)}"])
 
 
-def _is_untrained(content: Content, one: Ranked) -> bool:
-    plan = content.plan
-    return is_untrained(plan.recipe(plan.candidates[one.point.point_id][0]))
-
-
 def _scored_words(content: Content) -> str:
     if content.plan.space.scored_split == "test":
         return f"on the test subjects {', '.join(content.plan.dataset.test_subjects)}"
@@ -219,7 +215,7 @@ def _scored_words(content: Content) -> str:
 
 
 def _baseline_words(content: Content) -> str:
-    if content.best and _is_untrained(content, content.best):
+    if content.choice and best_is_untrained(content.plan, content.choice):
         return "The best encoders are untrained ones."
     if content.baselines:
         one = content.baselines[0]

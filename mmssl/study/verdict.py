@@ -47,7 +47,7 @@ def conclude(study: Study, plan: Plan, best: Best | None = None, *, running: boo
         best = best or best_of(study, plan)
     choice, metric = (best.choice, best.metric) if best else (None, plan.space.scored)
     guessing, untrained = beside(study, plan, metric, choice)
-    itself = choice is not None and _is_untrained(plan, choice)
+    itself = choice is not None and best_is_untrained(plan, choice)
     statuses = Counter(study.table("trials.parquet", ["status"])["status"].to_pylist())
     whole = sum(statuses[status] for status in TERMINAL) == plan.total
     result = _best_words(choice, metric, whole=whole) if choice else undecided
@@ -144,7 +144,8 @@ def beside_words(
     return words
 
 
-def _is_untrained(plan: Plan, choice: Choice) -> bool:
+def best_is_untrained(plan: Plan, choice: Choice) -> bool:
+    """Whether the best point's encoders stay as initialised."""
     return is_untrained(plan.recipe(plan.candidates[choice.best.point_id][0]))
 
 
