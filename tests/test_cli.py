@@ -310,6 +310,7 @@ BAD = [
     (["launch", "vicreg_grid", "--dataset", "utd_mahd"], "did you mean utd_mhad"),
     (["launch", "vicreg_grid", "--dataset", "nowhere.parquet"], "nowhere.parquet: there is no such"),
     (["launch", "vicreg_grid", "--dataset", "utd_mhad", "--data", "nowhere"], "nowhere"),
+    (["launch", "vicreg_grid", "--data", "UTD-MHAD"], "say whose folder it is: --dataset utd_mhad"),
     (["launch", "vicreg_grid", "--name", "../up"], "study name '../up'"),
     (["launch", "vicreg_grid", "--set", "pretrain.epochs"], "write KNOB=VALUE"),
     (["launch", "vicreg_grid", "--set", "pretrain.epoch=3"], "did you mean pretrain.epochs"),
@@ -741,7 +742,8 @@ def test_a_study_remembers_where_its_data_was(
     monkeypatch.delenv("MMSSL_DATA")
     ask("resume", "one")
     assert [folder.absolute() for folder in read] == [tmp_path / "lab data"] * 2
-    ask("launch", "vicreg_diagonal", "--dataset", "synthetic", "--data", tmp_path, "--name", "two")
+    monkeypatch.setenv("MMSSL_DATA", "lab data")
+    ask("launch", "vicreg_diagonal", "--dataset", "synthetic", "--name", "two")
     assert Study("studies", "two").plan().dataset.folder is None, "nothing was read from there"
 
 

@@ -23,6 +23,8 @@ class Reader(NamedTuple):
 
     read: "Callable[..., tuple[Recordings, list[str]]]"
     """Of its folder, `skip_bad` and its options: the recordings, and what was left out, each with the reason."""
+    in_a_folder: bool = True
+    """Whether it reads files; else it is made up."""
     options: Mapping[str, Mapping[str, Any]] = {}
     """What may stand after its name: by option, the words and what `read` takes for them."""
     example: str = ""
@@ -73,6 +75,7 @@ _SMALL: dict[str, Any] = {
 READERS = {
     "synthetic": Reader(
         _synthetic,
+        in_a_folder=False,
         across=_SMALL,
         within=_SMALL,
         limits="These recordings are made up by a program: good for a first look, not for conclusions about people.",
@@ -115,7 +118,8 @@ def open_dataset(
     Args:
         name_or_file: one of `READERS`, with options where it has any (mmact:classes=36,camera=2), or the path of a
             Parquet file. The same word always means the same data.
-        folder: where a data set on disk is; None for `default_folder`.
+        folder: where a data set on disk is; None for `default_folder`. One that would not be read is refused: whoever
+            names a folder and no data set must not get the scores of another.
         skip_bad: leave faulty recordings out instead of refusing to read.
         like: the exported encoders that are to read them, for the advice where they have yet to be imported.
 
@@ -130,8 +134,13 @@ def open_dataset(
     file = recordings_file(name_or_file)
     if file is not None:
         _check_imported(file, like)
+        if folder is not None:
+            raise UserError(f"--data {folder}: not read, as {file} holds the recordings itself; leave --data out")
         return Recordings.load(file), []
     name, options = _named(name_or_file)
+    if folder is not None and not READERS[name].in_a_folder:
+        folders = " or ".join(f"--dataset {one}" for one, reader in READERS.items() if reader.in_a_folder)
+        raise UserError(f"--data {folder}: the data set {name} reads no folder; say whose folder it is: {folders}")
     return READERS[name].read(folder or default_folder(name), skip_bad=skip_bad, **options)
 
 

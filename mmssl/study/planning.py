@@ -311,7 +311,7 @@ def _having_each(recordings: "Recordings", systems: Iterable[str]) -> dict[str, 
 
 def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
     """The recordings that a study was planned for, from `data` or from where they were then."""
-    from mmssl.data.sources import open_dataset
+    from mmssl.data.sources import open_dataset, recordings_file
 
     folder = data or (Path(plan.dataset.folder) if plan.dataset.folder else None)
     recordings, _ = open_dataset(plan.dataset.source, folder, skip_bad=bool(plan.dataset.skipped))
@@ -321,10 +321,10 @@ def recordings_of(plan: "Plan", data: Path | None) -> "Recordings":
     else:  # Older versions left out who lacks a modality.
         recordings = having(recordings, _taken(recordings, plan.space.systems))
     if recordings.fingerprint != plan.dataset.fingerprint:
+        remedy = "put the old file back" if recordings_file(plan.dataset.source) else "give the old ones with --data"
         raise UserError(
             f"study {plan.name} was planned for other recordings than those in {folder or plan.dataset.source}: "
-            f"fingerprint {plan.dataset.fingerprint[:12]} then, {recordings.fingerprint[:12]} now; "
-            "give the old ones with --data"
+            f"fingerprint {plan.dataset.fingerprint[:12]} then, {recordings.fingerprint[:12]} now; {remedy}"
         )
     return recordings
 

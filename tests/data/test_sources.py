@@ -92,6 +92,14 @@ def test_other_names_are_refused(name: str, message: str) -> None:
             function(name)
 
 
+def test_a_folder_that_would_not_be_read_is_refused(small: Recordings, tmp_path: Path) -> None:
+    small.save(tmp_path / "mine.parquet")
+    with pytest.raises(UserError, match="synthetic reads no folder; say whose folder it is: --dataset utd_mhad or"):
+        open_dataset("synthetic", tmp_path)
+    with pytest.raises(UserError, match="holds the recordings itself; leave --data out"):
+        open_dataset(str(tmp_path / "mine.parquet"), tmp_path)
+
+
 @pytest.mark.parametrize("given", ["kitchen", "kitchen/", "kitchen/a.csv", "my.npz", "kitchen.parquet", "./kitchen"])
 def test_what_has_yet_to_be_imported_is_named_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
