@@ -35,10 +35,16 @@ settings.load_profile("shared_machine")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Whatever starts Ray for a test without the marker, here or in a process of its own, fails on these resources."""
+    """What a Ray has that a test starts, here or in a process of its own: without the marker, words on which it fails.
+
+    One CPU, where two trials at once are not the point: each worker loads torch and Ray Tune anew, for 5 s.
+    """
+    marker = item.get_closest_marker("ray")
+    cpus = marker.kwargs.get("cpus", 1) if marker else 0
     with pytest.MonkeyPatch.context() as patch:
-        if item.get_closest_marker("ray") is None:
-            patch.setenv("RAY_OVERRIDE_RESOURCES", "a test that starts Ray needs the marker ray")
+        if item.get_closest_marker("slow") is None or not cpus:
+            resources = f'{{"CPU": {cpus}}}' if cpus else "a test that starts Ray needs the marker ray"
+            patch.setenv("RAY_OVERRIDE_RESOURCES", resources)
         return (yield)
 
 

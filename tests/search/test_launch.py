@@ -26,7 +26,7 @@ from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch
 from mmssl.training.trial import run_trial
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.ray(cpus=2)
 
 # A learning rate of 1e30 diverges; a projector that no memory can hold is an error of torch's.
 HUGE = 2_000_000_000
@@ -39,6 +39,7 @@ SPACE = small.space(
         "encoder.projector.hidden == 16 or heads == 1",
         "encoder.projector.hidden == 16 or pretrain.lr < 1",
     ],
+    folds=[["anna"], ["ben"]],
 )
 ONE_POINT = small.space(4, {"finetune.epochs": 3}, grid={"encoder.imu.heads": [1], "pretrain.lr": [0.001]})
 
@@ -83,10 +84,10 @@ def launched(folder: Path) -> Launched:
 def test_every_planned_trial_ran_once_in_all_places(launched: Launched) -> None:
     plan, study = launched.plan, launched.study
     planned = [trial.trial_id for trial in plan.trials]
-    assert plan.size() == "4 points x 1 seed x 3 folds = 12 trials"
+    assert plan.size() == "4 points x 1 seed x 2 folds = 8 trials"
     rows = pd.read_parquet(study.folder / "trials.parquet")
     assert list(rows["trial_id"]) == planned
-    assert rows["status"].value_counts().to_dict() == {"COMPLETE": 6, "DIVERGED": 3, "FAILED": 3}
+    assert rows["status"].value_counts().to_dict() == {"COMPLETE": 4, "DIVERGED": 2, "FAILED": 2}
     assert set(study.records(plan)) == set(planned)
     seen = optuna_study(study, plan).trials
     assert sorted(trial.user_attrs["trial_id"] for trial in seen) == sorted(planned)
@@ -100,28 +101,26 @@ def test_every_planned_trial_ran_once_in_all_places(launched: Launched) -> None:
 
 
 def test_the_launch_says_what_happened_and_exits_by_it(launched: Launched) -> None:
-    assert launched.done.returncode == 1, "three trials failed"
-    assert "4 points x 1 seed x 3 folds = 12 trials" in launched.done.stdout
-    assert (
-        "train anna, ben, chris; held out in turn: anna, ben, chris; test, not looked at: dora" in launched.done.stdout
-    )
-    (failed,) = (line for line in launched.done.stdout.splitlines() if "3 of 12 trials FAILED" in line)
-    assert failed.startswith("3 of 12 trials FAILED: RuntimeError: ") and "you tried to allocate" in failed, failed
-    assert "3 of 12 trials DIVERGED: " in launched.done.stdout
+    assert launched.done.returncode == 1, "two trials failed"
+    assert "4 points x 1 seed x 2 folds = 8 trials" in launched.done.stdout
+    assert "train anna, ben, chris; held out in turn: anna, ben; test, not looked at: dora" in launched.done.stdout
+    (failed,) = (line for line in launched.done.stdout.splitlines() if "2 of 8 trials FAILED" in line)
+    assert failed.startswith("2 of 8 trials FAILED: RuntimeError: ") and "you tried to allocate" in failed, failed
+    assert "2 of 8 trials DIVERGED: " in launched.done.stdout
     page = launched.study.files.place("report.html")
     assert f"to make its page {page}: mmssl-tune report " in launched.done.stdout.splitlines()[-1]
     begins, first, *lines = launched.done.stderr.splitlines()
     assert begins.startswith("starting Ray; ")
     assert first.endswith(" trials at once, 1 CPU each")
-    assert len(lines) == 12, "a line a trial, and no warning of any library"
+    assert len(lines) == 8, "a line a trial, and no warning of any library"
     assert all(line.split("/")[0] == str(i + 1) for i, line in enumerate(lines))
 
 
 def test_the_log_has_the_studys_own_lines(launched: Launched) -> None:
     first, second, *lines = launched.study.log().decode().splitlines()
-    assert re.fullmatch(r"[-\d]{10} [:\d]{8} 12 of 12 trials to run", first)
+    assert re.fullmatch(r"[-\d]{10} [:\d]{8} 8 of 8 trials to run", first)
     assert second.endswith(" trials at once, 1 CPU each")
-    assert len(lines) == 12, "a line a trial, and nothing that Ray says of every study"
+    assert len(lines) == 8, "a line a trial, and nothing that Ray says of every study"
     assert all(re.search(r" fold=\w+: (COMPLETE|DIVERGED|FAILED)", line) for line in lines)
 
 
@@ -288,6 +287,7 @@ def test_no_secret_of_the_environment_is_kept_or_said(launched: Launched) -> Non
     assert SECRET not in launched.done.stdout + launched.done.stderr
 
 
+@pytest.mark.ray(cpus=1)
 def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, folder: Path) -> None:
     study = Study(folder / "studies", "interrupted")
     words = launch_words(folder, "interrupted")
@@ -304,7 +304,7 @@ def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, f
     assert "Traceback" not in out + err
     assert "Tuner.restore" not in study.log().decode(), "Tune's own way on, of a folder that is gone"
     rows = pd.read_parquet(study.folder / "trials.parquet")
-    assert len(rows) == 12
+    assert len(rows) == 8
     assert "RUNNING" not in set(rows["status"])
     assert (rows["status"] == "PLANNED").any()
     kept = {path: path.stat().st_mtime_ns for path in study.folder.glob("trials/*/record.json")}
@@ -316,7 +316,7 @@ def test_interrupted_and_resumed_it_ends_as_if_undisturbed(launched: Launched, f
     mine, theirs = (pd.read_parquet(s.folder / "trials.parquet").set_index("trial_id") for s in (study, launched.study))
     same = ["status", "val.accuracy", "val.f1", "train.loss", "fold", "point_id"]
     pd.testing.assert_frame_equal(mine[same], theirs[same])
-    assert len(study.records(launched.plan)) == 12
+    assert len(study.records(launched.plan)) == 8
 
 
 @pytest.mark.slow

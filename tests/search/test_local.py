@@ -63,28 +63,6 @@ def tables(study: Study) -> dict[str, list[dict[str, object]]]:
     return found
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize(
-    "text", [small.space(2, grid=GRID, folds=[["anna"], ["ben"]]), pytest.param(sampled(4), marks=pytest.mark.slow)]
-)
-def test_a_local_study_is_that_of_ray_to_the_bit(folder: Path, text: str) -> None:
-    (folder / "space.yaml").write_text(text)
-    for name, more in (("here", ["--local"]), ("on_ray", ["--max-concurrent", 1])):
-        done = subprocess.run(words(folder, name, *more), capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    here, on_ray = Study(folder, "here"), Study(folder, "on_ray")
-    assert [trial.trial_id for trial in here.plan().trials] == [trial.trial_id for trial in on_ray.plan().trials]
-    assert tables(here) == tables(on_ray)
-    for trial in here.plan().trials:
-        assert here.has_model(trial.trial_id) == on_ray.has_model(trial.trial_id)
-        if here.has_model(trial.trial_id):
-            ours, theirs = (one.model_files(trial.trial_id)[0]["model.safetensors"] for one in (here, on_ray))
-            assert ours == theirs
-        ours, theirs = here.record(trial.trial_id), on_ray.record(trial.trial_id)
-        assert ours.facts.keys() == theirs.facts.keys()
-        assert (ours.epochs, ours.predictions, ours.cause) == (theirs.epochs, theirs.predictions, theirs.cause)
-
-
 def loading(*of: str | Path) -> list[str]:
     """What a command prints, and in the last line which of Ray and torch it has loaded."""
     command = (
@@ -104,20 +82,13 @@ def test_it_loads_no_ray(folder: Path) -> None:
     assert len(log[2:]) == 8, "a line a trial"
 
 
-@pytest.mark.ray
-def test_where_ray_trains_only_workers_load_torch(folder: Path) -> None:
-    said = loading(*words(folder, "there", "--json", "--set", "finetune.epochs=1")[3:])
-    assert said[-1] == "['ray']"
-    assert json.loads("\n".join(said[:-1]))["trials"] == {"COMPLETE": 4, "DIVERGED": 4}
-
-
 def test_planning_loads_neither_ray_nor_torch(folder: Path) -> None:
     said = loading(*words(folder, "planned", "--dry-run")[3:])
     assert "nothing was started" in said[-2] and said[-1] == "[]"
 
 
 def test_stopped_by_ctrl_c_it_is_whole_and_resumes(folder: Path) -> None:
-    long = ["--set", "pretrain.epochs=40"]
+    long = ["--set", "pretrain.epochs=12"]
     whole = subprocess.run(words(folder, "whole", "--local", *long), check=False, capture_output=True)
     assert whole.returncode == 0, whole.stderr
     study = Study(folder, "stopped")
@@ -266,9 +237,19 @@ def test_a_race_runs_a_part_and_says_why_it_left_the_rest(folder: Path) -> None:
 
 
 @pytest.mark.ray
-def test_a_race_on_ray_is_the_local_one(folder: Path) -> None:
-    (folder / "space.yaml").write_text(RACE)
-    for name, more in (("here", ["--local"]), ("on_ray", ["--max-concurrent", 1])):
-        done = subprocess.run(words(folder, name, *more), capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert tables(Study(folder, "here")) == tables(Study(folder, "on_ray"))
+@pytest.mark.parametrize("text", [RACE, pytest.param(sampled(4), marks=pytest.mark.slow)], ids=["race", "tpe"])
+def test_a_local_study_is_that_of_ray_to_the_bit_whose_driver_loads_no_torch(folder: Path, text: str) -> None:
+    (folder / "space.yaml").write_text(text)
+    for name, library, more in (("here", "torch", ["--local"]), ("on_ray", "ray", ["--max-concurrent", 1])):
+        assert loading(*words(folder, name, *more)[3:])[-1] == f"['{library}']"
+    here, on_ray = Study(folder, "here"), Study(folder, "on_ray")
+    assert [trial.trial_id for trial in here.plan().trials] == [trial.trial_id for trial in on_ray.plan().trials]
+    assert tables(here) == tables(on_ray)
+    for trial in here.plan().trials:
+        assert here.has_model(trial.trial_id) == on_ray.has_model(trial.trial_id)
+        if here.has_model(trial.trial_id):
+            ours, theirs = (one.model_files(trial.trial_id)[0]["model.safetensors"] for one in (here, on_ray))
+            assert ours == theirs
+        ours, theirs = here.record(trial.trial_id), on_ray.record(trial.trial_id)
+        assert ours.facts.keys() == theirs.facts.keys()
+        assert (ours.epochs, ours.predictions, ours.cause) == (theirs.epochs, theirs.predictions, theirs.cause)

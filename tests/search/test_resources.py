@@ -30,7 +30,8 @@ from mmssl.study.folder import Study
 
 BIG, SMALL, HEAD = {"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}, {"CPU": 0.0}
 
-SPACE = small.space(100, grid={"objective.mu": list(range(1, 13))}, folds=[["ben"]])
+def space(points: int) -> str:
+    return small.space(100, grid={"objective.mu": list(range(1, points + 1))}, folds=[["ben"]])
 
 
 @pytest.mark.parametrize(
@@ -182,9 +183,9 @@ def test_a_machine_that_sees_another_study_runs_no_trial(tmp_path: Path) -> None
         )
 
 
-def launch(folder: Path, tiny: Recordings, name: str, *more: object) -> list[str]:
+def launch(folder: Path, tiny: Recordings, name: str, *more: object, points: int = 12) -> list[str]:
     tiny.save(folder / "tiny.parquet")
-    (folder / "space.yaml").write_text(SPACE)
+    (folder / "space.yaml").write_text(space(points))
     words = [
         "launch", folder / "space.yaml", "--dataset", folder / "tiny.parquet",
         "--storage", folder / "studies", "--name", name, *more,
@@ -279,7 +280,7 @@ def test_a_second_ctrl_c_ends_it_whole_too(tmp_path: Path, tiny: Recordings) -> 
 def test_on_a_cluster_a_study_runs_in_the_environment_of_its_driver(
     head: Head, tmp_path: Path, tiny: Recordings
 ) -> None:
-    words = launch(tmp_path, tiny, "joined", "--address", head.address, "--set", "pretrain.epochs=20")
+    words = launch(tmp_path, tiny, "joined", "--address", head.address, "--set", "pretrain.epochs=20", points=3)
     study = Study(tmp_path / "studies", "joined")
     environment = {**head.environment, "MALLOC_ARENA_MAX": "3", "RAY_ADDRESS": "http://127.0.0.1:1"}
     with subprocess.Popen(
