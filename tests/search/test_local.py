@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import small
+from asking import Ask
 
 from mmssl import Recordings
 from mmssl.search import pruning
@@ -204,10 +205,9 @@ RACE = small.space(
 )
 
 
-def test_a_race_runs_a_part_and_says_why_it_left_the_rest(folder: Path) -> None:
+def test_a_race_runs_a_part_and_says_why_it_left_the_rest(folder: Path, ask: Ask) -> None:
     (folder / "space.yaml").write_text(RACE)
-    done = subprocess.run(words(folder, "raced", "--local"), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert ask(*words(folder, "raced", "--local")[3:]).code == 0
     study = Study(folder, "raced")
     trials = study.table("trials.parquet").to_pylist()
     run_ones = [trial for trial in trials if trial["status"] in ("COMPLETE", "DIVERGED")]
@@ -216,19 +216,15 @@ def test_a_race_runs_a_part_and_says_why_it_left_the_rest(folder: Path) -> None:
     assert 2 <= len(run_ones) <= 4
     assert {trial["cause"] for trial in left} == {left[0]["cause"]}
     assert left[0]["cause"].startswith("race over after ")
-    best = subprocess.run(small.tune("best", "raced", "--storage", folder, "--json"), capture_output=True, text=True)
-    assert best.returncode == 0, best.stdout + best.stderr
+    assert ask("best", "raced", "--storage", folder, "--json").code == 0
 
-    warm = subprocess.run(words(folder, "warm", "--local", "--warm-start", "raced"), capture_output=True, text=True)
-    assert warm.returncode == 0, warm.stdout + warm.stderr
-    assert f"starts from {len([one for one in run_ones if one['status'] == 'COMPLETE'])} scores of" in warm.stdout
+    warm = ask(*words(folder, "warm", "--local", "--warm-start", "raced")[3:])
+    assert warm.code == 0
+    assert f"starts from {len([one for one in run_ones if one['status'] == 'COMPLETE'])} scores of" in warm.out
     [known] = Study(folder, "warm").plan().earlier
     assert {score.value for score in known.scores} == {one["val.accuracy"] for one in run_ones} - {None}
 
-    more = subprocess.run(
-        small.tune("extend", "raced", "--storage", folder, "--budget", 4, "--local"), capture_output=True, text=True
-    )
-    assert more.returncode == 0, more.stdout + more.stderr
+    assert ask("extend", "raced", "--storage", folder, "--budget", "4", "--local").code == 0
     after = {trial["trial_id"]: trial for trial in study.table("trials.parquet").to_pylist()}
     again = [trial for trial in after.values() if trial["status"] in ("COMPLETE", "DIVERGED")]
     assert len(run_ones) < len(again) <= 8
