@@ -58,14 +58,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Recordings) -> Path:
     return folder
 
 
-def launch_words(folder: Path, root: str | Path) -> list[str | Path]:
+ON_RAY = "--max-concurrent", "1"
+
+
+def launch_words(folder: Path, root: str | Path, how: tuple[str, ...] = ON_RAY) -> list[str | Path]:
     words: list[str | Path] = ["launch", folder / "space.yaml", "--dataset", folder / "tiny.parquet"]
-    return [*words, "--storage", root, "--name", "study", "--max-concurrent", "1"]
+    return [*words, "--storage", root, "--name", "study", *how]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(folder: Path) -> Study:
-    code, out = run(*launch_words(folder, folder / "undisturbed"))
+    code, out = run(*launch_words(folder, folder / "undisturbed", ("--local",)))
     assert code == 0, out
     return Study(folder / "undisturbed", "study")
 
@@ -145,7 +148,7 @@ def test_a_plan_cut_short_is_said_and_made_again_around_all_that_had_ended(
     assert f"{study.folder / 'plan.json'}: damaged, or written by another version" in out
     assert "launch the same space and data again with --name study" in out
     (study.folder / "plan.json").rename(tmp_path / "plan.json.damaged")
-    code, out = run(*launch_words(folder, tmp_path))
+    code, out = run(*launch_words(folder, tmp_path, ("--local",)))
     assert code == 0, out
     assert_same(study, undisturbed)
     plan = undisturbed.plan()

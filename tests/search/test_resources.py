@@ -30,6 +30,7 @@ from mmssl.study.folder import Study
 
 BIG, SMALL, HEAD = {"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}, {"CPU": 0.0}
 
+
 def space(points: int) -> str:
     return small.space(100, grid={"objective.mu": list(range(1, points + 1))}, folds=[["ben"]])
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import small
 
+from mmssl import Recordings
 from mmssl.data.protocols import split
 from mmssl.data.synthetic import generate
 from mmssl.study.folder import Study
@@ -47,14 +48,21 @@ def run(*words: str | Path) -> "subprocess.Popen[str]":
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recordings() -> Recordings:
+    return generate(subjects=4, trials=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, recordings: Recordings) -> Path:
     folder = tmp_path_factory.mktemp("sampling")
+    recordings.save(folder / "recordings.parquet")
     (folder / "space.yaml").write_text(SPACE)
     return folder
 
 
-def launch(folder: Path, name: str) -> "subprocess.Popen[str]":
-    return run("launch", folder / "space.yaml", "--storage", folder, "--name", name)
+def launch(folder: Path, name: str, space: str = "space.yaml") -> "subprocess.Popen[str]":
+    where = ["--dataset", folder / "recordings.parquet", "--storage", folder]
+    return run("launch", folder / space, *where, "--name", name)
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +85,9 @@ def test_points_are_pruned_as_a_whole(undisturbed: Study) -> None:
     assert not list((undisturbed.folder / "progress").glob("*.safetensors"))
 
 
-def test_a_trial_after_one_that_was_stopped_is_as_if_run_alone(folder: Path) -> None:
+def test_a_trial_after_one_that_was_stopped_is_as_if_run_alone(folder: Path, recordings: Recordings) -> None:
     (folder / "between.yaml").write_text(STOPPED_BETWEEN)
-    with run("launch", folder / "between.yaml", "--storage", folder, "--name", "between") as process:
+    with launch(folder, "between", "between.yaml") as process:
         out, _ = process.communicate(timeout=280)
     assert process.returncode == 0, out
     study = Study(folder, "between")
@@ -88,7 +96,6 @@ def test_a_trial_after_one_that_was_stopped_is_as_if_run_alone(folder: Path) -> 
     assert len(after), "the space no longer has a trial that runs in the worker of one that was stopped"
     plan = study.plan()
     recipe = plan.recipe(plan.trial(after.iloc[0]["trial_id"]))
-    recordings = generate()
     outcome = run_trial(recipe, Prepared.of(recordings, 16, ["imu", "skeleton"]), split(recordings, recipe.data))
     assert outcome.metrics["train.loss"] == after.iloc[0]["train.loss"]
     assert outcome.metrics["val.accuracy"] == after.iloc[0]["val.accuracy"]
