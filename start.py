@@ -42,7 +42,8 @@ def main(arguments: list[str]) -> int:
     elif command in ("test", "check"):
         # Many tests wait for Ray most of the time. A file's share what they set up, so they stay together.
         all_tests = ["--numprocesses", "2", "--dist", "loadfile"]
-        steps = [["ruff", "check"], ["ruff", "format", "--check"], ["pyright"], ["pytest", *(rest or all_tests)]]
+        types = ["pyright", "--threads", "2"]
+        steps = [["ruff", "check"], ["ruff", "format", "--check"], types, ["pytest", *(rest or all_tests)]]
     elif command == "run" and rest:
         steps = [rest]
     elif command == "sync":

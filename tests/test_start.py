@@ -112,7 +112,7 @@ def test_the_checks_are_lint_types_and_tests(checkout: Checkout, command: str):
     assert checkout.commands == [
         ["ruff", "check"],
         ["ruff", "format", "--check"],
-        ["pyright"],
+        ["pyright", "--threads", "2"],
         ["pytest", "tests/test_x.py", "-k", "a or b"],
     ]
     assert {call["folder"] for call in checkout.calls} == {str(checkout.root)}
