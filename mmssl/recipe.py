@@ -248,7 +248,8 @@ class Finetune(Section):
     covariance: Weight = 0.0
     """trained: weight of the covariance of each encoder's features, beside the cross-entropy (VCReg)."""
     labels: Annotated[Positive, Field(le=1)] = 1.0
-    """Share of the labels of each class that is used, but one label at least."""
+    """Share of the labels of each class that is used, but one label at least. Windows of one annotated interval have
+    one label, and so have several cameras' views of one movement."""
     label_draw: Whole = 0
     """Which labels: the same draw gives the same recordings for every recipe and seed."""
     epochs: Count = 100

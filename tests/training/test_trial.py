@@ -617,6 +617,27 @@ def test_the_shares_of_one_draw_hold_each_other(tiny: Recordings) -> None:
         assert shares[-1] == set(parts.train)
 
 
+@pytest.mark.parametrize("kind", ["windows of one interval", "views of one movement"])
+def test_a_label_is_of_all_that_is_annotated_at_once(tiny: Recordings, kind: str) -> None:
+    """Half of the labels would else be of nearly every interval, each of which somebody had to annotate."""
+
+    def piece(row: Row) -> Row:
+        if kind == "windows of one interval":
+            return row.model_copy(update={"source": f"day of {row.subject}", "interval": row.label})
+        return row.model_copy(update={"view": row.trial, "trial": ""})
+
+    pieces = Recordings(tiny.description, [piece(row) for row in tiny.rows], tiny.skeleton, tiny.imu)
+    for share, units in ((0.01, 1), (0.5, 1), (0.75, 2), (1.0, 2)):
+        recipe = of_system("untrained", finetune__labels=share)
+        prepared, parts = prepared_and_split(recipe, pieces)
+        rows = labelled_rows(recipe, prepared, parts)
+        assert rows.tolist() == sorted(rows)
+        drawn = {(row.label, row.subject) for row in (pieces.rows[i] for i in rows)}
+        whole = [i for i in parts.train if (pieces.rows[i].label, pieces.rows[i].subject) in drawn]
+        assert rows.tolist() == whole, "all that is of one label, or none of it"
+        assert len(drawn) == units * len(pieces.description.classes)
+
+
 def test_a_draw_gives_the_same_labels_to_every_system_and_seed_and_another_draw_others(tiny: Recordings) -> None:
     def drawn(name: str, draw: int, **knobs: object) -> tuple[int, ...]:
         recipe = of_system(name, finetune__labels=0.34, finetune__label_draw=draw, **knobs)
