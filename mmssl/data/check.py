@@ -47,7 +47,7 @@ def examine(recordings: Recordings, steps: int = 50) -> list[Finding]:
     """
     total, recordings = len(recordings), recordings.to_check()
     checks: tuple[Callable[[Recordings], Iterable[Finding]], ...] = (
-        _spellings, _copies, _units, _counts, _pairs, _lengths, _still, _joints, _channels, _spans, _axes,
+        _spellings, _copies, _views, _units, _counts, _pairs, _lengths, _still, _joints, _channels, _spans, _axes,
         _gravity, _shifts,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(recordings)]
@@ -115,6 +115,24 @@ def _copies(recordings: Recordings) -> Iterator[Finding]:
                 f"{then}; take the copies out",
                 tuple(" = ".join(ids) for ids in copies),
             )
+
+
+def _views(recordings: Recordings) -> Iterator[Finding]:
+    """Recordings of one camera that pass for one movement, as nothing tells them apart."""
+    alike: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for row in recordings.rows:
+        if row.view and row.label:
+            alike[row.unit, row.view][row.source or row.recording_id] = None
+    several = [tuple(names) for names in alike.values() if len(names) > 1]
+    if several:
+        total = len({name for names in alike.values() for name in names})
+        yield Finding(
+            "warning",
+            f"{_of(sum(map(len, several)), total)} of cameras have camera, subject, scene, session, trial and label in "
+            "common with another",
+            "they pass for one movement, in intervals of confidence and where labels are drawn: number them by trial",
+            tuple(" = ".join(names) for names in several),
+        )
 
 
 def _units(recordings: Recordings) -> Iterator[Finding]:

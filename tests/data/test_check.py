@@ -1,12 +1,13 @@
 """Each finding is provoked in a data set that is otherwise without any."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mmssl import Recordings
+from mmssl import Recordings, Row
 from mmssl.data.check import Finding, examine
 from mmssl.data.sources import open_dataset
 from mmssl.data.synthetic import generate
@@ -117,6 +118,28 @@ def test_copies_between_subjects_are_distinguished_from_those_within(sound: Reco
         rows[0]["view"], rows[within]["view"] = "1", "2"
 
     assert changed(sound, of_two_cameras) == []
+
+
+def test_recordings_of_one_camera_that_pass_for_one_movement(sound: Recordings) -> None:
+    """Two repetitions without a number would count as one recording, where each camera's would."""
+
+    def seen(trial: str) -> list[Row]:
+        return [
+            row.model_copy(
+                update={"recording_id": f"{row.recording_id}_{view}", "view": view, "trial": trial or row.trial}
+            )
+            for view in "12"
+            for row in sound.rows
+        ]
+
+    def rows(trial: str) -> Recordings:
+        arrays = {name: [*sound.arrays(name)] * 2 for name in sound.kinds}
+        return Recordings(sound.description, seen(trial), **arrays)
+
+    assert not [one for one in examine(rows("")) if "of cameras" in one.what]
+    found = the(examine(rows("1")), "of cameras")
+    counts = Counter((row.subject, row.scene, row.session, row.label) for row in sound.rows)
+    assert found.what.startswith(f"{2 * sum(n for n in counts.values() if n > 1)} of {2 * len(sound)} recordings")
 
 
 def test_units_that_are_mixed_matter_and_those_that_are_not_do_not(sound: Recordings) -> None:
