@@ -167,6 +167,20 @@ def test_units_that_are_mixed_matter_and_those_that_are_not_do_not(sound: Record
     assert "rad/s and deg/s?" in found.what
     assert found.where == ("2",)
 
+    people = sorted({row.subject for row in sound.rows})
+    half = people[: len(people) // 2]
+
+    def half_of_the_people_in_other_units(rows, skeletons, signals) -> None:
+        for row, signal in zip(rows, signals, strict=True):
+            if row["subject"] in half:
+                signal[:, acc] /= 9.81
+                signal[:, gyro] *= 180 / np.pi
+
+    found = changed(sound, half_of_the_people_in_other_units)
+    assert "g and m/s^2?" in the(found, "acc_x").what and "rad/s and deg/s?" in the(found, "gyro_x").what
+    odd = {row.subject for row in sound.rows if row.recording_id in the(found, "acc_x").where}
+    assert odd in (set(half), set(people) - set(half)), "which half is right nobody knows"
+
     def all_alike(rows, skeletons, signals) -> None:
         for skeleton, signal in zip(skeletons, signals, strict=True):
             skeleton *= 1000
