@@ -89,14 +89,21 @@ def shown_rows(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[np.i
 
 
 def seen_rows(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[np.int64]:
-    """The recordings that the signals' statistics are of: all that may pre-train and have a modality of the recipe."""
+    """The recordings that the signals' statistics are of: all that may pre-train and have a modality of the recipe.
+
+    A share of them is of whole streams and movements, but for the last: windows that overlap, and other cameras' views,
+    would else show nearly every moment.
+    """
     hidden = class_indices(data.description, recipe.pretrain.hidden_classes)
     shown = split.pretrain[np.isin(data.labels[split.pretrain], hidden, invert=True)]
     shown = having(data, shown, recipe.data.modalities, least=1)
     if recipe.pretrain.share == 1:
         return shown
     count = max(1, round(recipe.pretrain.share * len(shown)))
-    return np.sort(np.random.default_rng(recipe.seed).permutation(shown)[:count])
+    rows = (data.rows[i] for i in shown)
+    _, firsts, whole = np.unique([row.stream or row.unit for row in rows], return_index=True, return_inverse=True)
+    order = whole[np.random.default_rng(recipe.seed).permutation(np.sort(firsts))]
+    return np.sort(shown[np.argsort(np.argsort(order)[whole], kind="stable")[:count]])
 
 
 def having(
