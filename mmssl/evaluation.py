@@ -203,8 +203,17 @@ def tsne(features: Floats, seed: int) -> npt.NDArray[np.float64]:
     return np.asarray(points, dtype=np.float64)
 
 
-def interval(values: Sequence[float] | Floats, level: float = 0.95) -> tuple[float, float]:
+def interval(
+    values: Sequence[float] | Floats, level: float = 0.95, recordings: int | None = None
+) -> tuple[float, float]:
     """Student-t confidence interval of a mean difference over independent pairs; of a score: `score_interval`.
+
+    It is never narrower than chance among the recordings alone makes it: two pairs of few recordings often differ by
+    the same, which is no certainty. A mean difference of d is of d times the recordings at least, which one scored
+    right and the other wrong.
+
+    Args:
+        recordings: of differences of scores from 0 to 1, how many were scored in all pairs together.
 
     Returns:
         Lower and upper end; (nan, nan) for fewer than two values, or where one is not finite.
@@ -219,6 +228,8 @@ def interval(values: Sequence[float] | Floats, level: float = 0.95) -> tuple[flo
         return math.nan, math.nan
     mean = float(repeats.mean())
     half = _student(n - 1, level) * float(repeats.std(ddof=1)) / math.sqrt(n)
+    if recordings:
+        half = max(half, statistics.NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(abs(mean) / recordings))
     return mean - half, mean + half
 
 

@@ -203,7 +203,8 @@ class Pretrain(Section):
     hidden_classes: Names = ()
     """Classes whose recordings pre-training is not shown; fine-tuning is."""
     share: Annotated[Positive, Field(le=1)] = 1.0
-    """Share of the recordings that pre-training is shown, drawn whatever their labels; fine-tuning has all."""
+    """Share of the recordings that pre-training is shown, drawn whatever their labels; fine-tuning has all. Of windows,
+    and of several cameras' views, whole streams and movements are drawn."""
     incomplete: Literal["left_out", "two_views"] = "left_out"
     """Across modalities, the recordings that have but one of them. left_out: they do not pre-train; two_views: two
     views of what they have do, by the same objective, a modality that `augment` leaves as it is augmented in every way
@@ -248,7 +249,8 @@ class Finetune(Section):
     covariance: Weight = 0.0
     """trained: weight of the covariance of each encoder's features, beside the cross-entropy (VCReg)."""
     labels: Annotated[Positive, Field(le=1)] = 1.0
-    """Share of the labels of each class that is used, but one label at least."""
+    """Share of the labels of each class that is used, but one label at least. Windows of one annotated interval have
+    one label, and so have several cameras' views of one movement."""
     label_draw: Whole = 0
     """Which labels: the same draw gives the same recordings for every recipe and seed."""
     epochs: Count = 100

@@ -307,6 +307,25 @@ def test_the_interval_of_ten_draws_from_a_table_of_t():
     assert interval(values) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-7)
 
 
+@pytest.mark.parametrize(("folds", "size"), [(2, 12), (2, 48), (3, 24), (4, 24)])
+def test_points_that_are_equal_but_for_chance_are_told_apart_in_one_of_twenty_studies(folds: int, size: int):
+    """By the t-test of the folds alone in one of ten, where there are two: they often differ by the same."""
+    drawn = np.random.default_rng(0).multinomial(size, [0.05, 0.05, 0.9], size=(2000, folds))
+    differences = (drawn[..., 0] - drawn[..., 1]) / size
+    ends = np.array([interval(one, recordings=folds * size) for one in differences])
+    assert np.mean((ends[:, 0] > 1e-12) | (ends[:, 1] < -1e-12)) < 0.05
+    alone = np.array([interval(one) for one in differences])
+    assert (ends[:, 0] <= alone[:, 0]).all() and (ends[:, 1] >= alone[:, 1]).all()
+
+
+def test_a_difference_is_no_surer_than_the_recordings_that_differ():
+    """Five of fifty right and none of them wrong instead: McNemar's test without correction has z = the root of 5."""
+    low, high = interval([0.1, 0.1], recordings=50)
+    z = scipy.stats.norm.ppf(0.975)
+    assert (high + low) / (high - low) == pytest.approx(math.sqrt(5) / z)
+    assert low > 0 > interval([0.06, 0.06], recordings=50)[0], "three of fifty"
+
+
 @pytest.mark.parametrize("values", [[], [0.5], [0.5, math.nan], [0.5, 0.6, math.inf]])
 def test_no_interval_without_repeats_that_are_numbers(values: list[float]):
     assert all(math.isnan(end) for end in interval(values))

@@ -47,7 +47,7 @@ def examine(recordings: Recordings, steps: int = 50) -> list[Finding]:
     """
     total, recordings = len(recordings), recordings.to_check()
     checks: tuple[Callable[[Recordings], Iterable[Finding]], ...] = (
-        _spellings, _copies, _units, _counts, _pairs, _lengths, _still, _joints, _channels, _spans, _axes,
+        _spellings, _copies, _views, _units, _counts, _pairs, _lengths, _still, _joints, _channels, _spans, _axes,
         _gravity, _shifts,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(recordings)]
@@ -117,6 +117,24 @@ def _copies(recordings: Recordings) -> Iterator[Finding]:
             )
 
 
+def _views(recordings: Recordings) -> Iterator[Finding]:
+    """Recordings of one camera that pass for one movement, as nothing tells them apart."""
+    alike: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for row in recordings.rows:
+        if row.view and row.label:
+            alike[row.unit, row.view][row.source or row.recording_id] = None
+    several = [tuple(names) for names in alike.values() if len(names) > 1]
+    if several:
+        total = len({name for names in alike.values() for name in names})
+        yield Finding(
+            "warning",
+            f"{_of(sum(map(len, several)), total)} of cameras have camera, subject, scene, session, trial and label in "
+            "common with another",
+            "they pass for one movement, in intervals of confidence and where labels are drawn: number them by trial",
+            tuple(" = ".join(names) for names in several),
+        )
+
+
 def _units(recordings: Recordings) -> Iterator[Finding]:
     """Units that differ between recordings; one that is the same throughout is standardised away."""
     for modality, signal in recordings.description.signals.items():
@@ -138,18 +156,30 @@ def _units_of(recordings: Recordings, modality: str, triad: Sequence[str], at: l
         return
     named = f"{modality} {', '.join(triad)}"
     if _ACCELERATION.search(triad[0]):
-        values = np.array(list(sizes.values()))
-        middle = float(np.median(values))
-        steady = middle > 0 and np.mean(np.abs(values / middle - 1) < 0.25) > 0.5
-        odd = [name for name, value in sizes.items() if steady and not 1 / 5 < value / middle < 5]
+        middle, usual = _commonest(np.array(list(sizes.values())))
+        odd = [name for name, value in sizes.items() if middle > 0 and not 1 / 5 < value / middle < 5]
         if odd:
-            yield _mixed(named, _apart([sizes[name] / middle for name in odd]), tuple(odd), len(sizes))
+            others = float(np.median([sizes[name] for name in sizes.keys() - set(odd)]))
+            ratio = _apart([sizes[name] / others for name in odd])
+            # Two devices may have half of the recordings each, by units that are known.
+            also = _commonest(np.array([sizes[name] for name in odd]))[1]
+            halves = usual + also > 0.5 * len(sizes) and also > 0.5 * len(odd) and _ratio_words(ratio)
+            if usual > 0.5 * len(sizes) or halves:
+                yield _mixed(named, ratio, tuple(odd), len(sizes))
     else:
         means = {subject: float(np.median(values)) for subject, values in subjects.items()}
-        middle = float(np.median(list(means.values())))
+        middle = float(np.percentile(list(means.values()), 50, method="lower"))  # Of two halves one is the usual.
         odd = [subject for subject, value in means.items() if middle > 0 and not 0.05 < value / middle < 20]
         if odd:
             yield _mixed(named, _apart([means[one] / middle for one in odd]), tuple(odd), len(means), "subjects")
+
+
+def _commonest(values: npt.NDArray[np.float64]) -> tuple[float, int]:
+    """The value within a quarter of which most values lie, and how many these are."""
+    ordered = np.sort(values)
+    near = np.searchsorted(ordered, 1.25 * ordered, "right") - np.searchsorted(ordered, 0.75 * ordered)
+    at = int(near.argmax())
+    return float(ordered[at]), int(near[at])
 
 
 def _acceleration_triads(recordings: Recordings) -> Iterator[tuple[str, str, list[int]]]:
@@ -219,8 +249,13 @@ def _apart(ratios: Sequence[float]) -> float:
     return float(np.median([max(ratio, 1 / ratio) if ratio > 0 else np.inf for ratio in ratios]))
 
 
+def _ratio_words(ratio: float) -> str:
+    """The units that are so far apart; empty where none are known."""
+    return next((name for times, name in _NAMED_RATIOS if 0.7 < ratio / times < 1.4), "")
+
+
 def _mixed(channels: str, ratio: float, where: tuple[str, ...], total: int, what: str = "recordings") -> Finding:
-    guess = next((f": {name}?" for times, name in _NAMED_RATIOS if 0.7 < ratio / times < 1.4), "")
+    guess = f": {units}?" if (units := _ratio_words(ratio)) else ""
     size = f"{ratio:.3g} times" if np.isfinite(ratio) else "without end"
     return Finding(
         "warning",

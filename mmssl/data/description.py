@@ -383,10 +383,18 @@ class Row(BaseModel):
     def unit(self) -> str:
         """What counts as one recording in intervals of confidence: windows of one interval, and one movement as several
         cameras see it, are no separate answers."""
-        if self.source:
-            return f"{self.source}#{self.interval}"
-        movement = (self.subject, self.scene, self.session, self.trial, self.label)
-        return "/".join(movement) if self.view else self.recording_id
+        if self.view:
+            return "/".join((*self._seen, self.label, *([self.interval] if self.source else ())))
+        return f"{self.source}#{self.interval}" if self.source else self.recording_id
+
+    @property
+    def stream(self) -> str:
+        """Of a window, what was cut; one name where several cameras saw it."""
+        return "/".join(self._seen) if self.view and self.source else self.source
+
+    @property
+    def _seen(self) -> tuple[str, ...]:
+        return self.subject, self.scene, self.session, self.trial
 
 
 # What holds a network's modules has attributes of its own, and they are attributes beside those.

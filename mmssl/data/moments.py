@@ -12,7 +12,8 @@ OwnMoments = Callable[[int], npt.NDArray[np.bool_]]
 
 
 def own_moments(rows: Sequence[Row]) -> OwnMoments | None:
-    """Of a window those of its interval and those that overlap with it, of a camera's recording the other views.
+    """Of a window those of its interval and those that overlap with it, other cameras' too; of a camera's recording the
+    other views.
 
     Returns:
         None where each row shows moments of its own.
@@ -20,11 +21,11 @@ def own_moments(rows: Sequence[Row]) -> OwnMoments | None:
     if not any(row.source or row.view for row in rows):
         return None
     _, alike = np.unique(np.array([row.unit for row in rows]), return_inverse=True)
-    sources = np.array([row.source for row in rows])
+    streams = np.array([row.stream for row in rows])
     starts, ends = (np.array([at or 0.0 for at in of]) for of in zip(*((r.start, r.end) for r in rows), strict=True))
 
     def shown(i: int) -> npt.NDArray[np.bool_]:
-        overlap = (sources == sources[i]) & (starts < ends[i]) & (ends > starts[i])
+        overlap = (streams == streams[i]) & (starts < ends[i]) & (ends > starts[i])
         return (alike == alike[i]) | overlap
 
     return shown

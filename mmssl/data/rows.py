@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mmssl.data.description import Description
+from mmssl.data.description import Description, Row
 from mmssl.data.protocols import Split, class_indices
 from mmssl.errors import UserError, nearest
 from mmssl.recipe import Recipe, head_inputs
@@ -17,6 +17,9 @@ class Labelled(Protocol):
 
     @property
     def description(self) -> Description: ...
+
+    @property
+    def rows(self) -> Sequence[Row]: ...
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -54,6 +57,7 @@ def enough(recipe: Recipe, data: Labelled, split: Split) -> None:
 def labelled_rows(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[np.int64]:
     """The training recordings whose labels fine-tuning uses: of each class the recipe's share, one at least.
 
+    What counts as one recording (`Row.unit`) has one label: who annotates an interval has labelled all its windows.
     Labels are drawn whatever modalities their recordings have, so that every recipe draws the same; those without any
     that the recipe takes are of no use to it.
     """
@@ -68,7 +72,9 @@ def _drawn_labels(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[n
     drawn: list[npt.NDArray[np.int64]] = []
     for label in np.unique(labels):
         rows = split.train[labels == label]
-        drawn.append(draws.permutation(rows)[: max(1, round(recipe.finetune.labels * len(rows)))])
+        _, firsts, unit = np.unique([data.rows[i].unit for i in rows], return_index=True, return_inverse=True)
+        taken = draws.permutation(np.sort(firsts))[: max(1, round(recipe.finetune.labels * len(firsts)))]
+        drawn.append(rows[np.isin(unit, unit[taken])])
     return np.sort(np.concatenate(drawn)) if drawn else split.train
 
 
@@ -83,14 +89,21 @@ def shown_rows(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[np.i
 
 
 def seen_rows(recipe: Recipe, data: Labelled, split: Split) -> npt.NDArray[np.int64]:
-    """The recordings that the signals' statistics are of: all that may pre-train and have a modality of the recipe."""
+    """The recordings that the signals' statistics are of: all that may pre-train and have a modality of the recipe.
+
+    A share of them is of whole streams and movements, but for the last: windows that overlap, and other cameras' views,
+    would else show nearly every moment.
+    """
     hidden = class_indices(data.description, recipe.pretrain.hidden_classes)
     shown = split.pretrain[np.isin(data.labels[split.pretrain], hidden, invert=True)]
     shown = having(data, shown, recipe.data.modalities, least=1)
     if recipe.pretrain.share == 1:
         return shown
     count = max(1, round(recipe.pretrain.share * len(shown)))
-    return np.sort(np.random.default_rng(recipe.seed).permutation(shown)[:count])
+    rows = (data.rows[i] for i in shown)
+    _, firsts, whole = np.unique([row.stream or row.unit for row in rows], return_index=True, return_inverse=True)
+    order = whole[np.random.default_rng(recipe.seed).permutation(np.sort(firsts))]
+    return np.sort(shown[np.argsort(np.argsort(order)[whole], kind="stable")[:count]])
 
 
 def having(

@@ -10,9 +10,9 @@ from mmssl.errors import UserError
 from mmssl.experiments import SCORES, Result, TableColumn, names, otherwise, protocol, repeats
 from mmssl.recipe import Recipe, scored_inputs
 from mmssl.study.folder import Study, find
-from mmssl.study.paired import change, complete, ends, scored, scores_of, summary
+from mmssl.study.paired import change, complete, ends, scored_in, scores_of, summary
 from mmssl.study.plan import Key, Plan
-from mmssl.study.scores import difference, estimate, paired
+from mmssl.study.scores import difference, estimate, paired, recordings_of
 from mmssl.study.space import SET_BY_STUDY
 from mmssl.study.words import percent
 
@@ -88,7 +88,8 @@ def compare(entrants: Sequence[Entrant]) -> Result:
         for read_from in entrant.prefixes:
             scores = entrant.scores(read_from)
             beside = first.scores(read_from if entrant is not first else "")
-            pairs, count = paired(scores["accuracy"], beside["accuracy"]), scored(entrant.rows, read_from)
+            pairs, counts = paired(scores["accuracy"], beside["accuracy"]), scored_in(entrant.rows, read_from)
+            count = recordings_of(counts.items())
             over = otherwise(estimate(scores["accuracy"], count), usual)
             notes += [f"{entrant.word}, read from {read_from}: {note}" for note in over]
             table.append(
@@ -101,8 +102,8 @@ def compare(entrants: Sequence[Entrant]) -> Result:
                     "n": len(scores["accuracy"]),
                     "planned": len(entrant.trials),
                     "pairs": len(pairs) if entrant is not first else None,
-                    **change("difference", pairs),
-                    **change("difference.f1", paired(scores["f1"], beside["f1"])),
+                    **change("difference", pairs, counts),
+                    **change("difference.f1", paired(scores["f1"], beside["f1"]), counts),
                 }
             )
     return Result(
@@ -159,7 +160,8 @@ def _comparable(first: Entrant, other: Entrant) -> None:
 def _verdicts(first: Entrant, other: Entrant) -> Iterator[str]:
     """For each head: the difference from the first point, and whether it is within the noise."""
     for read_from in other.prefixes:
-        found = difference(paired(other.scores(read_from)["accuracy"], first.scores(read_from)["accuracy"]))
+        pairs = paired(other.scores(read_from)["accuracy"], first.scores(read_from)["accuracy"])
+        found = difference(pairs, scored_in(other.rows, read_from))
         if found.mean is None:
             continue
         where = "above" if found.mean >= 0 else "below"

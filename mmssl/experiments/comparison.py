@@ -28,7 +28,7 @@ from mmssl.experiments import (
 from mmssl.experiments.published import BRINZEA, FEW_LABELS, HIDDEN, PUBLISHED, YANG, Published, hidden_groups
 from mmssl.recipe import Recipe, scored_inputs
 from mmssl.study.folder import Study
-from mmssl.study.paired import change, columns, complete, ends, mean_ends, scored, scores_of, summary
+from mmssl.study.paired import change, columns, complete, ends, mean_ends, scored_in, scores_of, summary
 from mmssl.study.plan import Key, Plan
 from mmssl.study.presets import parsed
 from mmssl.study.results import stand_beside
@@ -74,14 +74,15 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
         for inputs, prefix in scored_inputs(split, recipes[point_id]):
             accuracy = scores_of(by_point[point_id], f"{prefix}.accuracy")
             f1 = scores_of(by_point[point_id], f"{prefix}.f1")
-            count = scored(by_point[point_id], "+".join(inputs))
+            counts = scored_in(by_point[point_id], "+".join(inputs))
+            count = recordings_of(counts.items())
             gain = paired(accuracy, scores_of(untrained, f"{prefix}.accuracy")) if method != "untrained" else {}
             from_lead: dict[str, Any] = {}
             if plan.space.variants:
                 from_lead = {
                     "compared_with": plan.variant(trial_of[lead]) if lead != point_id else None,
-                    **change("difference", paired(accuracy, scores_of(compared, f"{prefix}.accuracy"))),
-                    **change("difference.f1", paired(f1, scores_of(compared, f"{prefix}.f1"))),
+                    **change("difference", paired(accuracy, scores_of(compared, f"{prefix}.accuracy")), counts),
+                    **change("difference.f1", paired(f1, scores_of(compared, f"{prefix}.f1")), counts),
                 }
             row = {
                 "system": called[point_id],
@@ -93,7 +94,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                 **summary("f1", f1, count),
                 "n": len(accuracy),
                 "planned": planned[point_id],
-                **change("gain", gain),
+                **change("gain", gain, counts),
                 **from_lead,
                 "chance": chance,
                 **_stated(published.get(system, []) if inputs == modalities else []),
@@ -168,7 +169,8 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
             read_from = "+".join(inputs)
             for share in sorted(share for *at, share in gathered if at == [system, read_from]):
                 scores = gathered[system, read_from, share]
-                found = estimate(scores, scored(rows[system, share], read_from))
+                counts = scored_in(rows[system, share], read_from)
+                found = estimate(scores, recordings_of(counts.items()))
                 at = f"{system}, read from {read_from}, {100 * share:g} % of the labels"
                 notes += [f"{at}: {note}" for note in otherwise(found, usual)]
                 beside = {
@@ -186,8 +188,8 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "recordings.labelled": labelled[system, share],
                         **columns(("mean", "low", "high"), found),
                         "draws": len({draw for *_, draw in scores}),
-                        **change("over_supervised", paired(scores, beside.get("supervised", {}))),
-                        **change("over_untrained", paired(scores, beside.get("untrained", {}))),
+                        **change("over_supervised", paired(scores, beside.get("supervised", {})), counts),
+                        **change("over_untrained", paired(scores, beside.get("untrained", {})), counts),
                         **_stated(published.get(system, []) if inputs == modalities else []),
                     }
                 )
@@ -287,9 +289,8 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                 scores, of_all = accuracy(found), accuracy(hits_in(classes, groups.get((), {})))
                 lost = paired(scores, of_all) if hidden else {}
                 # Windows of one interval, or views of one movement, are no separate answers.
-                count = recordings_of(
-                    (key[1], sum(len(units[trial_ids[key]][one]) for one in classes)) for key in found
-                )
+                counts = {key[1]: sum(len(units[trial_ids[key]][one]) for one in classes) for key in found}
+                count = recordings_of(counts.items())
                 group = groups_of_paper.get(hidden)
                 stated = published.get(system, {}).get(group.column) if group and name == "all" else None
                 table.append(
@@ -304,7 +305,7 @@ def hidden_classes(study: Study, plan: Plan, recordings: Recordings, pictures: t
                         ),
                         "n": len(scores),
                         "pretrained_on_all": mean(of_all),
-                        **change("change", lost),
+                        **change("change", lost, counts),
                         **_stated([stated] if stated else []),
                     }
                 )

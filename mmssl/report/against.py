@@ -93,7 +93,7 @@ def against(content: Content, other: Study) -> Against:
         likes = found if len(found) == 1 else alike[_values(plan, one.point, searched)]
         if len(likes) == 1:
             pairs.append((one.point, likes[0]))
-            estimate, count = apart(one.point.scores, likes[0].scores)
+            estimate, count = apart(one.point.scores, likes[0].scores, one.point.recordings)
             differences.append(Difference(one, label(axes, likes[0]), estimate, count))
         else:
             differences.append(Difference(one, "", Estimate(None, None, None, ""), 0))

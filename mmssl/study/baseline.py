@@ -116,7 +116,7 @@ def _baselines_in(
         pairs = point.scores.keys() & keys
         theirs = {key: point.scores[key] for key in pairs} or point.scores
         std = statistics.stdev(theirs.values()) if len(theirs) > 1 else None
-        gain, count = apart(best, theirs)
+        gain, count = apart(best, theirs, point.recordings if point.bounded else {})
         partly = count if best.keys() & theirs.keys() and count < len(best) else None
         name, n = untrained_name(plan, trial), len(theirs)
         baselines.append(Baseline(name, study.name, mean(theirs) or 0.0, std, n, bool(pairs), gain, partly))

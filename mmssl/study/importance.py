@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from mmssl.errors import UserError
 from mmssl.study.space import Range
 
 FEWEST = 6
-"""Points below which a forest has nothing to divide."""
+"""Points below which shares would be of noise alone."""
 
 
 def importance(
@@ -20,7 +22,8 @@ def importance(
     2014), from 0 to 1; the rest up to 1 is due to combinations of knobs and to noise.
 
     The values of a knob that was given as a list count the same, however far apart they are; those drawn from an
-    interval count as they were drawn. Knobs that never change are left out.
+    interval count as they were drawn. Knobs that never change are left out. Where the points are all combinations of
+    the values, shares are of their scores themselves; else Optuna's forest says what the missing ones would score.
 
     Args:
         points: by knob, each point's values.
@@ -42,13 +45,15 @@ def importance(
     for one, other in combinations(columns, 2):
         if _as_one(columns[one], columns[other]):
             raise UserError(f"{one} and {other} only change together")
+    drawn = {knob for knob in columns if _is_drawn(knobs[knob], ranges.get(knob))}
+    if not drawn and _is_grid(list(columns.values())):
+        variance = float(np.var(scores))
+        return {knob: _of_means(column, scores) / variance for knob, column in columns.items()}
     import optuna
-    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+    from optuna.distributions import BaseDistribution, FloatDistribution
 
     kinds: dict[str, BaseDistribution] = {
-        knob: FloatDistribution(min(column), max(column))
-        if isinstance(column[0], float)
-        else CategoricalDistribution(sorted(set(column)))
+        knob: FloatDistribution(*_ends(column, between=knob in drawn and _has_no_steps(knobs[knob], ranges[knob])))
         for knob, column in columns.items()
     }
     before = optuna.logging.get_verbosity()
@@ -64,13 +69,45 @@ def importance(
     return {knob: float(found[knob]) for knob in columns}
 
 
-def _column(values: Sequence[Any], interval: Range | None) -> list[Any]:
-    """Numbers as places on the scale that was searched; anything else as text."""
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
-        return [json.dumps(value) for value in values]
-    if interval is not None:
+def _column(values: Sequence[Any], interval: Range | None) -> list[float]:
+    """Drawn numbers as places on the scale that was searched; anything else as its number among the values."""
+    if interval is not None and _is_drawn(values, interval):
         return [math.log(value) if interval.log else float(value) for value in values]
-    return [float(sorted(set(values)).index(value)) for value in values]
+    numbers = not any(isinstance(value, bool) or not isinstance(value, int | float) for value in values)
+    names = list(values) if numbers else [json.dumps(value) for value in values]
+    order = {name: float(i) for i, name in enumerate(sorted(set(names)))}
+    return [order[name] for name in names]
+
+
+def _is_drawn(values: Sequence[Any], interval: Range | None) -> bool:
+    """Whether they are numbers from an interval."""
+    return interval is not None and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values
+    )
+
+
+def _has_no_steps(values: Sequence[Any], interval: Range) -> bool:
+    return interval.step is None and not all(isinstance(value, int) for value in values)
+
+
+def _ends(column: Sequence[float], *, between: bool) -> tuple[float, float]:
+    """The first and last value, where any value `between` them may be; else half a step beyond them: the forest divides
+    midway between values, and each must have as much room as its neighbours."""
+    values = sorted(set(column))
+    beyond = (0.0, 0.0) if between else ((values[1] - values[0]) / 2, (values[-1] - values[-2]) / 2)
+    return values[0] - beyond[0], values[-1] + beyond[1]
+
+
+def _is_grid(columns: Sequence[Sequence[float]]) -> bool:
+    """Whether the points are all combinations of the values, each once."""
+    points = list(zip(*columns, strict=True))
+    return len(set(points)) == len(points) == math.prod(len(set(column)) for column in columns)
+
+
+def _of_means(column: Sequence[float], scores: Sequence[float]) -> float:
+    """Variance of the mean scores of each value."""
+    places, means = np.array(column), np.array(scores)
+    return float(np.var([means[places == place].mean() for place in sorted(set(column))]))
 
 
 def _as_one(one: Sequence[Any], other: Sequence[Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from mmssl.study.columns import SCORED
 from mmssl.study.folder import Study
 from mmssl.study.plan import Key
-from mmssl.study.scores import Estimate, Scores, difference, estimate, recordings_of
+from mmssl.study.scores import Estimate, Scores, difference, estimate
 
 
 def complete(study: Study) -> list[dict[str, Any]]:
@@ -19,10 +19,10 @@ def scores_of(rows: Sequence[Mapping[str, Any]], column: str) -> dict[Key, float
     return {(row["seed"], row["fold"]): row[column] for row in rows if row[column] is not None}
 
 
-def scored(rows: Sequence[Mapping[str, Any]], read_from: str) -> int | None:
-    """How many recordings a point's trials were scored on, from some modalities, joined by "+"."""
+def scored_in(rows: Sequence[Mapping[str, Any]], read_from: str) -> dict[str, int | None]:
+    """How many recordings a point's trials were scored on, from some modalities, joined by "+"; by fold."""
     own = f"{SCORED}.{read_from}"  # Empty where it is the number of all; tables of earlier versions lack it.
-    return recordings_of((row["fold"], row[SCORED] if row.get(own) is None else row[own]) for row in rows)
+    return {row["fold"]: row[SCORED] if row.get(own) is None else row[own] for row in rows}
 
 
 def summary(name: str, scores: Scores, recordings: int | None) -> dict[str, float | None]:
@@ -43,9 +43,13 @@ def spread(scores: Scores, by: int) -> float | None:
     return statistics.stdev(whole) if len(whole) > 1 else None
 
 
-def change(name: str, differences: Scores) -> dict[str, float | None]:
-    """Mean of paired differences with its 95 % interval (`difference`)."""
-    return columns(ends(name), difference(differences))
+def change(name: str, differences: Scores, counts: Mapping[str, int | None]) -> dict[str, float | None]:
+    """Mean of paired differences with its 95 % interval (`difference`).
+
+    Args:
+        counts: how many recordings were scored, by fold.
+    """
+    return columns(ends(name), difference(differences, counts))
 
 
 def columns(names: tuple[str, str, str], found: Estimate) -> dict[str, float | None]:

@@ -305,7 +305,7 @@ def _difference(best: Point, other: Point, right: Hits) -> Estimate:
     if right:
         ours, theirs = right.get(best.point_id, {}), right.get(other.point_id, {})
         return scores.difference([float(hit) - theirs[one] for one, hit in ours.items() if one in theirs])
-    return scores.difference(scores.paired(best.scores, other.scores))
+    return scores.difference(scores.paired(best.scores, other.scores), best.recordings if best.bounded else {})
 
 
 def hits_of(predictions: pa.Table) -> Hits:

@@ -69,14 +69,18 @@ def estimate(scores: Scores, recordings: int | None) -> Estimate:
     return _estimate(means, low, high, over)
 
 
-def difference(differences: Scores | Sequence[float]) -> Estimate:
+def difference(differences: Scores | Sequence[float], counts: Mapping[str, int | None] = {}) -> Estimate:
     """Mean of paired differences with the interval of the paired t-test.
 
     Args:
         differences: by trial, or where points have one trial each by recording, as a list.
+        counts: of scores from 0 to 1, how many recordings were scored, by fold.
     """
-    unit, means = groups(differences) if isinstance(differences, Mapping) else ("recordings", differences)
-    return _estimate(means, *interval(means), f"{len(means)} {unit}")
+    if not isinstance(differences, Mapping):
+        return _estimate(differences, *interval(differences), f"{len(differences)} recordings")
+    unit, means = groups(differences)
+    recordings = recordings_of((fold, counts.get(fold)) for _, fold, *_ in differences)
+    return _estimate(means, *interval(means, recordings=recordings), f"{len(means)} {unit}")
 
 
 def repeat(key: Key) -> int | str:
@@ -90,11 +94,15 @@ def paired(ours: Scores, theirs: Scores) -> dict[Key, float]:
     return {key: score - theirs[key] for key, score in ours.items() if key in theirs}
 
 
-def apart(ours: Scores, theirs: Scores) -> tuple[Estimate, int]:
+def apart(ours: Scores, theirs: Scores, counts: Mapping[str, int | None]) -> tuple[Estimate, int]:
     """How far the first is above, over the trials of a seed and fold that both have, or where there is none over the
-    folds; and how many pairs that is."""
+    folds; and how many pairs that is.
+
+    Args:
+        counts: how many recordings were scored, by fold.
+    """
     pairs = paired(ours, theirs) or paired(_by_fold(ours), _by_fold(theirs))
-    return difference(pairs), len(pairs)
+    return difference(pairs, counts), len(pairs)
 
 
 def _by_fold(scores: Scores) -> dict[Key, float]:

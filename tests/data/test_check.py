@@ -1,12 +1,13 @@
 """Each finding is provoked in a data set that is otherwise without any."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mmssl import Recordings
+from mmssl import Recordings, Row
 from mmssl.data.check import Finding, examine
 from mmssl.data.sources import open_dataset
 from mmssl.data.synthetic import generate
@@ -119,6 +120,28 @@ def test_copies_between_subjects_are_distinguished_from_those_within(sound: Reco
     assert changed(sound, of_two_cameras) == []
 
 
+def test_recordings_of_one_camera_that_pass_for_one_movement(sound: Recordings) -> None:
+    """Two repetitions without a number would count as one recording, where each camera's would."""
+
+    def seen(trial: str) -> list[Row]:
+        return [
+            row.model_copy(
+                update={"recording_id": f"{row.recording_id}_{view}", "view": view, "trial": trial or row.trial}
+            )
+            for view in "12"
+            for row in sound.rows
+        ]
+
+    def rows(trial: str) -> Recordings:
+        arrays = {name: [*sound.arrays(name)] * 2 for name in sound.kinds}
+        return Recordings(sound.description, seen(trial), **arrays)
+
+    assert not [one for one in examine(rows("")) if "of cameras" in one.what]
+    found = the(examine(rows("1")), "of cameras")
+    counts = Counter((row.subject, row.scene, row.session, row.label) for row in sound.rows)
+    assert found.what.startswith(f"{2 * sum(n for n in counts.values() if n > 1)} of {2 * len(sound)} recordings")
+
+
 def test_units_that_are_mixed_matter_and_those_that_are_not_do_not(sound: Recordings) -> None:
     names = sound.description.imu_channels
     acc = [i for i, name in enumerate(names) if name.startswith("acc")]
@@ -143,6 +166,20 @@ def test_units_that_are_mixed_matter_and_those_that_are_not_do_not(sound: Record
     found = the(changed(sound, a_subject_in_degrees), "gyro_x")
     assert "rad/s and deg/s?" in found.what
     assert found.where == ("2",)
+
+    people = sorted({row.subject for row in sound.rows})
+    half = people[: len(people) // 2]
+
+    def half_of_the_people_in_other_units(rows, skeletons, signals) -> None:
+        for row, signal in zip(rows, signals, strict=True):
+            if row["subject"] in half:
+                signal[:, acc] /= 9.81
+                signal[:, gyro] *= 180 / np.pi
+
+    found = changed(sound, half_of_the_people_in_other_units)
+    assert "g and m/s^2?" in the(found, "acc_x").what and "rad/s and deg/s?" in the(found, "gyro_x").what
+    odd = {row.subject for row in sound.rows if row.recording_id in the(found, "acc_x").where}
+    assert odd in (set(half), set(people) - set(half)), "which half is right nobody knows"
 
     def all_alike(rows, skeletons, signals) -> None:
         for skeleton, signal in zip(skeletons, signals, strict=True):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mmssl import Description, Recordings, Row, UserError
 from mmssl.data.description import Window
+from mmssl.data.moments import own_moments
 from mmssl.data.windows import Interval, Timing, cut, intervals_in
 from mmssl.evaluation import by_majority
 
@@ -94,6 +95,22 @@ def test_a_window_has_the_label_of_the_interval_that_covers_half_of_it() -> None
     assert [row.interval for row in made.rows] == ["1", "1", "1", "2", "2", "", "", "3", "3"]
     assert made.description.classes == ("sit", "walk")
     assert len({row.unit for row in made.rows}) == 4
+
+
+def test_several_cameras_windows_of_one_interval_count_as_one_and_show_the_same_moments() -> None:
+    seen = [Interval(0, 5.5, "sit"), Interval(5.5, 8, "walk")]
+    first, second, later = (
+        cut(stream(name=name, view=view, trial=trial), Window(seconds=2, stride=2), {name: seen}, {}).recordings.rows
+        for name, view, trial in (("a_1", "1", "1"), ("a_2", "2", "1"), ("b_1", "1", "2"))
+    )
+    assert [row.unit for row in first] == [row.unit for row in second]
+    assert len({row.unit for row in first}) == 3, "one sits, one walks, and what has no label"
+    assert not {row.unit for row in first} & {row.unit for row in later}
+    rows = [*first, *second, *later]
+    shown = own_moments(rows)
+    assert shown is not None
+    assert [rows[i].recording_id for i in np.flatnonzero(shown(5 + 3))] == ["a_1/6.000", "a_2/6.000"]
+    assert shown(5).tolist() == [True, True, True, False, False] * 2 + [False] * 5
 
 
 def test_without_a_window_intervals_are_the_recordings() -> None:

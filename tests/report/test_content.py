@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import small
 import yaml
@@ -21,7 +22,7 @@ from mmssl import Recordings
 from mmssl.evaluation import tsne
 from mmssl.experiments.embeddings import joined, vectors
 from mmssl.report.against import against
-from mmssl.report.content import Content, gather
+from mmssl.report.content import Content, gather, most_frequent
 from mmssl.report.exhibit import exhibit
 from mmssl.report.page import render, verdict
 from mmssl.study.baseline import baseline_command
@@ -699,3 +700,15 @@ def test_a_hundred_long_trials_stay_under_5_mb(study_of: StudyOf) -> None:
     assert size + recordings < 5e6
     one = content.curves[plan.trials[0].trial_id]["pretrain"]
     assert (len(one.epochs), one.epochs[0], one.epochs[-1]) == (100, 1, 300)
+
+
+def test_the_most_frequent_class_is_scored_as_points_are() -> None:
+    """Mean over folds: neither the recordings of a large fold nor one with more trials weigh more. Naming a is right
+    for 18 of 20 and none of 4, naming b for 2 of 20 and 3 of 4."""
+    rows = [("1", i, "a" if i < 18 else "b") for i in range(20)] * 2
+    rows += [("2", i, "b" if i < 3 else "c") for i in range(4)]
+    fold, recording, label = zip(*rows, strict=True)
+    predictions = pa.table({"fold": fold, "recording_id": [str(i) for i in recording], "label": label})
+    assert most_frequent(predictions) == pytest.approx((18 / 20 + 0) / 2)
+    assert most_frequent(predictions.slice(20)) == most_frequent(predictions), "each recording counts once"
+    assert most_frequent(predictions.slice(0, 0)) == 0

@@ -86,6 +86,17 @@ def test_points_that_are_equal_everywhere_are_tied_and_constant_gaps_are_not() -
     assert not choose([point("a", [0.5, 0.75]), point("b", [0.25, 0.5])]).tied
 
 
+def test_a_constant_gap_of_a_few_recordings_is_tied() -> None:
+    first, second = point("a", [0.5, 0.75]), point("b", [0.45, 0.7])
+    assert not choose([first, second]).tied, "nothing says of how many recordings"
+    first.recordings = {"0": 20, "1": 20}
+    choice = choose([first, second])
+    assert choice.tied == [second]
+    assert choice.noise == pytest.approx(stats.norm.ppf(0.975) * math.sqrt(0.05 / 40))
+    first.bounded = second.bounded = False
+    assert not choose([first, second]).tied, "of a measure without labels they say nothing"
+
+
 def test_one_seed_and_one_fold_tells_nothing_apart_and_says_so() -> None:
     choice = choose([point("a", [0.9]), point("b", [0.1])])
     assert [other.point_id for other in choice.tied] == ["b"]

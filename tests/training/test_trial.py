@@ -3,6 +3,7 @@ import hashlib
 import itertools
 import math
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mmssl import Protocol, Recipe, Recordings, Row, UserError, preset, version
 from mmssl.data.protocols import Split, split
-from mmssl.data.rows import labelled_rows
+from mmssl.data.rows import labelled_rows, seen_rows
 from mmssl.recipe import SIGNAL_FEATURES, USUAL
 from mmssl.storage import Folder
 from mmssl.study.presets import SYSTEMS, RecipeName
@@ -615,6 +616,57 @@ def test_the_shares_of_one_draw_hold_each_other(tiny: Recordings) -> None:
         assert [len(rows) for rows in shares] == [3, 6, 9, 12, 15, 18]
         assert all(less < more for less, more in itertools.pairwise(shares))
         assert shares[-1] == set(parts.train)
+
+
+def test_a_share_that_pre_trains_is_of_whole_streams_but_for_the_last(tiny: Recordings) -> None:
+    """Of windows drawn one by one a part would show nearly every moment, since they overlap."""
+    day = {row.recording_id: f"{row.subject} {row.label}" for row in tiny.rows}
+    rows = [row.model_copy(update={"source": day[row.recording_id]}) for row in tiny.rows]
+    windows = Recordings(tiny.description, rows, tiny.skeleton, tiny.imu)
+    orders: set[tuple[str, ...]] = set()
+    for seed in range(6):
+        seen: list[str] = []
+        for share in (1 / 6, 0.5, 0.6):
+            recipe = of_system("vicreg", pretrain__share=share, seed=seed)
+            prepared, parts = prepared_and_split(recipe, windows)
+            shown = seen_rows(recipe, prepared, parts)
+            assert len(shown) == round(share * 18) and (np.diff(shown) > 0).all()
+            counts = Counter(rows[i].source for i in shown)
+            whole = [name for name, count in counts.items() if count == 3]
+            assert len(whole) == len(shown) // 3 and set(seen) <= set(whole)
+            part = [i for i in shown if rows[i].source not in whole]
+            assert (
+                part
+                == [i for i in parts.train if rows[i].source in counts and rows[i].source not in whole][: len(part)]
+            )
+            seen = whole
+        orders.add(tuple(seen))
+    assert len(orders) > 1, "another seed, other streams"
+    plain, parts = prepared_and_split(of_system("vicreg"), tiny)
+    alone = seen_rows(of_system("vicreg", pretrain__share=0.6, seed=3), plain, parts)
+    drawn = np.random.default_rng(3).permutation(parts.train)[: len(alone)]
+    assert alone.tolist() == sorted(drawn), "of other recordings as ever"
+
+
+@pytest.mark.parametrize("kind", ["windows of one interval", "views of one movement"])
+def test_a_label_is_of_all_that_is_annotated_at_once(tiny: Recordings, kind: str) -> None:
+    """Half of the labels would else be of nearly every interval, each of which somebody had to annotate."""
+
+    def piece(row: Row) -> Row:
+        if kind == "windows of one interval":
+            return row.model_copy(update={"source": f"day of {row.subject}", "interval": row.label})
+        return row.model_copy(update={"view": row.trial, "trial": ""})
+
+    pieces = Recordings(tiny.description, [piece(row) for row in tiny.rows], tiny.skeleton, tiny.imu)
+    for share, units in ((0.01, 1), (0.5, 1), (0.75, 2), (1.0, 2)):
+        recipe = of_system("untrained", finetune__labels=share)
+        prepared, parts = prepared_and_split(recipe, pieces)
+        rows = labelled_rows(recipe, prepared, parts)
+        assert rows.tolist() == sorted(rows)
+        drawn = {(row.label, row.subject) for row in (pieces.rows[i] for i in rows)}
+        whole = [i for i in parts.train if (pieces.rows[i].label, pieces.rows[i].subject) in drawn]
+        assert rows.tolist() == whole, "all that is of one label, or none of it"
+        assert len(drawn) == units * len(pieces.description.classes)
 
 
 def test_a_draw_gives_the_same_labels_to_every_system_and_seed_and_another_draw_others(tiny: Recordings) -> None:

@@ -114,37 +114,58 @@ def _landmarks(person: Sequence[Any], at: int) -> Values:
 
 
 def is_table(start: Start) -> bool:
-    return len(_columns(_header(start)[0])) > 2
+    header, individuals, *_ = _header(start)
+    return any(len(columns) > 2 for columns in _of_each(header, individuals).values())
 
 
-def _header(start: Start) -> tuple[list[str], str, int]:
-    """Names, delimiter, and the number of header lines: DeepLabCut has scorer, bodyparts and coords."""
+def _header(start: Start) -> tuple[list[str], list[str], str, int]:
+    """Names, whom each is of where there are several, delimiter, and the number of header lines.
+
+    DeepLabCut has scorer, bodyparts and coords, and of several animals individuals above the bodyparts.
+    """
     if not start.lines:
-        return [], ",", 0
+        return [], [], ",", 0
     first, delimiter = header_of(start.lines[0])
-    others = [cells(line, delimiter) for line in start.lines[1:3]]
-    if len(others) == 2 and (first[:1], others[0][:1], others[1][:1]) == (["scorer"], ["bodyparts"], ["coords"]):
-        return [f"{joint}_{what}" for joint, what in zip(*others, strict=False)], delimiter, 3
-    return first, delimiter, 1
+    rows = [first, *(cells(line, delimiter) for line in start.lines[1:4])]
+    words = [row[0].lower() if row else "" for row in rows]
+    above = 4 if words[1:2] == ["individuals"] else 3
+    if (words[0], *words[above - 2 : above]) != ("scorer", "bodyparts", "coords"):
+        return first, [], delimiter, 1
+    names = [f"{joint}_{what}" for joint, what in zip(*rows[above - 2 : above], strict=False)]
+    return names, rows[1] if above == 4 else [], delimiter, above
 
 
 def table(path: Path) -> EstimatedPoses:
     """Raises ValueError: what is wrong in it."""
-    header, delimiter, above = _header(start_of(path))
+    header, individuals, delimiter, above = _header(start_of(path))
     check_one(path, Layout(tuple(header), ("",) * len(header), delimiter, ".", above, frozenset()))
-    columns = _columns(header)
-    axes = [axis for axis in "xyz" if all(axis in one for one in columns.values())]
-    wanted = [one[what] for one in columns.values() for what in (*axes, "sure")]
+    bodies = _of_each(header, individuals)
+    joints = max(bodies.values(), key=len)
+    # DeepLabCut calls points that are of no animal, as a cage's corners, an individual too.
+    bodies = {who: columns for who, columns in bodies.items() if columns.keys() == joints.keys()}
+    axes = [axis for axis in "xyz" if all(axis in one for columns in bodies.values() for one in columns.values())]
+    wanted = [columns[joint][what] for columns in bodies.values() for joint in joints for what in (*axes, "sure")]
     whole = Table(path, tuple(header), above, delimiter)
-    values = whole.numbers(wanted).reshape(-1, len(columns), len(axes) + 1)
+    values = whole.numbers(wanted).reshape(-1, len(bodies), len(joints), len(axes) + 1)
     # Where a line has no confidence for a joint, the network did not see the joint.
-    values[..., -1] = np.where(np.isfinite(values).all(axis=2), values[..., -1], 0)
-    used = {header[i] for i in wanted}
-    others = [name for name in header if name not in used and not is_clock(named(name)[0])]
+    values[..., -1] = np.where(np.isfinite(values).all(axis=3), values[..., -1], 0)
+    others = {header[i] for i in range(len(header)) if i not in wanted and not is_clock(named(header[i])[0])}
     notes = (f"columns that are not read: {', '.join(sorted(others))[:300]}",) if others else ()
     stamps = whole.clock()
     clock = Clock(stamps.seconds, stamps.epoch)
-    return EstimatedPoses(tuple(columns), [{0: frame} for frame in values], notes, clock=clock)
+    return EstimatedPoses(
+        tuple(joints), [dict(zip(bodies, frame, strict=True)) for frame in values], notes, clock=clock
+    )
+
+
+def _of_each(header: Sequence[str], individuals: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """The columns of each joint of each individual; of one, who has no name, where there are no `individuals`."""
+    named_so = individuals or [""] * len(header)
+    return {
+        who: found
+        for who in dict.fromkeys(named_so)
+        if (found := _columns([name if own == who else "" for name, own in zip(header, named_so, strict=False)]))
+    }
 
 
 def _columns(header: Sequence[str]) -> dict[str, dict[str, int]]:

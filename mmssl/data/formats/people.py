@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from mmssl.data.sheet import Values
 
@@ -63,6 +64,10 @@ def followed(frames: Sequence[Sequence[Values]]) -> list[dict[Hashable, Values]]
     """Tracks of people without ids: each detection continues the nearest track.
 
     No track jumps by more than the body's own size, unless there is never more than one person.
+
+    Args:
+        frames: of each detection (joints, coordinates and confidence): 0 for what was not seen, NaN where the file has
+            no confidence.
     """
     if all(len(frame) < 2 for frame in frames):
         return [dict(enumerate(frame)) for frame in frames]
@@ -91,9 +96,14 @@ def followed(frames: Sequence[Sequence[Values]]) -> list[dict[Hashable, Values]]
 
 def _distance(one: Values, other: Values) -> float:
     """Between two bodies, by the joints that both show, in sizes of the body; without end where there are none."""
-    both = np.isfinite(one).all(axis=1) & np.isfinite(other).all(axis=1)
+    both = _shown(one) & _shown(other)
     if not both.any():
         return np.inf
-    size = float(np.linalg.norm(np.ptp(one[both], axis=0)))
-    apart = float(np.linalg.norm(one[both] - other[both], axis=1).mean())
+    here, there = one[both, :-1], other[both, :-1]
+    size = float(np.linalg.norm(np.ptp(here, axis=0)))
+    apart = float(np.linalg.norm(here - there, axis=1).mean())
     return apart / size if size > 0 else (0.0 if apart == 0 else np.inf)
+
+
+def _shown(body: Values) -> npt.NDArray[np.bool_]:
+    return np.isfinite(body[:, :-1]).all(axis=1) & (body[:, -1] != 0)

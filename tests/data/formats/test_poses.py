@@ -265,6 +265,55 @@ def test_a_table_of_deeplabcut(tmp_path: Path):
     assert sheet.names == ("nose_x", "nose_y", "left_hip_x", "left_hip_y", "tail base_x", "tail base_y")
 
 
+def deeplabcut(path: Path, animals: dict[str, tuple[list[str], np.ndarray]]) -> Path:
+    """Four lines of names, as DeepLabCut writes of several animals; what is of none of them is called single."""
+    columns = [
+        (who, joint, what)
+        for who, (joints, _) in animals.items()
+        for joint in joints
+        for what in ("x", "y", "likelihood")
+    ]
+    above = (["DLC_dlcrnet"] * len(columns), *(list(row) for row in zip(*columns, strict=True)))
+    rows = [[name, *own] for name, own in zip(("scorer", "individuals", "bodyparts", "coords"), above, strict=True)]
+    values = np.concatenate([sure(points).reshape(len(points), -1) for _, points in animals.values()], axis=1)
+    rows += [[str(i), *("" if np.isnan(x) else str(x) for x in row)] for i, row in enumerate(values)]
+    path.write_text("".join(",".join(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_table_of_deeplabcut_with_several_animals(tmp_path: Path):
+    """One of them is read, not all as one body."""
+    joints = ["snout", "left_hip", "tail"]
+    stands, moves, cage = np.tile(walk(1, 3, at=900, seed=1), (20, 1, 1)), walk(20, 3), np.tile(walk(1, 2), (20, 1, 1))
+    moves[4] = np.nan  # Not seen: empty cells.
+    animals = {"mouse1": (joints, stands), "mouse2": (joints, moves), "single": (["corner1", "corner2"], cage)}
+    sheet = sheet_of(deeplabcut(tmp_path / "a.csv", animals))
+    np.testing.assert_array_equal(sheet.values, moves.reshape(20, -1))
+    assert sheet.names == ("snout_x", "snout_y", "left_hip_x", "left_hip_y", "tail_x", "tail_y")
+    assert any("several people were seen" in note for note in sheet.notes)
+
+
+def test_mediapipe_people_are_followed_without_visibility(tmp_path: Path):
+    moves, stands = walk(20, 33, 3, at=0), walk(20, 33, 3, at=900, seed=1)
+    stands = np.tile(stands[:1], (20, 1, 1))
+    document = [
+        {"pose_landmarks": [[dict(zip("xyz", map(float, p), strict=True)) for p in body] for body in frame]}
+        for frame in ([moves[i], stands[i]] if i % 3 else [stands[i], moves[i]] for i in range(20))
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    np.testing.assert_array_equal(sheet_of(tmp_path / "a.json").values, moves.reshape(20, -1))
+
+
+def test_what_openpose_has_not_seen_moves_nobody_to_another(tmp_path: Path):
+    """0,0 is no place: by it the one who lacks joints would be nearer to the other."""
+    moves, stands = sure(walk(40, 25, at=300)), sure(np.tile(walk(1, 25, at=500, seed=1), (40, 1, 1)))
+    moves[20:, 5:] = 0
+    stands[:20, 5:] = 0
+    frames = [[moves[i], stands[i]] if i % 3 else [stands[i], moves[i]] for i in range(40)]
+    expected = np.where(moves[..., 2:] > 0, moves[..., :2], np.nan)
+    np.testing.assert_array_equal(sheet_of(openpose(tmp_path / "walk", frames)).values, expected.reshape(40, -1))
+
+
 def test_hands_without_a_body_are_nobody(tmp_path: Path):
     """OpenPose lists them as a person without keypoints of the pose."""
     points = walk(4, 25)
