@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from mmssl.cli import tables
 from mmssl.cli.tables import measured, show_table
 from mmssl.cli.terminal import coloured, say
 
@@ -69,6 +70,19 @@ def test_a_table_fits_and_loses_nothing(header: list[str], rows: list[list[str]]
     letters = re.sub(r"\s", "", "".join(lines))
     for row in cells:
         assert all(set(re.sub(r"\s", "", cell)) <= set(letters) for cell in row)
+
+
+@given(
+    st.lists(st.text("abc ", min_size=1, max_size=12).map(str.strip), min_size=1, max_size=5),
+    st.lists(st.lists(st.one_of(WORDS, NUMBERS, st.just("日本 FAILED")), min_size=5, max_size=5), min_size=1, max_size=4),
+)
+def test_a_table_that_needs_no_folding_is_that_of_rich(header: list[str], rows: list[list[str]]) -> None:
+    columns = [tables._Column(head, [row[i] for row in rows]) for i, head in enumerate(header)]
+    widths = tables._widths(columns, 500)
+    console = Console(file=io.StringIO(), width=500, force_terminal=True, color_system=None, highlight=False)
+    console.print(tables._folded(columns, widths))
+    assert isinstance(console.file, io.StringIO)
+    assert shown(header, rows, 500) == console.file.getvalue().splitlines()
 
 
 def said(line: str, width: int) -> str:
