@@ -74,7 +74,7 @@ def test_a_table_fits_and_loses_nothing(header: list[str], rows: list[list[str]]
 
 @given(
     st.lists(st.text("abc ", min_size=1, max_size=12).map(str.strip), min_size=1, max_size=5),
-    st.lists(st.lists(st.one_of(WORDS, NUMBERS, st.just("日本 FAILED")), min_size=5, max_size=5), min_size=1, max_size=4),
+    st.lists(st.lists(WORDS | NUMBERS | st.just("日本 FAILED"), min_size=5, max_size=5), min_size=1, max_size=4),
 )
 def test_a_table_that_needs_no_folding_is_that_of_rich(header: list[str], rows: list[list[str]]) -> None:
     columns = [tables._Column(head, [row[i] for row in rows]) for i, head in enumerate(header)]
