@@ -40,8 +40,11 @@ def model(tiny: Recordings) -> Model:
     return trained
 
 
-@pytest.mark.parametrize("modalities", [["imu"], ["skeleton"], ["imu", "skeleton"]], ids=str)
-@pytest.mark.parametrize("form", ["onnx", "torch"])
+@pytest.mark.parametrize(
+    ("form", "modalities"),
+    [(form, one) for form, alone in (("onnx", "imu"), ("torch", "skeleton")) for one in ([alone], ["imu", "skeleton"])],
+    ids=str,
+)
 def test_a_file_gives_features_and_probabilities_of_any_number_of_recordings(
     model: Model, tiny: Recordings, tmp_path: Path, form: str, modalities: list[str]
 ) -> None:
