@@ -20,6 +20,8 @@ from mmssl.study.space import Space
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from mmssl.training.model import Model
+
 torch.set_num_threads(1)
 # A shell has its background jobs ignore Ctrl-C, and what they start would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -113,6 +115,16 @@ def tiny() -> Recordings:
 def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
     """Run a command in this process, as the installed script does."""
     return asked(monkeypatch, capsys)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is exported in this process is not loaded in another, which takes seconds: for tests of something else."""
+
+    def check(folder: Path, model: "Model", recordings: Recordings, scratch: Path) -> int:
+        return len(recordings)
+
+    monkeypatch.setattr("mmssl.export.encoders._check_in_new_process", check)
 
 
 @pytest.fixture

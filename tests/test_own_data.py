@@ -13,6 +13,7 @@ from mmssl.export.encoders import load_encoders
 GUIDE = (DOCS / "own-data.md").read_text()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_guide_leads_from_a_folder_to_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "kitchen")

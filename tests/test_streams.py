@@ -51,6 +51,7 @@ SPACE: dict[str, Any] = {
 }
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_streams_are_searched_by_window_and_by_interval_exported_and_predicted_over_time(tmp_path: Path) -> None:
     made = windows()
     study = launch(SPACE, made, storage=tmp_path / "studies", local=True)

@@ -7,6 +7,7 @@ import pytest
 from guide import Guide, begins
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_guide_leads_from_a_stream_to_a_time_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     guide = Guide(tmp_path, "streams.md", "sh", "[[anna], [ben]]", 30)

@@ -7,6 +7,7 @@ import pytest
 from guide import Guide, agrees, begins
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_guide_leads_from_a_watch_and_a_skeleton_to_exercises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from mmssl.trackers.forwarding import Epoch, TuneTrial, numbers, scores
 
 _STUDY, _TRIAL, _EPOCHS = "mmssl.study", "mmssl.trial_id", "mmssl.epochs"
 _STATUS, _CAUSE = "mmssl.status", "mmssl.cause"
+_ADDRESS = "MLFLOW_TRACKING_URI"
 _STATUSES = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}
 _AT_ONCE = 40
 """Epochs in one request, which takes 1000 numbers at most."""
@@ -31,10 +32,12 @@ class MLflow(MLflowLoggerCallback):
     """
 
     def __init__(self, study: Study, plan: Plan) -> None:
-        uri = _uri(study)
+        uri, given = _uri(study), os.environ.get(_ADDRESS)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or plan.name
         super().__init__(uri, experiment_name=name, tags={_STUDY: plan.name}, log_params_on_trial_end=True)
         self.setup()
+        if not given:  # MLflow puts its address there, and the next study of this process would take it for the user's.
+            os.environ.pop(_ADDRESS, None)
         self._plan = plan
         self._client = mlflow.MlflowClient(uri)
         self._trials: dict[str, TuneTrial] = {}
@@ -143,7 +146,7 @@ def _uri(study: Study) -> str:
     for variable, value in (("TIMEOUT", "10"), ("MAX_RETRIES", "2")):  # By default a server that is gone takes minutes.
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{variable}", value)
     beside = URL.create("sqlite", database=f"{study.root}/mlflow.db")
-    return os.environ.get("MLFLOW_TRACKING_URI") or beside.render_as_string(hide_password=False)
+    return os.environ.get(_ADDRESS) or beside.render_as_string(hide_password=False)
 
 
 _OF_A_TRIAL = ("trial_id", "seed", "fold", "data.validation_subjects")

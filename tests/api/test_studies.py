@@ -105,6 +105,7 @@ def test_the_import_is_light() -> None:
     assert done.stdout.split() == []
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_first_small_try_ends_with_encoders(tiny: Recordings, tmp_path: Path) -> None:
     """One fold and one epoch: several points are equally good, and the weights of the one that is chosen are kept."""
     grid = {"objective.lambda": [5, 25], "objective.mu": [5, 10, 25]}

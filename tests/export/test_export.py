@@ -57,16 +57,6 @@ def exported(finished: Study, tiny: Recordings) -> Exported:
     return export(finished, plan, tiny, choice, "val.accuracy", None, refit=False)
 
 
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is exported is not loaded in another process, which takes seconds: for tests of something else."""
-
-    def check(folder: Path, model: Model, recordings: Recordings, scratch: Path) -> int:
-        return len(recordings)
-
-    monkeypatch.setattr("mmssl.export.encoders._check_in_new_process", check)
-
-
 def test_the_representative_trial_is_the_one_nearest_the_mean(finished: Study) -> None:
     plan, choice = chosen(finished)
     trial = representative(plan, choice.best)

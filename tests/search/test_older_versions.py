@@ -116,6 +116,7 @@ def test_results_and_weights_of_an_older_version_are_read(folder: Path) -> None:
     assert model.recipe == study.plan().recipe(study.plan().trial(BEST))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_later_version_reads_and_exports_them(folder: Path, later: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for study in ("grid", "drawn"):

@@ -106,6 +106,7 @@ def test_trackio_lacks_no_epoch_of_a_trial_that_is_tried_again(
 
 
 @pytest.mark.filterwarnings("ignore")  # Of MLflow's own, as it is loaded.
+@pytest.mark.usefixtures("unchecked")
 def test_mlflow_has_the_exported_encoders_as_a_model_of_their_run(
     tiny: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

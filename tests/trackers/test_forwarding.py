@@ -420,6 +420,20 @@ def test_mlflow_keeps_no_cause_of_a_trial_that_is_tried_again(study: tuple[Study
         assert run.data.tags.get("mmssl.cause", "") == cause
 
 
+@pytest.mark.filterwarnings("ignore")  # Of MLflow's own, as it is loaded.
+@pytest.mark.usefixtures("beside_studies")
+def test_mlflow_of_each_study_of_a_process_is_beside_that_study(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    from mmssl.trackers.mlflow import MLflow
+
+    plan = plan_of([1.0], [2.0])
+    for place in ("here", "there"):
+        made = Study(tmp_path / place, "study")
+        made.create(plan)
+        assert len(list(MLflow(made, plan)._runs())) == 0
+        assert (tmp_path / place / "mlflow.db").is_file()
+        MLflow(made, plan).begin(plan.trials[0])
+
+
 def test_no_tracker_gets_a_number_that_is_not_finite(plan_of: Callable[..., Plan]) -> None:
     epoch = {"phase": "pretrain", "epoch": 2, "train.loss": math.inf, "train.variance": 0.5, "probe.accuracy": None}
     assert live.numbers(epoch) == {"pretrain/train.variance": 0.5}

@@ -53,11 +53,13 @@ def test_blank_labels_are_the_same_as_labels_that_are_not_drawn(tiny: Recordings
     assert_blank_labels_are_labels_not_drawn(tiny, "chris", 0.34, 1)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_so_they_are_of_utd_mhad(utd_mhad: Path) -> None:
     recordings, _ = read(utd_mhad, skip_bad=False)
     assert_blank_labels_are_labels_not_drawn(recordings, "1", 0.1, 2)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_further_recordings_are_part_of_the_plan_and_found_again(tiny: Recordings, tmp_path: Path) -> None:
     dora = tiny.where(lambda row: row.subject == "dora")
     rows = [row.model_copy(update={"subject": "eve", "label": ""}) for row in dora.rows]
