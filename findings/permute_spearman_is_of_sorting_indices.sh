@@ -4,7 +4,7 @@
 # permute 0.2 and scipy 1.17.1, seen 2026-11-30. Guessed: `spearman_corr` gives Spearman's correlation, as scipy's `spearmanr`
 # does, with a p-value by permutation. Seen: in place of ranks it takes the indices that would sort the values, which say where
 # the n-th smallest value is and not how great a value is. For 30 models in any order whose accuracies with one person and with
-# another are exactly opposite, it gives another number for each order, mostly near 0, where scipy has -1; for accuracies that
+# another are exactly opposite, it gives another number for each order, from -0.7 to 0.7, where scipy has -1; for those that
 # nearly agree 0.30 in place of 0.93, with a p-value of 0.07. Ties get no shared rank. Only if both lists sort the same way, as
 # in a quick check of a list with itself or with its cube, it is 1 as it ought to be. Upstream it is issue 191, closed in 2021;
 # the release has it still. What it costs: agreement between people, folds or metrics that is there, and is reported as chance.
