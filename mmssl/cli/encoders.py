@@ -352,6 +352,8 @@ def convert(
 
     Example: mmssl-tune convert encoders --to onnx --precision float32,int8 --on my_recordings.parquet
     """
+    if not on and (data or subjects):
+        raise UserError("--data and --subjects say on which recordings files are scored: add --on NAME|FILE")
     from mmssl.export import conversion, load_encoders
 
     model = load_encoders(folder)
