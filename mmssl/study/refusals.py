@@ -52,6 +52,7 @@ def _reasons(plan: Plan, recordings: Recordings) -> list[str]:
     recipes = [at_point(plan.bases, point) for point in points or _some_ends(plan.space)]
     unread = [_unread_by(recipe, plan, recordings) for recipe in recipes]
     found = [*_unread(plan.space, unread), *_pruning(plan, recipes), *_too_little(plan, recipes, recordings)]
+    found += _held_out_twice(plan)
     # Where a knob does nothing, all its values are the same.
     return found or list(_equal(plan, points, recipes, unread))
 
@@ -220,6 +221,19 @@ def _equal(
                 "leave all such points but one out with a condition under `where`"
             )
             return
+
+
+def _held_out_twice(plan: Plan) -> Iterator[str]:
+    """The first people whom two folds hold out: means and intervals take folds for different people."""
+    first: dict[str, tuple[str, ...]] = {}
+    for fold in plan.folds:
+        for one in fold:
+            if (other := first.setdefault(one, fold)) is not fold:
+                yield (
+                    f"folds: {one} is held out in {fold_name(other)} and in {fold_name(fold)}, and intervals would "
+                    "take these for different people: hold everybody out once"
+                )
+                return
 
 
 def _pruning(plan: Plan, recipes: list[Recipe]) -> Iterator[str]:

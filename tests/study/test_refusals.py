@@ -181,6 +181,21 @@ def test_values_that_come_to_the_same_are_said(planned: Planned, tiny: Recording
     assert warned(planned, tiny, grid={"finetune.batch_size": [4, 8, 16]}) == []
 
 
+def test_nobody_is_held_out_twice(planned: Planned, tiny: Recordings, tmp_path: Path) -> None:
+    """Two folds of one person would pass for two people in every interval."""
+    why = "folds: anna is held out in anna and in anna+ben, and intervals would take these for different people"
+    assert why in refused(planned, **LAMBDAS, folds=[["anna"], ["anna", "ben"]])
+    plan = planned(**LAMBDAS, folds=[["anna"]])
+    study = created(tmp_path, plan)
+    with study.locked(), pytest.raises(UserError, match=r"anna is held out in anna and in anna.ben"):
+        extend_plan(study, folds=[["anna", "ben"]])
+    # One that older versions planned goes on.
+    old = make_plan(
+        "old", plan.space, plan.bases, plan.dataset, [("anna",), ("anna", "ben")], [dict(plan.trials[0].point)]
+    )
+    refuse(old, tiny, before=old)
+
+
 SMALL = {"grid": {"objective.lambda": [1.0, 2.0]}, "fixed": {"pretrain.epochs": 20}}
 
 
