@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mmssl.errors import UserError, nearest
 from mmssl.evaluation import deviation
-from mmssl.recipe import Recipe
+from mmssl.recipe import SECTIONS, Recipe
 from mmssl.study import scores
 from mmssl.study.columns import COSTS, SCORED
 from mmssl.study.folder import Study
@@ -40,13 +40,14 @@ def is_untrained(recipe: Recipe) -> bool:
     return not recipe.pretrain.epochs and recipe.finetune.encoders != "trained"
 
 
+_NETWORK = f"encoder.{SECTIONS['signal']}"
 TRAINED_ALONE = (
-    "encoder.imu.dropout", "finetune.encoder_rate", "finetune.variance", "finetune.covariance", "finetune.batch_norm",
+    f"{_NETWORK}.dropout", "finetune.encoder_rate", "finetune.variance", "finetune.covariance", "finetune.batch_norm",
 )  # fmt: skip
 """Knobs of networks and heads that encoders which never train do not depend on."""
 _PLAIN: dict[str, dict[str, Any]] = {
     section: {one.rpartition(".")[2]: Recipe().knobs()[one] for one in TRAINED_ALONE if one.startswith(f"{section}.")}
-    for section in ("encoder.imu", "finetune")
+    for section in (_NETWORK, "finetune")
 }
 """Their defaults, by section."""
 
@@ -60,7 +61,9 @@ def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
     def shared(recipe: Recipe) -> tuple[object, ...]:
         # Heads see augmented recordings only where they train on such copies.
         augment = recipe.augment if recipe.finetune.views else None
-        encoder = recipe.encoder.model_copy(update={"imu": recipe.encoder.imu.model_copy(update=_PLAIN["encoder.imu"])})
+        name = SECTIONS["signal"]
+        network = getattr(recipe.encoder, name).model_copy(update=_PLAIN[_NETWORK])
+        encoder = recipe.encoder.model_copy(update={name: network})
         heads = recipe.finetune.model_copy(update={"encoders": "frozen", **_PLAIN["finetune"]})
         seen = recipe.pretrain.hidden_classes
         # Who trains is the study's; its fold may be any.
