@@ -346,6 +346,9 @@ BAD = [
     (["results", "nothing"], "no study nothing"),
     (["results"], "no study here"),
     (["best", "--refit"], "add --export"),
+    (["best", "--data", "UTD-MHAD"], "--data say how to export: add --export"),
+    (["report", "--formats", "svg"], "--formats svg: of the pictures that --figures DIR writes"),
+    (["convert", "nowhere", "--to", "onnx", "--subjects", "7"], "add --on NAME|FILE"),
     (["resume"], "no study here"),
     (["results", "--json", "--csv"], "--json and --csv: choose one"),
     (["results", "--storage=~nobody-of-this-name/x"], "~nobody-of-this-name/x: there is no such user"),
@@ -470,10 +473,15 @@ def test_run_starts_from_the_recipe_that_is_named(
     ask: Ask, tmp_path: Path, tiny: Recordings, recipe: RecipeName
 ) -> None:
     tiny.save(tmp_path / "tiny.parquet")
-    words = ["run", "--dataset", tmp_path / "tiny.parquet", "--recipe", recipe, *quick(pretrain__epochs=1)]
-    assert ask(*words, "--out", tmp_path / "out").code == 0
+    knobs = quick(pretrain__epochs=1, objective__mu=3, objective__beta=3)
+    answer = ask("run", "--dataset", tmp_path / "tiny.parquet", "--recipe", recipe, *knobs, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    notes = [line for line in answer.out.splitlines() if line.startswith("note:")]
+    assert notes == ["note: objective.beta is set, and nothing depends on it (objective.name is vicreg)"]
     written = json.loads((tmp_path / "out" / "model.json").read_text())["recipe"]
-    expected = preset("tiny", "vicreg", recipe).with_knobs(QUICK | {"pretrain.epochs": 1})
+    expected = preset("tiny", "vicreg", recipe).with_knobs(
+        QUICK | {"pretrain.epochs": 1, "objective.mu": 3, "objective.beta": 3}
+    )
     assert Recipe.model_validate(written) == expected.with_knobs({"data.validation_subjects": ["chris"]})
 
 

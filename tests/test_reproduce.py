@@ -138,6 +138,7 @@ BAD = [
         ["table2", "old", "--folds", "test", "--set", "data.steps=16", "--name", "new"],
         "leave out --name, --folds, --set",
     ),
+    (["table2", "old", "--dataset", "tiny.parquet", "--skip-bad"], "leave out --dataset, --skip-bad"),
     (["table2", "old"], "no study old"),
     (["health", "--folds", "test"], "--folds test: this experiment compares points"),
     (

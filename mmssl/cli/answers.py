@@ -143,8 +143,8 @@ def best(
     from mmssl.study.results import best_of
     from mmssl.study.verdict import conclude
 
-    if (refit or out or no_test or force) and not export:
-        raise UserError("--refit, --out, --no-test and --force say how to export: add --export")
+    if (refit or out or no_test or force or data) and not export:
+        raise UserError("--refit, --out, --no-test, --force and --data say how to export: add --export")
     if out is not None:
         refuse_existing(out, "--out", force=force, holding="model.json")
     found = find(storage, study)

@@ -81,8 +81,14 @@ def run(
 
     start = preset(name_of(dataset), system, recipe_named(recipe), recordings.kinds)
     taken = dict.fromkeys(defined_by(system), f"system {system} sets it; choose another --system instead")
-    start = start.with_knobs(settings_of(settings, taken))
+    given = settings_of(settings, taken)
+    start = start.with_knobs(given)
     recordings = having_some(recordings, start.data.modalities, beside(as_json))
+    from mmssl.study.refusals import unread_on
+
+    for knob, reason in unread_on(start, recordings).items():
+        if knob in given and not as_json:
+            say(f"note: {knob} is set, and nothing depends on it ({reason})")
     from mmssl.data.protocols import pretrain_subjects, split, train_and_test
 
     if not start.data.validation_subjects:
@@ -346,6 +352,8 @@ def convert(
 
     Example: mmssl-tune convert encoders --to onnx --precision float32,int8 --on my_recordings.parquet
     """
+    if not on and (data or subjects):
+        raise UserError("--data and --subjects say on which recordings files are scored: add --on NAME|FILE")
     from mmssl.export import conversion, load_encoders
 
     model = load_encoders(folder)

@@ -109,6 +109,7 @@ def reproduce(
             for option, value in (
                 ("--name", name), ("--folds", folds), ("--seeds", seeds), ("--set", settings), ("--system", systems),
                 ("--recipe", recipe), ("--hide", hide),
+                ("--dataset", dataset if dataset != "synthetic" else None), ("--skip-bad", skip_bad or None),
             )
             if value is not None
         ]  # fmt: skip

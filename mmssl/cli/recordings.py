@@ -38,6 +38,8 @@ def data_info(
     if file and (file / "model.json").is_file():
         from mmssl.export.encoders import load_encoders
 
+        if data is not None:
+            raise UserError(f"--data {data}: not read, as {file} are encoders; leave it out")
         model = load_encoders(file)
         description, found = model.description, None
         read = {name: description.modalities[name] for name in model.recipe.data.modalities}

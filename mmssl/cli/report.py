@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mmssl.study.plan import Plan
 
 PAGE = "report.html"
+_FORMATS = "png,svg,pdf"
 _TITLE, _HEAD = b" - mmssl-tune</title>", 10_000
 """What a page of ours has in its head, and within how many bytes."""
 
@@ -49,7 +50,7 @@ def report(
             parser=path_of,
         ),
     ] = None,
-    formats: FormatsOption = "png,svg,pdf",
+    formats: FormatsOption = _FORMATS,
     against: Annotated[
         str | None,
         typer.Option(
@@ -81,6 +82,8 @@ def report(
     if out is not None:
         _refuse_others(out)
     kinds = formats_of(formats)
+    if figures is None and formats != _FORMATS:
+        raise UserError(f"--formats {formats}: of the pictures that --figures DIR writes: add that, or leave it out")
     if figures is not None and not figures.exists() and _are_formats(str(figures)):
         raise UserError(f"--figures {figures}: give a folder; which formats are written there says --formats {figures}")
     for option, path in (("--out", out), ("--figures", figures)):

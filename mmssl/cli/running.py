@@ -312,7 +312,8 @@ def _space(given: dict[str, Any]) -> tuple[Path, str]:
 
     word = given["space"]
     # Its mistakes are reported before anything is submitted.
-    changes = {name: given.get(name) for name in ("settings", "systems", "recipe", "values", "seeds", "budget")}
+    entries = ("settings", "systems", "recipe", "values", "seeds", "budget", "folds")
+    changes = {name: given.get(name) for name in entries}
     searched = space_with(spaces.load(word), **changes)
     found = {space.name: space.path for space in spaces.available()}
     return found.get(word, Path(word).expanduser()), f"{searched.name}-{name_of(given['dataset'])}"

@@ -267,7 +267,7 @@ def extend(
     folds: Annotated[
         str | None,
         typer.Option(
-            help="Further training subjects to hold out, as [[1,3],[5,7]].",
+            help="Training subjects to hold out whom no fold has yet, as [[1,3],[5]].",
             metavar="GROUPS",
             rich_help_panel=SEARCHED,
         ),

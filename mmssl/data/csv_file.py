@@ -74,6 +74,8 @@ def layout_of(path: Path, columns: Sequence[str] = ()) -> Layout:
     if first is None:  # words throughout: the first line has the names, and `sheet_of` reports what is no number
         first = next(i for i, row in enumerate(cells) if row) + 1 if full else len(cells)
     header, units, notes = _header(lines[:first], cells[:first], width, delimiter)
+    if header and columns and [*columns] != header:
+        notes.append("the file names its columns itself, and by that they are read, not by --columns")
     if not header and columns:
         header, units = list(columns), [""] * len(columns)
         if len(columns) != width:

@@ -1,5 +1,6 @@
 """Which recordings a recipe trains on: those that pre-training sees, and those whose labels fine-tuning uses."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -112,3 +113,8 @@ def having(
     """Those of some recordings that have all of the modalities, or so many of them at least."""
     count = np.sum([data.has[name][rows] for name in modalities], axis=0)
     return rows[count >= (len(modalities) if least is None else least)]
+
+
+def batch_count(count: int, most: int) -> int:
+    """The fewest batches of at most `most` recordings, but of two at least: an odd one out makes one of `most + 1`."""
+    return max(1, min(math.ceil(count / most), count // 2))

@@ -12,7 +12,7 @@ from mmssl.recipe import Recipe
 from mmssl.study.folder import Study, names
 from mmssl.study.plan import Key, Plan, PlannedTrial
 from mmssl.study.presets import defined_by, parsed, preset
-from mmssl.study.results import Choice, points_in, stand_beside
+from mmssl.study.results import TRAINED_ALONE, Choice, points_in, stand_beside
 from mmssl.study.scores import Estimate, apart, mean
 from mmssl.study.space import LABEL_DRAW, SET_BY_STUDY
 
@@ -144,7 +144,8 @@ def baseline_command(plan: Plan, choice: Choice | None, storage: str) -> str:
         for knob, value in recipe.knobs().items()
         if knob.startswith(used)
         and value != start[knob]
-        and knob not in (*defined_by(system), *SET_BY_STUDY, "finetune.encoders", *([LABEL_DRAW] if draws else []))
+        and knob not in (*defined_by(system), *SET_BY_STUDY, *TRAINED_ALONE, "finetune.encoders")
+        and not (draws and knob == LABEL_DRAW)
     )
     if draws:
         settings += f" --values {shlex.quote(f'{LABEL_DRAW}={[*draws]}'.replace(' ', ''))}"

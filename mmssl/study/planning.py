@@ -436,12 +436,13 @@ def _larger(
 
 
 def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
-    """Warnings on a plan: classes that a fold does not train on, cameras that share a signal."""
+    """Warnings on a plan: what changes nothing, classes that a fold does not train on, cameras that share a signal."""
     from mmssl.data.check import Finding
     from mmssl.data.protocols import unseen_classes
+    from mmssl.study.refusals import without_effect
     from mmssl.study.words import fold_name
 
-    notes: list[str] = []
+    notes = without_effect(plan, recordings)
     for held_out, parts in plan.splits(recordings).items():
         rows, what = (parts.validation, "validates") if plan.space.scored_split == "val" else (parts.test, "tests")
         classes = unseen_classes(recordings, rows, parts.train)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mmssl.errors import UserError, nearest
 from mmssl.evaluation import deviation
-from mmssl.recipe import Recipe
+from mmssl.recipe import SECTIONS, Recipe
 from mmssl.study import scores
 from mmssl.study.columns import COSTS, SCORED
 from mmssl.study.folder import Study
@@ -40,6 +40,18 @@ def is_untrained(recipe: Recipe) -> bool:
     return not recipe.pretrain.epochs and recipe.finetune.encoders != "trained"
 
 
+_NETWORK = f"encoder.{SECTIONS['signal']}"
+TRAINED_ALONE = (
+    f"{_NETWORK}.dropout", "finetune.encoder_rate", "finetune.variance", "finetune.covariance", "finetune.batch_norm",
+)  # fmt: skip
+"""Knobs of networks and heads that encoders which never train do not depend on."""
+_PLAIN: dict[str, dict[str, Any]] = {
+    section: {one.rpartition(".")[2]: Recipe().knobs()[one] for one in TRAINED_ALONE if one.startswith(f"{section}.")}
+    for section in (_NETWORK, "finetune")
+}
+"""Their defaults, by section."""
+
+
 def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
     """Whether the first recipe is the untrained baseline of the second: the same recordings, networks and heads, no
     training of the encoders. Then the difference of their scores is what training adds, if the same people train."""
@@ -49,12 +61,14 @@ def stand_beside(untrained: Recipe, trained: Recipe) -> bool:
     def shared(recipe: Recipe) -> tuple[object, ...]:
         # Heads see augmented recordings only where they train on such copies.
         augment = recipe.augment if recipe.finetune.views else None
-        # Untrained encoders have the recordings' statistics whatever `batch_norm` says.
-        heads = recipe.finetune.model_copy(update={"encoders": "frozen", "batch_norm": "running"})
+        name = SECTIONS["signal"]
+        network = getattr(recipe.encoder, name).model_copy(update=_PLAIN[_NETWORK])
+        encoder = recipe.encoder.model_copy(update={name: network})
+        heads = recipe.finetune.model_copy(update={"encoders": "frozen", **_PLAIN["finetune"]})
         seen = recipe.pretrain.hidden_classes
         # Who trains is the study's; its fold may be any.
         data = recipe.data.model_copy(update={"train_subjects": (), "test_subjects": (), "validation_subjects": ()})
-        return data, seen, recipe.encoder, heads, augment
+        return data, seen, encoder, heads, augment
 
     return shared(untrained) == shared(trained)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from mmssl.data.rows import batch_count
 from mmssl.objectives import over_pairs
 from mmssl.recipe import COLLAPSED_BELOW, Augment, Kind, Pretrain, Recipe, augmentation_apart
 from mmssl.training.adam import adam
@@ -363,7 +364,7 @@ def batches(count: int, most: int, generator: torch.Generator) -> tuple[Tensor, 
     Equal, because VICReg's statistics over a short last batch would be noise. Never one recording alone, which has no
     statistics: an odd one out makes a batch of `most + 1`.
     """
-    return torch.randperm(count, generator=generator).tensor_split(max(1, min(math.ceil(count / most), count // 2)))
+    return torch.randperm(count, generator=generator).tensor_split(batch_count(count, most))
 
 
 def _fault(epoch: Epoch, branches: Sequence[str]) -> StoppedError | None:

@@ -133,6 +133,14 @@ def test_files_without_a_header_are_named_by_hand(tmp_path: Path) -> None:
         found = read(tmp_path, columns={name: ["time", "acc_x", "acc_y", ""]}).recordings
         assert (found.description.imu_channels, found.description.imu_hz) == (("acc_x", "acc_y"), 50)
         np.testing.assert_array_equal(found.arrays("imu")[0][:, 0], range(20))
+    rows = (tmp_path / "i.csv").read_text()
+    (tmp_path / "i.csv").write_text("time acc_y acc_x gyro_x\n" + rows)
+    said = "the file names its columns itself, and by that they are read, not by --columns"
+    for names, count in ((["time", "acc_x", "acc_y", ""], 1), (["time", "acc_y", "acc_x", "gyro_x"], 0)):
+        imported = read(tmp_path, columns={"imu": names})
+        assert imported.recordings.description.imu_channels == ("acc_y", "acc_x", "gyro_x")
+        assert sum(said in note for note in imported.notes) == count
+    (tmp_path / "i.csv").write_text(rows)
     with pytest.raises(UserError, match="4 columns, and --columns names 2"):
         read(tmp_path, columns={"imu": ["a", "b"]})
     with pytest.raises(UserError, match=r"--columns imo=...: .* did you mean imu"):

@@ -351,6 +351,29 @@ def test_what_was_left_out_opens_again_with_more_to_spend() -> None:
     assert Race(larger).next(records)[0] in left
 
 
+def test_what_stays_left_out_with_more_to_spend_says_why(tmp_path: Path, tiny: Recordings) -> None:
+    """Its budget ended the race; with a larger one the noise does, and nothing more is trained."""
+
+    def flat(trial: PlannedTrial) -> float:
+        return 0.8 + 0.05 * math.sin(100 * hill(trial))
+
+    plan, larger = plan_of(5, 2), plan_of(20, 2)
+    begun, records, race = run(plan, flat)
+    left = [trial for trial in plan.trials if trial.trial_id not in records]
+    records |= {trial.trial_id: record(trial, None, "PRUNED", LEFT + race.over) for trial in left}
+    assert (len(begun), race.over) == (10, "10 pre-trainings, its budget")
+    study, said = small.created(tmp_path, larger), list[str]()
+    for one in records.values():
+        study.keep(one)
+    work = Work(study, larger, tiny, records, Tables(study, larger), lambda planned, record: None, said.append)
+    assert not work.begin()[0].fill()
+    causes = Counter(one.cause for one in study.records(larger).values())
+    [why] = causes.keys() - {""}
+    assert why.startswith("race over after 10 of at most 40 pre-trainings: others may be ")
+    assert causes == {"": 10, why: 40}
+    assert said == [f"{why}; 40 of 50 trials are left out"]
+
+
 @pytest.mark.parametrize(
     ("entries", "why"),
     [

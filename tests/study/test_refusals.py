@@ -10,11 +10,12 @@ from optuna.trial import TrialState
 from small import created
 
 from mmssl import Recordings, UserError
+from mmssl.data.description import Signal
 from mmssl.search.pruning import _fold_rule
 from mmssl.study.plan import Plan, make_plan
-from mmssl.study.planning import extend_plan, plan_study
+from mmssl.study.planning import extend_plan, plan_study, plan_warnings
 from mmssl.study.refusals import refuse
-from mmssl.study.space import Space, available, load
+from mmssl.study.space import Space, at_point, available, load
 
 Planned = Callable[..., Plan]
 TWO = [["anna"], ["ben"]]
@@ -101,6 +102,98 @@ def test_points_that_would_train_the_same_are_refused(planned: Planned) -> None:
     assert "untrained objective.lambda=1.0 and untrained objective.lambda=2.0 would train the same" in refused(
         planned, grid={"objective.lambda": [1.0, 2.0]}, systems=["vicreg", "untrained"]
     )
+
+
+def warned(planned: Planned, recordings: Recordings, **entries: Any) -> list[str]:
+    return [finding.what for finding in plan_warnings(planned(**entries), recordings)]
+
+
+LAMBDAS: dict[str, Any] = {"grid": {"objective.lambda": [1.0, 2.0]}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({**LAMBDAS, "fixed": {"objective.beta": 0.1, "objective.nu": 2}}, ["objective.beta is set, and no point "
+         "depends on it (objective.name is vicreg)"]),
+        ({"systems": ["untrained", "simclr_imu"], "fixed": {"objective.mu": 3, "augment.skeleton.jitter.strength": 1}},
+         ["augment.skeleton.jitter.strength is set, and no point depends on it (pretrain.epochs and finetune.views are "
+          "0; data.modalities is imu)", "objective.mu is set, and no point depends on it (pretrain.epochs is 0; "
+          "objective.name is simclr)"]),
+        # Masked pre-training sets its own weights, which are not those that are set for all.
+        ({"systems": ["masked", "cmc"], "fixed": {"objective.lambda": 3}}, ["objective.lambda is set, and no point "
+         "depends on it (system masked sets it; objective.name is cmc)"]),
+        ({"systems": ["vicreg", "cmc"], "fixed": {"objective.temperature": 3}}, []),
+        ({"variants": {"plain": {}, "pulled": {"finetune.variance": 1}}}, ["variant pulled: finetune.variance is set, "
+         "and no point depends on it (finetune.encoders is frozen)"]),
+        ({"sampler": "random", "budget": 3, "ranges": {"objective.mu": {"low": 1.0, "high": 2.0}},
+          "fixed": {"guide.lr": 1}}, ["guide.lr is set, and no point depends on it (objective.name is vicreg)"]),
+    ],
+)  # fmt: skip
+def test_what_is_set_and_read_by_no_point_is_said(
+    planned: Planned, tiny: Recordings, entries: dict[str, Any], said: list[str]
+) -> None:
+    assert warned(planned, tiny, **entries) == said
+
+
+@pytest.mark.parametrize("name", [one.name for one in available()])
+def test_shipped_spaces_set_nothing_in_vain(tiny: Recordings, name: str) -> None:
+    # By what each point's recipe says of itself, for a space without the knobs of classes that `tiny` lacks.
+    space = load(name)
+    bases = space.bases("tiny")
+    read = {
+        knob
+        for point in space.points(bases) or [{}]
+        for knob in space.fixed
+        if knob not in (at_point(bases, point) if point else next(iter(bases.values()))).unread()
+    }
+    assert read == set(space.fixed)
+
+
+def test_sensors_that_do_not_turn_are_not_searched_for_their_angle(planned: Planned, tiny: Recordings) -> None:
+    angles = {"grid": {"augment.imu.rotate.strength": [10.0, 40.0]}}
+    planned(**angles)
+    [(name, signal)] = [(name, one) for name, one in tiny.description.modalities.items() if isinstance(one, Signal)]
+    loose = {**tiny.description.modalities, name: signal.model_copy(update={"sensors": ()})}
+    emg = Recordings(tiny.description.model_copy(update={"modalities": loose}), tiny.rows, tiny.skeleton, tiny.imu)
+    space = Space.model_validate({"name": "s", "folds": TWO, **angles})
+    with pytest.raises(UserError, match=r"no point depends on it .no sensor here has x, y and z that turn together"):
+        plan_study("study", space, emg, "emg.parquet", None, [])
+
+
+def test_values_that_come_to_the_same_are_said(planned: Planned, tiny: Recordings) -> None:
+    """18 recordings train in each fold, 6 of each of 3 classes: a batch of 18 holds them all, 0.25 of 6 is 2."""
+    grid: dict[str, list[Any]] = {"pretrain.batch_size": [6, 9, 10, 18, 64], "pretrain.share": [0.5, 1.0]}
+    half = {9: 1, 10: 1, 18: 1, 64: 1, 6: 2}  # Batches of 9 recordings, of which each has two at least.
+    whole = {size: -(-18 // size) for size in grid["pretrain.batch_size"]}
+    lines = warned(planned, tiny, grid=grid)
+    tail = "of the points train the same as others, and tell nothing more"
+    assert [half[9], whole[9]] == [half[10], whole[10]] != [half[18], whole[18]] == [half[64], whole[64]]
+    assert lines == [
+        f"pretrain.batch_size: 9, 10, 18 and 64 come to as many batches here: 4 {tail}",
+        f"pretrain.batch_size: 18 and 64 come to as many batches here: 1 {tail}",
+    ]
+    labels = {"finetune.labels": [0.1, 0.2, 0.25, 0.3, 1.0], "finetune.label_draw": [0, 1]}
+    assert warned(planned, tiny, grid=labels, where="labels < 1 or label_draw == 0") == [
+        f"finetune.labels: 0.1 and 0.2 come to the same labels here: 2 {tail}",
+        f"finetune.labels: 0.25 and 0.3 come to the same labels here: 2 {tail}",
+    ]
+    assert warned(planned, tiny, grid={"finetune.batch_size": [4, 8, 16]}) == []
+
+
+def test_nobody_is_held_out_twice(planned: Planned, tiny: Recordings, tmp_path: Path) -> None:
+    """Two folds of one person would pass for two people in every interval."""
+    why = "folds: anna is held out in anna and in anna+ben, and intervals would take these for different people"
+    assert why in refused(planned, **LAMBDAS, folds=[["anna"], ["anna", "ben"]])
+    plan = planned(**LAMBDAS, folds=[["anna"]])
+    study = created(tmp_path, plan)
+    with study.locked(), pytest.raises(UserError, match=r"anna is held out in anna and in anna.ben"):
+        extend_plan(study, folds=[["anna", "ben"]])
+    # One that older versions planned goes on.
+    old = make_plan(
+        "old", plan.space, plan.bases, plan.dataset, [("anna",), ("anna", "ben")], [dict(plan.trials[0].point)]
+    )
+    refuse(old, tiny, before=old)
 
 
 SMALL = {"grid": {"objective.lambda": [1.0, 2.0]}, "fixed": {"pretrain.epochs": 20}}

@@ -305,7 +305,12 @@ def test_untrained_encoders_stand_beside_those_with_their_networks_and_heads(sys
     assert stand_beside(untrained, trained)
     assert not stand_beside(trained, untrained), "which is which"
     for same in ({"objective.lambda": 1, "pretrain.lr": 0.1}, {"seed": 3, "data.validation_subjects": ["7"]},
-                 {"finetune.batch_norm": "renewed"}):  # fmt: skip
+                 {"finetune.batch_norm": "renewed"}, {"encoder.imu.dropout": 0.3},
+                 {"finetune.encoder_rate": 0.1, "finetune.variance": 1, "finetune.covariance": 1}):  # fmt: skip
+        assert same.keys() & untrained.knobs().keys() <= untrained.unread().keys() | {
+            "seed",
+            "data.validation_subjects",
+        }
         assert stand_beside(untrained, trained.with_knobs(same))
     for other in (
         {"encoder.imu.pooling": "none"}, {"finetune.hidden": 7}, {"finetune.views": 2}, {"finetune.labels": 0.5},
