@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 import signal
@@ -33,6 +34,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # How fast a shared machine makes examples up says nothing about what is tested.
 settings.register_profile("shared_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared_machine")
+
+
+def pytest_collection_finish() -> None:
+    """What libraries and thousands of tests hold stays: full collections need not go through it each time."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -87,8 +87,11 @@ def without_effect(plan: Plan, recordings: Recordings) -> list[str]:
     """What is given and changes nothing, though the study can run: knobs that no point reads, and values of searched
     knobs that come to the same on these recordings."""
     points = _points(plan)
-    pairs = [(point, at_point(plan.bases, point)) for point in points or _some_ends(plan.space)]
-    return [*_ignored(plan, recordings, pairs), *(_the_same(plan, recordings, pairs) if points else [])]
+
+    def pairs() -> Iterator[tuple[dict[str, Value], Recipe]]:  # Thousands of recipes, of which the first mostly decides.
+        return ((point, at_point(plan.bases, point)) for point in points or _some_ends(plan.space))
+
+    return [*_ignored(plan, recordings, pairs()), *(_the_same(plan, recordings, pairs()) if points else [])]
 
 
 def _ignored(plan: Plan, recordings: Recordings, pairs: Iterable[tuple[Mapping[str, Value], Recipe]]) -> Iterator[str]:
@@ -97,6 +100,8 @@ def _ignored(plan: Plan, recordings: Recordings, pairs: Iterable[tuple[Mapping[s
     given |= {(name, knob) for name, knobs in plan.space.variants.items() for knob in knobs if knob != RECIPE}
     reasons: dict[tuple[str, str], dict[str, None]] = {}
     for point, recipe in pairs:
+        if not given:
+            return
         here = {one for one in given if one[0] in ("", point.get(VARIANT))}
         if not here:
             continue
