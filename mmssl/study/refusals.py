@@ -88,7 +88,8 @@ def without_effect(plan: Plan, recordings: Recordings) -> list[str]:
     knobs that come to the same on these recordings."""
     points = _points(plan)
 
-    def pairs() -> Iterator[tuple[dict[str, Value], Recipe]]:  # Thousands of recipes, of which the first mostly decides.
+    def pairs() -> Iterator[tuple[dict[str, Value], Recipe]]:
+        # There may be thousands, of which the first mostly decides.
         return ((point, at_point(plan.bases, point)) for point in points or _some_ends(plan.space))
 
     return [*_ignored(plan, recordings, pairs()), *(_the_same(plan, recordings, pairs()) if points else [])]
