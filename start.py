@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         steps = demo(rest)
     elif command in ("test", "check"):
         # Many tests wait for Ray most of the time. A file's share what they set up, so they stay together.
-        all_tests = ["--numprocesses", "2", "--dist", "loadfile"]
+        all_tests = ["--numprocesses", "3", "--dist", "loadfile"]
         types = ["pyright", "--threads", "2"]
         steps = [["ruff", "check"], ["ruff", "format", "--check"], types, ["pytest", *(rest or all_tests)]]
     elif command == "run" and rest:
