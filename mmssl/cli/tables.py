@@ -68,7 +68,7 @@ def show_table(
     columns = [_Column(plain(head), [plain(row[i]) for row in rows]) for i, head in enumerate(header)]
     for block in _blocks(columns, console.width):
         widths = _widths(block, console.width)
-        if all(column.most <= size for column, size in zip(block, widths, strict=True)):
+        if widths == [column.most for column in block] and _total(widths) <= console.width:
             console.print(_whole(block, widths), soft_wrap=True)
         else:
             console.print(_folded(block, widths))
@@ -100,13 +100,17 @@ def _needed(columns: list[_Column], width: int) -> int:
 
 def _widths(columns: list[_Column], width: int) -> list[int]:
     widths = [column.most for column in columns]
-    while sum(widths) + _EDGES + _GAP * len(columns) > width:
+    while _total(widths) > width:
         room = [0 if one.numbers else now - one.least(width) for one, now in zip(columns, widths, strict=True)]
         room = room if any(room) else [now - one.least(width) for one, now in zip(columns, widths, strict=True)]
         if not any(room):
             break
         widths[room.index(max(room))] -= 1
     return [max(1, size) for size in widths]
+
+
+def _total(widths: list[int]) -> int:
+    return _EDGES + sum(widths) + _GAP * len(widths)
 
 
 def _folded(columns: list[_Column], widths: list[int]) -> Table:
@@ -132,7 +136,7 @@ def _whole(columns: list[_Column], widths: list[int]) -> Text:
         for column, size in zip(columns, widths, strict=True)
     ]
     head, *rows = (f" {'  '.join(row)}  " for row in zip(*texts, strict=True))
-    empty = " " * (sum(widths) + _EDGES + _GAP * len(columns))
+    empty = " " * _total(widths)
     rule = f" {'─' * (len(empty) - 2)} "
     return Text("\n").join([Text(empty), Text(head, "table.header"), Text(rule), coloured("\n".join([*rows, empty]))])
 

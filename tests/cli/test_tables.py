@@ -58,6 +58,7 @@ NUMBERS = st.one_of(st.floats(0, 100).map("{:.1f}".format), st.just("-"), st.jus
 
 
 @example(["name"], [["x" * 200]], 20)
+@example(["a" * 8, "a" * 8], [["a", "0.0"]], 20)  # Neither may be narrower, and rich takes a cell of the edge.
 @given(
     st.lists(st.text("abc ", min_size=1, max_size=12).map(str.strip), min_size=1, max_size=9),
     st.lists(st.lists(st.one_of(WORDS, NUMBERS), min_size=9, max_size=9), min_size=1, max_size=4),
