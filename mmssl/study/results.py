@@ -45,8 +45,9 @@ TRAINED_ALONE = (
     f"{_NETWORK}.dropout", "finetune.encoder_rate", "finetune.variance", "finetune.covariance", "finetune.batch_norm",
 )  # fmt: skip
 """Knobs of networks and heads that encoders which never train do not depend on."""
+_DEFAULTS = Recipe().knobs()
 _PLAIN: dict[str, dict[str, Any]] = {
-    section: {one.rpartition(".")[2]: Recipe().knobs()[one] for one in TRAINED_ALONE if one.startswith(f"{section}.")}
+    section: {one.rpartition(".")[2]: _DEFAULTS[one] for one in TRAINED_ALONE if one.startswith(f"{section}.")}
     for section in (_NETWORK, "finetune")
 }
 """Their defaults, by section."""
