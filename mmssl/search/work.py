@@ -90,14 +90,14 @@ class Work:
 
 def reopen(study: Study, plan: Plan, records: dict[str, Record]) -> None:
     """Forget what a race left out that was over, and has more to run by now, or is over for another reason."""
-    if plan.space.sampler != "race":
+    left = {trial_id: record.cause for trial_id, record in records.items() if record.cause.startswith(LEFT)}
+    if plan.space.sampler != "race" or not left:
         return
     from mmssl.search.race import Race  # With scipy, a quarter of a second that other studies need not wait.
 
-    left = {trial_id: record.cause for trial_id, record in records.items() if record.cause.startswith(LEFT)}
     race = Race(plan)
     # With more to spend it may end by the noise, and the tables would go on to name the old budget.
-    if left and (race.next(records) or {*left.values()} != {LEFT + race.over}):
+    if race.next(records) or {*left.values()} != {LEFT + race.over}:
         for trial_id in left:
             study.forget(trial_id)
             del records[trial_id]
