@@ -22,8 +22,8 @@ import numpy as np
 
 from mmssl.search.race import Race
 from mmssl.search.sampler import PointSampler
-from mmssl.study.folder import Record
 from mmssl.study.plan import Dataset, EarlierScore, EarlierStudy, Plan, PlannedTrial, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 
 KNOBS = ("objective.lambda", "objective.mu")

@@ -15,9 +15,11 @@ from tempfile import TemporaryDirectory
 from made_up import recordings
 from measure import machine
 
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Dataset, Plan, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
+from mmssl.study.tables import Tables
 
 EPOCHS, PREDICTIONS, BLOCKS = 30, 20, 10
 

@@ -11,8 +11,10 @@ import yaml
 
 from mmssl import Recordings
 from mmssl.sealed import opened, sealed
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Dataset, Plan, PlannedTrial
+from mmssl.study.record import Record
+from mmssl.study.tables import Tables
 from mmssl.training.model import FACTS, WEIGHTS
 
 KNOBS = {

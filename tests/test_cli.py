@@ -34,9 +34,10 @@ from mmssl.data.sources import READERS
 from mmssl.errors import UserError
 from mmssl.export.encoders import load_encoders
 from mmssl.recipe import Recipe
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import PlannedTrial, make_plan
 from mmssl.study.presets import RECIPES, SYSTEMS, RecipeName, preset
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 
 

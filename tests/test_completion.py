@@ -14,9 +14,10 @@ from mmssl import Recordings
 from mmssl.cli.completion import rejoined
 from mmssl.experiments import EXPERIMENTS
 from mmssl.recipe import Recipe
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import PlannedTrial, make_plan
 from mmssl.study.presets import SYSTEMS
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 
 COMMAND = Path(sys.executable).with_name("mmssl-tune")

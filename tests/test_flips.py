@@ -20,8 +20,9 @@ from mmssl.environment import digest_of
 from mmssl.export.encoders import kept_model
 from mmssl.recipe import Recipe
 from mmssl.storage import Folder
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import PlannedTrial, SampledPoint, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Range, Space
 from mmssl.study.status import remember, remembered
 from mmssl.training.model import FACTS, WEIGHTS, Model
@@ -106,7 +107,7 @@ def made(root: Path, tiny: Recordings) -> Mapping[str, Kind]:
 
     def pretrained() -> object:
         asked: list[str] = []
-        found = study.cached("0123abcd", lambda: asked.append("again") or files)
+        found = study.pretrained.cached("0123abcd", lambda: asked.append("again") or files)
         return NOTICED if asked else dict(found)
 
     def restored() -> object:

@@ -13,8 +13,9 @@ import small
 from other_user import USER, as_other, everybodys_folder
 
 from mmssl import Recordings, load_encoders
-from mmssl.study.folder import LOG, Record, Study
+from mmssl.study.folder import LOG, Study
 from mmssl.study.plan import Plan, PlannedTrial, SampledPoint, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 from mmssl.training.prepared import Prepared
 from mmssl.training.trial import run_trial

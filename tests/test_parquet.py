@@ -16,8 +16,10 @@ import pytest
 
 from mmssl import Recordings, UserError
 from mmssl.parquet import check, write_table
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
+from mmssl.study.record import Record
+from mmssl.study.tables import Tables
 
 TABLE = pa.table({"name": ["a", None, "c"], "number": [1, 2, None], "score": [0.5, 1.0, 0.25]})
 

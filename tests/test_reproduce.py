@@ -19,9 +19,11 @@ from asking import Ask
 
 from mmssl import Protocol, Recordings, Row
 from mmssl.cli import studies, terminal
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.presets import SYSTEMS
+from mmssl.study.record import Record
+from mmssl.study.tables import Tables
 from mmssl.training.kept import pretraining_name
 
 

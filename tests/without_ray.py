@@ -6,9 +6,10 @@ from small import dataset_of, study_of
 
 from mmssl import Recordings
 from mmssl.data.protocols import split
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import PlannedTrial, make_plan
 from mmssl.study.presets import SYSTEMS
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 from mmssl.training.prepared import Prepared
 from mmssl.training.trial import run_trial

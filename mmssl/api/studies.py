@@ -14,7 +14,8 @@ from mmssl.experiments import Result, planned
 from mmssl.export.encoders import Exported, export
 from mmssl.search.share import Resources
 from mmssl.storage import storage_at
-from mmssl.study.folder import Study, find, free_name
+from mmssl.study.folder import Study
+from mmssl.study.lookup import find, free_name
 from mmssl.study.plan import Plan
 from mmssl.study.planning import (
     STORAGE,

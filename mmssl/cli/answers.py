@@ -53,7 +53,7 @@ def results(
 
     Example: mmssl-tune results --json
     """
-    from mmssl.study.folder import find
+    from mmssl.study.lookup import find
     from mmssl.study.results import metric_of, points_in, ranked
     from mmssl.study.verdict import beside, beside_words
     from mmssl.study.words import TRANSDUCTIVE
@@ -139,7 +139,7 @@ def best(
 
     Example: mmssl-tune best --export --refit --out encoders
     """
-    from mmssl.study.folder import find
+    from mmssl.study.lookup import find
     from mmssl.study.results import best_of
     from mmssl.study.verdict import conclude
 
@@ -250,7 +250,7 @@ def _point(storage: str, word: str, notes: dict[str, str]) -> str:
     Args:
         notes: gets a note on how the point was chosen, by its word.
     """
-    from mmssl.study.folder import find
+    from mmssl.study.lookup import find
     from mmssl.study.results import best_of
     from mmssl.study.words import point_words
 

@@ -218,7 +218,7 @@ class ReachedStudy:
     """
 
     def __init__(self, name: str | None, storage: str, address: str | None) -> None:
-        from mmssl.study.folder import find
+        from mmssl.study.lookup import find
         from mmssl.study.status import last_job, remembered
 
         self.study: Study | None = None

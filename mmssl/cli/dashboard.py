@@ -37,7 +37,7 @@ def dashboard(
 
     Example: mmssl-tune dashboard --port 8080
     """
-    from mmssl.study.folder import find
+    from mmssl.study.lookup import find
     from mmssl.trackers.registry import require
 
     found = find(storage, study)

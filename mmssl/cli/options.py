@@ -52,7 +52,7 @@ def spaces_there(incomplete: str) -> list[str]:
 
 def studies_there(context: typer.Context, incomplete: str) -> list[str]:
     """Names of studies in the storage, for a shell that completes a word."""
-    from mmssl.study.folder import names
+    from mmssl.study.lookup import names
 
     with suppress(UserError, OSError):
         return [name for name in reversed(names(path_of(_root(context)))) if name.startswith(incomplete)]
@@ -114,7 +114,7 @@ def costs_there(incomplete: str) -> list[str]:
 
 
 def _study(context: typer.Context, name: str | None) -> "Study":
-    from mmssl.study.folder import find
+    from mmssl.study.lookup import find
 
     return find(_root(context), name)
 

@@ -73,7 +73,7 @@ def report(
     Example: mmssl-tune report vicreg_grid-utd_mhad-2 --against vicreg_grid-utd_mhad-1 --open
     """
     from mmssl.storage import is_refused
-    from mmssl.study.folder import find
+    from mmssl.study.lookup import find
 
     if out is not None and out.is_dir():
         raise UserError(f"--out {out}: is a folder; give a file, as {out / PAGE}")

@@ -46,7 +46,7 @@ def rerun(
 def _again(word: str, storage: str, data: Path | None, tolerance: float, *, as_json: bool) -> dict[str, Any]:
     """Run a trial again, and say what it comes to."""
     from mmssl.search.rerun import differences, find_trial, original, rerun
-    from mmssl.study.folder import find
+    from mmssl.study.lookup import find
 
     name, _, beginning = word.rpartition(":")
     study = find(storage, name or None)

@@ -321,7 +321,7 @@ def _space(given: dict[str, Any]) -> tuple[Path, str]:
 
 def _free_name(stem: str, storage: str, taken: Sequence[str]) -> str:
     """A name that no study in reach has."""
-    from mmssl.study.folder import free_name, plain_name
+    from mmssl.study.lookup import free_name, plain_name
 
     name, number = free_name(storage, stem), 1
     while name in taken:
@@ -330,7 +330,7 @@ def _free_name(stem: str, storage: str, taken: Sequence[str]) -> str:
 
 
 def _newest(storage: str) -> str:
-    from mmssl.study.folder import find
+    from mmssl.study.lookup import find
 
     return find(storage, None).name
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-    from mmssl.study.folder import Record
+    from mmssl.study.record import Record
 
 # How often the terminal's size is looked at, and how often the picture is drawn anew at most.
 _SECONDS_TO_LOOK, _SECONDS_TO_DRAW = 0.1, 0.4

@@ -65,9 +65,10 @@ if TYPE_CHECKING:
 
     from mmssl.cli.screen import LiveScreen
     from mmssl.data.recordings import Recordings
-    from mmssl.study.folder import Record, Study
+    from mmssl.study.folder import Study
     from mmssl.study.overview import RunningTrial
     from mmssl.study.plan import Plan
+    from mmssl.study.record import Record
 
 
 _MOST_CAUSES = 3
@@ -123,7 +124,8 @@ def launch(
     Example: mmssl-tune launch vicreg_grid --values objective.mu=[5,25] --dry-run
     """
     from mmssl.study import space as spaces
-    from mmssl.study.folder import Study, find, free_name
+    from mmssl.study.folder import Study
+    from mmssl.study.lookup import find, free_name
 
     running.check()
     searched = space_with(spaces.load(space), settings, systems, recipe, values, seeds, budget, folds)
@@ -291,7 +293,7 @@ def extend(
 
     Example: mmssl-tune extend vicreg_tpe-synthetic-1 --budget 40
     """
-    from mmssl.study.folder import find
+    from mmssl.study.lookup import find
 
     found = find(storage, study)
     with found.locked():
@@ -307,7 +309,7 @@ def _go_on(
     *,
     retry: bool,
 ) -> None:
-    from mmssl.study.folder import find
+    from mmssl.study.lookup import find
 
     found = find(storage, name)
     with found.locked():
@@ -353,7 +355,7 @@ def _progress(
 def _settle(study: "Study", plan: "Plan", records: "Mapping[str, Record]") -> None:
     """Leave a study as one that has just ended: whole tables, and nobody who runs it."""
     from mmssl.study import status
-    from mmssl.study.folder import Tables
+    from mmssl.study.tables import Tables
 
     tables = Tables(study, plan)
     for record in records.values():

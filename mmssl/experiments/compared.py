@@ -9,7 +9,8 @@ import pyarrow as pa
 from mmssl.errors import UserError
 from mmssl.experiments import SCORES, Result, TableColumn, names, otherwise, protocol, repeats
 from mmssl.recipe import Recipe, scored_inputs
-from mmssl.study.folder import Study, find
+from mmssl.study.folder import Study
+from mmssl.study.lookup import find
 from mmssl.study.paired import change, complete, ends, scored_in, scores_of, summary
 from mmssl.study.plan import Key, Plan
 from mmssl.study.scores import difference, estimate, paired, recordings_of

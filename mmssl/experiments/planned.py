@@ -8,7 +8,8 @@ from mmssl.data.recordings import Recordings
 from mmssl.errors import UserError
 from mmssl.experiments import Experiment
 from mmssl.study import space as spaces
-from mmssl.study.folder import Study, find, plain_name
+from mmssl.study.folder import Study
+from mmssl.study.lookup import find, plain_name
 from mmssl.study.plan import Plan
 from mmssl.study.planning import at_storage, name_of, plan_study, recordings_of, space_with, usable
 from mmssl.study.space import Space

@@ -28,8 +28,9 @@ from mmssl.search.nodes import Node, faults, last_line, nodes, on_each
 from mmssl.search.recorder import LEADING
 from mmssl.search.resources import NotStartedError, growth, start
 from mmssl.search.share import Resources, Share, fit
-from mmssl.study.folder import Study, most_pretrained
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
+from mmssl.study.pretrained import most_pretrained
 from mmssl.training.bfloat16 import has_instructions
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared

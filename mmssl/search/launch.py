@@ -12,9 +12,12 @@ from mmssl.process import interrupted_when_ended, uninterrupted
 from mmssl.search.recorder import Watch
 from mmssl.search.share import Resources
 from mmssl.search.work import Abandon, Work, reopen
-from mmssl.study.folder import LOG, Record, Study, Tables, most_pretrained
+from mmssl.study.folder import LOG, Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.pretrained import most_pretrained
+from mmssl.study.record import Record
 from mmssl.study.status import begin, end
+from mmssl.study.tables import Tables
 from mmssl.study.words import TERMINAL
 from mmssl.trackers.forwarding import Forwarder
 from mmssl.trackers.notify import Notifier, notifying

@@ -81,7 +81,7 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
                 made.append(one)
                 return make()
 
-            return folder.cached(one, here, wait=wait)
+            return folder.pretrained.cached(one, here, wait=wait)
 
         recipes = map(Recipe.model_validate_json, config["others"])
         others = [(other, setting.splits[other.data.validation_subjects]) for other in recipes]

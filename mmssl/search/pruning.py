@@ -12,8 +12,8 @@ from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner, Wi
 from optuna.trial import TrialState
 
 from mmssl.study.columns import PROBE
-from mmssl.study.folder import Record
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 
 
 class Pruning:

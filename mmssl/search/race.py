@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmssl.search.surrogate import Posterior, Score, posterior
-from mmssl.study.folder import Record
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.study.words import FOR_GOOD, LEFT
 
 _NORMAL = np.polynomial.hermite_e.hermegauss(16)

@@ -8,9 +8,11 @@ from mmssl.environment import programs
 from mmssl.search.pruning import Pruning
 from mmssl.search.queue import TrialQueue
 from mmssl.search.sampler import PointSampler
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.study.results import Point, ranked
+from mmssl.study.tables import Tables
 from mmssl.study.words import FOR_GOOD
 from mmssl.training.kept import pretraining_name, trial_name
 

@@ -13,8 +13,9 @@ from mmssl.environment import machine, packages, programs
 from mmssl.errors import UserError, nearest
 from mmssl.search.one_trial import threads
 from mmssl.study.columns import is_score
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch

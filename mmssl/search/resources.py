@@ -27,7 +27,7 @@ from mmssl.errors import UserError
 from mmssl.private_folder import RAY
 from mmssl.process import cpus, interrupt_when_ended
 from mmssl.search.share import UNKNOWN_GROWTH, Growth
-from mmssl.study.folder import PRETRAINED_VARIABLE
+from mmssl.study.pretrained import PRETRAINED_VARIABLE
 
 _OF_WORKERS = (
     *("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX"),

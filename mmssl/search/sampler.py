@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 
 from mmssl.errors import UserError
 from mmssl.recipe import Value
-from mmssl.study.folder import Record
 from mmssl.study.plan import Plan, SampledPoint
+from mmssl.study.record import Record
 from mmssl.study.space import SAMPLERS, Space
 from mmssl.study.words import FOR_GOOD
 from mmssl.trackers.optuna_study import distribution_of

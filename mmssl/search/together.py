@@ -6,8 +6,8 @@ from functools import cache
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import shown_rows
 from mmssl.errors import UserError
-from mmssl.study.folder import PRETRAINED_VARIABLE, most_pretrained
 from mmssl.study.plan import Plan, PlannedTrial, StackedTrials
+from mmssl.study.pretrained import PRETRAINED_VARIABLE, most_pretrained
 from mmssl.training.kept import pretraining_name
 
 

@@ -10,8 +10,10 @@ from mmssl.search.queue import TrialQueue
 from mmssl.search.recorder import Recorder, Watch
 from mmssl.search.sampler import PointSampler
 from mmssl.search.setting import Setting
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
+from mmssl.study.tables import Tables
 from mmssl.study.words import LEFT
 from mmssl.training.prepared import Prepared
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe
-from mmssl.study.folder import Study, names
+from mmssl.study.folder import Study
+from mmssl.study.lookup import names
 from mmssl.study.plan import Key, Plan, PlannedTrial
 from mmssl.study.presets import defined_by, parsed, preset
 from mmssl.study.results import TRAINED_ALONE, Choice, points_in, stand_beside

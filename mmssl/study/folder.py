@@ -1,68 +1,34 @@
-"""What is kept of a study: every file's name, the tables' schemas, and the only code that writes them."""
+"""What is kept of a study: every file's name, and the only code that writes them."""
 
 import hashlib
 import io
 import json
 import os
 import re
-import threading
-import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
 
 from mmssl import parquet
-from mmssl.errors import UserError, nearest
+from mmssl.errors import UserError
 from mmssl.private_folder import own_folder
 from mmssl.sealed import DamagedError, opened, read, sealed
 from mmssl.storage import HeldError, Still, storage_at, written_beside
-from mmssl.study.columns import KEYS, PROBE
-from mmssl.study.plan import Plan, PlannedTrial, SampledPoint
-from mmssl.study.words import TERMINAL, Status
-
-
-class Record(BaseModel):
-    """The state of one trial that has begun; kept as JSON beside its checkpoint when it has ended."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    trial_id: str
-    status: Status
-    cause: str = ""
-    traceback: str = ""
-    started: datetime | None = None
-    finished: datetime | None = None
-    facts: dict[str, Any] = {}
-    """Further columns of `trials.parquet`: metrics, seconds, device, versions ..."""
-    epochs: list[dict[str, Any]] = []
-    predictions: list[dict[str, Any]] = []
-
-    def brief(self) -> "Record":
-        """Without the rows of curves and predictions, which the tables have, except those that were probed."""
-        probed = [epoch for epoch in self.epochs if PROBE in epoch]
-        return self.model_copy(update={"epochs": probed, "predictions": []})
-
+from mmssl.study.plan import Plan, SampledPoint
+from mmssl.study.pretrained import Pretrained
+from mmssl.study.record import Record
+from mmssl.study.tables import Tables
 
 PLAN, TESTS, LOG = "plan.json", "tests.json", "study.log"
 """Files of a study."""
-_LOCK, _DIGESTS = "driver.lock", "sha256.json"
+_LOCK = "driver.lock"
 _RECORD, _WEIGHTS, _FACTS = "record.json", "model.safetensors", "model.json"
-_PRETRAINED = ".pretrained"
-"""Beside the studies; no study can have that name."""
-PRETRAINED_VARIABLE = "MMSSL_PRETRAINED_GB"
-_PRETRAINED_GB = 5.0
 _AT_ONCE = 16
 """Records read at once, from a store that takes its time for each."""
 
@@ -85,6 +51,7 @@ class Study:
         self.name = name
         self._around = storage_at(root)
         self.files = self._around.inside(name)
+        self.pretrained = Pretrained(self._around)
         self._still: Still | None = None
         self._scratch: Path | None = None
 
@@ -197,7 +164,7 @@ class Study:
         except FileNotFoundError as error:
             raise UserError(f"{self.place}: no study lies here (no {PLAN})") from error
         except PermissionError as error:
-            raise UserError(_closed(self.place)) from error
+            raise UserError(closed(self.place)) from error
         except ValueError as error:
             raise UserError(
                 f"{self.files.place(PLAN)}: damaged, or written by another version: {error}; bring it back from a "
@@ -425,72 +392,6 @@ class Study:
         for name, content in files.items():
             self.put(_of(trial_id, name), content)
 
-    def cached(self, name: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
-        """Files that trials need, of this study or of another beside it: made by the first that asks for them, while
-        the others wait.
-
-        Files that are not as they were written are made again. The oldest make room where all of them together take
-        more than $MMSSL_PRETRAINED_GB gigabytes; with 0 none are kept.
-
-        Args:
-            name: their content id.
-            make: gives the files by name; whatever it raises is raised, and nothing is kept.
-
-        Raises:
-            HeldError: another process is making them, and `wait` is False.
-        """
-        most = most_pretrained()
-        if not most:
-            return make()
-        folder = f"{_PRETRAINED}/{name}"
-        if kept := self._kept(folder):
-            return kept
-        with ExitStack() as held:
-            try:
-                held.enter_context(self._around.lock(f"{folder}/lock", wait=wait))
-            except OSError:  # Another user's, as may be where several share a storage: this trial trains for itself.
-                return make()
-            if kept := self._kept(folder):
-                return kept
-            made = make()
-            with suppress(OSError):  # The trial that has it needs no copy.
-                for file in self._around.names(folder):
-                    if not file.startswith(f"{folder}/lock"):
-                        self._around.remove(file)
-                for file, content in made.items():
-                    self._around.write(f"{folder}/{file}", content)
-                # Written last: without it the others are not taken for whole.
-                self._around.write(f"{folder}/{_DIGESTS}", _digests(made))
-        with suppress(OSError):
-            self._make_room(most)
-        return made
-
-    def _kept(self, folder: str) -> dict[str, bytes]:
-        """The files of a folder of what trials need; none where they are not as they were written."""
-        kept: dict[str, bytes] = {}
-        for name in self._around.names(folder):
-            file = name.removeprefix(f"{folder}/")
-            if not file.startswith("lock"):
-                with suppress(OSError):  # Another process has just made room, or another user may read it alone.
-                    kept[file] = self._around.read(name)
-        return kept if kept.pop(_DIGESTS, b"") == _digests(kept) else {}
-
-    def _make_room(self, most: float) -> None:
-        sizes = self._around.sizes(_PRETRAINED)
-        total = sum(sizes.values())
-        if total <= most:
-            return
-        folders = {"/".join(name.split("/")[:2]) for name in sizes}
-        ages = self._around.modified(name for name in sizes if name.endswith(_DIGESTS))
-        # What has no digests is being written by its lock's holder, or was by one that was killed.
-        left = [one for one in folders if f"{one}/{_DIGESTS}" not in ages and not self._around.locked(f"{one}/lock")]
-        whole = [name.removesuffix(f"/{_DIGESTS}") for name in sorted(ages, key=lambda name: ages[name])]
-        for folder in (*left, *whole):
-            self._around.inside(folder).remove_all()
-            total -= sum(size for name, size in sizes.items() if name.startswith(f"{folder}/"))
-            if total <= most:
-                return
-
     def snapshot_name(self, name: str) -> str:
         """The file for the snapshot of the training loop with this content id."""
         return f"progress/{name}.safetensors"
@@ -558,24 +459,8 @@ class Study:
             raise UserError(f"{place}: not readable ({error}); {_anew(self.name, name)}") from error
 
 
-def _closed(place: str) -> str:
+def closed(place: str) -> str:
     return f"{place}: another user's, who has not opened it to this one; ask for the right to read it"
-
-
-def most_pretrained() -> float:
-    """Bytes that the pre-trained encoders of a storage may take; 0 where none are kept.
-
-    Raises:
-        UserError: the environment's word for it is no number of gigabytes.
-    """
-    setting = os.environ.get(PRETRAINED_VARIABLE, str(_PRETRAINED_GB))
-    try:
-        most = float(setting)
-    except ValueError:
-        most = -1.0
-    if not most >= 0:
-        raise UserError(f"${PRETRAINED_VARIABLE} is {setting!r}: give gigabytes, as 5 or 0.5; 0 keeps none")
-    return most * 1e9
 
 
 def _of(trial_id: str, file: str) -> str:
@@ -602,219 +487,8 @@ def _record(content: bytes, trial_id: str) -> Record:
     return record
 
 
-def _digests(files: Mapping[str, bytes]) -> bytes:
-    return json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}).encode()
-
-
 def _make_ours(path: Path) -> None:
     """Have a copy in the place of a file that another of the study's users may change alone."""
     if path.exists() and not os.access(path, os.W_OK):
         with written_beside(path) as beside:
             beside.write_bytes(path.read_bytes())
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of one table, and of which of the plan's trials each is."""
-
-    table: pa.Table
-    trials: npt.NDArray[np.int64]
-
-    @classmethod
-    def joined(cls, parts: "Sequence[_Rows]") -> "_Rows":
-        table = pa.concat_tables([part.table for part in parts]).combine_chunks()
-        return cls(table, np.concatenate([part.trials for part in parts]))
-
-    def where(self, kept: npt.NDArray[np.bool_]) -> "_Rows":
-        return self if kept.all() else _Rows(self.table.filter(pa.array(kept)), self.trials[kept])
-
-    def ordered(self) -> pa.Table:
-        """As the plan has its trials; one's own rows stay in their order."""
-        return self.table.take(pa.array(np.argsort(self.trials, kind="stable")))
-
-
-class Tables:
-    """The three tables of a study while it runs.
-
-    Rows are turned into columns many at a time: for one trial alone that takes longer than all else about it.
-    """
-
-    def __init__(self, study: Study, plan: Plan) -> None:
-        self._study, self._plan = study, plan
-        self._places: dict[str, int] = {}
-        self._open: dict[str, Record] = {}
-        self._fresh: dict[str, Record] = {}
-        """Of trials that have ended since tables were written last."""
-        self._ended = [_Rows(schema.empty_table(), np.array([], np.int64)) for schema in plan.schemas.values()]
-        """Of each table, the rows of trials that ended before that."""
-        self._planned: list[_Rows] = []
-        """A row for each trial of the plan, in its state before it begins."""
-        self._running: Sequence[_Rows] | None = None
-        """Of each table, the rows of trials that had begun and not ended when tables were written last."""
-        # The trials of a point stand together, and making a recipe costs more than all else about a row.
-        self._knobs = lru_cache(maxsize=64)(lambda point_id: plan.recipe(plan.trials_of(point_id)[0]).knobs())
-        self._next_write = 0.0
-        self._lock = threading.RLock()
-        """Where Ray holds the thread that runs the study, another settles them."""
-        self._settled = False
-
-    def put(self, record: Record) -> None:
-        """Take in the newest state of a trial.
-
-        Raises:
-            ValueError: it has a fact without a column.
-        """
-        unknown = set(record.facts) - set(self._plan.schemas["trials"].names)
-        if unknown:
-            raise ValueError(f"no column for {', '.join(sorted(unknown))}")
-        with self._lock:
-            if record.status in TERMINAL:
-                self._fresh[record.trial_id] = record
-                self._open.pop(record.trial_id, None)
-            else:
-                self._open[record.trial_id] = record
-
-    def write(self) -> None:
-        """Write the tables that have changed, and the files that go with them."""
-        with self._lock:
-            if not self._settled:
-                self._write()
-
-    def _write(self) -> None:
-        started = time.monotonic()
-        unseen = self._plan.trials[len(self._places) :]
-        before, self._running = None if unseen or self._fresh else self._running, None
-        self._places |= {trial.trial_id: place for place, trial in enumerate(unseen, len(self._places))}
-        self._planned += self._rows([Record(trial_id=trial.trial_id, status="PLANNED") for trial in unseen])[:1]
-        self._take_in()
-        running = self._rows(list(self._open.values()))
-        waiting = np.ones(len(self._places), dtype=bool)
-        for rows in (self._ended[0], running[0]):
-            waiting[rows.trials] = False
-        for i, (name, ended, own) in enumerate(zip(self._plan.schemas, self._ended, running, strict=True)):
-            if before is not None and own.table.equals(before[i].table):
-                continue  # A trial that goes on has new epochs alone.
-            others = [] if i else [part.where(waiting[part.trials]) for part in self._planned]
-            self._study.put_table(f"{name}.parquet", _Rows.joined([ended, own, *others]).ordered())
-        self._running = running
-        self._study.put_scratch()
-        # Writing again costs as much as there are rows: spend at most a twentieth of the time on it.
-        now = time.monotonic()
-        self._next_write = now + max(2.0, 20 * (now - started))
-
-    def _take_in(self) -> None:
-        """Turn what has ended since into columns; a trial that had ended before has ended again."""
-        again = np.zeros(len(self._places), dtype=bool)
-        again[[self._places[trial_id] for trial_id in self._fresh]] = True
-        fresh = self._rows(list(self._fresh.values()))
-        before = [part.where(~again[part.trials]) for part in self._ended]
-        self._ended = [_Rows.joined(parts) for parts in zip(before, fresh, strict=True)]
-        self._fresh.clear()
-
-    def settle(self) -> None:
-        """Write for the last time: trials that were cut off are planned again, not running."""
-        with self._lock:
-            self._open.clear()
-            self._running = None  # Whatever became of the files meanwhile, all are written once more.
-            self.write()
-            self._settled = True
-
-    def write_if_due(self) -> None:
-        if time.monotonic() >= self._next_write:
-            self.write()
-
-    def _rows(self, records: Sequence[Record]) -> tuple[_Rows, _Rows, _Rows]:
-        """Of some trials, for each of the tables."""
-        planned = [self._planned_columns(self._plan.trial(record.trial_id)) for record in records]
-        outcome = {"status", "cause", "traceback", "started", "finished"}
-        rows = [
-            [{**own, **record.facts, **record.model_dump(include=outcome)}]
-            for own, record in zip(planned, records, strict=True)
-        ]
-        keys = [{name: own[name] for name in KEYS} for own in planned]
-        trials, epochs, predictions = self._plan.schemas.values()
-
-        def table(schema: pa.Schema, of: Sequence[Sequence[Mapping[str, Any]]]) -> _Rows:
-            whole = [{**key, **row} for key, own in zip(keys, of, strict=True) for row in own]
-            places = np.array([self._places[record.trial_id] for record in records], dtype=np.int64)
-            return _Rows(pa.Table.from_pylist(whole, schema=schema), np.repeat(places, [len(own) for own in of]))
-
-        return (
-            table(trials, rows),
-            table(epochs, [record.epochs for record in records]),
-            table(predictions, [record.predictions for record in records]),
-        )
-
-    def _planned_columns(self, trial: PlannedTrial) -> dict[str, Any]:
-        plan, dataset = self._plan, self._plan.dataset
-        own = {"seed": trial.seed, "data.validation_subjects": list(trial.held_out)}
-        return {
-            **trial.model_dump(include={"trial_id", "point_id", "seed"}),
-            "fold": trial.fold,
-            "recipe": plan.recipe_name(trial),
-            "system": plan.system(trial),
-            "variant": plan.variant(trial),
-            **{f"param.{name}": value for name, value in (self._knobs(trial.point_id) | own).items()},
-            "subjects.train": [subject for subject in dataset.train_subjects if subject not in trial.held_out],
-            "subjects.validation": list(trial.held_out),
-            "data.name": dataset.name,
-            "data.fingerprint": dataset.fingerprint,
-        }
-
-
-def plain_name(stem: str) -> str:
-    """A name that a study can have, made of any words."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-")[:80] or "study"
-
-
-def free_name(root: str | Path, stem: str) -> str:
-    """A name that no study under `root` has, made of `stem` and the first free number."""
-    stem, number = plain_name(stem), 1
-    around = storage_at(root)
-    around.check()
-    taken = set(around.folders())
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"
-
-
-def names(root: str | Path) -> list[str]:
-    """The studies under `root`, the one whose plan was made last coming last.
-
-    Raises:
-        UserError: `root` is a bucket that is not there, or that may not be read.
-    """
-    around = storage_at(root)
-    around.check()
-    plans = around.modified(f"{folder}/{PLAN}" for folder in around.folders())
-    return [plan.partition("/")[0] for plan in sorted(plans, key=lambda plan: plans[plan])]
-
-
-def newest(root: str | Path) -> Study:
-    """The study under `root` whose plan was made last."""
-    around = storage_at(root)
-    there = [name for name in names(root) if around.readable(f"{name}/{PLAN}")]
-    if not there:
-        raise UserError(
-            f"{around.place()}: there is no study here; make one with `mmssl-tune launch`, or say where with --storage"
-        )
-    return Study(root, there[-1])
-
-
-def find(root: str | Path, name: str | None) -> Study:
-    """The study of that name under `root`, the newest where no name is given.
-
-    Raises:
-        UserError: there is none; names those that exist.
-    """
-    if name is None:
-        return newest(root)
-    study = Study(root, name)
-    if not study.exists():
-        around = storage_at(root)
-        if name in around.folders() and not around.readable(name):
-            raise UserError(_closed(study.place))
-        there = sorted(names(root))
-        hint = nearest(name, there) if there else "there is none at all; say where with --storage"
-        raise UserError(f"{storage_at(root).place()}: no study {name}; {hint}")
-    return study

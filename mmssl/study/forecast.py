@@ -7,7 +7,8 @@ from typing import Any
 
 from mmssl.errors import UserError
 from mmssl.recipe import Recipe
-from mmssl.study.folder import Study, names
+from mmssl.study.folder import Study
+from mmssl.study.lookup import names
 from mmssl.study.plan import Plan
 
 

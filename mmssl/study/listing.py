@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from mmssl.errors import UserError
-from mmssl.study.folder import Study, names
+from mmssl.study.folder import Study
+from mmssl.study.lookup import names
 from mmssl.study.results import points_in, ranked
 from mmssl.study.status import study_status
 

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from mmssl.recipe import COLLAPSED_BELOW, Recipe
 from mmssl.study.columns import PROBE
-from mmssl.study.folder import Record
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.study.results import Point
 from mmssl.study.status import time_left
 from mmssl.study.words import NO_RESULT, TERMINAL, fold_name, without_result

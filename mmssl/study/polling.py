@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.study.words import TERMINAL, Status
 
 _TRIALS, _EPOCHS = "trials.parquet", "epochs.parquet"

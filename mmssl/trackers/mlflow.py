@@ -12,8 +12,9 @@ from mlflow.entities import LoggedModelStatus, Metric, Param, RunTag
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 from sqlalchemy import URL
 
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.trackers.forwarding import Epoch, TuneTrial, numbers, scores
 
 _STUDY, _TRIAL, _EPOCHS = "mmssl.study", "mmssl.trial_id", "mmssl.epochs"

@@ -17,8 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mmssl.errors import UserError
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.study.verdict import conclude
 from mmssl.study.words import NO_RESULT, TERMINAL, point_words
 

@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.trackers.forwarding import Epoch, numbers, scores
 
 _FOLDER, _WHOLE = "tensorboard", "whole"

@@ -8,8 +8,9 @@ from typing import Any
 
 import trackio
 
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.trackers.forwarding import Epoch, TuneTrial, numbers, scores
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import wandb
 from ray.air.integrations.wandb import WandbLoggerCallback
 
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.trackers.forwarding import TRACKER_TIMEOUT_S, Epoch, TuneTrial, numbers, scores
 
 

@@ -13,9 +13,9 @@ from rich.cells import cell_len
 
 from mmssl.cli.drawing import ViewOptions, draw
 from mmssl.cli.terminal import roughly
-from mmssl.study.folder import Record
 from mmssl.study.overview import Axes, Cell, Failure, Health, LiveMap, RunningTrial, View
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

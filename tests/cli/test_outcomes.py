@@ -9,8 +9,9 @@ import pytest
 import small
 from asking import Ask
 
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.study.words import Status
 
 MakeStudy = Callable[[Sequence[Status]], Study]

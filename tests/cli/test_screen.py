@@ -87,7 +87,8 @@ import sys, threading, time
 from datetime import UTC, datetime
 from mmssl.cli.screen import LiveScreen
 from mmssl.cli.studies import _end_at_once
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
+from mmssl.study.record import Record
 from mmssl.cli.terminal import console_beside
 
 study = Study(sys.argv[1], "study")

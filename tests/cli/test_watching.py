@@ -17,8 +17,10 @@ from pseudo_terminal import terminal
 from s3_store import Store
 
 from mmssl.study import status
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
+from mmssl.study.record import Record
+from mmssl.study.tables import Tables
 
 HEALTH = {"train.imu.std": 0.98, "train.imu.effective_rank": 20.0}
 

@@ -6,8 +6,9 @@ import pytest
 import small
 
 from mmssl import Recordings
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 
 Ended = Callable[[Plan, PlannedTrial], Record]

@@ -12,8 +12,9 @@ from scipy import special, stats
 from mmssl import Recordings, UserError, cli
 from mmssl.experiments.compared import Entrant, compare
 from mmssl.experiments.comparison import linear_evaluation
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 
 StudyOf = Callable[..., tuple[Study, Plan]]
 FOLDS = ("anna", "ben", "chris")

@@ -18,9 +18,10 @@ from mmssl import Recordings, UserError
 from mmssl.experiments import Result, TableColumn, names, protocol, save, save_for_paper
 from mmssl.experiments.comparison import few_labels, hidden_classes, linear_evaluation
 from mmssl.experiments.published import FEW_LABELS, PUBLISHED, hidden_groups
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.presets import SYSTEMS
+from mmssl.study.record import Record
 from mmssl.study.space import load
 
 StudyOf = Callable[..., tuple[Study, Plan]]

@@ -22,9 +22,11 @@ from mmssl.evaluation import retrieval as nearest_neighbours
 from mmssl.experiments import Result, embeddings, save
 from mmssl.experiments.embeddings import features, health, retrieval
 from mmssl.experiments.unlabelled import MEASURES, _judged_on_others, _measured, unlabelled
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.study.results import hits_of, points
+from mmssl.study.tables import Tables
 from mmssl.training.prepared import Prepared
 from mmssl.training.trial import run_trial
 

@@ -30,10 +30,12 @@ from mmssl.data.protocols import split
 from mmssl.export.card import _caveats, card
 from mmssl.export.conversion import convert
 from mmssl.export.encoders import Exported, export
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.study.results import Choice, Point, choose, points, representative
 from mmssl.study.space import Space
+from mmssl.study.tables import Tables
 from mmssl.training.model import Model
 from mmssl.training.prepared import Prepared
 from mmssl.training.trial import run_trial, score

@@ -10,8 +10,9 @@ import small
 from pages import CLASSES, HOSTILE, command
 
 from mmssl import Description, Protocol, Recordings, Row
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch

@@ -14,8 +14,9 @@ from mmssl import Recordings, Row
 from mmssl.report.content import gather
 from mmssl.report.exhibit import exhibit
 from mmssl.report.page import render
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.study.results import representative
 
 pytestmark = pytest.mark.browser

@@ -26,10 +26,11 @@ from mmssl.report.content import Content, gather, most_frequent
 from mmssl.report.exhibit import exhibit
 from mmssl.report.page import render, verdict
 from mmssl.study.baseline import baseline_command
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.overview import LiveMap
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.presets import preset, recipe_named
+from mmssl.study.record import Record
 from mmssl.study.results import best_of, stand_beside
 from mmssl.study.space import Range, load
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from mmssl.report.content import gather
 from mmssl.report.paper import latex, markdown
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 
 StudyOf = Callable[..., tuple[Study, Plan]]
 

@@ -18,8 +18,9 @@ from mmssl import Recordings
 from mmssl.search import pruning
 from mmssl.search.launch import run
 from mmssl.search.share import Resources
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import PlannedTrial, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 
 GRID = {"encoder.imu.heads": [1, 2], "pretrain.lr": [0.001, 1e30]}

@@ -13,8 +13,9 @@ pytest.importorskip("ray")
 
 from mmssl.errors import UserError
 from mmssl.search.recorder import LEADING, Models
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Dataset, Plan, extended, make_plan
+from mmssl.study.record import Record
 from mmssl.study.results import Point, choose, points, representative
 from mmssl.study.space import Space, changed
 

@@ -11,8 +11,8 @@ from scipy import stats
 
 from mmssl.recipe import Recipe
 from mmssl.search.pruning import Pruning
-from mmssl.study.folder import Record
 from mmssl.study.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 
 

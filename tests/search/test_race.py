@@ -23,10 +23,12 @@ from mmssl.search.race import Race
 from mmssl.search.share import Resources
 from mmssl.search.surrogate import Score, posterior
 from mmssl.search.work import Work
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Dataset, Plan, PlannedTrial, extended, make_plan
 from mmssl.study.planning import extend_plan, starting_from
+from mmssl.study.record import Record
 from mmssl.study.space import Space
+from mmssl.study.tables import Tables
 from mmssl.study.words import LEFT
 
 VALUES = [1.0, 5.0, 10.0, 25.0, 50.0]

@@ -14,8 +14,9 @@ from mmssl.data.protocols import split
 from mmssl.environment import digest_of, machine, packages, programs
 from mmssl.errors import UserError
 from mmssl.search.rerun import Differences, Rerun, differences, find_trial, original, rerun
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared

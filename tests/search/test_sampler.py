@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 
 from mmssl.errors import UserError
 from mmssl.search.sampler import PointSampler
-from mmssl.study.folder import Record
 from mmssl.study.plan import Dataset, Plan, SampledPoint, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
 
 SAMPLERS = ["random", "tpe", "gp", "cmaes"]

@@ -180,7 +180,7 @@ def test_two_groups_that_want_the_same_in_another_order_do_not_wait_for_each_oth
                     both.wait(30)
                 return make()
 
-            return study.cached(name, meet, wait=wait)
+            return study.pretrained.cached(name, meet, wait=wait)
 
         prepared = Prepared.of(tiny, recipe.data.steps, recipe.data.modalities)
         pretrained(

@@ -19,9 +19,11 @@ from mmssl.cli import studies
 from mmssl.cli.running import RunOptions
 from mmssl.errors import UserError
 from mmssl.study import planning
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
+from mmssl.study.tables import Tables
 
 REFUSED = "study one is being run by another process; wait for it, or stop it first"
 

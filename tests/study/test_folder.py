@@ -2,17 +2,10 @@ import errno
 import json
 import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
-import pandas as pd
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from mmssl.errors import UserError
@@ -20,10 +13,12 @@ from mmssl.recipe import knob_names
 from mmssl.sealed import opened, sealed
 from mmssl.storage import Folder
 from mmssl.study import folder as store
-from mmssl.study.columns import schemas
-from mmssl.study.folder import Record, Study, Tables, find, names
-from mmssl.study.plan import Dataset, Plan, SampledPoint, make_plan
+from mmssl.study.folder import Study
+from mmssl.study.lookup import find
+from mmssl.study.plan import Plan, SampledPoint, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
+from mmssl.study.tables import Tables
 
 
 def full(*_: object, **__: object) -> None:
@@ -99,128 +94,6 @@ def test_a_study_of_a_version_that_planned_otherwise_is_refused_with_the_reason(
     (study.folder / "plan.json").write_bytes(text.replace(b"mmssl.plan/2", b"mmssl.plan/1"))
     with pytest.raises(UserError, match=r"written by another version: format: .*'mmssl\.plan/2'"):
         study.plan()
-
-
-def test_tables_follow_the_records_and_are_read_by_other_libraries(
-    tmp_path: Path, plan_of: Callable[..., Plan]
-) -> None:
-    plan = plan_of([1.0, 5.0], [2.0])
-    study = Study(tmp_path, "study")
-    study.create(plan)
-    tables = Tables(study, plan)
-    tables.put(ended(plan.trials[0].trial_id, 0.25))
-    tables.put(Record(trial_id=plan.trials[1].trial_id, status="RUNNING", epochs=[{"phase": "pretrain", "epoch": 1}]))
-    tables.put(Record(trial_id=plan.trials[2].trial_id, status="DIVERGED", cause="epoch 3: loss is nan"))
-    tables.write()
-
-    frame = pd.read_parquet(study.folder / "trials.parquet")
-    assert list(frame["status"]) == ["COMPLETE", "RUNNING", "DIVERGED", "PLANNED", "PLANNED", "PLANNED"]
-    assert frame["val.accuracy"][0] == 0.25
-    assert frame["val.accuracy"].isna().sum() == 5
-    assert frame["cause"][2] == "epoch 3: loss is nan"
-    assert pl.read_parquet(study.folder / "epochs.parquet")["train.loss"].to_list() == [1.0, 0.5, None]
-    predictions = duckdb.read_parquet(str(study.folder / "predictions.parquet"))
-    assert predictions.project("predicted, confidence").fetchall() == [("run", 0.75)]
-
-    tables.settle()
-    assert list(pd.read_parquet(study.folder / "trials.parquet")["status"])[:2] == ["COMPLETE", "PLANNED"]
-    assert pq.read_table(study.folder / "epochs.parquet").num_rows == 2
-
-
-def test_a_report_of_a_trial_that_goes_on_writes_the_curves_alone(
-    tmp_path: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = plan_of([1.0], [2.0])
-    study = Study(tmp_path, "study")
-    study.create(plan)
-    tables = Tables(study, plan)
-    put_table, written = study.put_table, list[str]()
-
-    def noted(name: str, table: pa.Table) -> str:
-        place = put_table(name, table)  # Where that fails it has not been written.
-        written.append(name)
-        return place
-
-    monkeypatch.setattr(study, "put_table", noted)
-    every = ["trials.parquet", "epochs.parquet", "predictions.parquet"]
-
-    def writes() -> list[str]:
-        written.clear()
-        tables.write()
-        return list(written)
-
-    first, second = (trial.trial_id for trial in plan.trials[:2])
-    running = Record(trial_id=first, status="RUNNING", epochs=[{"phase": "pretrain", "epoch": 1}])
-    tables.put(running)
-    assert writes() == every
-    assert writes() == []
-    running.epochs.append({"phase": "pretrain", "epoch": 2})
-    tables.put(running)
-    assert writes() == ["epochs.parquet"]
-    assert study.table("epochs.parquet")["epoch"].to_pylist() == [1, 2]
-    tables.put(Record(trial_id=second, status="RUNNING"))
-    assert writes() == ["trials.parquet"]
-    tables.put(ended(first))
-    assert writes() == every
-    with monkeypatch.context() as disk:
-        disk.setattr(store.parquet, "write_table", full)
-        tables.put(ended(second))
-        with pytest.raises(OSError, match="No space left"):
-            tables.write()
-    assert writes() == every, "what could not be written is written when it can be"
-    (study.folder / "predictions.parquet").unlink()
-    tables.settle()
-    assert study.table("trials.parquet")["status"].to_pylist()[:3] == ["COMPLETE", "COMPLETE", "PLANNED"]
-    assert study.table("predictions.parquet").num_rows == 2
-
-
-def test_rows_have_the_knobs_of_their_own_recipe(tmp_path: Path, dataset: Dataset) -> None:
-    """A row's columns, against the recipe that its trial is trained by, which is made anew for each."""
-    grid = {"objective.mu": [1.0, 5.0]}
-    space = Space(name="s", systems=["vicreg", "vicreg_imu"], grid=grid, seeds=[28, 29])
-    bases = space.bases("synthetic")
-    plan = make_plan("study", space, bases, dataset, [("1",), ("3", "5")], space.points(bases))
-    study = Study(tmp_path, "study")
-    study.create(plan)
-    rows = study.table("trials.parquet").to_pylist()
-    assert len(rows) == len(plan.trials) > 8
-    for row, trial in zip(rows, plan.trials, strict=True):
-        own = {name.removeprefix("param."): value for name, value in row.items() if name.startswith("param.")}
-        assert own == plan.recipe(trial).knobs()
-        assert (row["seed"], row["subjects.validation"]) == (trial.seed, list(trial.held_out))
-
-
-def test_schemas_do_not_depend_on_what_happened(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
-    plan = plan_of([1.0], [2.0])
-    study = Study(tmp_path, "study")
-    study.create(plan)
-    empty = [
-        pq.read_schema(path)
-        for path in (
-            study.folder / "trials.parquet",
-            study.folder / "epochs.parquet",
-            study.folder / "predictions.parquet",
-        )
-    ]
-    tables = Tables(study, plan)
-    tables.put(ended(plan.trials[0].trial_id))
-    tables.write()
-    full = [
-        pq.read_schema(path)
-        for path in (
-            study.folder / "trials.parquet",
-            study.folder / "epochs.parquet",
-            study.folder / "predictions.parquet",
-        )
-    ]
-    assert empty == full == list(schemas().values())
-
-
-def test_a_fact_without_a_column_is_an_error_not_a_silent_loss(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
-    plan = plan_of([1.0], [2.0])
-    tables = Tables(Study(tmp_path, "study"), plan)
-    with pytest.raises(ValueError, match=r"val\.acuracy"):
-        tables.put(Record(trial_id=plan.trials[0].trial_id, status="COMPLETE", facts={"val.acuracy": 1.0}))
 
 
 def test_records_come_back_as_they_were_kept(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
@@ -402,45 +275,6 @@ def study(tmp_path: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.Monk
     return study
 
 
-def test_what_several_need_is_made_once_and_read_back(study: Study) -> None:
-    made: list[str] = []
-
-    def make() -> Mapping[str, bytes]:
-        made.append("once")
-        return {"weights": b"\x00\xff", "epochs": b"[]"}
-
-    first = study.cached("0123abcd", make)
-    again = Study(study.folder.parent, "study").cached("0123abcd", make)
-    assert dict(first) == dict(again) == {"weights": b"\x00\xff", "epochs": b"[]"}
-    assert len(made) == 1
-    study.cached("ffff", make)
-    assert len(made) == 2, "by name"
-
-
-def test_another_study_beside_it_takes_what_was_made(study: Study, plan_of: Callable[..., Plan]) -> None:
-    other = Study(study.folder.parent, "other")
-    other.create(plan_of([1.0], [2.0]))
-    study.cached("0123abcd", lambda: {"weights": b"1"})
-    study.drop()
-    assert other.cached("0123abcd", dict) == {"weights": b"1"}
-    assert names(study.folder.parent) == ["other"]
-
-
-def test_where_nothing_can_be_kept_a_trial_trains_for_itself(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    study.cached("0123abcd", lambda: {"weights": b"1"})
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Folder, "lock", refuse)
-    monkeypatch.setattr(Folder, "write", refuse)
-    assert study.cached("0123abcd", dict) == {"weights": b"1"}, "what lies there is read without the lock"
-    assert [study.cached("ffff", lambda n=n: {"weights": n}) for n in (b"2", b"3")] == [
-        {"weights": b"2"},
-        {"weights": b"3"},
-    ]
-
-
 def test_of_a_study_that_is_withdrawn_nothing_stays_but_what_has_ended(study: Study) -> None:
     plan = study.plan()
     study.keep(record := Record(trial_id=plan.trials[0].trial_id, status="COMPLETE"))
@@ -455,104 +289,6 @@ def test_of_a_study_that_is_withdrawn_nothing_stays_but_what_has_ended(study: St
     assert not study.folder.exists()
 
 
-def test_the_oldest_make_room(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMSSL_PRETRAINED_GB", "3e-6")
-    kept = study.folder.parent / ".pretrained"
-    for number in range(4):
-        study.cached(f"name{number}", lambda: {"weights": bytes(1000)})
-        os.utime(kept / f"name{number}" / "sha256.json", (number, number))
-    assert sorted(path.name for path in kept.iterdir()) == ["name2", "name3"]
-    assert study.cached("name3", dict) == {"weights": bytes(1000)}
-    monkeypatch.setenv("MMSSL_PRETRAINED_GB", "0")
-    assert study.cached("name3", lambda: {"weights": b"new"}) == {"weights": b"new"}
-
-
-def test_what_a_killed_process_left_half_written_goes_first(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMSSL_PRETRAINED_GB", "3.5e-6")
-    kept = study.folder.parent / ".pretrained"
-    study.cached("whole", lambda: {"weights": bytes(1000)})
-    for name in ("left", "being_made"):
-        (kept / name).mkdir()
-        (kept / name / "weights").write_bytes(bytes(900))
-    with Folder(study.folder.parent).lock(".pretrained/being_made/lock", wait=True):
-        study.cached("new", lambda: {"weights": bytes(1000)})
-    assert sorted(path.name for path in kept.iterdir()) == ["being_made", "new", "whole"]
-
-
-@pytest.mark.parametrize("said", ["a lot", "-1", "nan", ""])
-def test_room_that_is_no_number_is_refused(said: str, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMSSL_PRETRAINED_GB", said)
-    with pytest.raises(UserError, match=r"MMSSL_PRETRAINED_GB is '.*': give gigabytes"):
-        study.cached("name", dict)
-
-
-def test_nothing_is_kept_of_what_could_not_be_made(study: Study) -> None:
-    def fail() -> Mapping[str, bytes]:
-        raise RuntimeError("epoch 3: loss is nan")
-
-    with pytest.raises(RuntimeError, match="epoch 3"):
-        study.cached("0123abcd", fail)
-    assert study.cached("0123abcd", lambda: {"weights": b"1"}) == {"weights": b"1"}
-    with pytest.raises(RuntimeError, match="epoch 3"):
-        study.cached("ffff", fail)
-
-
-def test_half_of_what_a_killed_process_wrote_is_not_taken(study: Study) -> None:
-    part = study.folder.parent / ".pretrained" / "0123abcd"
-    part.mkdir(parents=True)
-    (part / "weights").write_bytes(b"ha")
-    (part / "weights.part").write_bytes(b"wh")
-    (part / "stray").write_bytes(b"x")
-    assert study.cached("0123abcd", lambda: {"weights": b"whole"}) == {"weights": b"whole"}
-    assert study.cached("0123abcd", dict) == {"weights": b"whole"}
-
-
-@pytest.mark.parametrize("damage", ["cut short", "one bit", "empty", "gone"])
-@pytest.mark.parametrize("file", ["weights", "sha256.json"])
-def test_what_was_damaged_is_made_again(study: Study, file: str, damage: str) -> None:
-    made = {"weights": bytes(range(256)), "epochs": b"[]"}
-    study.cached("0123abcd", lambda: made)
-    path = study.folder.parent / ".pretrained" / "0123abcd" / file
-    content = path.read_bytes()
-    if damage == "gone":
-        path.unlink()
-    else:
-        flipped = content[:7] + bytes([content[7] ^ 1]) + content[8:]
-        path.write_bytes({"cut short": content[:-5], "one bit": flipped, "empty": b""}[damage])
-    asked: list[str] = []
-    assert study.cached("0123abcd", lambda: asked.append("again") or made) == made
-    assert asked == ["again"]
-    assert path.read_bytes() == content
-
-
-ASKS = """
-import sys, time
-from pathlib import Path
-from mmssl.study.folder import Study
-
-study, me = Study(sys.argv[1], "study"), sys.argv[2]
-def make():
-    with (study.folder / "made").open("a") as log:
-        log.write(me)
-    time.sleep(0.3)
-    return {"by": me.encode()}
-(study.folder / f"ready{me}").touch()
-while len(list(study.folder.glob("ready*"))) < 3:
-    time.sleep(0.005)
-print(study.cached("0123abcd", make)["by"].decode(), end="")
-"""
-
-
-def test_processes_that_ask_at_the_same_time_make_it_once(study: Study) -> None:
-    command = [sys.executable, "-c", ASKS, str(study.folder.parent)]
-    asking = [subprocess.Popen([*command, me], stdout=subprocess.PIPE, text=True) for me in "abc"]
-    answers = [process.communicate(timeout=60)[0] for process in asking]
-    made = (study.folder / "made").read_text()
-    assert made in ("a", "b", "c")
-    assert answers == [made] * 3
-    assert [process.returncode for process in asking] == [0, 0, 0]
-
-
 def test_in_brief_a_record_keeps_what_is_compared_and_what_was_probed() -> None:
     epochs = [{"phase": "pretrain", "epoch": 1}, {"phase": "pretrain", "epoch": 2, "probe.accuracy": 0.5}]
     whole = Record(
@@ -563,21 +299,3 @@ def test_in_brief_a_record_keeps_what_is_compared_and_what_was_probed() -> None:
     assert brief.predictions == []
     assert (brief.facts, brief.status) == (whole.facts, whole.status)
     assert len(whole.epochs) == 2, "itself as it was"
-
-
-def test_a_row_says_what_was_trained_and_which_side_was_scored(tmp_path: Path, dataset: Dataset) -> None:
-    space = Space(name="s", systems=["cmc", "untrained_imu"], folds="test")
-    bases = space.bases("synthetic")
-    plan = make_plan("study", space, bases, dataset, [()], space.points(bases))
-    study = Study(tmp_path, "study")
-    study.create(plan)
-    tables = Tables(study, plan)
-    facts = {"test.accuracy": 0.5, "test.imu.f1": 0.25, "embedding.imu.effective_rank": 3.0, "pretraining_id": "abc"}
-    tables.put(Record(trial_id=plan.trials[0].trial_id, status="COMPLETE", facts=facts))
-    tables.write()
-    first, second = study.table("trials.parquet").to_pylist()
-    assert [first["system"], second["system"]] == ["cmc", "untrained_imu"]
-    assert (first["fold"], first["subjects.validation"], first["subjects.train"]) == ("test", [], ["1", "3", "5"])
-    assert facts.items() <= first.items()
-    assert first["val.accuracy"] is None
-    assert second["param.data.modalities"] == ["imu"]

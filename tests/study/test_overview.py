@@ -10,11 +10,13 @@ import pytest
 
 from mmssl.recipe import COLLAPSED_BELOW, Recipe
 from mmssl.study import overview
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.overview import Axes, Health, LiveMap
 from mmssl.study.plan import Dataset, Plan, PlannedTrial, make_plan
+from mmssl.study.record import Record
 from mmssl.study.results import points, ranked
 from mmssl.study.space import Space
+from mmssl.study.tables import Tables
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -11,9 +11,11 @@ import pytest
 
 from mmssl.errors import UserError
 from mmssl.study import status as study_state
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, SampledPoint, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
+from mmssl.study.tables import Tables
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from scipy import stats
 from small import dataset_of, study_of
 
 from mmssl import Recordings
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.overview import alike
 from mmssl.study.plan import PlannedTrial, make_plan
 from mmssl.study.presets import preset
+from mmssl.study.record import Record
 from mmssl.study.results import best_of, metric_words
 from mmssl.study.space import Space
 from mmssl.study.verdict import beside, conclude

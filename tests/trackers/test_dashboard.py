@@ -19,9 +19,11 @@ import small
 from s3_store import Store
 
 from mmssl.errors import UserError
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Dataset, Plan, make_plan
+from mmssl.study.record import Record
 from mmssl.study.space import Space
+from mmssl.study.tables import Tables
 from mmssl.trackers.dashboard import DashboardApp
 from mmssl.trackers.optuna_study import optuna_study
 

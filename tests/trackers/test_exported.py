@@ -11,8 +11,9 @@ from without_ray import run_without_ray
 
 from mmssl import Recordings
 from mmssl.export.encoders import export
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan
+from mmssl.study.record import Record
 from mmssl.study.results import choose, points
 from mmssl.study.space import Space
 from mmssl.trackers import forwarding

@@ -20,8 +20,9 @@ from s3_store import Store
 
 from mmssl import Recordings
 from mmssl.errors import UserError
-from mmssl.study.folder import Record, Study
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
 from mmssl.trackers import forwarding as live
 from mmssl.trackers import registry
 from mmssl.trackers.forwarding import Epoch, Forwarder

@@ -12,8 +12,10 @@ import pytest
 from small import created
 
 from mmssl.errors import UserError
-from mmssl.study.folder import Record, Study, Tables
+from mmssl.study.folder import Study
 from mmssl.study.plan import Plan, PlannedTrial
+from mmssl.study.record import Record
+from mmssl.study.tables import Tables
 from mmssl.trackers import notify
 from mmssl.trackers.notify import Notifier, check_url, notifying, request_of
 
