@@ -146,7 +146,7 @@ CHANGES = {
             '    smoothing: Probability = 0.0\n    """Share of the labels that is spread over all classes."""\n',
         ),
         Change(
-            "mmssl/training/trial.py",
+            "mmssl/training/finetuning.py",
             "cross_entropy(logits, labels[chosen])",
             "=cross_entropy(logits, labels[chosen], label_smoothing=knobs.smoothing)",
             used=True,

@@ -18,8 +18,8 @@ from mmssl import Recordings, UserError, load_encoders
 from mmssl.data.protocols import split
 from mmssl.environment import digest_of
 from mmssl.export.encoders import kept_model
+from mmssl.files import Folder
 from mmssl.recipe import Recipe
-from mmssl.storage import Folder
 from mmssl.study.folder import Study
 from mmssl.study.plan import PlannedTrial, SampledPoint, make_plan
 from mmssl.study.record import Record

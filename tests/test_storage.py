@@ -17,9 +17,11 @@ from uuid import uuid4
 import pytest
 from s3_store import CREDENTIALS, Store, running_store
 
-from mmssl import storage
+from mmssl import lease
+from mmssl.bucket import Bucket
 from mmssl.errors import UserError
-from mmssl.storage import Bucket, HeldError, Storage, storage_at
+from mmssl.lease import HeldError
+from mmssl.storage import Storage, storage_at
 
 
 def without_locks(monkeypatch: pytest.MonkeyPatch, answer: int = errno.ENOSYS) -> None:
@@ -145,7 +147,7 @@ for _ in range(300):
 
 
 def test_a_lock_excludes_a_second_holder(files: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(storage.LEASE_VARIABLE, "3")
+    monkeypatch.setenv(lease.LEASE_VARIABLE, "3")
     files.write("made", b"")
     again = storage_at(files.uri)
     assert not again.locked("lock")
@@ -184,7 +186,7 @@ def holder(files: Storage, seconds: float) -> "subprocess.Popen[str]":
 
 def test_a_holder_is_waited_for(files: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a lease lasts: it is renewed."""
-    monkeypatch.setenv(storage.LEASE_VARIABLE, "1.5")
+    monkeypatch.setenv(lease.LEASE_VARIABLE, "1.5")
     files.write("made", b"")
     with holder(files, 2.5) as process, files.lock("lock", wait=True):
         taken = time.time()
@@ -193,7 +195,7 @@ def test_a_holder_is_waited_for(files: Storage, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_lock_of_a_killed_holder_is_taken_over(files: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(storage.LEASE_VARIABLE, "3")
+    monkeypatch.setenv(lease.LEASE_VARIABLE, "3")
     files.write("made", b"")
     with holder(files, 600) as process:
         process.kill()
@@ -210,7 +212,7 @@ def test_where_a_file_system_has_no_locks_a_dead_holder_is_waited_for_no_longer_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
 ) -> None:
     """A holder on a machine that is gone: nobody renews its claim, and no process here has its number."""
-    monkeypatch.setenv(storage.LEASE_VARIABLE, "2")
+    monkeypatch.setenv(lease.LEASE_VARIABLE, "2")
     without_locks(monkeypatch, answer)
     files = storage_at(tmp_path)
     with files.lock("lock", wait=False):
@@ -230,7 +232,7 @@ def test_a_claim_whose_machine_has_another_clock_is_not_taken_for_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its clock is an hour behind; it is alive, as is seen by its being renewed."""
-    monkeypatch.setenv(storage.LEASE_VARIABLE, "3")
+    monkeypatch.setenv(lease.LEASE_VARIABLE, "3")
     without_locks(monkeypatch)
     claim, done = tmp_path / "lock.claims" / "slow", threading.Event()
     claim.parent.mkdir()
@@ -288,7 +290,7 @@ def test_whoever_looks_whether_a_lock_is_held_keeps_nobody_from_taking_it(
 
 @pytest.mark.ray
 def test_a_holder_that_slept_too_long_learns_that_it_lost(s3: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(storage.LEASE_VARIABLE, "2")
+    monkeypatch.setenv(lease.LEASE_VARIABLE, "2")
     files = storage_at(s3.make("sleeper"))
     code = """
 import sys, time
@@ -471,7 +473,7 @@ def test_credentials_that_do_not_fit_are_said(monkeypatch: pytest.MonkeyPatch) -
 
 def test_processes_that_write_the_same_file_leave_it_whole(tmp_path: Path) -> None:
     code = (
-        "import sys; from mmssl.storage import Folder\n"
+        "import sys; from mmssl.files import Folder\n"
         "for _ in range(200): Folder(__import__('pathlib').Path(sys.argv[1])).write('one', b'a' * 5000)"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]

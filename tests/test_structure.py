@@ -25,7 +25,7 @@ ORDER = ("data", "training", "study", "trackers", "search", "export", "experimen
 GROUND = "objectives"
 """A folder that stands with those modules."""
 LAYERS = ("mmssl.data", "mmssl.training.transforms", "mmssl.training.encoders", "mmssl.objectives")
-LIGHT = ("mmssl.recipe", "mmssl.storage", "mmssl.study", "mmssl.cli")
+LIGHT = ("mmssl.recipe", "mmssl.files", "mmssl.storage", "mmssl.study", "mmssl.cli")
 """With what they hold."""
 HEAVY = {"torch", "ray", "optuna", "scipy", "sklearn", "altair", "vl_convert"}
 LOADED_ON_USE = {"numpy", "pyarrow", "pydantic", "yaml", "filelock", "platformdirs"}

@@ -72,7 +72,7 @@ def report(
 
     Example: mmssl-tune report vicreg_grid-utd_mhad-2 --against vicreg_grid-utd_mhad-1 --open
     """
-    from mmssl.storage import is_refused
+    from mmssl.files import is_refused
     from mmssl.study.lookup import find
 
     if out is not None and out.is_dir():

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 
 from mmssl.errors import UserError
-from mmssl.storage import Folder, HeldError
+from mmssl.files import Folder
+from mmssl.lease import HeldError
 
 OFFICIAL = "https://www.utdallas.edu/~kehtar/UTD-MAD/"
 PAGE = "https://www.utdallas.edu/~kehtar/UTD-MHAD.html"

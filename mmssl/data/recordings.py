@@ -19,8 +19,8 @@ from mmssl import parquet
 from mmssl.data.description import Description, Row, Signal, Skeleton, in_words
 from mmssl.data.stored import GROUP, LOOKED_AT, Array, StoredArrays, StoredRows, sizes, stays
 from mmssl.errors import UserError
+from mmssl.files import written_beside
 from mmssl.recipe import Kind
-from mmssl.storage import written_beside
 
 Arrays = Sequence[Array | None]
 """One per recording, None where that lacks the modality."""

@@ -27,8 +27,8 @@ from mmssl.environment import machine, programs
 from mmssl.errors import UserError
 from mmssl.export.card import LIBRARY, card
 from mmssl.export.conversion import DERIVED
+from mmssl.files import is_foreign
 from mmssl.sealed import opened
-from mmssl.storage import is_foreign
 from mmssl.study.baseline import untrained_name
 from mmssl.study.columns import is_score
 from mmssl.study.folder import TESTS, Study

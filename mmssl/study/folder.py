@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 
 from mmssl import parquet
 from mmssl.errors import UserError
+from mmssl.files import written_beside
+from mmssl.lease import HeldError, Still
 from mmssl.private_folder import own_folder
 from mmssl.sealed import DamagedError, opened, read, sealed
-from mmssl.storage import HeldError, Still, storage_at, written_beside
+from mmssl.storage import storage_at
 from mmssl.study.plan import Plan, SampledPoint
 from mmssl.study.pretrained import Pretrained
 from mmssl.study.record import Record

@@ -18,7 +18,7 @@ from mmssl.data.description import Description, Row
 from mmssl.data.recordings import Array, Recordings
 from mmssl.data.stored import IN_MEMORY
 from mmssl.errors import UserError
-from mmssl.storage import written_beside
+from mmssl.files import written_beside
 from mmssl.training.preparation import Standardisation, prepare_some, prepared_blocks
 from mmssl.version import code_digest
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from mmssl.data.protocols import Split
+from mmssl.lease import HeldError
 from mmssl.recipe import Recipe
-from mmssl.storage import HeldError
 from mmssl.training.adam import adam
 from mmssl.training.kept import pretraining_name
 from mmssl.training.prepared import Prepared

@@ -1,34 +1,32 @@
 """One trial: pre-train encoders without labels, freeze them, fine-tune a head, score."""
 
 import json
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmssl.data.moments import own_moments
 from mmssl.data.protocols import Split, split
 from mmssl.data.recordings import Recordings
 from mmssl.data.rows import enough, having, labelled_rows, seen_rows, shown_rows
 from mmssl.evaluation import by_majority, scores
-from mmssl.objectives.terms import covariance, variance
-from mmssl.recipe import Recipe, head_inputs, scored_inputs
+from mmssl.recipe import Recipe, scored_inputs
 from mmssl.training import bfloat16
-from mmssl.training.adam import adam
-from mmssl.training.batch_norm import renew
+from mmssl.training.finetuning import finetune, renew_encoders
 from mmssl.training.health import embedding_health, unit_scale
 from mmssl.training.kept import pretraining_name, trial_name
-from mmssl.training.model import AT_ONCE, Model
+from mmssl.training.model import Model
 from mmssl.training.operations import operations
 from mmssl.training.preparation import Standardisation
 from mmssl.training.prepared import Prepared
+from mmssl.training.presence import OneOf, encoded, only, presence, with_all
 from mmssl.training.pretraining import (
     HEALTH_SAMPLE,
     Numbers,
@@ -36,14 +34,12 @@ from mmssl.training.pretraining import (
     Pretraining,
     Probe,
     StoppedError,
-    augmentation,
-    batches,
     gpu_products,
     last_numbers,
     pretrain,
 )
-from mmssl.training.selection import Recorded, Selection, in_memory
-from mmssl.training.snapshot import Epoch, Loop, Snapshot, Snapshots
+from mmssl.training.selection import Recorded
+from mmssl.training.snapshot import Epoch, Snapshot, Snapshots
 from mmssl.unlabelled import cluster_learnability
 
 Files = Mapping[str, bytes]
@@ -63,8 +59,6 @@ Pretrain = Callable[[Pretraining, Snapshot | None], int]
 """Pre-trains a model, perhaps with others; returns how many."""
 CLUSTERED = 512
 """Most recordings to cluster: the cost grows with the square of their number."""
-_AT_ONCE = 16_384
-"""Recordings augmented at a time where they are not all in memory."""
 _WEIGHTS, _EPOCHS = "encoders.safetensors", "epochs.json"
 _PRETRAINED = ("encoders", "projectors")
 
@@ -148,7 +142,7 @@ def run_trial(
                 model,
                 prepared.padded(model, labelled),
                 labels,
-                has=_has(prepared, labelled, recipe.data.modalities),
+                has=presence(prepared, labelled, recipe.data.modalities),
                 seed=finetuning,
                 on_epoch=on_epoch,
                 snapshot=snapshots(trial_name(recipe, prepared.fingerprint)) if snapshots else None,
@@ -201,7 +195,7 @@ def pretrained(
     """
     model, tensors = fresh(recipe, prepared, split, device)
     shown, modalities = shown_rows(recipe, prepared, split), recipe.data.modalities
-    has = _has(prepared, shown, modalities)
+    has = presence(prepared, shown, modalities)
     latest: Numbers = {}
     if recipe.pretrain.epochs:
         reported: list[Epoch] = []
@@ -241,14 +235,16 @@ def pretrained(
             beside = {}
         latest = last_numbers(reported) | beside
     frozen = recipe.finetune.encoders == "frozen"
-    own = {name: _of(tensor, has[name]) for name, tensor in tensors.items()}
+    own = {name: only(tensor, has[name]) for name, tensor in tensors.items()}
     # Untrained encoders have no running averages: without statistics of their own they would be too low a baseline.
     # After masked pre-training the averages are of masked recordings.
     renewed = recipe.finetune.batch_norm == "renewed" or not recipe.pretrain.epochs or recipe.reconstruct.weight > 0
     if frozen and renewed:
         for name, tensor in own.items():
             projector = model.projectors[name]
-            _renew(model, projector, lambda features, up=projector: [up(x) for x in features.values()], {name: tensor})
+            renew_encoders(
+                model, projector, lambda features, up=projector: [up(x) for x in features.values()], {name: tensor}
+            )
     rows = {name: torch.from_numpy(shown)[has[name]] for name in own}
     return model, latest | (_without_labels(model, own, prepared, rows) if frozen else {})
 
@@ -272,40 +268,12 @@ def _without_labels(
     return found
 
 
-_OneOf = TypeVar("_OneOf", Tensor, Recorded)
-
-
-def _sample(tensor: _OneOf, most: int) -> _OneOf:
+def _sample(tensor: OneOf, most: int) -> OneOf:
     """At most so many recordings, drawn with a fixed seed, since files are often sorted by person."""
     if len(tensor) <= most:
         return tensor
     rows = np.sort(np.random.default_rng(0).choice(len(tensor), most, replace=False))
     return tensor[torch.from_numpy(rows).to(tensor.device)]
-
-
-Has = Mapping[str, Tensor]
-"""By modality, which recordings have it: (recordings,) of bool."""
-
-
-def _has(prepared: Prepared, rows: npt.NDArray[np.int64], modalities: Sequence[str]) -> Has:
-    return {name: torch.from_numpy(prepared.has[name][rows]) for name in modalities}
-
-
-def _of(tensor: _OneOf, has: Tensor) -> _OneOf:
-    """Only the recordings that have it."""
-    if has.all():
-        return tensor
-    return tensor.where(has) if isinstance(tensor, Selection) else tensor[has.to(tensor.device)]
-
-
-def _among(features: Tensor, has: Tensor) -> Tensor:
-    """The same for features, (versions, recordings, width)."""
-    return features if has.all() else features[:, has.to(features.device)]
-
-
-def _all_of(has: Has, reading: Sequence[str]) -> Tensor:
-    """Which recordings have all modalities that a head reads."""
-    return torch.stack([has[name] for name in reading]).all(dim=0)
 
 
 def fresh(recipe: Recipe, prepared: Prepared, split: Split, device: torch.device) -> tuple[Model, dict[str, Recorded]]:
@@ -360,236 +328,7 @@ def _guide(
         raise StoppedError(stopped.status, f"{phase}: {stopped}") from stopped
     if cache and snapshots:  # The encoder is in the cache, and the caller does not know of this snapshot.
         snapshots(pretraining_name(recipe, prepared.fingerprint)).drop()
-    return _encoded(model, prepared.padded(model, rows), _has(prepared, rows, [modality]))[modality]
-
-
-def _encoded(model: Model, tensors: Mapping[str, Recorded], has: Has) -> dict[str, Tensor]:
-    """Features, (recordings, width) by modality; NaN where a recording lacks it."""
-    found: dict[str, Tensor] = {}
-    for name, features in model.encode({one: _of(tensor, has[one]) for one, tensor in tensors.items()}).items():
-        if len(features) == len(has[name]):
-            found[name] = features
-        else:
-            found[name] = features.new_full((len(has[name]), features.shape[1]), math.nan)
-            found[name][has[name].to(features.device)] = features
-    return found
-
-
-def finetune(
-    model: Model,
-    tensors: Mapping[str, Recorded],
-    labels: Tensor,
-    *,
-    seed: int,
-    on_epoch: OnEpoch,
-    snapshot: Snapshot | None = None,
-    has: Has | None = None,
-) -> Numbers:
-    """Train the heads: first that of all modalities together, then one for each modality and each subset. Each trains
-    on the recordings that have the modalities it reads.
-
-    Frozen encoders compute their features once. Where the recipe trains the encoders too, they are trained with the
-    first head and frozen for the others.
-
-    Args:
-        model: its heads are trained in place, and its encoders if the recipe says so.
-        tensors: standardised inputs of the labelled recordings, by modality.
-        labels: class index of each, (recordings,).
-        on_epoch: called for the first head only.
-        snapshot: training of the encoders resumes from it; heads take seconds, and have none.
-        has: which recordings have each modality; all by default.
-
-    Returns:
-        The last epoch's `train.finetune.loss` and `train.finetune.accuracy` of the first head.
-
-    Raises:
-        StoppedError: the features or the loss are not finite.
-    """
-    torch.manual_seed(seed)
-    together, *parts = head_inputs(model.recipe)
-    has = has or {name: torch.ones(len(labels), dtype=torch.bool) for name in tensors}
-    if model.recipe.finetune.encoders == "trained":
-        whole = _all_of(has, together)
-        latest = _train_with_encoders(
-            model,
-            {name: _of(one, whole) for name, one in tensors.items()},
-            _of(labels, whole),
-            seed,
-            on_epoch,
-            snapshot,
-        )
-        features = _finite_features(model, tensors, has, "fine-tuning", [_as_it_is])
-    else:
-        features = _finite_features(model, tensors, has, "pre-training", _versions(model, labels.device, seed))
-        latest = _train_head(model, together, features, has, labels, seed, on_epoch)
-    for reading in parts:
-        _train_head(model, reading, features, has, labels, seed, lambda epoch: None)
-    return latest
-
-
-_Change = Callable[[Mapping[str, Recorded]], Mapping[str, Recorded]]
-
-
-def _as_it_is(tensors: Mapping[str, Recorded]) -> Mapping[str, Recorded]:
-    return tensors
-
-
-def _versions(model: Model, device: torch.device, seed: int) -> list[_Change]:
-    """The recordings as they are, then `finetune.views` augmented versions of them."""
-    augment = augmentation(model, device)
-    draws = torch.Generator(device=device).manual_seed(seed)
-
-    def augmented(tensors: Mapping[str, Recorded]) -> Mapping[str, Recorded]:
-        return augment(in_memory(tensors), draws)
-
-    return [_as_it_is, *[augmented] * model.recipe.finetune.views]
-
-
-def _finite_features(
-    model: Model, tensors: Mapping[str, Recorded], has: Has, after: str, versions: Sequence[_Change]
-) -> dict[str, Tensor]:
-    """Features by modality, (versions, recordings, width); NaN where a recording lacks it.
-
-    Raises:
-        StoppedError: they are not finite. The loss cannot show what the last step of training broke.
-    """
-    parts = [*_parts(tensors, has)]
-    each = [[_encoded(model, change(own), had) for own, had in parts] for change in versions]
-    features = {
-        name: torch.stack([torch.cat([part[name] for part in version]) for version in each]) for name in each[0][0]
-    }
-    broken = [name for name, one in features.items() if not _among(one, has[name]).isfinite().all()]
-    if broken:
-        raise StoppedError("DIVERGED", f"after {after}: {' and '.join(broken)} features are not finite")
-    return features
-
-
-def _parts(tensors: Mapping[str, Recorded], has: Has) -> Iterator[tuple[Mapping[str, Recorded], Has]]:
-    """All recordings where they are in memory, else as many at a time as can be augmented in memory."""
-    count, whole = len(next(iter(has.values()))), any(isinstance(one, Selection) for one in tensors.values())
-    for first in range(0, count, _AT_ONCE) if whole else [0]:
-        some = torch.zeros(count, dtype=torch.bool)
-        some[first : first + _AT_ONCE if whole else count] = True
-        yield (
-            {name: _of(one, some) for name, one in tensors.items()},
-            {name: _of(own, some) for name, own in has.items()},
-        )
-
-
-def _train_head(
-    model: Model,
-    reading: Sequence[str],
-    features: Mapping[str, Tensor],
-    has: Has,
-    labels: Tensor,
-    seed: int,
-    on_epoch: OnEpoch,
-) -> Numbers:
-    """Train one head; each batch takes one version of each recording, drawn at random."""
-    head, usable = model.head(reading), _all_of(has, reading)
-    features, labels = {name: _among(features[name], usable) for name in reading}, _of(labels, usable)
-    versions = len(features[reading[0]])
-    draws = torch.Generator().manual_seed(seed)
-
-    def logits(chosen: Tensor) -> tuple[Tensor, float]:
-        version = torch.randint(versions, chosen.shape, generator=draws).to(chosen.device)
-        return head({name: features[name][version, chosen] for name in reading}), 0.0
-
-    return _classify(model, {"head": head}, logits, labels, seed, on_epoch)
-
-
-def _train_with_encoders(
-    model: Model,
-    tensors: Mapping[str, Recorded],
-    labels: Tensor,
-    seed: int,
-    on_epoch: OnEpoch,
-    snapshot: Snapshot | None,
-) -> Numbers:
-    modalities = model.recipe.data.modalities
-    head, augment = model.head(modalities), augmentation(model, labels.device)
-    draws = torch.Generator(device=labels.device).manual_seed(seed)
-
-    knobs = model.recipe.finetune
-
-    def logits(chosen: Tensor) -> tuple[Tensor, Tensor | float]:
-        views = augment({name: tensors[name][chosen] for name in modalities}, draws)
-        features = {name: model.encoders[name](view) for name, view in views.items()}
-        ways = {variance: knobs.variance, covariance: knobs.covariance}
-        terms = [weight * term(own) for term, weight in ways.items() if weight for own in features.values()]
-        return head(features), sum(terms, 0.0)
-
-    latest = _classify(
-        model, {"encoders": model.encoders, "head": head}, logits, labels, seed, on_epoch, [draws], snapshot
-    )
-    if model.recipe.finetune.batch_norm == "renewed":
-        _renew(model, head, head, tensors)
-    return latest
-
-
-def _renew(
-    model: Model, above: nn.Module, run: Callable[[dict[str, Tensor]], object], tensors: Mapping[str, Recorded]
-) -> None:
-    """New batch-norm statistics from all recordings given, for the encoders and for `above`, which reads their features
-    in `run`."""
-    first = next(iter(tensors.values()))
-    order = torch.Generator().manual_seed(model.recipe.seed)
-    renew(
-        [model.encoders, above],
-        lambda rows: run({name: model.encoders[name](x[rows]) for name, x in tensors.items()}),
-        (part.to(first.device) for part in batches(len(first), AT_ONCE, order)),
-    )
-
-
-def _classify(
-    model: Model,
-    trained: Mapping[str, nn.Module],
-    logits_of: Callable[[Tensor], tuple[Tensor, Tensor | float]],
-    labels: Tensor,
-    seed: int,
-    on_epoch: OnEpoch,
-    generators: Sequence[torch.Generator] = (),
-    snapshot: Snapshot | None = None,
-) -> Numbers:
-    """Train modules by cross-entropy.
-
-    Args:
-        logits_of: takes a batch's indices; returns its logits and a penalty that is added to the loss.
-        generators: what `logits_of` draws from.
-    """
-    knobs = model.recipe.finetune
-    rates = {name: knobs.encoder_rate if name == "encoders" else 1.0 for name in trained}
-    optimizer = adam(trained.values(), knobs.lr, list(rates.values()))
-    order = torch.Generator().manual_seed(seed)
-    loop = Loop(trained, optimizer, [order, *generators])
-    done = snapshot.restore(loop) if snapshot else []
-    for epoch in done:
-        on_epoch(epoch)
-    for module in trained.values():
-        module.train()
-    for epoch in range(len(done) + 1, knobs.epochs + 1):
-        loss_sum = torch.zeros((), device=labels.device)
-        hits = torch.zeros((), device=labels.device)
-        for batch in batches(len(labels), knobs.batch_size, order):
-            chosen = batch.to(labels.device)
-            logits, more = logits_of(chosen)
-            loss = nn.functional.cross_entropy(logits, labels[chosen])
-            optimizer.zero_grad()
-            (loss + more).backward()
-            optimizer.step()
-            loss_sum += loss.detach() * len(batch)
-            hits += (logits.detach().argmax(dim=1) == labels[chosen]).sum()
-        loss = float(loss_sum / len(labels))
-        numbers = {"train.finetune.loss": loss, "train.finetune.accuracy": float(hits / len(labels))}
-        done.append({"phase": "finetune", "epoch": epoch, **numbers})
-        on_epoch(done[-1])
-        if not math.isfinite(loss):
-            raise StoppedError("DIVERGED", f"fine-tuning epoch {epoch}: loss is {loss}")
-        if snapshot:
-            snapshot.keep(loop, done, last=epoch == knobs.epochs)
-    for module in trained.values():
-        module.eval()
-    return last_numbers(done)
+    return encoded(model, prepared.padded(model, rows), presence(prepared, rows, [modality]))[modality]
 
 
 def score(
@@ -601,18 +340,18 @@ def score(
     `SPLIT.MODALITY.METRIC` is that of one alone, `SPLIT.ONE+OTHER.METRIC` that of a subset with a head of its own. Each
     is over the recordings that have these modalities; without any there is no metric.
     """
-    has = _has(prepared, chosen, model.recipe.data.modalities)
-    encoded = _encoded(model, prepared.padded(model, chosen), has)
-    features, classes = {name: tensor.cpu().numpy() for name, tensor in encoded.items()}, prepared.description.classes
+    has = presence(prepared, chosen, model.recipe.data.modalities)
+    inputs, classes = prepared.padded(model, chosen), prepared.description.classes
+    features = {name: tensor.cpu().numpy() for name, tensor in encoded(model, inputs, has).items()}
     metrics: Numbers = {}
     (together, _), *parts = scored_inputs(scored_split, model.recipe)
     for reading, prefix in parts:
-        usable = _all_of(has, reading).numpy()
+        usable = with_all(has, reading).numpy()
         if usable.any():
             guesses = model.probabilities({one: features[one][usable] for one in reading}).argmax(axis=1)
             measured = scores(prepared.labels[chosen[usable]], guesses)
             metrics |= {f"{prefix}.{name}": value for name, value in measured.items()}
-    whole = _all_of(has, together).numpy()
+    whole = with_all(has, together).numpy()
     chosen, labels = chosen[whole], prepared.labels[chosen[whole]]
     if not len(chosen):
         return [], metrics

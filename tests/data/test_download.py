@@ -18,7 +18,7 @@ import pytest
 from mmssl.data import download
 from mmssl.data.download import FILES, OFFICIAL, RemoteFile, download_utd_mhad
 from mmssl.errors import UserError
-from mmssl.storage import Folder
+from mmssl.files import Folder
 
 
 def zipped(size: int, seed: int) -> bytes:

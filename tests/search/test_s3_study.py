@@ -13,7 +13,7 @@ from s3_store import CREDENTIALS, Store
 
 import mmssl
 from mmssl import Recordings
-from mmssl.storage import LEASE_VARIABLE
+from mmssl.lease import LEASE_VARIABLE
 from mmssl.study.folder import Study
 from mmssl.trackers.optuna_study import optuna_study
 

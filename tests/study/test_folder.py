@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mmssl.errors import UserError
+from mmssl.files import Folder
 from mmssl.recipe import knob_names
 from mmssl.sealed import opened, sealed
-from mmssl.storage import Folder
 from mmssl.study import folder as store
 from mmssl.study.folder import Study
 from mmssl.study.lookup import find

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmssl.errors import UserError
-from mmssl.storage import Folder
+from mmssl.files import Folder
 from mmssl.study.folder import Study
 from mmssl.study.lookup import names
 from mmssl.study.plan import Plan

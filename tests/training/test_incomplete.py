@@ -18,7 +18,7 @@ from mmssl.data.rows import labelled_rows, shown_rows
 from mmssl.objectives import OBJECTIVES, vicreg
 from mmssl.study.folder import Study
 from mmssl.study.planning import recordings_of
-from mmssl.training import trial
+from mmssl.training import finetuning
 from mmssl.training.incomplete import Incomplete
 from mmssl.training.prepared import Prepared
 from mmssl.training.pretraining import Pretraining, pretrain
@@ -62,13 +62,13 @@ def test_each_head_trains_on_and_is_scored_by_what_has_its_modalities(
     gaps: Recordings, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any]
 ) -> None:
     counts: list[int] = []
-    classify = trial._classify
+    classify = finetuning._classify
 
     def counting(model: Any, modules: Any, logits: Any, labels: Tensor, *more: Any) -> Any:
         counts.append(len(labels))
         return classify(model, modules, logits, labels, *more)
 
-    monkeypatch.setattr(trial, "_classify", counting)
+    monkeypatch.setattr(finetuning, "_classify", counting)
     trained = outcome(Recipe().with_knobs({**SMALL, **knobs}), gaps)
     assert trained.status == "COMPLETE" and trained.model is not None
     assert counts == [6, 12, 12], "of 18 recordings of two people, a third each has both, imu and skeleton alone"

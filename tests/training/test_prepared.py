@@ -16,13 +16,13 @@ from small import space
 from mmssl import Recipe, Recordings, UserError, launch
 from mmssl.data.protocols import split
 from mmssl.study.folder import Study
+from mmssl.training import finetuning
 from mmssl.training import prepared as module
-from mmssl.training import trial
 from mmssl.training.model import Model
 from mmssl.training.preparation import Standardisation
 from mmssl.training.prepared import CACHE_VARIABLE, Prepared
 from mmssl.training.selection import Selection
-from mmssl.training.trial import run_trial
+from mmssl.training.trial import Outcome, run_trial
 
 SMALL: dict[str, Any] = {
     "data.steps": 16, "encoder.imu.layers": 1, "encoder.imu.feedforward": 16, "encoder.projector.hidden": 16,
@@ -49,7 +49,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def in_files(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Everything counts as too large for memory, and is worked on in several parts."""
     monkeypatch.setattr(module, "IN_MEMORY", 0)
-    monkeypatch.setattr(trial, "_AT_ONCE", 7)
+    monkeypatch.setattr(finetuning, "_AT_ONCE", 7)
     return cache
 
 
@@ -137,7 +137,7 @@ def test_trials_are_the_same_to_the_bit(
 ) -> None:
     recipe = Recipe().with_knobs({**SMALL, **knobs})
 
-    def outcome() -> trial.Outcome:
+    def outcome() -> Outcome:
         prepared = Prepared.of(gaps, recipe.data.steps, recipe.data.modalities)
         return run_trial(recipe, prepared, split(gaps, recipe.data), probe_every=1)
 

@@ -8,8 +8,8 @@ import torch
 
 from mmssl import Recordings
 from mmssl.data.protocols import split
+from mmssl.files import Folder
 from mmssl.recipe import Pretrain, Recipe
-from mmssl.storage import Folder
 from mmssl.training.adam import Adam
 from mmssl.training.model import Model
 from mmssl.training.preparation import Standardisation

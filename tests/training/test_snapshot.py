@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from mmssl import Recipe, Recordings
 from mmssl.data.protocols import split
-from mmssl.storage import Folder
+from mmssl.files import Folder
 from mmssl.study.presets import preset
 from mmssl.training.prepared import Prepared
 from mmssl.training.snapshot import Epoch, Snapshot, digest_of

@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from mmssl import Protocol, Recipe, Recordings, Row, UserError, preset, version
 from mmssl.data.protocols import Split, split
 from mmssl.data.rows import labelled_rows, seen_rows
+from mmssl.files import Folder
 from mmssl.recipe import SIGNAL_FEATURES, USUAL
-from mmssl.storage import Folder
 from mmssl.study.presets import SYSTEMS, RecipeName
 from mmssl.training import kept
 from mmssl.training import trial as training
