@@ -91,8 +91,8 @@ def compare(entrants: Sequence[Entrant]) -> Result:
             beside = first.scores(read_from if entrant is not first else "")
             pairs, counts = paired(scores["accuracy"], beside["accuracy"]), scored_in(entrant.rows, read_from)
             count = recordings_of(counts.items())
-            over = otherwise(estimate(scores["accuracy"], count), usual)
-            notes += [f"{entrant.word}, read from {read_from}: {note}" for note in over]
+            about = [*otherwise(estimate(scores["accuracy"], count), usual), *_trained_for(entrant.recipe, read_from)]
+            notes += [f"{entrant.word}, read from {read_from}: {note}" for note in about]
             table.append(
                 {
                     "point": entrant.word,
@@ -121,6 +121,13 @@ def compare(entrants: Sequence[Entrant]) -> Result:
         ),
         [line for about in (_verdicts, _notes) for other in others for line in about(first, other)] + notes,
     )
+
+
+def _trained_for(recipe: Recipe, read_from: str) -> list[str]:
+    every = "+".join(recipe.data.modalities)
+    if recipe.finetune.encoders == "frozen" or read_from == every:
+        return []
+    return [f"labels trained its encoders for {every}; for {read_from} alone they may do better"]
 
 
 def comparable(plan: Plan, other_plan: Plan, name: str, other: str) -> None:

@@ -138,7 +138,8 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
 def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple[str, ...]) -> Result:
     """Scores by the share of the labels that fine-tuning uses (Figure 5), from all modalities and from each alone.
 
-    Differences from supervised learning and from untrained encoders are paired by labels, seed and fold. Intervals are
+    Differences from supervised learning and from untrained encoders are paired by labels, seed and fold; supervised
+    encoders are those of the modalities that a row reads alone, where the study has them, else of all. Intervals are
     over folds, or over draws of labels where there is one fold (`groups`). For comparison there are the scores with all
     labels from the paper's Table 2, since Figure 5 has no numbers in print.
     """
@@ -162,7 +163,9 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
         if 0 < (there := len(rows.get((system, share), ()))) < count
     ]
     labelled = {at: statistics.fmean(row["recordings.labelled"] for row in found) for at, found in rows.items()}
+    systems = {(parsed(name)[0], recipes[name].data.modalities): name for name in plan.space.systems}
     table: list[dict[str, Any]] = []
+    together: list[str] = []
     for system in plan.space.systems:
         method, modalities = parsed(system)[0], recipes[system].data.modalities
         for inputs, _ in scored_inputs(split, recipes[system]):
@@ -173,12 +176,21 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                 found = estimate(scores, recordings_of(counts.items()))
                 at = f"{system}, read from {read_from}, {100 * share:g} % of the labels"
                 notes += [f"{at}: {note}" for note in otherwise(found, usual)]
-                beside = {
-                    other: gathered.get((name, read_from, share), {})
-                    for other in ("supervised", "untrained")
-                    for name in plan.space.systems
-                    if (parsed(name)[0], recipes[name].data.modalities) == (other, modalities) and other != method
-                }
+                # Encoders that labels train for both modalities are worse at either than those trained for it alone.
+                supervised = systems.get(("supervised", inputs)) or systems.get(("supervised", modalities))
+                untrained = systems.get(("untrained", modalities))
+                above, beside = (
+                    paired(scores, gathered.get((other, read_from, share), {}))
+                    if other and method != parsed(other)[0]
+                    else {}
+                    for other in (supervised, untrained)
+                )
+                trained_for = "+".join(recipes[supervised].data.modalities) if supervised and above else None
+                if trained_for and trained_for != read_from:
+                    together.append(
+                        f"over supervised, read from {read_from}: labels trained these encoders for {trained_for}; "
+                        f"for {read_from} alone they may do better (the system supervised_{read_from})"
+                    )
                 table.append(
                     {
                         "system": system,
@@ -188,11 +200,13 @@ def few_labels(study: Study, plan: Plan, recordings: Recordings, pictures: tuple
                         "recordings.labelled": labelled[system, share],
                         **columns(("mean", "low", "high"), found),
                         "draws": len({draw for *_, draw in scores}),
-                        **change("over_supervised", paired(scores, beside.get("supervised", {})), counts),
-                        **change("over_untrained", paired(scores, beside.get("untrained", {})), counts),
+                        **change("over_supervised", above, counts),
+                        "over_supervised.trained_on": trained_for,
+                        **change("over_untrained", beside, counts),
                         **_stated(published.get(system, []) if inputs == modalities else []),
                     }
                 )
+    notes += dict.fromkeys(together)
     notes += [
         f"shares {first:g} and {second:g} use the same number of labels, one a class at least"
         for system in plan.space.systems[:1]

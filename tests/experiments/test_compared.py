@@ -144,6 +144,20 @@ def test_one_modality_is_compared_with_the_same_of_a_pair_or_with_nothing(
     assert rows["pair", "skeleton"]["pairs"] == 0
 
 
+def test_encoders_that_labels_trained_for_both_are_no_measure_of_one_alone(
+    made: Callable[..., Study], tmp_path: Path
+) -> None:
+    """A pair that was trained with labels gives its IMU encoder no reason to do without the skeleton."""
+    for name, encoders in (("frozen", "frozen"), ("trained", "trained")):
+        made(name, fixed={"finetune.encoders": encoders})
+    made("imu", ("vicreg_imu",), fixed={"finetune.encoders": "trained"})
+    notes = compare([Entrant(str(tmp_path), name) for name in ("frozen", "trained", "imu")]).notes
+    assert [note for note in notes if "alone" in note] == [
+        f"trained, read from {name}: labels trained its encoders for imu+skeleton; for {name} alone they may do better"
+        for name in ("imu", "skeleton")
+    ]
+
+
 def test_an_interval_is_of_the_recordings_that_have_what_is_read(
     study_of: StudyOf, tmp_path: Path, tiny: Recordings
 ) -> None:

@@ -497,6 +497,13 @@ PAIR = "imu+skeleton"
 GRID: dict[str, list[Any]] = {"finetune.labels": list(SHARES), "finetune.label_draw": list(DRAWS)}
 
 
+TOGETHER = [
+    f"over supervised, read from {name}: labels trained these encoders for {PAIR}; for {name} alone they may do better "
+    f"(the system supervised_{name})"
+    for name in ("imu", "skeleton")
+]
+
+
 def test_scores_with_few_labels_are_over_folds_as_their_differences_are(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(drawn, ["vicreg", "supervised"], GRID)
     rows = few_rows(study, plan, tiny)
@@ -565,6 +572,30 @@ def test_few_labels_of_one_modality_are_compared_with_the_same_modality(study_of
     assert rows["vicreg_imu", "imu", 0.1]["over_untrained"] == pytest.approx(0.25)
 
 
+def test_few_labels_of_one_modality_are_compared_with_labels_that_train_it_alone(
+    study_of: StudyOf, tiny: Recordings
+) -> None:
+    accuracies = {"vicreg": 0.75, "supervised": 0.5, "supervised_imu": 0.625}
+
+    def end(plan: Plan, trial: PlannedTrial) -> Record:
+        found = facts(accuracies[plan.system(trial)]) | {"recordings.labelled": 3}
+        return Record(trial_id=trial.trial_id, status="COMPLETE", facts=found)
+
+    grid = {"finetune.labels": [0.1], "finetune.label_draw": list(DRAWS)}
+    study, plan = study_of(end, ["vicreg", "supervised", "supervised_imu"], grid)
+    result = few_labels(study, plan, tiny, ())
+    rows = rows_of(result, "few_labels", "system", "read_from")
+    ours = {reading: rows["vicreg", reading] for reading in (PAIR, "imu", "skeleton")}
+    assert {reading: row["over_supervised.trained_on"] for reading, row in ours.items()} == {
+        PAIR: PAIR, "imu": "imu", "skeleton": PAIR,
+    }  # fmt: skip
+    assert ours[PAIR]["over_supervised"] == pytest.approx(0.25)
+    assert ours["imu"]["over_supervised"] == pytest.approx(ours["imu"]["mean"] - 0.625)
+    assert rows["supervised_imu", "imu"]["over_supervised"] is None
+    [note] = [note for note in result.notes if note.startswith("over supervised")]
+    assert note.startswith("over supervised, read from skeleton: ") and "the system supervised_skeleton" in note
+
+
 def test_few_labels_of_one_fold_are_compared_over_draws(study_of: StudyOf, tiny: Recordings) -> None:
     study, plan = study_of(drawn, ["vicreg", "supervised"], GRID, folds=("anna",))
     result = few_labels(study, plan, tiny, ())
@@ -620,6 +651,7 @@ def test_shares_of_labels_that_lack_trials_are_named(study_of: StudyOf, tiny: Re
             f"vicreg, read from {read_from}, 10 % of the labels: its interval is over 3 draws of labels"
             for read_from in (PAIR, "imu", "skeleton")
         ),
+        *TOGETHER,
     ]
 
 
@@ -670,7 +702,8 @@ def test_shares_that_come_to_the_same_labels_are_named(study_of: StudyOf, tiny: 
     grid = {"finetune.labels": [0.01, 0.1, 0.5], "finetune.label_draw": list(DRAWS)}
     study, plan = study_of(lambda p, t: drawn(p, t, {0.01: 3, 0.1: 3, 0.5: 9}), ["vicreg", "supervised"], grid)
     assert few_labels(study, plan, tiny, ()).notes == [
-        "shares 0.01 and 0.1 use the same number of labels, one a class at least"
+        *TOGETHER,
+        "shares 0.01 and 0.1 use the same number of labels, one a class at least",
     ]
 
 
