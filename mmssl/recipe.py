@@ -253,6 +253,10 @@ class Finetune(Section):
     one label, and so have several cameras' views of one movement."""
     label_draw: Whole = 0
     """Which labels: the same draw gives the same recordings for every recipe and seed."""
+    head: Literal["hidden", "logistic"] = "hidden"
+    """Of frozen encoders. hidden: a linear layer for each modality, batch norm, ReLU and a classifier, by Adam;
+    logistic: logistic regression on the features along the principal axes that they have in all recordings that
+    pre-training is shown, each over its standard deviation. Where labels are few it is ahead."""
     epochs: Count = 100
     """Of the heads on the frozen features, or of encoders and head."""
     batch_size: Annotated[Count, Field(ge=2)] = 64
@@ -271,6 +275,11 @@ class Finetune(Section):
     """Width of each modality's linear layer before the classifier."""
     subsets: Annotated[Names, AfterValidator(_subsets), Field(exclude_if=lambda subsets: not subsets)] = ()
     """Modalities, as `wrist+ankle`, that get a head together, beside that of all together and that of each alone."""
+
+    @property
+    def logistic(self) -> bool:
+        """Whether heads are fitted by logistic regression; encoders that labels train have a head that trains along."""
+        return self.head == "logistic" and self.encoders == "frozen"
 
 
 _ONE_KNOB = "one knob"
@@ -353,7 +362,8 @@ class Recipe(Section):
         """
         here = {kinds[modality] for modality in self.data.modalities}
         pretrains, trains = self.pretrain.epochs > 0, self.finetune.encoders == "trained"
-        augments = pretrains or trains or self.finetune.views > 0
+        logistic = "finetune.head is logistic" if self.finetune.logistic else ""
+        augments = pretrains or trains or (self.finetune.views > 0 and not logistic)
         knobs = self.knobs()
         ways = [name.removesuffix(".probability") for name in knobs if name.endswith(".probability")]
         own = ("augment.crop.", *(f"augment.{section}." for kind, section in SECTIONS.items() if kind in here))
@@ -396,7 +406,10 @@ class Recipe(Section):
                 "" if trains else "finetune.encoders is frozen",
             ),
             "finetune.label_draw": "finetune.labels is 1" if self.finetune.labels == 1 else "",
-            "finetune.views": "finetune.encoders is trained" if trains else "" if changes else "nothing is augmented",
+            "finetune.head": "finetune.encoders is trained" if trains else "",
+            **{f"finetune.{knob}": logistic for knob in ("epochs", "batch_size", "lr", "standardise", "hidden")},
+            "finetune.views": logistic
+            or ("finetune.encoders is trained" if trains else "" if changes else "nothing is augmented"),
             "augment.": "" if augments else "pretrain.epochs and finetune.views are 0",
             **{
                 f"{part}.{section}.": together

@@ -276,23 +276,47 @@ class Head(nn.Module):
 
     Args:
         widths: width of each modality's features, in the order in which they are joined.
-        knobs: of fine-tuning, for the width of each modality's linear layer and what comes before it.
+        knobs: of fine-tuning, for the layer that each modality's features go through.
         classes: number of classes.
     """
+
+    classifier: nn.Linear
 
     def __init__(self, widths: dict[str, int], knobs: Finetune, classes: int) -> None:
         super().__init__()
 
-        def layer(width: int) -> nn.Sequential:
+        def layer(width: int) -> nn.Module:
+            if knobs.logistic:
+                return Decorrelation(width)
             before = [nn.BatchNorm1d(width, affine=False)] if knobs.standardise else []
             return nn.Sequential(*before, *_linear_block(width, knobs.hidden))
 
         self.hidden = nn.ModuleDict({name: layer(width) for name, width in widths.items()})
-        self.classifier = nn.Linear(knobs.hidden * len(widths), classes)
+        width = _AXES if knobs.logistic else knobs.hidden
+        self.classifier = nn.Linear(width * len(widths), classes)
 
-    def forward(self, features: dict[str, Tensor]) -> Tensor:
+    def joined(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Features by modality, each (batch, width) -> what the classifier takes, (batch, its inputs)."""
+        return torch.cat([layer(features[name]) for name, layer in self.hidden.items()], dim=1)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Features by modality, each (batch, width) -> logits (batch, classes)."""
-        return self.classifier(torch.cat([layer(features[name]) for name, layer in self.hidden.items()], dim=1))
+        return self.classifier(self.joined(features))
+
+
+_AXES = 128
+"""Outputs of `Decorrelation`."""
+
+
+class Decorrelation(nn.Module):
+    """(batch, width) -> (batch, 128): a linear map that is set, not trained, brought to length 1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, _AXES)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return nn.functional.normalize(self.linear(features), dim=1)
 
 
 def _linear_block(width_in: int, width_out: int) -> tuple[nn.Module, ...]:

@@ -10,6 +10,7 @@ from mmssl.objectives.terms import covariance, variance
 from mmssl.recipe import head_inputs
 from mmssl.training.adam import adam
 from mmssl.training.batch_norm import renew
+from mmssl.training.logistic import fit
 from mmssl.training.model import AT_ONCE, Model
 from mmssl.training.presence import Has, encoded, only, only_features, with_all
 from mmssl.training.pretraining import Numbers, OnEpoch, StoppedError, augmentation, batches, last_numbers
@@ -78,14 +79,14 @@ def _as_it_is(tensors: Mapping[str, Recorded]) -> Mapping[str, Recorded]:
 
 
 def _versions(model: Model, device: torch.device, seed: int) -> list[_Change]:
-    """The recordings as they are, then `finetune.views` augmented versions of them."""
+    """The recordings as they are, then `finetune.views` augmented versions of them, but for logistic regression."""
     augment = augmentation(model, device)
     draws = torch.Generator(device=device).manual_seed(seed)
 
     def augmented(tensors: Mapping[str, Recorded]) -> Mapping[str, Recorded]:
         return augment(in_memory(tensors), draws)
 
-    return [_as_it_is, *[augmented] * model.recipe.finetune.views]
+    return [_as_it_is, *[augmented] * (0 if model.recipe.finetune.logistic else model.recipe.finetune.views)]
 
 
 def _finite_features(
@@ -131,6 +132,11 @@ def _train_head(
     """Train one head; each batch takes one version of each recording, drawn at random."""
     head, usable = model.head(reading), with_all(has, reading)
     features, labels = {name: only_features(features[name], usable) for name in reading}, only(labels, usable)
+    if model.recipe.finetune.logistic:
+        loss, accuracy = fit(head, {name: own[0] for name, own in features.items()}, labels)
+        numbers = {"train.finetune.loss": loss, "train.finetune.accuracy": accuracy}
+        on_epoch({"phase": "finetune", "epoch": 1, **numbers})
+        return numbers
     versions = len(features[reading[0]])
     draws = torch.Generator().manual_seed(seed)
 

@@ -22,6 +22,7 @@ from mmssl.training import bfloat16
 from mmssl.training.finetuning import finetune, renew_encoders
 from mmssl.training.health import embedding_health, unit_scale
 from mmssl.training.kept import pretraining_name, trial_name
+from mmssl.training.logistic import decorrelate
 from mmssl.training.model import Model
 from mmssl.training.operations import operations
 from mmssl.training.preparation import Standardisation
@@ -245,24 +246,28 @@ def pretrained(
             renew_encoders(
                 model, projector, lambda features, up=projector: [up(x) for x in features.values()], {name: tensor}
             )
-    rows = {name: torch.from_numpy(shown)[has[name]] for name in own}
-    return model, latest | (_without_labels(model, own, prepared, rows) if frozen else {})
+    if not frozen:
+        return model, latest
+    rows = {name: _sample(torch.from_numpy(shown)[has[name]], HEALTH_SAMPLE) for name in own}
+    features = model.encode({name: _sample(tensor, HEALTH_SAMPLE) for name, tensor in own.items()})
+    decorrelate(model, features)
+    return model, latest | _without_labels(model, features, prepared, rows)
 
 
 def _without_labels(
-    model: Model, tensors: Mapping[str, Recorded], prepared: Prepared, rows: Mapping[str, Tensor]
+    model: Model, features: Mapping[str, Tensor], prepared: Prepared, rows: Mapping[str, Tensor]
 ) -> Numbers:
-    """Measures of the encoders that need no labels, on the recordings they were trained on.
+    """Measures of the encoders that need no labels, on recordings they were trained on.
 
     Args:
-        rows: by modality, which recordings the tensors are of.
+        features: of these, by modality.
+        rows: by modality, which recordings the features are of.
     """
-    features = model.encode({name: _sample(tensor, HEALTH_SAMPLE) for name, tensor in tensors.items()})
     found: Numbers = {}
     for name, embeddings in model.embed(features).items():
         health = embedding_health(unit_scale(model.recipe.objective, embeddings))
         found |= {f"embedding.{name}.{measure}": value for measure, value in health.items()}
-        vectors, at = (_sample(one, CLUSTERED) for one in (features[name], _sample(rows[name], HEALTH_SAMPLE)))
+        vectors, at = (_sample(one, CLUSTERED) for one in (features[name], rows[name]))
         alike = own_moments([prepared.rows[i] for i in at.tolist()])
         found[f"features.{name}.cluster_learnability"] = cluster_learnability(vectors.cpu().numpy(), alike)
     return found
