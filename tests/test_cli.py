@@ -1208,17 +1208,22 @@ def test_the_old_form_of_running_a_trial_again_names_the_new_one(ask: Ask, tmp_p
 def test_values_on_the_command_line_are_searched_instead(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
     tiny.save(tmp_path / "tiny.parquet")
     space = tmp_path / "mine.yaml"
-    space.write_text("fixed: {objective.nu: 2}\ngrid: {objective.lambda: [1, 2, 3], objective.mu: [1, 2]}\n")
+    grid = "grid: {objective.lambda: [1, 2, 3], objective.mu: [1, 2]}\n"
+    space.write_text(f"description: lambda to 3\nfixed: {{objective.nu: 2}}\n{grid}")
     words = ["launch", space, "--dataset", tmp_path / "tiny.parquet", "--storage", tmp_path, "--name", "one"]
     ask(*words, "--values", "objective.lambda=[5,25]", "--values", "objective.nu=1")
     plan = Study(tmp_path, "one").plan()
     assert plan.space.grid == {"objective.lambda": [5.0, 25.0], "objective.mu": [1.0, 2.0], "objective.nu": [1.0]}
     assert len(plan.trials) == 2 * 2 * 3 and plan.space.fixed == {}
+    assert plan.space.description == "", "its values are others now"
     for given, said in (
         (["--values", "objective.lamda=[5]"], "did you mean objective.lambda"),
         (["--values", "objective.lambda"], "--values objective.lambda: write KNOB=VALUE"),
         (["--values", "objective.mu=1", "--values", "objective.mu=2"], "objective.mu is given twice"),
         (["--values", "objective.nu=1", "--set", "objective.nu=1"], "the space searches it"),
+        (["--set", "pretrain.epochs=3", "--set", "pretrain.epochs=1"], "pretrain.epochs is given twice"),
+        (["--seeds", "28", "--seeds=29"], "--seeds: is given 2 times, and takes one value"),
+        (["--name", "three"], "--name: is given 2 times"),
     ):
         refused = ask(*words[:-1], "two", *given)
         assert refused.code == 2 and said in refused.err

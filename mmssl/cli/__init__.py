@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,7 +104,8 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
 
 
 class _Command(TyperCommand):
-    """A command that knows what its options were called before, and leaves the rarer of many to `--help-all`."""
+    """A command that knows what its options were called before, takes each of them once, where it is not one of a list,
+    and leaves the rarer of many to `--help-all`."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _shown(super().get_params(ctx))
@@ -124,7 +126,17 @@ class _Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         quiet = ctx.resilient_parsing  # While a shell completes a word.
-        return super().parse_args(ctx, as_now(ctx.info_name, args, beside(quiet)))
+        words = as_now(ctx.info_name, args, beside(quiet))
+        if not quiet:
+            self._refuse_repeated(ctx, words)
+        return super().parse_args(ctx, words)
+
+    def _refuse_repeated(self, ctx: Any, words: list[str]) -> None:
+        """Of an option that stands twice only the last would count, as of `--seeds 28 --seeds 29` one seed."""
+        _, _, given = self.make_parser(ctx).parse_args(list(words))
+        for one, times in Counter(given).items():
+            if times > 1 and not (getattr(one, "multiple", False) or getattr(one, "is_flag", False)):
+                raise UserError(f"{one.opts[0]}: is given {times} times, and takes one value")
 
 
 data_app = typer.Typer(

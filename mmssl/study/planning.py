@@ -45,6 +45,8 @@ def space_with(
     from mmssl.yaml_file import parse_value
 
     names = systems or space.systems
+    if values or budget is not None or names != space.systems:
+        changes["description"] = ""  # What it says of the values, of the training or of the systems holds no more.
     changes |= {} if seeds is None else {"seeds": _seeds(seeds)}
     changes |= {} if budget is None else {"budget": budget}
     changes |= {} if folds is None else {"folds": parse_value(folds) if isinstance(folds, str) else folds}
@@ -228,7 +230,7 @@ def settings_of(
             raise UserError(f"{option} {word}: write KNOB=VALUE, as in {option} pretrain.epochs={example}")
         if knob in taken:
             raise UserError(f"{option} {word}: {taken[knob]}")
-        if option == "--values" and knob in knobs:
+        if knob in knobs:
             raise UserError(f"{option} {word}: {knob} is given twice")
         knobs[knob] = parse_value(value)
     return knobs
@@ -411,7 +413,7 @@ def _larger(
             raise UserError("--budget: this study runs a grid, which has its points; add to it with --values")
         if budget <= space.budget:
             raise UserError(f"--budget {budget}: the study has a budget of {space.budget}; give more")
-        more["budget"] = budget
+        more |= {"budget": budget, "description": ""}
     if values:
         if space.sampler != "grid":
             raise UserError(
@@ -422,7 +424,7 @@ def _larger(
             if knob not in grid:
                 raise UserError(f"--values {knob}: not searched by this study; it searches {', '.join(grid)}")
             grid[knob] += added if isinstance(added, list) else [added]
-        more["grid"] = grid
+        more |= {"grid": grid, "description": ""}  # It may name the values.
     groups = list(plan.folds)
     if folds:
         if space.scored_split == "test":

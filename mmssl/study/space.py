@@ -484,7 +484,7 @@ def is_shipped(space: Space) -> bool:
         return False
     with suppress(UserError):  # That of another version may not take the same changes.
         again = changed(load(str(path)), fixed=space.fixed, systems=space.systems, recipe=space.recipe)
-        return again.model_dump() == space.model_dump()
+        return again.model_dump(exclude={"description"}) == space.model_dump(exclude={"description"})
     return False
 
 
