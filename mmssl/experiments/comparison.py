@@ -106,7 +106,8 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                 notes.append(f"{row['system']}, read from {row['read_from']}: {row['note']}")
             table.append(row)
     lengths = {recipe.pretrain.epochs for recipe in recipes.values()} - {0}
-    epochs = f"; {'/'.join(map(str, sorted(lengths)))} epochs of pre-training" if lengths else ""
+    noun = "epoch" if lengths == {1} else "epochs"
+    epochs = f"; {'/'.join(map(str, sorted(lengths)))} {noun} of pre-training" if lengths else ""
     head = "/".join(str(n) for n in sorted({recipe.finetune.epochs for recipe in recipes.values()}))
     fixed = ", ".join(f"{knob}={value}" for knob, value in plan.space.fixed.items())
     fixed = f"; set to other than the recipe's values: {fixed}" if fixed else ""

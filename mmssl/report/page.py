@@ -251,7 +251,8 @@ def _trained(content: Content) -> list[tuple[str, str]]:
     epochs = searched("pretrain.epochs") or {base.pretrain.epochs for base in bases}
     batches = searched("pretrain.batch_size") or {base.pretrain.batch_size for base in pretrained}
     modalities = dict.fromkeys(" + ".join(base.data.modalities) for base in bases)
-    words = f"{_or(epochs)} epochs, batches of {_or(batches)}" if max(epochs) else "none"
+    noun = "epoch" if max(epochs) == 1 else "epochs"
+    words = f"{_or(epochs)} {noun}, batches of {_or(batches)}" if max(epochs) else "none"
     return [("modalities", "; ".join(modalities)), ("pre-training", words)]
 
 
@@ -301,7 +302,8 @@ def _in_per_cent(column: str) -> bool:
 def _launch(content: Content) -> str:
     """The command that launches the study's space; where that was somebody's own file, with lines that write it."""
     space = content.plan.space
-    again = f"{data_words(content.plan)} --name {shlex.quote(content.plan.name + '-again')}"
+    warm = "".join(f" --warm-start {shlex.quote(study.name)}" for study in content.plan.earlier)
+    again = f"{data_words(content.plan)}{warm} --name {shlex.quote(content.plan.name + '-again')}"
     if is_shipped(space):
         systems = "".join(f" --system {name}" for name in space.systems) if space.systems != ["vicreg"] else ""
         settings = "".join(f" --set {shlex.quote(f'{knob}={set_word(value)}')}" for knob, value in space.fixed.items())

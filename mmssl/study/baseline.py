@@ -157,9 +157,11 @@ def baseline_command(plan: Plan, choice: Choice | None, storage: str) -> str:
 
 
 def data_words(plan: Plan) -> str:
-    """The options by which a command finds the study's recordings."""
-    folder = f" --data {shlex.quote(plan.dataset.folder)}" if plan.dataset.folder else ""
-    return f"--dataset {shlex.quote(plan.dataset.source)}{folder}"
+    """The options by which a command finds the study's recordings, all of them: a study of others is no baseline."""
+    found = plan.dataset
+    folder = f" --data {shlex.quote(found.folder)}" if found.folder else ""
+    more = "".join(f" --pretrain-on {shlex.quote(word)}" for word in found.pretrain_on)
+    return f"--dataset {shlex.quote(found.source)}{folder}{' --skip-bad' if found.skipped else ''}{more}"
 
 
 def set_word(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Commands that other commands propose do what they are proposed for."""
 
 import csv
+import html
 import json
 import re
 import shlex
@@ -33,6 +34,14 @@ class Having:
 
     def lacking(self, names: Sequence[str]) -> list[int]:
         return [i for i, own in enumerate(self._had) if not set(names) <= set(own)]
+
+
+def others(tiny: Recordings) -> Recordings:
+    """Recordings of a person who only pre-trains."""
+    some = tiny.selected(range(6))
+    rows = [row.model_copy(update={"recording_id": f"zoe-{i}", "subject": "zoe"}) for i, row in enumerate(some.rows)]
+    arrays = {one: [array * 1.01 for array in some.arrays(one)] for one in some.kinds}
+    return Recordings(some.description, rows, **arrays)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +103,14 @@ def test_the_step_after_an_import_of_one_modality_works(
 
 
 def test_the_proposed_baseline_pairs_with_every_trial(ask: Ask, tiny: Recordings, tmp_path: Path) -> None:
-    """Folds, seeds and draws of labels are the study's own, none of which `table2` has."""
+    """Folds, seeds and draws of labels are the study's own, none of which `table2` has; so are who only pre-trains."""
     tiny.save(tmp_path / "tiny.parquet")
+    others(tiny).save(tmp_path / "others.parquet")
     space, storage = tmp_path / "own.yaml", tmp_path / "studies"
     labels = {"objective.lambda": [5.0], "finetune.labels": [0.5], "finetune.label_draw": [3, 4]}
     space.write_text(small.space(1, systems=["vicreg"], grid=labels, folds=[["anna", "ben"], ["chris"]], seeds=[5, 6]))
-    there = ("--dataset", tmp_path / "tiny.parquet", "--storage", storage, "--local")
-    assert ask("launch", space, "--name", "own", *there).code == 0
+    there = ("--dataset", tmp_path / "tiny.parquet", "--pretrain-on", tmp_path / "others.parquet")
+    assert ask("launch", space, "--name", "own", *there, "--storage", storage, "--local").code == 0
     proposed = ask("best", "own", "--storage", storage).out
     [command] = [line.strip() for line in proposed.splitlines() if "launch table2" in line]
     assert ask(*shlex.split(command)[1:], "--name", "untrained", "--local").code == 0
@@ -108,3 +118,25 @@ def test_the_proposed_baseline_pairs_with_every_trial(ask: Ask, tiny: Recordings
     plan = study.plan()
     [baseline] = baselines(study, plan, best_of(study, plan).choice)
     assert (baseline.study, baseline.paired, baseline.n) == ("untrained", True, 8)
+
+
+def test_the_command_of_the_page_makes_the_study_again(ask: Ask, tiny: Recordings, tmp_path: Path) -> None:
+    tiny.save(tmp_path / "tiny.parquet")
+    others(tiny).save(tmp_path / "others.parquet")
+    earlier, race = tmp_path / "earlier.yaml", tmp_path / "race.yaml"
+    grid = {"objective.lambda": [1.0, 5.0, 25.0]}
+    earlier.write_text(small.space(1, grid=grid, folds=[["anna"]]))
+    race.write_text(small.space(1, grid=grid, folds=[["anna"], ["ben"]], sampler="race", budget=2))
+    storage = ("--storage", tmp_path / "studies", "--local")
+    there = ("--dataset", tmp_path / "tiny.parquet", "--pretrain-on", tmp_path / "others.parquet")
+    assert ask("launch", earlier, "--name", "first", "--dataset", tmp_path / "tiny.parquet", *storage).code == 0
+    assert ask("launch", race, "--name", "own", "--warm-start", "first", *there, *storage).code == 0
+    assert ask("report", "own", *storage[:2]).code == 0
+    page = html.unescape((tmp_path / "studies" / "own" / "report.html").read_text())
+    text, command = re.findall(r"cat > \S+ <<'END'\n(.*?)END\n(mmssl-tune launch .*?)</", page, re.DOTALL)[0]
+    (tmp_path / "again.yaml").write_text(text)
+    words = shlex.split(command)[1:]
+    assert ask(words[0], tmp_path / "again.yaml", *words[2:], *storage).code == 0
+    own, again = (Study(str(tmp_path / "studies"), name).plan() for name in ("own", "own-again"))
+    assert again.trials == own.trials and again.dataset == own.dataset
+    assert again.earlier == own.earlier and own.earlier[0].name == "first"

@@ -557,6 +557,12 @@ def test_intervals_of_points_that_are_not_complete_may_be_over_something_else(st
     assert gather(study, plan, None).interval == "95 % interval over folds"
 
 
+def test_the_page_of_one_epoch_says_epoch(study_of: StudyOf) -> None:
+    study, plan = study_of("one", lambda trial: scored(trial, 0.5), fixed={**small.KNOBS, "pretrain.epochs": 1})
+    html = render(gather(study, plan, None), None, "none")
+    assert "1 epoch, batches of 16" in unescape(re.sub("<.*?>", "", html))
+
+
 def test_the_page_says_how_long_each_point_pre_trains(study_of: StudyOf) -> None:
     """And of untrained encoders that are the best no more than that, not that they are above themselves."""
     by_epochs = {0: 0.8, 2: 0.5, 4: 0.4}
