@@ -15,6 +15,7 @@ from mmssl.study.columns import PROBE
 from mmssl.study.folder import Record
 from mmssl.study.plan import Plan, PlannedTrial
 from mmssl.study.results import Point
+from mmssl.study.scores import in_rank
 from mmssl.study.status import time_left
 from mmssl.study.words import NO_RESULT, TERMINAL, fold_name, without_result
 
@@ -185,7 +186,7 @@ class View:
         """The first points in rank: complete ones by their mean, then running, begun, failed and planned ones."""
         order = ("complete", "running", "begun", "failed", "diverged", "collapsed", "pruned", "planned")
         return heapq.nsmallest(
-            most, self.cells, key=lambda cell: (order.index(cell.state), -(cell.mean or 0.0), cell.index)
+            most, self.cells, key=lambda cell: (order.index(cell.state), -in_rank(cell.mean or 0.0), cell.index)
         )
 
     def document(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mmssl.study.columns import COSTS, SCORED
 from mmssl.study.folder import Study
 from mmssl.study.plan import Key, Plan, PlannedTrial
 from mmssl.study.planning import at_storage
-from mmssl.study.scores import Estimate, repeat
+from mmssl.study.scores import Estimate, in_rank, repeat
 from mmssl.study.words import NO_RESULT, TRANSDUCTIVE, percent
 
 UNLABELLED, RANKME = "unlabelled", "rankme"
@@ -227,7 +227,7 @@ def ranked(all_points: Sequence[Point]) -> list[Point]:
 
     def place(point: Point) -> tuple[bool, float, int]:
         mean = point.mean
-        return not point.complete, math.inf if mean is None else -mean, point.place
+        return not point.complete, math.inf if mean is None else -in_rank(mean), point.place
 
     return sorted(all_points, key=place)
 
@@ -235,10 +235,10 @@ def ranked(all_points: Sequence[Point]) -> list[Point]:
 def pareto(all_points: Sequence[Point]) -> list[Point]:
     """The Pareto front of mean and cost among the complete points, cheapest first."""
     complete = [point for point in all_points if point.complete and point.cost is not None]
-    complete.sort(key=lambda point: (point.cost or 0.0, -(point.mean or 0.0)))
+    complete.sort(key=lambda point: (point.cost or 0.0, -in_rank(point.mean or 0.0)))
     front: list[Point] = []
     for point in complete:
-        if not front or (point.mean or 0.0) > (front[-1].mean or 0.0):
+        if not front or in_rank(point.mean or 0.0) > in_rank(front[-1].mean or 0.0):
             front.append(point)
     return front
 
@@ -347,7 +347,7 @@ def representative(plan: Plan, point: Point, kept: Callable[[str], bool] = lambd
     """
     mean = point.mean or 0.0
     scored = [trial for trial in plan.candidates[point.point_id] if plan.key_of(trial) in point.scores]
-    trials = sorted(scored, key=lambda trial: abs(point.scores[plan.key_of(trial)] - mean))
+    trials = sorted(scored, key=lambda trial: in_rank(abs(point.scores[plan.key_of(trial)] - mean)))
     return next((trial for trial in trials if kept(trial.trial_id)), trials[0])
 
 

@@ -57,6 +57,12 @@ def mean(scores: Scores) -> float | None:
     return statistics.fmean(means) if means else None
 
 
+def in_rank(score: float) -> float:
+    """A score to order by: two that differ by no more than the floats' rounding, as means of the same hits that folds
+    share out otherwise, are equal."""
+    return round(score, 12)
+
+
 def estimate(scores: Scores, recordings: int | None) -> Estimate:
     """Mean of scores from 0 to 1 with `score_interval`.
 
