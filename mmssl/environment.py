@@ -61,6 +61,15 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
+def computing(device: str) -> str:
+    """What decides the last bits of what is trained here, beside code and packages: machine, device, threads."""
+    import torch
+
+    large = ("packages", "hardware.cores", "hardware.memory")
+    facts = {name: value for name, value in machine(device).items() if name not in large}
+    return json.dumps({**facts, "threads": torch.get_num_threads()}, sort_keys=True)
+
+
 @cache
 def packages() -> dict[str, str]:
     """Every installed distribution with its version, by name."""

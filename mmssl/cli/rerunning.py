@@ -98,6 +98,8 @@ def _changes(changed: "Differences") -> list[str]:
             lines.append("the package's code, or torch, is not that of then (pretraining_id)")
         elif name == "pretrained_together":
             lines.append(f"it was pre-trained as one model with {then - 1} others, and now is alone")
+        elif name == "trained_elsewhere":
+            lines.append("a part of it was trained with another number of threads, or on another machine")
         elif name not in unknown:
             lines.append(f"{name} was {then}, and is {now}")
     if changed.gpu:

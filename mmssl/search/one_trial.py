@@ -1,5 +1,6 @@
 """One planned trial from its recipe to its last report: a worker of Ray's and a study without Ray run it alike."""
 
+import json
 import time
 import traceback
 from collections.abc import Callable, Generator, Mapping
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from mmssl.data.rows import having, labelled_rows, shown_rows
-from mmssl.environment import machine, packages
+from mmssl.environment import computing, machine, packages
 from mmssl.recipe import Recipe, head_inputs
 from mmssl.search.setting import Setting
 from mmssl.study.columns import PROBE, SCORED
@@ -27,6 +28,8 @@ from mmssl.version import trial_code
 trial_code()  # Of the code that has just been loaded.
 # Each report costs the driver more than an epoch of a small study costs a worker (`benchmarks/reports.py`).
 _SECONDS_BETWEEN_REPORTS, _SECONDS_A_REPORT = 2.0, 0.002
+_PLACES = "places.json"
+"""Beside encoders that trials share: where they were trained."""
 
 
 @contextmanager
@@ -62,6 +65,8 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
             reported = time.monotonic()
 
     started = time.time()
+    # Of all that the trial is made of: encoders of another trial, or a snapshot, may come from elsewhere.
+    places = {computing(setting.device)}
     facts: dict[str, Any] = {**machine(setting.device), "code": trial_code(), "threads": setting.threads}
     end: dict[str, Any] = {"started": started}
     try:
@@ -79,9 +84,12 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
         def cache(one: str, make: Callable[[], Mapping[str, bytes]], *, wait: bool = True) -> Mapping[str, bytes]:
             def here() -> Mapping[str, bytes]:
                 made.append(one)
-                return make()
+                return {**make(), _PLACES: json.dumps(sorted(places)).encode()}
 
-            return folder.cached(one, here, wait=wait)
+            files = folder.cached(one, here, wait=wait)
+            if wait:  # Else they are another trial's, made beside this one.
+                places.update(json.loads(files.get(_PLACES, b"[]")))
+            return files
 
         recipes = map(Recipe.model_validate_json, config["others"])
         others = [(other, setting.splits[other.data.validation_subjects]) for other in recipes]
@@ -94,11 +102,13 @@ def run(config: dict[str, Any], setting: Setting, report: Callable[[dict[str, An
             device=setting.device,
             cache=cache,
             probe_every=setting.probe_every if config["probed"] else None,
-            snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name)),
+            snapshots=lambda name: Snapshot(folder.files, folder.snapshot_name(name), places=places),
             by=with_others(others, data, torch.device(setting.device), cache) if others else pretrain,
         )
         if recipe.pretrain.epochs and not config["probed"]:
             facts["pretraining_reused"] = name not in made
+        if len(places) > 1:
+            facts["trained_elsewhere"] = True
         if outcome.model is not None and setting.keep_models:
             folder.put_model(config["trial_id"], outcome.model.files(metrics=outcome.metrics))
         facts |= {**outcome.metrics, **{f"seconds.{phase}": seconds for phase, seconds in outcome.seconds.items()}}

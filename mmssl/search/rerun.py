@@ -104,6 +104,7 @@ def differences(study: Study, plan: Plan, trial: PlannedTrial, record: Record) -
         **programs(),
         "pretraining_id": pretraining_name(plan.recipe(trial), plan.dataset.fingerprint),
         "pretrained_together": None,
+        "trained_elsewhere": None,
     }
     # The same machine may be given more memory, and knows it to the byte.
     del here["hardware.memory"]

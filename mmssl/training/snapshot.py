@@ -20,6 +20,8 @@ from mmssl.training.kept import EPOCHS
 SECONDS_VARIABLE = "MMSSL_SNAPSHOT_SECONDS"
 # A snapshot is some tens of MB: writing it more often would slow short trials down.
 SECONDS_BETWEEN = 30.0
+_PLACES = "places"
+"""In a snapshot, where its epochs were trained, as JSON."""
 
 Epoch = dict[str, str | int | float]
 
@@ -87,12 +89,16 @@ class Snapshot:
         files: the storage of the file.
         name: its name there.
         seconds_between: seconds at least between two writes; $MMSSL_SNAPSHOT_SECONDS or 30 by default.
+        places: where the loop is trained (`environment.computing`); gets where what is restored was trained.
     """
 
-    def __init__(self, files: Storage, name: str, seconds_between: float | None = None) -> None:
+    def __init__(
+        self, files: Storage, name: str, seconds_between: float | None = None, places: set[str] | None = None
+    ) -> None:
         if seconds_between is None:
             seconds_between = float(os.environ.get(SECONDS_VARIABLE, SECONDS_BETWEEN))
         self._files, self._name, self._seconds = files, name, seconds_between
+        self._places = set[str]() if places is None else places
         self._tried = time.monotonic()
         self._kept = False
 
@@ -106,11 +112,13 @@ class Snapshot:
             tensors = tensors_from_bytes(self._files.read(self._name))
             whole = torch.equal(tensors.pop("sha256"), digest_of(tensors))
             epochs: list[Epoch] = json.loads(tensors.pop(EPOCHS).numpy().tobytes()) if whole else []
+            places: list[str] = json.loads(tensors.pop(_PLACES).numpy().tobytes()) if whole else []
         except (FileNotFoundError, SafetensorError, KeyError, ValueError):
             return []
         if not whole or not loop.fits(tensors):
             return []
         loop.restore(tensors)
+        self._places.update(places)
         self._kept = True
         return epochs
 
@@ -122,8 +130,7 @@ class Snapshot:
         due = time.monotonic() - self._tried >= self._seconds
         if not due and not (last and self._kept):
             return
-        text = torch.frombuffer(bytearray(json.dumps(list(epochs)).encode()), dtype=torch.uint8)
-        tensors = {**loop.tensors(), EPOCHS: text}
+        tensors = {**loop.tensors(), EPOCHS: _text(list(epochs)), _PLACES: _text(sorted(self._places))}
         with suppress(OSError):
             self._files.write(self._name, tensors_to_bytes({**tensors, "sha256": digest_of(tensors)}))
             self._kept = True
@@ -133,6 +140,11 @@ class Snapshot:
         """Remove the file; if that fails, the end of the trial removes it."""
         with suppress(OSError):
             self._files.remove(self._name)
+
+
+def _text(value: object) -> Tensor:
+    """JSON as a tensor."""
+    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> Tensor:

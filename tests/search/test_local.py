@@ -15,8 +15,9 @@ import small
 from asking import Ask
 
 from mmssl import Recordings
-from mmssl.search import pruning
+from mmssl.search import one_trial, pruning
 from mmssl.search.launch import run
+from mmssl.search.rerun import differences
 from mmssl.search.share import Resources
 from mmssl.study.folder import Record, Study
 from mmssl.study.plan import PlannedTrial, make_plan
@@ -148,6 +149,23 @@ def test_a_pruned_point_trains_no_further_and_the_next_does(
     assert pruned.cause.startswith("pruned at epoch 1")
     assert [epoch["epoch"] for epoch in pruned.epochs] == [1]
     assert [seen[0], seen[-1]] == [(0, "RUNNING"), (2, "COMPLETE")]
+
+
+def test_a_trial_knows_that_its_encoders_were_trained_elsewhere(
+    planned: Callable[..., Study], tiny: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first trains them with other threads, the second takes them; the third trains its own."""
+    grid = {"pretrain.lr": [0.001, 0.01], "finetune.lr": [0.001, 0.01]}
+    study = planned(grid=grid, where="pretrain.lr == 0.001 or finetune.lr == 0.001")
+    places = iter(["2 threads", "1 thread", "1 thread"])
+    monkeypatch.setenv("MMSSL_PRETRAINED_GB", "1")
+    monkeypatch.setattr(one_trial, "computing", lambda device: next(places))
+    run(study, study.plan(), tiny, Resources(local=True), lambda trial, record: None)
+    rows = study.table("trials.parquet", ["pretraining_reused", "trained_elsewhere"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(False, None), (True, True), (False, None)]
+    plan = study.plan()
+    for trial, compared_to_the_bit in zip(plan.trials, (True, False, True), strict=True):
+        assert differences(study, plan, trial, study.record(trial.trial_id)).exact is compared_to_the_bit
 
 
 def test_what_cannot_be_written_ends_the_study_and_is_no_outcome_of_a_trial(

@@ -1,5 +1,6 @@
 """A loop that is cut off anywhere and goes on ends as one that never was."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,20 @@ def test_a_short_loop_writes_nothing(tiny: Recordings, tmp_path: Path) -> None:
     prepared = Prepared.of(tiny, 16, ("imu", "skeleton"))
     run_trial(recipe, prepared, split(tiny, recipe.data), snapshots=lambda name: Snapshot(Folder(tmp_path), name))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_snapshot_knows_where_its_epochs_were_trained(tmp_path: Path, tiny: Recordings) -> None:
+    recipe, places = recipe_of("vicreg"), [{"there"}, {"here"}, {"here"}]
+    prepared, folder = Prepared.of(tiny, 16, ("imu", "skeleton")), Folder(tmp_path)
+
+    def die(epoch: Epoch) -> None:
+        if epoch["epoch"] == 3:
+            raise Killed
+
+    for at, on_epoch in zip(places, (die, die, lambda epoch: None), strict=True):
+        with suppress(Killed):
+            run_trial(
+                recipe, prepared, split(tiny, recipe.data), on_epoch=on_epoch,
+                snapshots=lambda name, at=at: Snapshot(folder, name, seconds_between=0, places=at),
+            )  # fmt: skip
+    assert places == [{"there"}, {"there", "here"}, {"there", "here"}]
