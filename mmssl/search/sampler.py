@@ -121,7 +121,7 @@ class PointSampler:
         params = {name: self._param(name, choice.point[name]) for name in self._distributions}
         if self._lasting:
             drawn = self._draw()
-            if drawn and drawn[1] == choice.point:
+            if drawn and drawn[1] == self._even(choice.point):
                 self._as_choice(*drawn)
                 return
             if drawn:
@@ -134,7 +134,8 @@ class PointSampler:
 
     def _as_choice(self, number: int, point: dict[str, Value]) -> SampledPoint:
         point_id = self._plan.point_id(point)
-        self._planned_points.add(point_id)
+        # Older versions chose 0.30000000000000004 for 0.3, which is not to be chosen again.
+        self._planned_points |= {point_id, self._plan.point_id(self._even(point))}
         self._open[point_id] = number
         choice = SampledPoint(number=self._number, point=point, after=self._ended_since)
         self._number += 1
@@ -150,7 +151,13 @@ class PointSampler:
 
     def _point(self, params: Mapping[str, Any]) -> dict[str, Value]:
         choices = self._space.searched
-        return {name: choices[name][params[name]] if name in choices else params[name] for name in self._distributions}
+        return self._even(
+            {name: choices[name][params[name]] if name in choices else params[name] for name in self._distributions}
+        )
+
+    def _even(self, point: Mapping[str, Value]) -> dict[str, Value]:
+        ranges = self._space.ranges
+        return {name: ranges[name].even(value) if name in ranges else value for name, value in point.items()}
 
     def _param(self, name: str, value: Value) -> Any:
         choices = self._space.searched

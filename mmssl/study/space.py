@@ -148,6 +148,13 @@ class Range(BaseModel):
             raise ValueError("log and step: choose one of them")
         return self
 
+    def even(self, value: Any) -> Any:
+        """A value that lies on a step as it is written: 0.3, where 0.1 + 2 * 0.1 of floats is 0.30000000000000004."""
+        if self.step is None or not isinstance(value, float):
+            return value
+        low, step = Decimal(str(self.low)), Decimal(str(self.step))
+        return float(low + step * round((Decimal(value) - low) / step))
+
 
 class Prune(BaseModel):
     """When a point is pruned before all its trials are run; without one of the two rules, never."""
@@ -438,7 +445,7 @@ def _values(interval: Range) -> Sequence[int | float] | None:
     low, high, step = interval.low, interval.high, interval.step
     if isinstance(low, int) and isinstance(high, int):
         return range(low, high + 1, int(step or 1))
-    return [low + i * step for i in range(_steps(interval) + 1)] if step else None
+    return [interval.even(low + i * step) for i in range(_steps(interval) + 1)] if step else None
 
 
 def _steps(interval: Range) -> int:

@@ -1,5 +1,6 @@
 """Optuna's samplers behind a plan, without Ray: what they choose, what they learn, how they are taken up again."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -68,6 +69,28 @@ def searched(
         records |= ended(plan, choice.point, "DIVERGED" if value is None else "COMPLETE", **facts)
         sampler.learn(plan.point_id(choice.point), records)
     return [choice.point for choice in choices]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_steps_are_the_numbers_that_are_written(plan_for: Callable[..., Plan], sampler: str) -> None:
+    """0.1 + 2 * 0.1 of floats is more than 0.3, which the condition would leave out, and 0.6 + 4 * 0.1 more than 1."""
+    ranges = {
+        "objective.lambda": {"low": 0.1, "high": 0.9, "step": 0.1},
+        "augment.crop.probability": {"low": 0.6, "high": 1.0, "step": 0.1},
+    }
+    plan = plan_for(sampler, 15, ranges=ranges, where="lambda <= 0.3")
+    points = searched(plan, [], {}, 15, lambda point: point["objective.lambda"])
+    assert sorted(tuple(point.values()) for point in points) == sorted(
+        itertools.product([0.1, 0.2, 0.3], [0.6, 0.7, 0.8, 0.9, 1.0])
+    )
+
+
+def test_a_step_of_an_older_version_is_not_chosen_again(plan_for: Callable[..., Plan]) -> None:
+    plan = plan_for("random", 4, ranges={"objective.lambda": {"low": 0.1, "high": 0.4, "step": 0.1}})
+    old = SampledPoint(number=0, point={"objective.lambda": 0.1 + 2 * 0.1}, after=[])
+    plan.add(old.point)
+    points = searched(plan, [old], {}, 4, lambda point: 0.5)
+    assert sorted(point["objective.lambda"] for point in points) == [0.1, 0.2, 0.1 + 2 * 0.1, 0.4]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
