@@ -28,7 +28,7 @@ from small import dataset_of, put_document, study_of
 from typer.main import get_command
 
 import mmssl
-from mmssl import Recordings, Row, cli
+from mmssl import Protocol, Recordings, Row, cli
 from mmssl.cli import studies, terminal
 from mmssl.data.sources import READERS
 from mmssl.errors import UserError
@@ -1182,6 +1182,22 @@ def test_check_of_what_cannot_be_read(ask: Ask, tmp_path: Path) -> None:
     answer = ask("data", "check", tmp_path / "torn.parquet", "--json")
     assert (answer.code, json.loads(answer.out)["errors"]) == (2, 1)
     assert "not a readable Parquet file" in json.loads(answer.out)["findings"][0]["what"]
+
+
+def test_a_test_subject_whom_nobody_is_called_is_a_warning(ask: Ask, tmp_path: Path, tiny: Recordings) -> None:
+    """Where all others train, who is meant trains too."""
+    warned = "test subject dorra has no recordings, and all others train: of a name that is misspelt, its owner too"
+    for name, protocols, test, said in (
+        ("misspelt", {}, "dorra", True),
+        ("there", {}, "dora", False),
+        ("named", {"cross_subject": Protocol(train=("anna", "ben"), test=("dora",))}, "dorra", False),
+    ):
+        description = tiny.description.model_copy(update={"protocols": protocols})
+        file = tmp_path / f"{name}.parquet"
+        Recordings(description, tiny.rows, tiny.skeleton, tiny.imu).save(file)
+        words = ["--dataset", file, "--storage", tmp_path, "--set", f"data.test_subjects=[{test}]", "--dry-run"]
+        assert (f"note: {warned}" in ask("launch", "vicreg_grid", *words).out) is said
+        assert (warned in ask("data", "check", file, "--set", f"data.test_subjects=[{test}]").out) is said
 
 
 @pytest.mark.usefixtures("unrun")

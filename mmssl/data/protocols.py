@@ -88,6 +88,15 @@ def train_and_test(recordings: Recordings, data: Data) -> tuple[tuple[str, ...],
     return _unique(train), _unique(test)
 
 
+def absent_tests(recordings: Recordings, data: Data) -> list[str]:
+    """Test subjects without recordings, where all others train: a misspelt name lets its owner train."""
+    protocol = _protocol(recordings, data)
+    if protocol.by != "subject" or data.train_subjects or protocol.train:
+        return []
+    there = set(recordings.column("subject"))
+    return [subject for subject in data.test_subjects or protocol.test if subject not in there]
+
+
 def split(recordings: Recordings, data: Data) -> Split:
     """The rows that train, validate and test under a recipe; test subjects may have no recordings.
 

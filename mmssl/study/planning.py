@@ -440,11 +440,17 @@ def _larger(
 def plan_warnings(plan: "Plan", recordings: "Recordings") -> "list[Finding]":
     """Warnings on a plan: what changes nothing, classes that a fold does not train on, cameras that share a signal."""
     from mmssl.data.check import Finding
-    from mmssl.data.protocols import unseen_classes
+    from mmssl.data.protocols import absent_tests, unseen_classes
     from mmssl.study.refusals import without_effect
     from mmssl.study.words import fold_name
 
     notes = without_effect(plan, recordings)
+    if absent := absent_tests(recordings, next(iter(plan.bases.values())).data):
+        verb = "has" if len(absent) == 1 else "have"
+        notes.append(
+            f"test subject{'s' * (len(absent) > 1)} {few(absent)} {verb} no recordings, and all others train: "
+            "of a name that is misspelt, its owner too"
+        )
     for held_out, parts in plan.splits(recordings).items():
         rows, what = (parts.validation, "validates") if plan.space.scored_split == "val" else (parts.test, "tests")
         classes = unseen_classes(recordings, rows, parts.train)
