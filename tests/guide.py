@@ -15,7 +15,7 @@ from mmssl.errors import UserError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 # A guide is not about Ray.
-LESS = ["--local", "--set", "finetune.epochs=2", "--set", "data.steps=16", "--set", "encoder.imu.layers=1"]
+LESS = ("finetune.epochs=2", "data.steps=16", "encoder.imu.layers=1")
 
 
 class Guide:
@@ -52,7 +52,11 @@ class Guide:
         assert self._shorter.keys() <= set(words)
         code, planned = answered([*words, "--dry-run"])
         assert code == 0, planned
-        code, said = answered([self._shorter.get(word, word) for word in words] + LESS)
+        own = {word.partition("=")[0]: word for word in words}
+        less = {own[knob]: shorter for shorter in LESS if (knob := shorter.partition("=")[0]) in own}
+        changed = [{**self._shorter, **less}.get(word, word) for word in words]
+        more = [word for shorter in LESS if shorter not in changed for word in ("--set", shorter)]
+        code, said = answered([*changed, "--local", *more])
         return code, planned + said
 
 

@@ -1300,6 +1300,13 @@ def test_a_dry_run_knows_what_such_trials_took(ask: Ask, tmp_path: Path, tiny: R
     assert "took 15 s each (2 of study one): for all ~3 min with 2 at once as there, ~5 min one after the other" in said
     epochs = plan.bases["vicreg"]
     assert f"epochs: {epochs.pretrain.epochs} of pre-training and {epochs.finetune.epochs} of fine-tuning\n" in said
+
+    def taken(_: Study, trial: PlannedTrial) -> Record:
+        facts = {"val.accuracy": 0.5, "seconds.total": 1.0, "pretraining_id": "a", "pretraining_reused": True}
+        return Record(trial_id=trial.trial_id, status="COMPLETE", started=began, finished=began, facts=facts)
+
+    study_of(tmp_path, plan.model_copy(update={"name": "two"}), taken)
+    assert json.loads(ask(*words, "--json").out)["forecast"] == known, "study two took its encoders from elsewhere"
     changed = [*words, "--set", "pretrain.epochs=3"]
     assert "pretrain.epochs: 3 (fixed)\nepochs: 3 of pre-training" in ask(*changed).out
     assert json.loads(ask(*changed, "--json").out)["forecast"] is None

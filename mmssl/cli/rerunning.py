@@ -7,6 +7,7 @@ import typer
 
 from mmssl.cli.options import STORAGE, DataOption, JsonOption, StorageOption, trials_there
 from mmssl.cli.running import end
+from mmssl.cli.tables import beside_name
 from mmssl.cli.terminal import epoch_progress, print_json, say
 from mmssl.errors import few
 from mmssl.study.planning import recordings_of
@@ -79,7 +80,7 @@ def _again(word: str, storage: str, data: Path | None, tolerance: float, *, as_j
     if as_json:
         return answer
     for name in differing:
-        say(f"  {name:<32}{found.then[name]} then, {found.now.get(name)} now")
+        say(beside_name(name, f"{found.then[name]} then, {found.now.get(name)} now"))
     say(
         f"trial {trial.trial_id} of study {study.name}: {'the same' if same else 'NOT the same'} ({how}); "
         f"{len(found.then) - len(differing)} of {len(found.then)} values equal, {found.guesses} predictions differ"

@@ -234,4 +234,9 @@ def measured(name: str, value: float) -> str:
     """A line of a score or another number by its column."""
     measure = name.removesuffix(".mean").removesuffix(".std")
     shown = f"{percent(value)} %" if measure.endswith((".accuracy", ".f1")) else f"{value:.4g}"
-    return f"  {name:<32}{shown}"
+    return beside_name(name, shown)
+
+
+def beside_name(name: str, shown: str) -> str:
+    """A line of a number by its column, which may be longer than the place for it."""
+    return f"  {name:<31} {shown}"

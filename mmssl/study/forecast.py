@@ -40,7 +40,7 @@ def forecast(root: str, plan: Plan) -> Forecast | None:
             alike = theirs.dataset.fingerprint == plan.dataset.fingerprint
             if not alike or not wanted & _sizes(theirs):
                 continue
-            rows: list[dict[str, Any]] = study.table("trials.parquet", _COLUMNS).to_pylist()
+            rows = _whole(study.table("trials.parquet", _COLUMNS).to_pylist())
             taken = [
                 row
                 for row in rows
@@ -56,7 +56,13 @@ def forecast(root: str, plan: Plan) -> Forecast | None:
     return None
 
 
-_COLUMNS = ["trial_id", "seconds.total", "started", "finished"]
+_COLUMNS = ["trial_id", "seconds.total", "started", "finished", "pretraining_id", "pretraining_reused"]
+
+
+def _whole(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The trials but those whose encoders another study had pre-trained, which took time that is not among theirs."""
+    here = {row["pretraining_id"] for row in rows if row["pretraining_reused"] is False}
+    return [row for row in rows if not row["pretraining_reused"] or row["pretraining_id"] in here]
 
 
 def _at_once(rows: Sequence[Mapping[str, Any]]) -> float | None:

@@ -141,3 +141,10 @@ def test_a_column_without_a_number_yet_stands_as_numbers_do() -> None:
     ends = {line.index("-") for line in lines if "1/1" in line}
     head = next(line for line in lines if "std" in line)
     assert ends == {head.index("std") + 2}
+
+
+def test_a_long_name_stands_apart_from_its_number() -> None:
+    """`effective_rank2.489` would be read as another number."""
+    name = "embedding.skeleton.effective_rank"
+    assert measured(name, 2.489).split() == [name, "2.489"]
+    assert measured("val.accuracy", 0.5) == f"  {'val.accuracy':<32}50.0 %"
