@@ -281,6 +281,11 @@ class Finetune(Section):
         """Whether heads are fitted by logistic regression; encoders that labels train have a head that trains along."""
         return self.head == "logistic" and self.encoders == "frozen"
 
+    @property
+    def rounds(self) -> int:
+        """Over how many epochs it reports; logistic regression has one."""
+        return 1 if self.logistic else self.epochs
+
 
 _ONE_KNOB = "one knob"
 

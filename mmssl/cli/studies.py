@@ -199,6 +199,8 @@ def _lengths(plan: "Plan") -> dict[str, str]:
         parts = {"pretrain": "of pre-training", "finetune": "of fine-tuning"}
         if recipe.pretrain.epochs == 0:
             del parts["pretrain"]
+        if recipe.finetune.logistic:
+            del parts["finetune"]
         words = [
             f"{getattr(recipe, part).epochs} {what}"
             for part, what in parts.items()

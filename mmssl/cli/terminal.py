@@ -224,7 +224,7 @@ def epoch_progress(recipe: "Recipe", what: str) -> Generator[Any]:
     console = console_on(stderr=True)
     bar = Progress(console=console, disable=not console.is_terminal, transient=True)
     guides = 2 * recipe.guide.epochs if recipe.objective.loss.guided else 0
-    task = bar.add_task(what, total=guides + recipe.pretrain.epochs + recipe.finetune.epochs)
+    task = bar.add_task(what, total=guides + recipe.pretrain.epochs + recipe.finetune.rounds)
 
     def on_epoch(epoch: object) -> None:
         bar.start()

@@ -108,7 +108,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
     lengths = {recipe.pretrain.epochs for recipe in recipes.values()} - {0}
     noun = "epoch" if lengths == {1} else "epochs"
     epochs = f"; {'/'.join(map(str, sorted(lengths)))} {noun} of pre-training" if lengths else ""
-    head = "/".join(str(n) for n in sorted({recipe.finetune.epochs for recipe in recipes.values()}))
+    head = "/".join(str(n) for n in sorted({recipe.finetune.rounds for recipe in recipes.values()}))
     fixed = ", ".join(f"{knob}={value}" for knob, value in plan.space.fixed.items())
     fixed = f"; set to other than the recipe's values: {fixed}" if fixed else ""
     caption = (

@@ -240,7 +240,7 @@ def _need(plan: Plan, weights: int, at_once: int) -> float:
     # The leading points, and one that is not complete yet.
     kept = {"all": 1.0, "best": min(1.0, (LEADING + 1) / points), "none": 0.0}[plan.space.keep_models]
     recipes = [plan.recipe(trial) for trial in plan.trials]
-    epochs = statistics.fmean(one.pretrain.epochs + one.finetune.epochs for one in recipes)
+    epochs = statistics.fmean(one.pretrain.epochs + one.finetune.rounds for one in recipes)
     rows = epochs * plan.total * _BYTES_PER_EPOCH
     # Weights with both of Adam's moments; an old snapshot stays until the new one is whole.
     snapshots = 2 * 3 * weights * min(at_once, plan.total)
@@ -321,7 +321,7 @@ def _seconds(plan: Plan, recordings: Recordings, tried: Tried) -> float:
         # A recording takes encoders that train with the head as long as in pre-training.
         alike = recipe.finetune.encoders == "trained" and tried.pretrain is not None
         each = (tried.pretrain or 0) / recipe.pretrain.batch_size if alike else tried.finetune
-        finetuning += recipe.finetune.epochs * each * recipe.finetune.labels * len(parts.train)
+        finetuning += recipe.finetune.rounds * each * recipe.finetune.labels * len(parts.train)
     # A sampler's trials are not known yet, and a race leaves some out.
     return (sum(pretraining.values()) + finetuning) * plan.most / len(plan.trials)
 

@@ -435,7 +435,7 @@ class LiveMap:
             case "pretrain":
                 return recipe.pretrain.epochs
             case _:
-                return recipe.finetune.epochs
+                return recipe.finetune.rounds
 
     def _draw(self, point_id: str) -> None:
         point = self._points[point_id]
