@@ -35,8 +35,8 @@ seen[180:230] = np.nan
 for kind in ("butterworth", "kalman", "one_euro", "acc_minimizing", "gcv_spline", "loess", "butterworth_on_speed"):
     filtered = filter1d(seen.copy(), {"filtering": {}}, kind, 60)
     off = np.abs(filtered - hip)
-    print(f"pose2sim {version('pose2sim')}, {kind}: {filtered.isna().sum()} NaN of 50; off by up to {off[:180].max():.3f} m before "
-          f"the gap and {off[230:].min():.3f} to {off[230:].max():.3f} m after")
+    print(f"pose2sim {version('pose2sim')}, {kind}: {filtered.isna().sum()} NaN of 50; off by up to {off[:180].max():.3f} m "
+          f"before the gap and {off[230:].min():.3f} to {off[230:].max():.3f} m after")
     if kind == "butterworth_on_speed":
         assert filtered.isna().sum() == 0 and off[:180].max() < 0.02, "changed: the gap stays, or it is off before the gap"
         assert 0.8 < off[230:].min() and off[230:].max() < 1.1, "changed: no shift after the gap, or another one"
