@@ -69,6 +69,14 @@ def test_a_file_gives_features_and_probabilities_of_any_number_of_recordings(
             np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("form", ["onnx", "torch"])
+def test_heads_of_logistic_regression_are_in_the_file(tiny: Recordings, tmp_path: Path, form: str) -> None:
+    knobs = {"data.steps": 16, "pretrain.epochs": 0, "encoder.imu.layers": 1, "finetune.head": "logistic"}
+    trained = train(Recipe().with_knobs(knobs), tiny).model
+    assert trained is not None
+    assert convert(trained, form, tuple(USUAL), tmp_path / f"model.{form}") <= 1e-4
+
+
 def test_without_the_packages_it_says_what_to_install(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
