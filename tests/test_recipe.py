@@ -183,6 +183,7 @@ def other_value(recipe: Recipe, knob: str) -> object:
         "encoder.imu.pooling": {"none", "moments"},
         "pretrain.schedule": {"constant", "cosine"},
         "finetune.batch_norm": {"running", "renewed"},
+        "finetune.head": {"hidden", "logistic"},
     }
     if knob in pairs:
         [other] = pairs[knob] - {value}

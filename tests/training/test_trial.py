@@ -890,6 +890,7 @@ OTHER: dict[str, object] = {
     "pretrain.share": 0.5,
     "data.transductive": True,
     "finetune.encoders": "trained",
+    "finetune.head": "logistic",
     "finetune.batch_norm": "renewed",
     "finetune.standardise": True,
     "finetune.subsets": ["imu+skeleton"],
