@@ -312,7 +312,7 @@ def test_a_study_that_cannot_be(lab: Recordings, tmp_path: Path, entries: dict[s
 def test_ids_of_recipes_are_those_of_before() -> None:
     later = {
         *("data.transductive", "pretrain.share", "pretrain.incomplete", "finetune.subsets", "finetune.encoder_rate"),
-        *("finetune.variance", "finetune.covariance"),
+        *("finetune.variance", "finetune.covariance", "finetune.head"),
         *(f"reconstruct.{name}" for name in ("weight", "time", "span", "parts")),
         *(f"objective.{name}" for name in ("weight", "weight_second", "directions", "shrinkage", "within")),
     }
