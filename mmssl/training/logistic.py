@@ -19,10 +19,15 @@ _INVERSE_PENALTY = 10.0
 
 def decorrelate(model: Model, features: Mapping[str, Tensor]) -> None:
     """Set the layers of a model's heads by features of unlabelled recordings, (recordings, width) by modality."""
-    for head in model.heads.values():
-        for name, layer in cast(Head, head).hidden.items():
-            if isinstance(layer, Decorrelation) and features[name].isfinite().all():
-                set_axes(layer, features[name])
+    if not model.recipe.finetune.logistic:
+        return
+    heads = [cast(Head, head) for head in model.heads.values()]
+    for name, own in features.items():
+        if own.isfinite().all():
+            first, *others = [cast(Decorrelation, head.hidden[name]) for head in heads if name in head.hidden]
+            set_axes(first, own)
+            for other in others:
+                other.load_state_dict(first.state_dict())
 
 
 @torch.no_grad()
