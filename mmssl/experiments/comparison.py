@@ -106,8 +106,7 @@ def linear_evaluation(study: Study, plan: Plan, recordings: Recordings, pictures
                 notes.append(f"{row['system']}, read from {row['read_from']}: {row['note']}")
             table.append(row)
     lengths = {recipe.pretrain.epochs for recipe in recipes.values()} - {0}
-    noun = "epoch" if lengths == {1} else "epochs"
-    epochs = f"; {'/'.join(map(str, sorted(lengths)))} {noun} of pre-training" if lengths else ""
+    epochs = f"; {'/'.join(map(str, sorted(lengths)))} epoch{'s' * (lengths != {1})} of pre-training" if lengths else ""
     head = "/".join(str(n) for n in sorted({recipe.finetune.rounds for recipe in recipes.values()}))
     fixed = ", ".join(f"{knob}={value}" for knob, value in plan.space.fixed.items())
     fixed = f"; set to other than the recipe's values: {fixed}" if fixed else ""

@@ -251,8 +251,7 @@ def _trained(content: Content) -> list[tuple[str, str]]:
     epochs = searched("pretrain.epochs") or {base.pretrain.epochs for base in bases}
     batches = searched("pretrain.batch_size") or {base.pretrain.batch_size for base in pretrained}
     modalities = dict.fromkeys(" + ".join(base.data.modalities) for base in bases)
-    noun = "epoch" if max(epochs) == 1 else "epochs"
-    words = f"{_or(epochs)} {noun}, batches of {_or(batches)}" if max(epochs) else "none"
+    words = f"{_or(epochs)} epoch{'s' * (max(epochs) != 1)}, batches of {_or(batches)}" if max(epochs) else "none"
     return [("modalities", "; ".join(modalities)), ("pre-training", words)]
 
 

@@ -267,16 +267,12 @@ def test_a_disk_that_is_full_at_the_start_is_said_in_one_line(
     study.create(plan_of([1.0], [2.0]))
 
 
-@pytest.fixture
-def study(tmp_path: Path, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> Study:
-    monkeypatch.setenv("MMSSL_PRETRAINED_GB", "1")
+def test_of_a_study_that_is_withdrawn_nothing_stays_but_what_has_ended(
+    tmp_path: Path, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of([1.0], [2.0])
     study = Study(tmp_path, "study")
-    study.create(plan_of([1.0], [2.0]))
-    return study
-
-
-def test_of_a_study_that_is_withdrawn_nothing_stays_but_what_has_ended(study: Study) -> None:
-    plan = study.plan()
+    study.create(plan)
     study.keep(record := Record(trial_id=plan.trials[0].trial_id, status="COMPLETE"))
     study.withdraw(plan)
     assert study.plan() == plan
