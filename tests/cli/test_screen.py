@@ -32,12 +32,12 @@ def launch(folder: Path, tiny: Recordings, epochs: int, second_rate: float) -> l
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_launch_fills_its_map_and_leaves_the_terminal_whole(tmp_path: Path, tiny: Recordings) -> None:
-    with terminal(launch(tmp_path, tiny, 20, DIVERGES), 80, 24) as shown:
+    with terminal(launch(tmp_path, tiny, 200, DIVERGES), 80, 24) as shown:
         shown.until("starting Ray")
         shown.until("0/8 trials")
         text = shown.until("pretrain")
         assert "lambda" in text and "· 3 planned" in text and "▶ 1 running" in text
-        shown.until(lambda text: "/20" in text and "skel" in text)
+        shown.until(lambda text: "/200" in text and "skel" in text)
         shown.resize(40, 12)
         shown.until(lambda text: _neat(text, 40))
         shown.resize(200, 50)
